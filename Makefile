@@ -1,0 +1,62 @@
+# Every target does its own set-up, on a machine with Debian, Python 3.11 or later, make and git.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+EXPERIMENT ?= flight_delay
+APT := $(if $(shell command -v sudo),sudo,) apt-get
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.PHONY: help run ui test lint bench lock clean system system-test
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
+
+run: .venv/ready ## Set up and run one experiment (EXPERIMENT=flight_delay)
+	$(BIN)/dagster job execute -m experiment_pipeline.definitions -j $(EXPERIMENT)
+
+ui: .venv/ready ## Set up and open Dagster on http://127.0.0.1:3000
+	$(BIN)/dagster dev -w workspace.yaml
+
+test: .venv/ready-dev system-test lint ## Set up and run every check and test
+	$(BIN)/pytest
+
+lint: .venv/ready-dev ## Formatting, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/ready-dev ## Measure speed and memory against the alternatives, side by side
+	$(BIN)/python -m experiment_pipeline_tests.bench
+
+lock: .venv/uv ## Bring uv.lock up to date with pyproject.toml
+	$(BIN)/uv lock
+
+clean: ## Remove the environment and the caches; artifacts and runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# LightGBM's wheel loads the system's OpenMP; python3 -m venv is a package of its own on Debian.
+system:
+	@ldconfig -p | grep -q libgomp.so.1 || { $(APT) update && $(APT) install -y --no-install-recommends libgomp1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends python3-venv; }
+
+# The tests drive Dagster's page in a real browser.
+system-test:
+	@command -v chromium >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core; }
+
+.venv/uv: Makefile | system
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+# --inexact keeps uv itself, which the lock file does not name.
+.venv/ready: .venv/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --quiet --frozen --inexact --no-dev
+	touch $@
+
+.venv/ready-dev: .venv/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --quiet --frozen --inexact
+	touch $@ .venv/ready

@@ -1,0 +1,43 @@
+"""raw_data: the table as delivered, with the digest of its content as data version."""
+
+import dagster as dg
+
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.assets.keys import table_asset
+from experiment_pipeline.assets.shown import columns_of
+from experiment_pipeline.core.raw_data import parse, preview
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.storage.sources import read_source
+
+
+def build_raw_data(spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """Read the source, say what was decided on the way."""
+
+    @dg.asset(
+        **table_asset(spec, "raw_data"),
+        kinds={"pandas"},
+        description=f"The table as delivered by {spec.data.shown_url}.",
+    )
+    def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with told_to_the_user():
+            table = parse(read_source(spec.data), spec.data)
+        for note in table.notes:
+            context.log.info(note)
+        return dg.MaterializeResult(
+            value=table.frame,
+            data_version=dg.DataVersion(table.digest),
+            metadata={
+                "source": spec.data.shown_url,
+                "dagster/row_count": len(table.frame),
+                "columns": table.frame.shape[1],
+                "digest": table.digest,
+                "format": table.format,
+                "encoding": table.encoding or "does not apply",
+                "delimiter": repr(table.delimiter) if table.delimiter else "does not apply",
+                "notes": dg.MetadataValue.md("\n".join(f"- {n}" for n in table.notes) or "none"),
+                "preview": dg.MetadataValue.md(preview(table.frame)),
+                "dagster/column_schema": columns_of(table.frame),
+            },
+        )
+
+    return raw_data

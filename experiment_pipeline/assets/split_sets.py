@@ -1,0 +1,94 @@
+"""train_set, test_set, validation_set: disjoint parts of the validated rows, and their checks."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.checks import problems_check
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
+from experiment_pipeline.core import split_sets as core
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.validated_data import feature_columns
+
+
+def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """Cut the validated rows; one op, so that the three sets are always of one cut."""
+    upstream = [asset_key(spec, "validated_data")]
+    train = asset_key(spec, "train_set")
+
+    @dg.multi_asset(
+        name=f"{spec.name}__split_sets",
+        specs=[
+            table_spec(
+                spec, f"{name}_set", deps=upstream, kinds={"pandas"}, description=_ROLE[name]
+            )
+            for name in core.SETS
+        ],
+        ins={"validated_data": table_input(spec, "validated_data")},
+        check_specs=[
+            dg.AssetCheckSpec("sets_are_disjoint", asset=train, blocking=True),
+            dg.AssetCheckSpec("nothing_leaks_between_sets", asset=train, blocking=True),
+            dg.AssetCheckSpec("sets_look_alike", asset=train),
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def split_sets(
+        context: dg.AssetExecutionContext, validated_data: pd.DataFrame
+    ) -> Iterator[dg.MaterializeResult]:
+        with told_to_the_user():
+            features = feature_columns(validated_data, spec)
+            sets = core.split(validated_data, spec, features)
+        for note in sets.notes:
+            context.log.info(note)
+        checks = [
+            problems_check(
+                context, "sets_are_disjoint", core.check_disjoint(sets, validated_data), train
+            ),
+            problems_check(
+                context,
+                "nothing_leaks_between_sets",
+                core.check_leaks(sets, spec, features),
+                train,
+            ),
+            _look_alike(core.check_look_alike(sets, spec, features), train),
+        ]
+        for name in core.SETS:
+            frame: pd.DataFrame = getattr(sets, name)
+            yield dg.MaterializeResult(
+                asset_key=asset_key(spec, f"{name}_set"),
+                value=frame,
+                data_version=dg.DataVersion(sets.digests[name]),
+                metadata={
+                    "dagster/row_count": len(frame),
+                    "digest": sets.digests[name],
+                    "sets": shown.table(sets.summary),
+                    "notes": dg.MetadataValue.md(
+                        "\n".join(f"- {note}" for note in sets.notes) or "none"
+                    ),
+                },
+                check_results=checks if name == "train" else [],
+            )
+
+    return split_sets
+
+
+_ROLE = {
+    "train": "What configurations are fitted on.",
+    "test": "What configurations are compared on.",
+    "validation": "What is looked at once, at the end, with the chosen configuration.",
+}
+
+
+def _look_alike(differences: pd.DataFrame, key: dg.AssetKey) -> dg.AssetCheckResult:
+    alarming = differences[differences["alarming"]]
+    return dg.AssetCheckResult(
+        check_name="sets_look_alike",
+        asset_key=key,
+        passed=alarming.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(alarming)} of {len(differences)} comparisons differ by more than noise",
+        metadata={"differences": shown.table(differences)},
+    )

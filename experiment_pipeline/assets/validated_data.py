@@ -1,0 +1,93 @@
+"""validated_data and rejected_rows: prepared rows that satisfy the schema, and the others."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.checks import problems_check
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.validated_data import (
+    check_conserved,
+    check_rejection_rate,
+    check_target,
+    load_schema,
+    validate,
+)
+
+
+def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+    """Prepare, check every row against the schema, keep both halves."""
+    validated, rejected = asset_key(spec, "validated_data"), asset_key(spec, "rejected_rows")
+    raw, analysis = asset_key(spec, "raw_data"), asset_key(spec, "data_analysis")
+
+    @dg.multi_asset(
+        name=f"{spec.name}__validated_data",
+        specs=[
+            table_spec(
+                spec,
+                "validated_data",
+                deps=[raw, analysis],
+                kinds={"pandera"},
+                description="Prepared rows that satisfy schema.yaml.",
+            ),
+            table_spec(
+                spec,
+                "rejected_rows",
+                deps=[raw, analysis],
+                kinds={"pandera"},
+                description="Rows that broke the schema, as delivered, with every reason.",
+            ),
+        ],
+        ins={"raw_data": table_input(spec, "raw_data")},
+        check_specs=[
+            dg.AssetCheckSpec("rows_conserved", asset=validated, blocking=True),
+            dg.AssetCheckSpec("rejection_rate_within_limit", asset=validated, blocking=True),
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def validated_data(
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+    ) -> Iterator[dg.MaterializeResult]:
+        with told_to_the_user():
+            prepared = prepare(raw_data, spec.preparation)
+            outcome = validate(raw_data, prepared, load_schema(schema_text), spec)
+        yield dg.MaterializeResult(
+            asset_key=rejected,
+            value=outcome.rejected,
+            metadata={
+                "dagster/row_count": len(outcome.rejected),
+                "reasons": shown.table(outcome.reasons),
+            },
+        )
+        within_limit = problems_check(
+            context,
+            "rejection_rate_within_limit",
+            check_rejection_rate(outcome, spec.validation),
+            validated,
+        )
+        if within_limit.passed:
+            with told_to_the_user():
+                check_target(outcome.validated, spec)
+        yield dg.MaterializeResult(
+            asset_key=validated,
+            value=outcome.validated,
+            metadata={
+                "dagster/row_count": len(outcome.validated),
+                "rejection_rate": outcome.rejection_rate,
+                "preparation": shown.table(prepared.changes),
+                "dagster/column_schema": shown.columns_of(outcome.validated),
+            },
+            check_results=[
+                problems_check(
+                    context, "rows_conserved", check_conserved(raw_data, outcome), validated
+                ),
+                within_limit,
+            ],
+        )
+
+    return validated_data

@@ -1,0 +1,1 @@
+"""What starts an experiment without a hand: its job, its schedule, its new-data sensor."""

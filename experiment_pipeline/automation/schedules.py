@@ -1,0 +1,23 @@
+"""The schedule of an experiment: the whole job, at the YAML's cron times, stopped at first."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from experiment_pipeline.automation.jobs import range_tags
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import ExperimentSpec
+
+
+def build_schedule(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.ScheduleDefinition:
+    """A run on unchanged data reuses every stored result and costs seconds."""
+    return dg.ScheduleDefinition(
+        name=f"{spec.name}_schedule",
+        job_name=spec.name,
+        cron_schedule=spec.schedule,
+        tags=range_tags(configurations),
+        description="Reruns the experiment; what has not changed is reused, not trained again.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )

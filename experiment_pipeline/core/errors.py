@@ -1,0 +1,128 @@
+"""The error family of the project, and nothing else.
+
+    ExperimentPipelineError            every message: culprit, rule, fix
+    ├── InvalidExperiment              the YAML says something impossible
+    ├── DataError
+    │   ├── UnreadableTable            no table could be read from the URL
+    │   ├── InvalidSchema              schema.yaml itself is wrong, or contradicts the table
+    │   ├── UnusableTable              a table, but not one this experiment can run on
+    │   ├── UnfitForModelling          the data analysis says `no go`
+    │   ├── TooManyRejectedRows        the limit on the rejection rate was passed
+    │   ├── EmptySet                   a set would be empty or lack a class
+    │   └── LeakBetweenSets            the sets share what they must not share
+    ├── TrainingError
+    │   ├── UnknownAlgorithm           an import path that leads nowhere
+    │   └── AllConfigurationsFailed    nothing to choose from
+    ├── StorageError
+    │   ├── StorageUnreachable         no such bucket, no permission, no answer
+    │   ├── EntryCorrupt               a stored entry does not match its own digest
+    │   └── SetsReplaced               another run replaced the sets while this one was reading
+    ├── NotAccepted                    a gate of the validation report failed
+    └── ExportError
+        ├── PredictionsChanged         the reloaded model predicts something else
+        ├── RepositoryRefused          git would not take the commit
+        └── InvalidModel               a path that is no exported model, or one that was changed
+
+Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
+"""
+
+
+class ExperimentPipelineError(Exception):
+    """An error a user can act on.
+
+    Args:
+        culprit: what is wrong, by name: a file, a column, a key, a configuration.
+        rule: what it breaks, with the number where there is one.
+        fix: what to do about it, as an imperative sentence.
+    """
+
+    def __init__(self, culprit: str, rule: str, fix: str) -> None:
+        self.culprit, self.rule, self.fix = culprit, rule, fix
+        super().__init__(f"{culprit}: {rule}\n  fix: {fix}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.culprit, self.rule, self.fix)
+
+
+class InvalidExperiment(ExperimentPipelineError):
+    """The YAML says something impossible."""
+
+
+class DataError(ExperimentPipelineError):
+    """The data cannot be used as it is."""
+
+
+class UnreadableTable(DataError):
+    """No table could be read from the URL."""
+
+
+class InvalidSchema(DataError):
+    """schema.yaml itself is wrong, or contradicts the table."""
+
+
+class UnusableTable(DataError):
+    """A table was read, but this experiment cannot run on it."""
+
+
+class UnfitForModelling(DataError):
+    """The data analysis says `no go`."""
+
+
+class TooManyRejectedRows(DataError):
+    """The limit on the rejection rate was passed."""
+
+
+class EmptySet(DataError):
+    """A set would be empty, or lack a class."""
+
+
+class LeakBetweenSets(DataError):
+    """The sets share what they must not share."""
+
+
+class TrainingError(ExperimentPipelineError):
+    """Training could not produce what was asked for."""
+
+
+class UnknownAlgorithm(TrainingError):
+    """An algorithm's import path leads nowhere, or to something that is no estimator."""
+
+
+class AllConfigurationsFailed(TrainingError):
+    """Every configuration failed: there is nothing to choose from."""
+
+
+class StorageError(ExperimentPipelineError):
+    """Something stored cannot be read or written."""
+
+
+class StorageUnreachable(StorageError):
+    """No such bucket, no permission, no answer in time."""
+
+
+class EntryCorrupt(StorageError):
+    """A stored entry does not match its own digest."""
+
+
+class SetsReplaced(StorageError):
+    """Another run replaced the sets while this one was reading them."""
+
+
+class NotAccepted(ExperimentPipelineError):
+    """A gate of the validation report failed."""
+
+
+class ExportError(ExperimentPipelineError):
+    """A model could not be exported, or an exported one not be used."""
+
+
+class PredictionsChanged(ExportError):
+    """The reloaded model predicts something else than the fitted one."""
+
+
+class RepositoryRefused(ExportError):
+    """git would not take the commit."""
+
+
+class InvalidModel(ExportError):
+    """The path is no exported model, or the model's files were changed."""

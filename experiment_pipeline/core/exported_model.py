@@ -1,0 +1,272 @@
+"""The files of an exported model, built in memory.
+
+In: a fitted pipeline and what is known about it. Out: a `ModelPackage`, file name → bytes,
+complete but for the manifest, which names the version and is written by the registry.
+Storing lives in `storage/registry.py`, the fresh-process check in `storage/reload_check.py`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import skops.io
+
+from experiment_pipeline.core import manifest, model_card, persistence
+from experiment_pipeline.core.documents import json_bytes, redacted, yaml_bytes
+from experiment_pipeline.core.manifest import CodeProvenance, Manifest
+from experiment_pipeline.core.model_facts import Environment, ModelFacts
+from experiment_pipeline.core.model_signature import SIGNATURE, Signature, example_bytes
+from experiment_pipeline.core.spec import Data, ExperimentSpec, Preparation
+from experiment_pipeline.core.verify_script import VERIFY
+
+MODEL = "model.skops"
+TRUSTED = "trusted_types.json"
+EXAMPLE = "input_example.json"
+EXPECTED = "expected_predictions.json"
+CARD = "README.md"
+SCHEMA = "schema.yaml"
+PREPARATION = "preparation.yaml"
+UNSEEN_CATEGORY = "a category never seen"
+HOLDS = {
+    MODEL: "the whole fitted pipeline: features and model (skops format)",
+    TRUSTED: "the types that loading it must trust; read them before you do",
+    SIGNATURE: "features with dtypes, classes, threshold",
+    "hyperparameters.yaml": "the chosen configuration",
+    "metrics.json": "metrics with intervals, gates, looks",
+    PREPARATION: "how a table as delivered is read and prepared",
+    SCHEMA: "what a prepared row must satisfy (pandera)",
+    "experiment.yaml": "the experiment as run, without credentials",
+    "sets.json": "rows and digests of train, test and validation set",
+    "environment.txt": "pinned requirements, for pip install -r",
+    EXAMPLE: "example rows, with missing values and unseen categories",
+    EXPECTED: "what the model predicted for them at the export",
+    "verify.py": "checks that it predicts the same here",
+    manifest.MANIFEST: "sha256 of every file, version, code commit",
+}
+
+# Packages every model needs, whichever of their types it holds.
+NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
+_COME_ALONG = frozenset({"builtins", "collections", "functools", "operator", "numpy", "scipy"})
+_NOT_OWN = _COME_ALONG | {"sklearn", "lightgbm", "pandas", "skops"}
+
+
+@dataclass(frozen=True)
+class SerializedModel:
+    """A fitted pipeline as bytes.
+
+    Attributes:
+        data: the skops file, the same bytes for the same pipeline.
+        trusted_types: what loading it must trust beyond skops' own defaults, sorted.
+    """
+
+    data: bytes
+    trusted_types: tuple[str, ...]
+
+    @property
+    def own_packages(self) -> tuple[str, ...]:
+        """Top-level packages of a user's own estimator, sorted."""
+        return tuple(sorted({_package(name) for name in self.trusted_types} - _NOT_OWN))
+
+    @property
+    def needs_lightgbm(self) -> bool:
+        """Whether loading it imports lightgbm."""
+        return any(_package(name) == "lightgbm" for name in self.trusted_types)
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """The files of one version, before it has a number.
+
+    Attributes:
+        experiment: the experiment's name.
+        created: ISO 8601.
+        fingerprint: of the chosen configuration.
+        code: the code that made it.
+        files: file name → content, all but the manifest.
+        own_packages: top-level packages of a user's own estimator.
+    """
+
+    experiment: str
+    created: str
+    fingerprint: str
+    code: CodeProvenance
+    files: Mapping[str, bytes]
+    own_packages: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """The sha256 hex by which two packages are the same model."""
+        return manifest.identity(self.fingerprint, self.files)
+
+    def manifest(self, version: str) -> Manifest:
+        """Return the manifest that makes this package that version."""
+        return manifest.build_manifest(
+            self.experiment, version, self.created, self.fingerprint, self.code, self.files
+        )
+
+
+def serialize(pipeline: Any) -> SerializedModel:
+    """Return the pipeline as bytes, and what they need.
+
+    Raises:
+        InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
+    """
+    data = persistence.to_bytes(pipeline)
+    return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))
+
+
+def build_package(
+    pipeline: Any,
+    serialized: SerializedModel,
+    facts: ModelFacts,
+    schema: str,
+    golden: pd.DataFrame,
+) -> ModelPackage:
+    """Return the files of an exported model.
+
+    Args:
+        pipeline: the fitted pipeline; it predicts on the golden rows here.
+        serialized: the same pipeline, by `serialize`.
+        facts: what is known about it.
+        schema: the text of schema.yaml.
+        golden: the features of some rows, by `golden_rows`; their dtypes are the signature's.
+    """
+    spec = facts.spec
+    files = {
+        MODEL: serialized.data,
+        TRUSTED: json_bytes(list(serialized.trusted_types)),
+        SIGNATURE: _signature(facts, golden).to_bytes(),
+        "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
+        "metrics.json": json_bytes(_metrics(facts)),
+        PREPARATION: yaml_bytes(_preparation(spec)),
+        SCHEMA: schema.encode(),
+        "experiment.yaml": yaml_bytes(redacted(spec.model_dump(mode="json"))),
+        "sets.json": json_bytes({one.name: _set(one.rows, one.digest) for one in facts.sets}),
+        "environment.txt": _requirements(facts.environment).encode(),
+        EXAMPLE: example_bytes(golden),
+        EXPECTED: json_bytes(expected_predictions(pipeline, golden)),
+        "verify.py": VERIFY.encode(),
+    }
+    card = model_card.build_card(facts, [(name, text) for name, text in HOLDS.items()])
+    files[CARD] = model_card.render(card).encode()
+    return ModelPackage(
+        experiment=spec.name,
+        created=facts.created,
+        fingerprint=facts.fingerprint,
+        code=facts.code,
+        files=MappingProxyType(files),
+        own_packages=serialized.own_packages,
+    )
+
+
+def golden_rows(prepared: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
+    """Choose the rows on which a reloaded model must predict the same, bit for bit.
+
+    Args:
+        prepared: rows with the features, best those of the validation set.
+        features: the model's, in order.
+        plain: how many of the first rows to take.
+
+    Returns:
+        The first rows; for each feature with missing values the first row that lacks it; and
+        the first row again with every text replaced by an unseen category.
+    """
+    table = prepared[list(features)]
+    absent = table.isna()
+    lacking = [int(absent[name].to_numpy().argmax()) for name in features if absent[name].any()]
+    chosen = list(dict.fromkeys([*range(min(plain, len(table))), *lacking]))
+    rows = table.iloc[chosen]
+    texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
+    if not texts or rows.empty:
+        return rows.reset_index(drop=True)
+    unseen = rows.iloc[:1].assign(**{name: UNSEEN_CATEGORY for name in texts})
+    return pd.concat([rows, unseen.astype(rows.dtypes)], ignore_index=True)
+
+
+def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
+    """Return what the pipeline says about some rows: method → predictions."""
+    methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
+    return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
+
+
+def reading(preparation_yaml: Mapping[str, Any], url: str) -> tuple[Data, Preparation]:
+    """Return how another table is read and prepared, from the content of preparation.yaml."""
+    data = Data.model_validate({"url": url, **preparation_yaml["data"]})
+    return data, Preparation.model_validate(preparation_yaml["preparation"])
+
+
+def environment_packages(serialized: SerializedModel) -> tuple[str, ...]:
+    """Return the distributions a model needs besides those of a user's own estimator."""
+    return NEEDED if not serialized.needs_lightgbm else (*NEEDED, "lightgbm")
+
+
+def _signature(facts: ModelFacts, golden: pd.DataFrame) -> Signature:
+    return Signature(
+        task=facts.spec.task,
+        target=facts.spec.target,
+        features={name: str(dtype) for name, dtype in golden.dtypes.items()},
+        id_columns=facts.spec.split.id_columns,
+        classes=facts.classes,
+        positive_class=facts.positive_class,
+        threshold=facts.threshold,
+    )
+
+
+def _hyperparameters(facts: ModelFacts) -> dict[str, Any]:
+    chosen = facts.configuration
+    return {
+        "key": chosen.key,
+        "algorithm": chosen.algorithm,
+        "features": chosen.features,
+        "hyperparameters": dict(chosen.hyperparameters),
+        "rounds": facts.rounds,
+        "fingerprint": facts.fingerprint,
+    }
+
+
+def _metrics(facts: ModelFacts) -> dict[str, Any]:
+    return {
+        "scores": [
+            {
+                "set": score.set_name,
+                "metric": score.metric,
+                "estimate": score.interval.estimate,
+                "low": score.interval.low,
+                "high": score.interval.high,
+                "level": score.interval.level,
+                "baseline": score.baseline,
+            }
+            for score in facts.scores
+        ],
+        "gates": [vars(gate) for gate in facts.gates],
+        "threshold": facts.threshold,
+        "looks": facts.looks,
+        "reason": facts.reason,
+    }
+
+
+def _preparation(spec: ExperimentSpec) -> dict[str, Any]:
+    # Not the format: the next table may be Parquet where this one was CSV.
+    read = spec.data.model_dump(mode="json", include={"delimiter", "encoding", "missing_values"})
+    return {"data": read, "preparation": spec.preparation.model_dump(mode="json")}
+
+
+def _set(rows: int, digest: str) -> dict[str, Any]:
+    return {"rows": rows, "sha256": digest}
+
+
+def _requirements(environment: Environment) -> str:
+    lines = [f"# Python {environment.python}"]
+    for name, version in environment.packages:
+        pinned = f"{name}=={version}"
+        lines.append(pinned if version else f"# {name}: no installed distribution; put it on path")
+    return "\n".join(lines) + "\n"
+
+
+def _package(type_name: str) -> str:
+    return type_name.partition(".")[0]
+
+

@@ -1,0 +1,152 @@
+"""The manifest of an exported model: what the version is made of, and the proof that it is.
+
+Written last, so a version without a manifest does not exist. In: the files as bytes, and
+where they come from. Out: a `Manifest` to store, or the verdict that files still match one.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from experiment_pipeline.core.documents import json_bytes
+from experiment_pipeline.core.errors import InvalidModel
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+# What decides a prediction, or which rows get one. The same in all of them = the same model,
+# whatever the card, the clock or the ledger of looks say by now.
+DECISIVE = (
+    "model.skops",
+    "trusted_types.json",
+    "signature.json",
+    "preparation.yaml",
+    "schema.yaml",
+    "hyperparameters.yaml",
+    "sets.json",
+)
+
+
+@dataclass(frozen=True)
+class CodeProvenance:
+    """The code that made a model.
+
+    Attributes:
+        commit: git's full commit id; None outside a repository, or before its first commit.
+        dirty: whether files differed from that commit, untracked ones included; None
+            outside a repository.
+    """
+
+    commit: str | None
+    dirty: bool | None
+
+    def in_words(self) -> str:
+        """Return the provenance as the card says it."""
+        if self.dirty is None:
+            return "unknown: not run in a git repository"
+        commit = self.commit or "no commit yet"
+        return f"{commit}, with uncommitted changes" if self.dirty else commit
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of an exported model.
+
+    Attributes:
+        experiment: the experiment's name.
+        version: `v0001` and so on.
+        created: when the model was exported, ISO 8601.
+        fingerprint: of the chosen configuration (sha256 hex).
+        identity: sha256 hex over the fingerprint and the decisive files: two versions
+            with one identity predict the same.
+        code: the code that made the model.
+        files: file name → sha256 hex, of every file but the manifest.
+    """
+
+    experiment: str
+    version: str
+    created: str
+    fingerprint: str
+    identity: str
+    code: CodeProvenance
+    files: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as JSON."""
+        return json_bytes({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> "Manifest":
+        """Read a manifest back.
+
+        Args:
+            data: the content of manifest.json.
+            source: where it was found, for the message.
+
+        Raises:
+            InvalidModel: it is no manifest, or one of another format.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            if fields.pop("format") != FORMAT:
+                raise ValueError("another format")
+            code = CodeProvenance(**fields.pop("code"))
+            return cls(**{**fields, "code": code, "files": dict(fields["files"])})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InvalidModel(
+                source,
+                f"{MANIFEST} is not a manifest of format {FORMAT}",
+                "Name a version folder that `experiment-pipeline models` lists.",
+            ) from None
+
+    def verify(self, name: str, content: bytes, source: str) -> bytes:
+        """Return `content` when it is what was exported under `name`.
+
+        Raises:
+            InvalidModel: the file is not in the manifest, or its sha256 differs.
+        """
+        if name not in self.files:
+            raise InvalidModel(
+                source, f"the manifest lists no {name}", "Name a complete version folder."
+            )
+        found = sha256(content)
+        if found != self.files[name]:
+            raise InvalidModel(
+                f"{source}/{name}",
+                f"sha256 is {found[:12]}…, the manifest says {self.files[name][:12]}…",
+                "Use an unchanged copy of the version, or export the model again.",
+            )
+        return content
+
+
+def sha256(content: bytes) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def identity(fingerprint: str, files: Mapping[str, bytes]) -> str:
+    """Return the sha256 hex by which two exports are the same model."""
+    parts = [fingerprint, *(f"{name} {sha256(files[name])}" for name in DECISIVE)]
+    return sha256("\n".join(parts).encode())
+
+
+def build_manifest(
+    experiment: str,
+    version: str,
+    created: str,
+    fingerprint: str,
+    code: CodeProvenance,
+    files: Mapping[str, bytes],
+) -> Manifest:
+    """Return the manifest of the files of one version."""
+    return Manifest(
+        experiment=experiment,
+        version=version,
+        created=created,
+        fingerprint=fingerprint,
+        identity=identity(fingerprint, files),
+        code=code,
+        files={name: sha256(content) for name, content in files.items()},
+    )
