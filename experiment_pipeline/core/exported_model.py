@@ -5,21 +5,22 @@ complete but for the manifest, which names the version and is written by the reg
 Storing lives in `storage/registry.py`, the fresh-process check in `storage/reload_check.py`.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import skops.io
 
-from experiment_pipeline.core import manifest, model_card, persistence
+from experiment_pipeline.core import manifest, markdown, model_card, persistence
+from experiment_pipeline.core.delivered_rows import PREPARATION, Reading
 from experiment_pipeline.core.documents import json_bytes, redacted, yaml_bytes
-from experiment_pipeline.core.manifest import CodeProvenance, Manifest
-from experiment_pipeline.core.model_facts import Environment, ModelFacts
-from experiment_pipeline.core.model_signature import SIGNATURE, Signature, example_bytes
-from experiment_pipeline.core.spec import Data, ExperimentSpec, Preparation
+from experiment_pipeline.core.golden_rows import example_bytes, expected_predictions
+from experiment_pipeline.core.manifest import Manifest
+from experiment_pipeline.core.model_facts import ModelFacts
+from experiment_pipeline.core.model_signature import SIGNATURE, Signature
+from experiment_pipeline.core.provenance import CodeProvenance
 from experiment_pipeline.core.verify_script import VERIFY
 
 MODEL = "model.skops"
@@ -28,8 +29,6 @@ EXAMPLE = "input_example.json"
 EXPECTED = "expected_predictions.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
-PREPARATION = "preparation.yaml"
-UNSEEN_CATEGORY = "a category never seen"
 HOLDS = {
     MODEL: "the whole fitted pipeline: features and model (skops format)",
     TRUSTED: "the types that loading it must trust; read them before you do",
@@ -84,6 +83,8 @@ class ModelPackage:
         experiment: the experiment's name.
         created: ISO 8601.
         fingerprint: of the chosen configuration.
+        configuration: its partition key.
+        headline: the first metric with its interval, in words.
         code: the code that made it.
         files: file name → content, all but the manifest.
         own_packages: top-level packages of a user's own estimator.
@@ -92,6 +93,8 @@ class ModelPackage:
     experiment: str
     created: str
     fingerprint: str
+    configuration: str
+    headline: str
     code: CodeProvenance
     files: Mapping[str, bytes]
     own_packages: tuple[str, ...] = ()
@@ -104,7 +107,12 @@ class ModelPackage:
     def manifest(self, version: str) -> Manifest:
         """Return the manifest that makes this package that version."""
         return manifest.build_manifest(
-            self.experiment, version, self.created, self.fingerprint, self.code, self.files
+            self.files,
+            experiment=self.experiment,
+            version=version,
+            created=self.created,
+            fingerprint=self.fingerprint,
+            code=self.code,
         )
 
 
@@ -114,6 +122,8 @@ def serialize(pipeline: Any) -> SerializedModel:
     Raises:
         InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
     """
+    import skops.io  # noqa: PLC0415 - 1 s that listing versions does not need
+
     data = persistence.to_bytes(pipeline)
     return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))
 
@@ -132,70 +142,37 @@ def build_package(
         serialized: the same pipeline, by `serialize`.
         facts: what is known about it.
         schema: the text of schema.yaml.
-        golden: the features of some rows, by `golden_rows`; their dtypes are the signature's.
+        golden: features of some rows, by `golden_rows.choose`; their dtypes are the signature's.
     """
-    spec = facts.spec
+    spec, signature = facts.spec, _signature(pipeline, facts, golden)
+    declared = spec.model_dump(mode="json", exclude_unset=True)
     files = {
         MODEL: serialized.data,
         TRUSTED: json_bytes(list(serialized.trusted_types)),
-        SIGNATURE: _signature(facts, golden).to_bytes(),
+        SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
         "metrics.json": json_bytes(_metrics(facts)),
-        PREPARATION: yaml_bytes(_preparation(spec)),
+        PREPARATION: Reading.of(spec, facts.raw_types).to_bytes(),
         SCHEMA: schema.encode(),
-        "experiment.yaml": yaml_bytes(redacted(spec.model_dump(mode="json"))),
+        "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": json_bytes({one.name: _set(one.rows, one.digest) for one in facts.sets}),
-        "environment.txt": _requirements(facts.environment).encode(),
+        "environment.txt": facts.environment.requirements().encode(),
         EXAMPLE: example_bytes(golden),
         EXPECTED: json_bytes(expected_predictions(pipeline, golden)),
         "verify.py": VERIFY.encode(),
     }
-    card = model_card.build_card(facts, [(name, text) for name, text in HOLDS.items()])
-    files[CARD] = model_card.render(card).encode()
+    card = model_card.build_card(facts, signature, list(HOLDS.items()))
+    files[CARD] = markdown.render(card).encode()
     return ModelPackage(
         experiment=spec.name,
         created=facts.created,
         fingerprint=facts.fingerprint,
+        configuration=facts.configuration.key,
+        headline=facts.scores[0].in_words(),
         code=facts.code,
         files=MappingProxyType(files),
         own_packages=serialized.own_packages,
     )
-
-
-def golden_rows(prepared: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
-    """Choose the rows on which a reloaded model must predict the same, bit for bit.
-
-    Args:
-        prepared: rows with the features, best those of the validation set.
-        features: the model's, in order.
-        plain: how many of the first rows to take.
-
-    Returns:
-        The first rows; for each feature with missing values the first row that lacks it; and
-        the first row again with every text replaced by an unseen category.
-    """
-    table = prepared[list(features)]
-    absent = table.isna()
-    lacking = [int(absent[name].to_numpy().argmax()) for name in features if absent[name].any()]
-    chosen = list(dict.fromkeys([*range(min(plain, len(table))), *lacking]))
-    rows = table.iloc[chosen]
-    texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
-    if not texts or rows.empty:
-        return rows.reset_index(drop=True)
-    unseen = rows.iloc[:1].assign(**{name: UNSEEN_CATEGORY for name in texts})
-    return pd.concat([rows, unseen.astype(rows.dtypes)], ignore_index=True)
-
-
-def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
-    """Return what the pipeline says about some rows: method → predictions."""
-    methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
-    return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
-
-
-def reading(preparation_yaml: Mapping[str, Any], url: str) -> tuple[Data, Preparation]:
-    """Return how another table is read and prepared, from the content of preparation.yaml."""
-    data = Data.model_validate({"url": url, **preparation_yaml["data"]})
-    return data, Preparation.model_validate(preparation_yaml["preparation"])
 
 
 def environment_packages(serialized: SerializedModel) -> tuple[str, ...]:
@@ -203,13 +180,15 @@ def environment_packages(serialized: SerializedModel) -> tuple[str, ...]:
     return NEEDED if not serialized.needs_lightgbm else (*NEEDED, "lightgbm")
 
 
-def _signature(facts: ModelFacts, golden: pd.DataFrame) -> Signature:
+def _signature(pipeline: Any, facts: ModelFacts, golden: pd.DataFrame) -> Signature:
+    regression = facts.spec.task == "regression"
+    classes = None if regression else tuple(np.asarray(pipeline.classes_).tolist())
     return Signature(
         task=facts.spec.task,
         target=facts.spec.target,
-        features={name: str(dtype) for name, dtype in golden.dtypes.items()},
+        features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},
         id_columns=facts.spec.split.id_columns,
-        classes=facts.classes,
+        classes=classes,
         positive_class=facts.positive_class,
         threshold=facts.threshold,
     )
@@ -248,25 +227,9 @@ def _metrics(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _preparation(spec: ExperimentSpec) -> dict[str, Any]:
-    # Not the format: the next table may be Parquet where this one was CSV.
-    read = spec.data.model_dump(mode="json", include={"delimiter", "encoding", "missing_values"})
-    return {"data": read, "preparation": spec.preparation.model_dump(mode="json")}
-
-
 def _set(rows: int, digest: str) -> dict[str, Any]:
     return {"rows": rows, "sha256": digest}
 
 
-def _requirements(environment: Environment) -> str:
-    lines = [f"# Python {environment.python}"]
-    for name, version in environment.packages:
-        pinned = f"{name}=={version}"
-        lines.append(pinned if version else f"# {name}: no installed distribution; put it on path")
-    return "\n".join(lines) + "\n"
-
-
 def _package(type_name: str) -> str:
     return type_name.partition(".")[0]
-
-

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiment_pipeline.core.documents import json_bytes
 from experiment_pipeline.core.errors import InvalidModel
+from experiment_pipeline.core.provenance import CodeProvenance
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -27,27 +28,6 @@ DECISIVE = (
     "hyperparameters.yaml",
     "sets.json",
 )
-
-
-@dataclass(frozen=True)
-class CodeProvenance:
-    """The code that made a model.
-
-    Attributes:
-        commit: git's full commit id; None outside a repository, or before its first commit.
-        dirty: whether files differed from that commit, untracked ones included; None
-            outside a repository.
-    """
-
-    commit: str | None
-    dirty: bool | None
-
-    def in_words(self) -> str:
-        """Return the provenance as the card says it."""
-        if self.dirty is None:
-            return "unknown: not run in a git repository"
-        commit = self.commit or "no commit yet"
-        return f"{commit}, with uncommitted changes" if self.dirty else commit
 
 
 @dataclass(frozen=True)
@@ -90,16 +70,14 @@ class Manifest:
         """
         try:
             fields: dict[str, Any] = json.loads(data)
-            if fields.pop("format") != FORMAT:
-                raise ValueError("another format")
+            known = fields.pop("format") == FORMAT
             code = CodeProvenance(**fields.pop("code"))
-            return cls(**{**fields, "code": code, "files": dict(fields["files"])})
+            manifest = cls(**{**fields, "code": code, "files": dict(fields["files"])})
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise InvalidModel(
-                source,
-                f"{MANIFEST} is not a manifest of format {FORMAT}",
-                "Name a version folder that `experiment-pipeline models` lists.",
-            ) from None
+            raise _no_manifest(source) from None
+        if not known:
+            raise _no_manifest(source)
+        return manifest
 
     def verify(self, name: str, content: bytes, source: str) -> bytes:
         """Return `content` when it is what was exported under `name`.
@@ -133,12 +111,13 @@ def identity(fingerprint: str, files: Mapping[str, bytes]) -> str:
 
 
 def build_manifest(
+    files: Mapping[str, bytes],
+    *,
     experiment: str,
     version: str,
     created: str,
     fingerprint: str,
     code: CodeProvenance,
-    files: Mapping[str, bytes],
 ) -> Manifest:
     """Return the manifest of the files of one version."""
     return Manifest(
@@ -149,4 +128,12 @@ def build_manifest(
         identity=identity(fingerprint, files),
         code=code,
         files={name: sha256(content) for name, content in files.items()},
+    )
+
+
+def _no_manifest(source: str) -> InvalidModel:
+    return InvalidModel(
+        source,
+        f"{MANIFEST} is not a manifest of format {FORMAT}",
+        "Name a version folder that `experiment-pipeline models` lists.",
     )

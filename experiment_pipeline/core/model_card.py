@@ -1,15 +1,23 @@
 """The model card: what the model is for, what it is worth, and how to load it.
 
-Built as data first (`Card`, tested without parsing), rendered as Markdown last. In: a
-`ModelFacts`. Out: a `Card`, and its text. Names and values from the user's data are shown,
-never interpreted: what Markdown or HTML would act upon is escaped.
+Built as data; `markdown.render` makes its text. In: a `ModelFacts` and a `Signature`. Out: a
+`Document`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from experiment_pipeline.core.documents import redacted, without_credentials
-from experiment_pipeline.core.model_facts import Environment, ModelFacts, Score
+from experiment_pipeline.core.documents import redacted
+from experiment_pipeline.core.markdown import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+)
+from experiment_pipeline.core.model_facts import ModelFacts, Score
+from experiment_pipeline.core.model_signature import Signature
 
 LOAD = """\
 import json, pandas as pd, skops.io
@@ -19,134 +27,52 @@ example = pd.DataFrame(json.load(open("input_example.json")), dtype=object)
 rows = example.astype(signature["features"])
 print({call})"""
 SHOWN_ROWS = 30
-_ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "\\`", "*": "\\*", "_": "\\_"}
-    | {"[": "\\[", "]": "\\]", "\\": "\\\\", "~": "\\~", "#": "\\#", "\n": " ", "\r": " "}
-)
 
 
-@dataclass(frozen=True)
-class Paragraph:
-    """One paragraph of plain text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """A list of plain texts."""
-
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of plain texts, every row as long as the header."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Code:
-    """A block of code."""
-
-    language: str
-    text: str
-
-
-Block = Paragraph | Bullets | Table | Code
-
-
-@dataclass(frozen=True)
-class Section:
-    """A title and what stands under it."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Card:
-    """A model card as data."""
-
-    title: str
-    sections: tuple[Section, ...]
-
-    def section(self, title: str) -> Section:
-        """Return the section of that title; KeyError names those there are."""
-        for section in self.sections:
-            if section.title == title:
-                return section
-        raise KeyError(f"no section {title!r}; there are {[s.title for s in self.sections]}")
-
-
-def build_card(facts: ModelFacts, files: Sequence[tuple[str, str]] = ()) -> Card:
+def build_card(
+    facts: ModelFacts, signature: Signature, files: Sequence[tuple[str, str]] = ()
+) -> Document:
     """Return the card of a model.
 
     Args:
         facts: what is known about it.
+        signature: what it takes and gives.
         files: (name, what it holds) of the version's files.
     """
-    return Card(
-        title=f"{facts.spec.name}: {_task_in_words(facts)}",
+    return Document(
+        title=f"{facts.spec.name}: {_task_in_words(signature)}",
         sections=(
-            _question(facts),
+            _question(facts, signature),
             _data(facts),
             _configuration(facts),
             _metrics(facts),
             _gates(facts),
             _limits(facts),
-            _loading(facts),
+            _loading(facts, signature),
             _provenance(facts),
             Section("Files", (Table(("file", "holds"), tuple(files)),)),
         ),
     )
 
 
-def render(card: Card) -> str:
-    """Return the card as Markdown."""
-    parts = [f"# {escape(card.title)}"]
-    for section in card.sections:
-        parts += [f"## {escape(section.title)}", *map(_rendered, section.blocks)]
-    return "\n\n".join(parts) + "\n"
+def _task_in_words(signature: Signature) -> str:
+    if signature.classes is None:
+        return f"predicts the number {signature.target}"
+    if signature.task == "binary":
+        return f"predicts whether {signature.target} is {signature.positive_class}"
+    return f"predicts which of {len(signature.classes)} classes {signature.target} is"
 
 
-def escape(text: str) -> str:
-    """Return text that Markdown and HTML show as it is, in one line."""
-    return text.translate(_ESCAPES)
-
-
-def _rendered(block: Block) -> str:
-    match block:
-        case Paragraph(text):
-            return escape(text)
-        case Bullets(items):
-            return "\n".join(f"- {escape(item)}" for item in items)
-        case Code(language, text):
-            return f"```{language}\n{text}\n```"
-        case Table(header, rows):
-            separator = ["---"] * len(header)
-            lines = [list(map(escape, header)), separator, *(map(escape, row) for row in rows)]
-            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _task_in_words(facts: ModelFacts) -> str:
-    if facts.classes is None:
-        return f"predicts the number {facts.spec.target}"
-    if facts.spec.task == "binary":
-        return f"predicts whether {facts.spec.target} is {facts.positive_class}"
-    return f"predicts which of {len(facts.classes)} classes {facts.spec.target} is"
-
-
-def _question(facts: ModelFacts) -> Section:
+def _question(facts: ModelFacts, signature: Signature) -> Section:
     asked = Paragraph(
-        f"The model {_task_in_words(facts)}, for rows such as those of "
-        f"{without_credentials(facts.spec.data.url)}."
+        f"The model {_task_in_words(signature)}, for rows such as those of "
+        f"{facts.spec.data.shown_url}."
     )
-    if facts.classes is None:
+    if signature.classes is None:
         return Section("Question", (asked,))
-    classes = "Classes, in the order of predict_proba: " + ", ".join(map(str, facts.classes)) + "."
+    classes = (
+        "Classes, in the order of predict_proba: " + ", ".join(map(str, signature.classes)) + "."
+    )
     return Section("Question", (asked, Paragraph(classes), *_threshold(facts)))
 
 
@@ -176,7 +102,7 @@ def _data(facts: ModelFacts) -> Section:
     if spec.exclude:
         reasons = tuple(redacted(list(spec.exclude.items()))[:SHOWN_ROWS])
         blocks += [
-            Paragraph(f"{len(spec.exclude)} columns are no features:"),
+            Paragraph(f"Columns that are no features ({len(spec.exclude)}):"),
             Table(("column", "reason"), tuple(map(tuple, reasons))),
         ]
     return Section("Data", tuple(blocks))
@@ -209,8 +135,9 @@ def _configuration(facts: ModelFacts) -> Section:
 def _metrics(facts: ModelFacts) -> Section:
     rows = tuple(map(_score_row, facts.scores))
     looks = f"These validation rows have been looked at {facts.looks} time(s), this one included."
+    refit = "Test scores are those of the configuration fitted on the train set alone."
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
-    return Section("Metrics", (Table(header, rows), Paragraph(looks)))
+    return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
 
 
 def _score_row(score: Score) -> tuple[str, ...]:
@@ -231,21 +158,21 @@ def _gates(facts: ModelFacts) -> Section:
 def _limits(facts: ModelFacts) -> Section:
     general = (
         "The intervals cover the choice of validation rows, not a world that changes later.",
-        "A category never seen in training is treated as unknown, a missing value as missing; "
-        "rows that break schema.yaml should get no prediction.",
+        "A category never seen in training is treated as unknown, a missing value as missing.",
+        "Rows that break schema.yaml should get no prediction.",
     )
     return Section("Limits", (Bullets((*facts.limits, *general)),))
 
 
-def _loading(facts: ModelFacts) -> Section:
+def _loading(facts: ModelFacts, signature: Signature) -> Section:
     name = facts.spec.name
-    call = "model.predict(rows)" if facts.classes is None else "model.predict_proba(rows)"
+    call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
     return Section(
         "How to load it",
         (
             Paragraph(
                 "In this folder, with the packages of environment.txt. Read trusted_types.json "
-                "first: these types may run code. `python verify.py` proves that the model "
+                "first: these types may run code. Running verify.py proves that the model "
                 "predicts here what it predicted at the export."
             ),
             Code("python", LOAD.format(call=call)),
@@ -260,12 +187,6 @@ def _provenance(facts: ModelFacts) -> Section:
         ("exported", facts.created),
         ("code", facts.code.in_words()),
         ("fingerprint", facts.fingerprint),
-        ("software", software(facts.environment)),
+        ("software", facts.environment.in_words()),
     )
     return Section("Provenance", (Table(("what", "value"), rows),))
-
-
-def software(environment: Environment) -> str:
-    """Return the versions in one line."""
-    packages = [f"{name} {version or '(not installed)'}" for name, version in environment.packages]
-    return ", ".join([f"Python {environment.python}", *packages])

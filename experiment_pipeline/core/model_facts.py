@@ -4,12 +4,14 @@ The shell gathers it from the stages before the export; `exported_model.py` writ
 files and `model_card.py` into prose. Nothing is computed here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.manifest import CodeProvenance
+from experiment_pipeline.core.gates import Gate
 from experiment_pipeline.core.metrics import Interval
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.provenance import CodeProvenance, Environment
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class SetFact:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of the exported model on one set, with its interval.
+    """A metric on one set, with its interval.
 
     Attributes:
         set_name: test or validation.
@@ -37,34 +39,11 @@ class Score:
     interval: Interval
     baseline: float | None = None
 
-
-@dataclass(frozen=True)
-class Gate:
-    """One acceptance criterion and how it was met.
-
-    Attributes:
-        rule: in words, such as `lower bound of roc_auc at least 0.65`.
-        value: what was held against the limit.
-        passed: the outcome.
-    """
-
-    rule: str
-    value: float
-    passed: bool
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The software a model needs.
-
-    Attributes:
-        python: the interpreter's version.
-        packages: (distribution, version), pinned; version None when the package is no
-            installed distribution (a module of the user's own project).
-    """
-
-    python: str
-    packages: tuple[tuple[str, str | None], ...]
+    def in_words(self) -> str:
+        """Return the score with its interval in one line."""
+        low, high = self.interval.low, self.interval.high
+        bounds = f"{low:.4g} to {high:.4g}"
+        return f"{self.metric} {self.interval.estimate:.4g} ({bounds}) on {self.set_name}"
 
 
 @dataclass(frozen=True)
@@ -77,11 +56,12 @@ class ModelFacts:
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
+        raw_types: column → dtype of the table as delivered, by `delivered_rows.raw_types`.
         sets: train, test and validation.
-        classes: the class of each column of the pipeline's `predict_proba`.
         positive_class: binary only.
         threshold: binary only: chosen on test.
-        scores: metrics with intervals, those of the exported fit.
+        scores: metrics with intervals; on validation those of the exported fit, on test those
+            of the configuration fitted on train alone. The first is the headline.
         gates: the acceptance criteria.
         looks: how often these validation rows have been looked at, this time included.
         limits: what the stages before warned of, one sentence each.
@@ -95,9 +75,9 @@ class ModelFacts:
     rounds: int | None
     fingerprint: str
     reason: str
+    raw_types: Mapping[str, str]
     sets: tuple[SetFact, ...]
-    classes: tuple | None
-    positive_class: object
+    positive_class: Scalar
     threshold: float | None
     scores: tuple[Score, ...]
     gates: tuple[Gate, ...]

@@ -1,16 +1,15 @@
-"""What an exported model takes and gives: its signature, and predictions by it.
+"""What an exported model takes and gives: its signature.
 
 Whoever calls the model needs no experiment for it: the features with their dtypes, the
-classes in the order of the probability columns, the threshold. In: a fitted pipeline and a
-prepared table. Out: a table of predictions. Reading the rows belongs to `predict.py`.
+classes in the order of the probability columns, the threshold. In: a prepared table. Out:
+the columns that the pipeline reads. Predicting belongs to `prediction.py`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.documents import json_bytes
@@ -18,9 +17,6 @@ from experiment_pipeline.core.errors import InvalidModel, UnusableTable
 from experiment_pipeline.core.spec import Scalar
 
 SIGNATURE = "signature.json"
-ROW_NUMBER = "row_number"
-PREDICTION = "prediction"
-INFINITE = {np.inf: "inf", -np.inf: "-inf"}
 
 
 @dataclass(frozen=True)
@@ -83,78 +79,21 @@ class Signature:
         return pd.DataFrame(columns, index=prepared.index)
 
 
-def example_bytes(features: pd.DataFrame) -> bytes:
-    """Return example rows as JSON, column by column; a missing value becomes null.
-
-    `pandas.DataFrame(json.loads(…), dtype=object).astype(signature.features)` restores them
-    bit for bit.
-    """
-    return json_bytes({name: _json_values(features[name]) for name in features.columns})
-
-
-def prediction_table(
-    pipeline: Any, prepared: pd.DataFrame, ids: pd.DataFrame, signature: Signature
-) -> pd.DataFrame:
-    """Predict, and name what came out.
-
-    Args:
-        pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
-        prepared: rows with the model's features, index `row_number`.
-        ids: the same rows' id columns, as delivered.
-        signature: the model's.
-
-    Returns:
-        One row per row: `row_number`, the id columns, `prediction` (a class or a value), and
-        for classes one `probability_<class>` each (binary: of the positive class alone).
-
-    Raises:
-        UnusableTable: a feature is missing, or holds values of another type.
-    """
-    features = signature.select(prepared)
-    outputs = _outputs(pipeline, features, signature)
-    identifiers = {_free_name(name, outputs): ids[name] for name in ids.columns}
-    table = pd.DataFrame({**identifiers, **outputs}, index=features.index)
-    return table.reset_index(names=ROW_NUMBER)
-
-
-def _outputs(
-    pipeline: Any, features: pd.DataFrame, signature: Signature
-) -> dict[str, np.ndarray | pd.Series]:
-    if signature.classes is None:
-        return {PREDICTION: pipeline.predict(features)}
-    probabilities = pipeline.predict_proba(features)
-    classes = signature.classes
-    if signature.task == "binary":
-        positive = probabilities[:, classes.index(signature.positive_class)]
-        negative = classes[1 - classes.index(signature.positive_class)]
-        chosen = positive >= (0.5 if signature.threshold is None else signature.threshold)
-        labels = [signature.positive_class if yes else negative for yes in chosen]
-        shown = {f"probability_{signature.positive_class}": positive}
-    else:
-        labels = [classes[column] for column in probabilities.argmax(axis=1)]
-        shown = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}
-    return {PREDICTION: pd.Series(labels, index=features.index), **shown}
-
-
-def _free_name(name: str, taken: Mapping[str, object]) -> str:
-    return f"original_{name}" if name in taken or name == ROW_NUMBER else name
-
-
 def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
     try:
-        return column.astype(dtype)
+        cast = column.astype(pd.api.types.pandas_dtype(dtype))
     except (ValueError, TypeError) as error:
-        raise UnusableTable(
-            f"column {column.name}",
-            f"holds {column.dtype}, the model wants {dtype} ({str(error)[:120]})",
-            "Deliver the column as the model was trained on it.",
-        ) from None
+        raise _wrong_type(column, dtype, str(error)[:120]) from None
+    if cast.dtype.kind in "iub" and not (cast == column).all():
+        raise _wrong_type(column, dtype, "values would change")
+    return cast
 
 
-def _json_values(column: pd.Series) -> Sequence[Scalar]:
-    values = [None if pd.isna(value) else value for value in column.tolist()]
-    if column.dtype.kind == "f":
-        return [INFINITE.get(value, value) for value in values]
-    return values
+def _wrong_type(column: pd.Series, dtype: str, why: str) -> UnusableTable:
+    return UnusableTable(
+        f"column {column.name}",
+        f"holds {column.dtype}, the model wants {dtype}: {why}",
+        "Deliver the column as the model was trained on it.",
+    )

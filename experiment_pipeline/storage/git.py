@@ -46,8 +46,8 @@ def git(
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     ssh = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}
     try:
-        done = subprocess.run(
-            ["git", *arguments],
+        done = subprocess.run(  # noqa: S603 - no shell; the arguments are built by this project
+            ["git", *arguments],  # noqa: S607 - the user's git is the one on their PATH
             cwd=directory,
             input=b"" if stdin is None else stdin,
             env={**ssh, **inherited, **quiet, **(environment or {})},

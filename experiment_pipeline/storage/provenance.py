@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from experiment_pipeline.core.manifest import CodeProvenance
-from experiment_pipeline.core.model_facts import Environment
+from experiment_pipeline.core.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.git import GitFailed, git
 
 
@@ -41,11 +40,14 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
     """
     owners = metadata.packages_distributions() if own_packages else {}
     own = [(name, owners.get(name, [None])[0]) for name in own_packages]
-    pinned = {_normal(name): metadata.version(name) for name in distributions}
+    pinned: dict[str, str | None] = {
+        _normal(name): metadata.version(name) for name in distributions
+    }
     for package, distribution in own:
         found = None if distribution is None else metadata.version(distribution)
         pinned[_normal(distribution or package)] = found
-    return Environment(platform.python_version(), tuple(pinned.items()))
+    exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
+    return Environment(exporter, platform.python_version(), tuple(pinned.items()))
 
 
 def _normal(name: str) -> str:

@@ -123,7 +123,7 @@ def _publish(
         refs = target.refs(local)
         if target.tag in refs:
             return _tagged(local, target, tree), True
-        commit = _commit(local, target, target.branch in refs, tree, message, created)
+        commit = _commit(local, target if target.branch in refs else None, tree, message, created)
         # Not forced: git refuses when the branch has moved or the tag exists by now.
         pushed = (f"{commit}:{target.branch}", f"{commit}:{target.tag}")
         try:
@@ -136,12 +136,10 @@ def _publish(
     raise GitFailed(f"other exporters were faster {TRIES} times")
 
 
-def _commit(
-    local: Path, target: _Target, continued: bool, tree: str, message: str, created: str
-) -> str:
+def _commit(local: Path, onto: _Target | None, tree: str, message: str, created: str) -> str:
     parents: tuple[str, ...] = ()
-    if continued:
-        git(local, "fetch", "--quiet", "--depth=1", "--", target.url, target.branch)
+    if onto is not None:
+        git(local, "fetch", "--quiet", "--depth=1", "--", onto.url, onto.branch)
         parents = ("-p", git(local, "rev-parse", "FETCH_HEAD"))
     dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
     arguments = (*_author(local), "commit-tree", tree, *parents, "-m", message)

@@ -1,0 +1,104 @@
+"""data_analysis: findings, verdict and HTML report; `no go` stops the run before it costs."""
+
+import json
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.assets.failures import console_message, told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_input
+from experiment_pipeline.core.data_analysis import analyse, report_html
+from experiment_pipeline.core.errors import UnfitForModelling
+from experiment_pipeline.core.fingerprints import fingerprint_of
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import assign_sets
+from experiment_pipeline.core.validated_data import feature_columns
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.results import ResultStore
+
+ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
+# Count it up whenever the code of this package would find otherwise in the same table.
+ANALYSIS_VERSION = 1
+
+
+def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """Examine the prepared rows; what looks at the target sees no validation row."""
+    key = asset_key(spec, "data_analysis")
+
+    @dg.asset(
+        name="data_analysis",
+        key_prefix=spec.name,
+        group_name=spec.name,
+        ins={"raw_data": table_input(spec, "raw_data")},
+        kinds={"python"},
+        description="Findings, the verdict they lead to, and a profile of every column.",
+        check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def data_analysis(
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+    ) -> dg.MaterializeResult:
+        store = ResultStore(storage_root(), spec.name, "data_analysis")
+        fingerprint = _fingerprint(raw_data, spec)
+        with told_to_the_user():
+            stored = store.get(fingerprint)
+            if stored is None:
+                stored = store.put(fingerprint, _examine(raw_data, spec))
+            else:
+                context.log.info("reused the analysis of the same table")
+        analysis = json.loads(stored.files[ANALYSIS])
+        verdict, reasons = analysis["verdict"], "; ".join(analysis["reasons"]) or "nothing found"
+        context.log.info(f"verdict: {verdict}: {reasons}")
+        if verdict == "no go":
+            context.log.error(console_message(_refusal(reasons)))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint),
+            metadata={
+                "verdict": verdict,
+                "findings": dg.MetadataValue.md(stored.files[MARKDOWN].decode()),
+                "report": dg.MetadataValue.path(str(stored.paths[REPORT])),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="fit_for_modelling",
+                    passed=verdict != "no go",
+                    description=f"{verdict}: {reasons}",
+                )
+            ],
+        )
+
+    return data_analysis
+
+
+def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec) -> str:
+    """Everything in the YAML but the search can change a finding."""
+    return fingerprint_of(
+        {
+            "raw": table_digest(raw),
+            "spec": spec.model_dump(mode="json", exclude={"search", "export", "schedule"}),
+            "version": ANALYSIS_VERSION,
+        }
+    )
+
+
+def _examine(raw: pd.DataFrame, spec: ExperimentSpec) -> dict[str, bytes]:
+    prepared = prepare(raw, spec.preparation).frame
+    features = feature_columns(prepared, spec)
+    sets = assign_sets(prepared, spec, features)
+    analysis = analyse(prepared, sets, features, spec)
+    return {
+        ANALYSIS: analysis.to_json().encode(),
+        MARKDOWN: analysis.to_markdown().encode(),
+        REPORT: report_html(analysis, prepared, spec).encode(),
+    }
+
+
+def _refusal(reasons: str) -> UnfitForModelling:
+    return UnfitForModelling(
+        "the data analysis",
+        f"says no go: {reasons}",
+        "Change the data or the YAML as the report says, or accept the finding by its code under "
+        "analysis.accept with the reason.",
+    )

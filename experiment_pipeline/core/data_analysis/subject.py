@@ -1,0 +1,189 @@
+"""What is analysed: one table, its features, and which rows may be looked at with the target.
+
+In: the prepared table, the set of each row, the spec. Out: views that several findings
+share, measured at most once. The target is read in one place, `target`, and only for rows
+outside of the validation set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.data_analysis.catalogue import THRESHOLDS
+from experiment_pipeline.core.data_analysis.columns import (
+    LARGEST_FLOAT32,
+    Facts,
+    NumberFacts,
+    TextFacts,
+    facts_of,
+)
+from experiment_pipeline.core.data_analysis.one_feature import Association, associations
+from experiment_pipeline.core.row_hashes import row_hashes
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.targets import encode_target, find_classes
+
+# With fewer possible combinations than this many times the rows, equal rows happen by chance.
+ROOM = 10
+# Odd, so that multiplying loses nothing.
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of the visible rows that have one.
+
+    Attributes:
+        rows: positions (n,) in the table of the rows it is known for.
+        y: encoded targets (n,): class codes, or floats.
+        classes: as `find_classes` gives them; None for regression.
+        problem: why it cannot be modelled; then `rows` and `y` are empty.
+    """
+
+    rows: np.ndarray
+    y: np.ndarray
+    classes: tuple | None
+    problem: str | None = None
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return len(self.classes or ())
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One table under analysis.
+
+    Attributes:
+        frame: the prepared table, all rows.
+        visible: bool (n,), the rows that are not in the validation set.
+        features: columns that a model would get.
+        spec: the experiment.
+        sets: name of the set of every row, indexed as the frame.
+    """
+
+    frame: pd.DataFrame
+    visible: np.ndarray
+    features: tuple[str, ...]
+    spec: ExperimentSpec
+    sets: pd.Series
+
+    def threshold(self, name: str) -> float:
+        """The YAML's value of a threshold, else its default."""
+        return self.spec.analysis.thresholds.get(name, THRESHOLDS[name].default)
+
+    @cached_property
+    def facts(self) -> Mapping[str, Facts]:
+        """Facts about every feature, over all rows."""
+        return {column: facts_of(self.frame[column]) for column in self.features}
+
+    @cached_property
+    def numbers(self) -> dict[str, NumberFacts]:
+        """Facts of the number and boolean features."""
+        return {c: f for c, f in self.facts.items() if isinstance(f, NumberFacts)}
+
+    @cached_property
+    def texts(self) -> dict[str, TextFacts]:
+        """Facts of the text and category features."""
+        return {c: f for c, f in self.facts.items() if isinstance(f, TextFacts)}
+
+    @cached_property
+    def undeclared_texts(self) -> dict[str, TextFacts]:
+        """The text features that the preparation does not declare to be text."""
+        types = self.spec.preparation.types
+        return {c: f for c, f in self.texts.items() if types.get(c) != "text"}
+
+    @cached_property
+    def texts_and_target(self) -> dict[str, TextFacts]:
+        """The text features, and the visible part of the target where its classes are texts."""
+        facts = facts_of(self.visible_target)
+        target = {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
+        return self.texts | target
+
+    def is_category(self, column: str) -> bool:
+        """Whether a text feature is no number or date in disguise, which other rules find."""
+        facts = self.undeclared_texts.get(column)
+        return facts is None or (
+            facts.share_of_numbers < self.threshold("numbers_as_text")
+            and facts.share_of_dates < self.threshold("dates_as_text")
+        )
+
+    @cached_property
+    def numbers_and_target(self) -> dict[str, NumberFacts]:
+        """The number features, and the visible part of the target of a regression."""
+        facts = facts_of(self.visible_target)
+        judged = self.spec.task == "regression" and isinstance(facts, NumberFacts)
+        return self.numbers | ({self.spec.target: facts} if judged else {})
+
+    @property
+    def possible_combinations(self) -> float:
+        """Product of the numbers of distinct values of the number and text features."""
+        distinct = [facts.distinct for facts in (self.numbers | self.texts).values()]
+        return float(10 ** min(sum(np.log10(max(n, 1)) for n in distinct), 300))
+
+    @cached_property
+    def visible_target(self) -> pd.Series:
+        """The target as delivered, of the visible rows, missing ones included."""
+        return self.frame[self.spec.target][self.visible]
+
+    @cached_property
+    def target(self) -> Target:
+        """The target for modelling: visible, known, encoded."""
+        if problem := self._target_problem():
+            return Target(np.empty(0, np.int64), np.empty(0), None, problem)
+        column = self.frame[self.spec.target]
+        usable = self.visible & column.notna().to_numpy()
+        if self.spec.task == "regression":
+            usable &= np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        rows = np.flatnonzero(usable)
+        known = column.iloc[rows]
+        classes = find_classes(known, self.spec)
+        return Target(rows, encode_target(known, classes), classes)
+
+    @cached_property
+    def associations(self) -> tuple[Association, ...]:
+        """How well each feature predicts the target alone, the strongest first."""
+        return associations(self)
+
+    @cached_property
+    def feature_hashes(self) -> np.ndarray:
+        """uint64 (n,): equal for rows with the same features."""
+        return row_hashes(self.frame, self.features, "features")
+
+    @cached_property
+    def whole_row_hashes(self) -> np.ndarray:
+        """uint64 (n,): equal for rows that are the same in all columns but the target."""
+        others = [c for c in self.frame.columns if c not in {self.spec.target, *self.features}]
+        hashes: np.ndarray = self.feature_hashes * _ODD + row_hashes(self.frame, others, "others")
+        return hashes
+
+    def positions(self, name: str) -> np.ndarray:
+        """Positions (m,) of the rows of one set."""
+        return np.flatnonzero(self.sets.to_numpy() == name)
+
+    def generator(self) -> np.random.Generator:
+        """A fresh random generator; the same for the same spec."""
+        return np.random.default_rng(self.spec.seed)
+
+    def sample(self, rows: np.ndarray, most: int) -> np.ndarray:
+        """At most `most` of these positions, drawn with the experiment's seed, in table order."""
+        if len(rows) <= most:
+            return rows
+        return np.sort(self.generator().choice(rows, most, replace=False))
+
+    def _target_problem(self) -> str | None:
+        known = self.visible_target.dropna()
+        distinct = known.nunique()
+        if distinct < 2:
+            return f"the target has {distinct} distinct values in the rows that may be seen"
+        if self.spec.task == "binary" and distinct > 2:
+            return f"a binary target has two classes, this one {distinct:,}"
+        if self.spec.task == "regression" and not pd.api.types.is_numeric_dtype(known.dtype):
+            return f"a regression target is a number, this one is {known.dtype}"
+        facts = self.numbers_and_target.get(self.spec.target)
+        if facts and facts.largest_magnitude > LARGEST_FLOAT32:
+            return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
+        return None

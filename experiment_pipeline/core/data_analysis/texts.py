@@ -1,0 +1,144 @@
+"""Recognising what a text stands for: a missing value, a date, another spelling.
+
+In: distinct texts of a column. Out: what each of them looks like. Numbers have a room of
+their own, `numerals.py`. How many rows hold a text, and what follows, is the findings'
+business.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+# As `fold` writes them. "none" is left out: in many tables it is a category ("no garage").
+PLACEHOLDERS = frozenset(
+    {
+        "",
+        *("?", "??", "???", "-", "--", "---", ".", "..", "...", "_", "*", "/", "nan", "na", "n/a"),
+        *("n.a.", "n/d", "n.d.", "#n/a", "#na", "#value!", "#ref!", "#div/0!", "null", "nil"),
+        *("missing", "unknown", "unk", "undefined", "unspecified", "tbd", "unbekannt", "inconnu"),
+        *("desconocido", "k.a.", "(blank)", "(null)", "(none)", "(missing)", "(unknown)"),
+        *("-1.#ind", "-999", "-9999", "-99999"),
+        *("not available", "not known", "not specified", "no data", "no answer", "no value"),
+    }
+)
+
+ISO = "ISO8601"
+# Tried in this order; of two that read as many texts the first wins.
+DATE_FORMATS = (
+    ISO,
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%m/%d/%y",
+    "%d.%m.%y",
+    "%Y%m%d",
+)
+# Shorter texts are codes, longer ones are prose, of which every comparison would take long.
+_FEWEST_LETTERS, _MOST_LETTERS = 5, 60
+_ISO_SHAPE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
+_DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
+
+
+def fold(text: str) -> str:
+    """A text without what people vary by accident: case and spaces."""
+    return " ".join(text.split()).casefold()
+
+
+def placeholders(texts: Sequence[str]) -> np.ndarray:
+    """Which texts usually mean that the value is missing: bool (n,)."""
+    return np.fromiter((fold(text) in PLACEHOLDERS for text in texts), bool, len(texts))
+
+
+def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which texts each date format reads: format → bool (n,), those that read none left out.
+
+    The one that reads most comes first, so that 03/04/2024 is read as its column writes dates.
+    """
+    column = pd.Series(texts, dtype="str").str.strip()
+    shaped = column[column.str.fullmatch(_DATE_SHAPE)]
+    read: dict[str, np.ndarray] = {}
+    for wanted in DATE_FORMATS if len(shaped) else ():
+        candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
+        instants = pd.to_datetime(candidates, format=wanted, errors="coerce", utc=True)
+        # Eight digits are a date only when the year is one of our time.
+        dates = candidates.index[instants.dt.year.between(1800, 2200)]
+        if len(dates):
+            read[wanted] = np.isin(np.arange(len(texts)), dates)
+    return dict(sorted(read.items(), key=lambda item: -int(item[1].sum())))
+
+
+def spellings(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Groups of texts that differ in case and spaces only, each in the order given."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        groups[fold(text)].append(text)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def look_alikes(texts: Sequence[str], counts: np.ndarray) -> list[tuple[str, str]]:
+    """Pairs (text, other) that may mean the same: a typing error, or words left out.
+
+    A typing error is one letter more, less or changed in a text of five to sixty letters
+    that has at most a twentieth of the other's rows. Words left out: the one begins with
+    all words of the other. Texts with digits are codes and are not compared.
+    """
+    rows: dict[str, int] = {}
+    written: dict[str, str] = {}
+    for text, n in zip(texts, counts, strict=True):
+        folded = fold(text)
+        rows[folded] = rows.get(folded, 0) + int(n)
+        written.setdefault(folded, text)
+    words = [
+        text
+        for text in rows
+        if _FEWEST_LETTERS <= len(text) <= _MOST_LETTERS and not any(map(str.isdigit, text))
+    ]
+    pairs = _typing_errors(words, rows) | _longer_names(words)
+    ordered = sorted(pairs, key=lambda pair: (-rows[pair[0]], pair))
+    return [(written[kept], written[other]) for kept, other in ordered]
+
+
+def _typing_errors(words: list[str], rows: dict[str, int]) -> set[tuple[str, str]]:
+    """Words that become equal when a letter is left out of one or both are compared."""
+    neighbours: defaultdict[str, list[str]] = defaultdict(list)
+    for word in words:
+        for shortened in {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}:
+            neighbours[shortened].append(word)
+    return {
+        (frequent, rare)
+        for group in neighbours.values()
+        for frequent in group
+        for rare in group
+        if rows[rare] * 20 <= rows[frequent] and _one_letter_apart(frequent, rare)
+    }
+
+
+def _one_letter_apart(first: str, second: str) -> bool:
+    letters = zip(first, second, strict=False)
+    start = next((i for i, (a, b) in enumerate(letters) if a != b), min(len(first), len(second)))
+    one, other = first[start:], second[start:]
+    return one[1:] == other[1:] or one[1:] == other or one == other[1:]
+
+
+def _longer_names(words: list[str]) -> set[tuple[str, str]]:
+    known = set(words)
+    return {
+        (" ".join(parts[:n]), word)
+        for word in words
+        for parts in [word.split()]
+        for n in range(1, len(parts))
+        if " ".join(parts[:n]) in known
+    }

@@ -1,0 +1,130 @@
+"""What to know before believing a leaderboard: remarks computed from its ranking.
+
+In: the ranking and the finished rows. Out: one sentence each, those that matter most first.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.intervals import few_units_note
+from experiment_pipeline.core.metrics import METRICS, better, shown
+from experiment_pipeline.core.ranking import Ranking
+from experiment_pipeline.core.search_edges import SearchEdge
+from experiment_pipeline.core.spec import ExperimentSpec
+
+# Below, "the first fifth" is one configuration and says nothing.
+_FEWEST_FOR_SPEND = 10
+_FIRST_SHARE = 0.2
+
+
+def notes(
+    ranking: Ranking,
+    rows: pd.DataFrame,
+    edges: Sequence[SearchEdge],
+    baseline: float,
+    units: np.ndarray,
+    spec: ExperimentSpec,
+) -> tuple[str, ...]:
+    """Return the remarks on a board.
+
+    Args:
+        ranking: of the configurations with a score.
+        rows: the board's.
+        edges: of the choice.
+        baseline: score of predicting without features on the test set.
+        units: (n_test,) codes of the resampling units.
+        spec: the experiment.
+    """
+    return (
+        *_against_baseline(ranking, baseline, spec.metric),
+        *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
+        *_optimism_in_words(ranking, spec),
+        *(edge.in_words() for edge in edges),
+        *_spend(ranking, spec.metric),
+        *_unranked(rows),
+    )
+
+
+def optimism(ranking: Ranking, spec: ExperimentSpec) -> float | None:
+    """Return by how much the best score is expected to flatter; None where it has no number."""
+    confounded = spec.split.by == "time" or math.isnan(ranking.optimism)
+    return None if confounded else ranking.optimism
+
+
+def unit_in_words(spec: ExperimentSpec) -> str:
+    """Return what intervals resample: `row`, `group of <column>` or `1 day`."""
+    if spec.split.by == "time":
+        return f"{spec.split.unit} of {spec.split.column}"
+    return f"value of {spec.split.column}" if spec.split.by == "group" else "row"
+
+
+def expected_best(scores: Sequence[float], size: int) -> float:
+    """Return the mean best score of `size` configurations drawn at random from all.
+
+    Exact: the i-th best of N is the best drawn with probability C(N-i, size-1) / C(N, size)
+    (Dodge et al. 2019, "Show Your Work").
+
+    Args:
+        scores: the best first, N of them.
+        size: 1 … N.
+    """
+    total, missed = len(scores), 1.0
+    mean = 0.0
+    for drawn_before, value in enumerate(scores[: total - size + 1]):
+        probability = size / (total - drawn_before)
+        mean += missed * probability * value
+        missed *= 1 - probability
+    return mean
+
+
+def _against_baseline(ranking: Ranking, baseline: float, metric: str) -> Iterator[str]:
+    best = ranking.entries[0].score
+    if not better(metric, best.worse_bound(metric), baseline):
+        yield (
+            f"no configuration is surely better than predicting without features: the best has "
+            f"{metric} {best.in_words()}, the baseline {shown(baseline)}"
+        )
+
+
+def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
+    if len(ranking.entries) < 2:
+        return
+    number = optimism(ranking, spec)
+    if spec.split.by == "time":
+        yield (
+            f"the best of {len(ranking.entries)} scores flatters itself; with a split by time "
+            "that cannot be told from drift, so no number is given: the validation set decides"
+        )
+    elif number:
+        yield (
+            f"the best of {len(ranking.entries)} scores flatters itself: expect {spec.metric} to "
+            f"be worse by about {shown(number)} on new rows"
+        )
+
+
+def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
+    """What most of the search bought, whatever the order it was run in."""
+    scores = [entry.score.estimate for entry in ranking.entries]
+    if len(scores) < _FEWEST_FOR_SPEND:
+        return
+    fifth = math.ceil(_FIRST_SHARE * len(scores))
+    gain = METRICS[metric].sign * (scores[0] - expected_best(scores, fifth))
+    seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.entries)
+    yield (
+        f"the last 80 % of the spend bought {gain:+.2g} {metric}: {fifth} configurations drawn at "
+        f"random reach {shown(expected_best(scores, fifth))} on average, all {len(scores)} reach "
+        f"{shown(scores[0])} and cost {seconds:,.0f} CPU seconds"
+    )
+
+
+def _unranked(rows: pd.DataFrame) -> Iterator[str]:
+    failed = rows.loc[rows["status"] == "failed", "reason"]
+    for reason, count in failed.value_counts().items():
+        yield f"{count} of {len(rows)} configurations failed with {reason}"
+    unscored = rows["rank"].isna() & (rows["status"] != "failed")
+    why = rows.loc[unscored, "reason"].where(rows["reason"] != "", rows["status"])
+    for reason, count in why.value_counts().items():
+        yield f"{count} of {len(rows)} configurations are without a rank: {reason}"

@@ -1,0 +1,67 @@
+"""A leaderboard as one table, the form in which it goes from asset to asset, and back.
+
+The choice and what goes with it travel in the table's `attrs`, so that nothing downstream has
+to rank again. In: a `Leaderboard`. Out: a DataFrame, and the same `Leaderboard`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass as checked
+
+from experiment_pipeline.core.errors import SetsReplaced
+from experiment_pipeline.core.leaderboard import Leaderboard
+from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline.core.search_edges import SearchEdge
+
+CHOICE, DIGESTS = "choice", "digests"
+
+
+@checked(config=ConfigDict(ser_json_inf_nan="strings"))
+class _Choice:
+    """Everything of a leaderboard but its rows; the same names."""
+
+    metric: str
+    chosen: str
+    reason: str
+    score: Interval
+    baseline: float
+    tie_group: tuple[str, ...]
+    optimism: float | None
+    edges: tuple[SearchEdge, ...]
+    notes: tuple[str, ...]
+
+
+_JSON = TypeAdapter(_Choice)
+
+
+def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows, with the choice and the digests of the sets it holds for."""
+    choice = _Choice(**{one.name: getattr(board, one.name) for one in fields(_Choice)})
+    table = board.rows.copy()
+    table.attrs = {CHOICE: _JSON.dump_json(choice).decode(), DIGESTS: dict(digests)}
+    return table
+
+
+def from_table(table: pd.DataFrame) -> Leaderboard:
+    """Return the leaderboard that `to_table` wrote."""
+    choice = _JSON.validate_json(table.attrs[CHOICE])
+    return Leaderboard(rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)})
+
+
+def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any]) -> None:
+    """Stop when a table was made from other sets than those read now.
+
+    Raises:
+        SetsReplaced: another run has replaced the sets in between.
+    """
+    other = [name for name, digest in digests.items() if table.attrs[DIGESTS].get(name) != digest]
+    if other:
+        raise SetsReplaced(
+            f"{' and '.join(other)} set",
+            f"another run replaced it after {stage} was made from {table.attrs[DIGESTS]}",
+            "Wait until that run has ended, then run the experiment's job again.",
+        )

@@ -1,0 +1,64 @@
+"""The inner slice: train rows on which a fit decides when to stop, and nothing else.
+
+Cut the way the sets are cut, so that it is to the train rows what the test set is to them. In:
+the train set. Out: a mask.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.errors import EmptySet
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets.cuts import cut_by_hash, cut_tail
+from experiment_pipeline.core.split_sets.units import (
+    classes_of,
+    row_positions,
+    times_of,
+    unit_hashes,
+)
+
+HELD_OUT = 0.15
+
+
+def inner_slice(train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+    """Choose about 15 % of the train rows to hold out for early stopping.
+
+    By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
+    of its own. Each side holds every class wherever a cut allows it. Train rows that are all
+    of one unit (one timestamp, one group) are told apart by position, for want of better.
+
+    Args:
+        train: the train set.
+        spec: the experiment.
+        features: feature columns.
+
+    Returns:
+        bool (n,), True for rows held out; never all, never none.
+
+    Raises:
+        EmptySet: the train set has fewer than two rows.
+    """
+    if len(train) < 2:
+        raise EmptySet(
+            "train set",
+            f"{len(train)} rows cannot be parted into rows to fit on and rows to stop by",
+            "Deliver more rows, or raise split.fractions.train.",
+        )
+    salt = f"inner/{getattr(spec.split, 'seed', 0)}"
+    classes = np.zeros(len(train), dtype=np.int64)
+    if spec.task != "regression":
+        classes = classes_of(train[spec.target])
+    places: np.ndarray
+    if spec.split.by == "time":
+        places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
+    else:
+        places = unit_hashes(train, spec, features, salt)
+    if len(np.unique(places)) < 2:
+        places = row_positions(train, salt)
+    elif spec.split.by in ("time", "group"):
+        return cut_tail(places, classes, HELD_OUT)
+    held_out: np.ndarray = cut_by_hash(places, classes, (1 - HELD_OUT, HELD_OUT)) == 1
+    # Where each class is a single unit, none of them can be parted.
+    return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)

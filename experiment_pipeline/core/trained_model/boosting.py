@@ -1,0 +1,268 @@
+"""LightGBM: parameters, binned tables that fits share, boosting, and the way to an estimator.
+
+Which names a configuration may set lives in `lightgbm_parameters.py`, threads in `sweep.py`.
+In: an encoded table and a configuration. Out: a Booster, its text, and a fitted
+LGBMClassifier or LGBMRegressor that predicts bit for bit what an ordinary `fit` would.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiment_pipeline.core import errors
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import Scalar
+from experiment_pipeline.core.trained_model import lightgbm_parameters
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+PATIENCE = 50
+ROUNDS_AT_MOST = 2_000
+# Without early stopping: LightGBM's own default.
+ROUNDS_FIXED = 100
+LEARNING_RATE = 0.1
+# What early stopping watches. LightGBM has no metric of its own for the others, or one that
+# moves in steps (accuracy): they stop on the logarithmic loss.
+STOPPING_METRICS: Mapping[str, str] = {
+    "roc_auc": "auc",
+    "average_precision": "average_precision",
+    "brier": "l2",
+    "rmse": "l2",
+    "r2": "l2",
+    "mae": "l1",
+    "mape": "mape",
+}
+_LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
+_RANKING = frozenset({"auc", "average_precision"})
+_OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class BoostingPlan:
+    """How one configuration is boosted.
+
+    With early stopping it is fitted on the train rows without the inner slice, otherwise on all.
+
+    Attributes:
+        parameters: LightGBM's own names → values, all but the number of rounds and the metric.
+        rounds: how many at the most.
+        patience: rounds without improvement before it stops; 0 = no early stopping.
+        min_delta: what counts as an improvement.
+    """
+
+    parameters: Mapping[str, Scalar]
+    rounds: int
+    patience: int
+    min_delta: float
+
+    @property
+    def binning(self) -> tuple[tuple[str, Scalar], ...]:
+        """The parameters that decide the bins: equal ones can share a binned table."""
+        names = sorted(self.parameters.keys() & lightgbm_parameters.DATASET_PARAMETERS)
+        return tuple((name, self.parameters[name]) for name in names)
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedTable:
+    """Binned train rows, which any number of threads may read.
+
+    Attributes:
+        fit: the rows trees are grown on.
+        inner: the held-out slice that early stopping watches; None = no early stopping.
+        inner_classes: how many distinct targets the slice has.
+    """
+
+    fit: "lgb.Dataset"
+    inner: "lgb.Dataset | None"
+    inner_classes: int
+
+
+def plan_boosting(
+    configuration: Configuration,
+    task: str,
+    classes: tuple | None,
+    seed: int,
+    *,
+    can_stop: bool,
+    rounds: int | None = None,
+) -> BoostingPlan:
+    """Return how a configuration is boosted.
+
+    Args:
+        configuration: an algorithm `lightgbm`.
+        task: binary, multiclass or regression.
+        classes: of the target; None for regression.
+        seed: of the experiment.
+        can_stop: whether there is an inner slice to stop on.
+        rounds: a fixed number of rounds instead of early stopping.
+
+    Raises:
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """
+    given = lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
+    at_most = _taken(given, "num_iterations", configuration.key)
+    patience = _taken(given, "early_stopping_round", configuration.key)
+    min_delta = _taken(given, "early_stopping_min_delta", configuration.key)
+    patience = PATIENCE if patience is None else max(int(patience), 0)
+    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
+    if not can_stop or rounds is not None or given.get("boosting") in ("dart", "rf"):
+        patience = 0
+    default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
+    return BoostingPlan(
+        parameters=_defaults(given, task, classes) | given | _fixed(seed),
+        rounds=rounds or int(default if at_most is None else at_most),
+        patience=patience,
+        min_delta=min_delta or 0.0,
+    )
+
+
+def bin_table(
+    table: Any,
+    y: np.ndarray,
+    inner: np.ndarray | None,
+    categorical: list[int],
+    plan: BoostingPlan,
+) -> BinnedTable:
+    """Bin encoded train rows once, for every configuration with the same binning.
+
+    Raw data is freed and no feature filtered beforehand: otherwise a fit that differs in
+    `min_data_in_leaf` would rebuild the table under the fits that are reading it.
+
+    Args:
+        table: float64 (n_train, d), dense or sparse.
+        y: (n_train,) class codes or floats.
+        inner: bool (n_train,) rows to hold out; None = none.
+        categorical: which columns are codes of categories.
+        plan: its binning parameters decide.
+    """
+    import lightgbm as lgb
+
+    seed = plan.parameters["seed"]
+    grown = slice(None) if inner is None else ~inner
+    settings: dict[str, Any] = {
+        "params": dict(plan.binning) | _fixed(seed) | {"feature_pre_filter": False},
+        "categorical_feature": categorical,
+        "free_raw_data": True,
+    }
+    fit = lgb.Dataset(table[grown], y[grown], **settings).construct()
+    if inner is None:
+        return BinnedTable(fit, None, 0)
+    held_out = lgb.Dataset(table[inner], y[inner], reference=fit, **settings).construct()
+    return BinnedTable(fit, held_out, len(np.unique(y[inner])))
+
+
+def boost(binned: BinnedTable, plan: BoostingPlan, task: str, metric: str) -> "lgb.Booster":
+    """Grow trees on a binned table; several threads may do so on one table at once.
+
+    With patience the best round on the inner slice is `booster.best_iteration`.
+    """
+    import lightgbm as lgb
+
+    parameters: dict[str, Any] = dict(plan.parameters) | {"feature_pre_filter": False}
+    if binned.inner is None:
+        return lgb.train(
+            parameters | {"metric": "None"},
+            binned.fit,
+            num_boost_round=plan.rounds,
+            keep_training_booster=True,
+        )
+    return lgb.train(
+        parameters | {"metric": stopping_metric(metric, task, binned.inner_classes)},
+        binned.fit,
+        num_boost_round=plan.rounds,
+        valid_sets=[binned.inner],
+        callbacks=[lgb.early_stopping(plan.patience, min_delta=plan.min_delta, verbose=False)],
+        keep_training_booster=True,
+    )
+
+
+def stopping_metric(metric: str, task: str, inner_classes: int) -> str:
+    """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
+    watched = STOPPING_METRICS.get(metric, _LOSSES[task])
+    # A slice of one class has no ranking; LightGBM would call the first round perfect.
+    return _LOSSES[task] if watched in _RANKING and inner_classes < 2 else watched
+
+
+def as_estimator(
+    booster: "lgb.Booster", plan: BoostingPlan, classes: tuple | None, rounds: int
+) -> Any:
+    """Return the fitted scikit-learn estimator around a Booster.
+
+    The private attributes are those that `fit` sets in lightgbm 4.6 and 4.7; a test holds the
+    result to an ordinary `fit`. `classes_` keeps the order of the classes, so that column 1 of
+    `predict_proba` is the positive class even where it sorts first.
+    """
+    import lightgbm as lgb
+    from sklearn.preprocessing import LabelEncoder
+
+    make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
+    estimator = make(**_estimator_parameters(plan, rounds))
+    n_features = booster.num_feature()
+    learnt: dict[str, Any] = {
+        "_Booster": booster,
+        "_objective": plan.parameters["objective"],
+        "_n_features": n_features,
+        "_n_features_in": n_features,
+        "n_features_in_": n_features,
+        "_best_iteration": 0,
+        "_best_score": {},
+        "_evals_result": {},
+        "fitted_": True,
+    }
+    if classes is not None:
+        encoder = LabelEncoder()
+        encoder.classes_ = np.asarray(classes)
+        learnt |= {"_le": encoder, "_classes": encoder.classes_, "_n_classes": len(classes)}
+    vars(estimator).update(learnt)
+    return estimator
+
+
+def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:
+    """Take a number out of the hyperparameters: it is ours to use, not LightGBM's to judge."""
+    value = given.pop(name, None)
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (name != "early_stopping_min_delta" and value != int(value)):
+        raise errors.InvalidExperiment(
+            f"configuration {key}", f"{name} is {value!r}", "write a number, whole if it is a count"
+        )
+    return float(value)
+
+
+def _defaults(given: Mapping[str, Scalar], task: str, classes: tuple | None) -> dict[str, Scalar]:
+    defaults: dict[str, Scalar] = {"objective": _OBJECTIVES[task], "learning_rate": LEARNING_RATE}
+    if task == "multiclass" and classes is not None:
+        defaults["num_class"] = len(classes)
+    if any(name.endswith("bagging_fraction") for name in given):
+        # LightGBM's default 0 would switch the fraction off without a word.
+        defaults["bagging_freq"] = 1
+    return defaults
+
+
+def _fixed(seed: Scalar) -> dict[str, Scalar]:
+    # Unset, LightGBM would time two layouts and choose, which makes runs differ.
+    return {
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+
+
+def _estimator_parameters(plan: BoostingPlan, rounds: int) -> dict[str, Any]:
+    """Return the parameters under the names that LGBMModel declares, where it has one."""
+    import lightgbm as lgb
+
+    declared = lgb.LGBMModel().get_params()
+    aliases = lightgbm_parameters.ACCEPTED | lightgbm_parameters.RESERVED
+    parameters = dict(plan.parameters) | {"num_iterations": rounds}
+    parameters.pop("num_class", None)
+    return {
+        next((alias for alias in aliases[own] if alias in declared), own): value
+        for own, value in parameters.items()
+    }

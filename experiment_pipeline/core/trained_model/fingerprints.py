@@ -1,0 +1,95 @@
+"""What decides a trained model, as one digest, known before anything is fitted.
+
+Two fits with the same fingerprint are the same model, whatever their keys and whatever other
+configurations surround them. In: a configuration, the sets, the experiment. Out: sha256 hex.
+"""
+
+import hashlib
+import importlib.util
+from functools import cache
+from importlib import metadata
+from importlib.abc import InspectLoader
+from typing import Any
+
+import numpy as np
+
+from experiment_pipeline.core.configurations import Configuration, Features
+from experiment_pipeline.core.fingerprints import fingerprint_of
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.algorithms import is_own_estimator
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+
+# Count it up whenever the code of this package would train, encode or score otherwise.
+TRAINING_VERSION = 1
+_FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn")
+
+
+def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
+    """Return the digest of everything that decides a trained model and its scores.
+
+    The rows (train of the rung, its inner slice, test), features, target and classes, the
+    algorithm with its full hyperparameters, seed, metrics, this code's version and those of
+    the fitting libraries; for a user's own estimator its package's version and the source of
+    its module (modules that it imports in turn are not looked at).
+    """
+    return fingerprint_of(
+        {
+            "recipe": recipe_fingerprint(configuration.features, sets),
+            "test": sets.digests["test"],
+            "inner": hashlib.sha256(np.packbits(sets.inner).tobytes()).hexdigest(),
+            "target": sets.target,
+            "task": sets.task,
+            "classes": list(sets.classes or ()),
+            "algorithm": configuration.algorithm,
+            "hyperparameters": dict(configuration.hyperparameters),
+            "seed": spec.seed,
+            "metrics": list(spec.metric_names),
+            "code": _code(configuration.algorithm),
+        }
+    )
+
+
+def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
+    """Return the digest of everything that decides the fitted features of a recipe."""
+    return fingerprint_of(
+        {
+            "train": sets.digests["train"],
+            "features": list(sets.features),
+            "recipe": recipe,
+            "training_version": TRAINING_VERSION,
+            "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
+        }
+    )
+
+
+def _code(algorithm: str) -> dict[str, Any]:
+    if algorithm == "lightgbm":
+        return {"lightgbm": _version("lightgbm")}
+    return _own_code(algorithm) if is_own_estimator(algorithm) else {}
+
+
+@cache
+def _version(distribution: str) -> str:
+    return metadata.version(distribution)
+
+
+@cache
+def _own_code(path: str) -> dict[str, Any]:
+    module_name = path.rpartition(".")[0]
+    distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
+    return {
+        "source": _source_digest(module_name),
+        **{name: _version(name) for name in sorted(set(distributions))},
+    }
+
+
+def _source_digest(module_name: str) -> str | None:
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        # No such module: the fit will say so.
+        return None
+    loader = found.loader if found else None
+    source = loader.get_source(module_name) if isinstance(loader, InspectLoader) else None
+    # None also for a compiled module, which its package's version covers.
+    return hashlib.sha256(source.encode()).hexdigest() if source else None

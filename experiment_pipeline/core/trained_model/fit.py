@@ -1,0 +1,167 @@
+"""One fit: a configuration on shared work, measured, scored and ready to be stored.
+
+Threads, order and failures live in `sweep.py`. In: a configuration and the shared work.
+Out: a TrainedModel.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.core import errors, metrics, persistence
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.algorithms import build_estimator, is_own_estimator
+from experiment_pipeline.core.trained_model.boosting import boost
+from experiment_pipeline.core.trained_model.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.core.trained_model.predictions import predictions_of
+from experiment_pipeline.core.trained_model.results import ModelResult, TrainedModel
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+from experiment_pipeline.core.trained_model.shared_work import SharedWork, boosting_plan
+
+# Rows on which a user's own estimator must predict the same after it was stored and loaded.
+RELOADED_ROWS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost."""
+
+    predict: Callable[[Any], np.ndarray]
+    model: bytes
+    cpu_seconds: float
+    wall_seconds: float
+    rounds: int | None = None
+    trusted_types: tuple[str, ...] = ()
+
+
+@dataclass
+class _Clock:
+    """Time spent inside its `with` block by this thread: one thread per fit, so all of it."""
+
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def __enter__(self) -> Self:
+        self._cpu, self._wall = time.thread_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_seconds = time.thread_time() - self._cpu
+        self.wall_seconds = time.perf_counter() - self._wall
+
+
+def fit_configuration(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> TrainedModel:
+    """Fit one configuration and score it.
+
+    Raises:
+        TrainingError: it predicts something that is not finite, or not the same once reloaded.
+        Exception: whatever the estimator raises.
+    """
+    is_lightgbm = configuration.algorithm == "lightgbm"
+    fitted = (_fit_lightgbm if is_lightgbm else _fit_estimator)(configuration, work, sets, spec)
+    encoded = work.encoded[configuration.features]
+    with _Clock() as predicting:
+        predictions = fitted.predict(encoded.test)
+    on_train = fitted.predict(encoded.train[work.scored])
+    for rows, predicted in (("test", predictions), ("train", on_train)):
+        _check_finite(configuration, rows, predicted)
+    scores = {n: metrics.score(n, work.y_test, predictions) for n in spec.metric_names}
+    result = ModelResult(
+        key=configuration.key,
+        fingerprint=fingerprint(configuration, sets, spec),
+        recipe_fingerprint=recipe_fingerprint(configuration.features, sets),
+        algorithm=configuration.algorithm,
+        features=configuration.features,
+        hyperparameters=configuration.hyperparameters,
+        status="trained",
+        metric=spec.metric,
+        train_score=metrics.score(spec.metric, work.y_train[work.scored], on_train),
+        test_score=scores[spec.metric],
+        test_scores=scores,
+        rounds=fitted.rounds,
+        fit_cpu_seconds=fitted.cpu_seconds,
+        fit_wall_seconds=fitted.wall_seconds,
+        predict_seconds_per_row=predicting.cpu_seconds / len(predictions),
+        model_bytes=len(fitted.model),
+        trusted_types=fitted.trusted_types,
+    )
+    return TrainedModel(result, fitted.model, predictions)
+
+
+def _fit_lightgbm(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    plan = boosting_plan(configuration, sets, spec)
+    with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
+        booster = boost(binned, plan, sets.task, spec.metric)
+    rounds = booster.best_iteration or booster.current_iteration()
+
+    def predict(rows: Any) -> np.ndarray:
+        return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+
+    return _Fitted(
+        predict=predict,
+        model=booster.model_to_string(num_iteration=rounds).encode(),
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        rounds=rounds,
+    )
+
+
+def _fit_estimator(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    estimator = build_estimator(configuration, sets.task, spec.seed)
+    encoded = work.encoded[configuration.features]
+    # Once more here: the import of a user's own estimator may have loaded another OpenMP.
+    with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
+        estimator.fit(encoded.train, work.labels)
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    model = persistence.to_bytes(estimator)
+    trusted_types: tuple[str, ...] = ()
+    if is_own_estimator(configuration.algorithm):
+        trusted_types = persistence.untrusted_types(model)
+        reloaded = persistence.from_bytes(model, trusted_types)
+        _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)
+    return _Fitted(
+        predict=predict,
+        model=model,
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        trusted_types=trusted_types,
+    )
+
+
+def _check_reloaded(
+    configuration: Configuration,
+    predict: Callable[[Any], np.ndarray],
+    reloaded: Any,
+    rows: Any,
+    sets: TrainingSets,
+) -> None:
+    again = predictions_of(reloaded, rows, sets.task, sets.classes)
+    if not np.array_equal(predict(rows), again, equal_nan=True):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            "the estimator predicts something else after it was stored and loaded",
+            "keep everything that it has learnt in attributes of plain data and arrays",
+        )
+
+
+def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
+    if odd := int((~np.isfinite(predictions)).sum()):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            f"{odd} of {predictions.size} predictions on {rows} rows are not finite",
+            "regularise more, learn more slowly, or scale the target",
+        )

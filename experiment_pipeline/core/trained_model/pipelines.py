@@ -1,0 +1,97 @@
+"""Whole pipelines: features and model, as they are judged and exported.
+
+In: a stored model or a chosen configuration, and rows. Out: a fitted scikit-learn Pipeline
+that takes a table with the feature columns by name and loads without this package.
+"""
+
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.core import persistence
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.targets import encode_target
+from experiment_pipeline.core.trained_model import boosting
+from experiment_pipeline.core.trained_model.algorithms import build_estimator
+from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline.core.trained_model.results import ModelResult
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+from experiment_pipeline.core.trained_model.shared_work import boosting_plan, labels_of
+
+
+def fitted_pipeline(
+    result: ModelResult, model: bytes, sets: TrainingSets, spec: ExperimentSpec
+) -> Pipeline:
+    """Return the pipeline of a trained model: its features fitted anew on train, which gives
+    the same ones, and the stored model.
+
+    Args:
+        result: the numbers stored with the model.
+        model: the stored bytes.
+        sets: those it was trained on.
+        spec: of the experiment.
+
+    Raises:
+        InvalidModel: the bytes are no model, or hold a type that is not trusted.
+    """
+    columns = list(sets.features)
+    features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
+    if result.algorithm == "lightgbm":
+        configuration = Configuration(
+            result.key, result.algorithm, result.features, result.hyperparameters
+        )
+        plan = boosting_plan(configuration, sets, spec)
+        estimator = _boosted(model.decode(), plan, sets.classes, result.rounds)
+    else:
+        estimator = persistence.from_bytes(model, result.trusted_types)
+    return _pipeline(features, estimator)
+
+
+def refit(
+    configuration: Configuration,
+    rounds: int | None,
+    rows: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+) -> Pipeline:
+    """Fit a chosen configuration on other rows, with fresh features and no early stopping.
+
+    Args:
+        configuration: the chosen one.
+        rounds: boosting rounds of the chosen fit; None for what does not boost.
+        rows: (n, columns) prepared rows, such as train and test together.
+        sets: gives features, target, task and classes; its rows are not used.
+        spec: its seed is used.
+    """
+    columns = list(sets.features)
+    y = encode_target(rows[sets.target], sets.classes)
+    features = build_features(configuration.features, rows, columns)
+    with threadpool_limits(limits=1):
+        table = features.fit_transform(rows[columns])
+        if configuration.algorithm != "lightgbm":
+            estimator = build_estimator(configuration, sets.task, spec.seed)
+            estimator.fit(table, labels_of(y, sets.classes))
+            return _pipeline(features, estimator)
+    plan = boosting.plan_boosting(
+        configuration, sets.task, sets.classes, spec.seed, can_stop=False, rounds=rounds
+    )
+    categorical = categorical_positions(configuration.features, rows, columns)
+    binned = boosting.bin_table(table, y, None, categorical, plan)
+    booster = boosting.boost(binned, plan, sets.task, spec.metric)
+    return _pipeline(features, _boosted(booster.model_to_string(), plan, sets.classes, plan.rounds))
+
+
+def _boosted(
+    text: str, plan: boosting.BoostingPlan, classes: tuple | None, rounds: int | None
+) -> Any:
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=text)
+    return boosting.as_estimator(booster, plan, classes, rounds or booster.current_iteration())
+
+
+def _pipeline(features: Any, estimator: Any) -> Pipeline:
+    return Pipeline([("features", features), ("model", estimator)])

@@ -1,0 +1,180 @@
+"""What the configurations of a sweep share, done once: encoded tables, targets, bins.
+
+No fitting of models lives here. In: the configurations and the sets. Out: arrays that any
+number of threads may read.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from experiment_pipeline.core import errors
+from experiment_pipeline.core.configurations import Configuration, Features
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.boosting import (
+    BinnedTable,
+    BoostingPlan,
+    bin_table,
+    plan_boosting,
+)
+from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+
+# The train score tells overfitting; predicting every train row could cost as much as the fit.
+TRAIN_SCORE_ROWS = 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSets:
+    """The sets as one recipe encodes them, its features fitted on train alone.
+
+    Attributes:
+        train: (n_train, d) float64, dense or sparse.
+        test: (n_test, d).
+        categorical: columns that are codes of categories.
+    """
+
+    train: Any
+    test: Any
+    categorical: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWork:
+    """What every fit of a sweep reads.
+
+    Attributes:
+        encoded: recipe → the sets in that encoding.
+        y_train: (n_train,) class codes or floats.
+        labels: (n_train,) the target as an estimator is to see it: classes themselves.
+        y_test: (n_test,) encoded.
+        scored: the train rows of the train score: all, or TRAIN_SCORE_ROWS evenly spaced.
+        binned: the binned tables, made when first asked for.
+    """
+
+    encoded: Mapping[Features, EncodedSets]
+    y_train: np.ndarray
+    labels: np.ndarray
+    y_test: np.ndarray
+    scored: np.ndarray
+    binned: "BinnedTables"
+
+
+def share_work(
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
+) -> SharedWork:
+    """Encode the sets once per recipe, and prepare what else the fits share.
+
+    All arrays are read-only: an estimator that writes into its input fails alone, instead of
+    changing the table under every other fit.
+    """
+    configurations = list(configurations)
+    recipes = dict.fromkeys(configuration.features for configuration in configurations)
+    encoded = {recipe: _encode(recipe, sets) for recipe in recipes}
+    y_train = _read_only(sets.y_train)
+    return SharedWork(
+        encoded=encoded,
+        y_train=y_train,
+        labels=_read_only(labels_of(y_train, sets.classes)),
+        y_test=_read_only(sets.y_test),
+        scored=_evenly(len(y_train), TRAIN_SCORE_ROWS),
+        binned=BinnedTables(encoded, y_train, sets, _plans(configurations, sets, spec)),
+    )
+
+
+def labels_of(y: np.ndarray, classes: tuple | None) -> np.ndarray:
+    """Return an encoded target as an estimator is to see it, so that it predicts classes."""
+    return y if classes is None else np.asarray(classes)[y]
+
+
+def boosting_plan(
+    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
+) -> BoostingPlan:
+    """Return how a LightGBM configuration is boosted on these sets.
+
+    Raises:
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """
+    can_stop = bool(sets.inner.any() and not sets.inner.all())
+    return plan_boosting(configuration, sets.task, sets.classes, spec.seed, can_stop=can_stop)
+
+
+class BinnedTables:
+    """Binned tables by what decides their bins.
+
+    Each is made by the first fit that needs it, while others that need it wait, and dropped
+    after the last: a search over `max_bin` must not keep a table for every value.
+    """
+
+    def __init__(
+        self,
+        encoded: Mapping[Features, EncodedSets],
+        y: np.ndarray,
+        sets: TrainingSets,
+        planned: Iterable[tuple[Configuration, BoostingPlan]],
+    ) -> None:
+        self._encoded, self._y, self._inner = encoded, y, sets.inner
+        self._left = Counter(_group(configuration, plan) for configuration, plan in planned)
+        self._locks = {group: threading.Lock() for group in self._left}
+        self._tables: dict[tuple, BinnedTable] = {}
+
+    @contextmanager
+    def borrow(self, configuration: Configuration, plan: BoostingPlan) -> Iterator[BinnedTable]:
+        """Give the binned table of a configuration to one fit; each may borrow once."""
+        group = _group(configuration, plan)
+        with self._locks[group]:
+            if group not in self._tables:
+                self._tables[group] = self._made(configuration, plan)
+        try:
+            yield self._tables[group]
+        finally:
+            with self._locks[group]:
+                self._left[group] -= 1
+                if not self._left[group]:
+                    del self._tables[group]
+
+    def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
+        encoded = self._encoded[configuration.features]
+        inner = self._inner if plan.patience else None
+        return bin_table(encoded.train, self._y, inner, encoded.categorical, plan)
+
+
+def _group(configuration: Configuration, plan: BoostingPlan) -> tuple:
+    return configuration.features, bool(plan.patience), plan.binning
+
+
+def _plans(
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
+) -> Iterator[tuple[Configuration, BoostingPlan]]:
+    for configuration in configurations:
+        if configuration.algorithm == "lightgbm":
+            # An impossible configuration fails when its turn comes, and borrows nothing.
+            with suppress(errors.InvalidExperiment):
+                yield configuration, boosting_plan(configuration, sets, spec)
+
+
+def _encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
+    columns = list(sets.features)
+    features = build_features(recipe, sets.train, columns)
+    train = features.fit_transform(sets.train[columns])
+    test = features.transform(sets.test[columns])
+    categorical = categorical_positions(recipe, sets.train, columns)
+    return EncodedSets(_read_only(train), _read_only(test), categorical)
+
+
+def _read_only(table: Any) -> Any:
+    """Lock an array, dense or sparse."""
+    parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
+    for part in parts:
+        part.flags.writeable = False
+    return table
+
+
+def _evenly(n: int, at_most: int) -> np.ndarray:
+    return np.linspace(0, n - 1, min(n, at_most)).astype(np.int64)

@@ -1,0 +1,81 @@
+"""The sweep: every configuration trained, as many at a time as there are workers.
+
+One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
+linear models release the GIL, and no table is copied. What does not release it is trained
+right, one after the other. Storing and progress live in the shell. In: configurations and
+sets. Out: what was trained and what failed, as it is done; the same whatever the number of
+workers, the order of the configurations and their company.
+"""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.cost import estimated_cost
+from experiment_pipeline.core.trained_model.fingerprints import fingerprint
+from experiment_pipeline.core.trained_model.fit import fit_configuration
+from experiment_pipeline.core.trained_model.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+from experiment_pipeline.core.trained_model.shared_work import SharedWork, share_work
+
+
+def train_configurations(
+    configurations: Sequence[Configuration],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    workers: int,
+) -> Iterator[TrainedModel | FailedConfiguration]:
+    """Train configurations, the longest first, and yield each when it is done.
+
+    Args:
+        configurations: what to train; not those the store has.
+        sets: train and test set.
+        spec: its seed and its metrics are used.
+        workers: how many fits at a time, one thread each; one per core is right.
+
+    Closing the generator cancels the fits that wait and lets the running ones end. What a
+    configuration raises becomes a `FailedConfiguration`; an interruption propagates.
+    """
+    ordered = sorted(
+        configurations, key=lambda one: estimated_cost(one, len(sets.train)), reverse=True
+    )
+    if not ordered:
+        return
+    # BLAS threads are counted per process, those of OpenMP per thread that starts them.
+    with threadpool_limits(limits=1, user_api="blas"):
+        work = share_work(ordered, sets, spec)
+        pool = ThreadPoolExecutor(workers, "fit", initializer=_one_openmp_thread)
+        try:
+            # No name for the futures: each is forgotten, with its model, once it is yielded.
+            for future in as_completed(
+                [pool.submit(_train, configuration, work, sets, spec) for configuration in ordered]
+            ):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> TrainedModel | FailedConfiguration:
+    try:
+        return fit_configuration(configuration, work, sets, spec)
+    # The one place that catches every Exception: estimators, users' own among them, raise
+    # anything, and one configuration must not end a sweep. It is reported, never dropped.
+    except Exception as error:  # noqa: BLE001
+        return FailedConfiguration(
+            key=configuration.key,
+            fingerprint=fingerprint(configuration, sets, spec),
+            error_type=type(error).__name__,
+            reason=str(error),
+            traceback=traceback.format_exc(),
+        )
+
+
+def _one_openmp_thread() -> None:
+    """Limit a worker for as long as it lives: nothing is to be restored."""
+    threadpool_limits(limits=1, user_api="openmp")

@@ -1,0 +1,37 @@
+"""From the tables of the split stage to what every fit is given.
+
+In: train and test set as split. Out: a `TrainingSets` with features, classes, the inner slice
+for early stopping and the digests that fingerprints rest on.
+"""
+
+import pandas as pd
+
+from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import inner_slice
+from experiment_pipeline.core.targets import find_classes
+from experiment_pipeline.core.trained_model import TrainingSets
+from experiment_pipeline.core.validated_data import feature_columns
+
+
+def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
+    """Return what the configurations of an experiment are fitted on and compared on.
+
+    Args:
+        train: (n_train, columns) validated rows.
+        test: (n_test, columns) validated rows.
+        spec: the experiment.
+    """
+    features = feature_columns(train, spec)
+    by_group = spec.split.by == "group"
+    return TrainingSets(
+        train=train,
+        test=test,
+        features=tuple(features),
+        target=spec.target,
+        task=spec.task,
+        classes=find_classes(train[spec.target], spec),
+        inner=inner_slice(train, spec, features),
+        digests={"train": table_digest(train), "test": table_digest(test)},
+        groups=train[spec.split.column].to_numpy() if by_group else None,
+    )

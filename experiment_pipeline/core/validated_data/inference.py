@@ -1,0 +1,105 @@
+"""A first schema.yaml, inferred from one prepared table, for people to edit.
+
+Types, nullability and the values of low-cardinality texts; no smallest and largest values:
+those of a sample are no rule, and would reject the next delivery. In: a prepared table. Out:
+YAML text.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from pandas.api import types
+
+# Where it was built in, the C writer.
+SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+LISTED_CATEGORIES = 20
+HEADER = """\
+# The schema of this table, in pandera's words, inferred once: edit it freely.
+#
+# A row that breaks a rule is rejected, with every reason. What a line can say:
+#   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
+#                      is converted where that changes nothing, else its row is rejected
+#   nullable: true     a missing value is allowed
+#   isin: [a, b]       an unseen category is rejected; to let it pass and be counted, write
+#                      isin: {allowed_values: [a, b], raise_warning: true}
+#   in_range: {min_value: 0, max_value: 120}      greater_than: 0      str_matches: "^[A-Z]{2}$"
+#   unique: true       no value twice; over several columns at the end: unique: [a, b]
+#   required: false    the column may be absent
+# Over several columns of a row, at the end:
+#   checks:
+#     compare_columns: {left: departure, operator: "<=", right: arrival}
+#     columns_add_up: {parts: [net, tax], total: gross, tolerance: 0.01}
+# strict: filter leaves columns out that are not named here; true stops at them, false keeps them.
+"""
+
+
+def infer_schema(prepared: pd.DataFrame, target: str) -> str:
+    """Write a schema that the table satisfies, apart from rows without a target.
+
+    Args:
+        prepared: any table with text column names.
+        target: the column that is never nullable.
+
+    Returns:
+        YAML for `load_schema`, with a comment on how to edit it.
+    """
+    columns = {
+        str(name): _column(column, nullable=str(name) != target and bool(column.isna().any()))
+        for name, column in prepared.items()
+    }
+    settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
+    return HEADER + yaml.dump(
+        settings,
+        Dumper=SafeDumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
+    )
+
+
+def _column(column: pd.Series, *, nullable: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    dtype = _dtype(column)
+    if dtype is not None:
+        facts["dtype"] = dtype
+    if nullable:
+        facts["nullable"] = True
+    categories = _categories(column) if dtype == "str" else None
+    if categories:
+        facts["isin"] = categories
+    return facts
+
+
+def _dtype(column: pd.Series) -> str | None:
+    """Return a plain type where there is one: what is nullable only by type becomes a float."""
+    if column.isna().all():
+        return None
+    missing = bool(column.isna().any())
+    for is_type, dtype in (
+        (types.is_bool_dtype, "boolean" if missing else "bool"),
+        (_exceeds_int64, "float64" if missing else "uint64"),
+        (types.is_integer_dtype, "float64" if missing else "int64"),
+        (types.is_float_dtype, "float64"),
+        (types.is_datetime64_dtype, "datetime64[us]"),
+        (types.is_datetime64_any_dtype, "datetime64[us, UTC]"),
+    ):
+        if is_type(column.dtype):
+            return dtype
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "category"
+    return "str" if isinstance(column.dtype, pd.StringDtype) else None
+
+
+def _exceeds_int64(dtype: object) -> bool:
+    return dtype in (np.uint64, pd.UInt64Dtype())
+
+
+def _categories(column: pd.Series) -> list[str] | None:
+    """Return the values of a text column that repeats few of them; free text has none."""
+    distinct = column.dropna().unique()
+    if len(distinct) > LISTED_CATEGORIES or 2 * len(distinct) > column.count():
+        return None
+    return sorted(str(value) for value in distinct)

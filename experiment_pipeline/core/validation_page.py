@@ -1,0 +1,144 @@
+"""A validation report as Markdown and as a page. In: data. Out: text; nothing is computed.
+
+Pictures go into the page; the Dagster UI shows them beside the Markdown.
+"""
+
+from collections.abc import Mapping
+
+from experiment_pipeline.core.markdown import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+    render,
+)
+from experiment_pipeline.core.metrics import METRICS, shown
+from experiment_pipeline.core.next_search import NextSearch
+from experiment_pipeline.core.report_html import render_html
+from experiment_pipeline.core.validation_report import ValidationReport
+
+
+def to_markdown(report: ValidationReport, next_search: NextSearch | None = None) -> str:
+    """Return the report as Markdown; with `next_search` also why, and what to try next."""
+    return render(document(report, next_search))
+
+
+def to_html(
+    report: ValidationReport,
+    pictures: Mapping[str, bytes],
+    next_search: NextSearch | None = None,
+) -> str:
+    """Return the report as one self-contained page with its pictures (title → PNG)."""
+    return render_html(
+        document(report, next_search), headline(report), pictures, passed=report.accepted
+    )
+
+
+def headline(report: ValidationReport) -> str:
+    """Return the decision in a sentence."""
+    score = report.score(report.metric).interval.in_words()
+    decision = "accepted" if report.accepted else "not accepted"
+    return f"{report.configuration} is {decision}: {report.metric} {score} on the validation set"
+
+
+def document(report: ValidationReport, next_search: NextSearch | None = None) -> Document:
+    """Return the report as a document."""
+    sections = [_gates(report), _metrics(report), _gap(report), *_threshold(report)]
+    if next_search is not None:
+        sections.insert(1, _next(next_search))
+    sections += [_segments(report), _notes(report)]
+    return Document(f"{report.experiment}: validation report", tuple(sections))
+
+
+def _gates(report: ValidationReport) -> Section:
+    rows = tuple(
+        (gate.rule, shown(gate.value), shown(gate.limit), gate.outcome) for gate in report.gates
+    )
+    table = Table(("gate", "value", "limit", "outcome"), rows)
+    return Section("Decision", (Paragraph(headline(report) + "."), table))
+
+
+def _next(next_search: NextSearch) -> Section:
+    reasons = tuple(f"{reason.evidence} {reason.advice}" for reason in next_search.reasons)
+    return Section(
+        "Why, and what to try next",
+        (
+            Paragraph("Reasons seen so far, the surest first:"),
+            Bullets(reasons),
+            Paragraph("The next search to try:"),
+            Code("yaml", next_search.yaml.rstrip("\n")),
+        ),
+    )
+
+
+def _metrics(report: ValidationReport) -> Section:
+    rows = tuple(
+        (
+            score.metric,
+            shown(score.interval.estimate),
+            f"{shown(score.interval.low)} to {shown(score.interval.high)}",
+            shown(score.baseline),
+            "higher" if METRICS[score.metric].greater_is_better else "lower",
+        )
+        for score in report.scores
+    )
+    seen = "train and test rows" if report.refitted else "train rows"
+    said = f"The exported model was fitted on {seen}; {report.rows:,} validation rows."
+    if report.prevalence is not None:
+        said += f" Positive are {100 * report.prevalence:.3g} % of them."
+    header = ("metric", "estimate", "95 % interval", "baseline", "better is")
+    return Section("Metrics", (Paragraph(said), Table(header, rows)))
+
+
+def _gap(report: ValidationReport) -> Section:
+    gap = report.gap
+    rows = (
+        ("test", gap.test.in_words()),
+        ("validation", gap.validation.in_words()),
+        ("validation minus test", gap.difference.in_words()),
+    )
+    said = f"{report.metric} of the same fit, the one of the search, which has seen train rows only"
+    return Section(
+        "From test to validation", (Paragraph(said + "."), Table(("on", report.metric), rows))
+    )
+
+
+def _threshold(report: ValidationReport) -> list[Section]:
+    if report.threshold is None:
+        return []
+    said = (
+        f"A row is called positive from a probability of {report.threshold.value:.4g} on: this "
+        f"maximises {report.threshold.metric} on the test set "
+        f"({shown(report.threshold.test_score)} there)."
+    )
+    return [Section("Decision threshold", (Paragraph(said),))]
+
+
+def _segments(report: ValidationReport) -> Section:
+    if not report.segments:
+        return Section(
+            "Weakest segments", (Paragraph("No part of the set scores below the whole."),)
+        )
+    rows = tuple(
+        (
+            segment.column,
+            segment.value,
+            f"{segment.rows:,}",
+            segment.score.in_words(),
+            "clearly" if segment.clearly_worse else "perhaps by chance",
+        )
+        for segment in report.segments
+    )
+    header = ("feature", "value", "rows", report.metric, "worse than the whole set")
+    return Section("Weakest segments", (Table(header, rows),))
+
+
+def _notes(report: ValidationReport) -> Section:
+    looks = f"These rows have now been looked at {report.looks} time(s)."
+    blocks: list[Block] = [Paragraph(looks)]
+    if report.notes:
+        blocks.append(Bullets(report.notes))
+    return Section("Notes", tuple(blocks))

@@ -1,0 +1,1 @@
+"""One folder per experiment: defs.yaml beside its schema.yaml. `dg scaffold` adds folders here."""

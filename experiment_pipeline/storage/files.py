@@ -1,0 +1,238 @@
+"""Files by path, on a disk or in a bucket alike: read, written whole, created once, listed.
+
+A reader never sees half a file: on a disk `disk.py` sees to it; in a bucket a file is one PUT,
+or a multipart upload, which shows when complete. Nothing is cached, so what another process
+wrote is seen. In: a `UPath` from `location` or `storage_root`, bytes. Out: bytes, names, or
+`StorageUnreachable` within a minute: every function ends with its first request that fails.
+What the files mean is decided by who calls.
+"""
+
+import errno
+import random
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from fsspec import AbstractFileSystem
+from upath import UPath
+
+from experiment_pipeline.core.errors import StorageUnreachable
+from experiment_pipeline.storage import disk
+from experiment_pipeline.storage.explanations import explained, s3_code
+from experiment_pipeline.storage.locations import (
+    REQUESTS_AT_ONCE,
+    is_s3,
+    location,
+    on_disk,
+    storage_root,
+)
+
+__all__ = [
+    "create_exclusive",
+    "exists",
+    "explained",
+    "list_names",
+    "location",
+    "read_bytes",
+    "read_many",
+    "remove",
+    "storage_root",
+    "write_bytes",
+]
+_SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
+_Result = TypeVar("_Result")
+# What was found out about each bucket, for the life of the process.
+_KEEPS_CONDITIONS: dict[tuple[AbstractFileSystem, str], bool] = {}
+
+
+def read_bytes(path: UPath) -> bytes:
+    """Return the content of a file; StorageUnreachable when it does not exist."""
+    with explained(path):
+        return _read(path)
+
+
+def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
+    """Return the content of those files that exist, from a bucket many at once."""
+
+    def read(path: UPath) -> bytes | None:
+        return _unless_missing(path, _read, None)
+
+    wanted = list(paths)
+    if all(on_disk(path) for path in wanted):
+        contents = [read(path) for path in wanted]
+    else:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            contents = list(pool.map(read, wanted))
+    return {p: data for p, data in zip(wanted, contents, strict=True) if data is not None}
+
+
+def exists(path: UPath) -> bool:
+    """Whether a file is there; a folder is none."""
+    return _unless_missing(path, _is_file, otherwise=False)
+
+
+def list_names(folder: UPath) -> list[str]:
+    """Return the names in a folder, sorted, without hidden ones; [] when there is no folder.
+
+    SeaweedFS shows the names of removed folders for some minutes longer; their files are gone.
+    """
+    return _unless_missing(folder, _visible_names, otherwise=[])
+
+
+def write_bytes(path: UPath, data: bytes) -> None:
+    """Make a file, or replace it; readers see the old or the new one, never a mixture."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            disk.write(place, data)
+        else:
+            path.fs.pipe_file(path.path, data)
+
+
+def remove(path: UPath) -> None:
+    """Remove a file, or a folder with all that is in it; what is gone already is no error."""
+    _unless_missing(path, _remove, otherwise=None)
+
+
+def create_exclusive(path: UPath, data: bytes) -> bool:
+    """Make a file that does not exist yet; of all who try, in any process, one succeeds.
+
+    A bucket needs If-None-Match, which is tried out once per bucket: a server that ignores it
+    would overwrite silently. There, claims decide (`create_by_claim`).
+
+    Returns:
+        Whether this call made the file; False: it exists. (Over S3, a PUT whose answer was
+        lost is repeated and may find its own file: False as well.)
+    """
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            return disk.create(place, data)
+        if _conditions_are_kept(path):
+            return _create_in_bucket(path, data)
+    return create_by_claim(path, data)
+
+
+def create_by_claim(path: UPath, data: bytes) -> bool:
+    """Do what `create_exclusive` does, on a server without conditional writes.
+
+    Everyone writes a claim, then lists the claims. Who sees only their own makes the file and
+    withdraws the claim; who sees another withdraws, waits, and begins again. Of two, the later
+    claim sees the earlier, so at most one makes the file, on every server whose listing shows
+    what was written before it, as S3 promises.
+
+    Raises:
+        StorageUnreachable: someone died between their claim and the file.
+    """
+    claims = path.parent / f".{path.name}.claims"
+    mine = claims / secrets.token_hex(8)
+    for attempt in range(_PAUSES):
+        if exists(path):
+            return False
+        write_bytes(mine, b"")
+        try:
+            # The file may have come, and its claim gone, between the look and our claim.
+            if list_names(claims) == [mine.name] and not exists(path):
+                write_bytes(path, data)
+                return True
+        finally:
+            remove(mine)
+        _pause(attempt)
+    if exists(path):
+        return False
+    raise StorageUnreachable(
+        str(path),
+        "another process has claimed it and not written it",
+        f"If no other run is at work, remove {claims}, then run again.",
+    )
+
+
+def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
+    """Act on a path; a missing file is no error, a missing bucket is."""
+    with explained(path):
+        try:
+            return act(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if s3_code(error) == "NoSuchBucket":
+                raise
+            return otherwise
+
+
+def _read(path: UPath) -> bytes:
+    if (place := on_disk(path)) is not None:
+        return place.read_bytes()
+    # One GET: by itself, s3fs would ask for the size first.
+    return bytes(path.fs.cat_file(path.path, **({"max_concurrency": 1} if is_s3(path) else {})))
+
+
+def _is_file(path: UPath) -> bool:
+    if (place := on_disk(path)) is not None:
+        return stat.S_ISREG(place.stat().st_mode)
+    return bool(path.fs.info(path.path)["type"] == "file")
+
+
+def _visible_names(folder: UPath) -> list[str]:
+    if (place := on_disk(folder)) is not None:
+        names = [child.name for child in place.iterdir()]
+    else:
+        children = folder.fs.ls(folder.path, detail=False)
+        split = (child.rstrip("/").rpartition("/") for child in children)
+        # A listing of a file, and of some servers' folders, names the place itself.
+        names = [name for parent, _, name in split if parent == folder.path.rstrip("/")]
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _remove(path: UPath) -> None:
+    if (place := on_disk(path)) is None:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            list(pool.map(path.fs.rm_file, path.fs.find(path.path)))
+    elif place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+
+
+def _create_in_bucket(path: UPath, data: bytes) -> bool:
+    for attempt in range(_PAUSES):
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if s3_code(error) == "PreconditionFailed":
+                return False
+            # AWS answers so when two conditional writes meet, and asks to try again.
+            if s3_code(error) != "ConditionalRequestConflict" or attempt == _PAUSES - 1:
+                raise
+            _pause(attempt)
+        else:
+            return True
+    return False
+
+
+def _conditions_are_kept(path: UPath) -> bool:
+    """Whether the server of a bucket refuses to overwrite when told so."""
+    bucket = (path.fs, path.drive)
+    if bucket not in _KEEPS_CONDITIONS:
+        _KEEPS_CONDITIONS[bucket] = _refuses_to_overwrite(path.parent)
+    return _KEEPS_CONDITIONS[bucket]
+
+
+def _refuses_to_overwrite(folder: UPath) -> bool:
+    """Try it out with a hidden file; the folder itself, because other places may be forbidden."""
+    probe = folder / f".{secrets.token_hex(8)}.probe"
+    write_bytes(probe, b"")
+    try:
+        return not _create_in_bucket(probe, b"")
+    except OSError as error:
+        if error.errno == errno.ENOSYS:  # what a server without conditional writes should answer
+            return False
+        raise
+    finally:
+        remove(probe)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(_SHORTEST_PAUSE * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - no secret

@@ -1,0 +1,147 @@
+"""A table as Parquet bytes and back, the same table: values, types, index, order, `attrs`.
+
+pandas alone gives some columns back as another type: categories that are no texts, objects,
+whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
+is refused by name before it is written. Every reader of Parquet opens the file. Where tables
+are stored: `tables.py`.
+"""
+
+import base64
+import io
+import json
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from experiment_pipeline.core.errors import UnusableTable
+
+_METADATA = b"experiment_pipeline"
+_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """Return a table as a Parquet file; the same table always gives the same bytes.
+
+    Args:
+        frame: columns with unique texts as names; `attrs` that JSON can hold.
+
+    Raises:
+        UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
+    """
+    _check_names(frame)
+    attrs = json.dumps(frame.attrs)
+    try:
+        return _written(frame, attrs)
+    except _UNFIT:
+        for name in frame.columns:  # the error does not always name the column
+            try:
+                _written(frame[[name]], attrs)
+            except _UNFIT as error:
+                raise _refused(name, _what_it_holds(frame[name])) from error
+        raise
+
+
+def from_parquet(content: bytes) -> pd.DataFrame:
+    """Return the table of a Parquet file, as `to_parquet` was given it."""
+    table = pq.read_table(io.BytesIO(content))
+    metadata = table.schema.metadata or {}
+    frame: pd.DataFrame = table.to_pandas()
+    types: dict[str, dict[str, Any]] = json.loads(metadata.get(_METADATA, b"{}"))
+    frame = frame.assign(
+        **{
+            name: _restored(frame[name], table[name], kind)
+            for name, kind in types.items()
+            if kind["dtype"] in ("object", "category") or kind["dtype"] != str(frame[name].dtype)
+        }
+    )
+    frame.attrs = json.loads(metadata.get(_METADATA + b".attrs", b"{}"))
+    return frame
+
+
+def _written(frame: pd.DataFrame, attrs: str) -> bytes:
+    table = pa.Table.from_pandas(frame)
+    types = {name: _type(frame[name]) for name in frame.columns}
+    own = {_METADATA: json.dumps(types).encode(), _METADATA + b".attrs": attrs.encode()}
+    table = table.replace_schema_metadata({**table.schema.metadata, **own})
+    _check_way_back(frame, table)
+    return _file(table)
+
+
+def _file(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    names = [*frame.columns, *([] if frame.index.name is None else [frame.index.name])]
+    for name in names:
+        if not isinstance(name, str):
+            raise _refused(name, "its name is no text")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _refused(twice, "its name stands in the table twice")
+
+
+def _type(column: pd.Series) -> dict[str, Any]:
+    """What restoring a column takes; categories are an Arrow stream in base64."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return {"dtype": str(column.dtype)}
+    batch = pa.record_batch({"categories": pa.array(column.dtype.categories)})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    categories = base64.b64encode(sink.getvalue()).decode()
+    return {"dtype": "category", "categories": categories, "ordered": column.dtype.ordered}
+
+
+def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) -> pd.Series:
+    if kind["dtype"] == "object":  # pandas would make floats of whole numbers with gaps
+        return pd.Series(stored.to_pylist(), index=column.index, dtype=object)
+    if kind["dtype"] != "category":
+        return column.astype(kind["dtype"])
+    stream = pa.ipc.open_stream(base64.b64decode(kind["categories"]))
+    categories = stream.read_all()["categories"].combine_chunks()
+    if pa.types.is_dictionary(stored.type):
+        stored = stored.cast(stored.type.value_type)
+    codes = pc.fill_null(pc.index_in(stored, value_set=categories.cast(stored.type)), -1)
+    dtype = pd.CategoricalDtype(categories.to_pandas(), kind["ordered"])
+    values = pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype)
+    return pd.Series(values, index=column.index)
+
+
+def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
+    """Raise ValueError when a column would come back as something else.
+
+    The first row tells its type; of objects, each value must be the same.
+    """
+    back = from_parquet(_file(table.slice(0, 1)))
+    for name, dtype in frame.dtypes.items():
+        if str(back[name].dtype) != str(dtype):
+            raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
+        if pd.api.types.is_object_dtype(dtype) and not _same(frame[name], table[name].to_pylist()):
+            raise ValueError(f"{name!r}: its objects would change")
+
+
+def _same(column: pd.Series, back: list[Any]) -> bool:
+    """Whether objects look as before, digits included; None, NaN and NA are all missing."""
+    return all(
+        b is None if missing else (type(a), repr(a)) == (type(b), repr(b))
+        for a, b, missing in zip(column, back, column.isna(), strict=True)
+    )
+
+
+def _what_it_holds(column: pd.Series) -> str:
+    if not pd.api.types.is_object_dtype(column.dtype):
+        return f"its type {column.dtype} has no way into a Parquet file and back"
+    kinds = sorted({type(value).__name__ for value in column.dropna()})
+    return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"
+
+
+def _refused(name: object, rule: str) -> UnusableTable:
+    return UnusableTable(
+        f"column {name!r}", rule, "Give its values one type, such as text, number or date."
+    )

@@ -1,0 +1,242 @@
+"""The registry: numbered versions of an experiment's exported model, and their history.
+
+    <root>/<experiment>/registry/claims/v0001.json    who took the number; written first, once
+                                 v0001/…              the files; manifest.json is written last
+                                 history/v0001.json   one line about it; never changed
+
+A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
+exporter that died left behind is never read. In: a `ModelPackage`. Out: a `PublishedVersion`,
+or the files of one, each checked against the manifest. Building files belongs to
+`core/exported_model.py`, git to `repository.py`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from upath import UPath
+
+from experiment_pipeline.core.documents import json_bytes
+from experiment_pipeline.core.errors import InvalidModel
+from experiment_pipeline.core.exported_model import ModelPackage
+from experiment_pipeline.core.manifest import MANIFEST, Manifest
+from experiment_pipeline.storage.files import (
+    create_exclusive,
+    exists,
+    list_names,
+    read_bytes,
+    read_many,
+    write_bytes,
+)
+from experiment_pipeline.storage.locations import location, storage_root
+
+_VERSION = re.compile(r"v\d{4,}")
+_EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """A version that is visible.
+
+    Attributes:
+        version: `v0001` and so on.
+        path: its folder, as text.
+        reused: whether it was there before: the champion is the same model.
+    """
+
+    version: str
+    path: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """What the history keeps of a version, also when its folder is deleted.
+
+    Attributes:
+        version: `v0001` and so on.
+        created: ISO 8601.
+        configuration: the partition key of the chosen configuration.
+        headline: the first metric with its interval, in words.
+        fingerprint: of the configuration.
+        code: the code that made it, in words.
+        visible: whether its folder is there and complete.
+    """
+
+    version: str
+    created: str
+    configuration: str
+    headline: str
+    fingerprint: str
+    code: str
+    visible: bool = True
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The folder of one version; nothing is read from it unchecked."""
+
+    folder: UPath
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest; InvalidModel when there is none."""
+        path = self.folder / MANIFEST
+        if not exists(path):
+            raise InvalidModel(
+                str(self.folder),
+                f"holds no {MANIFEST}, so it is no exported model",
+                "Name a version folder, or <storage root>/<experiment> for its champion.",
+            )
+        return Manifest.from_bytes(read_bytes(path), str(self.folder))
+
+    def read(self, name: str) -> bytes:
+        """Return a file of the version; InvalidModel when it is not what was exported."""
+        path = self.folder / name
+        if name in self.manifest.files and not exists(path):
+            raise InvalidModel(
+                str(path), "is gone", "Use a complete copy, or export the model again."
+            )
+        return self.manifest.verify(name, read_bytes(path), str(self.folder))
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file, checked, with the manifest."""
+        files = {name: self.read(name) for name in self.manifest.files}
+        return {**files, MANIFEST: self.manifest.to_bytes()}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The versions of one experiment's model.
+
+    Attributes:
+        root: the storage root, or the YAML's export url.
+        experiment: the experiment's name.
+    """
+
+    root: UPath
+    experiment: str
+
+    @property
+    def folder(self) -> UPath:
+        """Where the versions are."""
+        return self.root / self.experiment / "registry"
+
+    def versions(self) -> list[str]:
+        """Return the visible versions, oldest first."""
+        manifests = {self.folder / v / MANIFEST: v for v in self._numbered(self.folder)}
+        return [manifests[path] for path in read_many(manifests)]
+
+    def champion(self) -> str | None:
+        """Return the latest visible version; None when nothing was exported yet."""
+        for version in reversed(self._numbered(self.folder)):
+            if exists(self.folder / version / MANIFEST):
+                return version
+        return None
+
+    def model(self, version: str) -> ExportedModel:
+        """Return the folder of a version."""
+        return ExportedModel(self.folder / version)
+
+    def history(self) -> list[HistoryEntry]:
+        """Return what was ever published, oldest first."""
+        folder, visible = self.folder / "history", set(self.versions())
+        stored = read_many(folder / f"{version}.json" for version in self._numbered(folder))
+        entries = [json.loads(content) for content in stored.values()]
+        return [HistoryEntry(**e, visible=e["version"] in visible) for e in entries]
+
+    def publish(
+        self, package: ModelPackage, check: Callable[[ModelPackage], None]
+    ) -> PublishedVersion:
+        """Make a package the next version, unless the champion is the same model.
+
+        A model that comes back after another one gets a new version: the champion is the
+        latest, so it must not stay the one in between.
+
+        Args:
+            package: the files.
+            check: raises when the package must not become visible.
+        """
+        if (same := self._same_champion(package)) is not None:
+            return same
+        check(package)
+        # The check takes seconds: another exporter may have published the same model meanwhile.
+        if (same := self._same_champion(package)) is not None:
+            return same
+        version = self._claim(package)
+        folder = self.folder / version
+        for name, content in package.files.items():
+            write_bytes(folder / name, content)
+        write_bytes(self.folder / "history" / f"{version}.json", _history(package, version))
+        write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
+        return PublishedVersion(version, str(folder), reused=False)
+
+    def _same_champion(self, package: ModelPackage) -> PublishedVersion | None:
+        version = self.champion()
+        if version is None or self.model(version).manifest.identity != package.identity:
+            return None
+        return PublishedVersion(version, str(self.folder / version), reused=True)
+
+    def _claim(self, package: ModelPackage) -> str:
+        claims = self.folder / "claims"
+        taken = {*self._numbered(self.folder), *self._numbered(claims)}
+        number = max((_number(version) for version in taken), default=0)
+        claim = json_bytes({"created": package.created, "identity": package.identity})
+        while True:
+            number += 1
+            version = f"v{number:04d}"
+            if create_exclusive(claims / f"{version}.json", claim):
+                return version
+
+    def _numbered(self, folder: UPath) -> list[str]:
+        """Return the names of versions in a folder, oldest first."""
+        names = {name.partition(".")[0] for name in list_names(folder)}
+        return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
+
+
+def find_model(name: str) -> ExportedModel:
+    """Return the model that a user names.
+
+    Args:
+        name: a version's folder, a folder or URL `<root>/<experiment>`, or an experiment's
+            name under the storage root; the last two mean the champion.
+
+    Raises:
+        InvalidModel: there is none.
+    """
+    here = location(name)
+    if exists(here / MANIFEST):
+        return ExportedModel(here)
+    places = [here]
+    if _EXPERIMENT.fullmatch(name):
+        places.append(storage_root() / name)
+    for place in places:
+        registry = Registry(place.parent, place.name)
+        if (version := registry.champion()) is not None:
+            return registry.model(version)
+    raise InvalidModel(
+        name,
+        "is neither the folder of a version nor an experiment with an exported model "
+        f"(looked in {' and '.join(map(str, places))})",
+        "Export a model first, or name the folder that holds its manifest.json.",
+    )
+
+
+def _history(package: ModelPackage, version: str) -> bytes:
+    entry = HistoryEntry(
+        version=version,
+        created=package.created,
+        configuration=package.configuration,
+        headline=package.headline,
+        fingerprint=package.fingerprint,
+        code=package.code.in_words(),
+    )
+    stored = asdict(entry)
+    del stored["visible"]  # found out anew by every reader
+    return json_bytes(stored)
+
+
+def _number(version: str) -> int:
+    return int(version.removeprefix("v"))

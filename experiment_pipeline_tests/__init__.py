@@ -1,0 +1,1 @@
+"""Tests; the rooms are those of the package."""

@@ -1,0 +1,49 @@
+"""The bundled flights, prepared and cut as the experiment cuts them, and 60 configurations."""
+
+from pathlib import Path
+
+import yaml
+
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.raw_data import parse
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import assign_sets, split
+from experiment_pipeline.core.trained_model import TrainingSets
+from experiment_pipeline.core.training_sets import training_sets
+from experiment_pipeline.core.validated_data import feature_columns, load_schema, validate
+from experiment_pipeline.storage.sources import read_source
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "experiment_pipeline" / "defs" / "flight_delay"
+TREES = 100
+SEARCH = [
+    {
+        "algorithm": "lightgbm",
+        "hyperparameters": {
+            "learning_rate": [0.03, 0.05, 0.08, 0.12, 0.2],
+            "num_leaves": [7, 15, 31, 63],
+            "min_child_samples": [20, 100, 400],
+            "n_estimators": TREES,
+            "early_stopping_round": 0,
+        },
+    }
+]
+
+
+def flights_spec(**changes: object) -> ExperimentSpec:
+    """The bundled experiment, with another search."""
+    declared = yaml.safe_load((FOLDER / "defs.yaml").read_text())["attributes"]
+    declared["data"] = str(ROOT / "data" / "flights.csv.gz")
+    return ExperimentSpec.model_validate({"name": "flight_delay", **declared, **changes})
+
+
+def flights_sets(spec: ExperimentSpec) -> TrainingSets:
+    """Train and test set of the flights, as the assets make them."""
+    raw = parse(read_source(spec.data), spec.data).frame
+    prepared = prepare(raw, spec.preparation)
+    schema = load_schema((FOLDER / "schema.yaml").read_text())
+    validated = validate(raw, prepared, schema, spec).validated
+    features = feature_columns(validated, spec)
+    membership = assign_sets(prepared.frame, spec, features)
+    sets = split(validated, spec, features, membership)
+    return training_sets(sets.train, sets.test, spec)

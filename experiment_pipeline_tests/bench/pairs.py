@@ -1,0 +1,80 @@
+"""Ratios from pairs: two ways to do the same, run one right after the other, in turn."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What ours needs for each second of the other's.
+
+    Attributes:
+        name: what was compared.
+        ours_seconds: median wall time.
+        other_seconds: median wall time of the alternative.
+        ratios: ours / other of each pair.
+        goal: the ratio to reach; None = only measured.
+    """
+
+    name: str
+    ours_seconds: float
+    other_seconds: float
+    ratios: tuple[float, ...]
+    goal: float | None
+
+    @property
+    def median(self) -> float:
+        """The ratio to quote."""
+        return statistics.median(self.ratios)
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+        goal = "" if self.goal is None else f"≤ {self.goal:.2f}"
+        return (
+            f"| {self.name} | {self.ours_seconds:.1f} | {self.other_seconds:.1f} "
+            f"| **{self.median:.2f}** ({spread}, {len(self.ratios)} pairs) | {goal} |"
+        )
+
+
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    *,
+    pairs: int,
+    goal: float | None = None,
+    other_cores: int = 1,
+) -> Ratio:
+    """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
+
+    Args:
+        name: what is compared.
+        ours: our way.
+        other: the alternative.
+        pairs: how many.
+        goal: the ratio to reach.
+        other_cores: by what the alternative's seconds are divided: it used one core of these.
+    """
+    timed = []
+    for number in range(pairs):
+        order = (ours, other) if number % 2 == 0 else (other, ours)
+        seconds = {work: _seconds(work) for work in order}
+        pair = seconds[ours], seconds[other] / other_cores
+        timed.append(pair)
+        print(f"  {name}: pair {number + 1}: {pair[0]:.1f} s against {pair[1]:.1f} s", flush=True)
+    return Ratio(
+        name,
+        statistics.median(pair[0] for pair in timed),
+        statistics.median(pair[1] for pair in timed),
+        tuple(pair[0] / pair[1] for pair in timed),
+        goal,
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

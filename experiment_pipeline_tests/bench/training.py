@@ -1,0 +1,107 @@
+"""The training step against scikit-learn's grid search, bare LightGBM, and itself in Dagster."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import Pipeline
+
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model import TrainingSets, train_configurations
+from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline_tests.bench import flights
+from experiment_pipeline_tests.bench.pairs import Ratio, compare
+
+
+def ratios(pairs: int, folder: Path) -> list[Ratio]:
+    """Every comparison of the training step, on 60 LightGBM configurations of the flights."""
+    spec = flights.flights_spec(search=flights.SEARCH)
+    sets = flights.flights_sets(spec)
+    ours = sweep(spec, sets)
+    return [
+        compare(
+            "training step, 60 configurations: scikit-learn GridSearchCV(n_jobs=-1)",
+            ours,
+            grid_search(spec, sets, folder),
+            pairs=pairs,
+            goal=0.85,
+        ),
+        compare(
+            "training step: bare lightgbm.train on ready bins, one after the other, ÷ cores",
+            ours,
+            bare_fits(spec, sets),
+            pairs=pairs,
+            other_cores=joblib.cpu_count(),
+            goal=1.15,
+        ),
+    ]
+
+
+def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
+    """The training step as a function, without Dagster and without a store."""
+
+    def run() -> list:
+        return list(
+            train_configurations(configurations(spec), sets, spec, workers=joblib.cpu_count())
+        )
+
+    return run
+
+
+def grid_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Callable[[], object]:
+    """The same configurations, sets, features and number of trees in a GridSearchCV."""
+    columns = list(sets.features)
+    fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
+    table = pd.concat([sets.train[columns], sets.test[columns]])
+    y = np.r_[sets.y_train, sets.y_test]
+    grid = {
+        f"model__{name}": value
+        for name, value in spec.search[0].hyperparameters.items()
+        if isinstance(value, tuple)
+    }
+    model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
+    pipeline = Pipeline(
+        [("features", build_features("ordinal", sets.train, columns)), ("model", model)],
+        memory=str(folder / "features"),
+    )
+    categorical = categorical_positions(sets.train, columns)
+
+    def run() -> GridSearchCV:
+        search = GridSearchCV(
+            pipeline,
+            grid,
+            scoring="roc_auc",
+            cv=PredefinedSplit(fold),
+            n_jobs=-1,
+            refit=False,
+        )
+        return search.fit(table, y, model__categorical_feature=categorical)
+
+    return run
+
+
+def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
+    """`lightgbm.train` alone: features and bins are ready before the clock starts."""
+    columns = list(sets.features)
+    encoded = build_features("ordinal", sets.train, columns).fit_transform(sets.train[columns])
+    fixed = {"objective": "binary", "num_threads": 1, "verbosity": -1, "deterministic": True}
+    fixed |= {"force_row_wise": True, "feature_pre_filter": False, "seed": 0}
+    binned = lgb.Dataset(
+        encoded,
+        sets.y_train,
+        categorical_feature=categorical_positions(sets.train, columns),
+        params=fixed,
+    ).construct()
+    searched = [dict(configuration.hyperparameters) for configuration in configurations(spec)]
+    for one in searched:
+        del one["n_estimators"], one["early_stopping_round"]
+
+    def run() -> list:
+        return [lgb.train({**fixed, **one}, binned, flights.TREES) for one in searched]
+
+    return run

@@ -1,0 +1,50 @@
+"""Fixtures that several rooms of tests share: a storage root on disk, and a real S3 server."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
+from experiment_pipeline_tests.s3_server import S3Server
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage root on disk, named by the environment."""
+    root = tmp_path / "artifacts"
+    monkeypatch.setenv(STORAGE_VARIABLE, str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server, started by the first test that asks for it."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a bucket of the test's own; the environment leads to its server."""
+    for variable in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in s3.environment.items():
+        monkeypatch.setenv(variable, value)
+    name = f"bucket-{secrets.token_hex(6)}"
+    s3.make_bucket(name)
+    return name
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> UPath:
+    """A storage root, named by the environment: once on disk, once in a bucket."""
+    if request.param == "disk":
+        request.getfixturevalue("storage")
+    else:
+        bucket = request.getfixturevalue("s3_bucket")
+        monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{bucket}/some/prefix")
+
+    return storage_root()

@@ -1,0 +1,116 @@
+"""Estimators as users may bring them: well behaved, slow, and bad in one way each."""
+
+import threading
+import time
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.linear_model import LogisticRegression
+
+STARTED: list[float] = []
+THREADS: set[str] = set()
+
+
+class Plain(ClassifierMixin, BaseEstimator):
+    """A logistic regression in a coat of Python."""
+
+    def __init__(self, strength=1.0, pause=0.0, random_state=None):
+        self.strength = strength
+        self.pause = pause
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        STARTED.append(self.strength)
+        THREADS.add(threading.current_thread().name)
+        time.sleep(self.pause)
+        self.inner_ = LogisticRegression(C=self.strength).fit(X, y)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def predict(self, X):
+        return self.inner_.predict(X)
+
+    def predict_proba(self, X):
+        return self.inner_.predict_proba(X)
+
+
+class Helper:
+    """What an estimator of one's own may keep: skops does not know it."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+class WithHelper(Plain):
+    """Holds an object of a class of its own."""
+
+    def fit(self, X, y):
+        self.helper_ = Helper(1.0)
+        return super().fit(X, y)
+
+
+class Raises(Plain):
+    """Fails while it is fitted."""
+
+    def fit(self, X, y):
+        message = "this table has a bad smell"
+        raise ZeroDivisionError(message)
+
+
+class Exits(Plain):
+    """Wants to end the program."""
+
+    def fit(self, X, y):
+        raise SystemExit(3)
+
+
+class Writes(Plain):
+    """Scales its input in place."""
+
+    def fit(self, X, y):
+        X *= 2
+        return super().fit(X, y)
+
+
+class NotFinite(Plain):
+    """Predicts nan."""
+
+    def predict_proba(self, X):
+        return super().predict_proba(X) * np.nan
+
+
+class Forgets(Plain):
+    """Predicts something else once it has been stored and loaded."""
+
+    def fit(self, X, y):
+        self._fresh = True
+        return super().fit(X, y)
+
+    def __getstate__(self):
+        return {key: value for key, value in self.__dict__.items() if key != "_fresh"}
+
+    def predict_proba(self, X):
+        found = super().predict_proba(X)
+        return found if hasattr(self, "_fresh") else found[:, ::-1]
+
+
+class NotStorable(Plain):
+    """Keeps a generator, which nothing can write down."""
+
+    def fit(self, X, y):
+        self.rows_ = (number for number in range(3))
+        return super().fit(X, y)
+
+
+class Regressor(RegressorMixin, BaseEstimator):
+    """No classifier."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.zeros(X.shape[0])
+
+
+def not_a_class():
+    """No class either."""

@@ -1,0 +1,71 @@
+"""Gates: bound or estimate, both directions, and what happens without criteria."""
+
+import math
+
+import pytest
+
+from experiment_pipeline.core.gates import Gate, MetricScore, hold
+from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline_tests.core.board_examples import spec_of
+
+
+def _gate(metric: str, criterion: dict, interval: tuple, baseline: float = 0.5) -> Gate:
+    spec = spec_of(metric=metric, acceptance=[{"metric": metric, **criterion}] if criterion else [])
+    (gate,) = hold(spec, [MetricScore(metric, Interval(*interval), baseline)])
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("criterion", "passed"),
+    [
+        ({"at_least": 0.60}, True),
+        ({"at_least": 0.65}, True),
+        ({"at_least": 0.66}, False),
+        ({"at_least": 0.66, "judged_by": "estimate"}, True),
+        ({"at_least": 0.75, "judged_by": "estimate"}, False),
+    ],
+)
+def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(
+    criterion: dict, passed: bool
+) -> None:
+    """A limit holds when the bound reaches it; the limit itself is enough."""
+    assert _gate("roc_auc", criterion, (0.7, 0.65, 0.75)).passed is passed
+
+
+def test_the_upper_bound_of_a_loss_is_judged() -> None:
+    """For a loss the worse end is the upper one."""
+    gate = _gate("log_loss", {"at_most": 0.5}, (0.45, 0.4, 0.52))
+    assert (gate.rule, gate.value, gate.passed) == (
+        "upper bound of log_loss at most 0.5",
+        0.52,
+        False,
+    )
+    assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
+
+
+def test_without_criteria_the_bound_must_beat_the_baseline_and_it_is_said() -> None:
+    """No criteria is not the same as no gate."""
+    gate = _gate("roc_auc", {}, (0.6, 0.52, 0.68))
+    assert gate.passed
+    assert gate.outcome == "PASS"
+    assert gate.rule.startswith("no acceptance criteria are set: the lower bound of roc_auc must")
+    assert not _gate("roc_auc", {}, (0.6, 0.5, 0.68)).passed
+
+
+@pytest.mark.parametrize("criterion", [{"at_least": 0.1}, {}])
+def test_an_undefined_score_passes_nothing(criterion: dict) -> None:
+    """An undefined score is not good enough for any limit."""
+    assert not _gate("roc_auc", criterion, (math.nan, math.nan, math.nan)).passed
+
+
+def test_an_unbounded_interval_passes_nothing() -> None:
+    """A validation set of one unit cannot pass a gate by its bound."""
+    assert not _gate("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)).passed
+
+
+def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:
+    """All criteria are held, not only the first that fails."""
+    criteria = [{"metric": "brier", "at_most": 0.1}, {"metric": "roc_auc", "at_least": 0.9}]
+    scores = [MetricScore(m, Interval(0.5, 0.4, 0.6), 0.5) for m in ("roc_auc", "brier")]
+    gates = hold(spec_of(acceptance=criteria), scores)
+    assert [gate.metric for gate in gates] == ["brier", "roc_auc"]

@@ -1,0 +1,158 @@
+"""Intervals: as wide as a bootstrap of the units, honest where little is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.core import metrics
+from experiment_pipeline.core.intervals import difference, few_units_note, interval_of, spread
+from experiment_pipeline.core.metrics import METRICS, names_of
+
+UNITS, ROWS = 60, 15
+RESAMPLES = 600
+
+
+def _clustered(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return y, prediction and units: rows of one unit share luck, and units differ in size."""
+    generator = np.random.default_rng(seed)
+    units = np.repeat(np.arange(UNITS), generator.integers(5, 2 * ROWS, UNITS))
+    n, luck = len(units), generator.normal(size=UNITS)[units]
+    if "regression" in METRICS[name].tasks:
+        y = 10 + luck + generator.normal(size=n)
+        return y, 10 + 0.3 * luck + generator.normal(scale=0.5, size=n), units
+    if name in names_of("binary"):
+        y = (generator.normal(size=n) + luck > 0.8).astype(int)
+        logit = 1.5 * y - 1 - 0.8 * luck + generator.normal(size=n)
+        return y, 1 / (1 + np.exp(-logit)), units
+    y = generator.integers(0, 3, n)
+    score = np.eye(3)[y] + 0.5 * luck[:, None] * np.array([1, 0, -1])
+    score += generator.normal(size=(n, 3))
+    return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), units
+
+
+def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> float:
+    generator = np.random.default_rng(2)
+    members = [np.flatnonzero(units == unit) for unit in range(UNITS)]
+    scores = []
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([members[u] for u in generator.integers(0, UNITS, UNITS)])
+        scores.append(metrics.score(name, y[rows], p[rows]))
+    return float(np.std(scores))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
+    """The spread by influence values agrees with 600 resamples of whole units."""
+    y, prediction, units = _clustered(name)
+    brute_force = _bootstrap_error(name, y, prediction, units)
+    assert spread(name, y, prediction, units).standard_error == pytest.approx(brute_force, rel=0.12)
+
+
+def test_rows_that_move_together_make_the_interval_wider() -> None:
+    """Resampling rows where units are what varies would give a false certainty."""
+    y, prediction, units = _clustered("roc_auc")
+    by_unit = metrics.interval("roc_auc", y, prediction, units)
+    by_row = metrics.interval("roc_auc", y, prediction, np.arange(len(y)))
+    assert by_unit.high - by_unit.low > 1.5 * (by_row.high - by_row.low)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "accuracy", "average_precision", "f1"])
+def test_interval_covers_the_truth_in_95_of_100_samples(name: str) -> None:
+    """In repeated samples of independent rows the interval holds the true score."""
+    generator = np.random.default_rng(3)
+
+    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = (generator.random(n) < 0.2).astype(int)
+        return y, 1 / (1 + np.exp(1 - 1.5 * y - generator.normal(size=n)))
+
+    truth = metrics.score(name, *sample(400_000))
+    held = 0
+    for _ in range(400):
+        interval = metrics.interval(name, *sample(120), np.arange(120))
+        held += interval.low <= truth <= interval.high
+    assert 0.915 <= held / 400 <= 0.99
+
+
+def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
+    """30 of 30 right leaves room for an accuracy of 0.89; an AUC of 1 on 5 positives for less."""
+    y = np.repeat([1, 0], [5, 25])
+    accuracy = metrics.interval("accuracy", y, y.astype(float), np.arange(30))
+    auc = metrics.interval("roc_auc", y, y.astype(float), np.arange(30))
+    assert 0.85 < accuracy.low < 0.95
+    assert auc.low < accuracy.low
+    assert accuracy.high == auc.high == 1
+
+
+def test_constant_predictions_have_an_auc_of_exactly_one_half() -> None:
+    """What is certain has no width."""
+    interval = metrics.interval("roc_auc", np.array([0, 1] * 10), np.full(20, 0.3), np.arange(20))
+    assert (interval.low, interval.estimate, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_intervals_stay_inside_the_range_of_the_metric() -> None:
+    """No bound lies where no score can lie."""
+    for name, metric in METRICS.items():
+        y, prediction, units = _clustered(name)
+        few = units < 3
+        interval = metrics.interval(name, y[few], prediction[few], units[few])
+        assert metric.lowest <= interval.low <= interval.estimate
+        assert interval.estimate <= interval.high <= metric.highest
+
+
+def test_one_unit_says_nothing() -> None:
+    """With a single unit the interval is the whole range."""
+    y = np.array([0, 1, 0, 1])
+    interval = metrics.interval("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
+    assert (interval.low, interval.high) == (0, 1)
+    regression = metrics.interval("rmse", y * 1.0, y * 0.5, np.zeros(4))
+    assert (regression.low, regression.high) == (0, math.inf)
+
+
+def test_few_positives_leave_few_degrees_of_freedom() -> None:
+    """Among 2,000 rows with 6 positives an AUC knows its variance from about 6 rows."""
+    generator = np.random.default_rng(4)
+    y = (np.arange(2_000) < 6).astype(int)
+    measured = spread("roc_auc", y, y + generator.normal(size=2_000), np.arange(2_000))
+    assert measured.degrees_of_freedom < 8
+    assert measured.scarcest == 6
+
+
+def test_an_undefined_score_has_an_undefined_interval() -> None:
+    """Undefined stays undefined, bounds included."""
+    interval = metrics.interval("roc_auc", np.zeros(5), np.linspace(0, 1, 5), np.arange(5))
+    assert np.isnan([interval.estimate, interval.low, interval.high]).all()
+
+
+def test_difference_of_two_sets_adds_their_variances() -> None:
+    """A gap between independent sets is less certain than either score."""
+    y, prediction, units = _clustered("accuracy")
+    early = units < UNITS // 2
+    first = spread("accuracy", y[early], prediction[early], units[early])
+    second = spread("accuracy", y[~early], prediction[~early], units[~early])
+    gap = difference(first, second)
+    assert gap.estimate == pytest.approx(second.estimate - first.estimate)
+    half = (gap.high - gap.low) / 2
+    assert half > 1.96 * math.hypot(first.standard_error, second.standard_error)
+
+
+def test_difference_with_one_unit_is_unbounded() -> None:
+    """Nothing is known of a gap when one of the sets is a single unit."""
+    y, prediction, units = _clustered("accuracy")
+    known = spread("accuracy", y, prediction, units)
+    gap = difference(known, spread("accuracy", y, prediction, np.zeros(len(y))))
+    assert (gap.low, gap.high) == (-math.inf, math.inf)
+
+
+def test_a_higher_level_makes_a_wider_interval() -> None:
+    """The level can be raised for many intervals at once."""
+    measured = spread("roc_auc", *_clustered("roc_auc"))
+    usual, strict = interval_of("roc_auc", measured), interval_of("roc_auc", measured, 0.999)
+    assert strict.low < usual.low < usual.high < strict.high
+
+
+def test_few_units_are_said() -> None:
+    """Fewer than ten units make a note, ten do not."""
+    assert "7 resampling units (day)" in str(few_units_note(np.arange(7), "day", "test"))
+    assert "no interval" in str(few_units_note(np.zeros(7), "day", "test"))
+    assert few_units_note(np.arange(10), "day", "test") is None

@@ -1,0 +1,258 @@
+"""The leaderboard: order, ties, the choice and its reason, and nobody forgotten."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.core import metrics
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.errors import AllConfigurationsFailed
+from experiment_pipeline.core.leaderboard import Leaderboard, rank
+from experiment_pipeline.core.leaderboard_notes import expected_best
+from experiment_pipeline.core.leaderboard_rows import COLUMNS
+from experiment_pipeline_tests.core.board_examples import (
+    failure_of,
+    result_of,
+    search_of,
+    spec_of,
+)
+
+Y = np.array([0.0, 1.0, 2.0, 3.0])
+
+
+def _board(
+    errors: list[float], sizes: list[int], metric: str, order: list[int], choice: str
+) -> tuple[Leaderboard, dict[str, float]]:
+    """Rank regressions that are off by a constant; nan among the errors is a nan score."""
+    spec = spec_of(len(errors), task="regression", metric=metric, choice=choice)
+    declared = configurations(spec)
+    predictions = {one.key: Y + error for one, error in zip(declared, errors, strict=True)}
+    scores = {key: metrics.score(metric, Y, p) for key, p in predictions.items()}
+    results = [
+        result_of(one, scores[one.key], spec, model_bytes=size)
+        for one, size in zip(declared, sizes, strict=True)
+    ]
+    shuffled = [results[i] for i in order]
+    return rank(shuffled, (), predictions, Y, Y, np.arange(4), spec, None), scores
+
+
+@st.composite
+def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
+    """Errors with many ties and some nan, sizes with ties, and an order."""
+    some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
+    errors = draw(st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all()))
+    sizes = draw(st.lists(st.integers(1, 3), min_size=len(errors), max_size=len(errors)))
+    return errors, sizes, draw(st.permutations(range(len(errors))))
+
+
+@given(_boards(), st.sampled_from(["rmse", "r2"]))
+@settings(max_examples=150, deadline=None)
+def test_the_choice_is_the_best_score_in_any_order(
+    board: tuple[list[float], list[int], list[int]], metric: str
+) -> None:
+    """Whatever the order, nan, direction and ties: no configuration beats the chosen one."""
+    errors, sizes, order = board
+    chosen, scores = _board(errors, sizes, metric, order, "best_score")
+    best = scores[chosen.chosen]
+    assert not any(metrics.better(metric, score, best) for score in scores.values())
+    equal = {key: size for key, size in zip(scores, sizes, strict=True) if scores[key] == best}
+    assert chosen.chosen == min(equal, key=lambda key: (equal[key], key))
+
+
+@given(_boards(), st.sampled_from(["best_score", "smallest_in_tie_group"]))
+@settings(max_examples=80, deadline=None)
+def test_the_order_of_the_results_changes_nothing(
+    board: tuple[list[float], list[int], list[int]], choice: str
+) -> None:
+    """The same results in another order give the same board, row by row."""
+    errors, sizes, order = board
+    first, _ = _board(errors, sizes, "rmse", order, choice)
+    second, _ = _board(errors, sizes, "rmse", sorted(order), choice)
+    assert first.rows.equals(second.rows)
+    assert (first.chosen, first.reason, first.notes) == (
+        second.chosen,
+        second.reason,
+        second.notes,
+    )
+
+
+@given(_boards())
+@settings(max_examples=80, deadline=None)
+def test_the_smallest_choice_is_the_smallest_of_the_tie_group(
+    board: tuple[list[float], list[int], list[int]],
+) -> None:
+    """With smallest_in_tie_group nothing smaller is tied with the best."""
+    errors, sizes, order = board
+    chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
+    by_key = dict(zip(scores, sizes, strict=True))
+    assert chosen.chosen in chosen.tie_group
+    assert by_key[chosen.chosen] == min(by_key[key] for key in chosen.tie_group)
+
+
+def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
+    """A configuration whose predictions are not finite has no rank and says why."""
+    search = search_of(spec_of(3), [1, 1, 1])
+    broken = search.results[0].key
+    search.predictions[broken][5] = np.nan
+    board = search.rank()
+    last = board.rows.iloc[-1]
+    assert (last["key"], last["reason"]) == (broken, "roc_auc is undefined")
+    assert board.rows["rank"].isna().tolist() == [False, False, True]
+    assert any("without a rank" in note for note in board.notes)
+
+
+def test_a_row_holds_score_interval_difference_and_cost() -> None:
+    """The columns are those promised, in this order, with their types."""
+    board = search_of(spec_of(3), [0.5, 1, 5]).rank()
+    rows = board.rows
+    assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == COLUMNS
+    assert rows["rank"].tolist() == [1, 2, 3]
+    assert ((rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])).all()
+    assert rows["difference_to_best"].tolist()[0] == 0
+    assert (rows["difference_low"] <= rows["difference_to_best"]).all()
+    assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 3
+
+
+def test_the_difference_is_in_units_of_the_metric_for_losses_too() -> None:
+    """For a loss a worse configuration has a positive difference, and its bounds in order."""
+    rows = search_of(spec_of(3, metric="log_loss"), [0.5, 1, 5]).rank().rows
+    assert rows["test_score"].is_monotonic_increasing
+    assert rows["difference_to_best"].iloc[2] > 0
+    assert (rows["difference_low"] <= rows["difference_high"]).all()
+
+
+def test_a_tie_is_a_difference_whose_interval_holds_zero() -> None:
+    """The tie group and the printed intervals tell the same story."""
+    board = search_of(spec_of(4), [0.5, 0.55, 0.6, 6]).rank()
+    rows = board.rows
+    assert (rows["in_tie_group"] == (rows["difference_high"] >= 0)).all()
+    assert not rows["in_tie_group"].iloc[-1]
+    assert board.tie_group == tuple(rows.loc[rows["in_tie_group"], "key"])
+
+
+def test_the_overfit_gap_is_positive_when_train_looks_better() -> None:
+    """In both directions a positive gap means overfitting."""
+    loss = search_of(spec_of(1, metric="log_loss"), [1], train_score=0.1).rank()
+    gain = search_of(spec_of(1), [1], train_score=0.9).rank()
+    assert loss.rows["overfit_gap"].iloc[0] == pytest.approx(loss.score.estimate - 0.1)
+    assert gain.rows["overfit_gap"].iloc[0] == pytest.approx(0.9 - gain.score.estimate)
+
+
+def test_every_declared_configuration_is_accounted_for() -> None:
+    """Failed ones come after the ranked, same reasons together; then those not started."""
+    search = search_of(spec_of(6), [1, 1])
+    keys = [one.key for one in configurations(search.spec)]
+    failed = [failure_of(keys[4], "b"), failure_of(keys[3], "a"), failure_of(keys[2], "b")]
+    board = search.rank(failed=failed)
+    rows = board.rows
+    assert sorted(rows["key"]) == sorted(keys)
+    assert rows["status"].tolist() == ["trained"] * 2 + ["failed"] * 3 + ["not started"]
+    assert rows["reason"].tolist()[2:5] == ["ValueError: a", "ValueError: b", "ValueError: b"]
+    assert "2 of 6 configurations failed with ValueError: b" in board.notes
+
+
+def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
+    """A better score from a rung does not win."""
+    search = search_of(spec_of(2), [1, 1])
+    early = replace(search.results[0], status="stopped early", test_score=0.99)
+    board = search.rank(results=[early, search.results[1]])
+    assert board.chosen == search.results[1].key
+    assert board.rows["status"].tolist() == ["trained", "stopped early"]
+
+
+def test_all_failed_is_an_error_that_names_the_most_frequent_reason() -> None:
+    """Nothing to rank ends with the reason of most failures."""
+    search = search_of(spec_of(3), [])
+    failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
+    with pytest.raises(AllConfigurationsFailed, match="2 of them with ValueError: y"):
+        search.rank(failed=failed)
+    with pytest.raises(AllConfigurationsFailed, match="no configuration was trained"):
+        search.rank()
+
+
+def test_only_undefined_scores_is_an_error() -> None:
+    """When no configuration has a score there is no choice."""
+    search = search_of(spec_of(2), [1, 1])
+    with pytest.raises(AllConfigurationsFailed, match="undefined roc_auc"):
+        search.rank(y_test=np.zeros(len(search.y_test), dtype=int))
+
+
+def test_the_reason_names_score_interval_and_ties() -> None:
+    """A reader learns from the reason why this one and how sure it is."""
+    board = search_of(spec_of(3), [0.5, 0.5, 0.5]).rank()
+    assert board.reason.startswith("best roc_auc of 3 configurations on the test set: 0.")
+    assert "cannot be told from it" in board.reason
+
+
+def test_equal_scores_go_to_the_smaller_model_and_say_so() -> None:
+    """A tie to the last digit is broken by size, not by seconds."""
+    board, _ = _board([1.0, 1.0], [900, 100], "rmse", [0, 1], "best_score")
+    assert board.rows["model_bytes"].tolist() == [100, 900]
+    assert "the smallest model of them" in board.reason
+
+
+def test_the_winner_is_held_against_predicting_without_features() -> None:
+    """The baseline is the train set's, scored on test; beating it takes the worse bound."""
+    good = search_of(spec_of(1), [0.2]).rank()
+    assert good.baseline == 0.5
+    assert good.beats_baseline
+    noise = search_of(spec_of(1), [500]).rank()
+    assert not noise.beats_baseline
+    assert "no configuration is surely better than predicting" in noise.notes[0]
+
+
+def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
+    """Under a time split drift and optimism are confounded, which is said instead."""
+    by_row = search_of(spec_of(4), [1.5] * 4).rank()
+    assert 0 < by_row.optimism < 0.05
+    assert any("expect roc_auc to be worse by about" in note for note in by_row.notes)
+    timed = spec_of(4, split={"by": "time", "column": "day"})
+    by_time = search_of(timed, [1.5] * 4).rank()
+    assert by_time.optimism is None
+    assert any("cannot be told from drift" in note for note in by_time.notes)
+
+
+def test_a_choice_at_the_end_of_the_search_is_noted() -> None:
+    """The note names the hyperparameter and a wider range."""
+    board = search_of(spec_of(3), [5, 5, 0.1]).rank()
+    assert [edge.hyperparameter for edge in board.edges] == ["num_leaves"]
+    assert any("num_leaves = 16 is at the high end" in note for note in board.notes)
+
+
+def test_the_last_of_the_spend_is_priced() -> None:
+    """With ten configurations and more the board says what most of the search bought."""
+    board = search_of(spec_of(12), np.linspace(0.5, 2, 12).tolist()).rank()
+    (note,) = [note for note in board.notes if "80 % of the spend" in note]
+    assert "3 configurations drawn at random" in note
+    assert "cost 24 CPU seconds" in note
+
+
+def test_expected_best_is_the_mean_over_all_subsets() -> None:
+    """The formula agrees with listing every subset."""
+    assert expected_best([5.0, 3.0, 1.0], 2) == pytest.approx((5 + 5 + 3) / 3)
+    assert expected_best([5.0, 3.0, 1.0], 1) == pytest.approx(3)
+    assert expected_best([5.0, 3.0, 1.0], 3) == 5
+
+
+def test_few_units_are_noted_and_everything_ties_on_one() -> None:
+    """A test set of one day tells nothing apart, and says so."""
+    search = search_of(spec_of(2), [0.1, 5])
+    board = search.rank(units=np.zeros(len(search.units), dtype=int))
+    assert len(board.tie_group) == 2
+    assert any("no interval can be computed" in note for note in board.notes)
+
+
+def test_predictions_are_read_once_per_key() -> None:
+    """A lazy mapping may read from the store: each prediction is asked for once."""
+    search, asked = search_of(spec_of(3), [1, 1, 1]), []
+
+    class Lazy(dict):
+        def __getitem__(self, key: str) -> np.ndarray:
+            asked.append(key)
+            return super().__getitem__(key)
+
+    search.rank(predictions=Lazy(search.predictions))
+    assert sorted(asked) == sorted(search.predictions)

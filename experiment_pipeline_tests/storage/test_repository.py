@@ -1,0 +1,192 @@
+"""Committing versions to git repositories, and reading where the code came from."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.core.errors import RepositoryRefused
+from experiment_pipeline.core.manifest import CodeProvenance
+from experiment_pipeline.storage import provenance
+from experiment_pipeline.storage.repository import COMMITTED, commit_version
+
+CREATED = "2026-01-02T03:04:05.678901+00:00"
+FILES = {name: f"content of {name}\n".encode() for name in (*COMMITTED, "model.skops")}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without a git configuration, as CI is."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "no_configuration"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """An empty repository such as a server keeps."""
+    folder = tmp_path / "models.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(folder))
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A user's repository with one commit, one staged file and one changed one."""
+    folder = tmp_path / "code"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
+    (folder / "train.py").write_text("print('hello')\n")
+    git(folder, "add", ".")
+    git(
+        folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "--quiet", "-m", "first"
+    )
+    (folder / "staged.py").write_text("")
+    git(folder, "add", "staged.py")
+    (folder / "train.py").write_text("print('changed')\n")
+    return folder
+
+
+def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
+    """An empty repository receives the version's small files, and no model file."""
+    commit = commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    assert git(bare, "rev-parse", "flights/v0001^{commit}") == commit.commit
+    assert git(bare, "rev-parse", commit.branch) == commit.commit
+    listed = git(bare, "ls-tree", "-r", "--name-only", commit.tag).splitlines()
+    assert listed == sorted(f"models/flights/{name}" for name in COMMITTED)
+    shown = git(bare, "show", f"{commit.tag}:models/flights/metrics.json")
+    assert shown == "content of metrics.json"
+
+
+def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
+    """The branch holds one commit per version, in order."""
+    first = commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    changed = FILES | {"manifest.json": b"second"}
+    second = commit_version(str(bare), "flights", "v0002", changed, CREATED)
+    assert git(bare, "rev-parse", f"{second.commit}^") == first.commit
+    assert git(bare, "log", "-1", "--format=%s %an %aI", second.tag) == (
+        "flights v0002 experiment-pipeline 2026-01-02T03:04:05Z"
+    )
+
+
+def test_a_version_is_committed_once(bare: Path) -> None:
+    """Committing a version again changes nothing and returns the same commit."""
+    first = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
+    again = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
+    assert (first.reused, again.reused) == (False, True)
+    assert again.commit == first.commit
+    assert git(bare, "rev-list", "--all", "--count") == "1"
+
+
+def test_a_tag_of_another_model_is_refused(bare: Path) -> None:
+    """The same tag with other content is an error, not a silent success."""
+    commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    other = FILES | {"manifest.json": b"another model"}
+    with pytest.raises(RepositoryRefused, match="names another model"):
+        commit_version(str(bare), "flights", "v0001", other, CREATED)
+
+
+def test_a_users_files_and_index_stay_as_they_are(checkout: Path) -> None:
+    """A checked-out repository gets a branch and a tag; nothing else in it changes."""
+    before = git(checkout, "status", "--porcelain", "--branch")
+    index = (checkout / ".git" / "index").read_bytes()
+    commit = commit_version(str(checkout), "flights", "v0001", FILES, CREATED)
+    assert git(checkout, "status", "--porcelain", "--branch") == before
+    assert (checkout / ".git" / "index").read_bytes() == index
+    assert git(checkout, "branch", "--list", "--format=%(refname:short)").split() == [
+        commit.branch,
+        "main",
+    ]
+    assert not (checkout / "models").exists()
+
+
+def test_a_path_is_relative_to_where_the_run_started(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`repository: .` names the repository of the project itself."""
+    monkeypatch.chdir(checkout)
+    commit = commit_version(".", "flights", "v0001", FILES, CREATED)
+    assert git(checkout, "rev-parse", commit.tag) == commit.commit
+
+
+def test_exporters_at_once_lose_nothing(bare: Path) -> None:
+    """Versions committed at the same time all arrive, on one line of history."""
+    versions = [f"v{number:04d}" for number in range(1, 4)]
+
+    def export(version: str) -> str:
+        files = FILES | {"manifest.json": version.encode()}
+        return commit_version(str(bare), "flights", version, files, CREATED).commit
+
+    with ThreadPoolExecutor(3) as pool:
+        commits = list(pool.map(export, versions))
+    assert [git(bare, "rev-parse", f"flights/{v}") for v in versions] == commits
+    assert git(bare, "rev-list", "--count", "experiment-pipeline/flights") == "3"
+
+
+def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
+    """No repository at the path: git's message, and what to do."""
+    with pytest.raises(RepositoryRefused, match="does not appear to be a git repository") as told:
+        commit_version(str(tmp_path), "flights", "v0001", FILES, CREATED)
+    assert "export.repository" in told.value.fix
+
+
+def test_a_hook_that_refuses_is_quoted(bare: Path) -> None:
+    """A repository whose hook says no leaves neither branch nor tag behind."""
+    hook = bare / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'only reviewed models' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(RepositoryRefused, match="only reviewed models"):
+        commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    assert git(bare, "for-each-ref") == ""
+
+
+def test_no_secret_reaches_a_message() -> None:
+    """Credentials in the repository's URL are hidden in the error."""
+    url = "https://me:s3cr3t@127.0.0.1:1/models.git"
+    with pytest.raises(RepositoryRefused) as told:
+        commit_version(url, "flights", "v0001", FILES, CREATED)
+    assert "s3cr3t" not in str(told.value)
+    assert "127.0.0.1" in str(told.value)
+
+
+def test_a_hooks_variables_lead_nowhere(
+    bare: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run inside a git hook of another repository, the right one is written to."""
+    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(checkout / ".git" / "index"))
+    commit_version(str(bare), "flights", "v0001", FILES, CREATED)
+    monkeypatch.delenv("GIT_DIR")
+    monkeypatch.delenv("GIT_INDEX_FILE")
+    assert git(checkout, "tag", "--list") == ""
+    assert git(bare, "tag", "--list") == "flights/v0001"
+
+
+def test_code_provenance_says_dirty(checkout: Path) -> None:
+    """Commit and dirty flag of the working directory, untracked files included."""
+    head = git(checkout, "rev-parse", "HEAD")
+    assert provenance.code_provenance(checkout) == CodeProvenance(head, dirty=True)
+    git(checkout, "reset", "--quiet", "--hard")
+    assert provenance.code_provenance(checkout) == CodeProvenance(head, dirty=False)
+    (checkout / "new_module.py").write_text("")
+    assert provenance.code_provenance(checkout) == CodeProvenance(head, dirty=True)
+
+
+def test_code_provenance_outside_a_repository(tmp_path: Path) -> None:
+    """Where there is no repository nothing is claimed; before the first commit, only dirt."""
+    assert provenance.code_provenance(tmp_path) == CodeProvenance(None, dirty=None)
+    git(tmp_path, "init", "--quiet")
+    assert provenance.code_provenance(tmp_path) == CodeProvenance(None, dirty=True)
+
+
+def test_the_environment_is_pinned() -> None:
+    """Installed versions by distribution, and own packages by the distribution they are of."""
+    found = dict(provenance.environment(["scikit-learn"], ["lightgbm", "no_such_module"]).packages)
+    assert list(found) == ["scikit-learn", "lightgbm", "no-such-module"]
+    assert found["scikit-learn"] == pytest.importorskip("sklearn").__version__
+    assert found["no-such-module"] is None

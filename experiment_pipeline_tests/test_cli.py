@@ -1,0 +1,279 @@
+"""The command line: rows as delivered in, predictions and rejected rows out, errors in words."""
+
+import importlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from sklearn.linear_model import Ridge
+from upath import UPath
+
+from experiment_pipeline.cli import main
+from experiment_pipeline.core import exported_model, golden_rows
+from experiment_pipeline.core.exported_model import ModelPackage, serialize
+from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import exported
+
+
+def run(*arguments: object) -> Result:
+    """The command, run in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def accept(_: ModelPackage) -> None:
+    """A check that finds nothing."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage root with one exported model."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    Registry(UPath(folder), "flights").publish(exported.package(), accept)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, and the storage root in the environment."""
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(root))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
+    """A CSV file of rows, with the delimiter of the experiment."""
+    rows.to_csv(name, index=False, sep=";")
+    return Path(name)
+
+
+def test_rows_as_delivered_get_predictions() -> None:
+    """Every row has a prediction that follows from its probability and the threshold."""
+    table = written(exported.delivered(30, seed=5))
+    result = run("predict", "flights", table)
+    assert result.exit_code == 0, result.output
+    assert "predicted        30 rows  predictions.csv" in result.output
+    predictions = pd.read_csv("predictions.csv")
+    assert list(predictions.columns) == [
+        *("row_number", "flight", "day", "prediction", "probability_yes"),
+    ]
+    assert predictions["row_number"].tolist() == list(range(30))
+    assert ((predictions["probability_yes"] >= 0.4) == (predictions["prediction"] == "yes")).all()
+
+
+def test_predictions_are_those_of_the_pipeline() -> None:
+    """What the command writes is what the fitted pipeline gives for the prepared rows."""
+    raw = exported.delivered(30, seed=5)
+    run("predict", "flights", written(raw), "--output", "p.parquet")
+    expected = exported.fitted().predict_proba(exported.prepared(raw)[exported.FEATURES])[:, 1]
+    assert pd.read_parquet("p.parquet")["probability_yes"].tolist() == expected.tolist()
+
+
+def test_target_ids_and_excluded_columns_may_be_absent() -> None:
+    """Only what features are made of is needed, also when the schema lists more."""
+    raw = exported.delivered(10)[["day", "distance", "carrier"]]
+    result = run("predict", "flights", written(raw))
+    assert result.exit_code == 0, result.output
+    assert "flight" not in pd.read_csv("predictions.csv")
+
+
+def test_a_column_that_no_feature_needs_cannot_reject_a_row() -> None:
+    """An excluded column and the target may hold anything."""
+    raw = exported.delivered(10).assign(delay="unknown", late="perhaps")
+    result = run("predict", "flights", written(raw))
+    assert "predicted        10 rows" in result.output
+
+
+def test_rejected_rows_come_with_their_reasons() -> None:
+    """A row that breaks the schema gets no prediction, and is kept as it was delivered."""
+    raw = exported.delivered(10)
+    raw.loc[3, "distance"] = -5.0
+    raw["day"] = raw["day"].astype(object)
+    raw.loc[7, "day"] = "tomorrow"
+    result = run("predict", "flights", written(raw))
+    assert "rejected          2 rows  predictions.rejected.csv" in result.output
+    rejected = pd.read_csv("predictions.rejected.csv")
+    assert rejected["row_number"].tolist() == [3, 7]
+    assert rejected["distance"].iloc[0] == -5.0
+    assert rejected["rejection_reasons"].str.contains(r"distance|tomorrow").all()
+    assert set(pd.read_csv("predictions.csv")["row_number"]) == set(range(10)) - {3, 7}
+
+
+def test_nothing_rejected_is_an_empty_file(here: Path) -> None:
+    """A file of an earlier run never passes for this one's."""
+    (here / "predictions.rejected.csv").write_text("old")
+    run("predict", "flights", written(exported.delivered(5)))
+    assert pd.read_csv("predictions.rejected.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("distance\n1\n", "lacks 2 of the 3 columns that the model reads: 'carrier', 'day'"),
+        ("day;distance;carrier\n", "no rows"),
+        ("day;distance;carrier\n2013-05-01 10:00;-1;AA\n", "all 1 rows break it"),
+        ("<html></html>", "HTML"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_on_one_screen(table: str, message: str) -> None:
+    """Exit code 1, culprit, rule and fix, no stack, and no output file."""
+    Path("rows.csv").write_text(table)
+    result = run("predict", "flights", "rows.csv")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert len(result.output.splitlines()) < 10
+    assert not Path("predictions.csv").exists()
+
+
+def test_a_changed_model_is_not_loaded(root: Path, here: Path) -> None:
+    """A byte more in a copy of the model: the manifest finds it before anything is loaded."""
+    copy = here / "copy"
+    source = Registry(UPath(root), "flights").model("v0001")
+    copy.mkdir()
+    for name, content in source.files().items():
+        (copy / name).write_bytes(content + (b"!" if name == "model.skops" else b""))
+    result = run("predict", copy, written(exported.delivered(5)))
+    assert result.exit_code == 1
+    assert "model.skops: sha256 is" in result.output
+
+
+def test_a_model_that_means_something_else_here_is_refused(tmp_path: Path) -> None:
+    """The example rows are predicted first; another answer than at the export is an error."""
+    package = exported.package()
+    expected = json.loads(package.files["expected_predictions.json"])
+    expected["predict_proba"][0] = [0.5, 0.5]
+    files = {**package.files, "expected_predictions.json": json.dumps(expected).encode()}
+    changed = ModelPackage(**{**vars(package), "files": files})
+    published = Registry(UPath(tmp_path), "flights").publish(changed, accept)
+    result = run("predict", published.path, written(exported.delivered(5)))
+    assert result.exit_code == 1
+    assert "predicts something else here" in result.output
+
+
+@pytest.fixture
+def own_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module of a user's own: an estimator and a preparation function."""
+    (here / "own_code_of_a_user.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n\n\n"
+        "class Own(LogisticRegression):\n    '''Its own.'''\n\n\n"
+        "def same(table):\n    return table\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    yield importlib.import_module("own_code_of_a_user")
+    del sys.modules["own_code_of_a_user"]
+
+
+def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -> None:
+    """A model with a user's estimator and function loads with --trust, by name, only."""
+    preparation = {"types": {"day": "datetime"}, "calendar": {"day": ["hour"]}}
+    experiment = exported.spec(preparation={**preparation, "function": "own_code_of_a_user:same"})
+    package = exported.package(exported.fitted(model=own_code.Own()), spec=experiment)
+    model = Registry(UPath(here / "registry"), "flights").publish(package, accept).path
+    table = written(exported.delivered(5))
+    refused = run("predict", model, table)
+    assert refused.exit_code == 1
+    options = "--trust own_code_of_a_user.Own --trust own_code_of_a_user:same"
+    assert f"add {options}" in refused.output
+    trusted = run("predict", model, table, *options.split())
+    assert trusted.exit_code == 0, trusted.output
+
+
+def test_a_model_cannot_hide_what_it_runs(own_code: ModuleType, here: Path) -> None:
+    """An empty list of trusted types does not let an unknown type through."""
+    package = exported.package(exported.fitted(model=own_code.Own()))
+    files = {**package.files, "trusted_types.json": b"[]"}
+    lying = ModelPackage(**{**vars(package), "files": files})
+    model = Registry(UPath(here / "registry"), "flights").publish(lying, accept).path
+    result = run("predict", model, written(exported.delivered(5)))
+    assert result.exit_code == 1
+    assert "own_code_of_a_user.Own" in result.output
+
+
+def test_a_regression_predicts_values(tmp_path: Path) -> None:
+    """Without classes there is a value and no probability."""
+    pipeline = exported.fitted("regression", Ridge())
+    experiment = exported.spec(
+        task="regression", positive_class=None, target="delay", exclude={}, metric="rmse"
+    )
+    golden = golden_rows.choose(exported.prepared(exported.delivered()), exported.FEATURES)
+    facts = exported.facts(spec=experiment, positive_class=None, threshold=None)
+    package = exported_model.build_package(
+        pipeline, serialize(pipeline), facts, exported.SCHEMA, golden
+    )
+    model = Registry(UPath(tmp_path / "registry"), "flights").publish(package, accept).path
+    result = run("predict", model, written(exported.delivered(5)))
+    assert result.exit_code == 0, result.output
+    predictions = pd.read_csv("predictions.csv")
+    assert list(predictions.columns) == ["row_number", "flight", "day", "prediction"]
+    assert predictions["prediction"].dtype == "float64"
+
+
+@pytest.mark.parametrize("output", ["predictions.xlsx", "rows.csv"])
+def test_an_output_that_cannot_be_is_refused(output: str) -> None:
+    """Another format, or the table itself, is no place for predictions."""
+    table = written(exported.delivered(5))
+    before = table.read_bytes()
+    result = run("predict", "flights", table, "--output", output)
+    assert result.exit_code == 1
+    assert table.read_bytes() == before
+
+
+def test_models_lists_versions_and_the_champion() -> None:
+    """One line per version, with its numbers; the latest is the champion."""
+    result = run("models", "flights")
+    assert result.exit_code == 0
+    (line,) = result.output.splitlines()
+    assert line.startswith("v0001  champion  2026-01-02T03:04:05+00:00  roc_auc 0.71")
+
+
+def test_an_unknown_experiment_is_an_error(root: Path) -> None:
+    """Nothing exported: the error says where was looked."""
+    result = run("models", "trains")
+    assert result.exit_code == 1
+    assert f"has no exported model in {root}" in result.output
+
+
+def test_the_command_loads_nothing_before_it_needs_it() -> None:
+    """`--version` answers without pandas, scikit-learn or Dagster."""
+    code = (
+        "import sys\nfrom experiment_pipeline.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert not {'pandas', 'sklearn', 'dagster'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert b"experiment-pipeline, version" in done.stdout
+
+
+def test_a_parquet_table_is_read_too() -> None:
+    """The format is found by what the file holds."""
+    raw = exported.delivered(10)
+    buffer = io.BytesIO()
+    raw.to_parquet(buffer, index=False)
+    Path("rows.parquet").write_bytes(buffer.getvalue())
+    result = run("predict", "flights", "rows.parquet")
+    assert "predicted        10 rows" in result.output
+
+
+@pytest.mark.slow
+def test_model_table_and_predictions_may_be_in_a_bucket(s3_bucket: str) -> None:
+    """Every path of the command may be an s3:// URL."""
+    root = f"s3://{s3_bucket}/root"
+    Registry(location(root), "flights").publish(exported.package(), accept)
+    rows = written(exported.delivered(10)).read_bytes()
+    write_bytes(location(f"{root}/rows.csv"), rows)
+    output = f"{root}/out/predictions.csv"
+    result = run("predict", f"{root}/flights", f"{root}/rows.csv", "--output", output)
+    assert result.exit_code == 0, result.output
+    predictions = pd.read_csv(io.BytesIO(read_bytes(location(output))))
+    assert len(predictions) == 10
+    assert "v0001  champion" in run("models", "flights", "--root", root).output
