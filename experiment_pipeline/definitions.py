@@ -9,15 +9,17 @@ from pathlib import Path
 
 import dagster as dg
 
+from experiment_pipeline import console
 from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.components.load_errors import told_in_one_line
-from experiment_pipeline.console import concise_console_logger
 from experiment_pipeline.storage.tables import tables_io_manager
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
 # which CI uses, as superseded: a user can do nothing about it.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
+
+console.install()
 
 
 @dg.definitions
@@ -31,6 +33,5 @@ def defs() -> dg.Definitions:
         dg.Definitions(
             resources={TABLES: tables_io_manager()},
             executor=dg.in_process_executor,
-            loggers={"console": concise_console_logger},
         ),
     )

@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -98,16 +99,17 @@ class S3Server:
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket; names have at least 3 characters."""
-        session: Any = botocore.session.get_session()
-        client = session.create_client(
+        self._client.create_bucket(Bucket=name)
+
+    @cached_property
+    def _client(self) -> Any:
+        return botocore.session.get_session().create_client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
         )
-        client.create_bucket(Bucket=name)
-        client.close()
 
     def __enter__(self) -> Self:
         return self.start()

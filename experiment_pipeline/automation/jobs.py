@@ -35,5 +35,4 @@ def build_job(
             f"{len(configurations)} configurations, judged by {spec.metric}."
         ),
         executor_def=dg.in_process_executor,
-        config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
     )

@@ -1,7 +1,7 @@
 """The YAML file behind a component: its attributes, and the line of each.
 
 In: Dagster's load context. Out: plain values with environment variables filled in, and
-`file:line` for a path of keys. What the values must be is `core/spec.py`'s business.
+`file:line` for a path of keys. What the values must be is `core/spec`'s business.
 """
 
 import os

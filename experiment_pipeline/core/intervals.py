@@ -49,12 +49,38 @@ def spread(
     threshold: float = 0.5,
 ) -> Spread:
     """Return a metric's score and spread; arguments as for `metrics.interval`."""
-    return spread_of(linearise(name, y, prediction, threshold), unit_codes(units), strata(name, y))
+    return spread_of(linearise(name, y, prediction, threshold), layout(name, y, units))
 
 
-def strata(name: str, y: np.ndarray) -> np.ndarray:
-    """Return the samples a metric is made of, as codes (n,): the classes, or all rows as one."""
-    return y.astype(np.int64) if name in _BY_CLASS else np.zeros(len(y), dtype=np.int64)
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which rows are drawn together, and which of them are one sample; the same for all fits.
+
+    Attributes:
+        unit: (n,) code of each row's unit, 0 … G-1.
+        cell: (n,) code of each row's unit within its class, 0 … K-1.
+        cell_class: (K,) class of each cell.
+        units_per_class: (classes,) number of units that hold each class.
+    """
+
+    unit: np.ndarray
+    cell: np.ndarray
+    cell_class: np.ndarray
+    units_per_class: np.ndarray
+
+    @property
+    def scarcest(self) -> int:
+        """Units that hold the rarest class."""
+        return int(self.units_per_class[self.units_per_class > 0].min())
+
+
+def layout(name: str, y: np.ndarray, units: np.ndarray) -> Layout:
+    """Return the layout of a set for a metric: where it compares classes, each is a sample."""
+    unit = unit_codes(units)
+    classes = y.astype(np.int64) if name in _BY_CLASS else np.zeros(len(y), dtype=np.int64)
+    n_classes = int(classes.max(initial=0)) + 1
+    cells, cell = np.unique(unit * n_classes + classes, return_inverse=True)
+    return Layout(unit, cell, cells % n_classes, np.bincount(cells % n_classes))
 
 
 def unit_codes(units: np.ndarray) -> np.ndarray:
@@ -67,30 +93,22 @@ def unit_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.bincount(codes, weights=influence) / len(influence)
 
 
-def spread_of(linearised: Linearised, codes: np.ndarray, classes: np.ndarray) -> Spread:
+def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     """Return the spread of a linearised score.
 
     The degrees of freedom are Welch and Satterthwaite's, with the classes as samples: of
     12,000 rows with 8 positives, an AUC knows its variance from 8 rows, not from 12,000.
-
-    Args:
-        linearised: the score, with n influence values.
-        codes: (n,) by `unit_codes`.
-        classes: (n,) int codes by `strata`.
     """
     if not math.isfinite(linearised.estimate):
         return Spread(math.nan, math.nan, 0.0, 0)
-    n_classes = int(classes.max()) + 1
-    cells, cell = np.unique(codes * n_classes + classes, return_inverse=True)
-    per_class = np.bincount(cells % n_classes)
-    scarcest = int(per_class[per_class > 0].min())
-    n_units = int(codes.max()) + 1
+    scarcest = layout.scarcest
+    sums = unit_sums(linearised.influence, layout.unit)
+    n_units = len(sums)
     if n_units < 2:
         return Spread(linearised.estimate, math.nan, 0.0, scarcest)
-    sums = unit_sums(linearised.influence, codes)
-    error = math.sqrt(n_units / (n_units - 1) * float(sums @ sums))
-    parts = np.bincount(cells % n_classes, unit_sums(linearised.influence, cell) ** 2)
-    known = float((parts**2 / np.maximum(per_class - 1, 1)).sum())
+    error = math.sqrt(n_units / (n_units - 1) * float((sums**2).sum()))
+    parts = np.bincount(layout.cell_class, unit_sums(linearised.influence, layout.cell) ** 2)
+    known = float((parts**2 / np.maximum(layout.units_per_class - 1, 1)).sum())
     freedom = float(parts.sum()) ** 2 / known if known > 0 else scarcest - 1.0
     return Spread(linearised.estimate, error, float(np.clip(freedom, 1, n_units - 1)), scarcest)
 

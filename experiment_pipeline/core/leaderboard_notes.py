@@ -101,7 +101,7 @@ def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     elif number:
         yield (
             f"the best of {len(ranking.entries)} scores flatters itself: expect {spec.metric} to "
-            f"be worse by about {shown(number)} on new rows"
+            f"be worse by up to {shown(number)} on new rows"
         )
 
 

@@ -33,12 +33,8 @@ def to_markdown(board: Leaderboard, experiment: str) -> str:
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:
     """Return the board as one self-contained page with its pictures (title → PNG)."""
-    return render_html(
-        document(board, experiment, _MOST_ROWS_OF_PAGE),
-        f"{board.chosen}: {board.reason}",
-        pictures,
-        passed=board.beats_baseline,
-    )
+    shown_board = document(board, experiment, _MOST_ROWS_OF_PAGE)
+    return render_html(shown_board, pictures, passed=board.beats_baseline)
 
 
 def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:

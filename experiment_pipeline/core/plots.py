@@ -28,6 +28,7 @@ from experiment_pipeline.core.set_prediction import SetPrediction
 
 _DPI = 80
 _LONGEST_NAME = 40
+_LONGEST_KEY = 60
 _MOST_CURVE_ROWS = 100_000
 _MOST_POINTS = 1_500
 # Beyond, curves and cells cannot be told apart.
@@ -86,13 +87,13 @@ def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> bytes:
         baseline: score of predicting without features.
     """
     top = rows[rows["rank"].notna()].head(_MOST_BARS)
-    return _drawn(_leaderboard, top, metric, baseline, height=1.4 + 0.24 * len(top), width=7.5)
+    return _drawn(_leaderboard, top, metric, baseline, height=1.4 + 0.24 * len(top), width=9)
 
 
-def plain(name: object) -> str:
-    """Return a name as matplotlib shows it literally, in one line of at most 40 characters."""
+def plain(name: object, longest: int = _LONGEST_NAME) -> str:
+    """Return a name as matplotlib shows it literally, in one line that is not too long."""
     text = " ".join(str(name).split()) or repr(str(name))
-    text = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     drawable = _drawable()
     return "".join(c if ord(c) in drawable else "?" for c in text).replace("$", r"\$")
 
@@ -197,11 +198,12 @@ def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) ->
     colours = [_BLUE if tied else _GREY for tied in top["in_tie_group"]]
     axes.hlines(places, top["low"], top["high"], colors=colours, linewidth=2)
     axes.scatter(top["test_score"], places, color=colours, s=24, zorder=3)
-    if np.isfinite(baseline):
-        axes.axvline(baseline, color=_RED, linestyle="--", linewidth=1)
-    axes.set_yticks(
-        places, [f"{rank}  {plain(key)}" for rank, key in zip(top["rank"], top["key"], strict=True)]
-    )
+    names = zip(top["rank"], top["key"], strict=True)
+    axes.set_yticks(places, [f"{rank}  {plain(key, _LONGEST_KEY)}" for rank, key in names])
     axes.invert_yaxis()
-    axes.set_title("blue: tied with the best; red: the baseline", fontsize=9)
-    axes.set_xlabel(f"{metric} on the test set, 95 % interval")
+    axes.set_xlabel(f"{metric} on the test set, 95 % interval; blue: tied with the best")
+    # A baseline far away would press the intervals together.
+    left, right = axes.get_xlim()
+    if left - (right - left) <= baseline <= right + (right - left):
+        axes.axvline(baseline, color=_RED, linestyle="--", linewidth=1, label="baseline")
+        axes.legend(loc="best")

@@ -18,9 +18,8 @@ from experiment_pipeline.core.comparisons import (
 from experiment_pipeline.core.influence import linearise
 from experiment_pipeline.core.intervals import (
     interval_of,
+    layout,
     spread_of,
-    strata,
-    unit_codes,
     unit_sums,
 )
 from experiment_pipeline.core.metrics import METRICS, Interval
@@ -116,11 +115,11 @@ def _measure(
     units: np.ndarray,
     metric: str,
 ) -> list[_Measured]:
-    classes, codes, compared = strata(metric, y_test), unit_codes(units), comparison_codes(units)
+    drawn, compared = layout(metric, y_test, units), comparison_codes(units)
     measured = []
     for result in results:
         linearised = linearise(metric, y_test, predictions[result.key])
-        score = interval_of(metric, spread_of(linearised, codes, classes))
+        score = interval_of(metric, spread_of(linearised, drawn))
         measured.append(_Measured(result, score, unit_sums(linearised.influence, compared)))
     return measured
 

@@ -32,6 +32,7 @@ PAGE = """\
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top;
            border-bottom: 1px solid #e6eaf0; }
+  td { white-space: nowrap; } td.long { white-space: normal; min-width: 16rem; }
   pre { font: 13px/1.45 ui-monospace, monospace; background: #f5f7fa; padding: .6rem;
         overflow-x: auto; }
   .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
@@ -40,8 +41,8 @@ PAGE = """\
 </head>
 <body>
 <h1>{{ document.title }}</h1>
-<p class="verdict {{ {true: "passed", false: "failed"}.get(passed, "") }}">{{ headline }}</p>
 {% for section in document.sections %}
+{% set first = loop.first %}
 <h2>{{ section.title }}</h2>
 {% for block in section.blocks %}
 {% if block.header is defined %}
@@ -49,13 +50,15 @@ PAGE = """\
 <thead><tr>{% for cell in block.header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in block.rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td{{ ' class="long"'|safe if cell|length > 40 }}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% elif block.items is defined %}
 <ul>{% for item in block.items %}<li>{{ item }}</li>{% endfor %}</ul>
 {% elif block.language is defined %}
 <pre>{{ block.text }}</pre>
+{% elif first and loop.first %}
+<p class="verdict {{ {true: "passed", false: "failed"}.get(passed, "") }}">{{ block.text }}</p>
 {% else %}
 <p>{{ block.text }}</p>
 {% endif %}
@@ -77,21 +80,19 @@ PAGE = """\
 
 def render_html(
     document: Document,
-    headline: str,
     pictures: Mapping[str, bytes] | None = None,
     *,
     passed: bool | None = None,
 ) -> str:
-    """Return the page: title, headline, the first section, the pictures, the other sections.
+    """Return the page: title, the first section, the pictures, the other sections.
 
     Args:
-        document: what to show.
-        headline: the outcome in a sentence.
+        document: what to show; its first paragraph is the outcome in a sentence.
         pictures: title → PNG, in this order.
-        passed: colours the headline; None: there is nothing to pass.
+        passed: colours the first paragraph; None: there is nothing to pass.
     """
     encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
-    return _template().render(document=document, headline=headline, pictures=encoded, passed=passed)
+    return _template().render(document=document, pictures=encoded, passed=passed)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """What an invalid experiment is told: one line per problem, with what is allowed instead.
 
-Rules are declared in `spec.py`; here pydantic's findings become sentences. Discriminator tags
+Rules are declared in `spec`; here pydantic's findings become sentences. Discriminator tags
 and names of union members, which no YAML holds, are dropped from the paths, and what every
 member of a union says about the same value becomes one problem.
 In: a mapping as YAML gives it. Out: an ExperimentSpec, or InvalidExperiment.

@@ -32,9 +32,7 @@ def to_html(
     next_search: NextSearch | None = None,
 ) -> str:
     """Return the report as one self-contained page with its pictures (title → PNG)."""
-    return render_html(
-        document(report, next_search), headline(report), pictures, passed=report.accepted
-    )
+    return render_html(document(report, next_search), pictures, passed=report.accepted)
 
 
 def headline(report: ValidationReport) -> str:

@@ -1,7 +1,7 @@
 """A defs.yaml as a text: what is wrong with it before anyone asks what its keys mean.
 
 Syntax, the outer keys, and what YAML passes over in silence (a key that stands twice, a
-second document). In: text. Out: findings with their line. `attributes` is `spec.py`'s business.
+second document). In: text. Out: findings with their line. `attributes` is the business of `spec`.
 """
 
 import difflib

@@ -223,15 +223,15 @@ def _conditions_are_kept(path: UPath) -> bool:
 def _refuses_to_overwrite(folder: UPath) -> bool:
     """Try it out with a hidden file; the folder itself, because other places may be forbidden."""
     probe = folder / f".{secrets.token_hex(8)}.probe"
-    write_bytes(probe, b"")
+    folder.fs.pipe_file(probe.path, b"")
     try:
-        return not _create_in_bucket(probe, b"")
+        refuses = not _create_in_bucket(probe, b"")
     except OSError as error:
-        if error.errno == errno.ENOSYS:  # what a server without conditional writes should answer
-            return False
-        raise
-    finally:
-        remove(probe)
+        if error.errno != errno.ENOSYS:  # "not implemented" is an answer too
+            raise
+        refuses = False
+    folder.fs.rm_file(probe.path)
+    return refuses
 
 
 def _pause(attempt: int) -> None:

@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_comparison() -> None:
 
 
 def test_units_beyond_the_limit_are_put_together() -> None:
-    """Memory stays bounded: more units than 4,096 become 4,096 groups of units."""
+    """Memory stays bounded: more units than 2,048 become 2,048 groups of units."""
     codes = comparison_codes(np.arange(3 * MOST_UNITS))
     assert np.bincount(codes).tolist() == [3] * MOST_UNITS
     assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]

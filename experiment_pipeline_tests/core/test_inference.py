@@ -252,9 +252,7 @@ def test_a_column_that_names_the_sets_is_followed() -> None:
         ({"split_column": "day"}, "--split-column day: no such column"),
     ],
 )
-def test_what_cannot_be_inferred_is_asked_for_by_name(
-    wishes: dict[str, Any], message: str
-) -> None:
+def test_what_cannot_be_inferred_is_asked_for_by_name(wishes: dict[str, Any], message: str) -> None:
     """A wrong or missing decision names the option and lists what is possible."""
     with pytest.raises(UnusableTable) as caught:
         infer(table(y=NUMBERS), Wishes(**{"target": "y", **wishes}))

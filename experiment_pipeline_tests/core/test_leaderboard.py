@@ -208,7 +208,7 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     """Under a time split drift and optimism are confounded, which is said instead."""
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
-    assert any("expect roc_auc to be worse by about" in note for note in by_row.notes)
+    assert any("expect roc_auc to be worse by up to" in note for note in by_row.notes)
     timed = spec_of(4, split={"by": "time", "column": "day"})
     by_time = search_of(timed, [1.5] * 4).rank()
     assert by_time.optimism is None

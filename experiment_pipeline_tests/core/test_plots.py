@@ -35,7 +35,7 @@ def _check(pictures: dict[str, bytes], titles: list[str]) -> None:
         assert png.startswith(b"\x89PNG"), title
         assert len(png) < LARGEST, title
         width, height = struct.unpack(">II", png[16:24])
-        assert 300 < width < 800, title
+        assert 300 < width < 900, title
         assert 60 < height < 700, title
 
 

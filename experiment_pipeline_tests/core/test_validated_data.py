@@ -1,13 +1,8 @@
 """Validation: every row kept or rejected, never lost, with every reason."""
 
-import inspect
-
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from experiment_pipeline.core.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
 from experiment_pipeline.core.preparation import prepare
@@ -18,30 +13,12 @@ from experiment_pipeline.core.validated_data import (
     check_rejection_rate,
     feature_columns,
     for_prediction,
-    infer_schema,
     load_schema,
     rejection_bias,
     validate,
 )
-from experiment_pipeline.core.validated_data.schema_grammar import COLUMN_CHECKS
 from experiment_pipeline_tests import scenario
-
-
-def checked(columns: dict, schema: str, spec=None) -> ValidatedData:
-    """Validate a small table that needs no preparation."""
-    raw = pd.DataFrame(columns).rename_axis(index="row_number")
-    return validate(raw, prepare(raw, Preparation()), load_schema(schema), spec)
-
-
-def reasons(data: ValidatedData) -> dict[int, list[str]]:
-    """Return row number → its reasons."""
-    return {row: text.split("\n") for row, text in data.rejected["rejection_reasons"].items()}
-
-
-def clinic(**changes) -> ValidatedData:
-    """Validate the scenario's table."""
-    raw, spec = scenario.table(), scenario.spec(**changes)
-    return validate(raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec)
+from experiment_pipeline_tests.core.validation import checked, clinic, reasons
 
 
 def test_the_broken_rows_and_no_others_are_rejected():
@@ -242,109 +219,6 @@ def test_rows_to_predict_on_need_only_the_features():
     assert schema.columns["age"].unique
 
 
-BAD_SCHEMAS = {
-    "a: [": "line 2",
-    "1": "no mapping",
-    "columns: {}": "names no columns",
-    "columns: {a: {dtpe: int64}}": r"columns\.a\.dtpe.*'dtype'",
-    "columns: {a: {dtype: int46}}": r"columns\.a\.dtype.*'int64'",
-    "columns: {a: {}, a: {}}": "twice",
-    "columns: {yes: {}}": "quotes",
-    "columns: {a: {isin: abc}}": r"columns\.a\.isin.*a list",
-    "columns: {a: {isinn: [1]}}": "'isin'",
-    "columns: {a: {in_range: {min_value: 3, max_value: 1}}}": r"columns\.a\.in_range",
-    "columns: {a: {in_range: {min: 3}}}": r"in_range\.min",
-    "columns: {a: {str_matches: '('}}": "no regular expression",
-    "columns: {a: {greater_than: null}}": "lacks its value",
-    "columns: {a: {nullable: 1}}": r"columns\.a\.nullable",
-    "columns: {a: {dtype: int64, nullable: true}}": "Write Int64",
-    "columns: {a: {dtype: int64, default: x}}": r"columns\.a\.default",
-    "columns: {a: {}}\nunique: [b]": "unique.*'b'",
-    "columns: {a: {}}\nstrict: filtr": "strict",
-    "columns: {a: {}}\ndrop_invalid_rows: true": "kept among the rejected",
-    "columns: {a: {drop_invalid_rows: true}}": "kept among the rejected",
-    "columns: {a: {}}\nindex: [{dtype: int64}]": "row number",
-    "columns: {a: {checks: [{value: 1, options: {check_name: __init__}}]}}": "unknown check",
-    "columns: {a: !!python/object/apply:os.system ['true']}": "no YAML",
-    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '<', right: b}}": "'b'",
-    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '=<', right: a}}": "<=",
-}
-
-
-@pytest.mark.parametrize("text", BAD_SCHEMAS)
-def test_a_wrong_schema_names_column_and_key(text):
-    """Typos, unsafe YAML and contradictions are errors with the place and what is allowed."""
-    with pytest.raises(InvalidSchema) as error:
-        load_schema(text)
-    assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(BAD_SCHEMAS[text])[0]
-
-
-def test_a_check_that_does_not_fit_the_type_is_an_error():
-    """Comparing text with a number is the schema's mistake, told with the column."""
-    with pytest.raises(InvalidSchema, match=r"columns\.a\.greater_than"):
-        checked({"a": ["x"]}, "columns: {a: {dtype: str, greater_than: 0}}")
-
-
-def test_the_grammar_knows_pandera_s_arguments():
-    """The arguments that the grammar allows are those of pandera's own checks."""
-    for name, arguments in COLUMN_CHECKS.items():
-        parameters = inspect.signature(getattr(pa.Check, name)).parameters
-        assert [key for key in parameters if key not in ("args", "kwargs")] == list(arguments)
-
-
-def test_a_schema_that_pandera_wrote_can_be_read():
-    """YAML of pandera's own, in its list notation too, means the same here."""
-    schema = pa.DataFrameSchema(
-        {"a": pa.Column(int, [pa.Check.in_range(0, 5), pa.Check.isin([1, 9])], coerce=True)}
-    )
-    for minimal in (True, False):
-        ours = load_schema(schema.to_yaml(minimal=minimal))
-        assert [check.error for check in ours.columns["a"].checks] == [
-            check.error for check in schema.columns["a"].checks
-        ]
-
-
-def test_dates_in_checks_may_be_unquoted():
-    """YAML's own dates compare with a datetime column."""
-    schema = 'columns: {d: {dtype: "datetime64[us]", greater_than: 2024-01-01}}'
-    data = checked({"d": pd.to_datetime(["2023-06-01", "2024-06-01"])}, schema)
-    assert set(reasons(data)) == {0}
-
-
-def test_an_inferred_schema_accepts_the_table_it_came_from():
-    """Strange names, listed categories and gaps survive the way through YAML."""
-    raw = scenario.sound_table()
-    prepared = prepare(raw, scenario.spec().preparation)
-    text = infer_schema(prepared.frame, "readmitted")
-    data = validate(raw, prepared, load_schema(text))
-    assert data.rejected.empty
-    assert "isin: [day clinic, east, north, south]" in text
-    assert text.startswith("#")
-
-
-def test_an_inferred_schema_sets_no_limits_of_the_sample():
-    """A value beyond those seen is not rejected, a category that was not seen is."""
-    seen = pd.DataFrame({"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5}).rename_axis("row_number")
-    schema = load_schema(infer_schema(seen, "b"))
-    raw = pd.DataFrame({"a": [-1e9, 5.0], "b": ["x", "z"]}).rename_axis("row_number")
-    assert set(reasons(validate(raw, prepare(raw, Preparation()), schema))) == {1}
-
-
-def test_free_text_gets_no_list():
-    """Texts that hardly repeat are no categories."""
-    text = infer_schema(pd.DataFrame({"id": ["a", "b", "c"], "y": [1, 2, 1]}), "y")
-    assert "isin: " not in text.split("columns:\n")[-1]
-
-
-def test_five_thousand_columns():
-    """A wide table is inferred, loaded and validated within seconds."""
-    rng = np.random.default_rng(0)
-    names = [f"col: {i} 'x' # {{é}}" for i in range(5000)]
-    raw = pd.DataFrame(rng.normal(size=(50, 5000)), columns=names).rename_axis("row_number")
-    schema = load_schema(infer_schema(raw, names[0]))
-    assert validate(raw, prepare(raw, Preparation()), schema).validated.shape == (50, 5000)
-
-
 def test_the_rejection_rate_has_two_limits():
     """The rate is held against its limit, and its rise against the run before."""
     data = clinic()
@@ -414,89 +288,3 @@ def test_a_misspelt_excluded_column_is_an_error():
     spec = scenario.spec(exclude={"cots": "a typo", "triage": "later"})
     with pytest.raises(UnusableTable, match=r"exclude\.cots.*did you mean 'cost'"):
         feature_columns(clinic().validated, spec)
-
-
-NUMBERS = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1)))
-TEXTS = st.one_of(st.none(), st.sampled_from(["a", "b", "C", "1", "2.5", "true", "2024-01-01", ""]))
-COLUMN_RULES = st.fixed_dictionaries(
-    {},
-    optional={
-        "dtype": st.sampled_from(["float64", "str", "int64", "bool", "datetime64[us]", "Int64"]),
-        "coerce": st.just(True),
-        "nullable": st.booleans(),
-        "unique": st.booleans(),
-        "isin": st.just(["a", "b", "1"]),
-        "notin": st.just(["C"]),
-    },
-)
-
-
-def tables(columns=("x", "y", "z")):
-    """Any small table of numbers and texts, with any index."""
-
-    def table(size):
-        column = st.one_of(
-            st.lists(NUMBERS, min_size=size, max_size=size).map(
-                lambda cells: pd.Series(cells, dtype="float64")
-            ),
-            st.lists(TEXTS, min_size=size, max_size=size).map(
-                lambda cells: pd.Series(cells, dtype="str")
-            ),
-        )
-        return st.tuples(*[column for _ in columns]).map(
-            lambda cells: pd.DataFrame(dict(zip(columns, cells, strict=True))).rename_axis(
-                "row_number"
-            )
-        )
-
-    return st.integers(1, 12).flatmap(table)
-
-
-def _yaml(rules: dict) -> str:
-    for rule in rules.values():
-        rule["coerce"] = True
-        if rule.get("dtype") in ("int64", "bool"):
-            rule.pop("nullable", None)
-    return f"columns: {rules!r}".replace("True", "true").replace("False", "false")
-
-
-@settings(max_examples=150, deadline=None)
-@given(raw=tables(), rules=st.fixed_dictionaries(dict.fromkeys("xyz", COLUMN_RULES)))
-def test_no_row_is_lost_or_invented(raw, rules):
-    """Any table, any schema: raw == validated + rejected, and validated satisfies pandera."""
-    schema = load_schema(_yaml(rules))
-    try:
-        data = validate(raw, prepare(raw, Preparation()), schema)
-    except TooManyRejectedRows:
-        return
-    assert check_conserved(raw, data) == []
-    assert (data.rejected["rejection_reasons"] != "").all()
-    assert data.reasons["rows"].gt(0).all()
-    for column in schema.columns.values():
-        # Two missing values are a duplicate to pandera, and none here.
-        column.unique = bool(column.unique and not column.nullable)
-    pd.testing.assert_frame_equal(
-        schema.validate(data.validated, lazy=True), data.validated, check_dtype=False
-    )
-
-
-@settings(max_examples=100, deadline=None)
-@given(raw=tables(), low=st.integers(-5, 5), nullable=st.booleans())
-def test_the_rejected_rows_are_those_that_pandera_fails(raw, low, nullable):
-    """Where pandera can name every failing row, they are the same rows."""
-    raw = raw.assign(x=pd.to_numeric(raw["x"], errors="coerce"), y=raw["y"].astype("str"))
-    flag = str(nullable).lower()
-    schema = load_schema(
-        f"columns:\n  x: {{dtype: float64, nullable: {flag}, greater_than: {low}}}\n"
-        f"  y: {{dtype: str, nullable: {flag}, isin: [a, b]}}\n"
-    )
-    try:
-        schema.validate(raw, lazy=True)
-        expected = set()
-    except pa.errors.SchemaErrors as error:
-        expected = set(error.failure_cases["index"])
-    try:
-        found = set(validate(raw, prepare(raw, Preparation()), schema).rejected.index)
-    except TooManyRejectedRows:
-        found = set(raw.index)
-    assert found == expected

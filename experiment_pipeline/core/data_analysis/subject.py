@@ -27,6 +27,8 @@ from experiment_pipeline.core.targets import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10
+# The square of a smaller spread of a target is 0 in float64.
+SMALLEST_SPREAD = 1e-150
 # Odd, so that multiplying loses nothing.
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -186,4 +188,6 @@ class Subject:
         facts = self.numbers_and_target.get(self.spec.target)
         if facts and facts.largest_magnitude > LARGEST_FLOAT32:
             return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
+        if facts and facts.highest.value - facts.lowest.value < SMALLEST_SPREAD:
+            return "the target varies by less than models can calculate"
         return None

@@ -135,8 +135,16 @@ COLUMNS = st.one_of(
 )
 
 
+TARGETS = st.one_of(
+    COLUMNS,
+    st.lists(st.sampled_from(["yes", "no"]), min_size=12, max_size=12),
+    st.lists(st.sampled_from(["a", "b", "c", None]), min_size=12, max_size=12),
+    st.lists(st.floats(-1e6, 1e6), min_size=12, max_size=12),
+)
+
+
 @settings(max_examples=250, deadline=None)
-@given(first=COLUMNS, second=COLUMNS, target=COLUMNS, copies=st.sampled_from([1, 5]))
+@given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
 @pytest.mark.parametrize("task", [{}, REGRESSION, MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     """Whatever the cells are, every rule answers and the reports can be written."""

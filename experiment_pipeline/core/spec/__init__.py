@@ -1,0 +1,164 @@
+"""ExperimentSpec: everything the YAML of an experiment can say, closed and frozen.
+
+The one place where settings are declared, with their defaults, limits and meaning; a module per
+part, all of them exported here. What an invalid YAML is told lives in `spec_errors.py`; what the
+settings do lives in the stage that uses them. In: a mapping as YAML gives it. Out: one immutable
+object.
+"""
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from experiment_pipeline.core import metrics
+from experiment_pipeline.core.cron import check_cron
+from experiment_pipeline.core.spec.analysis import Analysis
+from experiment_pipeline.core.spec.base import Closed, Scalar, impossible
+from experiment_pipeline.core.spec.data import MISSING_VALUES, Data
+from experiment_pipeline.core.spec.decision import Criterion, Export
+from experiment_pipeline.core.spec.preparation import (
+    CALENDAR_PARTS,
+    CalendarPart,
+    Categories,
+    Numbers,
+    Preparation,
+)
+from experiment_pipeline.core.spec.search import BUILT_IN_ALGORITHMS, Range, Search
+from experiment_pipeline.core.spec.splits import (
+    ColumnSplit,
+    Fractions,
+    GroupSplit,
+    RandomSplit,
+    Split,
+    TimeSplit,
+)
+from experiment_pipeline.core.spec.validation import Validation
+
+__all__ = [
+    "BUILT_IN_ALGORITHMS",
+    "CALENDAR_PARTS",
+    "MISSING_VALUES",
+    "NAME",
+    "Analysis",
+    "CalendarPart",
+    "Categories",
+    "Closed",
+    "ColumnSplit",
+    "Criterion",
+    "Data",
+    "ExperimentSpec",
+    "Export",
+    "Fractions",
+    "GroupSplit",
+    "Numbers",
+    "Preparation",
+    "RandomSplit",
+    "Range",
+    "Scalar",
+    "Search",
+    "Split",
+    "Task",
+    "TimeSplit",
+    "Validation",
+]
+
+Task = Literal["binary", "multiclass", "regression"]
+# Of an experiment; it becomes part of asset keys, op names and a job name.
+NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
+
+
+class ExperimentSpec(Closed):
+    """One table, one target, one search."""
+
+    name: str = Field(
+        pattern=NAME,
+        description="A folder name of letters, digits and _, beginning with a letter",
+    )
+    data: Data = Field(description="The table", examples=["data/customers.csv"])
+    target: str = Field(min_length=1, description="The column to predict", examples=["price"])
+    task: Task = Field(description="What is predicted", examples=["binary"])
+    positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+    exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
+        {}, description="Column → the reason it is no feature"
+    )
+    preparation: Preparation = Preparation()
+    analysis: Analysis = Analysis()
+    validation: Validation = Validation()
+    split: Split = Field(RandomSplit(), examples=["{by: random}"])
+    search: tuple[Search, ...] = Field(
+        min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
+    )
+    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
+    choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    acceptance: tuple[Criterion, ...] = Field(
+        (), description="Empty: the lower bound must beat the baseline"
+    )
+    export: Export = Export()
+    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _reasons_are_given(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError("write each excluded column with its reason: {column: reason}")
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        check_cron(value)
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        self._check_target_has_one_role()
+        if self.positive_class is not None and self.task != "binary":
+            raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
+        self._check_metric(self.metric, "metric")
+        for number, criterion in enumerate(self.acceptance):
+            self._check_metric(criterion.metric, "acceptance", number, "metric")
+            if criterion.metric in [other.metric for other in self.acceptance[:number]]:
+                raise impossible(
+                    f"{criterion.metric} has a limit already; keep one",
+                    *("acceptance", number, "metric"),
+                )
+        return self
+
+    def _check_target_has_one_role(self) -> None:
+        roles: list[tuple[str | int, ...]] = []
+        if self.target in self.exclude:
+            roles.append(("exclude", self.target))
+        if self.target in self.split.id_columns:
+            roles.append(("split", "id_columns"))
+        if self.split.by != "random" and self.target == self.split.column:
+            roles.append(("split", "column"))
+        if self.target in self.preparation.calendar:
+            roles.append(("preparation", "calendar"))
+        for role in roles:
+            raise impossible(f"names the target {self.target!r}; drop it there", *role)
+
+    def _check_metric(self, name: str, *location: str | int) -> None:
+        place = ".".join(map(str, location))
+        try:
+            metrics.check_name(name, self.task, place)
+        except ValueError as error:
+            raise impossible(str(error).removeprefix(f"{place}: "), *location) from None
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The ranking metric first, then those of the acceptance criteria."""
+        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
+
+    @cached_property
+    def not_features(self) -> frozenset[str]:
+        """Columns that never reach a model: target, excluded, ids, and the split's column."""
+        split_columns = set() if self.split.by == "random" else {self.split.column}
+        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})

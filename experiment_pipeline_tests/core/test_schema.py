@@ -1,0 +1,122 @@
+"""schema.yaml: closed, safe, inferred, and read back."""
+
+import inspect
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from experiment_pipeline.core.errors import InvalidSchema
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import Preparation
+from experiment_pipeline.core.validated_data import (
+    infer_schema,
+    load_schema,
+    validate,
+)
+from experiment_pipeline.core.validated_data.schema_grammar import COLUMN_CHECKS
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.core.validation import checked, reasons
+
+BAD_SCHEMAS = {
+    "a: [": "line 2",
+    "1": "no mapping",
+    "columns: {}": "names no columns",
+    "columns: {a: {dtpe: int64}}": r"columns\.a\.dtpe.*'dtype'",
+    "columns: {a: {dtype: int46}}": r"columns\.a\.dtype.*'int64'",
+    "columns: {a: {}, a: {}}": "twice",
+    "columns: {yes: {}}": "quotes",
+    "columns: {a: {isin: abc}}": r"columns\.a\.isin.*a list",
+    "columns: {a: {isinn: [1]}}": "'isin'",
+    "columns: {a: {in_range: {min_value: 3, max_value: 1}}}": r"columns\.a\.in_range",
+    "columns: {a: {in_range: {min: 3}}}": r"in_range\.min",
+    "columns: {a: {str_matches: '('}}": "no regular expression",
+    "columns: {a: {greater_than: null}}": "lacks its value",
+    "columns: {a: {nullable: 1}}": r"columns\.a\.nullable",
+    "columns: {a: {dtype: int64, nullable: true}}": "Write Int64",
+    "columns: {a: {dtype: int64, default: x}}": r"columns\.a\.default",
+    "columns: {a: {}}\nunique: [b]": "unique.*'b'",
+    "columns: {a: {}}\nstrict: filtr": "strict",
+    "columns: {a: {}}\ndrop_invalid_rows: true": "kept among the rejected",
+    "columns: {a: {drop_invalid_rows: true}}": "kept among the rejected",
+    "columns: {a: {}}\nindex: [{dtype: int64}]": "row number",
+    "columns: {a: {checks: [{value: 1, options: {check_name: __init__}}]}}": "unknown check",
+    "columns: {a: !!python/object/apply:os.system ['true']}": "no YAML",
+    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '<', right: b}}": "'b'",
+    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '=<', right: a}}": "<=",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SCHEMAS)
+def test_a_wrong_schema_names_column_and_key(text):
+    """Typos, unsafe YAML and contradictions are errors with the place and what is allowed."""
+    with pytest.raises(InvalidSchema) as error:
+        load_schema(text)
+    assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(BAD_SCHEMAS[text])[0]
+
+
+def test_a_check_that_does_not_fit_the_type_is_an_error():
+    """Comparing text with a number is the schema's mistake, told with the column."""
+    with pytest.raises(InvalidSchema, match=r"columns\.a\.greater_than"):
+        checked({"a": ["x"]}, "columns: {a: {dtype: str, greater_than: 0}}")
+
+
+def test_the_grammar_knows_pandera_s_arguments():
+    """The arguments that the grammar allows are those of pandera's own checks."""
+    for name, arguments in COLUMN_CHECKS.items():
+        parameters = inspect.signature(getattr(pa.Check, name)).parameters
+        assert [key for key in parameters if key not in ("args", "kwargs")] == list(arguments)
+
+
+def test_a_schema_that_pandera_wrote_can_be_read():
+    """YAML of pandera's own, in its list notation too, means the same here."""
+    schema = pa.DataFrameSchema(
+        {"a": pa.Column(int, [pa.Check.in_range(0, 5), pa.Check.isin([1, 9])], coerce=True)}
+    )
+    for minimal in (True, False):
+        ours = load_schema(schema.to_yaml(minimal=minimal))
+        assert [check.error for check in ours.columns["a"].checks] == [
+            check.error for check in schema.columns["a"].checks
+        ]
+
+
+def test_dates_in_checks_may_be_unquoted():
+    """YAML's own dates compare with a datetime column."""
+    schema = 'columns: {d: {dtype: "datetime64[us]", greater_than: 2024-01-01}}'
+    data = checked({"d": pd.to_datetime(["2023-06-01", "2024-06-01"])}, schema)
+    assert set(reasons(data)) == {0}
+
+
+def test_an_inferred_schema_accepts_the_table_it_came_from():
+    """Strange names, listed categories and gaps survive the way through YAML."""
+    raw = scenario.sound_table()
+    prepared = prepare(raw, scenario.spec().preparation)
+    text = infer_schema(prepared.frame, "readmitted")
+    data = validate(raw, prepared, load_schema(text))
+    assert data.rejected.empty
+    assert "isin: [day clinic, east, north, south]" in text
+    assert text.startswith("#")
+
+
+def test_an_inferred_schema_sets_no_limits_of_the_sample():
+    """A value beyond those seen is not rejected, a category that was not seen is."""
+    seen = pd.DataFrame({"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5}).rename_axis("row_number")
+    schema = load_schema(infer_schema(seen, "b"))
+    raw = pd.DataFrame({"a": [-1e9, 5.0], "b": ["x", "z"]}).rename_axis("row_number")
+    assert set(reasons(validate(raw, prepare(raw, Preparation()), schema))) == {1}
+
+
+def test_free_text_gets_no_list():
+    """Texts that hardly repeat are no categories."""
+    text = infer_schema(pd.DataFrame({"id": ["a", "b", "c"], "y": [1, 2, 1]}), "y")
+    assert "isin: " not in text.split("columns:\n")[-1]
+
+
+def test_five_thousand_columns():
+    """A wide table is inferred, loaded and validated within seconds."""
+    rng = np.random.default_rng(0)
+    names = [f"col: {i} 'x' # {{é}}" for i in range(5000)]
+    raw = pd.DataFrame(rng.normal(size=(50, 5000)), columns=names).rename_axis("row_number")
+    schema = load_schema(infer_schema(raw, names[0]))
+    assert validate(raw, prepare(raw, Preparation()), schema).validated.shape == (50, 5000)
