@@ -68,7 +68,8 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
                 context.log.info("reused the report of the same model on the same rows")
         files, page = stored.files, stored.paths[PAGE]
         report = ValidationReport.from_json(files[REPORT].decode())
-        context.log.info(f"{validation_page.headline(report)}; report: {page}")
+        context.log.info(validation_page.headline(report))
+        context.log.info(f"report: {page}")
         if not report.accepted:
             context.log.error(_refusal(report, files))
         pictures = {

@@ -4,7 +4,7 @@ In: a Draft and the table it was made for. Out: text. Renders, never decides.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ WIDTH = 100
 MOST_LINES = 8
 
 
-def defs_yaml(name: str, draft: Draft, table: RawTable, url: str) -> str:
+def defs_yaml(name: str, draft: Draft, table: RawTable, data: Mapping[str, Any]) -> str:
     """The text of defs.yaml: what the draft says, with the reasons as comments."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -38,7 +38,7 @@ def defs_yaml(name: str, draft: Draft, table: RawTable, url: str) -> str:
     return environment.get_template("defs.yaml.jinja").render(
         name=name,
         draft=draft,
-        said=draft.attributes(url),
+        said=draft.attributes(data),
         found=f"Read: {_found(table)}.",
         other_metrics=[other for other in metrics_of(draft.task.value) if other != metric],
         limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",

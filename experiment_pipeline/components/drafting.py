@@ -6,13 +6,16 @@ writes nothing. In: where the table is, and what the user has decided. Out: text
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
 
 from experiment_pipeline.components.draft_text import defs_yaml, summary
 from experiment_pipeline.core.inference import Wishes, infer
 from experiment_pipeline.core.inference.trial import try_out
 from experiment_pipeline.core.raw_data import parse
 from experiment_pipeline.core.spec import Data
-from experiment_pipeline.core.spec_errors import spec_from
+from experiment_pipeline.core.spec_errors import explain, invalid, spec_from
 from experiment_pipeline.storage.sources import read_source
 
 
@@ -24,24 +27,34 @@ class Drafted:
     summary: str
 
 
-def draft_experiment(name: str, data_url: str, written_url: str, wishes: Wishes) -> Drafted:
+def draft_experiment(
+    name: str, data: Mapping[str, Any], written_url: str, wishes: Wishes
+) -> Drafted:
     """Draft an experiment on a table.
 
     Args:
         name: of the experiment.
-        data_url: the table, as seen from the working directory.
-        written_url: the same, as it is to stand in the YAML.
+        data: `spec.Data` as given, with the URL as seen from the working directory.
+        written_url: the same URL, as it is to stand in the YAML.
         wishes: what the user has decided.
 
     Raises:
         ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
     """
-    data = Data.model_validate({"url": data_url})
-    table = parse(read_source(data), data)
+    source = _checked(data)
+    table = parse(read_source(source), source)
     draft = infer(table.frame, wishes)
-    spec = spec_from(name, draft.attributes(written_url), lambda _: "the draft")
+    written = {**data, "url": written_url}
+    spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
     trial = try_out(table.frame, spec)
     return Drafted(
-        {"schema.yaml": trial.schema_text, "defs.yaml": defs_yaml(name, draft, table, written_url)},
+        {"schema.yaml": trial.schema_text, "defs.yaml": defs_yaml(name, draft, table, written)},
         summary(name, draft, table, spec, trial),
     )
+
+
+def _checked(data: Mapping[str, Any]) -> Data:
+    try:
+        return Data.model_validate(data)
+    except ValidationError as error:
+        raise invalid(explain(error, Data), lambda place: f"--{place[0]}") from None

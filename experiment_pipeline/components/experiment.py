@@ -54,6 +54,10 @@ class Experiment(dg.Component):
     --exclude         a column that is no feature; repeat it for several
 
     --id-column       a column that identifies a row; repeat it for several
+
+    --format, --delimiter, --encoding, --endpoint-url, --anonymous true
+
+                      how the table is read, where the file does not tell
     """
 
     def __init__(self, spec: ExperimentSpec, schema_text: str) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import dagster as dg
@@ -39,6 +39,18 @@ class Options(BaseModel):
     split_column: str | None = Field(None, description="The column that the split goes by")
     exclude: list[str] = Field([], description="A column that is no feature; repeat the option")
     id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
+    format: str | None = Field(None, description="csv or parquet")
+    delimiter: str | None = Field(None, description="Between the fields of a CSV file")
+    encoding: str | None = Field(None, description="Of a CSV file")
+    endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
+    anonymous: bool = Field(False, description="true: a public bucket, without credentials")
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What is said about the table, as `spec.Data` takes it."""
+        said = self.model_dump(include={"format", "delimiter", "encoding", "endpoint_url"})
+        given = {key: value for key, value in said.items() if value is not None}
+        return {"url": self.data or "", **given, **({"anonymous": True} if self.anonymous else {})}
 
 
 class ExperimentScaffolder(dg.Scaffolder[Options]):
@@ -68,7 +80,6 @@ def _drafted(request: dg.ScaffoldRequest[Options]) -> "Drafted":
 
     _check_request(request)
     options = request.params
-    url = options.data or ""
     wishes = Wishes(
         target=options.target or "",
         task=options.task,
@@ -79,8 +90,8 @@ def _drafted(request: dg.ScaffoldRequest[Options]) -> "Drafted":
         exclude=tuple(options.exclude),
         id_columns=tuple(options.id_column),
     )
-    written_url = _url_from_project(url, request.project_root)
-    return draft_experiment(request.target_path.name, url, written_url, wishes)
+    written_url = _url_from_project(options.source["url"], request.project_root)
+    return draft_experiment(request.target_path.name, options.source, written_url, wishes)
 
 
 def _check_request(request: dg.ScaffoldRequest[Options]) -> None:

@@ -93,7 +93,7 @@ def rank(
     chosen, reason = _choose(ranking, spec)
     edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
     baseline = baseline_score(spec.metric, y_train, y_test, spec.task, len(classes or ()))
-    rows = build_rows(ranking, results, failed, spec)
+    rows = build_rows(ranking, chosen.result.key, results, failed, spec)
     return Leaderboard(
         metric=spec.metric,
         rows=rows,
@@ -123,17 +123,19 @@ def _nothing_to_rank(
         )
     (reason, count), *_ = Counter(map(failure_in_words, failed)).most_common(1)
     return errors.AllConfigurationsFailed(
-        f"all {len(failed)} configurations", f"failed, {count} of them with {reason}", "mend that"
+        f"all {len(failed)} configurations",
+        f"failed, {count} of them with {reason}",
+        "correct the hyperparameters, or the estimator, that the tracebacks name",
     )
 
 
 def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
-    among = f"{len(ranking.entries)} configuration{'s' if len(ranking.entries) > 1 else ''}"
+    among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"
     standing = f"best {spec.metric} of {among} on the test set: {best.score.in_words()}"
     if len(tied) > 1:
-        standing += f"; {len(tied) - 1} more cannot be told from it"
+        standing += f"; {len(tied) - 1:,} more cannot be told from it"
     if spec.choice == "best_score":
         return best, standing + _tie_break(ranking.entries)
     sign = METRICS[spec.metric].sign
@@ -141,6 +143,8 @@ def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
         tied,
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
+    if smallest is best:
+        return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
         f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
         f"{smallest.result.model_bytes:,} bytes, {spec.metric} {smallest.score.in_words()}; "

@@ -95,12 +95,12 @@ def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     number = optimism(ranking, spec)
     if spec.split.by == "time":
         yield (
-            f"the best of {len(ranking.entries)} scores flatters itself; with a split by time "
+            f"the best of {len(ranking.entries):,} scores flatters itself; with a split by time "
             "that cannot be told from drift, so no number is given: the validation set decides"
         )
     elif number:
         yield (
-            f"the best of {len(ranking.entries)} scores flatters itself: expect {spec.metric} to "
+            f"the best of {len(ranking.entries):,} scores flatters itself: expect {spec.metric} to "
             f"be worse by up to {shown(number)} on new rows"
         )
 

@@ -81,7 +81,7 @@ def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
         _number(row["predict_microseconds_per_row"]),
         _whole(row["model_bytes"]),
         _whole(row["rounds"]),
-        " ".join(filter(None, [row["status"], row["reason"]])),
+        ", ".join(filter(None, [row["status"], row["reason"]])),
     )
 
 

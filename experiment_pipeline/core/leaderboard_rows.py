@@ -39,6 +39,7 @@ COLUMNS = {
 
 def build_rows(
     ranking: Ranking,
+    chosen: str,
     results: Sequence[ModelResult],
     failed: Sequence[FailedConfiguration],
     spec: ExperimentSpec,
@@ -47,6 +48,7 @@ def build_rows(
 
     Args:
         ranking: of the configurations with a score; they come first.
+        chosen: key of the choice, marked in the column `reason`.
         results: all results: what was stopped early follows those without a score.
         failed: come then, same reasons together.
         spec: declares the rest, which nobody has trained.
@@ -54,7 +56,10 @@ def build_rows(
     declared = {one.key: one.algorithm for one in configurations(spec)}
     sign = METRICS[spec.metric].sign
     rows: list[dict[str, object]]
-    rows = [_ranked(number, entry, sign) for number, entry in enumerate(ranking.entries, start=1)]
+    rows = [
+        _ranked(number, entry, sign, chosen)
+        for number, entry in enumerate(ranking.entries, start=1)
+    ]
     rows += [
         _measured(r, r.test_score, sign, f"{spec.metric} is undefined") for r in ranking.undefined
     ]
@@ -75,9 +80,9 @@ def build_rows(
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
-def _ranked(number: int, entry: Entry, sign: int) -> dict[str, object]:
-    tied = "tied with the best" if entry.tied and number > 1 else ""
-    return _measured(entry.result, entry.score.estimate, sign, tied) | {
+def _ranked(number: int, entry: Entry, sign: int, chosen: str) -> dict[str, object]:
+    reason = "chosen" if entry.result.key == chosen else ""
+    return _measured(entry.result, entry.score.estimate, sign, reason) | {
         "rank": number,
         "low": entry.score.low,
         "high": entry.score.high,

@@ -125,9 +125,10 @@ def _measure(
 
 
 def _entries(scored: Sequence[_Measured], comparison: Comparison, sign: int) -> tuple[Entry, ...]:
-    ends = np.sort(sign * np.column_stack([comparison.low, comparison.high]), axis=1)
+    # Adding 0.0 turns the -0.0 of the best into 0.0.
+    ends = np.sort(sign * np.column_stack([comparison.low, comparison.high]), axis=1) + 0.0
     return tuple(
-        Entry(one.result, one.score, Interval(float(sign * middle), *bounds), bool(tied))
+        Entry(one.result, one.score, Interval(float(sign * middle) + 0.0, *bounds), bool(tied))
         for one, middle, bounds, tied in zip(
             scored, comparison.difference, ends.tolist(), comparison.tied, strict=True
         )

@@ -226,7 +226,7 @@ def _families(spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
     if len(tried) > 1 and set(tried) <= set(tied):
         yield Reason(
             "families_agree",
-            f"Algorithms as different as {' and '.join(tried)} reach the same {spec.metric}: what "
+            f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same {spec.metric}: what "
             "they share, the features, sets the limit.",
             "Add or improve features before searching on.",
         )

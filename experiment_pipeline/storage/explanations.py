@@ -75,8 +75,10 @@ def s3_code(error: BaseException) -> str | None:
 
 def _unreachable(path: UPath, error: Exception) -> StorageUnreachable:
     # Some of botocore's and aiohttp's errors are OSErrors too.
-    plain = isinstance(error, OSError) and not isinstance(error, _remote_errors())
-    rule, fix = _about_os_error(error) if plain else _about_remote_error(error)
+    if isinstance(error, OSError) and not isinstance(error, _remote_errors()):
+        rule, fix = _about_os_error(error)
+    else:
+        rule, fix = _about_remote_error(error)
     return StorageUnreachable(without_credentials(str(path)), without_credentials(rule), fix)
 
 

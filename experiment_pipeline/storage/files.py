@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from fsspec import AbstractFileSystem
 from upath import UPath
 
 from experiment_pipeline.core.errors import StorageUnreachable
@@ -46,7 +45,7 @@ __all__ = [
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
 _Result = TypeVar("_Result")
 # What was found out about each bucket, for the life of the process.
-_KEEPS_CONDITIONS: dict[tuple[AbstractFileSystem, str], bool] = {}
+_KEEPS_CONDITIONS: dict[str, bool] = {}
 
 
 def read_bytes(path: UPath) -> bytes:
@@ -214,7 +213,8 @@ def _create_in_bucket(path: UPath, data: bytes) -> bool:
 
 def _conditions_are_kept(path: UPath) -> bool:
     """Whether the server of a bucket refuses to overwrite when told so."""
-    bucket = (path.fs, path.drive)
+    server = path.fs.s3.meta.endpoint_url if is_s3(path) else path.protocol
+    bucket = f"{server}/{path.drive}"
     if bucket not in _KEEPS_CONDITIONS:
         _KEEPS_CONDITIONS[bucket] = _refuses_to_overwrite(path.parent)
     return _KEEPS_CONDITIONS[bucket]

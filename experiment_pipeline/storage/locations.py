@@ -19,6 +19,7 @@ STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
 REQUESTS_AT_ONCE = 32
 _S3 = ("s3", "s3a")
+_DISK = ("", "file", "local")
 
 
 def storage_root() -> UPath:
@@ -49,12 +50,12 @@ def location(
     """
     protocol, separator, rest = url.partition("://")
     protocol = protocol.lower()
-    if not separator or protocol in ("", "file", "local"):
+    if not separator or protocol in _DISK:
         return UPath(Path(rest or url).expanduser().absolute())
     if protocol in _S3 and rest.partition("/")[0] == "":
         raise StorageUnreachable(url, "names no bucket", "Write s3://<bucket>/<prefix>.")
     try:
-        path = UPath(url, **_options(protocol, endpoint_url, anonymous, read_seconds))
+        path: UPath = UPath(url, **_options(protocol, endpoint_url, anonymous, read_seconds))
         if protocol in _S3:
             path.fs.retries = 1  # s3fs's tries would multiply with botocore's, which know S3 better
     except (ValueError, ImportError) as error:
@@ -66,7 +67,7 @@ def location(
 
 def on_disk(path: UPath) -> Path | None:
     """The path as one of the operating system; None when it is in a bucket or on the web."""
-    return Path(str(path)) if isinstance(path, Path) else None
+    return Path(str(path)) if path.protocol in _DISK else None
 
 
 def is_s3(path: UPath) -> bool:
@@ -106,7 +107,7 @@ def _session() -> Any:
     aiohttp waits for that answer without any time-out, so that a PUT to a server that stays
     silent would hang for ever (marin-community/marin#6719).
     """
-    from aiobotocore.session import AioSession  # noqa: PLC0415 - 0.5 s that a local run saves
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # noqa: PLC0415
     from botocore.handlers import add_expect_header  # noqa: PLC0415
 
     session = AioSession()

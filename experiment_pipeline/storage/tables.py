@@ -2,9 +2,11 @@
 
 The IO manager gives Dagster's assets their tables; the functions do the same without Dagster.
 A table replaces the one of the run before in one step; who needs both to be of one cut
-compares digests. In: a DataFrame. Out: the same DataFrame. How it becomes bytes is in
-`parquet.py`; models are in `trained_models.py`.
+compares digests. In: a DataFrame. Out: the same DataFrame; in Dagster, errors as assets show
+them. How a table becomes bytes is in `parquet.py`; models are in `trained_models.py`.
 """
+
+from contextlib import AbstractContextManager
 
 import dagster as dg
 import pandas as pd
@@ -68,11 +70,13 @@ class TablesIOManager(dg.UPathIOManager):
         """Write the table that an asset returned."""
         if not isinstance(obj, pd.DataFrame):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
-        write_table(path, obj)
+        with _told_as_assets_do():
+            write_table(path, obj)
 
     def load_from_path(self, context: InputContext, path: UPath) -> pd.DataFrame:  # noqa: ARG002 - Dagster's signature
         """Read a table for an asset."""
-        return read_table(path)
+        with _told_as_assets_do():
+            return read_table(path)
 
     def get_metadata(
         self,
@@ -99,3 +103,11 @@ def tables_io_manager(root: str | None = None) -> dg.IOManagerDefinition:
         return TablesIOManager(storage_root() if root is None else location(root))
 
     return tables
+
+
+def _told_as_assets_do() -> AbstractContextManager[None]:
+    from experiment_pipeline.assets.failures import (  # noqa: PLC0415 - assets import storage
+        told_to_the_user,
+    )
+
+    return told_to_the_user()

@@ -110,6 +110,14 @@ def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
     assert spec.exclude["age"] == spec.exclude["ward"] == "excluded on the command line"
 
 
+def test_how_the_table_is_read_can_be_told(folder: Path) -> None:
+    """What the file does not tell is said on the command line, and stands in the YAML."""
+    (folder / "semicolon.csv").write_text((folder / "visits.csv").read_text().replace(",", "|"))
+    made = scaffold(folder, data="semicolon.csv", target="late", delimiter="|", encoding="utf-8")
+    data = spec_in(made).data
+    assert (data.delimiter, data.encoding) == ("|", "utf-8")
+
+
 def test_strange_column_names_survive(folder: Path) -> None:
     """Names with quotes, markup, line breaks and YAML's own signs are read back as they are."""
     columns = {name: GENERATOR.normal(size=ROWS) for name in STRANGE}
@@ -142,6 +150,8 @@ def test_every_value_is_one_line_of_yaml(value: Any) -> None:
         ({"data": "visits.csv", "target": "lat"}, "did you mean 'late'?"),
         ({"data": "visit.csv", "target": "late"}, "no such file"),
         ({"data": "visits.csv", "target": "late", "metric": "auc"}, "--metric auc: no metric of"),
+        ({"data": "visits.csv", "target": "late", "format": "xls"}, "--format: format: 'xls' is n"),
+        ({"data": "visits.csv", "target": "late", "anonymous": True}, "--anonymous: anonymous: "),
         ({"name": "my-visits", "data": "visits.csv", "target": "late"}, "call it my_visits"),
         ({"name": "2", "data": "visits.csv", "target": "late"}, "call it experiment_2"),
         ({"scaffold_format": "python", "data": "x", "target": "y"}, "--format: an experiment is"),
@@ -202,18 +212,24 @@ def test_a_problem_that_only_the_data_can_solve_is_told(
 
 
 @pytest.mark.slow
-def test_the_command_writes_an_experiment_that_loads(tmp_path: Path, folder: Path) -> None:
-    """`dg scaffold defs` in a project, then `dg check defs`, both from the command line."""
+def test_the_command_writes_an_experiment_that_runs(tmp_path: Path, folder: Path) -> None:
+    """`dg scaffold defs`, `dg check defs`, `dagster job execute`: from a table to a model."""
     root = tmp_path / "project"
     root.mkdir()
     project = Project(root)
+    age = GENERATOR.integers(20, 90, 10 * ROWS)
+    late = np.where(age + GENERATOR.normal(0, 10, len(age)) > 55, "yes", "no")
+    table = str(folder / "patients.csv")
+    pd.DataFrame({"age": age, "ward": "north", "late": late}).to_csv(table, index=False)
     command = ("dg", "scaffold", "defs", "experiment_pipeline.Experiment", "visits")
-    refused = project.run(*command, "--data", str(folder / "visits.csv"))
+    refused = project.run(*command, "--data", table)
     assert refused.returncode == 1
     assert "Error: --target: is missing" in refused.stdout
-    options = ("--target", "late", "--exclude", "age", "--exclude", "ward")
-    made = project.run(*command, "--data", str(folder / "visits.csv"), *options)
+    options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
+    made = project.run(*command, "--data", table, *options)
     assert made.returncode == 0, made.stdout
     assert "Wrote defs.yaml and schema.yaml" in made.stdout
     checked = project.run("dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout
+    ran = project.execute("visits")
+    assert ran.returncode == 0, ran.stdout

@@ -291,7 +291,9 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
 def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     """The inferred attributes are a valid spec under which the table validates and splits."""
     frame = table(day=DAYS.astype("str"), mass=repeated("5 kg", "6 kg"), y=target)
-    spec = spec_from("drafted", infer(frame, Wishes("y")).attributes("t.csv"), lambda _: "draft")
+    spec = spec_from(
+        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+    )
     trial = try_out(frame, spec)
     assert trial.problem is None
     assert trial.sets is not None
@@ -301,7 +303,9 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
 def test_a_table_that_cannot_run_is_told_why() -> None:
     """A class with one row fits into one set only: the draft is made, and the problem said."""
     frame = table(y=[*repeated("a", "b")[:-1], "lonely"])
-    spec = spec_from("drafted", infer(frame, Wishes("y")).attributes("t.csv"), lambda _: "draft")
+    spec = spec_from(
+        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+    )
     trial = try_out(frame, spec)
     assert trial.sets is None
     assert "lonely" in (trial.problem or "")

@@ -91,7 +91,8 @@ PRINT = """
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.trained_model import fingerprint
 from experiment_pipeline_tests.core.test_trained_model_fingerprints import SETS, SPEC
-print(fingerprint(Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"}), SETS, SPEC))
+own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
+print(fingerprint(own, SETS, SPEC))
 """
 
 

@@ -216,15 +216,15 @@ def leaderboard(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[::-1]
 
 
-def run(**options: object) -> dg.ExecuteInProcessResult:
-    """Materialize the three assets over a range of partitions in one run."""
+def run(selection: object = None, **options: object) -> dg.ExecuteInProcessResult:
+    """Materialize the three assets, or some, over a range of partitions in one run."""
     tags = {
         "dagster/asset_partition_range_start": "a",
         "dagster/asset_partition_range_end": "c",
     }
     definitions = dg.Definitions(
         assets=[raw_data, training, leaderboard],
-        jobs=[dg.define_asset_job("everything", tags=tags)],
+        jobs=[dg.define_asset_job("everything", selection=selection, tags=tags)],
         resources={"tables": tables_io_manager(**options)},
         executor=dg.in_process_executor,
     )
@@ -252,6 +252,16 @@ def test_dagster_is_told_rows_columns_and_path(place: UPath) -> None:
     assert event.metadata["columns"].value == 1
     assert event.metadata["mine"].value == 1
     assert event.metadata["path"].value == str(table_path(place, "flights", "search_results"))
+
+
+def test_dagster_shows_what_a_user_can_act_on(place: UPath) -> None:
+    """A table that was cut short fails the step that reads it with our three sentences."""
+    assert run().success
+    write_bytes(table_path(place, "flights", "raw_data"), b"PAR1")
+    (failure,) = [event for event in run(selection=[training]).all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told.description.startswith(f"EntryCorrupt: {place}")
+    assert told.metadata["fix"].value == "Materialize its asset again."
 
 
 def test_the_root_can_be_given(storage: UPath, tmp_path: UPath) -> None:

@@ -90,10 +90,10 @@ class Draft:
         ids = {"id_columns": list(self.id_columns)} if self.id_columns else {}
         return {**self.split.value, **ids}
 
-    def attributes(self, url: str) -> dict[str, Any]:
-        """Return what the YAML of this draft says, for `spec_from`."""
+    def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the YAML of this draft says, for `spec_from`; `data` as it is to say."""
         said = {
-            "data": {"url": url},
+            "data": dict(data),
             "target": self.target,
             "task": self.task.value,
             "exclude": dict(self.excluded),

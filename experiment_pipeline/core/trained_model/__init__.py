@@ -5,7 +5,8 @@
     lightgbm_parameters.py  the names LightGBM accepts
     features.py         recipes: prepared columns → numbers
     shared_work.py      encoding and binning, once per sweep
-    boosting.py         LightGBM on shared bins, and Booster → estimator
+    boosting.py         LightGBM on shared bins
+    boosted_estimator.py    Booster → scikit-learn estimator
     fit.py              one configuration, measured and scored
     cost.py  sweep.py   the pool: longest first, a failure is a result
     fingerprints.py     what decides a trained model

@@ -16,6 +16,7 @@ from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.targets import encode_target
 from experiment_pipeline.core.trained_model import boosting
 from experiment_pipeline.core.trained_model.algorithms import build_estimator
+from experiment_pipeline.core.trained_model.boosted_estimator import as_estimator
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline.core.trained_model.results import ModelResult
 from experiment_pipeline.core.trained_model.sets import TrainingSets
@@ -90,7 +91,7 @@ def _boosted(
     import lightgbm as lgb
 
     booster = lgb.Booster(model_str=text)
-    return boosting.as_estimator(booster, plan, classes, rounds or booster.current_iteration())
+    return as_estimator(booster, plan, classes, rounds or booster.current_iteration())
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

@@ -37,9 +37,15 @@ class _Variants:
 
 def check(subject: Subject) -> Finding:
     """Find texts of a column that are the same after folding, or nearly."""
-    judged = {c: f for c, f in subject.texts_and_target.items() if 1 < f.distinct <= MOST_COMPARED}
+    unique = subject.threshold("almost_unique_column")
+    judged = {
+        column: facts
+        for column, facts in subject.texts_and_target.items()
+        if 1 < facts.distinct <= MOST_COMPARED
+        and facts.distinct < unique * (facts.rows - facts.missing)
+    }
     if not judged:
-        return RULE.not_applicable(f"No text feature has 2 to {MOST_COMPARED:,} distinct values.")
+        return RULE.not_applicable(f"No text column has 2 to {MOST_COMPARED:,} categories.")
     found = {c: v for c, f in judged.items() if (v := _variants(f)).sure or v.maybe}
     if not found:
         return RULE.not_found("No two texts of a column look alike.", number=0, threshold=1)

@@ -1,0 +1,168 @@
+"""The commands of the README, on the small awkward table, as subprocesses."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.end_to_end.project import Project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    scenario.write_csv(project.folder / "visits.csv")
+    project.add_experiment("clinic", scenario.spec_mapping(), scenario.SCHEMA)
+    return project
+
+
+@pytest.fixture(scope="module")
+def first_run(project):
+    return project.execute("clinic")
+
+
+def registry(project, name="clinic"):
+    return project.folder / "artifacts" / name / "registry"
+
+
+def test_the_job_ends_with_the_report_and_the_exported_model(project, first_run):
+    """One command takes the table to an exported model, and says where it is."""
+    assert first_run.returncode == 0, first_run.stdout
+    assert f"v0001 published: {registry(project)}/v0001" in first_run.stdout
+    assert "report: " in first_run.stdout
+    assert (registry(project) / "v0001" / "model.skops").exists()
+
+
+def test_every_row_is_validated_or_rejected_with_its_reason(project, first_run):
+    """The ten broken rows are rejected, the others kept."""
+    from upath import UPath
+
+    from experiment_pipeline.storage.tables import read_table, table_path
+
+    root = UPath(project.folder / "artifacts")
+    rejected = read_table(table_path(root, "clinic", "rejected_rows"))
+    validated = read_table(table_path(root, "clinic", "validated_data"))
+    assert set(rejected.index) == set(scenario.BROKEN_ROWS)
+    assert len(validated) + len(rejected) == scenario.ROWS
+    for row, (_, _, reason) in scenario.BROKEN_ROWS.items():
+        assert reason in rejected.loc[row, "rejection_reasons"]
+
+
+def test_a_rerun_on_unchanged_data_reuses_everything(project, first_run):
+    """Nothing is trained, judged or published twice, and the run says so."""
+    again = project.execute("clinic")
+    assert again.returncode == 0
+    assert "reused 4 of 4 configurations" in again.stdout
+    assert "reused the analysis of the same table" in again.stdout
+    assert "reused the report of the same model on the same rows" in again.stdout
+    assert "v0001 is the champion already" in again.stdout
+    assert len(list((project.folder / "artifacts/clinic/validation_looks").iterdir())) == 1
+
+
+def test_the_exported_model_predicts_rows_as_delivered(project, first_run, tmp_path):
+    """`predict` prepares raw rows itself, and says which it rejects."""
+    done = project.run(
+        "experiment-pipeline",
+        "predict",
+        str(registry(project) / "v0001"),
+        "visits.csv",
+        "--output",
+        str(tmp_path / "predictions.csv"),
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "predictions.csv").read_text().count("\n") > 400
+
+
+def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run):
+    """Exit code 1; the gate, its value and the next search stand in the output."""
+    criteria = [{"metric": "roc_auc", "at_least": 0.999}]
+    project.add_experiment("strict", scenario.spec_mapping(acceptance=criteria), scenario.SCHEMA)
+    done = project.execute("strict")
+    assert done.returncode == 1
+    assert "lower bound of roc_auc at least 0.999" in done.stdout
+    assert "search:" in done.stdout
+    assert not registry(project, "strict").exists()
+
+
+def test_a_mistake_in_the_yaml_is_one_line_with_file_line_and_suggestion(project, tmp_path):
+    """No stack; the misspelt key is named with its line and what was meant."""
+    other = Project(tmp_path / "typo")
+    mapping = scenario.spec_mapping()
+    mapping["metrik"] = mapping.pop("metric")
+    path = other.add_experiment("clinic", mapping, scenario.SCHEMA)
+    done = other.execute("clinic")
+    assert done.returncode == 1
+    line = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "metrik" in t)
+    assert f"defs.yaml:{line}" in done.stdout
+    assert "did you mean 'metric'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert len(done.stdout.splitlines()) < 20
+
+
+def test_one_failed_configuration_is_listed_last_and_spoils_nothing(project, first_run):
+    """The others are ranked and exported; the failed one has its reason."""
+    import pandas as pd
+
+    search = [
+        {"algorithm": "linear"},
+        {
+            "algorithm": "sklearn.neighbors.KNeighborsClassifier",
+            "configurations": [{"n_neighbors": 100_000}],
+        },
+    ]
+    project.add_experiment("failing", scenario.spec_mapping(search=search), scenario.SCHEMA)
+    done = project.execute("failing")
+    assert done.returncode == 0, done.stdout
+    board = pd.read_parquet(project.folder / "artifacts/failing/tables/leaderboard.parquet")
+    assert list(board["status"]) == ["trained", "failed"]
+    assert "n_neighbors" in board["reason"].iloc[-1]
+
+
+def test_a_kill_in_training_loses_nothing_that_was_finished(project, tmp_path):
+    """After kill -9 only what is missing is trained, and the result is that of a quiet run."""
+    search = [
+        {
+            "algorithm": "lightgbm",
+            "hyperparameters": {
+                "learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05, 0.06],
+                "n_estimators": 700,
+                "early_stopping_round": 0,
+                "min_child_samples": 3,
+            },
+        },
+    ]
+    mapping = scenario.spec_mapping(search=search, workers=1)
+    killed = Project(tmp_path / "killed")
+    scenario.write_csv(killed.folder / "visits.csv")
+    killed.add_experiment("clinic", mapping, scenario.SCHEMA)
+    process = killed.start(*killed.execute_command("clinic"))
+    models = killed.folder / "artifacts/clinic/trained_model"
+    deadline = time.monotonic() + 120
+    while len(list(models.glob("*/result.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = len(list(models.glob("*/result.json")))
+    assert 2 <= finished < 6
+    again = killed.execute("clinic")
+    assert again.returncode == 0, again.stdout
+    assert f"reused {finished} of 6 configurations" in again.stdout
+    quiet = Project(tmp_path / "quiet")
+    scenario.write_csv(quiet.folder / "visits.csv")
+    quiet.add_experiment("clinic", mapping, scenario.SCHEMA)
+    assert quiet.execute("clinic").returncode == 0
+    assert models_of(quiet) == models_of(killed)
+
+
+def models_of(project):
+    """Fingerprint → digest of the stored model."""
+    folder = project.folder / "artifacts/clinic/trained_model"
+    return {
+        path.parent.name: json.loads(path.read_text())["files"]["model"]["sha256"]
+        for path in folder.glob("*/result.json")
+    }
