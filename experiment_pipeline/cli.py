@@ -4,8 +4,6 @@ Parses, calls, prints; nothing is computed here, and heavy imports wait for the 
 needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
-# ruff: noqa: PLC0415 - see above: `--version` must not load pandas
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

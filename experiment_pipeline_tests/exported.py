@@ -11,8 +11,8 @@ from sklearn.pipeline import make_pipeline
 from experiment_pipeline.core import delivered_rows, exported_model, golden_rows
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.exported_model import ModelPackage, serialize
-from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.gates import Gate
+from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
 from experiment_pipeline.core.provenance import CodeProvenance, Environment
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -119,7 +119,16 @@ def facts(**changes: Any) -> ModelFacts:
             Score("validation", "roc_auc", Interval(0.71, 0.65, 0.77, 0.95), 0.5),
             Score("test", "roc_auc", Interval(0.73, 0.67, 0.79, 0.95)),
         ),
-        gates=(Gate("roc_auc", "lower bound of roc_auc beats the baseline 0.5", 0.65, 0.5, by_bound=True, passed=True),),
+        gates=(
+            Gate(
+                "roc_auc",
+                "lower bound of roc_auc beats the baseline 0.5",
+                0.65,
+                0.5,
+                by_bound=True,
+                passed=True,
+            ),
+        ),
         looks=2,
         limits=("The train set holds no winter.",),
         created=CREATED,

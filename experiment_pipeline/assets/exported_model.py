@@ -1,6 +1,6 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,7 +146,7 @@ class _Accepted:
             gates=self.report.gates,
             looks=self.report.looks,
             limits=(*self.board.notes, *self.report.notes),
-            created=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
+            created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),
         )

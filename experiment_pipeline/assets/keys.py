@@ -3,6 +3,7 @@
 Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -24,17 +25,21 @@ def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec
     ).with_io_manager_key(TABLES)
 
 
-def table_asset(spec: ExperimentSpec, stage: str) -> dict[str, Any]:
-    """Options that every asset holding a table shares."""
-    return {
-        "name": stage,
-        "key_prefix": spec.name,
-        "group_name": spec.name,
-        "io_manager_key": TABLES,
+def table_asset(
+    spec: ExperimentSpec, stage: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` for a stage whose value is a table."""
+    decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
+        name=stage,
+        key_prefix=spec.name,
+        group_name=spec.name,
+        io_manager_key=TABLES,
         # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-        "dagster_type": dg.Any,
-        "backfill_policy": dg.BackfillPolicy.single_run(),
-    }
+        dagster_type=dg.Any,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        **options,
+    )
+    return decorate
 
 
 def table_input(spec: ExperimentSpec, stage: str) -> dg.AssetIn:

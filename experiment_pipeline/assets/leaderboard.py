@@ -29,8 +29,9 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
     key = asset_key(spec, "leaderboard")
 
-    @dg.asset(
-        **table_asset(spec, "leaderboard"),
+    @table_asset(
+        spec,
+        "leaderboard",
         ins={name: table_input(spec, name) for name in INPUTS},
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",

@@ -1,7 +1,6 @@
 """raw_data: the table as delivered, with the digest of its content as data version."""
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import table_asset
@@ -14,8 +13,9 @@ from experiment_pipeline.storage.sources import read_source
 def build_raw_data(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Read the source, say what was decided on the way."""
 
-    @dg.asset(
-        **table_asset(spec, "raw_data"),
+    @table_asset(
+        spec,
+        "raw_data",
         kinds={"pandas"},
         description=f"The table as delivered by {spec.data.shown_url}.",
     )

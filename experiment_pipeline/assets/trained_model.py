@@ -73,7 +73,7 @@ def build_trained_model(
     )
     def trained_model(
         context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             search = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))

@@ -42,8 +42,9 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
     key = asset_key(spec, STAGE)
 
-    @dg.asset(
-        **table_asset(spec, STAGE),
+    @table_asset(
+        spec,
+        STAGE,
         ins={name: table_input(spec, name) for name in INPUTS},
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
@@ -124,6 +125,7 @@ class _Look:
     def fingerprint(self) -> str:
         """Everything that decides the report, but how often was looked before."""
         judged_by = {"metric", "acceptance", "export", "task", "positive_class", "split"}
+        judged_by |= {"search", "choice", "seed"}  # the next search to try depends on them
         return fingerprint_of(
             {
                 "model": self.model_fingerprint,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from experiment_pipeline.assets.failures import console_message
 from experiment_pipeline.automation.jobs import range_tags
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.errors import DataError, StorageError
@@ -30,7 +29,7 @@ def build_sensor(
         try:
             state = fingerprint_source(spec.data)
         except (DataError, StorageError) as error:
-            return dg.SkipReason(console_message(error))
+            return dg.SkipReason(str(error))
         if state == context.cursor:
             return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
         request = dg.RunRequest(run_key=state, tags=range_tags(configurations))

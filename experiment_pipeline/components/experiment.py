@@ -82,7 +82,7 @@ class Experiment(dg.Component):
         _check_search(spec, source)
         return cls(spec, _schema_text(context.path))
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster knows of the experiment."""
         from experiment_pipeline.assets import build_experiment
 

@@ -122,7 +122,7 @@ def serialize(pipeline: Any) -> SerializedModel:
     Raises:
         InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
     """
-    import skops.io  # noqa: PLC0415 - 1 s that listing versions does not need
+    import skops.io
 
     data = persistence.to_bytes(pipeline)
     return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))

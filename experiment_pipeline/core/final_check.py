@@ -22,6 +22,7 @@ from experiment_pipeline.core.shortfall import Evidence
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.targets import encode_target
+from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
 from experiment_pipeline.core.trained_model import (
     ModelResult,
     TrainingSets,
@@ -58,7 +59,7 @@ def final_check(
     validation: pd.DataFrame,
     *,
     earlier_looks: int,
-    evidence: Evidence = Evidence(),
+    evidence: Evidence | None = None,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
 
@@ -70,7 +71,7 @@ def final_check(
         sets: train and test set.
         validation: (n, columns) the validation set.
         earlier_looks: how often the ledger counts these rows already.
-        evidence: what the data analysis knows of the reachable score.
+        evidence: what other stages know of the reachable score; None: nothing.
     """
     train_only = fitted_pipeline(result, model, sets, spec)
     exported = _exported(spec, result, train_only, sets)
@@ -84,7 +85,9 @@ def final_check(
         on_test,
         sets.y_train,
         sets.classes,
-        segments=weakest_segments(validation, sets.features, on_validation, spec.metric),
+        segments=weakest_segments(
+            validation, sets.features, on_validation, spec.metric, threshold=_cut(spec, on_test)
+        ),
         earlier_looks=earlier_looks,
     )
     return FinalCheck(
@@ -93,6 +96,14 @@ def final_check(
         exported,
         _pictures(spec, report, train_only, sets, on_validation),
     )
+
+
+def _cut(spec: ExperimentSpec, on_test: SetPrediction) -> float:
+    """The decision threshold, from the test set alone."""
+    if spec.task != "binary":
+        return 0.5
+    metric = deciding_metric(spec, on_test.y)
+    return choose_threshold(metric, on_test.y, on_test.prediction).value
 
 
 def _exported(

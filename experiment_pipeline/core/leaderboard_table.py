@@ -49,7 +49,9 @@ def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
 def from_table(table: pd.DataFrame) -> Leaderboard:
     """Return the leaderboard that `to_table` wrote."""
     choice = _JSON.validate_json(table.attrs[CHOICE])
-    return Leaderboard(rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)})
+    return Leaderboard(
+        rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)}
+    )
 
 
 def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any]) -> None:

@@ -58,8 +58,14 @@ def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
     """The failed configurations of a table of `search_results`; tracebacks stay in the log."""
     failed = results[results["status"] == FAILED]
     return [
-        FailedConfiguration(row.key, row.fingerprint, row.error_type, row.reason, traceback="")
-        for row in failed.itertuples()
+        FailedConfiguration(
+            key=str(row["key"]),
+            fingerprint=str(row["fingerprint"]),
+            error_type=str(row["error_type"]),
+            reason=str(row["reason"]),
+            traceback="",
+        )
+        for _, row in failed.iterrows()
     ]
 
 

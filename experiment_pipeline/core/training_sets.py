@@ -23,7 +23,6 @@ def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec)
         spec: the experiment.
     """
     features = feature_columns(train, spec)
-    by_group = spec.split.by == "group"
     return TrainingSets(
         train=train,
         test=test,
@@ -33,5 +32,5 @@ def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec)
         classes=find_classes(train[spec.target], spec),
         inner=inner_slice(train, spec, features),
         digests={"train": table_digest(train), "test": table_digest(test)},
-        groups=train[spec.split.column].to_numpy() if by_group else None,
+        groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
     )

@@ -84,8 +84,8 @@ def _unreachable(path: UPath, error: Exception) -> StorageUnreachable:
 
 def _remote_errors() -> tuple[type[Exception], ...]:
     """Evaluated only when something was raised: the imports cost 0.3 s."""
-    from aiohttp import ClientError as HttpError  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from aiohttp import ClientError as HttpError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError, HttpError
 

@@ -80,7 +80,7 @@ def _options(
 ) -> dict[str, Any]:
     """Options of a protocol's fsspec file system."""
     if protocol in ("http", "https"):
-        from aiohttp import ClientTimeout  # noqa: PLC0415 - 0.2 s that a local run does not need
+        from aiohttp import ClientTimeout
 
         timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
         return {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
@@ -107,8 +107,8 @@ def _session() -> Any:
     aiohttp waits for that answer without any time-out, so that a PUT to a server that stays
     silent would hang for ever (marin-community/marin#6719).
     """
-    from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # noqa: PLC0415
-    from botocore.handlers import add_expect_header  # noqa: PLC0415
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+    from botocore.handlers import add_expect_header
 
     session = AioSession()
     session.unregister("before-call.s3", add_expect_header)

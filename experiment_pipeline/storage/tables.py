@@ -106,7 +106,7 @@ def tables_io_manager(root: str | None = None) -> dg.IOManagerDefinition:
 
 
 def _told_as_assets_do() -> AbstractContextManager[None]:
-    from experiment_pipeline.assets.failures import (  # noqa: PLC0415 - assets import storage
+    from experiment_pipeline.assets.failures import (
         told_to_the_user,
     )
 

@@ -108,7 +108,7 @@ class TrainedModelStore:
         entry = _Entry(trained.result, files)
         if create_exclusive(self.folder(fingerprint) / RESULT, entry.to_bytes()):
             return trained
-        return self.get_many([fingerprint])[fingerprint]
+        return self.require(fingerprint)
 
     def _entries(self, fingerprints: Iterable[str]) -> dict[str, "_Entry"]:
         paths = {print_: self.folder(print_) / RESULT for print_ in fingerprints}

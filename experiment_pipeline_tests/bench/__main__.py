@@ -1,7 +1,7 @@
 """Run every comparison and write the table that the README quotes."""
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import platform
 import tempfile
@@ -35,7 +35,7 @@ def main() -> None:
 
 def _table(ratios: list[Ratio]) -> str:
     head = HEAD.format(
-        date=datetime.datetime.now(tz=datetime.UTC).date(),
+        date=dt.datetime.now(tz=dt.UTC).date(),
         cores=os.cpu_count(),
         machine=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),

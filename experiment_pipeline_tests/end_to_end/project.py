@@ -56,7 +56,7 @@ class Project:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command of the README in its own process group."""
-        return subprocess.Popen(  # noqa: S603
+        return subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment,

@@ -173,7 +173,7 @@ def test_a_server_that_ignores_conditions_is_found_out(
     """Where a server silently overwrites, of 12 racers still only one creates."""
     obedient = s3fs.S3FileSystem._pipe_file
 
-    async def careless(self, path, data, mode="overwrite", **options):  # noqa: ARG001
+    async def careless(self, path, data, mode="overwrite", **options):
         return await obedient(self, path, data, **options)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_pipe_file", careless)

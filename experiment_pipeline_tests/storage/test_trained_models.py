@@ -73,6 +73,9 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
     store.put(trained(1))
     assert_same(store.get(trained(1).result.fingerprint), trained(1))
     assert store.get("0" * 64) is None
+    assert_same(store.require(trained(1).result.fingerprint), trained(1))
+    with pytest.raises(EntryCorrupt, match="is gone"):
+        store.require("0" * 64)
 
 
 @pytest.mark.parametrize(("model", "ending"), [(b"tree\nversion=v4", "txt"), (b"PK\3\4", "skops")])
@@ -138,9 +141,9 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
 
 DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
     "cut short": lambda content: content[: len(content) // 2],
-    "emptied": lambda content: b"",  # noqa: ARG005
+    "emptied": lambda content: b"",
     "changed": lambda content: content[:-9] + b"x" + content[-8:],
-    "gone": lambda content: None,  # noqa: ARG005
+    "gone": lambda content: None,
 }
 
 

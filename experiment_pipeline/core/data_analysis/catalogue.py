@@ -20,6 +20,7 @@ TABLE_CODES = (
     "class_imbalance",
     "too_few_rows",
     "leak_suspect",
+    "telling_missing_values",
     "conflicting_labels",
     "duplicate_rows",
     "repeated_entities",
@@ -81,6 +82,9 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "too_few_rows_blocks": Threshold(30, 2, _MANY, "rows of the table, blocks below it"),
     "leak_suspect": Threshold(0.9, 0, 1, "skill of a one-feature model, found from it"),
     "leak_suspect_blocks": Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it"),
+    "telling_missing_values": Threshold(
+        0.95, 0.5, 1, "skill of saying the same of all rows that miss the value, found from it"
+    ),
     "conflicting_labels": Threshold(
         0.01, 0, 1, "share of the target that equal features contradict, found above it"
     ),

@@ -189,7 +189,7 @@ def number_facts(values: np.ndarray) -> NumberFacts:
         quartiles=(first, middle, third),
         p05=low,
         p95=high,
-        p99_magnitude=_magnitude(ordered, 0.99),
+        p99_magnitude=_at(np.sort(np.abs(ordered)), 0.99)[0],
         skewness=_skewness(ordered),
     )
 
@@ -224,13 +224,6 @@ def _at(ordered: np.ndarray, *shares: float) -> list[float]:
     if not ordered.size:
         return [np.nan] * len(shares)
     return [float(ordered[int(share * (ordered.size - 1))]) for share in shares]
-
-
-def _magnitude(values: np.ndarray, share: float) -> float:
-    if not values.size:
-        return np.nan
-    place = int(share * (values.size - 1))
-    return float(np.partition(np.abs(values), place)[place])
 
 
 def _edge(ordered: np.ndarray, sign: int) -> Edge:

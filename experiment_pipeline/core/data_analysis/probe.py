@@ -22,7 +22,7 @@ from experiment_pipeline.core.data_analysis.subject import Subject
 BASELINE = "baseline"
 MOST_ROWS = 10_000
 FEWEST_ROWS = 1_000
-# Rows are thinned until rows times features times classes are at most than this.
+# Rows are thinned until rows times features times classes are at most this many.
 MOST_CELLS = 2_000_000
 # One-hot encoding costs time per column, however few rows there are.
 MOST_TEXTS = 200

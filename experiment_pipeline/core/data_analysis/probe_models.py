@@ -3,7 +3,6 @@
 In: encoded features and targets. Out: fitted models and their predictions. Everything that
 is learnt (medians, scales, categories) is learnt from the rows to fit on.
 """
-# ruff: noqa: PLC0415 - scikit-learn and LightGBM take a second, and most imports never probe
 
 import warnings
 from collections.abc import Iterator

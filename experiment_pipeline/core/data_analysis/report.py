@@ -67,7 +67,7 @@ def _page(
 
 @lru_cache(maxsize=1)
 def _template() -> "jinja2.Template":
-    import jinja2  # noqa: PLC0415 - most imports never render
+    import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"measured": measured, "weight": weight_in_words, "percent": percent}
@@ -92,7 +92,7 @@ def _table_note(analysis: DataAnalysis, frame: pd.DataFrame, columns: int) -> st
 
 def _table_report(sample: pd.DataFrame) -> str:
     """Skrub's report as an HTML fragment with its own script and style."""
-    from skrub import TableReport  # noqa: PLC0415 - two seconds that most imports save
+    from skrub import TableReport
 
     shortened = sample.assign(
         **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) != "number"}

@@ -27,6 +27,8 @@ from experiment_pipeline.core.targets import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10
+# What is fitted per class takes memory and time for each.
+MOST_CLASSES = 200
 # The square of a smaller spread of a target is 0 in float64.
 SMALLEST_SPREAD = 1e-150
 # Odd, so that multiplying loses nothing.
@@ -117,8 +119,9 @@ class Subject:
     def numbers_and_target(self) -> dict[str, NumberFacts]:
         """The number features, and the visible part of the target of a regression."""
         facts = facts_of(self.visible_target)
-        judged = self.spec.task == "regression" and isinstance(facts, NumberFacts)
-        return self.numbers | ({self.spec.target: facts} if judged else {})
+        if self.spec.task != "regression" or not isinstance(facts, NumberFacts):
+            return self.numbers
+        return {**self.numbers, self.spec.target: facts}
 
     @property
     def possible_combinations(self) -> float:
@@ -178,16 +181,21 @@ class Subject:
 
     def _target_problem(self) -> str | None:
         known = self.visible_target.dropna()
-        distinct = known.nunique()
+        distinct, task = known.nunique(), self.spec.task
         if distinct < 2:
             return f"the target has {distinct} distinct values in the rows that may be seen"
-        if self.spec.task == "binary" and distinct > 2:
+        if task == "binary" and distinct > 2:
             return f"a binary target has two classes, this one {distinct:,}"
-        if self.spec.task == "regression" and not pd.api.types.is_numeric_dtype(known.dtype):
-            return f"a regression target is a number, this one is {known.dtype}"
-        facts = self.numbers_and_target.get(self.spec.target)
-        if facts and facts.largest_magnitude > LARGEST_FLOAT32:
-            return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
-        if facts and facts.highest.value - facts.lowest.value < SMALLEST_SPREAD:
-            return "the target varies by less than models can calculate"
-        return None
+        if task == "multiclass" and distinct > MOST_CLASSES:
+            return f"{distinct:,} classes are more than the {MOST_CLASSES} that are modelled here"
+        return _problem_of_number(facts_of(known)) if task == "regression" else None
+
+
+def _problem_of_number(facts: Facts) -> str | None:
+    if not isinstance(facts, NumberFacts):
+        return "a regression target is a number, this one is none"
+    if facts.largest_magnitude > LARGEST_FLOAT32:
+        return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
+    if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
+        return "the target varies by less than models can calculate"
+    return None

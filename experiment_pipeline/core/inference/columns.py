@@ -155,7 +155,7 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
     parts = [
         part
         for part in ("month", "day_of_week", "hour", "minute")
-        if getattr(known.dt, part).nunique() > 1
+        if np.ptp(getattr(known.dt, part)) > 0
     ]
     if not parts:
         why = "dates that share month, day of week and hour"

@@ -108,7 +108,9 @@ class ExperimentSpec(Closed):
     @classmethod
     def _reasons_are_given(cls, value: Any) -> Any:
         if isinstance(value, list):
-            raise ValueError("write each excluded column with its reason: {column: reason}")
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                "write each excluded column with its reason: {column: reason}"
+            )
         return value
 
     @field_validator("schedule")

@@ -53,7 +53,9 @@ class Search(Closed):
     method: Literal["grid", "random"] = "grid"
     draws: int | None = Field(None, ge=1, le=100_000)
     seed: int = Field(0, ge=0, lt=2**31)
-    hyperparameters: dict[str, Hyperparameter] = {}
+    hyperparameters: dict[str, Hyperparameter] = Field(
+        {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
+    )
     configurations: tuple[dict[str, Setting], ...] = ()
     features: Literal["ordinal", "onehot"] | None = Field(
         None, description="How categories reach the model; unset: what suits the algorithm"

@@ -8,7 +8,7 @@ workers, the order of the configurations and their company.
 """
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from threadpoolctl import threadpool_limits
@@ -28,7 +28,7 @@ def train_configurations(
     sets: TrainingSets,
     spec: ExperimentSpec,
     workers: int,
-) -> Iterator[TrainedModel | FailedConfiguration]:
+) -> Generator[TrainedModel | FailedConfiguration, None, None]:
     """Train configurations, the longest first, and yield each when it is done.
 
     Args:

@@ -93,6 +93,7 @@ def test_many_text_features_are_bounded_and_said_aloud() -> None:
         (table(y="yes"), {}, "the target has 1 distinct values"),
         (table()[["y"]], {}, "No number or text feature"),
         (table().head(12), {}, "do not make two folds"),
+        (table(y=[f"class {i}" for i in range(ROWS)]), MULTICLASS, "more than the 200"),
     ],
 )
 def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) -> None:

@@ -91,7 +91,7 @@ def _one_to_one(sample: pd.DataFrame, columns: Sequence[str]) -> list[Pair]:
 
 
 def _correlated(sample: pd.DataFrame, columns: Sequence[str], limit: float) -> list[Pair]:
-    from scipy.stats import rankdata  # noqa: PLC0415 - half a second that most imports save
+    from scipy.stats import rankdata
 
     if len(columns) < 2:
         return []

@@ -1,0 +1,229 @@
+"""The UI as a user has it: `dagster dev` of a project, and a browser that notes what is wrong.
+
+`DagsterUi` serves and answers GraphQL, so that tests wait for states and not for seconds;
+`Watched` is the page with everything that must never happen on it.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+
+from experiment_pipeline_tests.end_to_end.project import Project
+
+CHROMIUM = "/usr/bin/chromium"
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+RUNS = """{runsOrError{... on Runs{results{
+  runId status assetSelection{path} tags{key value}}}}}"""
+NODES = """{assetNodes{assetKey{path} isPartitioned
+  partitionStats{numMaterialized numPartitions} assetMaterializations(limit: 1){runId}}}"""
+EVENTS = """query($path: [String!]!){assetNodeOrError(assetKey: {path: $path}){... on AssetNode{
+  assetMaterializations(limit: 50){runId partition metadataEntries{label
+    ... on BoolMetadataEntry{boolValue} ... on IntMetadataEntry{intValue}}}}}}"""
+AUTOMATION = """{repositoriesOrError{... on RepositoryConnection{nodes{
+  schedules{name scheduleState{status}} sensors{name sensorState{status}}}}}}"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as GraphQL tells it; `stages` are the assets it was asked for."""
+
+    id: str
+    status: str
+    stages: frozenset[str]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """One event of an asset, with those metadata that are a flag or a whole number."""
+
+    run_id: str
+    partition: str | None
+    metadata: dict[str, bool | int]
+
+
+class DagsterUi:
+    """The command of the README, on a free port; stopped when the context ends."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output: list[str] = []
+
+    def __enter__(self) -> Self:
+        command = ("dagster", "dev", "-w", "workspace.yaml", "-p", str(self.port))
+        self._process = self.project.start(*command)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.wait_until(self._answers, 120, "the web server answers")
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of a GraphQL answer."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/graphql", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Return as soon as the condition holds; fail with the server's last words."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            alive = self._process.poll() is None
+            assert alive and time.monotonic() < deadline, (what, "".join(self.output[-40:]))
+            time.sleep(0.3)
+
+    def runs(self, experiment: str) -> list[Run]:
+        """The runs of an experiment, newest first."""
+        found = self.ask(RUNS)["runsOrError"]["results"]
+        paths = [[key["path"] for key in run["assetSelection"] or []] for run in found]
+        return [
+            Run(
+                run["runId"],
+                run["status"],
+                frozenset(stage for _, stage in keys),
+                {tag["key"]: tag["value"] for tag in run["tags"]},
+            )
+            for run, keys in zip(found, paths, strict=True)
+            if keys and keys[0][0] == experiment
+        ]
+
+    def wait_for_runs(self, experiment: str, number: int, seconds: float = 150) -> list[Run]:
+        """The runs of an experiment once that many have ended."""
+
+        def ended() -> bool:
+            runs = self.runs(experiment)
+            return len(runs) >= number and all(run.status in ENDED for run in runs)
+
+        self.wait_until(ended, seconds, f"{number} runs of {experiment} end")
+        return self.runs(experiment)
+
+    def missing(self, experiment: str) -> list[str]:
+        """Stages without a materialization, or without one of some partition."""
+        nodes = [n for n in self.ask(NODES)["assetNodes"] if n["assetKey"]["path"][0] == experiment]
+        assert nodes, f"no asset of {experiment}"
+        return [node["assetKey"]["path"][1] for node in nodes if not _is_there(node)]
+
+    def materializations(self, experiment: str, stage: str) -> list[Materialization]:
+        """Every materialization of an asset, newest first."""
+        node = self.ask(EVENTS, path=[experiment, stage])["assetNodeOrError"]
+        return [
+            Materialization(
+                event["runId"],
+                event["partition"],
+                {
+                    entry["label"]: entry.get("boolValue", entry.get("intValue"))
+                    for entry in event["metadataEntries"]
+                },
+            )
+            for event in node["assetMaterializations"]
+        ]
+
+    def automation(self) -> dict[str, str]:
+        """Name → status of every schedule and sensor."""
+        (node,) = self.ask(AUTOMATION)["repositoriesOrError"]["nodes"]
+        schedules = {s["name"]: s["scheduleState"]["status"] for s in node["schedules"]}
+        return schedules | {s["name"]: s["sensorState"]["status"] for s in node["sensors"]}
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.ask(NODES)["assetNodes"])
+        except OSError:
+            return False
+
+    def _read(self) -> None:
+        """Empty the pipe, or the server would wait for a reader."""
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            self.output.extend(stream)
+
+    def _stop(self) -> None:
+        os.killpg(self._process.pid, signal.SIGINT)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._reader.join(10)
+
+
+def _is_there(node: dict[str, Any]) -> bool:
+    if not node["isPartitioned"]:
+        return bool(node["assetMaterializations"])
+    return node["partitionStats"]["numMaterialized"] == node["partitionStats"]["numPartitions"]
+
+
+@dataclass
+class Watched:
+    """A page, and what must never happen on it."""
+
+    page: Page
+    url: str
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", self._requested)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", self._dialog)
+
+    def go(self, path: str) -> Page:
+        """Open a page of the UI."""
+        self.page.goto(self.url + path)
+        return self.page
+
+    def _requested(self, request: Request) -> None:
+        ours = (self.url, self.url.replace("http", "ws"), "data:", "blob:", "file:")
+        if not request.url.startswith(ours):
+            self.outside.append(request.url)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+
+@contextmanager
+def watched_page(ui: DagsterUi) -> Iterator[Watched]:
+    """A page of Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        page.set_default_timeout(30_000)
+        yield Watched(page, ui.url)
+        browser.close()

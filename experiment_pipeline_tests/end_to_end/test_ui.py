@@ -1,0 +1,207 @@
+"""Dagster's pages in a real browser: the buttons of the README, and what a user then sees."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
+from experiment_pipeline_tests.end_to_end.project import Project
+
+pytestmark = pytest.mark.slow
+
+# By its job; by the asset graph; by the asset graph, with one configuration.
+BY_JOB, BY_GRAPH, SINGLE = "clinic", "graph", "single"
+KEY = "lightgbm__num_leaves=7"
+LINEAR = {"algorithm": "linear"}
+TWO = [LINEAR, {"algorithm": "dummy"}]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    scenario.write_csv(project.folder / "visits.csv")
+    for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO), (SINGLE, [LINEAR])):
+        project.add_experiment(name, scenario.spec_mapping(search=search), scenario.SCHEMA)
+    with DagsterUi(project) as ui:
+        yield ui
+
+
+@pytest.fixture(scope="module")
+def browser(ui):
+    with watched_page(ui) as watched:
+        yield watched
+
+
+@pytest.fixture(scope="module")
+def launched(browser):
+    """Every 'Materialize all' is pressed at once: Dagster looks at backfills every 30 seconds."""
+    materialize_all(browser.go(f"/locations/experiment_pipeline/jobs/{BY_JOB}"), 4)
+    materialize_all(browser.go(graph_of(BY_GRAPH)), 2)
+    materialize_all(browser.go(graph_of(SINGLE)), 1)
+
+
+@pytest.fixture(scope="module")
+def done(ui, launched):
+    """The run of the job is over."""
+    return ui.wait_for_runs(BY_JOB, 1)
+
+
+def graph_of(experiment):
+    return f"/locations/experiment_pipeline/asset-groups/{experiment}"
+
+
+def materialize_all(page, partitions):
+    page.get_by_role("button", name="Materialize all").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="All", exact=True).click()
+    expect(dialog).to_contain_text(f"Partition selection{partitions} partition")
+    launch(dialog)
+
+
+def launch(dialog: Locator):
+    dialog.get_by_role("button", name=re.compile("^Launch")).last.click()
+    expect(dialog).to_be_hidden()
+
+
+def picture(page, name):
+    """Keep what the page looks like, for people, when the environment asks for it."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def metadata_of(browser, stage):
+    """The overview of an asset of the job, with its metadata loaded."""
+    page = browser.go(f"/assets/{BY_JOB}/{stage}")
+    expect(page.get_by_placeholder("Filter metadata keys")).to_be_visible()
+    return page
+
+
+def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
+    """Nothing runs by itself before somebody starts it."""
+    names = {f"{name}_{what}" for name in (BY_JOB, BY_GRAPH, SINGLE) for what in AUTOMATIONS}
+    assert ui.automation() == dict.fromkeys(names, "STOPPED")
+    page = browser.go("/automation")
+    for name in names:
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    picture(page, "automation")
+
+
+AUTOMATIONS = ("schedule", "new_data")
+
+
+def test_materialize_all_of_the_job_is_one_run(ui, done):
+    """Every asset and every configuration in a single run."""
+    (run,) = done
+    assert run.status == "SUCCESS"
+    assert ui.missing(BY_JOB) == []
+    events = ui.materializations(BY_JOB, "trained_model")
+    assert [event.run_id for event in events] == [run.id] * 4
+
+
+def test_one_configuration_from_its_asset_page(ui, browser, done):
+    """One partition is one run of `trained_model` alone, and reuses what is stored."""
+    page = browser.go(f"/assets/{BY_JOB}/trained_model")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Custom").click()
+    expect(dialog).to_contain_text("4 partitions")
+    tags = dialog.locator("[data-tooltip]")
+    for key in [tag.get_attribute("data-tooltip") for tag in tags.all()]:
+        if key != KEY:
+            dialog.locator(f'[data-tooltip="{key}"] [aria-label=close]').click()
+    expect(dialog).to_contain_text("1 partition")
+    launch(dialog)
+    newest, *_ = ui.wait_for_runs(BY_JOB, 2)
+    assert newest.status == "SUCCESS"
+    assert newest.stages == {"trained_model"}
+    assert newest.tags["dagster/partition"] == KEY
+    (event,) = [
+        e for e in ui.materializations(BY_JOB, "trained_model") if e.run_id == newest.id
+    ]
+    assert event.partition == KEY
+    assert event.metadata["reused"] is True
+
+
+def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
+    """What was tried, how good it was, what it cost: on one page, in this order."""
+    page = browser.go(f"/assets/{BY_JOB}/trained_model?view=partitions&partition={KEY}")
+    for label in (
+        "hyperparameter/num_leaves",
+        "test roc_auc",
+        "fit_cpu_seconds",
+        "predict_microseconds_per_row",
+        "model_bytes",
+    ):
+        expect(page.get_by_text(label, exact=True)).to_be_visible()
+    picture(page, "partition")
+
+
+def test_the_leaderboard_shows_its_table(browser, done):
+    """Every configuration has its row, the chosen one is named first."""
+    page = metadata_of(browser, "leaderboard")
+    table = page.locator("table").filter(has=page.get_by_text("difference_to_best", exact=True))
+    for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
+        expect(table.last.get_by_text(key, exact=True).first).to_be_visible()
+    picture(page, "leaderboard")
+
+
+@pytest.mark.parametrize(
+    ("stage", "entry", "least"), [("validation_report", "pictures", 5), ("leaderboard", "scores", 1)]
+)
+def test_pictures_are_shown_in_the_page(browser, done, stage, entry, least):
+    """Dagster's Markdown draws the PNGs that the metadata carry."""
+    page = metadata_of(browser, stage)
+    row = page.get_by_role("row").filter(has=page.get_by_text(entry, exact=True))
+    row.get_by_text("Show Markdown").click()
+    images = page.get_by_role("dialog").locator("img")
+    expect(images.first).to_be_visible()
+    widths = images.evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) >= least
+    assert min(widths) > 100
+    picture(page, f"{stage}_pictures")
+
+
+def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
+    """With one partition Dagster's dialog launches a run, not a backfill."""
+    (run,) = ui.wait_for_runs(SINGLE, 1)
+    assert run.status == "SUCCESS"
+    assert run.tags["dagster/partition"] == "linear"
+    assert ui.missing(SINGLE) == []
+
+
+def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
+    """Four runs, everything there, and what one has trained the next reuses."""
+    runs = ui.wait_for_runs(BY_GRAPH, 4)
+    assert [run.status for run in runs] == ["SUCCESS"] * 4
+    assert ui.missing(BY_GRAPH) == []
+    trained = ui.materializations(BY_GRAPH, "trained_model")
+    assert sorted(e.partition for e in trained if not e.metadata["reused"]) == ["dummy", "linear"]
+    page = browser.go(graph_of(BY_GRAPH))
+    expect(page.get_by_text("100% filled").first).to_be_visible()
+    picture(page, "graph")
+
+
+def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
+    """A column called <script> is text in every page and report; nothing leaves the machine."""
+    for stage in ("raw_data", "validated_data", "rejected_rows", "train_set", "data_analysis"):
+        expect(metadata_of(browser, stage).get_by_text("Metadata").first).to_be_visible()
+    page = browser.go(f"/assets/{BY_JOB}/raw_data")
+    expect(page.get_by_text(scenario.MARKUP).first).to_be_visible()
+    for stage, entry in (("data_analysis", "findings"), ("validation_report", "judgement")):
+        metadata_of(browser, stage).get_by_role("row").filter(
+            has=browser.page.get_by_text(entry, exact=True)
+        ).get_by_text("Show Markdown").click()
+        expect(browser.page.get_by_role("dialog")).to_be_visible()
+        picture(browser.page, f"{stage}_{entry}")
+    reports = list((ui.project.folder / "artifacts" / BY_JOB).rglob("*.html"))
+    assert len(reports) >= 3
+    for report in reports:
+        browser.page.goto(report.as_uri())
+    assert browser.dialogs == []
+    assert browser.errors == []
+    assert browser.outside == []
