@@ -52,7 +52,7 @@ def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
         verdict, reasons = analysis["verdict"], "; ".join(analysis["reasons"]) or "nothing found"
         context.log.info(f"verdict: {verdict}: {reasons}")
         if verdict == "no go":
-            context.log.error(console_message(_refusal(reasons)))
+            context.log.error(console_message(_refusal(spec, reasons)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(fingerprint),
             metadata={
@@ -64,7 +64,7 @@ def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
                 dg.AssetCheckResult(
                     check_name="fit_for_modelling",
                     passed=verdict != "no go",
-                    description=f"{verdict}: {reasons}",
+                    description=f"{verdict} for predicting {spec.target}: {reasons}",
                 )
             ],
         )
@@ -95,10 +95,10 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec) -> dict[str, bytes]:
     }
 
 
-def _refusal(reasons: str) -> UnfitForModelling:
+def _refusal(spec: ExperimentSpec, reasons: str) -> UnfitForModelling:
     return UnfitForModelling(
-        "the data analysis",
-        f"says no go: {reasons}",
+        f"target {spec.target}",
+        f"the data analysis says no go: {reasons}",
         "Change the data or the YAML as the report says, or accept the finding by its code under "
         "analysis.accept with the reason.",
     )

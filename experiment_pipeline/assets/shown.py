@@ -10,6 +10,8 @@ import pandas as pd
 
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
+# What a reader compares; the stored tables and results keep every digit.
+SIGNIFICANT_DIGITS = 6
 
 
 def columns_of(frame: pd.DataFrame) -> dg.TableSchema:
@@ -43,8 +45,12 @@ def pictures(plots: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:
 
 
 def number(value: float) -> float | str:
-    """A number that JSON can hold; `undefined` for the others."""
-    return float(value) if math.isfinite(value) else "undefined"
+    """A number that JSON can hold, as long as a reader needs it; `undefined` for the others."""
+    return _rounded(value) if math.isfinite(value) else "undefined"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 def _cell(value: Hashable) -> Any:
@@ -53,7 +59,7 @@ def _cell(value: Hashable) -> Any:
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return _rounded(value) if math.isfinite(value) else None
     return str(value)
 
 

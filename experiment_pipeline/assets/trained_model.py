@@ -198,9 +198,11 @@ class _Search:
                     f"train {result.metric}": shown.number(result.train_score),
                     **{f"test {n}": shown.number(v) for n, v in result.test_scores.items()},
                     "rounds": result.rounds,
-                    "fit_cpu_seconds": result.fit_cpu_seconds,
-                    "fit_wall_seconds": result.fit_wall_seconds,
-                    "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
+                    "fit_cpu_seconds": shown.number(result.fit_cpu_seconds),
+                    "fit_wall_seconds": shown.number(result.fit_wall_seconds),
+                    "predict_microseconds_per_row": shown.number(
+                        1e6 * result.predict_seconds_per_row
+                    ),
                     "model_bytes": result.model_bytes,
                     "reused": reused,
                     "fingerprint": result.fingerprint,

@@ -78,7 +78,7 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
             value=outcome.validated,
             metadata={
                 "dagster/row_count": len(outcome.validated),
-                "rejection_rate": outcome.rejection_rate,
+                "rejection_rate": shown.number(outcome.rejection_rate),
                 "preparation": shown.table(prepared.changes),
                 "dagster/column_schema": shown.columns_of(outcome.validated),
             },

@@ -32,7 +32,8 @@ def build_job(
         tags=range_tags(configurations),
         description=(
             f"Which configuration should we ship to predict {spec.target}? "
-            f"{len(configurations)} configurations, judged by {spec.metric}."
+            f"{len(configurations)} configuration{'s' * (len(configurations) != 1)}, "
+            f"judged by {spec.metric}."
         ),
         executor_def=dg.in_process_executor,
     )

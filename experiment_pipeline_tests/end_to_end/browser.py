@@ -36,6 +36,8 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 RUNS = """{runsOrError{... on Runs{results{
   runId status assetSelection{path} tags{key value}}}}}"""
+BACKFILLS = """{partitionBackfillsOrError{... on PartitionBackfills{results{
+  status assetSelection{path}}}}}"""
 NODES = """{assetNodes{assetKey{path} isPartitioned
   partitionStats{numMaterialized numPartitions} assetMaterializations(limit: 1){runId}}}"""
 EVENTS = """query($path: [String!]!){assetNodeOrError(assetKey: {path: $path}){... on AssetNode{
@@ -105,22 +107,22 @@ class DagsterUi:
         deadline = time.monotonic() + seconds
         while not condition():
             alive = self._process.poll() is None
-            assert alive and time.monotonic() < deadline, (what, "".join(self.output[-40:]))
+            in_time = alive and time.monotonic() < deadline
+            assert in_time, (what, "".join(self.output[-40:]))
             time.sleep(0.3)
 
     def runs(self, experiment: str) -> list[Run]:
         """The runs of an experiment, newest first."""
         found = self.ask(RUNS)["runsOrError"]["results"]
-        paths = [[key["path"] for key in run["assetSelection"] or []] for run in found]
         return [
             Run(
                 run["runId"],
                 run["status"],
-                frozenset(stage for _, stage in keys),
+                frozenset(key["path"][1] for key in run["assetSelection"]),
                 {tag["key"]: tag["value"] for tag in run["tags"]},
             )
-            for run, keys in zip(found, paths, strict=True)
-            if keys and keys[0][0] == experiment
+            for run in found
+            if _is_of(experiment, run["assetSelection"])
         ]
 
     def wait_for_runs(self, experiment: str, number: int, seconds: float = 150) -> list[Run]:
@@ -131,6 +133,17 @@ class DagsterUi:
             return len(runs) >= number and all(run.status in ENDED for run in runs)
 
         self.wait_until(ended, seconds, f"{number} runs of {experiment} end")
+        return self.runs(experiment)
+
+    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> list[Run]:
+        """The runs of an experiment once its backfill of assets has ended."""
+
+        def ended() -> bool:
+            found = self.ask(BACKFILLS)["partitionBackfillsOrError"]["results"]
+            ours = [b for b in found if _is_of(experiment, b["assetSelection"])]
+            return bool(ours) and all(b["status"].startswith("COMPLETED") for b in ours)
+
+        self.wait_until(ended, seconds, f"the backfill of {experiment} ends")
         return self.runs(experiment)
 
     def missing(self, experiment: str) -> list[str]:
@@ -180,6 +193,10 @@ class DagsterUi:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._reader.join(10)
+
+
+def _is_of(experiment: str, keys: list[dict[str, Any]] | None) -> bool:
+    return bool(keys) and keys[0]["path"][0] == experiment
 
 
 def _is_there(node: dict[str, Any]) -> bool:

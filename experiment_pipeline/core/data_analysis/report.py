@@ -8,6 +8,7 @@ Everything that comes from the table is escaped by jinja2, or by skrub in its pa
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.data_analysis.analysis import DataAnalysis
@@ -97,8 +98,9 @@ def _table_report(sample: pd.DataFrame) -> str:
     shortened = sample.assign(
         **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) != "number"}
     )
+    # An infinite value has its finding; here it would make every statistic undefined.
     report = TableReport(
-        shortened,
+        shortened.replace([np.inf, -np.inf], np.nan),
         title="",
         verbose=0,
         plot_distributions=True,

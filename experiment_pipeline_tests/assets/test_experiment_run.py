@@ -1,0 +1,86 @@
+"""A whole experiment in this process, on the small awkward table, for every task and split."""
+
+import dagster as dg
+import pytest
+
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import runs, scenario
+
+pytestmark = pytest.mark.usefixtures("storage")
+CASES = [("binary", "random"), ("multiclass", "group"), ("regression", "time")]
+
+
+@pytest.fixture
+def table(tmp_path):
+    return scenario.write_csv(tmp_path / "visits.csv")
+
+
+@pytest.mark.parametrize(("task", "split"), CASES)
+def test_an_experiment_ends_with_an_exported_model(table, task, split):
+    """Every stage of every task is materialized, every check passes or warns, v0001 is there."""
+    spec = scenario.spec(task, split, url=str(table))
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    assert sorted(done.materialized("trained_model")) == sorted(
+        one.key for one in configurations(spec)
+    )
+    assert done.metadata("exported_model")["version"] == "v0001"
+    failed = {name for name, passed in done.checks().items() if not passed}
+    assert failed <= {"sets_look_alike"}
+
+
+def test_a_partition_tells_hyperparameters_scores_and_cost(table):
+    """What a user compares stands on the partition itself."""
+    spec = scenario.spec(url=str(table))
+    done = runs.run(spec, scenario.SCHEMA)
+    metadata = done.metadata("trained_model")
+    assert {"algorithm", "test roc_auc", "train roc_auc", "fit_cpu_seconds", "model_bytes"} <= set(
+        metadata
+    )
+
+
+def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
+    """A single partition adds to the search results instead of replacing them."""
+    spec = scenario.spec(url=str(table))
+    first, *others = [one.key for one in configurations(spec)]
+    with dg.instance_for_test() as instance:
+        tag = {"dagster/partition": others[-1]}
+        alone = runs.run(spec, scenario.SCHEMA, instance, **tag)
+        assert alone.success, alone.failure
+        assert alone.materialized("trained_model") == [others[-1]]
+        assert alone.metadata("search_results")["trained"] == 1
+        whole = runs.run(spec, scenario.SCHEMA, instance)
+        assert whole.metadata("search_results")["reused"] == 1
+        assert whole.metadata("search_results")["trained"] == len(others) + 1
+    assert first in whole.materialized("trained_model")
+
+
+def test_an_experiment_with_exactly_one_configuration_runs(table):
+    """One partition is a range, too."""
+    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}])
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    assert done.materialized("trained_model") == ["linear"]
+
+
+def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
+    """There is nothing to choose from, and the first reason is told."""
+    entry = {"algorithm": "sklearn.neighbors.KNeighborsClassifier"}
+    entry["configurations"] = [{"n_neighbors": 100_000}]
+    done = runs.run(scenario.spec(url=str(table), search=[entry]), scenario.SCHEMA)
+    assert not done.success
+    assert done.failure.startswith("AllConfigurationsFailed: ")
+    assert "n_neighbors" in done.failure
+
+
+def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):
+    """Nothing of another version of the data is mixed in."""
+    spec = scenario.spec(url=str(table))
+    assert runs.run(spec, scenario.SCHEMA).success
+    scenario.write_csv(table, scenario.table().iloc[:-20])
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.success, again.failure
+    assert again.metadata("search_results")["reused"] == 0
+    assert Registry(storage_root(), spec.name).versions() == ["v0001", "v0002"]

@@ -1,0 +1,93 @@
+"""Whole experiments in this process: definitions from a specification, one run, its events."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from experiment_pipeline.assets import build_experiment
+from experiment_pipeline.assets.keys import TABLES
+from experiment_pipeline.automation.jobs import range_tags
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.storage.tables import tables_io_manager
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run."""
+
+    result: dg.ExecuteInProcessResult
+
+    @property
+    def success(self) -> bool:
+        """Whether every step succeeded."""
+        return self.result.success
+
+    @property
+    def failure(self) -> str:
+        """What the first failed step tells the user, or the checks that stopped the run."""
+        for event in self.result.all_events:
+            if event.is_step_failure and event.step_failure_data.user_failure_data:
+                return event.step_failure_data.user_failure_data.description
+            if event.is_step_failure and not self.refusals:
+                return event.step_failure_data.error.to_string()
+        return "\n".join(self.refusals)
+
+    @property
+    def refusals(self) -> list[str]:
+        """What failed checks that block say."""
+        return [
+            f"{one.check_name}: {one.description}"
+            for one in self.result.get_asset_check_evaluations()
+            if not one.passed and one.severity is dg.AssetCheckSeverity.ERROR
+        ]
+
+    def metadata(self, stage: str) -> Mapping[str, Any]:
+        """Metadata of the last materialization of a stage."""
+        found = [
+            event.materialization
+            for event in self.result.all_events
+            if event.is_step_materialization and event.asset_key.path[-1] == stage
+        ]
+        return {name: value.value for name, value in found[-1].metadata.items()}
+
+    def materialized(self, stage: str) -> list[str | None]:
+        """Partition keys (None: no partitions) that were materialized."""
+        return [
+            event.materialization.partition
+            for event in self.result.all_events
+            if event.is_step_materialization and event.asset_key.path[-1] == stage
+        ]
+
+    def checks(self) -> dict[str, bool]:
+        """Asset check → whether it passed."""
+        return {one.check_name: one.passed for one in self.result.get_asset_check_evaluations()}
+
+
+def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:
+    """The definitions of one experiment, with what all share."""
+    return dg.Definitions.merge(
+        build_experiment(spec, schema), dg.Definitions(resources={TABLES: tables_io_manager()})
+    )
+
+
+def run(
+    spec: ExperimentSpec, schema: str, instance: dg.DagsterInstance | None = None, **tags: str
+) -> Run:
+    """Run the experiment's job; the storage is where the environment says."""
+    job = definitions(spec, schema).resolve_job_def(spec.name)
+    tags = tags or range_tags(configurations(spec))
+    with _instance(instance) as used:
+        return Run(job.execute_in_process(instance=used, tags=tags, raise_on_error=False))
+
+
+@contextmanager
+def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
+    if given is not None:
+        yield given
+    else:
+        with dg.instance_for_test() as own:
+            yield own
