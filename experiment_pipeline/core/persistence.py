@@ -29,6 +29,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "numpy.clip",
+    "numpy.nan_to_num",
     "numpy.dtype",
     "numpy.expand_dims",
     "pandas.DataFrame",

@@ -9,7 +9,9 @@ import pytest
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
-SCHEMA = "columns:\n  x: {dtype: float64, nullable: true}\n  late: {nullable: true}\nstrict: false\n"
+SCHEMA = (
+    "columns:\n  x: {dtype: float64, nullable: true}\n  late: {nullable: true}\nstrict: false\n"
+)
 
 
 def spec_on(url, **changes):

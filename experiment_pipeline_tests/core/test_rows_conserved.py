@@ -86,7 +86,9 @@ def test_no_row_is_lost_or_invented(raw, rules):
 @given(raw=tables(), low=st.integers(-5, 5), nullable=st.booleans())
 def test_the_rejected_rows_are_those_that_pandera_fails(raw, low, nullable):
     """Where pandera can name every failing row, they are the same rows."""
-    raw = raw.assign(x=pd.to_numeric(raw["x"], errors="coerce").astype("float64"), y=raw["y"].astype("str"))
+    raw = raw.assign(
+        x=pd.to_numeric(raw["x"], errors="coerce").astype("float64"), y=raw["y"].astype("str")
+    )
     flag = str(nullable).lower()
     schema = load_schema(
         f"columns:\n  x: {{dtype: float64, nullable: {flag}, greater_than: {low}}}\n"

@@ -89,8 +89,6 @@ def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     page = browser.go("/automation")
     for name in names:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
-    switches = page.get_by_role("switch").or_(page.get_by_role("checkbox"))
-    print("SW", [(s.evaluate("e=>e.outerHTML")[:200], s.is_checked()) for s in switches.all()])
     picture(page, "automation")
 
 
@@ -174,13 +172,17 @@ def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
-    """Four runs, everything there, and what one has trained the next reuses."""
+    """One run, or a second for `trained_model` when Dagster looks while the first is training.
+
+    The search reports every configuration itself, so the backfill finds its partitions filled.
+    """
     runs = ui.wait_for_backfill(BY_GRAPH)
-    print([(run.status, sorted(run.stages), run.tags) for run in runs])
-    assert {run.status for run in runs} == {"SUCCESS"}
+    assert [run.status for run in runs] in (["SUCCESS"], ["SUCCESS"] * 2)
     assert ui.missing(BY_GRAPH) == []
     trained = ui.materializations(BY_GRAPH, "trained_model")
     assert sorted(e.partition for e in trained if not e.metadata["reused"]) == ["dummy", "linear"]
+    # Dagster draws the state of an asset only where the whole graph has room for it.
+    browser.page.set_viewport_size({"width": 2600, "height": 1300})
     page = browser.go(graph_of(BY_GRAPH))
     expect(page.get_by_text("100% filled").first).to_be_visible()
     picture(page, "graph")

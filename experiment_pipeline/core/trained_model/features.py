@@ -5,13 +5,13 @@ in the exported pipeline, which loads without this package. In: a table and a re
 Out: an unfitted ColumnTransformer that finds its columns by name, in any order, and ignores
 the others.
 
-Numbers and booleans become float64: a missing value is nan whatever the type said, and ±inf
-becomes the largest number a forest can hold. Every other column is read as text, one value at
+Numbers and booleans become float64, at most as large as a forest can hold: a missing value is
+nan whatever the type said. Every other column is read as text, one value at
 a time: categories, mixed objects and nullable strings alike, and None, nan and NA are missing.
 
 ordinal: numbers keep nan, which LightGBM and forests split on; a category is its code, a
 missing or unseen one is -1, which LightGBM takes for missing.
-onehot: numbers get the median, an indicator of what was missing, and unit variance; a
+onehot: an infinite number is a missing one; numbers get the median, an indicator of what was missing, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
 """
 
@@ -69,7 +69,7 @@ def build_features(
     """
     kinds = column_kinds(table, features)
     sparse = recipe == "onehot" and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    numbers = _float64() if recipe == "ordinal" else _standardised()
+    numbers = _bounded() if recipe == "ordinal" else _standardised()
     encoder = _ordinal() if recipe == "ordinal" else _onehot(sparse)
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
@@ -100,19 +100,27 @@ def _text(encoder: Any) -> Pipeline:
     )
 
 
-def _float64() -> Pipeline:
-    return make_pipeline(
-        _function(pd.DataFrame, dtype="float64"),
-        _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST),
-    )
+def _bounded() -> Pipeline:
+    return make_pipeline(_float64(), _clip())
 
 
 def _standardised() -> Pipeline:
     return make_pipeline(
         _float64(),
+        # One infinite cell would flatten its whole column.
+        _function(np.nan_to_num, nan=np.nan, posinf=np.nan, neginf=np.nan),
+        _clip(),
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
     )
+
+
+def _float64() -> FunctionTransformer:
+    return _function(pd.DataFrame, dtype="float64")
+
+
+def _clip() -> FunctionTransformer:
+    return _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
 
 
 def _ordinal() -> OrdinalEncoder:
