@@ -55,7 +55,7 @@ class Experiment(dg.Component):
 
     --id-column       a column that identifies a row; repeat it for several
 
-    --format, --delimiter, --encoding, --endpoint-url, --anonymous true
+    --delimiter, --encoding, --endpoint-url, --anonymous true
 
                       how the table is read, where the file does not tell
     """

@@ -39,7 +39,6 @@ class Options(BaseModel):
     split_column: str | None = Field(None, description="The column that the split goes by")
     exclude: list[str] = Field([], description="A column that is no feature; repeat the option")
     id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
-    format: str | None = Field(None, description="csv or parquet")
     delimiter: str | None = Field(None, description="Between the fields of a CSV file")
     encoding: str | None = Field(None, description="Of a CSV file")
     endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
@@ -48,7 +47,7 @@ class Options(BaseModel):
     @property
     def source(self) -> dict[str, Any]:
         """What is said about the table, as `spec.Data` takes it."""
-        said = self.model_dump(include={"format", "delimiter", "encoding", "endpoint_url"})
+        said = self.model_dump(include={"delimiter", "encoding", "endpoint_url"})
         given = {key: value for key, value in said.items() if value is not None}
         return {"url": self.data or "", **given, **({"anonymous": True} if self.anonymous else {})}
 
