@@ -13,7 +13,12 @@ from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import assign_sets
-from experiment_pipeline.core.validated_data import feature_columns, load_schema, prepared_rows
+from experiment_pipeline.core.validated_data import (
+    feature_columns,
+    is_nested,
+    load_schema,
+    prepared_rows,
+)
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.results import ResultStore
 
@@ -87,6 +92,9 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
+    # No finding is about lists or mappings; they can only stand in columns that are no features.
+    nested = [name for name in prepared.columns if is_nested(prepared[name])]
+    prepared = prepared.drop(columns=nested)
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),

@@ -16,6 +16,8 @@ from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.tables import tables_io_manager
 from experiment_pipeline_tests import scenario
 
+pytestmark = pytest.mark.usefixtures("storage")
+
 CHANGED = "data_resembles_the_accepted"
 BIAS = "rejected_rows_resemble_the_others"
 RATE = "rejection_rate_within_limit"
@@ -64,8 +66,14 @@ def older(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(age=(frame["age"] + 20).where(frame["age"].between(0, 99), frame["age"]))
 
 
+def with_tags(frame: pd.DataFrame) -> pd.DataFrame:
+    """A preparation of the user's own that adds a column of lists."""
+    tags = [["visit", str(row)] for row in frame.index]
+    return frame.assign(tags=pd.Series(tags, index=frame.index, dtype="object"))
+
+
 @pytest.mark.slow
-def test_the_export_makes_the_version_that_later_data_is_compared_with(storage, tmp_path):
+def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path):
     """First run: no accepted version; after an export drift is told, and blocks where said."""
     first = run(visits(tmp_path))
     assert first.success
@@ -95,7 +103,7 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(storage, 
     assert DataProfiles(storage_root(), "clinic").accepted() == accepted
 
 
-def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(storage, tmp_path):
+def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):
     """The rate is compared with the last run that kept the limits."""
     limit = {"max_rejected_increase": 0.05}
     assert check(run(visits(tmp_path, **limit), *STAGES), RATE).passed
@@ -107,7 +115,7 @@ def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(storage, tm
         assert "2.08% before" in found.description
 
 
-def test_whom_rejecting_hits_is_a_warning(storage, tmp_path):
+def test_whom_rejecting_hits_is_a_warning(tmp_path):
     """Rejecting mostly readmitted patients is told in words, and stops nothing."""
     frame = scenario.table()
     assert check(run(visits(tmp_path), *STAGES), BIAS).passed
@@ -120,7 +128,7 @@ def test_whom_rejecting_hits_is_a_warning(storage, tmp_path):
     assert "train_set" in materialized(result)
 
 
-def test_a_new_column_that_the_schema_leaves_out_moves_no_row(storage, tmp_path):
+def test_a_new_column_that_the_schema_leaves_out_moves_no_row(tmp_path):
     """The digests of the sets stay, and a note says that the column was left out."""
     digests = []
     for frame in (scenario.table(), scenario.table().assign(new=range(scenario.ROWS))):
@@ -133,3 +141,16 @@ def test_a_new_column_that_the_schema_leaves_out_moves_no_row(storage, tmp_path)
     notes = events["validated_data"].materialization.metadata["notes"].value
     assert digests[0] == digests[1]
     assert "'new'" in notes
+
+
+def test_lists_in_an_excluded_column_stop_no_run(tmp_path):
+    """They are no subject of the analysis, and travel through validation and sets."""
+    spec = visits(tmp_path)
+    function = f"{__name__}:with_tags"
+    changes = {
+        "preparation": spec.preparation.model_copy(update={"function": function}),
+        "exclude": {**spec.exclude, "tags": "lists"},
+    }
+    result = run(spec.model_copy(update=changes), *STAGES, *SETS)
+    assert result.success
+    assert {*STAGES, *SETS} <= materialized(result)

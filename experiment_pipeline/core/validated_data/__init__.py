@@ -6,7 +6,7 @@ Dagster; changing values belongs to `preparation`, choosing sets to `split_sets`
 """
 
 from experiment_pipeline.core.targets import check_target
-from experiment_pipeline.core.validated_data.features import feature_columns
+from experiment_pipeline.core.validated_data.features import feature_columns, is_nested
 from experiment_pipeline.core.validated_data.guards import (
     check_conserved,
     check_rejection_bias,
@@ -30,6 +30,7 @@ __all__ = [
     "fit_columns",
     "for_prediction",
     "infer_schema",
+    "is_nested",
     "key_columns",
     "load_schema",
     "prepared_rows",
