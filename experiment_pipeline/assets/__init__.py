@@ -31,9 +31,9 @@ def build_experiment(spec: ExperimentSpec, schema_text: str) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             build_raw_data(spec),
-            build_data_analysis(spec),
+            build_data_analysis(spec, schema_text),
             build_validated_data(spec, schema_text),
-            build_split_sets(spec),
+            build_split_sets(spec, schema_text),
             build_trained_model(spec, declared),
             build_leaderboard(spec),
             build_validation_report(spec),

@@ -10,11 +10,15 @@ from experiment_pipeline.assets.keys import asset_key, table_input
 from experiment_pipeline.core.data_analysis import analyse, report_html
 from experiment_pipeline.core.errors import UnfitForModelling
 from experiment_pipeline.core.fingerprints import fingerprint_of
-from experiment_pipeline.core.preparation import prepare
 from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import assign_sets
-from experiment_pipeline.core.validated_data import feature_columns
+from experiment_pipeline.core.validated_data import (
+    feature_columns,
+    is_nested,
+    load_schema,
+    prepared_rows,
+)
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.results import ResultStore
 
@@ -23,7 +27,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 1
 
 
-def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
+def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset_key(spec, "data_analysis")
 
@@ -41,11 +45,11 @@ def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> dg.MaterializeResult:
         store = ResultStore(storage_root(), spec.name, "data_analysis")
-        fingerprint = _fingerprint(raw_data, spec)
+        fingerprint = _fingerprint(raw_data, spec, schema_text)
         with told_to_the_user():
             stored = store.get(fingerprint)
             if stored is None:
-                stored = store.put(fingerprint, _examine(raw_data, spec))
+                stored = store.put(fingerprint, _examine(raw_data, spec, schema_text))
             else:
                 context.log.info("reused the analysis of the same table")
         analysis = json.loads(stored.files[ANALYSIS])
@@ -72,21 +76,25 @@ def build_data_analysis(spec: ExperimentSpec) -> dg.AssetsDefinition:
     return data_analysis
 
 
-def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec) -> str:
-    """Everything in the YAML but the search can change a finding."""
+def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:
+    """Everything in the two YAMLs but the search can change a finding."""
     return fingerprint_of(
         {
             "raw": table_digest(raw),
             "spec": spec.model_dump(mode="json", exclude={"search", "export", "schedule"}),
+            "schema": schema_text,
             "version": ANALYSIS_VERSION,
         }
     )
 
 
-def _examine(raw: pd.DataFrame, spec: ExperimentSpec) -> dict[str, bytes]:
-    prepared = prepare(raw, spec.preparation).frame
+def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
+    prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
+    # No finding is about lists or mappings; they can only stand in columns that are no features.
+    nested = [name for name in prepared.columns if is_nested(prepared[name])]
+    prepared = prepared.drop(columns=nested)
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
+from experiment_pipeline.assets import data_changes
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input
 from experiment_pipeline.assets.validation_report import MODEL, REPORT, STAGE
@@ -70,6 +71,7 @@ def build_exported_model(
             )
             published = registry.publish(package, check_in_fresh_process)
             committed = _commit(spec, registry, published)
+            data_changes.accept(spec, validation_set)
         said = "is the champion already" if published.reused else "published"
         context.log.info(f"{published.version} {said}: {published.path}{committed}")
         card = registry.model(published.version).read("README.md").decode()

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -32,6 +32,11 @@ def table(frame: pd.DataFrame, most_rows: int = MOST_ROWS) -> dg.TableMetadataVa
     ]
     columns = [dg.TableColumn(str(name), _column_type(frame[name])) for name in frame.columns]
     return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))
+
+
+def notes(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
+    """Sentences as a list; `none` for none."""
+    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines) or "none")
 
 
 def pictures(plots: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
+from experiment_pipeline.assets import data_changes, shown
 from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.core import split_sets as core
-from experiment_pipeline.core.preparation import prepare
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.validated_data import feature_columns
+from experiment_pipeline.core.validated_data import feature_columns, load_schema, prepared_rows
 
 
-def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
+def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     upstream = [asset_key(spec, "raw_data"), asset_key(spec, "validated_data")]
     train = asset_key(spec, "train_set")
@@ -42,7 +41,7 @@ def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
         with told_to_the_user():
             features = feature_columns(validated_data, spec)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
-            prepared = prepare(raw_data, spec.preparation).frame
+            prepared = prepared_rows(raw_data, spec.preparation, load_schema(schema_text))
             membership = core.assign_sets(prepared, spec, feature_columns(prepared, spec))
             sets = core.split(validated_data, spec, features, membership)
         for note in sets.notes:
@@ -62,15 +61,13 @@ def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
         for name, frame in sets.tables().items():
             yield dg.MaterializeResult(
                 asset_key=asset_key(spec, f"{name}_set"),
-                value=frame,
+                value=data_changes.marked(frame, data_changes.mark_of(validated_data)),
                 data_version=dg.DataVersion(sets.digests[name]),
                 metadata={
                     "dagster/row_count": len(frame),
                     "digest": sets.digests[name],
                     "sets": shown.table(sets.summary),
-                    "notes": dg.MetadataValue.md(
-                        "\n".join(f"- {note}" for note in sets.notes) or "none"
-                    ),
+                    "notes": shown.notes(sets.notes),
                 },
                 check_results=checks if name == "train" else [],
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
+from experiment_pipeline.assets import data_changes, shown
 from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
@@ -13,9 +13,12 @@ from experiment_pipeline.core.preparation import prepare
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.validated_data import (
     check_conserved,
+    check_rejection_bias,
     check_rejection_rate,
     check_target,
+    key_columns,
     load_schema,
+    rejection_bias,
     validate,
 )
 
@@ -47,6 +50,8 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         check_specs=[
             dg.AssetCheckSpec("rows_conserved", asset=validated, blocking=True),
             dg.AssetCheckSpec("rejection_rate_within_limit", asset=validated, blocking=True),
+            data_changes.check_spec(spec, validated),
+            dg.AssetCheckSpec("rejected_rows_resemble_the_others", asset=rejected),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -56,30 +61,47 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         with told_to_the_user():
             prepared = prepare(raw_data, spec.preparation)
             outcome = validate(raw_data, prepared, load_schema(schema_text), spec)
+            changed = data_changes.against_the_accepted(spec, outcome)
+        for note in outcome.notes:
+            context.log.info(note)
+        bias = rejection_bias(prepared.frame, outcome, key_columns(prepared.frame, spec))
         yield dg.MaterializeResult(
             asset_key=rejected,
             value=outcome.rejected,
             metadata={
                 "dagster/row_count": len(outcome.rejected),
                 "reasons": shown.table(outcome.reasons),
+                "whom_rejecting_hits": shown.table(bias),
             },
+            check_results=[
+                problems_check(
+                    context,
+                    "rejected_rows_resemble_the_others",
+                    check_rejection_bias(bias, outcome.rejection_rate),
+                    rejected,
+                    dg.AssetCheckSeverity.WARN,
+                )
+            ],
         )
         within_limit = problems_check(
             context,
             "rejection_rate_within_limit",
-            check_rejection_rate(outcome, spec.validation),
+            check_rejection_rate(outcome, spec.validation, changed.previous_rate),
             validated,
         )
         if within_limit.passed:
             with told_to_the_user():
                 check_target(outcome.validated, spec)
+                changed.note_run()
         yield dg.MaterializeResult(
             asset_key=validated,
-            value=outcome.validated,
+            value=data_changes.marked(outcome.validated, changed.profile.digest),
             metadata={
                 "dagster/row_count": len(outcome.validated),
                 "rejection_rate": shown.number(outcome.rejection_rate),
                 "preparation": shown.table(prepared.changes),
+                "notes": shown.notes(outcome.notes),
+                **changed.metadata(),
                 "dagster/column_schema": shown.columns_of(outcome.validated),
             },
             check_results=[
@@ -87,6 +109,7 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
                     context, "rows_conserved", check_conserved(raw_data, outcome), validated
                 ),
                 within_limit,
+                changed.check(context, validated),
             ],
         )
 

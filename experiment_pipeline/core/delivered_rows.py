@@ -20,7 +20,8 @@ from experiment_pipeline.core.errors import InvalidModel
 from experiment_pipeline.core.preparation.texts import as_text
 from experiment_pipeline.core.raw_data import csv_text
 from experiment_pipeline.core.raw_data.contents import open_contents
-from experiment_pipeline.core.spec import Data, ExperimentSpec, Preparation
+from experiment_pipeline.core.spec import Data, ExperimentSpec, Preparation, Validation
+from experiment_pipeline.core.spec.validation import UnseenCategories
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"
@@ -36,24 +37,32 @@ class Reading:
         csv: the settings of `spec.Data` that the experiment gave for its CSV files.
         raw_types: column → pandas dtype that the training table had before its preparation.
         preparation: what happens to each row.
+        unseen_categories: `validation.unseen_categories` of the experiment.
     """
 
     csv: Mapping[str, Any]
     raw_types: Mapping[str, str]
     preparation: Preparation
+    unseen_categories: UnseenCategories = "reject"
 
     @classmethod
     def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
         """Return how the experiment read its table."""
         # Not the format: the next table may be Parquet where this one was CSV.
         given = spec.data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        return cls(given, raw_types, spec.preparation)
+        return cls(given, raw_types, spec.preparation, spec.validation.unseen_categories)
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
         declared = self.preparation.model_dump(mode="json", exclude_unset=True)
-        types = dict(self.raw_types)
-        return yaml_bytes({"csv": dict(self.csv), "raw_types": types, "preparation": declared})
+        return yaml_bytes(
+            {
+                "csv": dict(self.csv),
+                "raw_types": dict(self.raw_types),
+                "preparation": declared,
+                "unseen_categories": self.unseen_categories,
+            }
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
@@ -65,7 +74,16 @@ class Reading:
         try:
             found = yaml.safe_load(data)
             preparation = Preparation.model_validate(found["preparation"])
-            return cls(dict(found["csv"]), dict(found["raw_types"]), preparation)
+            # A model exported before this was kept rejected them.
+            unseen = Validation.model_validate(
+                {"unseen_categories": found.get("unseen_categories", "reject")}
+            )
+            return cls(
+                dict(found["csv"]),
+                dict(found["raw_types"]),
+                preparation,
+                unseen.unseen_categories,
+            )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
             raise InvalidModel(
                 source,

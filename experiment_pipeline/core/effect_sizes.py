@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from experiment_pipeline.core.instants import microseconds
 
+STATISTIC = "population stability index"
 LARGE = 0.25
 BINS = 10
 LISTED_CATEGORIES = 20
@@ -79,10 +80,11 @@ def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
     """Compare each sample with the reference, over bins that the reference defines."""
     bins = Bins.of(reference)
     counts = bins.counts(reference)
-    return [_difference(counts, bins.counts(sample)) for sample in samples]
+    return [difference(counts, bins.counts(sample)) for sample in samples]
 
 
-def _difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
+def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
+    """Compare two samples that were counted over the same bins: int64 (B,) each."""
     used = (reference + sample) > 0
     freedom = int(used.sum()) - 1
     if min(reference.sum(), sample.sum()) == 0 or freedom == 0:

@@ -64,7 +64,8 @@ def predict_rows(
     # A user's own function is given everything: only it knows what it reads.
     rows = raw[needed] if preparation.function is None else raw
     prepared = prepare(rows, preparation, may_be_absent=declared - set(needed))
-    parted = validate(raw, prepared, for_prediction(schema, list(signature.features)))
+    rules = for_prediction(schema, list(signature.features), reading.unseen_categories)
+    parted = validate(raw, prepared, rules)
     kept = parted.validated
     ids = [name for name in signature.id_columns if name in raw.columns]
     predictions = prediction_table(pipeline, kept, raw.loc[kept.index, ids], signature)

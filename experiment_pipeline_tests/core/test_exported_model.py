@@ -10,12 +10,13 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 
 from experiment_pipeline.core import exported_model, golden_rows, persistence
-from experiment_pipeline.core.delivered_rows import Reading
+from experiment_pipeline.core.delivered_rows import Reading, raw_types
 from experiment_pipeline.core.errors import InvalidModel, UnusableTable
 from experiment_pipeline.core.manifest import DECISIVE, Manifest
 from experiment_pipeline.core.model_signature import Signature
-from experiment_pipeline.core.prediction import prediction_table
+from experiment_pipeline.core.prediction import predict_rows, prediction_table
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.validated_data import load_schema
 from experiment_pipeline_tests import exported
 
 
@@ -193,6 +194,33 @@ def test_parquet_rows_need_no_csv_settings(tmp_path) -> None:
     pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet(path)
     rows = reading.rows([("few.parquet", path.read_bytes())], "few.parquet")
     assert rows["carrier"].tolist() == ["7", "8"]
+
+
+def test_unseen_categories_are_treated_as_in_the_experiment() -> None:
+    """The policy travels with the model; a model without one, exported before, rejects."""
+    allowed = exported.spec(validation={"unseen_categories": "allow"})
+    content = Reading.of(allowed, {"carrier": "str"}).to_bytes()
+    assert Reading.from_bytes(content, "here").unseen_categories == "allow"
+    before = content.replace(b"unseen_categories: allow\n", b"")
+    assert Reading.from_bytes(before, "here").unseen_categories == "reject"
+    with pytest.raises(InvalidModel):
+        Reading.from_bytes(content.replace(b"allow", b"guess"), "here")
+
+
+@pytest.mark.parametrize(("policy", "predicted"), [("reject", 19), ("allow", 20)])
+def test_a_row_with_an_unseen_category(policy, predicted) -> None:
+    """It gets a prediction exactly where the experiment allows it."""
+    schema = exported.SCHEMA.replace(
+        "carrier:\n    dtype: str\n", "carrier:\n    dtype: str\n    isin: [9E, AA, '007']\n"
+    )
+    raw = exported.delivered(20)
+    raw.loc[4, "carrier"] = "ZZ"
+    spec = exported.spec(validation={"unseen_categories": policy})
+    pipeline, reading = exported.fitted(), Reading.of(spec, raw_types(raw))
+    signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
+    found = predict_rows(pipeline, raw, reading, load_schema(schema), signature)
+    assert len(found.predictions) == predicted
+    assert len(found.rejected) == 20 - predicted
 
 
 def test_what_is_no_reading_or_signature_is_said() -> None:

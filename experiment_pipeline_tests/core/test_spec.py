@@ -36,6 +36,10 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("split.id_columns", ["late"], "split.id_columns: names the target"),
     ("split", {"by": "group", "column": "late"}, "split.column: names the target"),
     ("preparation.calendar", {"late": ["month"]}, "preparation.calendar: names the target"),
+    # validation
+    ("validation.drift.warn", 0, "validation.drift.warn: 0 is out of range"),
+    ("validation.drift", {"warn": 0.3, "block": 0.2}, "validation.drift.block: 0.2 is below warn"),
+    ("validation.drift", {"blok": 0.5}, "did you mean 'block'?"),
     # split
     ("split", None, "split: no value is given"),
     ("split", "random", "split: 'random' is not allowed here"),

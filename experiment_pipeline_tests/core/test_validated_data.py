@@ -10,10 +10,13 @@ from experiment_pipeline.core.spec import Preparation, Validation
 from experiment_pipeline.core.validated_data import (
     ValidatedData,
     check_conserved,
+    check_rejection_bias,
     check_rejection_rate,
     feature_columns,
     for_prediction,
+    key_columns,
     load_schema,
+    prepared_rows,
     rejection_bias,
     validate,
 )
@@ -253,6 +256,61 @@ def test_whom_rejecting_hits():
     (row,) = rejection_bias(prepared.frame, data, ["late"]).itertuples()
     assert (row.value, row.rows, row.rejected, row.alarming) == ("yes", 500, 300, True)
     assert row.rejected_fraction == pytest.approx(0.6)
+
+
+def test_whom_rejecting_hits_in_words():
+    """The sentence names value, share and rows; without a difference there is none."""
+    raw = pd.DataFrame({"late": ["yes", "no"] * 500, "a": [-1, 1] * 500}).rename_axis("row_number")
+    raw.loc[raw.index[:400], "a"] = 1
+    prepared = prepare(raw, Preparation())
+    data = validate(raw, prepared, load_schema("columns: {late: {}, a: {greater_than: 0}}"))
+    bias = rejection_bias(prepared.frame, data, ["late"])
+    (problem,) = check_rejection_bias(bias, data.rejection_rate)
+    said = "rejecting removes 60% of the rows with late = yes (300 of 500), and 30.0% of all rows"
+    assert problem.startswith(said)
+    none = rejection_bias(scenario.table(), clinic(), ["readmitted"])
+    assert check_rejection_bias(none, 0.02) == []
+
+
+def test_rows_rejected_for_lacking_a_target_are_no_bias():
+    """A missing value is the reason of its rejection, not whom it hits."""
+    late = [*(["yes", "no"] * 100), *[None] * 100]
+    data = checked({"late": late}, "columns: {late: {}}")
+    frame = pd.DataFrame({"late": late})
+    assert not rejection_bias(frame, data, ["late"])["alarming"].any()
+
+
+def test_rejecting_in_one_stretch_of_time_is_told():
+    """Instants are cut into quarters, so that a bad month shows."""
+    raw = pd.DataFrame(
+        {"day": pd.date_range("2024-01-01", periods=400), "a": [-1] * 60 + [1] * 340}
+    )
+    raw = raw.rename_axis(index="row_number")
+    prepared = prepare(raw, Preparation())
+    data = validate(raw, prepared, load_schema("columns: {day: {}, a: {greater_than: 0}}"))
+    (row,) = rejection_bias(prepared.frame, data, ["day"]).itertuples()
+    assert row.alarming
+    assert (row.rows, row.rejected) == (100, 60)
+    assert "2024-04-09" in row.value
+
+
+def test_key_columns_are_the_target_and_what_the_split_goes_by():
+    """Absent and nested columns are left to the errors that name them."""
+    frame = scenario.table()
+    assert key_columns(frame, scenario.spec()) == ["readmitted"]
+    assert key_columns(frame, scenario.spec(split="group")) == ["readmitted", "patient"]
+    nested = frame.drop(columns="patient").assign(readmitted=[[1]] * len(frame))
+    assert key_columns(nested, scenario.spec(split="group")) == []
+
+
+def test_a_new_column_that_the_schema_leaves_out_is_no_prepared_row():
+    """Sets are assigned to the columns that validated rows will have, calendar included."""
+    raw, preparation = scenario.table(), scenario.spec().preparation
+    schema = load_schema(scenario.SCHEMA)
+    rows = prepared_rows(raw.assign(new=range(len(raw))), preparation, schema)
+    pd.testing.assert_frame_equal(rows, prepared_rows(raw, preparation, schema))
+    assert "visited_hour" in rows
+    assert len(rows) == len(raw)
 
 
 def test_features_are_what_is_left():

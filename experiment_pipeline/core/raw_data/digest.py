@@ -4,6 +4,8 @@ Used as data version and to notice that somebody replaced a table. Not for files
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,5 +30,24 @@ def table_digest(frame: pd.DataFrame) -> str:
 def _add(digest: "hashlib._Hash", name: object, column: pd.Series) -> None:
     # repr keeps the names apart: their texts alone could run into each other.
     digest.update(f"\n{name!r} {column.dtype}\n".encode())
-    hashes = pd.util.hash_pandas_object(column, index=False).to_numpy()
+    try:
+        hashes = pd.util.hash_pandas_object(column, index=False).to_numpy()
+    except TypeError:  # pandas cannot hash lists and mappings
+        texts = column.map(_written).astype(object)
+        hashes = pd.util.hash_pandas_object(texts, index=False).to_numpy()
     digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
+
+
+def _written(cell: Any) -> str:
+    """One text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
+    if isinstance(cell, np.ndarray | np.generic):
+        cell = cell.tolist()
+    if isinstance(cell, Mapping):
+        return f"{{{','.join(sorted(f'{_written(k)}:{_written(v)}' for k, v in cell.items()))}}}"
+    if isinstance(cell, set | frozenset):
+        return f"<{','.join(sorted(map(_written, cell)))}>"
+    if isinstance(cell, list | tuple):
+        return f"[{','.join(map(_written, cell))}]"
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
+    return "missing" if pd.isna(cell) else repr(cell)

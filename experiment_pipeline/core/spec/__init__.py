@@ -33,7 +33,7 @@ from experiment_pipeline.core.spec.splits import (
     Split,
     TimeSplit,
 )
-from experiment_pipeline.core.spec.validation import Validation
+from experiment_pipeline.core.spec.validation import Drift, Validation
 
 __all__ = [
     "BUILT_IN_ALGORITHMS",
@@ -47,6 +47,7 @@ __all__ = [
     "ColumnSplit",
     "Criterion",
     "Data",
+    "Drift",
     "ExperimentSpec",
     "Export",
     "Fractions",

@@ -1,10 +1,30 @@
 """`validation`: how rows are checked against the schema."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from experiment_pipeline.core.spec.base import Closed
+from experiment_pipeline.core.spec.base import Closed, impossible
+
+UnseenCategories = Literal["reject", "allow"]
+
+
+class Drift(Closed):
+    """How far a column may be from the accepted version, as a population stability index.
+
+    Below 0.1 there is hardly a difference, from 0.25 on it is large; sampling noise is not counted.
+    """
+
+    warn: float = Field(0.1, gt=0, description="Effect size from which on a column is named")
+    block: float | None = Field(
+        None, gt=0, description="Effect size from which on the run ends; unset: never"
+    )
+
+    @model_validator(mode="after")
+    def _blocks_only_what_it_warns_about(self) -> Self:
+        if self.block is not None and self.block < self.warn:
+            raise impossible(f"{self.block} is below warn, {self.warn}; raise it", "block")
+        return self
 
 
 class Validation(Closed):
@@ -22,6 +42,7 @@ class Validation(Closed):
     duplicate_rows: Literal["keep", "reject"] = Field(
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
-    unseen_categories: Literal["reject", "allow"] = Field(
+    unseen_categories: UnseenCategories = Field(
         "reject", description="allow: a value outside a list of the schema (isin) is only counted"
     )
+    drift: Drift = Drift()

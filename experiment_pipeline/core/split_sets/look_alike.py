@@ -8,11 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiment_pipeline.core.effect_sizes import differences
+from experiment_pipeline.core.effect_sizes import STATISTIC, differences
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets.sets import SplitSets
-
-STATISTIC = "population stability index"
 
 
 def check_look_alike(

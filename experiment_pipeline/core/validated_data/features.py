@@ -38,6 +38,15 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     return features
 
 
+def is_nested(column: pd.Series) -> bool:
+    """Tell whether cells are lists or mappings, from the first ones."""
+    if not pd.api.types.is_object_dtype(column.dtype):
+        return False
+    some = column.dropna().head(ROWS_LOOKED_AT)
+    nested = some.map(lambda value: isinstance(value, NESTED) or hasattr(value, "__array__"))
+    return bool(nested.any())
+
+
 def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
     split = {} if spec.split.by == "random" else {"split.column": spec.split.column}
     places = [
@@ -73,11 +82,9 @@ def _check_type(column: pd.Series) -> None:
             f"it holds {dtype}, which models do not take",
             "Exclude it with the reason, or make it a number in preparation.function.",
         )
-    if pd.api.types.is_object_dtype(dtype):
-        some = column.dropna().head(ROWS_LOOKED_AT)
-        if some.map(lambda value: isinstance(value, NESTED) or hasattr(value, "__array__")).any():
-            raise UnusableTable(
-                f"column {name}",
-                "its cells are lists or mappings",
-                "Exclude it with the reason, or flatten it in preparation.function.",
-            )
+    if is_nested(column):
+        raise UnusableTable(
+            f"column {name}",
+            "its cells are lists or mappings",
+            "Exclude it with the reason, or flatten it in preparation.function.",
+        )

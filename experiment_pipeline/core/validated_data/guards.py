@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.effect_sizes import differences
-from experiment_pipeline.core.spec import Validation
+from experiment_pipeline.core.spec import ExperimentSpec, Validation
+from experiment_pipeline.core.validated_data.features import is_nested
 from experiment_pipeline.core.validated_data.rows import ValidatedData
 
 LISTED_VALUES = 20
@@ -77,7 +78,9 @@ def rejection_bias(
     found = []
     for name in columns:
         column = prepared[name]
-        (apart,) = differences(column[~rejected], column[rejected])
+        # A row without a target is rejected for just that, which is no bias.
+        present = column.notna().to_numpy()
+        (apart,) = differences(column[~rejected & present], column[rejected & present])
         losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
         losses = losses.groupby("value", observed=True)["rejected"].agg(["size", "sum", "mean"])
         if losses.empty:
@@ -89,8 +92,31 @@ def rejection_bias(
     return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
 
 
+def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
+    """Return the columns in which rejecting must not choose: target, and group or time."""
+    names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
+    return [name for name in names if name in prepared.columns and not is_nested(prepared[name])]
+
+
+def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]:
+    """Say whom rejecting hits, from the table of `rejection_bias`; an empty list: nobody more.
+
+    Args:
+        bias: the table.
+        rejection_rate: of all rows, in [0, 1].
+    """
+    return [
+        f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
+        f"{row.value} ({row.rejected} of {row.rows}), and {rejection_rate:.1%} of all rows: "
+        "what is learnt and measured without them may not hold for them"
+        for row in bias[bias["alarming"]].itertuples()
+    ]
+
+
 def _grouped(column: pd.Series) -> pd.Series:
     numeric = pd.api.types.is_numeric_dtype(column.dtype)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.qcut(column, 4, duplicates="drop")
     if numeric and not pd.api.types.is_bool_dtype(column.dtype):
         if column.nunique() <= LISTED_VALUES:
             return column

@@ -13,6 +13,8 @@ import pandera.pandas as pa
 
 from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.names import did_you_mean, listed
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import Preparation
 
 
 def fit_columns(
@@ -60,6 +62,21 @@ def fit_columns(
     if schema.ordered:
         _check_order(frame, schema)
     return frame, notes
+
+
+def prepared_rows(
+    raw: pd.DataFrame, preparation: Preparation, schema: pa.DataFrameSchema
+) -> pd.DataFrame:
+    """Return every row, prepared, with the columns that validated rows will have.
+
+    What sets are assigned to: hashing a new column that the schema leaves out would reshuffle
+    them. Nothing is judged or coerced yet.
+
+    Raises:
+        UnusableTable: as `prepare`.
+        InvalidSchema: as `fit_columns`.
+    """
+    return fit_columns(prepare(raw, preparation).frame, raw.columns, schema)[0]
 
 
 def column_schemas(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:

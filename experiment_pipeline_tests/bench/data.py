@@ -1,0 +1,228 @@
+"""The stages before training on a made-up wide table: seconds, memory, size of the report.
+
+Each part runs in a process of its own, so that one's peak of memory is not another's.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.data_analysis import analyse, report_html
+from experiment_pipeline.core.data_changes import compare
+from experiment_pipeline.core.data_profile import profile
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import assign_sets, check_leaks, check_look_alike, split
+from experiment_pipeline.core.validated_data import (
+    feature_columns,
+    infer_schema,
+    load_schema,
+    prepared_rows,
+    validate,
+)
+
+# (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
+ANALYSIS_SECONDS = {(1_000_000, 50): 60.0, (100_000, 25): 10.0}
+VALIDATION_SECONDS = {(1_000_000, 50): 30.0}
+REPORT_BYTES = 5_000_000
+MEMORY_RATIOS = {(1_000_000, 50): 4.0}
+DAYS = 365
+PARTS = ("analysis", "validation")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure and what it should be.
+
+    Attributes:
+        name: what was measured, on which table.
+        value: the figure.
+        unit: s, MB, or x for a ratio.
+        goal: the largest figure allowed; None = only measured.
+    """
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        goal = "" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
+        return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
+
+
+def measurements(rows: int, columns: int) -> list[Measured]:
+    """Measure every part on a table of this shape."""
+    return [found for part in PARTS for found in _in_own_process(part, rows, columns)]
+
+
+def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
+    """Return a typed table: half numbers, a quarter texts, the rest whole numbers and flags.
+
+    One number in ten is missing in every fifth column, and two rows in a hundred break the rule
+    of the schema that `wide_schema` writes.
+    """
+    rng = np.random.default_rng(seed)
+    data: dict[str, object] = {
+        "id": [f"R{n:08d}" for n in range(rows)],
+        "day": pd.Timestamp("2024-01-01")
+        + pd.to_timedelta(np.sort(rng.integers(0, DAYS, rows)), unit="D").as_unit("us"),
+    }
+    signal = np.zeros(rows)
+    for number in range(columns - 3):
+        name = f"c{number:02d}"
+        if number % 4 < 2:
+            data[name] = rng.normal(size=rows)
+            signal += data[name] * (number < 8)
+            if number % 5 == 0:
+                data[name] = np.where(rng.random(rows) < 0.1, np.nan, data[name])
+        elif number % 4 == 2:
+            levels = np.array([f"level {n}" for n in range(5 + 3 * number)], dtype=object)
+            data[name] = pd.array(levels[rng.integers(0, len(levels), rows)], dtype="str")
+        else:
+            data[name] = rng.integers(0, 2 if number % 8 == 3 else 1_000, rows)
+    data["target"] = (signal + rng.normal(0, 2, rows) > 1).astype("int64")
+    frame = pd.DataFrame(data).rename_axis(index="row_number")
+    frame.loc[rng.random(rows) < 0.02, "c01"] = 99.0
+    return frame
+
+
+def wide_spec() -> ExperimentSpec:
+    """A binary experiment by id, with a column of days that is no feature."""
+    return ExperimentSpec.model_validate(
+        {
+            "name": "wide",
+            "data": "wide.csv",
+            "target": "target",
+            "task": "binary",
+            "positive_class": 1,
+            "exclude": {"day": "only says when"},
+            "split": {"by": "random", "id_columns": ["id"]},
+            "search": [{"algorithm": "linear"}],
+            "metric": "roc_auc",
+        }
+    )
+
+
+def wide_schema(frame: pd.DataFrame) -> str:
+    """The inferred schema, and one rule that some rows break."""
+    text = infer_schema(frame.head(10_000), "target")
+    return text.replace("  c01: {dtype: float64}", "  c01: {dtype: float64, less_than: 50}")
+
+
+def analysis(frame: pd.DataFrame) -> list[Measured]:
+    """The analysis with its report, from the raw table to the HTML page."""
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    started = time.perf_counter()
+    rows = prepared_rows(frame, spec.preparation, schema)
+    features = feature_columns(rows, spec)
+    found = analyse(rows, assign_sets(rows, spec, features), features, spec)
+    page = report_html(found, rows, spec).encode()
+    seconds = time.perf_counter() - started
+    return [
+        Measured(f"data analysis and report, {name}", seconds, "s", goal(ANALYSIS_SECONDS, frame)),
+        Measured(f"report, {name}", len(page) / 1e6, "MB", REPORT_BYTES / 1e6),
+    ]
+
+
+def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
+    """Preparation, validation, sets and their checks; the comparison with an accepted version."""
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    frame_bytes = int(frame.memory_usage(deep=True).sum())
+    with PeakMemory(held_before) as memory:
+        started = time.perf_counter()
+        prepared = prepare(frame, spec.preparation)
+        parted = validate(frame, prepared, schema, spec)
+        del prepared
+        rows = prepared_rows(frame, spec.preparation, schema)
+        membership = assign_sets(rows, spec, feature_columns(rows, spec))
+        features = feature_columns(parted.validated, spec)
+        sets = split(parted.validated, spec, features, membership)
+        check_leaks(sets, spec, features)
+        check_look_alike(sets, spec, features)
+        seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    current = profile(parted.validated, parted.rejection_rate)
+    compare(current, current, parted.validated, spec)
+    compared = time.perf_counter() - started
+    return [
+        Measured(f"validation and split, {name}", seconds, "s", goal(VALIDATION_SECONDS, frame)),
+        Measured(
+            f"its peak of memory / typed table ({frame_bytes / 1e6:.0f} MB), {name}",
+            memory.peak / frame_bytes,
+            "x",
+            goal(MEMORY_RATIOS, frame),
+        ),
+        Measured(f"profile and comparison with the accepted version, {name}", compared, "s", None),
+    ]
+
+
+class PeakMemory:
+    """The largest resident memory of this process while a block runs.
+
+    Attributes:
+        peak: bytes above what Python and the libraries held before there was a table.
+    """
+
+    def __init__(self, held_before: int) -> None:
+        self.peak, self._held_before = 0, held_before
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            self.peak = max(self.peak, resident_bytes() - self._held_before)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _name(frame: pd.DataFrame) -> str:
+    return f"{len(frame):,} x {frame.shape[1]}"
+
+
+def goal(goals: Mapping[tuple[int, int], float], frame: pd.DataFrame) -> float | None:
+    """The limit for a table of this shape; None: there is none."""
+    return goals.get(frame.shape)
+
+
+def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
+    command = [sys.executable, "-m", __spec__.name, part, str(rows), str(columns)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found = [Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+    for one in found:
+        print(f"  {one.name}: {one.value:.1f} {one.unit}", flush=True)
+    return found
+
+
+def main(part: str, rows: str, columns: str) -> None:
+    """Measure one part in this process, and write the figures as JSON."""
+    held_before = resident_bytes()
+    frame = wide_table(int(rows), int(columns))
+    found = analysis(frame) if part == "analysis" else validation(frame, held_before)
+    print(json.dumps([asdict(one) for one in found]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
