@@ -77,7 +77,9 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec) -> str:
     return fingerprint_of(
         {
             "raw": table_digest(raw),
-            "spec": spec.model_dump(mode="json", exclude={"search", "export", "schedule"}),
+            "spec": spec.model_dump(
+                mode="json", exclude={"search", "halving", "budget", "export", "schedule"}
+            ),
             "version": ANALYSIS_VERSION,
         }
     )

@@ -1,0 +1,25 @@
+"""Made-up results of configurations, where only their scores matter."""
+
+from experiment_pipeline.core.trained_model import ModelResult
+
+
+def model_result(key: str, test_score: float, metric: str = "roc_auc") -> ModelResult:
+    """A trained linear configuration with that score."""
+    return ModelResult(
+        key=key,
+        fingerprint=f"f-{key}",
+        recipe_fingerprint="recipe",
+        algorithm="linear",
+        features="onehot",
+        hyperparameters={},
+        status="trained",
+        metric=metric,
+        train_score=test_score,
+        test_score=test_score,
+        test_scores={metric: test_score},
+        rounds=None,
+        fit_cpu_seconds=0.5,
+        fit_wall_seconds=0.5,
+        predict_seconds_per_row=1e-6,
+        model_bytes=1_000,
+    )
