@@ -122,7 +122,9 @@ def _nothing_to_rank(
             "look for predictions that are not finite, or choose another metric",
         )
     if unranked:
-        (reason, _), *_ = Counter(one.reason for one in unranked).most_common(1)
+        # Those who failed came further than those who were stopped.
+        whys = map(failure_in_words, failed) if failed else (one.reason for one in unranked)
+        (reason, _), *_ = Counter(whys).most_common(1)
         return errors.AllConfigurationsFailed(
             "the leaderboard",
             f"no configuration was trained on all rows: {reason}",

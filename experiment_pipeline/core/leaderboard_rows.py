@@ -11,9 +11,14 @@ import pandas as pd
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.metrics import METRICS
 from experiment_pipeline.core.ranking import Entry, Ranking
-from experiment_pipeline.core.search_results import FAILED, NOT_STARTED, Unranked
+from experiment_pipeline.core.search_results import Unranked
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
+from experiment_pipeline.core.trained_model import (
+    FAILED,
+    NOT_STARTED,
+    FailedConfiguration,
+    ModelResult,
+)
 
 COLUMNS = {
     "rank": "Int64",

@@ -7,7 +7,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from experiment_pipeline_tests.bench import training
+from experiment_pipeline_tests.bench import halving, training
 from experiment_pipeline_tests.bench.pairs import Ratio
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     pairs = parser.parse_args().pairs
     with tempfile.TemporaryDirectory() as folder:
-        ratios = training.ratios(pairs, Path(folder))
+        ratios = [*training.ratios(pairs, Path(folder)), *halving.ratios(pairs)]
     text = _table(ratios)
     RESULTS.write_text(text)
     print(text)

@@ -221,7 +221,7 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
@@ -250,3 +250,25 @@ def test_the_accounts_always_add_up(stored, ran, data):
     trained = table[table["status"] == "trained"]
     assert set(trained["fingerprint"]) == full & part.results.keys()
     assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
+
+
+def test_a_budget_leaves_others_as_the_search_left_them():
+    """Played again for a run of one configuration, the same ones are within the budget."""
+    spec = experiment(budget={"configurations": 12})
+    memory = Memory()
+    before = run(spec, SETS, memory).answer
+    after = settled(configurations(spec), SETS, spec, memory.known)
+    assert {one.key: (one.status, one.reason) for one in after} == {
+        key: (status, reason) for key, (status, reason, *_) in before.items()
+    }
+
+
+def test_a_full_model_outlives_a_failure_at_a_small_rung():
+    """Neighbours that a small rung lacks are there in all rows, and were asked for."""
+    many = one("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[2_000])
+    spec = experiment(searched=[*SEARCH, many])
+    (last,) = [c for c in configurations(spec) if "KNeighbors" in c.key]
+    memory = Memory()
+    assert run(spec, SETS).conclusions[last.key].status == "failed"
+    run(spec, SETS, memory, wanted=[last])
+    assert run(spec, SETS, memory).conclusions[last.key].status == "trained"

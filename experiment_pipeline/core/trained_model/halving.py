@@ -68,13 +68,9 @@ def search(
 
     Closing the generator cancels the fits that wait.
     """
-    tried = _within_budget(configurations, spec)
-    brake = Brake(spec.budget, now)
-    run = _Run(sets, spec, known, workers, brake)
-    beyond = [one for one in configurations if one not in tried]
+    run = _Run(sets, spec, known, workers, Brake(spec.budget, now))
     yield from run.notes()
-    yield from run.left_out(beyond, f"the budget is {spec.budget.configurations} configurations")
-    yield from run.climb(tried, alone=len(configurations) == 1)
+    yield from run.events(configurations, alone=len(configurations) == 1)
 
 
 def settled(
@@ -92,7 +88,7 @@ def settled(
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
     run = _Run(sets, spec, known, 1, brake)
-    events = run.climb(configurations, alone=False)
+    events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 
@@ -114,7 +110,8 @@ class _Run:
     known: Known
     workers: int
     brake: Brake
-    last: dict[str, "_Last"] = field(default_factory=dict)
+    last: dict[str, _Last] = field(default_factory=dict)
+    in_full: dict[str, ModelResult] = field(default_factory=dict)
 
     def notes(self) -> Iterable[Note]:
         """What of the budget makes two runs differ."""
@@ -126,10 +123,19 @@ class _Run:
         if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
             yield Note("a budget of failures in a row: with several workers it depends on timing")
 
+    def events(
+        self, configurations: Sequence[Configuration], *, alone: bool
+    ) -> Generator[Event, None, None]:
+        """Conclude every configuration: those beyond the budget at once, the others rung by rung."""
+        tried = _within_budget(configurations, self.spec)
+        drawn = {one.key for one in tried}
+        yield from self.left_out([one for one in configurations if one.key not in drawn])
+        yield from self.climb(tried, alone=alone)
+
     def climb(self, tried: Sequence[Configuration], *, alone: bool) -> Generator[Event, None, None]:
         """Take configurations up the rungs, and conclude each of them once."""
-        in_full = self._known_in(self.sets, tried)
-        steps = self._ladder(tried, in_full, alone=alone)
+        self.in_full = self._known_in(self.sets, tried)
+        steps = self._ladder([one for one in tried if competes(one)], alone=alone)
         yield from map(Note, steps.notes)
         still_in = {one.key for one in tried if competes(one)}
         for rung in steps.rungs:
@@ -141,12 +147,11 @@ class _Run:
             still_in = set(self._survivors(rung, entered))
             for one in entered:
                 if one.key not in done | still_in:
-                    yield self._stopped(one, rung, len(entered), in_full)
+                    yield self._stopped(one, rung, len(entered))
 
-    def left_out(
-        self, configurations: Sequence[Configuration], reason: str
-    ) -> Iterable[Conclusion]:
+    def left_out(self, configurations: Sequence[Configuration]) -> Iterable[Conclusion]:
         """Conclude what no budget is left for; what is stored is not forgotten."""
+        reason = f"the budget is {self.spec.budget.configurations} configurations"
         in_full = self._known_in(self.sets, configurations)
         for one in configurations:
             if one.key in in_full:
@@ -154,15 +159,12 @@ class _Run:
             else:
                 yield Conclusion(one, NOT_STARTED, reason)
 
-    def _ladder(
-        self, tried: Sequence[Configuration], in_full: Mapping[str, ModelResult], *, alone: bool
-    ) -> Ladder:
-        competing = [one for one in tried if competes(one)]
+    def _ladder(self, competing: Sequence[Configuration], *, alone: bool) -> Ladder:
         if alone and self.spec.halving:
             return full_only(
                 self.sets, "one configuration was asked for: it is trained on all rows, no halving"
             )
-        if all(one.key in in_full for one in competing):
+        if all(one.key in self.in_full for one in competing):
             return full_only(self.sets)
         return ladder(len(competing), self.sets, self.spec)
 
@@ -191,8 +193,10 @@ class _Run:
         with closing(self._outcomes(missing, rung)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration):
-                    done.add(outcome.key)
-                    yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
+                    # Who was trained in full before is, whatever happened at a small rung.
+                    if outcome.key not in self.in_full:
+                        done.add(outcome.key)
+                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
                     continue
                 yield Fitted(rung, outcome)
                 key = outcome.result.key
@@ -215,17 +219,11 @@ class _Run:
         scored = {key: last.result for key, last in here.items() if last.rung is rung}
         return survivors(rung, scored, self.spec.metric)
 
-    def _stopped(
-        self,
-        one: Configuration,
-        rung: Rung,
-        entered: int,
-        in_full: Mapping[str, ModelResult],
-    ) -> Conclusion:
+    def _stopped(self, one: Configuration, rung: Rung, entered: int) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
-        if one.key in in_full:
+        if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return _trained(one, in_full[one.key], reused=True)
+            return _trained(one, self.in_full[one.key], reused=True)
         if (last := self.last.get(one.key)) is None:
             return Conclusion(one, NOT_STARTED, self.brake.reason)
         reason = f"not among the best {rung.kept} of {entered} at {rung}"

@@ -27,7 +27,8 @@ FEWEST_ROWS = 500
 FEWEST_ROWS_PER_CLASS = 20
 # So many go on at least: a tie group needs candidates.
 FEWEST_KEPT = 5
-# Test rows that small rungs are scored on at least: cheap, and few would choose by luck.
+# Test rows that small rungs are scored on at least: cheap, and few would choose by luck (of 60
+# configurations of the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
 SCORED_ROWS = 4_000
 # Predicting without features costs nothing, needs no rows, and must not take a place.
 BASELINE_ALGORITHM = "dummy"

@@ -76,7 +76,8 @@ def _whole_units(units: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.nda
         # A unit takes part where its middle row does: shares come out right on average.
         middle = (upto - counts[members] / 2) / upto[-1]
         places[members] = np.where(firsts[members], 0.0, middle)
-    return places[codes]
+    by_row: np.ndarray = places[codes]
+    return by_row
 
 
 def _units_of(units: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
