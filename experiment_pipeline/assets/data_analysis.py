@@ -81,7 +81,9 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
     return fingerprint_of(
         {
             "raw": table_digest(raw),
-            "spec": spec.model_dump(mode="json", exclude={"search", "export", "schedule"}),
+            "spec": spec.model_dump(
+                mode="json", exclude={"search", "halving", "budget", "export", "schedule"}
+            ),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
         }

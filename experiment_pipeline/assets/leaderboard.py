@@ -12,12 +12,13 @@ from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
-from experiment_pipeline.core.leaderboard_page import to_html, to_markdown
+from experiment_pipeline.core.leaderboard_page import to_html
 from experiment_pipeline.core.leaderboard_table import check_same_sets, to_table
 from experiment_pipeline.core.plots import leaderboard_plot
-from experiment_pipeline.core.search_results import TRAINED, failures
+from experiment_pipeline.core.search_results import failures, unranked
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
+from experiment_pipeline.core.trained_model import TRAINED
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.storage.files import storage_root, write_bytes
 from experiment_pipeline.storage.trained_models import TrainedModelStore
@@ -59,7 +60,10 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
                 f"test {spec.metric}": shown.number(board.score.estimate),
                 "baseline": shown.number(board.baseline),
                 "tie_group": len(board.tie_group),
-                "choice": dg.MetadataValue.md(to_markdown(board, spec.name)),
+                "reason": board.reason,
+                "notes": dg.MetadataValue.md(
+                    "\n".join(f"- {note}" for note in board.notes) or "none"
+                ),
                 "leaderboard": shown.table(board.rows),
                 "scores": shown.pictures(pictures),
                 "report": dg.MetadataValue.path(str(page)),
@@ -76,9 +80,9 @@ def _rank(
     sets = training_sets(train, test, spec)
     check_same_sets("search_results", results, sets.digests)
     store = TrainedModelStore(storage_root(), spec.name)
+    stored = store.results([print_ for print_ in results["fingerprint"] if print_])
     trained = results[results["status"] == TRAINED]
     fingerprints = dict(zip(trained["key"], trained["fingerprint"], strict=True))
-    stored = store.results(list(fingerprints.values()))
     board = rank(
         [replace(stored[print_], key=key) for key, print_ in fingerprints.items()],
         failures(results),
@@ -88,6 +92,7 @@ def _rank(
         resampling_units(test, spec),
         spec,
         sets.classes,
+        unranked(results, stored),
     )
     return board, sets.digests
 

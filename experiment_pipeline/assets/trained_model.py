@@ -2,14 +2,16 @@
 
 One op makes both. It reuses what the store holds, trains the rest, and logs each configuration's
 materialization the moment it is stored, so that progress shows live and a kill loses nothing
-finished. `search_results` does not depend on `trained_model`: it reads the store, so a failed
+finished. Which rungs there are and who goes on is decided in core. `search_results` does not depend on `trained_model`: it reads the store, so a failed
 configuration stays missing while the leaderboard still gets made.
 """
 
+import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import dagster as dg
 import joblib
@@ -20,15 +22,26 @@ from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.errors import AllConfigurationsFailed
-from experiment_pipeline.core.search_results import TRAINED, Progress, search_results
+from experiment_pipeline.core.search_progress import Progress
+from experiment_pipeline.core.search_results import (
+    SearchCost,
+    accounts,
+    failures,
+    search_cost,
+    search_results,
+)
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import (
+    Conclusion,
+    Event,
     FailedConfiguration,
+    Fitted,
     ModelResult,
-    TrainedModel,
+    Note,
+    RungStarted,
     TrainingSets,
-    fingerprint,
-    train_configurations,
+    search,
+    settled,
 )
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.storage.files import storage_root
@@ -59,7 +72,9 @@ def build_trained_model(
                 "search_results",
                 deps=upstream,
                 kinds={"pandas"},
-                description="Every configuration of the YAML: trained, failed or not started.",
+                description=(
+                    "Every configuration of the YAML: trained, stopped early, failed or not started."
+                ),
             ),
         ],
         ins={
@@ -76,24 +91,21 @@ def build_trained_model(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            search = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
-            outcome = search.run(_asked_for(context, configurations))
-            table = search_results(configurations, search.stored(configurations), outcome.failed)
+            run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
+            table, cost = run.run(_asked_for(context, configurations), configurations)
             table.attrs["digests"] = dict(sets.digests)
         if results in context.selected_asset_keys:
             yield dg.MaterializeResult(
                 asset_key=results,
                 value=table,
                 metadata={
-                    "declared": len(configurations),
-                    "trained": int((table["status"] == TRAINED).sum()),
-                    "failed": len(outcome.failed),
-                    "reused": outcome.reused,
+                    **accounts(table),
+                    **{f"search/{name}": value for name, value in asdict(cost).items()},
                     "results": shown.table(table),
                 },
             )
         if context.selected_asset_check_keys:
-            yield _none_failed(outcome.failed, results)
+            yield _none_failed(failures(table), results)
 
     return trained_model
 
@@ -124,79 +136,84 @@ def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What a search of one run came to."""
-
-    reused: int
-    failed: tuple[FailedConfiguration, ...]
-
-
-@dataclass(frozen=True)
 class _Search:
-    """The configurations of one run: from the store where they are, trained where not."""
+    """The search of one run: what is fitted is stored, what is concluded is materialized."""
 
     context: dg.AssetExecutionContext
     spec: ExperimentSpec
     sets: TrainingSets
     store: TrainedModelStore
 
-    def stored(self, configurations: Sequence[Configuration]) -> dict[str, ModelResult]:
-        """Configuration key → stored result for the current sets."""
-        prints = {c.key: fingerprint(c, self.sets, self.spec) for c in configurations}
-        results = self.store.results(list(prints.values()))
-        return {key: results[print_] for key, print_ in prints.items() if print_ in results}
-
-    def run(self, wanted: Sequence[Configuration]) -> _Outcome:
-        """Train what is missing, in completion order, each stored before it is told of."""
-        stored = self.stored(wanted)
-        progress = Progress(len(wanted), reused=len(stored), metric=self.spec.metric)
-        for key, result in stored.items():
-            progress.consider(result)
-            self._materialize(key, result, reused=True)
-        if stored:
-            self.context.log.info(f"reused {len(stored)} of {len(wanted)} configurations")
-        missing = [configuration for configuration in wanted if configuration.key not in stored]
-        failed, started = [], time.perf_counter()
+    def run(
+        self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
+    ) -> tuple[pd.DataFrame, SearchCost]:
+        """Search among the wanted; a row for each declared configuration, and the cost."""
         workers = self.spec.workers or joblib.cpu_count()
-        with closing(train_configurations(missing, self.sets, self.spec, workers)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration):
-                    failed.append(outcome)
-                    progress.add(None)
-                    self.context.log.warning(
-                        f"{outcome.key} failed: {outcome.error_type}: {outcome.reason}"
-                    )
-                else:
-                    progress.add(self._keep(outcome))
-                self.context.log.info(progress.line(time.perf_counter() - started))
-        if len(failed) == len(wanted):
+        progress, started = Progress(self.spec.metric), time.perf_counter()
+        concluded: dict[str, Conclusion] = {}
+        fitted = []
+        known = self.store.results
+        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
+        with closing(events):
+            for event in events:
+                if isinstance(event, Fitted):
+                    self.store.put(event.model)
+                    fitted.append(event.model.result)
+                self._tell(event)
+                if isinstance(event, Conclusion):
+                    concluded[event.key] = event
+                if progress.see(event):
+                    self.context.log.info(progress.line(time.perf_counter() - started))
+        self._tell_result(list(concluded.values()))
+        seconds = time.perf_counter() - started
+        if len(wanted) < len(declared):
+            others = settled(declared, self.sets, self.spec, known)
+            concluded = {one.key: one for one in others} | concluded
+        cost = search_cost(fitted, seconds, workers, _peak_memory_bytes())
+        return search_results(declared, concluded.values()), cost
+
+    def _tell(self, event: Event) -> None:
+        """Log an event; one materialization per configuration the moment it is concluded."""
+        log = self.context.log
+        if isinstance(event, Note):
+            log.info(event.text)
+        elif isinstance(event, RungStarted) and event.rung.of > 1:
+            log.info(f"{event.rung}: {event.configurations} configurations, {event.known} reused")
+        elif isinstance(event, Conclusion) and event.failure is not None:
+            log.warning(f"{event.key} failed: {event.failure.error_type}: {event.reason}")
+        elif isinstance(event, Conclusion) and event.result is not None:
+            self._materialize(event, event.result)
+
+    def _tell_result(self, concluded: Sequence[Conclusion]) -> None:
+        """Say what was reused, and raise when nothing at all worked."""
+        if reused := sum(one.reused for one in concluded):
+            self.context.log.info(f"reused {reused} of {len(concluded)} configurations")
+        failed = [one.failure for one in concluded if one.failure is not None]
+        if len(failed) == len(concluded):
             raise AllConfigurationsFailed(
-                f"{len(failed)} of {len(wanted)} configurations",
+                f"{len(failed)} of {len(concluded)} configurations",
                 f"failed, the first ({failed[0].key}) with {failed[0].error_type}: "
                 f"{failed[0].reason}",
                 "Mend the cause, or take the algorithm out of `search`.",
             )
-        return _Outcome(len(stored), tuple(failed))
 
-    def _keep(self, model: TrainedModel) -> ModelResult:
-        self.store.put(model)
-        self._materialize(model.result.key, model.result, reused=False)
-        return model.result
-
-    def _materialize(self, key: str, result: ModelResult, *, reused: bool) -> None:
+    def _materialize(self, one: Conclusion, result: ModelResult) -> None:
         """One event per configuration; the step itself could only report all of them at once."""
         hyperparameters = {f"hyperparameter/{k}": v for k, v in result.hyperparameters.items()}
+        why = {"reason": one.reason} if one.reason else {}
         self.context.log_event(
             dg.AssetMaterialization(
                 asset_key=asset_key(self.spec, "trained_model"),
-                partition=key,
+                partition=one.key,
                 metadata={
-                    "status": result.status,
+                    "status": one.status.replace(" ", "_"),
+                    **why,
                     "algorithm": result.algorithm,
                     **hyperparameters,
                     f"test {result.metric}": shown.number(result.test_score),
                     f"train {result.metric}": shown.number(result.train_score),
                     **{f"test {n}": shown.number(v) for n, v in result.test_scores.items()},
+                    "share of the train rows": one.fraction,
                     "rounds": result.rounds,
                     "fit_cpu_seconds": shown.number(result.fit_cpu_seconds),
                     "fit_wall_seconds": shown.number(result.fit_wall_seconds),
@@ -204,7 +221,7 @@ class _Search:
                         1e6 * result.predict_seconds_per_row
                     ),
                     "model_bytes": result.model_bytes,
-                    "reused": reused,
+                    "reused": one.reused,
                     "fingerprint": result.fingerprint,
                     "path": str(self.store.folder(result.fingerprint)),
                 },
@@ -214,3 +231,9 @@ class _Search:
                 },
             )
         )
+
+
+def _peak_memory_bytes() -> int:
+    """Of this process since it began; Linux counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -18,7 +18,7 @@ from experiment_pipeline.core.leaderboard_rows import build_rows, failure_in_wor
 from experiment_pipeline.core.metrics import METRICS, Interval, baseline_score, better, shown
 from experiment_pipeline.core.ranking import Entry, Ranking, order
 from experiment_pipeline.core.search_edges import SearchEdge, search_edges
-from experiment_pipeline.core.search_results import TRAINED
+from experiment_pipeline.core.search_results import Unranked
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
 
@@ -70,11 +70,12 @@ def rank(
     units: np.ndarray,
     spec: ExperimentSpec,
     classes: tuple | None,
+    unranked: Sequence[Unranked] = (),
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
     Args:
-        results: of the current sets, in any order; `key` is the current one.
+        results: fully trained ones of the current sets, in any order; `key` is the current one.
         failed: what failed.
         predictions: key → prediction of the test rows; read once per key, so it may be lazy.
         y_test: encoded targets (n_test,).
@@ -82,18 +83,18 @@ def rank(
         units: (n_test,) codes of the resampling units.
         spec: the experiment. Configurations it declares and nobody trained are listed last.
         classes: of the target; None for regression.
+        unranked: what was stopped early, or not started for a reason.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
-    trained = [result for result in results if result.status == TRAINED]
-    ranking = order(trained, predictions, y_test, units, spec.metric, spec.seed)
+    ranking = order(results, predictions, y_test, units, spec.metric, spec.seed)
     if not ranking.entries:
-        raise _nothing_to_rank(ranking, failed, spec.metric)
+        raise _nothing_to_rank(ranking, failed, unranked, spec.metric)
     chosen, reason = _choose(ranking, spec)
     edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
     baseline = baseline_score(spec.metric, y_train, y_test, spec.task, len(classes or ()))
-    rows = build_rows(ranking, chosen.result.key, results, failed, spec)
+    rows = build_rows(ranking, chosen.result.key, unranked, failed, spec)
     return Leaderboard(
         metric=spec.metric,
         rows=rows,
@@ -109,13 +110,25 @@ def rank(
 
 
 def _nothing_to_rank(
-    ranking: Ranking, failed: Sequence[FailedConfiguration], metric: str
+    ranking: Ranking,
+    failed: Sequence[FailedConfiguration],
+    unranked: Sequence[Unranked],
+    metric: str,
 ) -> errors.AllConfigurationsFailed:
     if ranking.undefined:
         return errors.AllConfigurationsFailed(
             f"all {len(ranking.undefined)} trained configurations",
             f"have an undefined {metric} on the test set",
             "look for predictions that are not finite, or choose another metric",
+        )
+    if unranked:
+        # Those who failed came further than those who were stopped.
+        whys = map(failure_in_words, failed) if failed else (one.reason for one in unranked)
+        (reason, _), *_ = Counter(whys).most_common(1)
+        return errors.AllConfigurationsFailed(
+            "the leaderboard",
+            f"no configuration was trained on all rows: {reason}",
+            "raise the budget, write halving: off, or mend what failed",
         )
     if not failed:
         return errors.AllConfigurationsFailed(

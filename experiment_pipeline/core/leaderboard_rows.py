@@ -3,6 +3,7 @@
 In: a ranking, all results, what failed. Out: a data frame with the columns of COLUMNS.
 """
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,9 +11,14 @@ import pandas as pd
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.metrics import METRICS
 from experiment_pipeline.core.ranking import Entry, Ranking
-from experiment_pipeline.core.search_results import FAILED, NOT_STARTED, TRAINED
+from experiment_pipeline.core.search_results import Unranked
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
+from experiment_pipeline.core.trained_model import (
+    FAILED,
+    NOT_STARTED,
+    FailedConfiguration,
+    ModelResult,
+)
 
 COLUMNS = {
     "rank": "Int64",
@@ -40,7 +46,7 @@ COLUMNS = {
 def build_rows(
     ranking: Ranking,
     chosen: str,
-    results: Sequence[ModelResult],
+    unranked: Sequence[Unranked],
     failed: Sequence[FailedConfiguration],
     spec: ExperimentSpec,
 ) -> pd.DataFrame:
@@ -49,7 +55,8 @@ def build_rows(
     Args:
         ranking: of the configurations with a score; they come first.
         chosen: key of the choice, marked in the column `reason`.
-        results: all results: what was stopped early follows those without a score.
+        unranked: what was stopped early follows those without a score, the one that came
+            furthest first; what was not started comes last.
         failed: come then, same reasons together.
         spec: declares the rest, which nobody has trained.
     """
@@ -63,16 +70,15 @@ def build_rows(
     rows += [
         _measured(r, r.test_score, sign, f"{spec.metric} is undefined") for r in ranking.undefined
     ]
-    others = sorted((r for r in results if r.status != TRAINED), key=lambda r: r.key)
-    why = "not ranked with fully trained ones"
-    rows += [_measured(result, result.test_score, sign, why) for result in others]
+    rows += [_stopped(*pair, sign) for pair in _furthest_first(unranked, sign)]
     rows += [
         _unscored(one.key, declared.get(one.key, ""), FAILED, failure_in_words(one))
         for one in sorted(failed, key=lambda one: (failure_in_words(one), one.key))
     ]
     met = {row["key"] for row in rows}
+    reasons = {one.key: one.reason for one in unranked}
     rows += [
-        _unscored(key, algorithm, NOT_STARTED, "")
+        _unscored(key, algorithm, NOT_STARTED, reasons.get(key, ""))
         for key, algorithm in declared.items()
         if key not in met
     ]
@@ -108,6 +114,21 @@ def _measured(result: ModelResult, score: float, sign: int, reason: str) -> dict
         "reason": reason,
         "fingerprint": result.fingerprint,
     }
+
+
+def _furthest_first(unranked: Sequence[Unranked], sign: int) -> list[tuple[Unranked, ModelResult]]:
+    """What was stopped early, by rung, then by its score there: undefined ones last."""
+
+    def place(pair: tuple[Unranked, ModelResult]) -> tuple[float, bool, float, str]:
+        score = pair[1].test_score
+        return -pair[0].fraction, math.isnan(score), -sign * score, pair[0].key
+
+    return sorted(((one, one.result) for one in unranked if one.result is not None), key=place)
+
+
+def _stopped(one: Unranked, result: ModelResult, sign: int) -> dict[str, object]:
+    row = _measured(result, result.test_score, sign, one.reason)
+    return row | {"key": one.key, "status": one.status}
 
 
 def _unscored(key: str, algorithm: str, status: str, reason: str) -> dict[str, object]:

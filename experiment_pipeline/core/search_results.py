@@ -1,23 +1,29 @@
-"""search_results: a row for every declared configuration, and the line that tells of progress.
+"""search_results: a row for every declared configuration, and what the search cost.
 
-What was trained comes from the store, whoever trained it; what failed from this run; the rest
-has not been started. declared = trained + failed + not started, always.
+declared = trained + stopped early + failed + not started, always. Searching lives in
+`trained_model/halving.py`, the line that tells of progress in `search_progress.py`. In: what
+came of each configuration. Out: a table, its counts, and the failures back from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.metrics import better
-from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
+from experiment_pipeline.core.trained_model import (
+    FAILED,
+    NOT_STARTED,
+    STOPPED_EARLY,
+    TRAINED,
+    Conclusion,
+    FailedConfiguration,
+    ModelResult,
+)
 
-TRAINED, FAILED, NOT_STARTED = "trained", "failed", "not started"
-COLUMNS = {
-    "key": "str",
-    "algorithm": "str",
-    "status": "str",
+STATUSES = (TRAINED, STOPPED_EARLY, FAILED, NOT_STARTED)
+_MEASURED = {
     "fingerprint": "str",
     "train_score": "float64",
     "test_score": "float64",
@@ -26,32 +32,88 @@ COLUMNS = {
     "fit_wall_seconds": "float64",
     "predict_seconds_per_row": "float64",
     "model_bytes": "Int64",
+}
+COLUMNS = {
+    "key": "str",
+    "algorithm": "str",
+    "status": "str",
+    "rung": "float64",
+    "reused": "bool",
+    **_MEASURED,
     "error_type": "str",
     "reason": "str",
 }
 
 
 def search_results(
-    configurations: Sequence[Configuration],
-    stored: Mapping[str, ModelResult],
-    failed: Sequence[FailedConfiguration],
+    configurations: Sequence[Configuration], conclusions: Iterable[Conclusion]
 ) -> pd.DataFrame:
     """One row per declared configuration, in their order.
 
     Args:
         configurations: all of the experiment's (n of them).
-        stored: configuration key → result, of the current sets.
-        failed: what failed in this run.
+        conclusions: one for each.
 
     Returns:
-        (n, 13) table with the columns of `COLUMNS`; scores are missing where nothing was trained.
+        (n, 15) table with the columns of `COLUMNS`. `rung` is the share of the train rows that
+        the last fit had; scores at a rung below 1 are on a part of the test rows, and are
+        missing where nothing was fitted.
+
+    Raises:
+        KeyError: a configuration has no conclusion.
     """
-    reasons = {failure.key: failure for failure in failed}
-    rows = [
-        _row(configuration, stored.get(configuration.key), reasons.get(configuration.key))
-        for configuration in configurations
-    ]
+    concluded = {one.key: one for one in conclusions}
+    rows = [_row(concluded[configuration.key]) for configuration in configurations]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def accounts(results: pd.DataFrame) -> Mapping[str, int]:
+    """Return declared, trained, stopped early, failed, not started, and reused: name → count."""
+    counts = Counter(results["status"])
+    return {
+        "declared": len(results),
+        **{status.replace(" ", "_"): counts[status] for status in STATUSES},
+        "reused": int(results["reused"].sum()),
+    }
+
+
+@dataclass(frozen=True)
+class Unranked:
+    """A configuration that has no place in the ranking, although it did not fail.
+
+    Attributes:
+        key: its partition key.
+        status: STOPPED_EARLY or NOT_STARTED.
+        reason: why, in words.
+        fraction: of the train rows at its last rung; 0 when it was not started.
+        result: of that rung; None when it was not started.
+    """
+
+    key: str
+    status: str
+    reason: str
+    fraction: float = 0.0
+    result: ModelResult | None = None
+
+
+def unranked(results: pd.DataFrame, stored: Mapping[str, ModelResult]) -> list[Unranked]:
+    """What was stopped early or not started, of a table of `search_results`.
+
+    Args:
+        results: the table.
+        stored: fingerprint → result, of those that the table names.
+    """
+    rows = results[results["status"].isin([STOPPED_EARLY, NOT_STARTED])].fillna({"rung": 0.0})
+    return [
+        Unranked(
+            key=str(row["key"]),
+            status=str(row["status"]),
+            reason=str(row["reason"]),
+            fraction=float(row["rung"]),
+            result=stored[row["fingerprint"]] if row["fingerprint"] else None,
+        )
+        for _, row in rows.iterrows()
+    ]
 
 
 def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
@@ -69,56 +131,53 @@ def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
     ]
 
 
-def _row(
-    configuration: Configuration, result: ModelResult | None, failure: FailedConfiguration | None
-) -> dict[str, object]:
-    row: dict[str, object] = {"key": configuration.key, "algorithm": configuration.algorithm}
-    if result is not None:
-        measured = {name: getattr(result, name) for name in COLUMNS if hasattr(result, name)}
-        return measured | row | {"status": TRAINED, "error_type": "", "reason": ""}
-    texts = dict.fromkeys(("fingerprint", "error_type", "reason"), "")
-    if failure is not None:
-        texts = {name: getattr(failure, name) for name in texts}
-    return row | texts | {"status": FAILED if failure else NOT_STARTED}
-
-
-@dataclass
-class Progress:
-    """How far a search is: counts, the best so far, and the time that is left.
+@dataclass(frozen=True)
+class SearchCost:
+    """What a run's search cost.
 
     Attributes:
-        total: configurations that the run was asked for.
-        reused: of these, those found in the store.
-        metric: name of the ranking metric.
+        fits: that ended well in this run, at any rung.
+        fit_cpu_seconds: of these fits.
+        wall_seconds: from the first rung's beginning to the end.
+        fitting_share: the part of wall seconds times workers that was spent inside these fits.
+        peak_memory_bytes: of the process, since it began.
     """
 
-    total: int
-    reused: int
-    metric: str
-    done: int = 0
-    best: ModelResult | None = None
+    fits: int
+    fit_cpu_seconds: float
+    wall_seconds: float
+    fitting_share: float
+    peak_memory_bytes: int
 
-    def __post_init__(self) -> None:
-        self.done = self.reused
 
-    def add(self, result: ModelResult | None) -> None:
-        """Count one configuration as done; None is a failed one."""
-        self.done += 1
-        if result is not None:
-            self.consider(result)
+def search_cost(
+    fitted: Sequence[ModelResult], wall_seconds: float, workers: int, peak_memory_bytes: int
+) -> SearchCost:
+    """Return what a search cost; a failed fit's seconds are not known and count as idle."""
+    available = wall_seconds * workers
+    inside = sum(result.fit_wall_seconds for result in fitted)
+    return SearchCost(
+        fits=len(fitted),
+        fit_cpu_seconds=sum(result.fit_cpu_seconds for result in fitted),
+        wall_seconds=wall_seconds,
+        fitting_share=inside / available if available else 0.0,
+        peak_memory_bytes=peak_memory_bytes,
+    )
 
-    def consider(self, result: ModelResult) -> None:
-        """Keep the better of this and the best so far."""
-        if self.best is None or better(self.metric, result.test_score, self.best.test_score):
-            self.best = result
 
-    def line(self, elapsed_seconds: float) -> str:
-        """`12 / 34 done, best roc_auc 0.6912 (lightgbm__…), about 40 s left`."""
-        text = f"{self.done} / {self.total} done"
-        if self.best is not None:
-            text += f", best {self.metric} {self.best.test_score:.4f} ({self.best.key})"
-        fitted = self.done - self.reused
-        if fitted and self.done < self.total:
-            left = elapsed_seconds / fitted * (self.total - self.done)
-            text += f", about {left:.0f} s left"
-        return text
+def _row(one: Conclusion) -> dict[str, object]:
+    row: dict[str, object] = {
+        "key": one.key,
+        "algorithm": one.configuration.algorithm,
+        "status": one.status,
+        "rung": one.fraction,
+        "reused": one.reused,
+        "fingerprint": "",
+        "error_type": "",
+        "reason": one.reason,
+    }
+    if one.failure is not None:
+        row |= {"fingerprint": one.failure.fingerprint, "error_type": one.failure.error_type}
+    if one.result is not None:
+        row |= {name: getattr(one.result, name) for name in _MEASURED}
+    return row

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment_pipeline_tests.bench import data, training
+from experiment_pipeline_tests.bench import data, halving, training
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio
 
@@ -43,7 +43,9 @@ def main() -> None:
     text = _head()
     if asked.part in ("training", "all"):
         with tempfile.TemporaryDirectory() as folder:
-            text += RATIOS + _rows(training.ratios(asked.pairs, Path(folder)))
+            text += RATIOS + _rows(
+                [*training.ratios(asked.pairs, Path(folder)), *halving.ratios(asked.pairs)]
+            )
     if asked.part in ("data", "all"):
         text += FIGURES + _rows(data.measurements(asked.rows, asked.columns))
     # Only the whole benchmark is what the README quotes.

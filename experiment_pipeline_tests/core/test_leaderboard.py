@@ -1,5 +1,6 @@
 """The leaderboard: order, ties, the choice and its reason, and nobody forgotten."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from experiment_pipeline.core.errors import AllConfigurationsFailed
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
 from experiment_pipeline.core.leaderboard_notes import expected_best
 from experiment_pipeline.core.leaderboard_rows import COLUMNS
+from experiment_pipeline.core.search_results import Unranked
 from experiment_pipeline_tests.core.board_examples import (
     failure_of,
     result_of,
@@ -157,11 +159,42 @@ def test_every_declared_configuration_is_accounted_for() -> None:
 
 def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     """A better score from a rung does not win."""
-    search = search_of(spec_of(2), [1, 1])
-    early = replace(search.results[0], status="stopped early", test_score=0.99)
-    board = search.rank(results=[early, search.results[1]])
-    assert board.chosen == search.results[1].key
-    assert board.rows["status"].tolist() == ["trained", "stopped early"]
+    search = search_of(spec_of(3), [1, 1, 1])
+    first, second, third = search.results
+    early = [
+        Unranked(first.key, "stopped early", "at rung 1", 0.25, replace(first, test_score=0.99)),
+        Unranked(second.key, "not started", "the budget was spent"),
+    ]
+    board = search.rank(results=[third], unranked=early, failed=[failure_of("x", "a")])
+    assert board.chosen == third.key
+    assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
+    assert board.rows["rank"].isna().tolist() == [False, True, True, True]
+    assert board.rows["reason"].tolist()[1] == "at rung 1"
+    assert board.rows["reason"].tolist()[3] == "the budget was spent"
+
+
+def test_those_that_came_furthest_come_first_of_the_stopped() -> None:
+    """By rung, then by score at the rung; an undefined score comes last there."""
+    search = search_of(spec_of(5), [1, 1, 1, 1, 1])
+    fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
+    early = [
+        Unranked(one.key, "stopped early", "", fraction, replace(one, test_score=score))
+        for one, fraction, score in zip(search.results, fractions, scores, strict=False)
+    ]
+    rows = search.rank(results=search.results[4:], unranked=early).rows
+    assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
+    assert math.isnan(rows["test_score"].iloc[4])
+
+
+def test_nothing_trained_in_full_says_what_stopped_it() -> None:
+    """A budget that ends before the last rung leaves nothing to rank, and is named."""
+    search = search_of(spec_of(1), [1])
+    (result,) = search.results
+    early = [
+        Unranked(result.key, "stopped early", "the budget of 1 seconds was spent", 0.25, result)
+    ]
+    with pytest.raises(AllConfigurationsFailed, match="budget of 1 seconds"):
+        search.rank(results=[], unranked=early)
 
 
 def test_all_failed_is_an_error_that_names_the_most_frequent_reason() -> None:

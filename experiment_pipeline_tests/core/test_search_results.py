@@ -1,34 +1,61 @@
-"""search_results accounts for every declared configuration; progress tells the truth."""
+"""search_results accounts for every declared configuration, and tells what the search cost."""
 
 import pytest
 
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.search_results import Progress, failures, search_results
-from experiment_pipeline.core.trained_model import FailedConfiguration
+from experiment_pipeline.core.search_results import (
+    accounts,
+    failures,
+    search_cost,
+    search_results,
+    unranked,
+)
+from experiment_pipeline.core.trained_model import Conclusion, FailedConfiguration
 from experiment_pipeline_tests.results import model_result
 
-CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c"))
+CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
+FAILURE = FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")
 
 
 @pytest.fixture
 def table():
-    stored = {"b": model_result("b", 0.7)}
-    failed = [FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")]
-    return search_results(CONFIGURATIONS, stored, failed)
+    a, b, c, d = CONFIGURATIONS
+    conclusions = [
+        Conclusion(d, "stopped early", "at rung 1", model_result("d", 0.6), 0.25, reused=True),
+        Conclusion(a, "not started", "the budget was spent"),
+        Conclusion(b, "trained", result=model_result("b", 0.7), fraction=1.0, reused=True),
+        Conclusion(c, "failed", "no such solver", fraction=1.0, failure=FAILURE),
+    ]
+    return search_results(CONFIGURATIONS, conclusions)
 
 
 def test_every_declared_configuration_has_a_row(table):
-    """Declared = trained + failed + not started, in the order of the YAML."""
+    """Declared = trained + stopped early + failed + not started, in the order of the YAML."""
     assert dict(zip(table["key"], table["status"], strict=True)) == {
         "a": "not started",
         "b": "trained",
         "c": "failed",
+        "d": "stopped early",
+    }
+    assert accounts(table) == {
+        "declared": 4,
+        "trained": 1,
+        "stopped_early": 1,
+        "failed": 1,
+        "not_started": 1,
+        "reused": 2,
     }
 
 
-def test_a_failed_configuration_says_why(table):
-    """The reason of a failure stands in its row."""
-    assert table.set_index("key").loc["c", "reason"] == "no such solver"
+def test_a_configuration_nobody_concluded_is_a_bug():
+    """No row is made up."""
+    with pytest.raises(KeyError):
+        search_results(CONFIGURATIONS, [])
+
+
+def test_what_is_not_trained_in_full_says_why(table):
+    """The reason of a failure, a stop and a missing start stands in the row."""
+    assert table["reason"].tolist() == ["the budget was spent", "", "no such solver", "at rung 1"]
 
 
 def test_failures_come_back_from_the_table(table):
@@ -41,25 +68,25 @@ def test_failures_come_back_from_the_table(table):
     )
 
 
-def test_a_score_is_missing_where_nothing_was_trained(table):
+def test_what_was_stopped_or_not_started_comes_back_from_the_table(table):
+    """With the stored result of its rung, where there is one."""
+    result = model_result("d", 0.6)
+    first, last = unranked(table, {"f-d": result})
+    assert (first.key, first.status, first.fraction, first.result) == ("a", "not started", 0, None)
+    assert (last.key, last.status, last.fraction) == ("d", "stopped early", 0.25)
+    assert last.result is result
+    assert last.reason == "at rung 1"
+
+
+def test_a_score_is_missing_where_nothing_was_fitted(table):
     """A configuration without a model has no score, not a zero."""
-    assert table.set_index("key")["test_score"].isna().to_dict() == {
-        "a": True,
-        "b": False,
-        "c": True,
-    }
+    assert table["test_score"].isna().tolist() == [True, False, True, False]
+    assert table["rung"].isna().tolist() == [True, False, False, False]
 
 
-def test_progress_names_the_best_so_far_in_the_metric_s_direction():
-    """Of two log losses the smaller is the best so far."""
-    progress = Progress(total=3, reused=0, metric="log_loss")
-    progress.add(model_result("a", 0.4))
-    progress.add(model_result("b", 0.5))
-    assert progress.line(10.0) == "2 / 3 done, best log_loss 0.4000 (a), about 5 s left"
-
-
-def test_progress_counts_a_failure_as_done():
-    """A failed configuration leaves nothing to wait for."""
-    progress = Progress(total=1, reused=0, metric="log_loss")
-    progress.add(None)
-    assert progress.line(1.0) == "1 / 1 done"
+def test_the_cost_is_shared_out_over_the_workers():
+    """Two fits of half a second within one second of two workers: half of it is fitting."""
+    cost = search_cost([model_result("a", 0.7), model_result("b", 0.7)], 1.0, 2, 3_000)
+    assert cost.fitting_share == pytest.approx(0.5)
+    assert (cost.fits, cost.fit_cpu_seconds, cost.peak_memory_bytes) == (2, 1.0, 3_000)
+    assert search_cost([], 0.0, 2, 0).fitting_share == 0

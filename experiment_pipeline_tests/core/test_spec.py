@@ -100,6 +100,23 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "search.0.configurations.1: repeats an earlier configuration",
     ),
     (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
+    # halving, budget
+    ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
+    ("halving", 4, "halving: write off, on, or keys and values"),
+    ("halving", "of", "halving: write off, on, or keys and values"),
+    ("halving", {"fraction": [1]}, "halving.fraction: unknown key 'fraction'; did you mean 'frac"),
+    ("halving", {"fractions": [1.0]}, "halving.fractions: one rung stops nobody; write two or mo"),
+    ("halving", {"fractions": [0.5, 0.5, 1]}, "halving.fractions: each rung needs more rows"),
+    ("halving", {"fractions": [0.1, 0.5]}, "halving.fractions: the last rung has 0.5 of the rows"),
+    ("halving", {"fractions": [0, 1]}, "halving.fractions.0: 0 is out of range; allowed: above 0"),
+    ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
+    ("halving", {"keep": True}, "halving.keep: true is no number"),
+    ("budget", None, "budget: no value is given"),
+    ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),
+    ("budget", {"seconds": 0}, "budget.seconds: 0 is out of range; allowed: above 0"),
+    ("budget", {"seconds": None}, "budget.seconds: no value is given; write a number"),
+    ("budget", {"configurations": 1.5}, "budget.configurations: 1.5 is not allowed here"),
+    ("budget", {"failures_in_a_row": 0}, "budget.failures_in_a_row: 0 is out of range"),
     # metric, choice, acceptance
     ("metric", "auc", "metric: 'auc' is no metric of task binary"),
     ("metric", None, "metric: no value is given; write a text"),
@@ -173,6 +190,23 @@ def test_hyperparameters_keep_their_types() -> None:
         **{key: repr(value) for key, value in values.items()},
         "f": "('sqrt', 0.5)",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "fractions"),
+    [
+        ({}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": True}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": "on"}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": {"fractions": [0.5, 1]}}, (0.5, 1.0)),
+        ({"halving": False}, None),
+        ({"halving": "off"}, None),
+    ],
+)
+def test_halving_is_on_unless_one_word_says_off(written: Any, fractions: Any) -> None:
+    """YAML reads an unquoted off as false; both mean the same."""
+    halving = spec_of({**VALID, **written}).halving
+    assert (halving and halving.fractions) == fractions
 
 
 def test_a_spec_is_frozen() -> None:

@@ -6,6 +6,7 @@ settings do lives in the stage that uses them. In: a mapping as YAML gives it. O
 object.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from experiment_pipeline.core.spec.analysis import Analysis
 from experiment_pipeline.core.spec.base import Closed, Scalar, impossible
 from experiment_pipeline.core.spec.data import MISSING_VALUES, Data
 from experiment_pipeline.core.spec.decision import Criterion, Export
+from experiment_pipeline.core.spec.halving import Budget, Halving
 from experiment_pipeline.core.spec.preparation import (
     CALENDAR_PARTS,
     CalendarPart,
@@ -41,6 +43,7 @@ __all__ = [
     "MISSING_VALUES",
     "NAME",
     "Analysis",
+    "Budget",
     "CalendarPart",
     "Categories",
     "Closed",
@@ -52,6 +55,7 @@ __all__ = [
     "Export",
     "Fractions",
     "GroupSplit",
+    "Halving",
     "Numbers",
     "Preparation",
     "RandomSplit",
@@ -90,6 +94,10 @@ class ExperimentSpec(Closed):
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
+    halving: Halving | None = Field(
+        Halving(), description="off, or how train rows grow while configurations get fewer"
+    )
+    budget: Budget = Budget()
     metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
     acceptance: tuple[Criterion, ...] = Field(
@@ -104,6 +112,18 @@ class ExperimentSpec(Closed):
     @classmethod
     def _url_alone(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
+
+    @field_validator("halving", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        # YAML reads an unquoted off as false.
+        if value in (True, "on"):
+            return Halving()
+        if value in (False, "off"):
+            return None
+        if isinstance(value, Mapping | Halving):
+            return value
+        raise ValueError("write off, on, or keys and values {fractions: [0.25, 1.0], keep: 0.25}")
 
     @field_validator("exclude", mode="before")
     @classmethod

@@ -9,6 +9,8 @@
     boosted_estimator.py    Booster → scikit-learn estimator
     fit.py              one configuration, measured and scored
     cost.py  sweep.py   the pool: longest first, a failure is a result
+    thinning.py  rungs.py   halving: nested parts of the train rows, and who goes on
+    halving.py  brake.py  conclusions.py   rung after rung within the budget, and what came of it
     fingerprints.py     what decides a trained model
     results.py          what is left behind
     pipelines.py  predictions.py   the whole pipeline, and what it predicts
@@ -22,11 +24,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiment_pipeline.core.trained_model.algorithms import check_hyperparameters
+    from experiment_pipeline.core.trained_model.conclusions import (
+        FAILED,
+        NOT_STARTED,
+        STOPPED_EARLY,
+        TRAINED,
+        Conclusion,
+        Event,
+        Fitted,
+        Note,
+        RungStarted,
+    )
     from experiment_pipeline.core.trained_model.fingerprints import (
         TRAINING_VERSION,
         fingerprint,
         recipe_fingerprint,
     )
+    from experiment_pipeline.core.trained_model.halving import search, settled
     from experiment_pipeline.core.trained_model.pipelines import fitted_pipeline, refit
     from experiment_pipeline.core.trained_model.predictions import predict
     from experiment_pipeline.core.trained_model.results import (
@@ -38,9 +52,18 @@ if TYPE_CHECKING:
     from experiment_pipeline.core.trained_model.sweep import train_configurations
 
 __all__ = [
+    "FAILED",
+    "NOT_STARTED",
+    "STOPPED_EARLY",
+    "TRAINED",
     "TRAINING_VERSION",
+    "Conclusion",
+    "Event",
     "FailedConfiguration",
+    "Fitted",
     "ModelResult",
+    "Note",
+    "RungStarted",
     "TrainedModel",
     "TrainingSets",
     "check_hyperparameters",
@@ -49,12 +72,23 @@ __all__ = [
     "predict",
     "recipe_fingerprint",
     "refit",
+    "search",
+    "settled",
     "train_configurations",
 ]
 _MODULES = {
+    "FAILED": "conclusions",
+    "NOT_STARTED": "conclusions",
+    "STOPPED_EARLY": "conclusions",
+    "TRAINED": "conclusions",
     "TRAINING_VERSION": "fingerprints",
+    "Conclusion": "conclusions",
+    "Event": "conclusions",
     "FailedConfiguration": "results",
+    "Fitted": "conclusions",
     "ModelResult": "results",
+    "Note": "conclusions",
+    "RungStarted": "conclusions",
     "TrainedModel": "results",
     "TrainingSets": "sets",
     "check_hyperparameters": "algorithms",
@@ -63,6 +97,8 @@ _MODULES = {
     "predict": "predictions",
     "recipe_fingerprint": "fingerprints",
     "refit": "pipelines",
+    "search": "halving",
+    "settled": "halving",
     "train_configurations": "sweep",
 }
 

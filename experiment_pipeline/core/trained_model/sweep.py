@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.brake import Brake
 from experiment_pipeline.core.trained_model.cost import estimated_cost
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint
 from experiment_pipeline.core.trained_model.fit import fit_configuration
@@ -28,6 +29,7 @@ def train_configurations(
     sets: TrainingSets,
     spec: ExperimentSpec,
     workers: int,
+    brake: Brake | None = None,
 ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
     """Train configurations, the longest first, and yield each when it is done.
 
@@ -36,6 +38,8 @@ def train_configurations(
         sets: train and test set.
         spec: its seed and its metrics are used.
         workers: how many fits at a time, one thread each; one per core is right.
+        brake: asked before each fit; where it says no, the configuration is left out, while
+            those that are running end and are yielded.
 
     Closing the generator cancels the fits that wait and lets the running ones end. What a
     configuration raises becomes a `FailedConfiguration`; an interruption propagates.
@@ -52,11 +56,29 @@ def train_configurations(
         try:
             # No name for the futures: each is forgotten, with its model, once it is yielded.
             for future in as_completed(
-                [pool.submit(_train, configuration, work, sets, spec) for configuration in ordered]
+                [pool.submit(_train_unless, brake, one, work, sets, spec) for one in ordered]
             ):
-                yield future.result()
+                if (outcome := future.result()) is not None:
+                    yield outcome
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train_unless(
+    brake: Brake | None,
+    configuration: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+) -> TrainedModel | FailedConfiguration | None:
+    """Train, unless the brake is on: None."""
+    if brake is None:
+        return _train(configuration, work, sets, spec)
+    if not brake.may_start():
+        return None
+    outcome = _train(configuration, work, sets, spec)
+    brake.saw(failure=isinstance(outcome, FailedConfiguration))
+    return outcome
 
 
 def _train(

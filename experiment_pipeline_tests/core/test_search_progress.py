@@ -1,0 +1,64 @@
+"""The line of progress tells the truth about rungs, counts, the best so far and the time left."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.search_progress import Progress
+from experiment_pipeline.core.trained_model import (
+    Conclusion,
+    FailedConfiguration,
+    Fitted,
+    RungStarted,
+    TrainedModel,
+)
+from experiment_pipeline.core.trained_model.rungs import Rung
+from experiment_pipeline_tests.core.trained_model_scenario import training_sets
+from experiment_pipeline_tests.results import model_result
+
+FULL = Rung(1, 1, 1.0, 0, training_sets())
+CONFIGURATION = Configuration("c", "linear", "onehot", {})
+
+
+def fitted(key: str, score: float, rung: Rung = FULL) -> Fitted:
+    """A fit that ended well."""
+    return Fitted(rung, TrainedModel(model_result(key, score, "log_loss"), b"", np.zeros(1)))
+
+
+@pytest.fixture
+def progress() -> Progress:
+    return Progress("log_loss")
+
+
+def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
+    """Of two log losses the smaller is the best so far."""
+    progress.see(RungStarted(FULL, 3, 0, 0.0))
+    progress.see(fitted("a", 0.4))
+    progress.see(fitted("b", 0.5))
+    assert progress.line(10.0) == "2 / 3 done, best log_loss 0.4000 (a), about 5 s left"
+
+
+def test_a_small_rung_counts_its_own_fits_and_has_no_best(progress):
+    """A quarter of the rows is a quarter of a fit; what later rungs need is added."""
+    rung = replace(FULL, of=2, fraction=0.25, kept=2)
+    progress.see(RungStarted(rung, 4, 1, work_after=2.0))
+    assert progress.see(fitted("a", 0.4, rung))
+    assert progress.line(1.0) == "rung 1 of 2: 2 / 4 done, about 10 s left"
+
+
+def test_a_failure_is_done(progress):
+    """A failed configuration leaves nothing to wait for."""
+    progress.see(RungStarted(FULL, 1, 0, 0.0))
+    failure = FailedConfiguration("c", "f", "ValueError", "no", "")
+    assert progress.see(Conclusion.of_failure(CONFIGURATION, failure, FULL))
+    assert progress.line(1.0) == "1 / 1 done"
+
+
+def test_what_is_reused_is_done_from_the_start(progress):
+    """A reused result may be the best, and no line is due for it."""
+    progress.see(RungStarted(FULL, 2, 1, 0.0))
+    reused = Conclusion(CONFIGURATION, "trained", "", model_result("c", 0.3), 1.0, reused=True)
+    assert not progress.see(reused)
+    assert progress.line(1.0) == "1 / 2 done, best log_loss 0.3000 (c)"
