@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from experiment_pipeline.core.spec import ExperimentSpec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,6 +52,13 @@ def test_the_makefile_has_the_targets_that_the_readme_names():
     """Every `make` command of the README exists."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z]+)\b", README, re.MULTILINE)) <= targets
+
+
+def test_the_example_of_the_readme_is_a_valid_experiment():
+    """Whoever copies the YAML gets an experiment that loads."""
+    (example,) = re.findall(r"```yaml\n(type:.*?)```", README, re.DOTALL)
+    attributes = yaml.safe_load(example)["attributes"]
+    assert ExperimentSpec.model_validate({"name": "churn", **attributes}).target == "churned"
 
 
 def test_the_project_does_not_refer_to_anything_outside_itself():
