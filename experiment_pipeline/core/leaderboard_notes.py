@@ -14,6 +14,7 @@ from experiment_pipeline.core.metrics import METRICS, better, shown
 from experiment_pipeline.core.ranking import Ranking
 from experiment_pipeline.core.search_edges import SearchEdge
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model import STOPPED_EARLY
 
 # Below, "the first fifth" is one configuration and says nothing.
 _FEWEST_FOR_SPEND = 10
@@ -42,6 +43,7 @@ def notes(
         *_against_baseline(ranking, baseline, spec.metric),
         *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
         *_optimism_in_words(ranking, spec),
+        *_chosen_on_the_way(rows),
         *(edge.in_words() for edge in edges),
         *_spend(ranking, spec.metric),
         *_unranked(rows),
@@ -102,6 +104,15 @@ def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
         yield (
             f"the best of {len(ranking.entries):,} scores flatters itself: expect {spec.metric} to "
             f"be worse by up to {shown(number)} on new rows"
+        )
+
+
+def _chosen_on_the_way(rows: pd.DataFrame) -> Iterator[str]:
+    """Rungs choose on rows of the same test set, which the number of ranked ones does not show."""
+    if stopped := int(rows["status"].eq(STOPPED_EARLY).sum()):
+        yield (
+            f"{stopped:,} more were stopped early by scores on a part of the test rows: intervals, "
+            "ties and what the best score flatters itself by count the ranked ones alone"
         )
 
 

@@ -170,6 +170,9 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
     assert board.rows["rank"].isna().tolist() == [False, True, True, True]
     assert board.rows["reason"].tolist()[1] == "at rung 1"
+    assert any(
+        note.startswith("1 more were stopped early by scores on a part") for note in board.notes
+    )
     assert board.rows["reason"].tolist()[3] == "the budget was spent"
 
 
