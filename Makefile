@@ -21,7 +21,7 @@ ui: .venv/ready ## Set up and open Dagster on http://127.0.0.1:3000
 	$(BIN)/dagster dev -w workspace.yaml
 
 test: .venv/ready-dev system-test lint ## Set up and run every check and test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/ready-dev ## Formatting, style and types
 	$(BIN)/ruff format --check .

@@ -69,7 +69,7 @@ def grid_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Calla
         [("features", build_features("ordinal", sets.train, columns)), ("model", model)],
         memory=str(folder / "features"),
     )
-    categorical = categorical_positions(sets.train, columns)
+    categorical = categorical_positions("ordinal", sets.train, columns)
 
     def run() -> GridSearchCV:
         search = GridSearchCV(
@@ -94,7 +94,7 @@ def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     binned = lgb.Dataset(
         encoded,
         sets.y_train,
-        categorical_feature=categorical_positions(sets.train, columns),
+        categorical_feature=categorical_positions("ordinal", sets.train, columns),
         params=fixed,
     ).construct()
     searched = [dict(configuration.hyperparameters) for configuration in configurations(spec)]
