@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.slow
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
     scenario.write_csv(project.folder / "visits.csv")
-    project.add_experiment("clinic", scenario.spec_mapping(), scenario.SCHEMA)
+    subprocess.run(["git", "init", "--bare", "-q", "models.git"], cwd=project.folder, check=True)
+    mapping = scenario.spec_mapping(export={"repository": str(project.folder / "models.git")})
+    project.add_experiment("clinic", mapping, scenario.SCHEMA)
     return project
 
 
@@ -36,6 +39,19 @@ def test_the_job_ends_with_the_report_and_the_exported_model(project, first_run)
     assert f"v0001 published: {registry(project)}/v0001" in first_run.stdout
     assert "report: " in first_run.stdout
     assert (registry(project) / "v0001" / "model.skops").exists()
+
+
+def test_the_version_is_committed_and_tagged_in_the_named_repository(project, first_run):
+    """The company's repository holds the hyperparameters, metrics and card of the version."""
+    listed = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "clinic/v0001"],
+        cwd=project.folder / "models.git",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in ("hyperparameters.yaml", "metrics.json", "README.md", "experiment.yaml"):
+        assert f"models/clinic/{name}" in listed
 
 
 def test_every_row_is_validated_or_rejected_with_its_reason(project, first_run):
@@ -121,6 +137,19 @@ def test_one_failed_configuration_is_listed_last_and_spoils_nothing(project, fir
     board = pd.read_parquet(project.folder / "artifacts/failing/tables/leaderboard.parquet")
     assert list(board["status"]) == ["trained", "failed"]
     assert "n_neighbors" in board["reason"].iloc[-1]
+
+
+def test_two_runs_at_once_end_in_right_results_or_one_clear_error(project, first_run):
+    """Neither mixes the other's sets with its own; the registry gets one version."""
+    project.add_experiment("twice", scenario.spec_mapping(), scenario.SCHEMA)
+    both = [project.start(*project.execute_command("twice")) for _ in range(2)]
+    told = [process.communicate(timeout=200)[0] for process in both]
+    codes = [process.returncode for process in both]
+    assert 0 in codes, told
+    for code, text in zip(codes, told, strict=True):
+        assert code == 0 or "fix:" in text, text
+    versions = [path.name for path in registry(project, "twice").glob("v*/manifest.json")]
+    assert len(versions) == 1
 
 
 def test_a_kill_in_training_loses_nothing_that_was_finished(project, tmp_path):
