@@ -1,14 +1,21 @@
 """Fixtures that several rooms of tests share: a storage root on disk, and a real S3 server."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from upath import UPath
 
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
 from experiment_pipeline_tests.s3_server import S3Server
+
+# A busy machine is no slow code; and CI judges a change by the same examples each time, while
+# whoever runs the tests by hand goes on looking for new ones.
+settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("project")
 
 
 @pytest.fixture
