@@ -190,7 +190,7 @@ def _importance(axes: Axes, top: pd.DataFrame, metric: str) -> None:
     axes.set_yticks(places, [plain(name) for name in top["feature"]])
     axes.invert_yaxis()
     axes.axvline(0, color=_GREY, linewidth=1)
-    axes.set_xlabel(f"Loss of {metric} when the feature is shuffled (test set)")
+    axes.set_xlabel(f"Loss of {metric} without it, on test")
 
 
 def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) -> None:
