@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project
 
 pytestmark = pytest.mark.slow
+
+expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
 # By its job; by the asset graph; by the asset graph, with one configuration.
 BY_JOB, BY_GRAPH, SINGLE = "clinic", "graph", "single"
@@ -58,9 +61,18 @@ def graph_of(experiment):
 def materialize_all(page, partitions):
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_role("button", name="All", exact=True).click()
-    expect(dialog).to_contain_text(f"Partition selection{partitions} partition")
+    choose(dialog, "All", f"Partition selection{partitions} partition")
     launch(dialog)
+
+
+def choose(dialog: Locator, button: str, said: str):
+    """Press until it is heard: the dialog ignores a click while it still loads partitions."""
+    for _ in range(20):
+        dialog.get_by_role("button", name=button, exact=True).click()
+        with suppress(AssertionError):
+            expect(dialog).to_contain_text(said, timeout=2_000)
+            return
+    expect(dialog).to_contain_text(said)
 
 
 def launch(dialog: Locator):
@@ -106,8 +118,7 @@ def test_one_configuration_from_its_asset_page(ui, browser, done):
     page = browser.go(f"/assets/{BY_JOB}/trained_model")
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_role("button", name="Custom").click()
-    expect(dialog).to_contain_text("4 partitions")
+    choose(dialog, "Custom", "4 partitions")
     tags = dialog.locator("[data-tooltip]")
     for key in [tag.get_attribute("data-tooltip") for tag in tags.all()]:
         if key != KEY:
