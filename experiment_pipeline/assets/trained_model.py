@@ -20,7 +20,7 @@ import pandas as pd
 from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
-from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.configurations import Configuration, search_notes
 from experiment_pipeline.core.errors import AllConfigurationsFailed
 from experiment_pipeline.core.search_progress import Progress
 from experiment_pipeline.core.search_results import (
@@ -89,6 +89,8 @@ def build_trained_model(
     def trained_model(
         context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        for note in search_notes(spec):
+            context.log.info(note)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))

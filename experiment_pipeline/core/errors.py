@@ -8,8 +8,7 @@
     │   ├── UnusableTable              a table, but not one this experiment can run on
     │   ├── UnfitForModelling          the data analysis says `no go`
     │   ├── TooManyRejectedRows        the limit on the rejection rate was passed
-    │   ├── EmptySet                   a set would be empty or lack a class
-    │   └── LeakBetweenSets            the sets share what they must not share
+    │   └── EmptySet                   a set would be empty or lack a class
     ├── TrainingError
     │   ├── UnknownAlgorithm           an import path that leads nowhere
     │   └── AllConfigurationsFailed    nothing to choose from
@@ -74,10 +73,6 @@ class TooManyRejectedRows(DataError):
 
 class EmptySet(DataError):
     """A set would be empty, or lack a class."""
-
-
-class LeakBetweenSets(DataError):
-    """The sets share what they must not share."""
 
 
 class TrainingError(ExperimentPipelineError):

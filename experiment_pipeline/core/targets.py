@@ -6,7 +6,6 @@ the validation, what the sets must hold by `split_sets`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -17,17 +16,6 @@ from experiment_pipeline.core.names import did_you_mean, listed
 from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 
 SETS_TO_FILL = 3
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The classes of an experiment.
-
-    Attributes:
-        classes: None for regression; for binary, `classes[1]` is the positive class.
-    """
-
-    classes: tuple[Scalar, ...] | None
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
