@@ -28,7 +28,7 @@ lint: .venv/ready-dev ## Formatting, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/ready-dev ## Measure speed and memory against the alternatives, side by side
+bench: .venv/ready-bench ## Measure speed, memory and quality against the alternatives, side by side
 	$(BIN)/python -m experiment_pipeline_tests.bench
 
 lock: .venv/uv ## Bring uv.lock up to date with pyproject.toml
@@ -60,3 +60,7 @@ system-test:
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact
 	touch $@ .venv/ready
+
+.venv/ready-bench: .venv/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --quiet --frozen --inexact --group bench
+	touch $@ .venv/ready .venv/ready-dev
