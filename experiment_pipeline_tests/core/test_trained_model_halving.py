@@ -202,6 +202,31 @@ def test_a_budget_of_seconds_ends_between_fits(ticks):
     assert run(spec, SETS, memory).answer == run(SPEC, SETS).answer
 
 
+@pytest.mark.parametrize("seconds", [1, 30, 60])
+def test_a_budget_of_seconds_always_trains_somebody(seconds):
+    """Each rung has its share of the time, and the last one trains its best after all."""
+    clock = itertools.chain([0.0], itertools.count(1.0, 2.0))
+    ran = run(
+        experiment(budget={"seconds": seconds}), SETS, workers=1, now=lambda: float(next(clock))
+    )
+    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
+    assert "dummy" in trained
+    assert len(trained) > 1
+
+
+def test_without_time_for_all_the_best_go_first():
+    """Whoever gets to the second rung scored at least as well as whoever the time ended before."""
+    clock = itertools.count()
+    ran = run(experiment(budget={"seconds": 29}), SETS, workers=1, now=lambda: float(next(clock)))
+    scores = {1: {}, 2: {}, 3: {}}
+    for event in ran.events:
+        if isinstance(event, Fitted):
+            scores[event.rung.number][event.model.result.key] = event.model.result.test_score
+    late = {key for key, one in ran.conclusions.items() if "before rung 2" in one.reason}
+    assert late
+    assert max(scores[1][key] for key in late) <= min(scores[1][key] for key in scores[2])
+
+
 def test_failures_in_a_row_end_the_search():
     """After two the others are not started, and say why."""
     bad = one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0])

@@ -7,7 +7,6 @@ workers, the order of the configurations and the kills in between (budgets of se
 failures aside, which say so).
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,11 @@ from experiment_pipeline.core.trained_model.conclusions import (
     RungStarted,
 )
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint
+from experiment_pipeline.core.trained_model.order import (
+    competes,
+    promising_first,
+    within_budget,
+)
 from experiment_pipeline.core.trained_model.results import (
     FailedConfiguration,
     ModelResult,
@@ -34,7 +38,6 @@ from experiment_pipeline.core.trained_model.results import (
 from experiment_pipeline.core.trained_model.rungs import (
     Ladder,
     Rung,
-    competes,
     full_only,
     ladder,
     survivors,
@@ -127,9 +130,9 @@ class _Run:
         self, configurations: Sequence[Configuration], *, alone: bool
     ) -> Generator[Event, None, None]:
         """Conclude every configuration: those beyond the budget at once, the others rung by rung."""
-        tried = _within_budget(configurations, self.spec)
-        drawn = {one.key for one in tried}
-        yield from self.left_out([one for one in configurations if one.key not in drawn])
+        tried = within_budget(configurations, self.spec)
+        keys = {one.key for one in tried}
+        yield from self.left_out([one for one in configurations if one.key not in keys])
         yield from self.climb(tried, alone=alone)
 
     def climb(self, tried: Sequence[Configuration], *, alone: bool) -> Generator[Event, None, None]:
@@ -139,6 +142,8 @@ class _Run:
         yield from map(Note, steps.notes)
         still_in = {one.key for one in tried if competes(one)}
         for rung in steps.rungs:
+            # Each rung has an equal share of the seconds, and what those before it left.
+            self.brake.open(rung.number / rung.of)
             # What does not compete has nothing to do at small rungs.
             entered = [
                 one for one in tried if one.key in still_in or (rung.is_full and not competes(one))
@@ -190,7 +195,7 @@ class _Run:
                 done.add(key)
                 yield _trained(by_key[key], result, reused=True)
         missing = [one for one in entered if one.key not in found]
-        with closing(self._outcomes(missing, rung)) as outcomes:
+        with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration):
                     # Who was trained in full before is, whatever happened at a small rung.
@@ -207,11 +212,30 @@ class _Run:
         return done
 
     def _outcomes(
-        self, missing: Sequence[Configuration], rung: Rung
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
     ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
         """Train in the pool; where nothing may start, nothing is even encoded."""
-        if missing and self.brake.may_start():
-            yield from train_configurations(missing, rung.sets, self.spec, self.workers, self.brake)
+        timed = self.spec.budget.seconds is not None
+        if timed:
+            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
+            missing = promising_first(missing, last, self.spec)
+        brake: Brake | None = self.brake
+        if not self.brake.may_start():
+            # One fit beyond the time: a search that has trained nobody is worth nothing.
+            missing, brake = self._at_least_one(missing, found), None
+        if missing:
+            yield from train_configurations(
+                missing, rung.sets, self.spec, self.workers, brake, longest_first=not timed
+            )
+
+    def _at_least_one(
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult]
+    ) -> Sequence[Configuration]:
+        """The best so far, and the baseline, where time has run out and a rung has nobody yet."""
+        results = (*found.values(), *self.in_full.values())
+        if not self.brake.is_out_of_time or any(competes(one) for one in results):
+            return []
+        return missing[: 1 + sum(not competes(one) for one in missing)]
 
     def _survivors(self, rung: Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
         """The keys that go on to the next rung: none from the last."""
@@ -236,15 +260,3 @@ class _Run:
 
 def _trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
     return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)
-
-
-def _within_budget(
-    configurations: Sequence[Configuration], spec: ExperimentSpec
-) -> list[Configuration]:
-    """Draw as many as the budget allows, in their order: a larger budget adds, takes none away."""
-
-    def drawn(one: Configuration) -> str:
-        return hashlib.sha256(f"{spec.seed}/{one.key}".encode()).hexdigest()
-
-    chosen = {one.key for one in sorted(configurations, key=drawn)[: spec.budget.configurations]}
-    return [one for one in configurations if one.key in chosen]

@@ -13,10 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.metrics import METRICS
 from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.spec import ExperimentSpec, Halving
+from experiment_pipeline.core.trained_model.order import best_first
 from experiment_pipeline.core.trained_model.results import ModelResult
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 from experiment_pipeline.core.trained_model.thinning import evenly_thinned, thinning_order
@@ -30,8 +29,6 @@ FEWEST_KEPT = 5
 # Test rows that small rungs are scored on at least: cheap, and few would choose by luck (of 60
 # configurations of the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
 SCORED_ROWS = 4_000
-# Predicting without features costs nothing, needs no rows, and must not take a place.
-BASELINE_ALGORITHM = "dummy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +71,6 @@ class Ladder:
         return sum(one.kept * after.fraction for one, after in steps if one.number >= rung.number)
 
 
-def competes(configuration: Configuration) -> bool:
-    """Whether a configuration has to earn its full training."""
-    return configuration.algorithm != BASELINE_ALGORITHM
-
-
 def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     """Return a search without halving: one rung, all rows."""
     return Ladder((Rung(1, 1, 1.0, 0, sets),), notes)
@@ -119,20 +111,14 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
 
 
 def survivors(rung: Rung, scored: Mapping[str, ModelResult], metric: str) -> tuple[str, ...]:
-    """Return the keys that go on, the best first; equal scores by key, undefined ones last.
+    """Return the keys that go on, the best first.
 
     Args:
         rung: its `kept` decides how many.
         scored: key → result at this rung, of all algorithms.
         metric: that ranks.
     """
-    sign = METRICS[metric].sign
-
-    def place(key: str) -> tuple[float, str]:
-        score = scored[key].test_score
-        return (-sign * score if math.isfinite(score) else math.inf), key
-
-    return tuple(sorted(scored, key=place)[: rung.kept])
+    return tuple(best_first(scored, metric)[: rung.kept])
 
 
 def _kept(n_competing: int, halving: Halving) -> list[int]:

@@ -30,8 +30,10 @@ def train_configurations(
     spec: ExperimentSpec,
     workers: int,
     brake: Brake | None = None,
+    *,
+    longest_first: bool = True,
 ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-    """Train configurations, the longest first, and yield each when it is done.
+    """Train configurations, and yield each when it is done.
 
     Args:
         configurations: what to train; not those the store has.
@@ -40,13 +42,15 @@ def train_configurations(
         workers: how many fits at a time, one thread each; one per core is right.
         brake: asked before each fit; where it says no, the configuration is left out, while
             those that are running end and are yielded.
+        longest_first: which keeps every core busy to the end; else in the order given, for
+            when there may be no time for all.
 
     Closing the generator cancels the fits that wait and lets the running ones end. What a
     configuration raises becomes a `FailedConfiguration`; an interruption propagates.
     """
-    ordered = sorted(
-        configurations, key=lambda one: estimated_cost(one, len(sets.train)), reverse=True
-    )
+    ordered = list(configurations)
+    if longest_first:
+        ordered.sort(key=lambda one: estimated_cost(one, len(sets.train)), reverse=True)
     if not ordered:
         return
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.

@@ -1,0 +1,72 @@
+"""Who comes first: which configurations a budget tries, and in which order they are fitted.
+
+Nothing here depends on the order in which configurations are given. In: configurations, the
+seed, scores so far. Out: the same configurations, in another order or fewer.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.metrics import METRICS
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.results import ModelResult
+
+# Predicting without features costs nothing, needs no rows, and must not take a place.
+BASELINE_ALGORITHM = "dummy"
+
+
+def competes(one: Configuration | ModelResult) -> bool:
+    """Whether a configuration has to earn its full training."""
+    return one.algorithm != BASELINE_ALGORITHM
+
+
+def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configuration]:
+    """Shuffle by the seed: a larger pool keeps the order of those it had."""
+
+    def digest(one: Configuration) -> str:
+        return hashlib.sha256(f"{seed}/{one.key}".encode()).hexdigest()
+
+    return sorted(configurations, key=digest)
+
+
+def within_budget(
+    configurations: Sequence[Configuration], spec: ExperimentSpec
+) -> list[Configuration]:
+    """Draw as many as the budget allows, in their order: a larger budget adds, takes none away."""
+    keys = {one.key for one in drawn(configurations, spec.seed)[: spec.budget.configurations]}
+    return [one for one in configurations if one.key in keys]
+
+
+def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
+    """Return keys by their test score; equal scores by key, undefined ones last.
+
+    Args:
+        scored: key → result on the same rows.
+        metric: that ranks.
+    """
+    sign = METRICS[metric].sign
+
+    def place(key: str) -> tuple[float, str]:
+        score = scored[key].test_score
+        return (-sign * score if math.isfinite(score) else math.inf), key
+
+    return sorted(scored, key=place)
+
+
+def promising_first(
+    configurations: Sequence[Configuration], scored: Mapping[str, ModelResult], spec: ExperimentSpec
+) -> list[Configuration]:
+    """Order what there may be no time for: the baseline, the best so far, then as drawn.
+
+    Args:
+        configurations: what is to be fitted.
+        scored: key → the last result of those that have one.
+        spec: its seed and its metric are used.
+    """
+    place = {key: number for number, key in enumerate(best_first(scored, spec.metric))}
+    return sorted(
+        drawn(configurations, spec.seed),
+        key=lambda one: (competes(one), place.get(one.key, len(place))),
+    )
