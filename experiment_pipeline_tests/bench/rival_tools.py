@@ -182,10 +182,13 @@ def random_draws(given: Given) -> Found:
     draws, lock = iter(configurations(given.cut.spec)), threading.Lock()
 
     def work() -> None:
-        while time.perf_counter() < stop:
+        # One at least: a search that has fitted nothing is worth nothing.
+        while True:
             with lock:
                 one = next(draws)
             trials.score(one.hyperparameters)
+            if time.perf_counter() >= stop:
+                return
 
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         for done in [pool.submit(work) for _ in range(joblib.cpu_count())]:
