@@ -1,7 +1,8 @@
 """Four ways to spend the same seconds on LightGBM: ours, Optuna's TPE, FLAML, random draws.
 
 All choose on the test rows. Ours, Optuna and random search the space that our scaffold writes,
-FLAML its own. How they are compared belongs to `rivals.py`. In: `Given`. Out: `Found`.
+FLAML its own. What they are given is in `rival_trials.py`, how they are compared in `rivals.py`.
+In: `Given`. Out: `Found`.
 """
 
 import logging
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import joblib
 import lightgbm as lgb
@@ -18,40 +20,13 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.configurations import Configuration, configurations
 from experiment_pipeline.core.spec import Range, Scalar
-from experiment_pipeline.core.trained_model import Fitted, TrainedModel, search
-from experiment_pipeline.core.trained_model.boosting import (
-    PATIENCE,
-    ROUNDS_AT_MOST,
-    stopping_metric,
-)
-from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
-from experiment_pipeline_tests.bench.tables import Cut
+from experiment_pipeline.core.trained_model import Fitted, TrainedModel, predict, refit, search
+from experiment_pipeline_tests.bench.rival_trials import Given, Trials
 
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """What every tool is given.
-
-    Attributes:
-        cut: the table; its experiment has one random search of LightGBM and a budget of seconds.
-        train: (n_train, d) as our features encode it, fitted on train.
-        test: (n_test, d).
-        validation: (n_validation, d).
-        categorical: columns that are codes of categories; -1 is missing.
-    """
-
-    cut: Cut
-    train: np.ndarray
-    test: np.ndarray
-    validation: np.ndarray
-    categorical: list[int]
-
-    @property
-    def seconds(self) -> float:
-        """How long a tool may search."""
-        return self.cut.spec.budget.seconds or 0.0
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,27 +36,20 @@ class Found:
     Attributes:
         predictions: of the validation rows, by its winner, fitted on train rows alone.
         seconds: from its start to its winner.
+        refitted: of the same rows, by the winner fitted anew on all train rows, for who has held
+            some of them out; None: it was fitted on all.
     """
 
     predictions: np.ndarray
     seconds: float
-
-
-def encode(cut: Cut) -> Given:
-    """Encode a table once; the rivals' clocks start afterwards, ours encodes by itself."""
-    sets, columns = cut.sets, list(cut.sets.features)
-    features = build_features("ordinal", sets.train, columns)
-    return Given(
-        cut,
-        features.fit_transform(sets.train[columns]),
-        features.transform(sets.test[columns]),
-        features.transform(cut.validation[columns]),
-        categorical_positions("ordinal", sets.train, columns),
-    )
+    refitted: np.ndarray | None = None
 
 
 def ours(given: Given) -> Found:
-    """Our search, with halving, within its budget of seconds."""
+    """Our search, with halving, within its budget of seconds.
+
+    The refit is the export's, but on train rows: the winner's rounds, no early stopping.
+    """
     spec, started = given.cut.spec, time.perf_counter()
     sign = metrics.METRICS[spec.metric].sign
     in_full: list[TrainedModel] = [
@@ -99,61 +67,7 @@ def ours(given: Given) -> Found:
     best = max(in_full, key=lambda one: sign * one.result.test_score)
     seconds = time.perf_counter() - started
     booster = lgb.Booster(model_str=best.model.decode())
-    return Found(np.asarray(booster.predict(given.validation)), seconds)
-
-
-class Trials:
-    """LightGBM for tools that only propose hyperparameters; threads may share it.
-
-    As such tools are used at their best: bins are made once, all train rows are fitted on, and
-    the test rows, which choose, also stop the trees.
-    """
-
-    def __init__(self, given: Given) -> None:
-        """Bin the tables."""
-        sets, self._spec = given.cut.sets, given.cut.spec
-        self._test, self._y_test = given.test, sets.y_test
-        self._fixed: dict[str, Scalar] = {
-            "objective": sets.task,
-            "metric": stopping_metric(self._spec.metric, sets.task, len(np.unique(sets.y_test))),
-            "num_threads": 1,
-            "force_row_wise": True,
-            "feature_pre_filter": False,
-            "verbosity": -1,
-            "seed": self._spec.seed,
-        }
-        if sets.task == "multiclass" and sets.classes:
-            self._fixed["num_class"] = len(sets.classes)
-        settings = {"categorical_feature": given.categorical, "params": self._fixed}
-        self._binned = lgb.Dataset(given.train, sets.y_train, **settings).construct()
-        self._watched = lgb.Dataset(given.test, self._y_test, reference=self._binned, **settings)
-        self._watched.construct()
-        self._best: tuple[float, lgb.Booster] | None = None
-        self._lock = threading.Lock()
-
-    def score(self, hyperparameters: Mapping[str, Scalar]) -> float:
-        """Fit once and return the score on the test rows; greater is better."""
-        booster = lgb.train(
-            {**self._fixed, **hyperparameters},
-            self._binned,
-            ROUNDS_AT_MOST,
-            valid_sets=[self._watched],
-            callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
-            keep_training_booster=True,
-        )
-        predictions = np.asarray(booster.predict(self._test, num_threads=1))
-        metric = metrics.METRICS[self._spec.metric]
-        score = metric.sign * metrics.score(metric.name, self._y_test, predictions)
-        with self._lock:
-            if self._best is None or score > self._best[0]:
-                self._best = score, booster
-        return score
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Predict by the best model so far, (n,) or (n, k)."""
-        if self._best is None:
-            raise RuntimeError("nothing was fitted")
-        return np.asarray(self._best[1].predict(rows))
+    return Found(np.asarray(booster.predict(given.validation)), seconds, _refitted(best, given))
 
 
 def optuna_tpe(given: Given) -> Found:
@@ -240,7 +154,17 @@ TOOLS: Mapping[str, Callable[[Given], Found]] = {
 }
 
 
-def _suggested(trial, searched: Mapping[str, Range | tuple[Scalar, ...]]) -> dict[str, Scalar]:
+def _refitted(best: TrainedModel, given: Given) -> np.ndarray:
+    result, cut = best.result, given.cut
+    one = Configuration(result.key, result.algorithm, result.features, result.hyperparameters)
+    pipeline = refit(one, result.rounds, cut.sets.train, cut.sets, cut.spec)
+    sets = cut.sets
+    return predict(pipeline, cut.validation, sets.features, sets.task, sets.classes)
+
+
+def _suggested(
+    trial: "optuna.Trial", searched: Mapping[str, Range | tuple[Scalar, ...]]
+) -> dict[str, Scalar]:
     """Ask a trial for every hyperparameter of our space."""
     found: dict[str, Scalar] = {}
     for name, space in searched.items():

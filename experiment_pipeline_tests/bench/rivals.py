@@ -17,12 +17,37 @@ from experiment_pipeline.core.inference.search import propose_search
 from experiment_pipeline.core.intervals import quantile
 from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.rival_tools import TOOLS, Given, encode
+from experiment_pipeline_tests.bench.rival_tools import TOOLS
+from experiment_pipeline_tests.bench.rival_trials import Given, encode
 from experiment_pipeline_tests.bench.tables import Table
 
 OURS = "ours"
 # More than any budget here can try.
 DRAWS = 1_000
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over the seeds.
+
+    Attributes:
+        value: greater than 0 = ours is better, in units of the metric.
+        half: of its 95 % interval; infinite for one seed.
+    """
+
+    value: float
+    half: float
+
+    def __str__(self) -> str:
+        low, high = self.value - self.half, self.value + self.half
+        return f"**{self.value:+.3g}** ({low:+.3g} to {high:+.3g})"
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of ours."""
+        if abs(self.value) <= self.half:
+            return "no difference shown"
+        return "better" if self.value > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -35,8 +60,8 @@ class Duel:
         rival: its name.
         ours: mean score of our winners.
         theirs: mean score of the rival's.
-        difference: mean over the seeds, greater than 0 = ours is better, in units of the metric.
-        half: of its 95 % interval; infinite for one seed.
+        difference: between our winners, as they are stored, and the rival's.
+        refitted: between our winners, fitted anew on all train rows, and the rival's.
         our_seconds: mean time we took.
         their_seconds: mean time the rival took.
     """
@@ -46,33 +71,33 @@ class Duel:
     rival: str
     ours: float
     theirs: float
-    difference: float
-    half: float
+    difference: Mean
+    refitted: Mean
     our_seconds: float
     their_seconds: float
 
-    @property
-    def verdict(self) -> str:
-        """What the interval says of ours."""
-        if abs(self.difference) <= self.half:
-            return "no difference shown"
-        return "better" if self.difference > 0 else "worse"
-
     def row(self) -> str:
         """A line of the Markdown table."""
-        low, high = self.difference - self.half, self.difference + self.half
         return (
             f"| {self.table} ({self.metric}) | {self.rival} | {self.ours:.5g} | {self.theirs:.5g} "
-            f"| **{self.difference:+.3g}** ({low:+.3g} to {high:+.3g}) | {self.verdict} "
+            f"| {self.difference} | {self.difference.verdict} "
+            f"| {self.refitted} | {self.refitted.verdict} "
             f"| {self.our_seconds:.1f} against {self.their_seconds:.1f} |"
         )
 
 
 @dataclass(frozen=True)
 class Played:
-    """One tool on one table by one seed: its winner's validation score, and its seconds."""
+    """One tool on one table by one seed.
+
+    Attributes:
+        score: of its winner on the validation rows.
+        refitted: of its winner fitted on all train rows.
+        seconds: that it took.
+    """
 
     score: float
+    refitted: float
     seconds: float
 
 
@@ -93,15 +118,21 @@ def duels(seconds: float, seeds: int, names: Sequence[str] = ()) -> list[Duel]:
 
 
 def tally(found: Iterable[Duel]) -> str:
-    """Count the verdicts per rival, in a sentence."""
-    verdicts: dict[str, list[str]] = defaultdict(list)
+    """Count the verdicts per rival, in a sentence; in brackets those of our refitted winners."""
+    by_rival: dict[str, list[Duel]] = defaultdict(list)
     for duel in found:
-        verdicts[duel.rival].append(duel.verdict)
+        by_rival[duel.rival].append(duel)
     return "; ".join(
-        f"against {rival} better on {told.count('better')}, worse on {told.count('worse')} of "
+        f"against {rival} better on {_count(told, 'better')}, worse on {_count(told, 'worse')} of "
         f"{len(told)} tables"
-        for rival, told in verdicts.items()
+        for rival, told in by_rival.items()
     )
+
+
+def _count(told: Sequence[Duel], verdict: str) -> str:
+    stored = sum(duel.difference.verdict == verdict for duel in told)
+    refitted = sum(duel.refitted.verdict == verdict for duel in told)
+    return f"{stored} ({refitted})"
 
 
 def duel_of(table: Table, rival: str, played: Mapping[str, Sequence[Played]]) -> Duel:
@@ -112,29 +143,30 @@ def duel_of(table: Table, rival: str, played: Mapping[str, Sequence[Played]]) ->
         rival: a name of TOOLS.
         played: tool → what it did, in the order of the seeds.
     """
-    scores = {name: np.array([one.score for one in played[name]]) for name in (OURS, rival)}
-    seconds = {name: np.mean([one.seconds for one in played[name]]) for name in (OURS, rival)}
-    differences = metrics.METRICS[table.metric].sign * (scores[OURS] - scores[rival])
+    sign = metrics.METRICS[table.metric].sign
+    ours = np.array([one.score for one in played[OURS]])
+    refitted = np.array([one.refitted for one in played[OURS]])
+    theirs = np.array([one.score for one in played[rival]])
     return Duel(
         table.name,
         table.metric,
         rival,
-        ours=float(scores[OURS].mean()),
-        theirs=float(scores[rival].mean()),
-        difference=float(differences.mean()),
-        half=half_width(differences),
-        our_seconds=float(seconds[OURS]),
-        their_seconds=float(seconds[rival]),
+        ours=float(ours.mean()),
+        theirs=float(theirs.mean()),
+        difference=mean_of(sign * (ours - theirs)),
+        refitted=mean_of(sign * (refitted - theirs)),
+        our_seconds=float(np.mean([one.seconds for one in played[OURS]])),
+        their_seconds=float(np.mean([one.seconds for one in played[rival]])),
     )
 
 
-def half_width(differences: np.ndarray) -> float:
-    """Return half of the 95 % interval of a mean, by Student's t; infinite for one value."""
+def mean_of(differences: np.ndarray) -> Mean:
+    """Return a mean with its 95 % interval, by Student's t."""
     n = len(differences)
     if n < 2:
-        return math.inf
+        return Mean(float(differences.mean()), math.inf)
     error = differences.std(ddof=1) / math.sqrt(n)
-    return quantile(n - 1, metrics.LEVEL) * float(error)
+    return Mean(float(differences.mean()), quantile(n - 1, metrics.LEVEL) * float(error))
 
 
 def given_to_all(table: Table, seed: int, seconds: float) -> Given:
@@ -178,4 +210,9 @@ def _on_table(table: Table, seconds: float, seeds: int) -> list[Duel]:
 def _play(name: str, given: Given) -> Played:
     found = TOOLS[name](given)
     y, metric = given.cut.y_validation, given.cut.spec.metric
-    return Played(metrics.score(metric, y, found.predictions), found.seconds)
+    refitted = found.predictions if found.refitted is None else found.refitted
+    return Played(
+        metrics.score(metric, y, found.predictions),
+        metrics.score(metric, y, refitted),
+        found.seconds,
+    )

@@ -14,24 +14,24 @@ BY_NAME = {table.name: table for table in TABLES}
 
 
 def played(*scores: float) -> list[Played]:
-    """What a tool scored, seed by seed, in a second each."""
-    return [Played(score, 1.0) for score in scores]
+    """What a tool scored, seed by seed, in a second each; refitted, it scores 1 less."""
+    return [Played(score, score - 1, 1.0) for score in scores]
 
 
 def test_the_interval_of_a_mean_is_students():
     """Three values: 4.303 standard errors; one value says nothing."""
-    assert rivals.half_width(np.array([1.0, 2.0, 3.0])) == pytest.approx(
-        4.3027 / math.sqrt(3), 1e-4
-    )
-    assert rivals.half_width(np.array([1.0])) == math.inf
+    mean = rivals.mean_of(np.array([1.0, 2.0, 3.0]))
+    assert (mean.value, mean.half) == pytest.approx((2.0, 4.3027 / math.sqrt(3)), 1e-4)
+    assert rivals.mean_of(np.array([1.0])).half == math.inf
 
 
 def test_a_loss_that_is_smaller_in_every_seed_is_better():
     """The difference is paired and its sign turned; a level that moves with the seed drops out."""
     found = {"ours": played(1.0, 5.0, 9.0), "FLAML": played(1.5, 5.6, 9.4)}
     duel = rivals.duel_of(BY_NAME["jobs"], "FLAML", found)
-    assert duel.difference == pytest.approx(0.5)
-    assert duel.verdict == "better"
+    assert duel.difference.value == pytest.approx(0.5)
+    assert duel.refitted.value == pytest.approx(1.5)
+    assert duel.difference.verdict == "better"
     assert duel.row().startswith(
         "| jobs (log_loss) | FLAML | 5 | 5.5 | **+0.5** (+0.252 to +0.748)"
     )
@@ -42,8 +42,13 @@ def test_a_difference_within_its_interval_is_none():
     auc = BY_NAME["stops"]
     worse = rivals.duel_of(auc, "a", {"ours": played(0.5, 0.6), "a": played(0.7, 0.8001)})
     undecided = rivals.duel_of(auc, "a", {"ours": played(0.5, 0.9), "a": played(0.7, 0.8)})
-    assert [worse.verdict, undecided.verdict] == ["worse", "no difference shown"]
-    assert rivals.tally([worse, undecided]) == "against a better on 0, worse on 1 of 2 tables"
+    assert [one.difference.verdict for one in (worse, undecided)] == [
+        "worse",
+        "no difference shown",
+    ]
+    assert rivals.tally([worse, undecided]) == (
+        "against a better on 0 (0), worse on 1 (1) of 2 tables"
+    )
 
 
 def test_a_tool_is_given_encoded_rows_and_the_scaffolds_search():
