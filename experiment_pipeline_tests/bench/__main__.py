@@ -75,7 +75,8 @@ def same_seconds(asked: argparse.Namespace) -> str:
 choose on the test rows, with LightGBM on our encoded features; winners are judged on the
 validation rows, fitted on the train rows. A difference is paired by seed, above 0 where ours is
 better, with its 95 % interval. Optuna (TPE, its defaults, a trial per core) and the random draws
-search the space that ours does and stop their trees on the test rows; FLAML searches its own.
+search the space that ours does and stop their trees on the test rows; FLAML searches its own, with
+as many threads for a fit as there are cores, and with one.
 Ours stops its trees on 15 % of the train rows, which its stored models are not fitted on; refitted:
 the same winner on all train rows, as the export does it, one fit beyond the seconds.
 

@@ -1,4 +1,4 @@
-"""Four ways to spend the same seconds on LightGBM: ours, Optuna's TPE, FLAML, random draws.
+"""Ways to spend the same seconds on LightGBM: ours, Optuna's TPE, FLAML, random draws.
 
 All choose on the test rows. Ours, Optuna and random search the space that our scaffold writes,
 FLAML its own. What they are given is in `rival_trials.py`, how they are compared in `rivals.py`.
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import joblib
@@ -111,8 +112,11 @@ def random_draws(given: Given) -> Found:
     return Found(trials.predict(given.validation), seconds)
 
 
-def flaml_lightgbm(given: Given) -> Found:
-    """FLAML with LightGBM alone, in its own space, all cores for one fit."""
+def flaml_lightgbm(given: Given, threads: int) -> Found:
+    """FLAML with LightGBM alone, in its own space, one fit after the other.
+
+    Its fits are short, so that more threads for each may cost it more than they bring.
+    """
     from flaml import AutoML
 
     logging.getLogger("flaml").setLevel(logging.ERROR)
@@ -134,7 +138,7 @@ def flaml_lightgbm(given: Given) -> Found:
             metric=spec.metric,
             estimator_list=["lgbm"],
             time_budget=given.seconds,
-            n_jobs=joblib.cpu_count(),
+            n_jobs=threads,
             retrain_full=False,
             seed=spec.seed,
             verbose=0,
@@ -149,7 +153,8 @@ def flaml_lightgbm(given: Given) -> Found:
 TOOLS: Mapping[str, Callable[[Given], Found]] = {
     "ours": ours,
     "Optuna TPE": optuna_tpe,
-    "FLAML": flaml_lightgbm,
+    "FLAML": partial(flaml_lightgbm, threads=joblib.cpu_count()),
+    "FLAML, one thread": partial(flaml_lightgbm, threads=1),
     "random draws": random_draws,
 }
 
