@@ -62,3 +62,13 @@ def test_what_is_reused_is_done_from_the_start(progress):
     reused = Conclusion(CONFIGURATION, "trained", "", model_result("c", 0.3), 1.0, reused=True)
     assert not progress.see(reused)
     assert progress.line(1.0) == "1 / 2 done, best log_loss 0.3000 (c)"
+
+
+def test_a_line_is_due_first_last_and_once_a_second_between(progress):
+    """Quick fits do not each write a line, and the last word on a rung is always said."""
+    progress.see(RungStarted(FULL, 4, 0, 0.0))
+    due = []
+    for key, elapsed in (("a", 0.2), ("b", 0.9), ("c", 1.3), ("d", 1.4)):
+        progress.see(fitted(key, 0.4))
+        due.append(progress.is_due(elapsed))
+    assert due == [True, False, True, True]
