@@ -9,7 +9,7 @@ a function; three quarters of the rows train, one quarter is the test set.
 
 import argparse
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -127,7 +128,7 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
         )
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started
-    return Searched(seconds, _peak_bytes(), memory.peak, dict(Counter(statuses)))
+    return Searched(seconds, peak_bytes(), memory.peak, dict(Counter(statuses)))
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -209,10 +210,15 @@ def in_own_process(asked: Asked) -> Searched:
     return found
 
 
-def _peak_bytes() -> int:
-    """Of this process since it began; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+def peak_bytes() -> int:
+    """Most resident memory of this process since it began.
+
+    Not `ru_maxrss`: through fork and exec that one starts from the parent's peak.
+    """
+    line = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if line is None:
+        raise RuntimeError("/proc/self/status has no VmHWM")
+    return 1024 * int(line[1])
 
 
 def main(given: Sequence[str]) -> None:
