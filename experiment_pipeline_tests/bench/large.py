@@ -229,9 +229,8 @@ def main(given: Sequence[str]) -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["memory", "many", "growth", "all"])
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--columns", type=int, default=15)
-    parser.add_argument("--configurations", type=int, default=40)
+    for name, default in (("rows", 300_000), ("columns", 15), ("configurations", 40)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--scale", type=float, default=1.0, help="of all, when all is asked for")
     size = parser.parse_args(given)
     workers = joblib.cpu_count()
