@@ -6,8 +6,6 @@ finished. Which rungs there are and who goes on is decided in core. `search_resu
 configuration stays missing while the leaderboard still gets made.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -20,6 +18,7 @@ import pandas as pd
 from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
+from experiment_pipeline.assets.process_memory import peak_memory_bytes
 from experiment_pipeline.core.configurations import Configuration, search_notes
 from experiment_pipeline.core.errors import AllConfigurationsFailed
 from experiment_pipeline.core.search_progress import Progress
@@ -172,7 +171,7 @@ class _Search:
         if len(wanted) < len(declared):
             others = settled(declared, self.sets, self.spec, known)
             concluded = {one.key: one for one in others} | concluded
-        cost = search_cost(fitted, seconds, workers, _peak_memory_bytes())
+        cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
         return search_results(declared, concluded.values()), cost
 
     def _tell(self, event: Event) -> None:
@@ -234,9 +233,3 @@ class _Search:
                 },
             )
         )
-
-
-def _peak_memory_bytes() -> int:
-    """Of this process since it began; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

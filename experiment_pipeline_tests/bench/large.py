@@ -9,7 +9,6 @@ a function; three quarters of the rows train, one quarter is the test set.
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -17,11 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import joblib
 import numpy as np
 
+from experiment_pipeline.assets.process_memory import peak_memory_bytes
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, search
@@ -128,7 +127,7 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
         )
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started
-    return Searched(seconds, peak_bytes(), memory.peak, dict(Counter(statuses)))
+    return Searched(seconds, peak_memory_bytes(), memory.peak, dict(Counter(statuses)))
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -208,17 +207,6 @@ def in_own_process(asked: Asked) -> Searched:
         flush=True,
     )
     return found
-
-
-def peak_bytes() -> int:
-    """Most resident memory of this process since it began.
-
-    Not `ru_maxrss`: through fork and exec that one starts from the parent's peak.
-    """
-    line = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if line is None:
-        raise RuntimeError("/proc/self/status has no VmHWM")
-    return 1024 * int(line[1])
 
 
 def main(given: Sequence[str]) -> None:

