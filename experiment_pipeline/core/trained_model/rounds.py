@@ -39,10 +39,12 @@ class RoundsSearch(Fitting):
             )
         self.in_full = self.known_in(self.sets, configurations)
         concluded = yield from self._rounds(configurations, pool, sizes)
-        reason = self.brake.reason or (
+        reason = (
             f"not picked by the surrogate in {len(sizes)} rounds: "
             f"{sum(sizes)} of {len(pool)} were tried"
         )
+        if sum(one.key in concluded for one in pool) < sum(sizes):
+            reason = self.brake.reason
         yield from self.left_out(
             [one for one in configurations if one.key not in concluded], reason
         )
