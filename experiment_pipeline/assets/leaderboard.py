@@ -14,7 +14,6 @@ from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
 from experiment_pipeline.core.leaderboard_page import to_html
 from experiment_pipeline.core.leaderboard_table import check_same_sets, to_table
-from experiment_pipeline.core.plots import leaderboard_plot
 from experiment_pipeline.core.search_results import failures, unranked
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
@@ -44,6 +43,8 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
         test_set: pd.DataFrame,
         search_results: pd.DataFrame,
     ) -> dg.MaterializeResult:
+        from experiment_pipeline.core.plots import leaderboard_plot
+
         with told_to_the_user():
             board, digests = _rank(spec, train_set, test_set, search_results)
             pictures = {"Scores": leaderboard_plot(board.rows, spec.metric, board.baseline)}

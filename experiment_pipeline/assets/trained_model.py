@@ -40,8 +40,6 @@ from experiment_pipeline.core.trained_model import (
     Note,
     RungStarted,
     TrainingSets,
-    search,
-    settled,
 )
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.storage.files import storage_root
@@ -150,6 +148,8 @@ class _Search:
         self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
     ) -> tuple[pd.DataFrame, SearchCost]:
         """Search among the wanted; a row for each declared configuration, and the cost."""
+        from experiment_pipeline.core.trained_model import search, settled
+
         workers = self.spec.workers or joblib.cpu_count()
         progress, started = Progress(self.spec.metric), time.perf_counter()
         concluded: dict[str, Conclusion] = {}

@@ -5,6 +5,7 @@ A report of the same choice on the same rows is reused: it is not another look.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
@@ -14,7 +15,6 @@ from experiment_pipeline.assets.failures import console_message, told_to_the_use
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import validation_page
 from experiment_pipeline.core.errors import NotAccepted
-from experiment_pipeline.core.final_check import FinalCheck, final_check
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import check_same_sets, from_table
@@ -28,6 +28,9 @@ from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.ledger import Ledger
 from experiment_pipeline.storage.results import ResultStore
 from experiment_pipeline.storage.trained_models import TrainedModelStore
+
+if TYPE_CHECKING:
+    from experiment_pipeline.core.final_check import FinalCheck
 
 STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
@@ -135,8 +138,10 @@ class _Look:
             }
         )
 
-    def take(self) -> FinalCheck:
+    def take(self) -> "FinalCheck":
         """Look, and write it into the ledger first: a look that crashes was one, too."""
+        from experiment_pipeline.core.final_check import final_check
+
         ledger = Ledger(storage_root(), self.spec.name)
         earlier = len(ledger.looks(self.digest))
         ledger.record_look(self.digest, self.model_fingerprint)
@@ -177,7 +182,7 @@ class _Look:
         return table
 
 
-def _files(check: FinalCheck) -> dict[str, bytes]:
+def _files(check: "FinalCheck") -> dict[str, bytes]:
     """The result as files; the report in three forms, for programs, the UI and people."""
     files = {
         REPORT: check.report.to_json().encode(),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from experiment_pipeline.core.instants import microseconds
 
@@ -92,7 +92,7 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
     scale = 1 / reference.sum() + 1 / sample.sum()
     index = _stability_index(reference[used], sample[used])
     effect = max(0.0, index - freedom * scale)
-    noise = float(chi2.ppf(1 - FALSE_ALARM_RATE, freedom) - freedom) * scale
+    noise = float(chdtri(freedom, FALSE_ALARM_RATE) - freedom) * scale
     return Difference(effect, noise, alarming=effect >= LARGE and effect > noise)
 
 

@@ -84,3 +84,39 @@ def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):
     assert again.success, again.failure
     assert again.metadata("search_results")["reused"] == 0
     assert Registry(storage_root(), spec.name).versions() == ["v0001", "v0002"]
+
+
+def test_halving_stops_most_configurations_and_says_so(tmp_path):
+    """Who is stopped is a partition with rung, score and reason, has no rank, and is reused."""
+    table = scenario.write_csv(tmp_path / "visits.csv", scenario.long_table())
+    lightgbm = {
+        "learning_rate": [0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3],
+        "n_estimators": 20,
+        "early_stopping_round": 0,
+    }
+    spec = scenario.spec(
+        url=str(table),
+        search=[{"algorithm": "dummy"}, {"algorithm": "lightgbm", "hyperparameters": lightgbm}],
+        halving={"fractions": [0.4, 1.0], "keep": 0.5},
+    )
+    first = runs.run(spec, scenario.SCHEMA)
+    counts = first.metadata("search_results")
+    assert (counts["declared"], counts["trained"], counts["stopped_early"]) == (10, 6, 4)
+    assert sorted(first.materialized("trained_model")) == sorted(
+        one.key for one in configurations(spec)
+    )
+    stopped = [
+        event.materialization.metadata
+        for event in first.result.all_events
+        if event.is_step_materialization
+        and event.asset_key.path[-1] == "trained_model"
+        and event.materialization.metadata["status"].value == "stopped_early"
+    ]
+    for metadata in stopped:
+        assert metadata["share of the train rows"].value == 0.4
+        assert metadata["reason"].value.startswith("not among the best 5 of 9 at rung 1 of 2")
+        assert 0 < metadata["test roc_auc"].value < 1
+    assert len(stopped) == 4
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.metadata("search_results")["reused"] == 10
+    assert again.metadata("search_results")["search/fits"] == 0

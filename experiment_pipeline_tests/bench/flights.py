@@ -12,6 +12,7 @@ from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.core.validated_data import feature_columns, load_schema, validate
 from experiment_pipeline.storage.sources import read_source
+from experiment_pipeline_tests.bench.tables import Cut
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiment_pipeline" / "defs" / "flight_delay"
@@ -39,6 +40,11 @@ def flights_spec(**changes: object) -> ExperimentSpec:
 
 def flights_sets(spec: ExperimentSpec) -> TrainingSets:
     """Train and test set of the flights, as the assets make them."""
+    return flights_cut(spec).sets
+
+
+def flights_cut(spec: ExperimentSpec) -> Cut:
+    """The three sets of the flights, as the assets make them."""
     raw = parse(read_source(spec.data), spec.data).frame
     prepared = prepare(raw, spec.preparation)
     schema = load_schema((FOLDER / "schema.yaml").read_text())
@@ -46,4 +52,4 @@ def flights_sets(spec: ExperimentSpec) -> TrainingSets:
     features = feature_columns(validated, spec)
     membership = assign_sets(prepared.frame, spec, features)
     sets = split(validated, spec, features, membership)
-    return training_sets(sets.train, sets.test, spec)
+    return Cut(spec, training_sets(sets.train, sets.test, spec), sets.validation)

@@ -1,39 +1,81 @@
-"""The search with halving against the same search without, and what halving may have missed."""
+"""The search with halving against the same search without, and against scikit-learn's searches.
 
+In: how many pairs. Out: their ratios, and by how much the winners differ on the validation rows.
+"""
+
+import operator
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import joblib
 
-from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.configurations import Configuration, configurations
+from experiment_pipeline.core.metrics import METRICS
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, search
-from experiment_pipeline_tests.bench import flights
+from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
+from experiment_pipeline_tests.bench.quality import Quality, compare_winners
 
 
-def ratios(pairs: int) -> list[Ratio]:
-    """60 LightGBM configurations of the flights, without a store; the winners are printed."""
+@dataclass(frozen=True)
+class Figures:
+    """What halving costs and what it finds.
+
+    Attributes:
+        ratios: of wall time.
+        qualities: of the winners.
+    """
+
+    ratios: tuple[Ratio, ...]
+    qualities: tuple[Quality, ...]
+
+
+def figures(pairs: int, folder: Path) -> Figures:
+    """60 LightGBM configurations of the flights, without a store."""
     with_halving = flights.flights_spec(search=flights.SEARCH)
     without = flights.flights_spec(search=flights.SEARCH, halving=False)
-    sets = flights.flights_sets(without)
-    best: dict[str, float] = {}
-    ratio = compare(
-        "search with halving: the same search without, 60 configurations",
-        lambda: best.update(halving=best_score(with_halving, sets)),
-        lambda: best.update(full=best_score(without, sets)),
-        pairs=pairs,
-        goal=0.5,
+    cut = flights.flights_cut(without)
+    found: dict[str, Any] = {}
+
+    def ours() -> None:
+        found["ours"] = winner(with_halving, cut.sets)
+
+    def full() -> None:
+        found["full"] = winner(without, cut.sets)
+
+    def halved() -> None:
+        found["halved"] = their_halving()
+
+    their_grid = scikit.grid_search(without, cut.sets, folder)
+    their_halving = scikit.halving_search(without, cut.sets, folder)
+    grid = "scikit-learn GridSearchCV(n_jobs=-1)"
+    random = "scikit-learn HalvingRandomSearchCV(n_jobs=-1)"
+    begin = "search with halving, 60 configurations"
+    ratios = (
+        compare(f"{begin}: the same search without", ours, full, pairs=pairs, goal=0.5),
+        compare(f"{begin}: {grid}", ours, their_grid, pairs=pairs, goal=0.4),
+        compare(f"{begin}: {random}", ours, halved, pairs=pairs, goal=0.8),
     )
-    loss = best["full"] - best["halving"]
-    print(f"  best score: {best['halving']:.5f} with halving, {loss:.5f} less than without")
-    return [ratio]
+    theirs = scikit.winner(found["halved"], without)
+    qualities = (
+        compare_winners("the same search without", found["ours"], found["full"], cut),
+        compare_winners(random, found["ours"], theirs, cut),
+    )
+    return Figures(ratios, qualities)
 
 
-def best_score(spec: ExperimentSpec, sets: TrainingSets) -> float:
-    """Run the search; the best score on all test rows."""
+def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
+    """Run the search; the configuration with the best score on all test rows."""
     events = search(
         configurations(spec), sets, spec, lambda _: {}, joblib.cpu_count(), time.perf_counter
     )
-    concluded = [event for event in events if isinstance(event, Conclusion)]
-    scores = [one.result.test_score for one in concluded if one.result and one.fraction == 1]
-    return max(scores)
+    sign = METRICS[spec.metric].sign
+    scored = [
+        (sign * event.result.test_score, event.configuration)
+        for event in events
+        if isinstance(event, Conclusion) and event.result and event.fraction == 1
+    ]
+    return max(scored, key=operator.itemgetter(0))[1]

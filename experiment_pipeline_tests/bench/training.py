@@ -5,16 +5,12 @@ from pathlib import Path
 
 import joblib
 import lightgbm as lgb
-import numpy as np
-import pandas as pd
-from sklearn.model_selection import GridSearchCV, PredefinedSplit
-from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import TrainingSets, train_configurations
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
-from experiment_pipeline_tests.bench import flights
+from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
 
 
@@ -27,7 +23,7 @@ def ratios(pairs: int, folder: Path) -> list[Ratio]:
         compare(
             "training step, 60 configurations: scikit-learn GridSearchCV(n_jobs=-1)",
             ours,
-            grid_search(spec, sets, folder),
+            scikit.grid_search(spec, sets, folder),
             pairs=pairs,
             goal=0.85,
         ),
@@ -49,38 +45,6 @@ def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
         return list(
             train_configurations(configurations(spec), sets, spec, workers=joblib.cpu_count())
         )
-
-    return run
-
-
-def grid_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Callable[[], object]:
-    """The same configurations, sets, features and number of trees in a GridSearchCV."""
-    columns = list(sets.features)
-    fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
-    table = pd.concat([sets.train[columns], sets.test[columns]])
-    y = np.r_[sets.y_train, sets.y_test]
-    grid = {
-        f"model__{name}": value
-        for name, value in spec.search[0].hyperparameters.items()
-        if isinstance(value, tuple)
-    }
-    model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
-    pipeline = Pipeline(
-        [("features", build_features("ordinal", sets.train, columns)), ("model", model)],
-        memory=str(folder / "features"),
-    )
-    categorical = categorical_positions("ordinal", sets.train, columns)
-
-    def run() -> GridSearchCV:
-        search = GridSearchCV(
-            pipeline,
-            grid,
-            scoring="roc_auc",
-            cv=PredefinedSplit(fold),
-            n_jobs=-1,
-            refit=False,
-        )
-        return search.fit(table, y, model__categorical_feature=categorical)
 
     return run
 

@@ -17,6 +17,7 @@ from experiment_pipeline.core.trained_model.boosting import (
     bin_table,
     boost,
     plan_boosting,
+    predictions_of_grown,
     stopping_metric,
 )
 from experiment_pipeline_tests.core.trained_model_scenario import (
@@ -174,3 +175,15 @@ def test_special_settings_train_and_store(setting: str) -> None:
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
     rows = pipeline[0].transform(sets.test)
     assert np.array_equal(reloaded.predict(rows), trained.test_predictions)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("boosting", ["gbdt", "dart", "rf"])
+def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting: str) -> None:
+    """The train score may rest on it: nothing is predicted a second time."""
+    sets = training_sets(task)
+    planned = plan(task, can_stop=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
+    booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task, "")
+    kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
+    assert kept.shape == predicted.shape
+    np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)

@@ -152,40 +152,43 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(project, first
     assert len(versions) == 1
 
 
-def test_a_kill_in_training_loses_nothing_that_was_finished(project, tmp_path):
-    """After kill -9 only what is missing is trained, and the result is that of a quiet run."""
+def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
+    """After kill -9 at the second rung only what is missing is trained, as in a quiet run."""
     search = [
+        {"algorithm": "dummy"},
         {
             "algorithm": "lightgbm",
             "hyperparameters": {
-                "learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05, 0.06],
-                "n_estimators": 700,
+                "learning_rate": [round(0.01 * k, 2) for k in range(1, 11)],
+                "n_estimators": 400,
                 "early_stopping_round": 0,
                 "min_child_samples": 3,
             },
         },
     ]
-    mapping = scenario.spec_mapping(search=search, workers=1)
-    killed = Project(tmp_path / "killed")
-    scenario.write_csv(killed.folder / "visits.csv")
-    killed.add_experiment("clinic", mapping, scenario.SCHEMA)
+    halving = {"fractions": [0.4, 1.0], "keep": 0.5}
+    killed, quiet = Project(tmp_path / "killed"), Project(tmp_path / "quiet")
+    for one in (killed, quiet):
+        scenario.write_csv(one.folder / "visits.csv", scenario.long_table())
+        mapping = scenario.spec_mapping(search=search, halving=halving, workers=1)
+        one.add_experiment("clinic", mapping, scenario.SCHEMA)
     process = killed.start(*killed.execute_command("clinic"))
     models = killed.folder / "artifacts/clinic/trained_model"
     deadline = time.monotonic() + 120
-    while len(list(models.glob("*/result.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(models.glob("*/result.json"))) < 11 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    finished = len(list(models.glob("*/result.json")))
-    assert 2 <= finished < 6
+    finished = models_of(killed)
+    assert 11 <= len(finished) < 16
     again = killed.execute("clinic")
     assert again.returncode == 0, again.stdout
-    assert f"reused {finished} of 6 configurations" in again.stdout
-    quiet = Project(tmp_path / "quiet")
-    scenario.write_csv(quiet.folder / "visits.csv")
-    quiet.add_experiment("clinic", mapping, scenario.SCHEMA)
+    assert "rung 1 of 2 (0.4 of the train rows): 10 configurations, 10 reused" in again.stdout
+    in_full = f"6 configurations, {len(finished) - 10} reused"
+    assert f"rung 2 of 2 (1 of the train rows): {in_full}" in again.stdout
     assert quiet.execute("clinic").returncode == 0
     assert models_of(quiet) == models_of(killed)
+    assert finished.items() <= models_of(killed).items()
 
 
 def models_of(project):

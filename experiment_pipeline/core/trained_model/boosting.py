@@ -179,6 +179,22 @@ def boost(binned: BinnedTable, plan: BoostingPlan, task: str, metric: str) -> "l
     )
 
 
+def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
+    """Return what all rounds predict for the rows that trees were grown on, in their order.
+
+    LightGBM keeps them while it boosts: they cost nothing, and are those of `predict` (bit by
+    bit; to rounding for dart and rf, to float32 for linear trees).
+    """
+    kept: list[np.ndarray] = []
+
+    def keep(predictions: np.ndarray, _: object) -> tuple[str, float, bool]:
+        kept.append(predictions.copy())
+        return "kept", 0.0, True
+
+    booster.eval_train(feval=keep)
+    return kept[0]
+
+
 def stopping_metric(metric: str, task: str, inner_classes: int) -> str:
     """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
     watched = STOPPING_METRICS.get(metric, _LOSSES[task])

@@ -16,7 +16,7 @@ from experiment_pipeline.core import errors, metrics, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model.algorithms import build_estimator, is_own_estimator
-from experiment_pipeline.core.trained_model.boosting import boost
+from experiment_pipeline.core.trained_model.boosting import boost, predictions_of_grown
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.core.trained_model.predictions import predictions_of
 from experiment_pipeline.core.trained_model.results import ModelResult, TrainedModel
@@ -29,7 +29,10 @@ RELOADED_ROWS = 100
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost."""
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost.
+
+    What it predicts for every train row is given where the fit has found that anyway.
+    """
 
     predict: Callable[[Any], np.ndarray]
     model: bytes
@@ -37,6 +40,7 @@ class _Fitted:
     wall_seconds: float
     rounds: int | None = None
     trusted_types: tuple[str, ...] = ()
+    on_train: np.ndarray | None = None
 
 
 @dataclass
@@ -69,7 +73,10 @@ def fit_configuration(
     encoded = work.encoded[configuration.features]
     with _Clock() as predicting:
         predictions = fitted.predict(encoded.test)
-    on_train = fitted.predict(encoded.train[work.scored])
+    if fitted.on_train is None:
+        on_train = fitted.predict(encoded.train[work.scored])
+    else:
+        on_train = fitted.on_train[work.scored]
     for rows, predicted in (("test", predictions), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
     scores = {n: metrics.score(n, work.y_test, predictions) for n in spec.metric_names}
@@ -112,6 +119,8 @@ def _fit_lightgbm(
         cpu_seconds=clock.cpu_seconds,
         wall_seconds=clock.wall_seconds,
         rounds=rounds,
+        # Rows that were held out to stop on are not among those that trees were grown on.
+        on_train=None if plan.patience else predictions_of_grown(booster),
     )
 
 

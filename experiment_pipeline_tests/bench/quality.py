@@ -1,0 +1,114 @@
+"""Two searches by what they found: their winners on rows that neither has chosen on.
+
+How a search is run belongs to the comparisons. In: predictions, or two configurations and a
+cut table. Out: differences with their paired standard error, as rows of the results.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiment_pipeline.core import metrics
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.intervals import unit_codes, unit_sums
+from experiment_pipeline.core.split_sets import resampling_units
+from experiment_pipeline.core.trained_model import (
+    TrainedModel,
+    fitted_pipeline,
+    predict,
+    train_configurations,
+)
+from experiment_pipeline_tests.bench.tables import Cut
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Two winners, each fitted on the train rows alone, on the same rows.
+
+    Attributes:
+        name: whose winners, and on which rows.
+        ours: our winner's score.
+        other: the other's.
+        difference: ours - other, its sign turned where small scores are good ones: above 0, ours
+            is better.
+        standard_error: of that difference: paired by row, clustered by the split's unit.
+    """
+
+    name: str
+    ours: float
+    other: float
+    difference: float
+    standard_error: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether ours is not worse by more than one standard error."""
+        return self.difference >= -self.standard_error
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        return (
+            f"| {self.name} | {self.ours:.5f} | {self.other:.5f} "
+            f"| **{self.difference:+.5f}** | {self.standard_error:.5f} "
+            f"| {'yes' if self.holds else 'no'} |"
+        )
+
+
+def paired(
+    name: str,
+    metric: str,
+    y: np.ndarray,
+    ours: np.ndarray,
+    other: np.ndarray,
+    units: np.ndarray,
+) -> Quality:
+    """Compare two predictions of the same rows.
+
+    Args:
+        name: of the comparison.
+        metric: that judges.
+        y: (n,) encoded targets.
+        ours: predictions of these rows.
+        other: predictions of these rows.
+        units: (n,) what is resampled together.
+    """
+    sign = metrics.METRICS[metric].sign
+    scores = [metrics.score(metric, y, predictions) for predictions in (ours, other)]
+    influences = [metrics.influence(metric, y, predictions) for predictions in (ours, other)]
+    sums = unit_sums(influences[0] - influences[1], unit_codes(units))
+    error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
+    return Quality(name, *scores, sign * (scores[0] - scores[1]), error)
+
+
+def compare_winners(name: str, ours: Configuration, other: Configuration, cut: Cut) -> Quality:
+    """Fit two configurations on the train rows, and compare them on the validation rows.
+
+    Args:
+        name: whose winners they are.
+        ours: the configuration that our search chose.
+        other: the one that the other search chose.
+        cut: the table.
+    """
+    quality = paired(
+        f"{name}, validation {cut.spec.metric}",
+        cut.spec.metric,
+        cut.y_validation,
+        _predictions(ours, cut),
+        _predictions(other, cut),
+        resampling_units(cut.validation, cut.spec),
+    )
+    print(
+        f"  {quality.name}: {ours.key} against {other.key}: "
+        f"{quality.difference:+.5f} ({quality.standard_error:.5f})"
+    )
+    return quality
+
+
+def _predictions(one: Configuration, cut: Cut) -> np.ndarray:
+    (trained,) = train_configurations([one], cut.sets, cut.spec, workers=1)
+    if not isinstance(trained, TrainedModel):
+        raise TypeError(trained.reason)
+    pipeline = fitted_pipeline(trained.result, trained.model, cut.sets, cut.spec)
+    sets = cut.sets
+    return predict(pipeline, cut.validation, sets.features, sets.task, sets.classes)

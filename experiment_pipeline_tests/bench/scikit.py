@@ -1,0 +1,122 @@
+"""The same configurations, sets and features as scikit-learn's own searches take them.
+
+What is compared with what belongs to `training.py` and `halving.py`. In: an experiment with one
+grid of LightGBM, its sets, a folder for the cached features. Out: functions that run a search.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it is its import
+from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, PredefinedSplit
+from sklearn.pipeline import Pipeline
+
+from experiment_pipeline.core.configurations import Configuration, configurations
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
+from experiment_pipeline.core.trained_model import TrainingSets
+from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline_tests.bench import flights
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What both searches are given.
+
+    Attributes:
+        pipeline: our features and LightGBM with one thread.
+        grid: hyperparameter of the pipeline → its values.
+        table: (n_train + n_test, d) the features, train rows first.
+        y: (n_train + n_test,).
+        cv: train on the train rows, score on the test rows.
+        categorical: columns that the features make codes of.
+    """
+
+    pipeline: Pipeline
+    grid: Mapping[str, tuple[Scalar, ...]]
+    table: pd.DataFrame
+    y: np.ndarray
+    cv: PredefinedSplit
+    categorical: list[int]
+
+    def run(self, search: Any) -> Any:
+        """Fit a search."""
+        return search.fit(self.table, self.y, model__categorical_feature=self.categorical)
+
+
+def grid_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Callable[[], Any]:
+    """Every configuration on all train rows."""
+    given = problem(spec, sets, folder)
+
+    def run() -> GridSearchCV:
+        search = GridSearchCV(
+            given.pipeline,
+            dict(given.grid),
+            scoring=spec.metric,
+            cv=given.cv,
+            n_jobs=-1,
+            refit=False,
+        )
+        return given.run(search)
+
+    return run
+
+
+def halving_search(
+    spec: ExperimentSpec, sets: TrainingSets, folder: Path
+) -> Callable[[], HalvingRandomSearchCV]:
+    """Every configuration on few rows, the best third on three times as many, up to all.
+
+    The factor is the default, 3. The default `min_resources="smallest"` would start with 4 rows
+    and end with 108; "exhaust" ends with all: 60 configurations on 1/27, 20 on 1/9, 7 on 1/3, 3
+    on all. A round draws the same share of the train rows and of the test rows, by one seed, so
+    that a configuration is never scored on rows it was fitted on.
+    """
+    given = problem(spec, sets, folder)
+    count = len(configurations(spec))
+
+    def run() -> HalvingRandomSearchCV:
+        search = HalvingRandomSearchCV(
+            given.pipeline,
+            dict(given.grid),
+            n_candidates=count,
+            min_resources="exhaust",
+            scoring=spec.metric,
+            cv=given.cv,
+            n_jobs=-1,
+            refit=False,
+            random_state=spec.seed,
+        )
+        return given.run(search)
+
+    return run
+
+
+def winner(search: Any, spec: ExperimentSpec) -> Configuration:
+    """Return which of our configurations a search has chosen."""
+    chosen = {name.removeprefix("model__"): value for name, value in search.best_params_.items()}
+    return next(
+        one for one in configurations(spec) if chosen.items() <= one.hyperparameters.items()
+    )
+
+
+def problem(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Problem:
+    """Put an experiment as scikit-learn's searches take it; features are cached in the folder."""
+    columns = list(sets.features)
+    fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
+    model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
+    return Problem(
+        pipeline=Pipeline(
+            [("features", build_features("ordinal", sets.train, columns)), ("model", model)],
+            memory=str(folder / "features"),
+        ),
+        grid={f"model__{name}": values for name, values in spec.search[0].searched.items()},
+        table=pd.concat([sets.train[columns], sets.test[columns]]),
+        y=np.r_[sets.y_train, sets.y_test],
+        cv=PredefinedSplit(fold),
+        categorical=categorical_positions("ordinal", sets.train, columns),
+    )

@@ -1,0 +1,54 @@
+"""The results page: a section per part of the benchmark, each refreshed by itself.
+
+Measuring belongs to the parts. In: the page as it is and one new section. Out: the page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+HEAD = """# Benchmark
+
+Written by `make bench`; each section says when and where it was measured."""
+_BEGIN = "## "
+
+
+class Row(Protocol):
+    """Anything with a line in a Markdown table."""
+
+    def row(self) -> str:
+        """Return that line."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part's results.
+
+    Attributes:
+        title: its heading.
+        body: Markdown without headings of the first or second level.
+    """
+
+    title: str
+    body: str
+
+
+def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    """Return a Markdown table."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *(one.row() for one in rows)])
+
+
+def refreshed(page: str, section: Section, order: Sequence[str]) -> str:
+    """Return the page with one section replaced, or added at its place.
+
+    Args:
+        page: the text so far; may be empty.
+        section: the new one.
+        order: all titles; a section under any other title is dropped.
+    """
+    parts = [part.strip() for part in f"\n{page}".split(f"\n{_BEGIN}")[1:]]
+    bodies = {title: body.strip() for title, _, body in (part.partition("\n") for part in parts)}
+    bodies[section.title] = section.body.strip()
+    kept = [f"{_BEGIN}{title}\n\n{bodies[title]}" for title in order if title in bodies]
+    return "\n\n".join([HEAD, *kept]) + "\n"

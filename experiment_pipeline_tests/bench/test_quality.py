@@ -1,0 +1,37 @@
+"""Winners are compared row by row, by the units of the split."""
+
+import numpy as np
+import pytest
+
+from experiment_pipeline_tests.bench.quality import paired
+
+Y = np.array([1.0, 2.0, 3.0, 4.0])
+EACH_ROW = np.arange(4)
+
+
+def test_the_difference_is_above_zero_where_ours_is_better():
+    """A smaller error is better, and its standard error is that of a mean of paired differences."""
+    ours, other = Y + np.array([0, 0, 1, 1]), Y + np.array([1, 2, 1, 2])
+    quality = paired("x", "mae", Y, ours, other, EACH_ROW)
+    by_row = np.array([1.0, 2.0, 0.0, 1.0])
+    assert quality.difference == pytest.approx(by_row.mean())
+    assert quality.standard_error == pytest.approx(by_row.std(ddof=1) / 2)
+    assert quality.holds
+
+
+def test_rows_of_one_unit_count_together():
+    """Four rows in two units know as much as two."""
+    ours, other = Y + 0.5, Y + np.array([0.5, 0.5, 1.5, 1.5])
+    alone = paired("x", "mae", Y, ours, other, EACH_ROW)
+    together = paired("x", "mae", Y, ours, other, np.array([0, 0, 1, 1]))
+    assert together.difference == alone.difference == pytest.approx(0.5)
+    assert together.standard_error == pytest.approx(0.5)
+    assert together.standard_error > alone.standard_error
+
+
+def test_a_winner_that_is_worse_by_more_than_one_standard_error_does_not_hold():
+    """The same predictions hold; a loss in every row does not, and the row says so."""
+    assert paired("x", "mae", Y, Y + 1, Y + 1, EACH_ROW).holds
+    worse = paired("x", "mae", Y, Y + 2, Y + 1, EACH_ROW)
+    assert not worse.holds
+    assert worse.row() == "| x | 2.00000 | 1.00000 | **-1.00000** | 0.00000 | no |"

