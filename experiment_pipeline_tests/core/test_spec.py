@@ -112,7 +112,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
     ("halving", {"keep": True}, "halving.keep: true is no number"),
     # surrogate; without "halving" it takes its place
-    ("surrogate", None, "surrogate: write off, on, or keys and values {first: 8, per_round: 4}"),
+    ("surrogate", None, "surrogate: write off, on, or keys and values {first: 8, per_round: 8}"),
     ("surrogate", "of", "surrogate: write off, on, or keys and values"),
     ("surrogate", {"firts": 9}, "surrogate.firts: unknown key 'firts'; did you mean 'first'?"),
     ("surrogate", {"first": 1}, "surrogate.first: 1 is out of range; allowed: at least 2"),

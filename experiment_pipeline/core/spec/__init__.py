@@ -130,7 +130,7 @@ class ExperimentSpec(Closed):
     def _on_or_off(cls, value: Any, about: ValidationInfo) -> Any:
         ways: dict[str | None, tuple[type[Closed], str]] = {
             "halving": (Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-            "surrogate": (Surrogate, "first: 8, per_round: 4"),
+            "surrogate": (Surrogate, "first: 8, per_round: 8"),
         }
         part, keys = ways[about.field_name]
         # YAML reads an unquoted off as false.

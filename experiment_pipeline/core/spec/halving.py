@@ -37,7 +37,7 @@ class Surrogate(Closed):
         8, ge=2, le=10_000, description="Configurations of the first round, drawn by the seed"
     )
     per_round: int = Field(
-        4, ge=1, le=10_000, description="Configurations of each later round, picked by the model"
+        8, ge=1, le=10_000, description="Configurations of each later round, picked by the model"
     )
 
 

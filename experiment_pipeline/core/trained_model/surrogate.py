@@ -1,11 +1,11 @@
 """The surrogate: a model of the scores so far says which configurations are worth training next.
 
-Bayesian optimisation over a finite pool: a forest predicts the score of each configuration that
-waits, the spread of its trees says how sure it is, and the greatest expected improvement goes
-first (SMAC: Hutter, Hoos and Leyton-Brown 2011; batches by the constant liar of Ginsbourger et
-al. 2010). Samplers of libraries suggest points of a space, not members of a pool. Training
-lives in `rounds.py`. In: a pool, scores, a seed. Out: keys, the same whatever the order of the
-pool and the time of day.
+Bayesian optimisation over a finite pool, as SMAC does it (Hutter, Hoos and Leyton-Brown 2011): a
+forest predicts the score of each configuration that waits, the spread of its trees says how sure
+it is, and the greatest expected improvements go first. scikit-learn's forest, because samplers
+of the tuning libraries suggest points of a space, not members of a pool, and a forest takes
+mixed hyperparameters and is replayed from a seed. Training lives in `rounds.py`. In: a pool,
+scores, a seed. Out: keys, the same whatever the order of the pool and of the scores.
 """
 
 import math
@@ -22,6 +22,8 @@ from experiment_pipeline.core.trained_model.order import drawn
 
 TREES = 100
 ABSENT = -1.0
+# The least spread that is believed.
+SURE = 1e-6
 
 
 def pick(
@@ -47,11 +49,14 @@ def pick(
         # Nothing tells one configuration from another yet.
         return tuple(one.key for one in ordered if one.key not in scored)[:count]
     encoded = encode(ordered)
-    known = [place for place, one in enumerate(ordered) if one.key in scored]
-    waiting = [place for place, one in enumerate(ordered) if one.key not in scored]
-    y = np.array([goodness[ordered[place].key] for place in known])
-    places = _greatest_improvements(encoded, known, waiting, y, count, seed)
-    return tuple(ordered[place].key for place in places)
+    known = np.array([one.key in scored for one in ordered])
+    y = np.array([goodness[one.key] for one in ordered if one.key in scored])
+    waiting = [one.key for one in ordered if one.key not in scored]
+    if not waiting:
+        return ()
+    expected = _expected_improvements(encoded[known], y, encoded[~known], seed)
+    # Equal ones in the order of the draw.
+    return tuple(waiting[place] for place in np.argsort(-expected, kind="stable")[:count])
 
 
 def drawn_evenly(pool: Sequence[Configuration], seed: int) -> list[Configuration]:
@@ -110,44 +115,23 @@ def _goodness(scored: Mapping[str, float], metric: str) -> dict[str, float]:
     return {key: score if math.isfinite(score) else worst for key, score in signed.items()}
 
 
-def _greatest_improvements(
-    encoded: np.ndarray, known: list[int], waiting: list[int], y: np.ndarray, count: int, seed: int
-) -> list[int]:
-    """Return places of the pool, one after the other; each pick is believed to score as predicted.
+def _expected_improvements(
+    trained: np.ndarray, goodness: np.ndarray, waiting: np.ndarray, seed: int
+) -> np.ndarray:
+    """Return by how much each that waits is expected to pass the best one, (n_waiting,).
 
     Args:
-        encoded: (n, columns) the pool.
-        known: places that have been trained.
-        waiting: the other places.
-        y: (n_known,) goodness.
-        count: how many to return at the most.
+        trained: (n_trained, columns) encoded.
+        goodness: (n_trained,) greater is better.
+        waiting: (n_waiting, columns) encoded.
         seed: of the forest.
     """
-    best, picked = y.max(), list[int]()
-    while waiting and len(picked) < count:
-        mean, spread = _predicted(encoded[known + picked], y, encoded[waiting], seed)
-        first = int(np.argmax(_expected_improvement(mean, spread, best)))
-        picked.append(waiting[first])
-        waiting = waiting[:first] + waiting[first + 1 :]
-        y = np.append(y, mean[first])
-    return picked
-
-
-def _predicted(
-    trained: np.ndarray, y: np.ndarray, others: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the trees say on average, and how far they disagree: (n_others,) each."""
+    from scipy.stats import norm, rankdata
     from sklearn.ensemble import ExtraTreesRegressor
 
-    forest = ExtraTreesRegressor(TREES, bootstrap=True, random_state=seed, n_jobs=1)
-    forest.fit(trained, y)
-    said = np.stack([tree.predict(others) for tree in forest.estimators_])
-    return said.mean(axis=0), said.std(axis=0)
-
-
-def _expected_improvement(mean: np.ndarray, spread: np.ndarray, best: float) -> np.ndarray:
-    """Return by how much each is expected to pass the best one, (n,)."""
-    from scipy.stats import norm
-
-    gain, sure = mean - best, np.maximum(spread, np.finfo(float).tiny)
-    return np.asarray(gain * norm.cdf(gain / sure) + spread * norm.pdf(gain / sure))
+    # As normal scores of their ranks: one that went wrong altogether hides no differences.
+    y = norm.ppf((rankdata(goodness) - 0.5) / len(goodness))
+    forest = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=1).fit(trained, y)
+    said = np.stack([tree.predict(waiting) for tree in forest.estimators_])
+    gain, spread = said.mean(axis=0) - y.max(), np.maximum(said.std(axis=0), SURE)
+    return np.asarray(gain * norm.cdf(gain / spread) + spread * norm.pdf(gain / spread))
