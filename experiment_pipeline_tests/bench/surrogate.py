@@ -7,13 +7,13 @@ seconds, as much as halving needs. The winner is chosen on test and judged on va
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import joblib
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from experiment_pipeline.core import metrics
 from experiment_pipeline.core.configurations import Configuration, configurations
@@ -27,6 +27,7 @@ from experiment_pipeline.core.trained_model import (
     train_configurations,
 )
 from experiment_pipeline.core.trained_model.order import drawn
+from experiment_pipeline_tests.bench.rivals import Mean, mean_of
 from experiment_pipeline_tests.bench.tables import TABLES, Cut, Table, cut
 
 POOL, SEEDS, RANDOM_ORDERS = 120, 5, 20
@@ -45,35 +46,43 @@ SPACE = {
 
 @dataclass(frozen=True)
 class Paired:
-    """By how much the surrogate's winner is better, seed by seed; scores signed to grow.
+    """By how much the surrogate's winners are better: above 0 = the surrogate's are.
 
     Attributes:
         table: its name.
         metric: that chooses and judges.
-        halving: surrogate − halving of each seed, on validation.
-        random: surrogate − random draws of each seed, the mean of 20 orders.
         fits: full fits that the surrogate had for halving's work, the median of the seeds.
+        halving: surrogate less halving, on validation.
+        random: surrogate less random draws, the mean of 20 orders, on validation.
+        halving_on_test: surrogate less halving, on what both choose on.
+        random_on_test: surrogate less random draws, there.
     """
 
     table: str
     metric: str
-    halving: tuple[float, ...]
-    random: tuple[float, ...]
     fits: int
+    halving: Mean
+    random: Mean
+    halving_on_test: Mean
+    random_on_test: Mean
 
     def row(self) -> str:
         """A line of the Markdown table."""
-        against = " | ".join(map(_in_words, (self.halving, self.random)))
-        return f"| {self.table}, {self.metric} | {self.fits} of {POOL} | {against} |"
+        return (
+            f"| {self.table} ({self.metric}) | {self.fits} of {POOL} "
+            f"| {self.halving} | {self.halving.verdict} | {self.random} | {self.random.verdict} "
+            f"| {self.halving_on_test} | {self.random_on_test} |"
+        )
 
 
-def rows(tables: Sequence[Table] = TABLES, seeds: int = SEEDS) -> list[Paired]:
+def rows(seeds: int = SEEDS, names: Sequence[str] = ()) -> list[Paired]:
     """Compare on every table; a line per seed is printed.
 
     Args:
-        tables: of TABLES.
-        seeds: how many.
+        seeds: how many; each draws rows, sets and pool.
+        names: of the tables; empty: all.
     """
+    tables = [table for table in TABLES if not names or table.name in names]
     return [_paired(table, [_seed(table, seed) for seed in range(seeds)]) for table in tables]
 
 
@@ -94,11 +103,20 @@ class Known:
 
 @dataclass(frozen=True)
 class Winners:
-    """The validation score of each way's winner."""
+    """The winners of one seed.
 
-    surrogate: float
-    halving: float
+    Attributes:
+        surrogate: of the rounds.
+        halving: of halving.
+        random: validation score of random draws, the mean over their orders.
+        random_on_test: the mean of the test scores.
+        fits: of the rounds.
+    """
+
+    surrogate: Known
+    halving: Known
     random: float
+    random_on_test: float
     fits: int
 
 
@@ -114,13 +132,15 @@ def _seed(table: Table, seed: int) -> Winners:
     orders = [
         [one.key for one in drawn(pool, 1_000 * (seed + 1) + n)] for n in range(RANDOM_ORDERS)
     ]
+    by_chance = [_winner(_within(work, order, known), known) for order in orders]
     found = Winners(
         _winner(picked, known),
         _winner(finalists, known),
-        statistics.fmean(_winner(_within(work, order, known), known) for order in orders),
+        statistics.fmean(one.validation for one in by_chance),
+        statistics.fmean(one.test for one in by_chance),
         len(picked),
     )
-    print(f"  {table.name} {seed}: {found}, {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"  {table.name}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     return found
 
 
@@ -135,8 +155,7 @@ def _trained(
     results, known = {}, {}
     prints = {one.key: fingerprint(one, here.sets, here.spec) for one in pool}
     for outcome in train_configurations(pool, both, here.spec, joblib.cpu_count()):
-        if not isinstance(outcome, TrainedModel):
-            raise RuntimeError(f"{outcome.key}: {outcome.reason}")
+        assert isinstance(outcome, TrainedModel), outcome
         key, said = outcome.result.key, outcome.test_predictions
         on_test = metrics.score(here.spec.metric, here.sets.y_test, said[:n_test])
         on_validation = metrics.score(here.spec.metric, here.y_validation, said[n_test:])
@@ -181,23 +200,22 @@ def _within(work: float, order: Iterator[str] | Sequence[str], known: Mapping[st
     return taken
 
 
-def _winner(keys: Sequence[str], known: Mapping[str, Known]) -> float:
-    """Choose on test, look at validation."""
-    return known[max(keys, key=lambda key: (known[key].test, key))].validation
+def _winner(keys: Sequence[str], known: Mapping[str, Known]) -> Known:
+    """Choose on test."""
+    return known[max(keys, key=lambda key: (known[key].test, key))]
 
 
 def _paired(table: Table, found: Sequence[Winners]) -> Paired:
+    def less(other: Callable[[Winners], float], on: Callable[[Known], float]) -> Mean:
+        return mean_of(np.array([on(one.surrogate) - other(one) for one in found]))
+
+    validation, test = attrgetter("validation"), attrgetter("test")
     return Paired(
         table.name,
         table.metric,
-        tuple(one.surrogate - one.halving for one in found),
-        tuple(one.surrogate - one.random for one in found),
         round(statistics.median(one.fits for one in found)),
+        halving=less(attrgetter("halving.validation"), validation),
+        random=less(attrgetter("random"), validation),
+        halving_on_test=less(attrgetter("halving.test"), test),
+        random_on_test=less(attrgetter("random_on_test"), test),
     )
-
-
-def _in_words(differences: Sequence[float]) -> str:
-    """`+0.0012 (-0.0004 to +0.0028)`: mean and 95 % t interval."""
-    mean, n = statistics.fmean(differences), len(differences)
-    half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(differences, ddof=1)) / n**0.5
-    return f"{mean:+.4g} ({mean - half:+.4g} to {mean + half:+.4g})"
