@@ -232,6 +232,16 @@ def test_a_surrogate_takes_the_place_of_halving() -> None:
     assert spec_of({**VALID, "surrogate": True, "budget": {"seconds": 9}}).halving is None
 
 
+@pytest.mark.parametrize("way", ["surrogate", "halving"])
+def test_what_is_off_is_written_as_off(way: str) -> None:
+    """An exported experiment.yaml can be read again."""
+    raw = {**VALID, way: way == "surrogate", "budget": {"configurations": 20}}
+    spec = spec_of(raw)
+    written = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    assert written["halving"] == "off"
+    assert spec_of(written) == spec
+
+
 def test_a_surrogate_beside_halving_is_refused() -> None:
     """Both written are two ways to search; one of them switched off is fine."""
     both = {**VALID, "surrogate": True, "halving": True, "budget": {"configurations": 20}}

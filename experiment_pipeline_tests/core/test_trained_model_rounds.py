@@ -194,6 +194,8 @@ def test_a_budget_of_seconds_ends_between_fits(ticks):
     left = [one.reason for one in ran.conclusions.values() if one.status == "not started"]
     assert left
     assert set(left) == {f"the budget of {ticks} seconds was spent"}
+    (note,) = [event.text for event in ran.events if isinstance(event, Note)]
+    assert "depends on the speed" in note
     assert trained(run(spec, SETS, memory)) == set(KEYS)
 
 

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from experiment_pipeline.core import metrics
 from experiment_pipeline.core.cron import check_cron
@@ -141,6 +148,10 @@ class ExperimentSpec(Closed):
         if isinstance(value, Mapping | Halving | Surrogate):
             return value
         raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+
+    @field_serializer("halving", "surrogate", mode="wrap")
+    def _off_is_written(self, value: Closed | None, write: SerializerFunctionWrapHandler) -> Any:
+        return "off" if value is None else write(value)
 
     @field_validator("exclude", mode="before")
     @classmethod

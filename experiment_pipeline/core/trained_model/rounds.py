@@ -32,8 +32,9 @@ class RoundsSearch(Fitting):
             alone: one was asked for; it is a first round by itself.
         """
         pool = [one for one in configurations if competes(one)]
-        sizes = round_sizes(self.surrogate, len(pool), self.spec.budget.configurations)
-        if not alone and len(pool) <= sum(sizes):
+        tried = self.spec.budget.configurations
+        sizes = round_sizes(self.surrogate, len(pool), tried)
+        if tried is not None and len(pool) <= tried and not alone:
             yield Note(
                 f"the surrogate has nothing to leave out: {len(pool)} configurations compete"
             )
