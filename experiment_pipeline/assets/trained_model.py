@@ -164,8 +164,9 @@ class _Search:
                 self._tell(event)
                 if isinstance(event, Conclusion):
                     concluded[event.key] = event
-                if progress.see(event):
-                    self.context.log.info(progress.line(time.perf_counter() - started))
+                seconds = time.perf_counter() - started
+                if progress.see(event) and progress.is_due(seconds):
+                    self.context.log.info(progress.line(seconds))
         self._tell_result(list(concluded.values()))
         seconds = time.perf_counter() - started
         if len(wanted) < len(declared):

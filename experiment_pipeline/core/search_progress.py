@@ -3,6 +3,7 @@
 In: the events of a search. Out: text for a log.
 """
 
+import math
 from dataclasses import dataclass
 
 from experiment_pipeline.core.metrics import better
@@ -14,6 +15,9 @@ from experiment_pipeline.core.trained_model import (
     ModelResult,
     RungStarted,
 )
+
+# Quick fits end many times a second, and every line is an event that is stored.
+SECONDS_BETWEEN_LINES = 1.0
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Progress:
         fitted_here: of these, fits of this run.
         work: of this run so far, in fits on all train rows.
         best: the best result on all train rows.
+        said_at: elapsed seconds at the last line that was due.
     """
 
     metric: str
@@ -35,6 +40,7 @@ class Progress:
     fitted_here: int = 0
     work: float = 0.0
     best: ModelResult | None = None
+    said_at: float = -math.inf
 
     def see(self, event: Event) -> bool:
         """Take an event into account; True when a fit has ended, well or not."""
@@ -52,6 +58,13 @@ class Progress:
             self.fitted_here += 1
             self.work += self.started.rung.fraction
         return ended
+
+    def is_due(self, elapsed_seconds: float) -> bool:
+        """Whether to say a line now: the first, the last of a rung, and one a second between."""
+        ended = self.started is not None and self.done >= self.started.configurations
+        due = ended or elapsed_seconds - self.said_at >= SECONDS_BETWEEN_LINES
+        self.said_at = elapsed_seconds if due else self.said_at
+        return due
 
     def line(self, elapsed_seconds: float) -> str:
         """`rung 1 of 3: 12 / 34 done, best roc_auc 0.6912 (lightgbm__…), about 40 s left`."""

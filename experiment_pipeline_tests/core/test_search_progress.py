@@ -71,3 +71,13 @@ def test_a_round_says_which_and_counts_what_later_ones_need(progress):
     progress.see(fitted("b", 0.5))
     line = progress.line(4.0)
     assert line == "round 1 of 3: 2 / 4 done, best log_loss 0.4000 (a), about 16 s left"
+
+
+def test_a_line_is_due_first_last_and_once_a_second_between(progress):
+    """Quick fits do not each write a line, and the last word on a rung is always said."""
+    progress.see(RungStarted(FULL, 4, 0, 0.0))
+    due = []
+    for key, elapsed in (("a", 0.2), ("b", 0.9), ("c", 1.3), ("d", 1.4)):
+        progress.see(fitted(key, 0.4))
+        due.append(progress.is_due(elapsed))
+    assert due == [True, False, True, True]

@@ -1,0 +1,250 @@
+"""Large searches: memory of two workers against one, a thousand configurations, millions of rows.
+
+Each part runs in a process of its own: its peak of memory is the operating system's count for
+that process, with the libraries, the making of the table, and the sets. The search is called as
+a function; three quarters of the rows train, one quarter is the test set.
+
+    python -m experiment_pipeline_tests.bench.large many --rows 50000 --configurations 1000
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, search
+from experiment_pipeline.core.training_sets import training_sets
+from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
+
+GIGABYTE = 1e9
+MEMORY_OF_TWO_WORKERS = 1.3
+MEMORY_OF_THE_MACHINE = 24.0
+# Besides the features: an id, a day, the target.
+OTHER_COLUMNS = 3
+BOOSTED = {
+    "algorithm": "lightgbm",
+    "method": "random",
+    "hyperparameters": {
+        "n_estimators": 200,
+        "learning_rate": {"low": 0.03, "high": 0.3, "scale": "log"},
+        "num_leaves": {"low": 7, "high": 127, "scale": "log"},
+        "min_child_samples": {"low": 20, "high": 400, "scale": "log"},
+    },
+}
+OTHERS = [
+    {
+        "algorithm": "random_forest",
+        "hyperparameters": {"n_estimators": 20, "min_samples_leaf": [50, 200, 800]},
+    },
+    {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.1, 1.0]}},
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to search in: a made-up table, how many configurations, how.
+
+    Attributes:
+        rows: of train and test set together.
+        columns: features.
+        configurations: how many, six of them forests and linear models when there are 14 or more.
+        workers: fits at a time.
+        halving: whether bad ones are stopped early.
+    """
+
+    rows: int
+    columns: int
+    configurations: int
+    workers: int
+    halving: bool
+
+    def __str__(self) -> str:
+        return f"{self.configurations:,} configurations on {self.rows:,} x {self.columns}"
+
+    def spec(self) -> ExperimentSpec:
+        """The experiment."""
+        others = OTHERS if self.configurations >= 14 else []
+        draws = self.configurations - 6 * bool(others)
+        return ExperimentSpec.model_validate(
+            {
+                "name": "large",
+                "data": "large.csv",
+                "target": "target",
+                "task": "binary",
+                "positive_class": 1,
+                "exclude": {"day": "only says when"},
+                "split": {"by": "random", "id_columns": ["id"]},
+                "search": [{**BOOSTED, "draws": draws}, *others],
+                "metric": "roc_auc",
+                **({} if self.halving else {"halving": False}),
+            }
+        )
+
+    def sets(self) -> TrainingSets:
+        """Train and test set; the whole table is let go."""
+        frame = wide_table(self.rows, self.columns + OTHER_COLUMNS)
+        trains = np.random.default_rng(1).random(len(frame)) < 0.75
+        return training_sets(frame[trains], frame[~trains], self.spec())
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search came to.
+
+    Attributes:
+        seconds: of the search.
+        peak_bytes: of the process since it began.
+        added_bytes: at most above what was held before the search.
+        accounts: status → how many configurations.
+    """
+
+    seconds: float
+    peak_bytes: int
+    added_bytes: int
+    accounts: dict[str, int]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {status}" for status, count in sorted(self.accounts.items()))
+
+
+def searched(asked: Asked, sets: TrainingSets) -> Searched:
+    """Search in this process, and measure."""
+    spec, started = asked.spec(), time.perf_counter()
+    with PeakMemory(resident_bytes()) as memory:
+        events = search(
+            configurations(spec), sets, spec, lambda _: {}, asked.workers, time.perf_counter
+        )
+        statuses = [event.status for event in events if isinstance(event, Conclusion)]
+    seconds = time.perf_counter() - started
+    return Searched(seconds, peak_bytes(), memory.peak, dict(Counter(statuses)))
+
+
+def measurements(scale: float = 1.0) -> list[Measured]:
+    """Measure every part; a scale below 1 makes smaller tables and searches."""
+
+    def scaled(count: int) -> int:
+        return max(round(count * scale), 1)
+
+    return [
+        *memory_of_two_workers(scaled(300_000), 15),
+        *one_search("many configurations", scaled(50_000), 15, scaled(1_000)),
+        *one_search("many rows", scaled(3_000_000), 15, 40),
+        *growth(Asked(scaled(25_000), 15, 20, joblib.cpu_count(), halving=True)),
+    ]
+
+
+def memory_of_two_workers(rows: int, columns: int, pairs: int = 1) -> list[Measured]:
+    """The same configurations, none stopped early, by one worker and by two."""
+    ratios, added = [], []
+    for _ in range(pairs):
+        one, two = (
+            in_own_process(Asked(rows, columns, 18, workers, halving=False)) for workers in (1, 2)
+        )
+        ratios.append(two.peak_bytes / one.peak_bytes)
+        added.append(two.added_bytes / one.added_bytes)
+    name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
+    return [
+        Measured(f"peak memory, {name}", statistics.median(ratios), "x", MEMORY_OF_TWO_WORKERS),
+        Measured(f"of it what the search adds, {name}", statistics.median(added), "x", None),
+    ]
+
+
+def one_search(name: str, rows: int, columns: int, count: int) -> list[Measured]:
+    """A search with halving and as many workers as cores."""
+    asked = Asked(rows, columns, count, joblib.cpu_count(), halving=True)
+    found = in_own_process(asked)
+    label = f"{name}: {asked} ({found})"
+    peak = found.peak_bytes / GIGABYTE
+    return [
+        Measured(label, found.seconds, "s", None),
+        Measured(f"{name}: peak memory", peak, "GB", MEMORY_OF_THE_MACHINE),
+    ]
+
+
+def growth(base: Asked, repeats: int = 3) -> list[Measured]:
+    """Seconds of a search, and by what they grow when one thing doubles.
+
+    All tables are searched in turn, so that a drift of the machine cancels; the median counts.
+    """
+    given = asdict(base)
+    tried = [base] + [
+        Asked(**{**given, name: 2 * given[name]}) for name in ("rows", "columns", "configurations")
+    ]
+    ready = [(asked, asked.sets()) for asked in tried]
+    took: dict[Asked, list[float]] = {asked: [] for asked in tried}
+    for _ in range(repeats):
+        for asked, sets in ready:
+            took[asked].append(searched(asked, sets).seconds)
+    median = {asked: statistics.median(seconds) for asked, seconds in took.items()}
+    rows = [Measured(f"search, {base}", median[base], "s", None)]
+    for asked in tried[1:]:
+        factor = median[asked] / median[base]
+        rows.append(Measured(f"search, {asked}: {median[asked]:.1f} s, factor", factor, "x", None))
+    return rows
+
+
+def in_own_process(asked: Asked) -> Searched:
+    """Search in a new process, so that its peak of memory is its own."""
+    command = [sys.executable, "-m", "experiment_pipeline_tests.bench.large", "search"]
+    done = subprocess.run(
+        [*command, json.dumps(asdict(asked))], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found = Searched(**json.loads(done.stdout.splitlines()[-1]))
+    print(
+        f"  {asked}, {asked.workers} workers: {found.seconds:.1f} s, peak "
+        f"{found.peak_bytes / GIGABYTE:.2f} GB ({found.added_bytes / GIGABYTE:.2f} added); {found}",
+        flush=True,
+    )
+    return found
+
+
+def peak_bytes() -> int:
+    """Most resident memory of this process since it began.
+
+    Not `ru_maxrss`: through fork and exec that one starts from the parent's peak.
+    """
+    line = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if line is None:
+        raise RuntimeError("/proc/self/status has no VmHWM")
+    return 1024 * int(line[1])
+
+
+def main(given: Sequence[str]) -> None:
+    """Search once in this process, or measure one part at the sizes that are asked for."""
+    if given[:1] == ["search"]:
+        asked = Asked(**json.loads(given[1]))
+        print(json.dumps(asdict(searched(asked, asked.sets()))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["memory", "many", "growth", "all"])
+    for name, default in (("rows", 300_000), ("columns", 15), ("configurations", 40)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--scale", type=float, default=1.0, help="of all, when all is asked for")
+    size = parser.parse_args(given)
+    workers = joblib.cpu_count()
+    parts = {
+        "memory": lambda: memory_of_two_workers(size.rows, size.columns),
+        "many": lambda: one_search("search", size.rows, size.columns, size.configurations),
+        "growth": lambda: growth(
+            Asked(size.rows, size.columns, size.configurations, workers, halving=True)
+        ),
+        "all": lambda: measurements(size.scale),
+    }
+    for one in parts[size.part]():
+        print(one.row())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
