@@ -25,6 +25,8 @@ from experiment_pipeline.storage.results import ResultStore
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
 ANALYSIS_VERSION = 1
+# What a finding cannot depend on.
+_SEARCH = {"search", "halving", "surrogate", "budget", "export", "schedule"}
 
 
 def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
@@ -81,9 +83,7 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
     return fingerprint_of(
         {
             "raw": table_digest(raw),
-            "spec": spec.model_dump(
-                mode="json", exclude={"search", "halving", "budget", "export", "schedule"}
-            ),
+            "spec": spec.model_dump(mode="json", exclude=_SEARCH),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
         }

@@ -179,8 +179,9 @@ class _Search:
         log = self.context.log
         if isinstance(event, Note):
             log.info(event.text)
-        elif isinstance(event, RungStarted) and event.rung.of > 1:
-            log.info(f"{event.rung}: {event.configurations} configurations, {event.known} reused")
+        elif isinstance(event, RungStarted) and event.place:
+            place = event.round or event.rung
+            log.info(f"{place}: {event.configurations} configurations, {event.known} reused")
         elif isinstance(event, Conclusion) and event.failure is not None:
             log.warning(f"{event.key} failed: {event.failure.error_type}: {event.reason}")
         elif isinstance(event, Conclusion) and event.result is not None:

@@ -1,4 +1,4 @@
-"""How far a search is, in one line: rung, counts, the best so far, the time that is left.
+"""How far a search is, in one line: rung or round, counts, the best so far, the time that is left.
 
 In: the events of a search. Out: text for a log.
 """
@@ -71,7 +71,7 @@ class Progress:
         if self.started is None:
             return "0 done"
         rung, total = self.started.rung, self.started.configurations
-        text = f"rung {rung.number} of {rung.of}: " if rung.of > 1 else ""
+        text = f"{self.started.place}: " if self.started.place else ""
         text += f"{self.done} / {total} done"
         if self.best is not None:
             text += f", best {self.metric} {self.best.test_score:.4f} ({self.best.key})"

@@ -1,7 +1,7 @@
 """search_results: a row for every declared configuration, and what the search cost.
 
 declared = trained + stopped early + failed + not started, always. Searching lives in
-`trained_model/halving.py`, the line that tells of progress in `search_progress.py`. In: what
+`trained_model/search_run.py`, the line that tells of progress in `search_progress.py`. In: what
 came of each configuration. Out: a table, its counts, and the failures back from it.
 """
 

@@ -9,8 +9,10 @@
     boosted_estimator.py    Booster → scikit-learn estimator
     fit.py              one configuration, measured and scored
     cost.py  sweep.py   the pool: longest first, a failure is a result
-    thinning.py  rungs.py   halving: nested parts of the train rows, and who goes on
-    halving.py  brake.py  conclusions.py   rung after rung within the budget, and what came of it
+    fitting.py  brake.py  conclusions.py   fits within the budget, and what came of each
+    thinning.py  rungs.py  halving.py   nested parts of the train rows, and who goes on
+    surrogate.py  rounds.py   all train rows, and who is promising
+    search_run.py       one search, in either way
     fingerprints.py     what decides a trained model
     results.py          what is left behind
     pipelines.py  predictions.py   the whole pipeline, and what it predicts
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
         fingerprint,
         recipe_fingerprint,
     )
-    from experiment_pipeline.core.trained_model.halving import search, settled
     from experiment_pipeline.core.trained_model.pipelines import fitted_pipeline, refit
     from experiment_pipeline.core.trained_model.predictions import predict
     from experiment_pipeline.core.trained_model.results import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         ModelResult,
         TrainedModel,
     )
+    from experiment_pipeline.core.trained_model.search_run import search, settled
     from experiment_pipeline.core.trained_model.sets import TrainingSets
     from experiment_pipeline.core.trained_model.sweep import train_configurations
 
@@ -97,8 +99,8 @@ _MODULES = {
     "predict": "predictions",
     "recipe_fingerprint": "fingerprints",
     "refit": "pipelines",
-    "search": "halving",
-    "settled": "halving",
+    "search": "search_run",
+    "settled": "search_run",
     "train_configurations": "sweep",
 }
 

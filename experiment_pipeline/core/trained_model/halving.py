@@ -1,40 +1,24 @@
-"""The search: rung after rung, each decided when it is complete, every configuration concluded.
+"""The search by halving: rung after rung, each decided when it is complete.
 
-What is known is asked for and not trained again; storing is the shell's. Rungs and survivors
-are in `rungs.py`, the pool in `sweep.py`. In: configurations, sets, the experiment, a way to
-ask for known results, a clock. Out: events; the same conclusions whatever the number of
-workers, the order of the configurations and the kills in between (budgets of seconds and of
-failures aside, which say so).
+Rungs and survivors are in `rungs.py`, fitting is in `fitting.py`, the other way to search in
+`rounds.py`. In: configurations, sets, the experiment. Out: events; the same conclusions whatever
+the number of workers, the order of the configurations and the kills in between (budgets of
+seconds and of failures aside, which say so).
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model.brake import Brake
 from experiment_pipeline.core.trained_model.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
-    TRAINED,
     Conclusion,
     Event,
-    Fitted,
     Note,
-    RungStarted,
 )
-from experiment_pipeline.core.trained_model.fingerprints import fingerprint
-from experiment_pipeline.core.trained_model.order import (
-    competes,
-    promising_first,
-    within_budget,
-)
-from experiment_pipeline.core.trained_model.results import (
-    FailedConfiguration,
-    ModelResult,
-    TrainedModel,
-)
+from experiment_pipeline.core.trained_model.fitting import Fitting, trained
+from experiment_pipeline.core.trained_model.order import competes, within_budget
 from experiment_pipeline.core.trained_model.rungs import (
     Ladder,
     Rung,
@@ -42,89 +26,11 @@ from experiment_pipeline.core.trained_model.rungs import (
     ladder,
     survivors,
 )
-from experiment_pipeline.core.trained_model.sets import TrainingSets
-from experiment_pipeline.core.trained_model.sweep import train_configurations
-
-Known = Callable[[Sequence[str]], Mapping[str, ModelResult]]
-
-
-def search(
-    configurations: Sequence[Configuration],
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    known: Known,
-    workers: int,
-    now: Callable[[], float],
-) -> Generator[Event, None, None]:
-    """Search the best of the configurations that are asked for.
-
-    A model is yielded (`Fitted`) before the conclusion that rests on it. One configuration alone
-    is trained on all rows: somebody wants just this one.
-
-    Args:
-        configurations: those asked for.
-        sets: the full train and test set.
-        spec: its halving, budget, metric and seed are used.
-        known: fingerprints → results of those that exist.
-        workers: fits at a time.
-        now: seconds of any clock that only goes forward.
-
-    Closing the generator cancels the fits that wait.
-    """
-    run = _Run(sets, spec, known, workers, Brake(spec.budget, now))
-    yield from run.notes()
-    yield from run.events(configurations, alone=len(configurations) == 1)
-
-
-def settled(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec, known: Known
-) -> tuple[Conclusion, ...]:
-    """Return what is known of configurations that this run was not asked for; nothing is fitted.
-
-    The search is played again on what exists: who was stopped early before, is so again.
-
-    Args:
-        configurations: all that are declared, since they competed with one another.
-        sets: the full sets.
-        spec: the experiment.
-        known: as of `search`.
-    """
-    brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _Run(sets, spec, known, 1, brake)
-    events = run.events(configurations, alone=False)
-    return tuple(event for event in events if isinstance(event, Conclusion))
-
-
-@dataclass(frozen=True, eq=False)
-class _Last:
-    """The last result of a configuration, and where it got it."""
-
-    rung: Rung
-    result: ModelResult
-    reused: bool
 
 
 @dataclass
-class _Run:
-    """One search: who is still in it, with the last result of each."""
-
-    sets: TrainingSets
-    spec: ExperimentSpec
-    known: Known
-    workers: int
-    brake: Brake
-    last: dict[str, _Last] = field(default_factory=dict)
-    in_full: dict[str, ModelResult] = field(default_factory=dict)
-
-    def notes(self) -> Iterable[Note]:
-        """What of the budget makes two runs differ."""
-        if self.spec.budget.seconds is not None:
-            yield Note(
-                f"a budget of {self.spec.budget.seconds:g} seconds: what is trained depends on "
-                "the speed of the machine"
-            )
-        if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
-            yield Note("a budget of failures in a row: with several workers it depends on timing")
+class HalvingSearch(Fitting):
+    """One search by halving."""
 
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
@@ -132,12 +38,13 @@ class _Run:
         """Conclude every configuration: those beyond the budget at once, the others rung by rung."""
         tried = within_budget(configurations, self.spec)
         keys = {one.key for one in tried}
-        yield from self.left_out([one for one in configurations if one.key not in keys])
+        reason = f"the budget is {self.spec.budget.configurations} configurations"
+        yield from self.left_out([one for one in configurations if one.key not in keys], reason)
         yield from self.climb(tried, alone=alone)
 
     def climb(self, tried: Sequence[Configuration], *, alone: bool) -> Generator[Event, None, None]:
         """Take configurations up the rungs, and conclude each of them once."""
-        self.in_full = self._known_in(self.sets, tried)
+        self.in_full = self.known_in(self.sets, tried)
         steps = self._ladder([one for one in tried if competes(one)], alone=alone)
         yield from map(Note, steps.notes)
         still_in = {one.key for one in tried if competes(one)}
@@ -148,21 +55,11 @@ class _Run:
             entered = [
                 one for one in tried if one.key in still_in or (rung.is_full and not competes(one))
             ]
-            done = yield from self._fits(rung, entered, steps.work_after(rung))
+            done = yield from self.fits(rung, entered, steps.work_after(rung))
             still_in = set(self._survivors(rung, entered))
             for one in entered:
                 if one.key not in done | still_in:
                     yield self._stopped(one, rung, len(entered))
-
-    def left_out(self, configurations: Sequence[Configuration]) -> Iterable[Conclusion]:
-        """Conclude what no budget is left for; what is stored is not forgotten."""
-        reason = f"the budget is {self.spec.budget.configurations} configurations"
-        in_full = self._known_in(self.sets, configurations)
-        for one in configurations:
-            if one.key in in_full:
-                yield _trained(one, in_full[one.key], reused=True)
-            else:
-                yield Conclusion(one, NOT_STARTED, reason)
 
     def _ladder(self, competing: Sequence[Configuration], *, alone: bool) -> Ladder:
         if alone and self.spec.halving:
@@ -172,70 +69,6 @@ class _Run:
         if all(one.key in self.in_full for one in competing):
             return full_only(self.sets)
         return ladder(len(competing), self.sets, self.spec)
-
-    def _known_in(
-        self, sets: TrainingSets, configurations: Sequence[Configuration]
-    ) -> dict[str, ModelResult]:
-        """Key → known result on these sets, under the configuration's present key."""
-        prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
-        found = self.known(list(prints.values()))
-        return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
-
-    def _fits(
-        self, rung: Rung, entered: Sequence[Configuration], work_after: float
-    ) -> Generator[Event, None, set[str]]:
-        """Fit what is not known at this rung; return the keys that are concluded by it."""
-        by_key = {one.key: one for one in entered}
-        found = self._known_in(rung.sets, entered)
-        yield RungStarted(rung, len(entered), len(found), work_after)
-        done = set()
-        for key, result in found.items():
-            self.last[key] = _Last(rung, result, reused=True)
-            if rung.is_full:
-                done.add(key)
-                yield _trained(by_key[key], result, reused=True)
-        missing = [one for one in entered if one.key not in found]
-        with closing(self._outcomes(missing, found, rung)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration):
-                    # Who was trained in full before is, whatever happened at a small rung.
-                    if outcome.key not in self.in_full:
-                        done.add(outcome.key)
-                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
-                    continue
-                yield Fitted(rung, outcome)
-                key = outcome.result.key
-                self.last[key] = _Last(rung, outcome.result, reused=False)
-                if rung.is_full:
-                    done.add(key)
-                    yield _trained(by_key[key], outcome.result, reused=False)
-        return done
-
-    def _outcomes(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        """Train in the pool; where nothing may start, nothing is even encoded."""
-        timed = self.spec.budget.seconds is not None
-        if timed:
-            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
-            missing = promising_first(missing, last, self.spec)
-        brake: Brake | None = self.brake
-        if not self.brake.may_start():
-            # One fit beyond the time: a search that has trained nobody is worth nothing.
-            missing, brake = self._at_least_one(missing, found), None
-        if missing:
-            yield from train_configurations(
-                missing, rung.sets, self.spec, self.workers, brake, longest_first=not timed
-            )
-
-    def _at_least_one(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult]
-    ) -> Sequence[Configuration]:
-        """The best so far, and the baseline, where time has run out and a rung has nobody yet."""
-        results = (*found.values(), *self.in_full.values())
-        if not self.brake.is_out_of_time or any(competes(one) for one in results):
-            return []
-        return missing[: 1 + sum(not competes(one) for one in missing)]
 
     def _survivors(self, rung: Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
         """The keys that go on to the next rung: none from the last."""
@@ -247,7 +80,7 @@ class _Run:
         """Conclude what does not go on, because others were better or nothing more may start."""
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return _trained(one, self.in_full[one.key], reused=True)
+            return trained(one, self.in_full[one.key], reused=True)
         if (last := self.last.get(one.key)) is None:
             return Conclusion(one, NOT_STARTED, self.brake.reason)
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
@@ -256,7 +89,3 @@ class _Run:
         return Conclusion(
             one, STOPPED_EARLY, reason, last.result, last.rung.fraction, reused=last.reused
         )
-
-
-def _trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
-    return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)

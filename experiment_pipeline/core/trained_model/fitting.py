@@ -1,0 +1,151 @@
+"""What every search does: fit what is not known yet on some rows, and conclude from it.
+
+Asks for known results, trains the others in the pool (`sweep.py`) as long as the budget lets it,
+and says so in events. Who is fitted when is decided in `halving.py` and `rounds.py`. In:
+configurations and a rung. Out: events, and the last result of each configuration.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.brake import Brake
+from experiment_pipeline.core.trained_model.conclusions import (
+    NOT_STARTED,
+    TRAINED,
+    Conclusion,
+    Event,
+    Fitted,
+    Note,
+    RungStarted,
+)
+from experiment_pipeline.core.trained_model.fingerprints import fingerprint
+from experiment_pipeline.core.trained_model.order import competes, promising_first
+from experiment_pipeline.core.trained_model.results import (
+    FailedConfiguration,
+    ModelResult,
+    TrainedModel,
+)
+from experiment_pipeline.core.trained_model.rungs import Rung
+from experiment_pipeline.core.trained_model.sets import TrainingSets
+from experiment_pipeline.core.trained_model.sweep import train_configurations
+
+Known = Callable[[Sequence[str]], Mapping[str, ModelResult]]
+
+
+@dataclass(frozen=True, eq=False)
+class Last:
+    """The last result of a configuration, and where it got it."""
+
+    rung: Rung
+    result: ModelResult
+    reused: bool
+
+
+@dataclass
+class Fitting:
+    """One search: who was fitted in it, with the last result of each."""
+
+    sets: TrainingSets
+    spec: ExperimentSpec
+    known: Known
+    workers: int
+    brake: Brake
+    last: dict[str, Last] = field(default_factory=dict)
+    in_full: dict[str, ModelResult] = field(default_factory=dict)
+
+    def notes(self) -> Iterable[Note]:
+        """What of the budget makes two runs differ."""
+        if self.spec.budget.seconds is not None:
+            yield Note(
+                f"a budget of {self.spec.budget.seconds:g} seconds: what is trained depends on "
+                "the speed of the machine"
+            )
+        if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
+            yield Note("a budget of failures in a row: with several workers it depends on timing")
+
+    def left_out(
+        self, configurations: Sequence[Configuration], reason: str
+    ) -> Iterable[Conclusion]:
+        """Conclude what was not tried, and say why; what is stored is not forgotten."""
+        in_full = self.known_in(self.sets, configurations)
+        for one in configurations:
+            if one.key in in_full:
+                yield trained(one, in_full[one.key], reused=True)
+            else:
+                yield Conclusion(one, NOT_STARTED, reason)
+
+    def known_in(
+        self, sets: TrainingSets, configurations: Sequence[Configuration]
+    ) -> dict[str, ModelResult]:
+        """Key → known result on these sets, under the configuration's present key."""
+        prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
+        found = self.known(list(prints.values()))
+        return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
+
+    def fits(
+        self,
+        rung: Rung,
+        entered: Sequence[Configuration],
+        work_after: float,
+        name: str = "",
+    ) -> Generator[Event, None, set[str]]:
+        """Fit what is not known at this rung; return the keys that are concluded by it."""
+        by_key = {one.key: one for one in entered}
+        found = self.known_in(rung.sets, entered)
+        yield RungStarted(rung, len(entered), len(found), work_after, name)
+        done = set()
+        for key, result in found.items():
+            self.last[key] = Last(rung, result, reused=True)
+            if rung.is_full:
+                done.add(key)
+                yield trained(by_key[key], result, reused=True)
+        missing = [one for one in entered if one.key not in found]
+        with closing(self._outcomes(missing, found, rung)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedConfiguration):
+                    # Who was trained in full before is, whatever happened at a small rung.
+                    if outcome.key not in self.in_full:
+                        done.add(outcome.key)
+                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
+                    continue
+                yield Fitted(rung, outcome)
+                key = outcome.result.key
+                self.last[key] = Last(rung, outcome.result, reused=False)
+                if rung.is_full:
+                    done.add(key)
+                    yield trained(by_key[key], outcome.result, reused=False)
+        return done
+
+    def _outcomes(
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
+    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
+        """Train in the pool; where nothing may start, nothing is even encoded."""
+        timed = self.spec.budget.seconds is not None
+        if timed:
+            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
+            missing = promising_first(missing, last, self.spec)
+        brake: Brake | None = self.brake
+        if not self.brake.may_start():
+            # One fit beyond the time: a search that has trained nobody is worth nothing.
+            missing, brake = self._at_least_one(missing, found), None
+        if missing:
+            yield from train_configurations(
+                missing, rung.sets, self.spec, self.workers, brake, longest_first=not timed
+            )
+
+    def _at_least_one(
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult]
+    ) -> Sequence[Configuration]:
+        """The best so far, and the baseline, where time has run out and a rung has nobody yet."""
+        results = (*found.values(), *self.in_full.values())
+        if not self.brake.is_out_of_time or any(competes(one) for one in results):
+            return []
+        return missing[: 1 + sum(not competes(one) for one in missing)]
+
+
+def trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
+    """Conclude that a configuration has a model of all train rows."""
+    return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)

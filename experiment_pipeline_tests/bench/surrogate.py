@@ -1,0 +1,236 @@
+"""Rounds picked by the surrogate against halving and random draws, of one pool, at equal work.
+
+Six tables, five seeds: each seed draws rows, sets and 120 LightGBM configurations. All of them
+are trained in full once; the ways to search are played on what is known. Work is the fits' CPU
+seconds, as much as halving needs. The winner is chosen on test and judged on validation.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core import metrics
+from experiment_pipeline.core.configurations import Configuration, configurations
+from experiment_pipeline.core.trained_model import (
+    Conclusion,
+    Fitted,
+    ModelResult,
+    TrainedModel,
+    fingerprint,
+    search,
+    train_configurations,
+)
+from experiment_pipeline.core.trained_model.order import drawn
+from experiment_pipeline_tests.bench.rivals import Mean, mean_of
+from experiment_pipeline_tests.bench.sections import table
+from experiment_pipeline_tests.bench.tables import TABLES, Cut, Table, cut
+
+POOL, SEEDS, RANDOM_ORDERS = 120, 5, 20
+# The defaults, but for the smallest rung, which would be a little too small here.
+HALVING = {"fractions": [0.08, 0.25, 1.0]}
+SPACE = {
+    "learning_rate": {"low": 0.01, "high": 0.5, "scale": "log"},
+    "num_leaves": {"low": 4, "high": 127, "scale": "log"},
+    "min_data_in_leaf": {"low": 5, "high": 300, "scale": "log"},
+    "feature_fraction": {"low": 0.3, "high": 1.0},
+    "lambda_l2": {"low": 0.01, "high": 100.0, "scale": "log"},
+    "n_estimators": 100,
+    "early_stopping_round": 10,
+}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """By how much the surrogate's winners are better: above 0 = the surrogate's are.
+
+    Attributes:
+        table: its name.
+        metric: that chooses and judges.
+        fits: full fits that the surrogate had for halving's work, the median of the seeds.
+        halving: surrogate less halving, on validation.
+        random: surrogate less random draws, the mean of 20 orders, on validation.
+        halving_on_test: surrogate less halving, on what both choose on.
+        random_on_test: surrogate less random draws, there.
+    """
+
+    table: str
+    metric: str
+    fits: int
+    halving: Mean
+    random: Mean
+    halving_on_test: Mean
+    random_on_test: Mean
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        return (
+            f"| {self.table} ({self.metric}) | {self.fits} of {POOL} "
+            f"| {self.halving} | {self.halving.verdict} | {self.random} | {self.random.verdict} "
+            f"| {self.halving_on_test} | {self.random_on_test} |"
+        )
+
+
+def rows(seeds: int = SEEDS, names: Sequence[str] = ()) -> list[Paired]:
+    """Compare on every table; a line per seed is printed.
+
+    Args:
+        seeds: how many; each draws rows, sets and pool.
+        names: of the tables; empty: all.
+    """
+    asked = [one for one in TABLES if not names or one.name in names]
+    return [_paired(one, [_seed(one, seed) for seed in range(seeds)]) for one in asked]
+
+
+def section(seeds: int = SEEDS, names: Sequence[str] = ()) -> str:
+    """Return the part's Markdown; the arguments are those of `rows`."""
+    columns = ["table", "full fits", "less halving", "it is", "less random draws", "it is"]
+    columns += ["less halving, on test", "less random draws, on test"]
+    return f"""A pool of {POOL} LightGBM configurations, {seeds} seeds; a seed draws rows, sets and pool. Rounds
+picked by the surrogate, and random draws, have the CPU seconds of fitting that halving needs for
+the pool; the full fits of the rounds are given. Winners are chosen on the test rows and judged on
+the validation rows, fitted on the train rows; the last two columns say what they scored where they
+were chosen. A difference is paired by seed, above 0 where the surrogate's winner is better, with
+its 95 % interval.
+
+{table(columns, rows(seeds, names))}"""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A configuration that was trained on all train rows.
+
+    Attributes:
+        test: its score, signed so that greater is better.
+        validation: the same on rows that nobody chooses on.
+        work: CPU seconds of the fit.
+    """
+
+    test: float
+    validation: float
+    work: float
+
+
+@dataclass(frozen=True)
+class Winners:
+    """The winners of one seed.
+
+    Attributes:
+        surrogate: of the rounds.
+        halving: of halving.
+        random: validation score of random draws, the mean over their orders.
+        random_on_test: the mean of the test scores.
+        fits: of the rounds.
+    """
+
+    surrogate: Known
+    halving: Known
+    random: float
+    random_on_test: float
+    fits: int
+
+
+def _seed(given: Table, seed: int) -> Winners:
+    """Train a pool and search it in each way."""
+    started = time.perf_counter()
+    entry = {"algorithm": "lightgbm", "method": "random", "draws": POOL, "seed": seed}
+    here = cut(given, seed, search=[{**entry, "hyperparameters": SPACE}], halving=HALVING)
+    pool = configurations(here.spec)
+    results, known = _trained(pool, here)
+    work, finalists = _halved(pool, here)
+    picked = _within(work, _picked(pool, here, results), known)
+    orders = [
+        [one.key for one in drawn(pool, 1_000 * (seed + 1) + n)] for n in range(RANDOM_ORDERS)
+    ]
+    by_chance = [_winner(_within(work, order, known), known) for order in orders]
+    found = Winners(
+        _winner(picked, known),
+        _winner(finalists, known),
+        statistics.fmean(one.validation for one in by_chance),
+        statistics.fmean(one.test for one in by_chance),
+        len(picked),
+    )
+    print(f"  {given.name}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return found
+
+
+def _trained(
+    pool: Sequence[Configuration], here: Cut
+) -> tuple[Mapping[str, ModelResult], dict[str, Known]]:
+    """Train all of the pool; results by fingerprint, as a store has them, and scores by key."""
+    rows, n_test = pd.concat([here.sets.test, here.validation]), len(here.sets.test)
+    # One prediction serves both sets: no fit looks at these rows.
+    both = replace(here.sets, test=rows, digests={**here.sets.digests, "test": "and validation"})
+    sign = metrics.METRICS[here.spec.metric].sign
+    results, known = {}, {}
+    prints = {one.key: fingerprint(one, here.sets, here.spec) for one in pool}
+    for outcome in train_configurations(pool, both, here.spec, joblib.cpu_count()):
+        assert isinstance(outcome, TrainedModel), outcome
+        key, said = outcome.result.key, outcome.test_predictions
+        on_test = metrics.score(here.spec.metric, here.sets.y_test, said[:n_test])
+        on_validation = metrics.score(here.spec.metric, here.y_validation, said[n_test:])
+        results[prints[key]] = replace(outcome.result, fingerprint=prints[key], test_score=on_test)
+        known[key] = Known(sign * on_test, sign * on_validation, outcome.result.fit_cpu_seconds)
+    return results, known
+
+
+def _halved(pool: Sequence[Configuration], here: Cut) -> tuple[float, list[str]]:
+    """Search by halving on an empty store; its CPU seconds, and who was trained in full."""
+    events = list(
+        search(pool, here.sets, here.spec, lambda _: {}, joblib.cpu_count(), time.perf_counter)
+    )
+    work = sum(one.model.result.fit_cpu_seconds for one in events if isinstance(one, Fitted))
+    return work, [one.key for one in events if isinstance(one, Conclusion) and one.fraction == 1]
+
+
+def _picked(
+    pool: Sequence[Configuration], here: Cut, results: Mapping[str, ModelResult]
+) -> Iterator[str]:
+    """Yield who is trained, round after round, until all are."""
+    declared = here.spec.model_dump(exclude_unset=True, exclude={"halving"})
+    spec = type(here.spec).model_validate(
+        {**declared, "surrogate": True, "budget": {"configurations": len(pool)}}
+    )
+
+    def stored(prints: Sequence[str]) -> dict[str, ModelResult]:
+        return {one: results[one] for one in prints}
+
+    for event in search(pool, here.sets, spec, stored, 1, time.perf_counter):
+        if isinstance(event, Conclusion):
+            yield event.key
+
+
+def _within(work: float, order: Iterator[str] | Sequence[str], known: Mapping[str, Known]) -> list:
+    """Take keys as long as there is work left for the next fit."""
+    taken = list[str]()
+    for key in order:
+        if (work := work - known[key].work) < 0:
+            break
+        taken.append(key)
+    return taken
+
+
+def _winner(keys: Sequence[str], known: Mapping[str, Known]) -> Known:
+    """Choose on test."""
+    return known[max(keys, key=lambda key: (known[key].test, key))]
+
+
+def _paired(given: Table, found: Sequence[Winners]) -> Paired:
+    def less(other: Callable[[Winners], float], on: Callable[[Known], float]) -> Mean:
+        return mean_of(np.array([on(one.surrogate) - other(one) for one in found]))
+
+    validation, test = attrgetter("validation"), attrgetter("test")
+    return Paired(
+        given.name,
+        given.metric,
+        round(statistics.median(one.fits for one in found)),
+        halving=less(attrgetter("halving.validation"), validation),
+        random=less(attrgetter("random"), validation),
+        halving_on_test=less(attrgetter("halving.test"), test),
+        random_on_test=less(attrgetter("random_on_test"), test),
+    )
