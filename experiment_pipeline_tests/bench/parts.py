@@ -18,6 +18,7 @@ from experiment_pipeline_tests.bench import (
     orchestration,
     processes,
     rivals,
+    surrogate,
     training,
     whole_job,
 )
@@ -139,5 +140,9 @@ PARTS: Mapping[str, Part] = {
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "rivals": Part("The same seconds", same_seconds),
+    "surrogate": Part(
+        "Rounds picked by a surrogate",
+        lambda asked: surrogate.section(asked.seeds, asked.tables),
+    ),
     "data": Part("The stages before training", stages),
 }
