@@ -151,7 +151,7 @@ def _fit(
     one: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
     planned = [(one, boosting_plan(one, sets, spec))] if one.algorithm == "lightgbm" else []
-    binned = BinnedTables(work.encoded, work.y_train, sets, planned)
+    binned = BinnedTables(work.encoded, work.y_train, sets.inner, planned)
     return fit_configuration(one, replace(work, binned=binned), sets, spec)
 
 

@@ -1,5 +1,7 @@
 """Estimators as users may bring them: well behaved, slow, and bad in one way each."""
 
+import os
+import signal
 import threading
 import time
 
@@ -69,6 +71,19 @@ class Writes(Plain):
 
     def fit(self, X, y):
         X *= 2
+        return super().fit(X, y)
+
+
+class KilledElsewhere(Plain):
+    """Is killed in any process but the one at home."""
+
+    def __init__(self, strength=1.0, home=0):
+        super().__init__(strength)
+        self.home = home
+
+    def fit(self, X, y):
+        if os.getpid() != self.home:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().fit(X, y)
 
 

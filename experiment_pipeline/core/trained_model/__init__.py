@@ -8,7 +8,7 @@
     boosting.py         LightGBM on shared bins
     boosted_estimator.py    Booster → scikit-learn estimator
     fit.py              one configuration, measured and scored
-    cost.py  sweep.py   the pool: longest first, a failure is a result
+    cost.py  sweep.py  processes.py    the pools: longest first, a failure is a result
     fitting.py  brake.py  conclusions.py   fits within the budget, and what came of each
     thinning.py  rungs.py  halving.py   nested parts of the train rows, and who goes on
     surrogate.py  rounds.py   all train rows, and who is promising

@@ -1,7 +1,8 @@
-"""How long a fit will take, roughly: only to start the longest ones first.
+"""How long a fit will take, roughly: to start the longest ones first, and to choose their place.
 
-In: a configuration and the number of train rows. Out: a number to sort by. It decides when a
-fit starts and never what it gives, so a bad guess costs some idle time at the end of a sweep.
+In: a configuration and the number of train rows, or a fit of its kind. Out: a number to sort by,
+or seconds. They decide when and where a fit runs and never what it gives, so a bad guess costs
+some idle time.
 """
 
 import math
@@ -10,6 +11,7 @@ from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import Scalar
 from experiment_pipeline.core.trained_model import boosting
 from experiment_pipeline.core.trained_model.lightgbm_parameters import OWN_NAME
+from experiment_pipeline.core.trained_model.results import ModelResult
 
 # Early stopping ends a fit at a sum of learning rates about this large.
 _LEARNT_WHEN_STOPPED = 30
@@ -35,6 +37,11 @@ def estimated_cost(configuration: Configuration, n_rows: int) -> float:
         depth = min(levels, _positive(given.get("max_depth"), levels))
         return _positive(given.get("n_estimators"), 100) * depth * _EXACT_SPLITS
     return {"linear": 1.0, "dummy": 0.0}.get(configuration.algorithm, math.inf)
+
+
+def seconds_of(result: ModelResult, n_test: int) -> float:
+    """Return how long a fit took with its predictions of the test rows."""
+    return result.fit_wall_seconds + result.predict_seconds_per_row * n_test
 
 
 def _positive(value: Scalar, default: float) -> float:

@@ -5,7 +5,7 @@ rung of halving, which is a `TrainingSets` with fewer train rows and their own d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -48,3 +48,8 @@ class TrainingSets:
     def y_test(self) -> np.ndarray:
         """The encoded target of the test rows, (n_test,)."""
         return encode_target(self.test[self.target], self.classes)
+
+
+def without_rows(sets: TrainingSets) -> TrainingSets:
+    """Return what the sets mean without their rows, to be sent to another process."""
+    return replace(sets, train=sets.train[:0], test=sets.test[:0])

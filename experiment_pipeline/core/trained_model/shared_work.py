@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,26 +65,41 @@ class SharedWork:
     scored: np.ndarray
     binned: "BinnedTables"
 
+    def __post_init__(self) -> None:
+        """Lock all arrays.
+
+        An estimator that writes into its input fails alone, instead of changing the table under
+        every other fit.
+        """
+        tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
+        for table in (*tables, self.y_train, self.labels, self.y_test):
+            _lock(table)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Lock them again in another process: pickle forgets that they are."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def unbinned(self) -> "SharedWork":
+        """Return it without the bins, whose locks and tables stay in this process."""
+        return replace(self, binned=BinnedTables({}, self.y_train, self.binned.inner, ()))
+
 
 def share_work(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> SharedWork:
-    """Encode the sets once per recipe, and prepare what else the fits share.
-
-    All arrays are read-only: an estimator that writes into its input fails alone, instead of
-    changing the table under every other fit.
-    """
+    """Encode the sets once per recipe, and prepare what else the fits share."""
     configurations = list(configurations)
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
     encoded = {recipe: _encode(recipe, sets) for recipe in recipes}
-    y_train = _read_only(sets.y_train)
+    y_train = sets.y_train
     return SharedWork(
         encoded=encoded,
         y_train=y_train,
-        labels=_read_only(labels_of(y_train, sets.classes)),
-        y_test=_read_only(sets.y_test),
+        labels=labels_of(y_train, sets.classes),
+        y_test=sets.y_test,
         scored=_evenly(len(y_train), TRAIN_SCORE_ROWS),
-        binned=BinnedTables(encoded, y_train, sets, _plans(configurations, sets, spec)),
+        binned=BinnedTables(encoded, y_train, sets.inner, _plans(configurations, sets, spec)),
     )
 
 
@@ -116,10 +131,11 @@ class BinnedTables:
         self,
         encoded: Mapping[Features, EncodedSets],
         y: np.ndarray,
-        sets: TrainingSets,
+        inner: np.ndarray,
         planned: Iterable[tuple[Configuration, BoostingPlan]],
     ) -> None:
-        self._encoded, self._y, self._inner = encoded, y, sets.inner
+        self.inner = inner
+        self._encoded, self._y = encoded, y
         self._left = Counter(_group(configuration, plan) for configuration, plan in planned)
         self._locks = {group: threading.Lock() for group in self._left}
         self._tables: dict[tuple, BinnedTable] = {}
@@ -141,7 +157,7 @@ class BinnedTables:
 
     def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
         encoded = self._encoded[configuration.features]
-        inner = self._inner if plan.patience else None
+        inner = self.inner if plan.patience else None
         return bin_table(encoded.train, self._y, inner, encoded.categorical, plan)
 
 
@@ -165,15 +181,14 @@ def _encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
     train = features.fit_transform(sets.train[columns])
     test = features.transform(sets.test[columns])
     categorical = categorical_positions(recipe, sets.train, columns)
-    return EncodedSets(_read_only(train), _read_only(test), categorical)
+    return EncodedSets(train, test, categorical)
 
 
-def _read_only(table: Any) -> Any:
-    """Lock an array, dense or sparse."""
+def _lock(table: Any) -> None:
+    """Make an array read-only, dense or sparse."""
     parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
     for part in parts:
         part.flags.writeable = False
-    return table
 
 
 def _evenly(n: int, at_most: int) -> np.ndarray:

@@ -1,27 +1,34 @@
 """The sweep: every configuration trained, as many at a time as there are workers.
 
 One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
-linear models release the GIL, and no table is copied. What does not release it is trained
-right, one after the other. Storing and progress live in the shell. In: configurations and
-sets. Out: what was trained and what failed, as it is done; the same whatever the number of
-workers, the order of the configurations and their company.
+linear models release the GIL, and no table is copied. Imported estimators may not release it:
+where threads turn out slow with them, the rest goes to `processes.py`. Storing and progress live
+in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done;
+the same whatever the number of workers, the order of the configurations and their company.
 """
 
 import traceback
+from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model.algorithms import is_own_estimator
 from experiment_pipeline.core.trained_model.brake import Brake
-from experiment_pipeline.core.trained_model.cost import estimated_cost
+from experiment_pipeline.core.trained_model.cost import estimated_cost, seconds_of
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint
 from experiment_pipeline.core.trained_model.fit import fit_configuration
+from experiment_pipeline.core.trained_model.processes import Outcome, Train, in_processes
 from experiment_pipeline.core.trained_model.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.core.trained_model.sets import TrainingSets
+from experiment_pipeline.core.trained_model.sets import TrainingSets, without_rows
 from experiment_pipeline.core.trained_model.shared_work import SharedWork, share_work
+
+# Seconds of fits that are worth the start of processes, which takes two.
+WORTH_PROCESSES = 10.0
 
 
 def train_configurations(
@@ -32,7 +39,7 @@ def train_configurations(
     brake: Brake | None = None,
     *,
     longest_first: bool = True,
-) -> Generator[TrainedModel | FailedConfiguration, None, None]:
+) -> Generator[Outcome, None, None]:
     """Train configurations, and yield each when it is done.
 
     Args:
@@ -56,38 +63,62 @@ def train_configurations(
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
-        pool = ThreadPoolExecutor(workers, "fit", initializer=_one_openmp_thread)
-        try:
-            # No name for the futures: each is forgotten, with its model, once it is yielded.
-            for future in as_completed(
-                [pool.submit(_train_unless, brake, one, work, sets, spec) for one in ordered]
-            ):
-                if (outcome := future.result()) is not None:
-                    yield outcome
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        train = partial(_train, work=work, sets=sets, spec=spec)
+        first, rest = _tried_first(ordered, workers)
+        seconds: dict[str, float] = {}
+        for outcome in _in_threads(train, first, workers, brake):
+            if isinstance(outcome, TrainedModel):
+                seconds[outcome.result.algorithm] = seconds_of(outcome.result, len(sets.test))
+            yield outcome
+        if sum(seconds.get(one.algorithm, 0.0) for one in rest) / workers < WORTH_PROCESSES:
+            yield from _in_threads(train, rest, workers, brake)
+        else:
+            train = partial(_train, work=work.unbinned(), sets=without_rows(sets), spec=spec)
+            yield from in_processes(train, rest, workers, brake)
 
 
-def _train_unless(
-    brake: Brake | None,
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-) -> TrainedModel | FailedConfiguration | None:
+def _tried_first(
+    ordered: Sequence[Configuration], workers: int
+) -> tuple[list[Configuration], list[Configuration]]:
+    """Part what goes to threads from what may go to processes, once its cost is known."""
+    tried = Counter[str]()
+    first, rest = list[Configuration](), list[Configuration]()
+    for one in ordered:
+        tried[one.algorithm] += 1
+        waits = workers > 1 and is_own_estimator(one.algorithm) and tried[one.algorithm] > workers
+        (rest if waits else first).append(one)
+    return first, rest
+
+
+def _in_threads(
+    train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
+) -> Generator[Outcome, None, None]:
+    pool = ThreadPoolExecutor(workers, "fit", initializer=_one_openmp_thread)
+    try:
+        # No name for the futures: each is forgotten, with its model, once it is yielded.
+        for future in as_completed(
+            [pool.submit(_train_unless, brake, one, train) for one in configurations]
+        ):
+            if (outcome := future.result()) is not None:
+                yield outcome
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outcome | None:
     """Train, unless the brake is on: None."""
     if brake is None:
-        return _train(configuration, work, sets, spec)
+        return train(one)
     if not brake.may_start():
         return None
-    outcome = _train(configuration, work, sets, spec)
+    outcome = train(one)
     brake.saw(failure=isinstance(outcome, FailedConfiguration))
     return outcome
 
 
 def _train(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
-) -> TrainedModel | FailedConfiguration:
+) -> Outcome:
     try:
         return fit_configuration(configuration, work, sets, spec)
     # The one place that catches every Exception: estimators, users' own among them, raise
