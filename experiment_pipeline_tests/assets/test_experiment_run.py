@@ -111,7 +111,7 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
     spec = scenario.spec(
         url=str(table),
         search=[{"algorithm": "dummy"}, {"algorithm": "lightgbm", "hyperparameters": lightgbm}],
-        halving={"fractions": [0.4, 1.0], "keep": 0.5},
+        halving={"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500},
     )
     first = runs.run(spec, scenario.SCHEMA)
     counts = first.metadata("search_results")

@@ -27,11 +27,12 @@ class Given:
     """What every tool is given.
 
     Attributes:
-        cut: the table; its experiment has one random search of LightGBM and a budget of seconds.
+        cut: the table; its experiment has one random search of LightGBM.
         train: (n_train, d) as our features encode it, fitted on train.
         test: (n_test, d).
         validation: (n_validation, d).
         categorical: columns that are codes of categories; -1 is missing.
+        seconds: how long a tool may take.
     """
 
     cut: Cut
@@ -39,14 +40,10 @@ class Given:
     test: np.ndarray
     validation: np.ndarray
     categorical: list[int]
-
-    @property
-    def seconds(self) -> float:
-        """How long a tool may search."""
-        return self.cut.spec.budget.seconds or 0.0
+    seconds: float
 
 
-def encode(cut: Cut) -> Given:
+def encode(cut: Cut, seconds: float) -> Given:
     """Encode a table once; the rivals' clocks start afterwards, ours encodes by itself."""
     sets, columns = cut.sets, list(cut.sets.features)
     features = build_features("ordinal", sets.train, columns)
@@ -56,6 +53,7 @@ def encode(cut: Cut) -> Given:
         features.transform(sets.test[columns]),
         features.transform(cut.validation[columns]),
         categorical_positions("ordinal", sets.train, columns),
+        seconds,
     )
 
 
@@ -85,7 +83,7 @@ class Trials:
         self._binned = lgb.Dataset(given.train, sets.y_train, **settings).construct()
         self._watched = lgb.Dataset(given.test, self._y_test, reference=self._binned, **settings)
         self._watched.construct()
-        self._best: tuple[float, lgb.Booster] | None = None
+        self._best: tuple[float, lgb.Booster, Mapping[str, Scalar]] | None = None
         self._lock = threading.Lock()
 
     def score(self, hyperparameters: Mapping[str, Scalar]) -> float:
@@ -103,11 +101,11 @@ class Trials:
         score = metric.sign * metrics.score(metric.name, self._y_test, predictions)
         with self._lock:
             if self._best is None or score > self._best[0]:
-                self._best = score, booster
+                self._best = score, booster, dict(hyperparameters)
         return score
 
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Predict by the best model so far, (n,) or (n, k)."""
+    def best(self) -> tuple[lgb.Booster, Mapping[str, Scalar]]:
+        """Return the best model so far, and its hyperparameters."""
         if self._best is None:
             raise RuntimeError("nothing was fitted")
-        return np.asarray(self._best[1].predict(rows))
+        return self._best[1:]

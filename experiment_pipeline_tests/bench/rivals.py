@@ -60,8 +60,8 @@ class Duel:
         rival: its name.
         ours: mean score of our winners.
         theirs: mean score of the rival's.
-        difference: between our winners, as they are stored, and the rival's.
-        refitted: between our winners, fitted anew on all train rows, and the rival's.
+        difference: between what both end with.
+        refitted: between both winners fitted on train and test rows.
         our_seconds: mean time we took.
         their_seconds: mean time the rival took.
     """
@@ -91,8 +91,8 @@ class Played:
     """One tool on one table by one seed.
 
     Attributes:
-        score: of its winner on the validation rows.
-        refitted: of its winner fitted on all train rows.
+        score: on the validation rows, of the model that it ends with.
+        refitted: of its winner fitted on train and test rows.
         seconds: that it took.
     """
 
@@ -118,7 +118,7 @@ def duels(seconds: float, seeds: int, names: Sequence[str] = ()) -> list[Duel]:
 
 
 def tally(found: Iterable[Duel]) -> str:
-    """Count the verdicts per rival, in a sentence; in brackets those of our refitted winners."""
+    """Count the verdicts per rival, in a sentence; in brackets those of refitted winners."""
     by_rival: dict[str, list[Duel]] = defaultdict(list)
     for duel in found:
         by_rival[duel.rival].append(duel)
@@ -145,8 +145,10 @@ def duel_of(table: Table, rival: str, played: Mapping[str, Sequence[Played]]) ->
     """
     sign = metrics.METRICS[table.metric].sign
     ours = np.array([one.score for one in played[OURS]])
-    refitted = np.array([one.refitted for one in played[OURS]])
     theirs = np.array([one.score for one in played[rival]])
+    refitted = np.array(
+        [our.refitted - one.refitted for our, one in zip(played[OURS], played[rival], strict=True)]
+    )
     return Duel(
         table.name,
         table.metric,
@@ -154,7 +156,7 @@ def duel_of(table: Table, rival: str, played: Mapping[str, Sequence[Played]]) ->
         ours=float(ours.mean()),
         theirs=float(theirs.mean()),
         difference=mean_of(sign * (ours - theirs)),
-        refitted=mean_of(sign * (refitted - theirs)),
+        refitted=mean_of(sign * refitted),
         our_seconds=float(np.mean([one.seconds for one in played[OURS]])),
         their_seconds=float(np.mean([one.seconds for one in played[rival]])),
     )
@@ -173,8 +175,8 @@ def given_to_all(table: Table, seed: int, seconds: float) -> Given:
     """Cut a table, and declare the search that our scaffold would write for it."""
     cut = tables.cut(table, seed)
     searched = scaffolded(cut.sets, len(cut.validation), seed)
-    spec = tables.experiment(table, seed, search=[searched], budget={"seconds": seconds})
-    return encode(replace(cut, spec=spec))
+    spec = tables.experiment(table, seed, search=[searched])
+    return encode(replace(cut, spec=spec), seconds)
 
 
 def scaffolded(sets: TrainingSets, others: int, seed: int) -> dict[str, object]:
@@ -210,9 +212,8 @@ def _on_table(table: Table, seconds: float, seeds: int) -> list[Duel]:
 def _play(name: str, given: Given) -> Played:
     found = TOOLS[name](given)
     y, metric = given.cut.y_validation, given.cut.spec.metric
-    refitted = found.predictions if found.refitted is None else found.refitted
     return Played(
         metrics.score(metric, y, found.predictions),
-        metrics.score(metric, y, refitted),
+        metrics.score(metric, y, found.refitted),
         found.seconds,
     )

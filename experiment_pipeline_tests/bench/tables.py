@@ -20,7 +20,8 @@ from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.core.validated_data import feature_columns
 
-ROWS_AT_MOST = 12_000
+# All rows of the tables that there are now.
+ROWS_AT_MOST = 60_000
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most 12,000 rows and cut them into the three sets, all by one seed.
+    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
 
     Args:
         table: one of TABLES.

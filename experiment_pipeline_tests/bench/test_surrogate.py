@@ -23,7 +23,15 @@ def test_the_winner_is_chosen_on_test():
 def test_differences_are_paired_by_seed():
     """A level that moves with the seed drops out."""
     found = [
-        Winners(Known(level, level, 0), Known(level - 0.1, level - 0.2, 0), level, level + 0.3, 20)
+        Winners(
+            surrogate=Known(level, level, 0),
+            halving=Known(level - 0.1, level - 0.2, 0),
+            random=level,
+            random_on_test=level + 0.3,
+            fits=20,
+            rung_rows=1_500,
+            rung_tells=level,
+        )
         for level in (0.1, 0.5, 0.9)
     ]
     paired = surrogate._paired(TABLES[0], found)
@@ -31,4 +39,12 @@ def test_differences_are_paired_by_seed():
     assert paired.halving_on_test.value == pytest.approx(0.1)
     assert paired.random_on_test.value == pytest.approx(-0.3)
     assert paired.random_on_test.verdict == "worse"
-    assert paired.row().startswith("| stops (roc_auc) | 20 of 120 | **+0.2** (+0.2 to +0.2)")
+    assert paired.row().startswith(
+        "| stops (roc_auc) | 1,500 | 0.50 | 20 of 120 | **+0.2** (+0.2 to +0.2)"
+    )
+
+
+def test_a_rung_tells_the_order_of_those_it_has():
+    """1 = the same order as on all rows, -1 = the opposite."""
+    assert surrogate.told({"a": 5.0, "c": 6.0}, KNOWN) == pytest.approx(1.0)
+    assert surrogate.told({"a": 5.0, "b": 7.0, "c": 3.0}, KNOWN) == pytest.approx(-1.0)

@@ -1,6 +1,8 @@
-"""The training step against scikit-learn's grid search, bare LightGBM, and itself in Dagster."""
+"""The training step against scikit-learn's grid search and bare LightGBM, and where its time goes."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -8,9 +10,14 @@ import lightgbm as lgb
 
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import TrainingSets, train_configurations
+from experiment_pipeline.core.trained_model import (
+    TrainedModel,
+    TrainingSets,
+    train_configurations,
+)
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline_tests.bench import flights, scikit
+from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
 
 
@@ -38,6 +45,39 @@ def ratios(pairs: int, folder: Path) -> list[Ratio]:
     ]
 
 
+def where_it_goes() -> list[Measured]:
+    """Return the core seconds of one training step: wall seconds times cores, by what they did.
+
+    Bare fits side by side are those of `ratios` in as many threads as there are cores: what
+    the cores cost one another is theirs, too.
+    """
+    spec = flights.flights_spec(search=flights.SEARCH)
+    sets, cores = flights.flights_sets(spec), joblib.cpu_count()
+    started = time.perf_counter()
+    results = [one.result for one in sweep(spec, sets)() if isinstance(one, TrainedModel)]
+    whole = cores * (time.perf_counter() - started)
+    fits = bare_fits(spec, sets)
+    started = time.perf_counter()
+    fits()
+    alone = time.perf_counter() - started
+    started = time.perf_counter()
+    fits(cores)
+    side_by_side = cores * (time.perf_counter() - started)
+    fitting = sum(one.fit_cpu_seconds for one in results)
+    predicting = len(sets.test) * sum(one.predict_seconds_per_row for one in results)
+    found = {
+        "bare fits one after the other": alone,
+        "bare fits side by side": side_by_side,
+        "training step": whole,
+        "training step, of that: fits": fitting,
+        "training step, of that: predictions of all test rows": predicting,
+        "training step, of that: encoding, bins, scores, model texts, idle": (
+            whole - fitting - predicting
+        ),
+    }
+    return [Measured(f"core seconds, {name}", value, "s", None) for name, value in found.items()]
+
+
 def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     """The training step as a function, without Dagster and without a store."""
 
@@ -49,8 +89,8 @@ def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     return run
 
 
-def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
-    """`lightgbm.train` alone: features and bins are ready before the clock starts."""
+def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[..., object]:
+    """`lightgbm.train` alone, in one thread or several; features and bins are ready before."""
     columns = list(sets.features)
     encoded = build_features("ordinal", sets.train, columns).fit_transform(sets.train[columns])
     fixed = {"objective": "binary", "num_threads": 1, "verbosity": -1, "deterministic": True}
@@ -65,7 +105,11 @@ def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     for one in searched:
         del one["n_estimators"], one["early_stopping_round"]
 
-    def run() -> list:
-        return [lgb.train({**fixed, **one}, binned, flights.TREES) for one in searched]
+    def fit(one: dict) -> lgb.Booster:
+        return lgb.train({**fixed, **one}, binned, flights.TREES)
+
+    def run(threads: int = 1) -> list:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(fit, searched))
 
     return run

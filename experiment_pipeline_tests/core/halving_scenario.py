@@ -26,7 +26,7 @@ SEARCH = [
     one("linear", C=[0.00001, 0.0001, 0.001, 0.1, 10.0]),
     one("lightgbm", n_estimators=5, num_leaves=[2, 4, 8], learning_rate=[0.01, 0.1, 0.3]),
 ]
-HALVING = {"fractions": [0.2, 0.5, 1.0], "keep": 0.4}
+HALVING = {"fractions": [0.2, 0.5, 1.0], "keep": 0.4, "fewest_rows": 500}
 
 
 def rows(count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")) -> pd.DataFrame:

@@ -134,14 +134,22 @@ def test_a_rung_that_stops_nobody_is_left_out():
 
 
 def test_few_rows_have_fewer_rungs():
-    """A rung below 500 rows is left out, and a note says so."""
-    spec = experiment(halving={"fractions": [0.1, 0.5, 1.0]})
+    """A rung of fewer than the experiment asks for is left out, and a note says so."""
+    spec = experiment(halving={"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000})
     found = ladder(100, sets_of(spec), spec)
     assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
     assert [rung.of for rung in found.rungs] == [2, 2]
     (note,) = found.notes
     assert note.startswith("no rung of 0.1 of the train rows: it would have 30")
-    assert note.endswith(" rows, it needs 500")
+    assert note.endswith(" rows, it needs 1000")
+
+
+def test_by_default_a_rung_has_2000_rows() -> None:
+    """On fewer the order of the configurations says little of their order on all rows."""
+    spec = experiment(halving=True)
+    found = ladder(100, sets_of(spec), spec)
+    assert [rung.fraction for rung in found.rungs] == [1.0]
+    assert len(found.notes) == 2
 
 
 def test_a_rare_class_has_fewer_rungs():

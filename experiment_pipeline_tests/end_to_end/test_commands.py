@@ -166,7 +166,7 @@ def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
             },
         },
     ]
-    halving = {"fractions": [0.4, 1.0], "keep": 0.5}
+    halving = {"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500}
     killed, quiet = Project(tmp_path / "killed"), Project(tmp_path / "quiet")
     for one in (killed, quiet):
         scenario.write_csv(one.folder / "visits.csv", scenario.long_table())

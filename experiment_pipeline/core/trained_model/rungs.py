@@ -22,7 +22,6 @@ from experiment_pipeline.core.trained_model.thinning import evenly_thinned, thin
 
 # Below, a rung costs more trust than it saves time.
 FEWEST_CONFIGURATIONS = 8
-FEWEST_ROWS = 500
 FEWEST_ROWS_PER_CLASS = 20
 # So many go on at least: a tie group needs candidates.
 FEWEST_KEPT = 5
@@ -95,7 +94,8 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
     # Fewer configurations than rungs could thin out: the smallest rungs go first.
     fractions = spec.halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
-    problems = {fraction: _too_small(sets, order < fraction) for fraction in fractions}
+    fewest = spec.halving.fewest_rows
+    problems = {fraction: _too_small(sets, order < fraction, fewest) for fraction in fractions}
     notes = [
         f"no rung of {fraction:.4g} of the train rows: {problem}"
         for fraction, problem in problems.items()
@@ -129,10 +129,10 @@ def _kept(n_competing: int, halving: Halving) -> list[int]:
     return [after for before, after in pairwise(counts) if after < before]
 
 
-def _too_small(sets: TrainingSets, rows: np.ndarray) -> str:
+def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
     """Say what a rung lacks; empty = nothing. Smaller fractions lack more."""
-    if (count := int(rows.sum())) < FEWEST_ROWS:
-        return f"it would have {count} rows, it needs {FEWEST_ROWS}"
+    if (count := int(rows.sum())) < fewest_rows:
+        return f"it would have {count} rows, it needs {fewest_rows}"
     if sets.classes is None:
         return ""
     fewest = int(np.bincount(sets.y_train[rows], minlength=len(sets.classes)).min())
