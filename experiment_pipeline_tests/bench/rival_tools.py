@@ -125,9 +125,14 @@ def flaml_lightgbm(given: Given, threads: int) -> Found:
 
     logging.getLogger("flaml").setLevel(logging.ERROR)
     sets, spec = given.cut.sets, given.cut.spec
-    train, test, validation = (
+    train, test, validation, both = (
         _with_categories(rows, given.categorical)
-        for rows in (given.train, given.test, given.validation)
+        for rows in (
+            given.train,
+            given.test,
+            given.validation,
+            np.r_[given.train, given.test],
+        )
     )
     started = time.perf_counter()
     tool = AutoML()
@@ -147,7 +152,6 @@ def flaml_lightgbm(given: Given, threads: int) -> Found:
             verbose=0,
         )
         seconds = time.perf_counter() - started
-        both = pd.concat([train, test], ignore_index=True)
         again = clone(tool.model.estimator).fit(both, np.r_[sets.y_train, sets.y_test])
         return Found(
             _of_estimator(tool, validation, sets.task),

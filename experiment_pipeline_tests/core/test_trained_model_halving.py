@@ -15,8 +15,17 @@ from experiment_pipeline.core.trained_model import (
     RungStarted,
     fingerprint,
     settled,
+    sweep,
 )
-from experiment_pipeline_tests.core.halving_scenario import SEARCH, Memory, experiment, run, sets_of
+from experiment_pipeline.core.trained_model.shared_work import share_work
+from experiment_pipeline_tests.core.halving_scenario import (
+    HALVING,
+    SEARCH,
+    Memory,
+    experiment,
+    run,
+    sets_of,
+)
 from experiment_pipeline_tests.core.trained_model_scenario import OWN, one
 
 SPEC = experiment()
@@ -175,10 +184,10 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
 
 
 def test_a_budget_of_configurations_is_drawn_by_the_seed():
-    """So many are tried, the others are not started; a larger budget only adds."""
+    """So many are tried beside the baseline, the others not; a larger budget only adds."""
     small = run(experiment(budget={"configurations": 4}), SETS)
     large = run(experiment(budget={"configurations": 6}), SETS)
-    assert small.counts == {"not started": len(KEYS) - 4, "trained": 4}
+    assert small.counts == {"not started": len(KEYS) - 5, "trained": 5}
     tried = [
         {key for key, c in ran.conclusions.items() if c.status == "trained"}
         for ran in (small, large)
@@ -199,7 +208,11 @@ def test_a_budget_of_seconds_ends_between_fits(ticks):
     assert set(ran.conclusions) == set(KEYS)
     assert any("budget of" in c.reason for c in ran.conclusions.values())
     assert any("depends on the speed" in e.text for e in ran.events if isinstance(e, Note))
-    assert run(spec, SETS, memory).answer == run(SPEC, SETS).answer
+    # Who was trained in full for lack of time stays so.
+    in_full = {key for key, c in ran.conclusions.items() if c.status == "trained"}
+    after, quiet = run(spec, SETS, memory), run(SPEC, SETS)
+    assert {key for key in KEYS if after.answer[key] != quiet.answer[key]} <= in_full
+    assert all(after.conclusions[key].status == "trained" for key in in_full)
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 60])
@@ -212,6 +225,23 @@ def test_a_budget_of_seconds_always_trains_somebody(seconds):
     trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
     assert "dummy" in trained
     assert len(trained) > 1
+
+
+@pytest.mark.parametrize("halving", [False, HALVING])
+def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
+    """The clock runs while tables are encoded, before any fit may start."""
+    clock = [0.0]
+
+    def slow(*given):
+        clock[0] += 10.0
+        return share_work(*given)
+
+    monkeypatch.setattr(sweep, "share_work", slow)
+    spec = experiment(budget={"seconds": 5}, halving=halving)
+    ran = run(spec, SETS, workers=2, now=lambda: clock[0])
+    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
+    assert "dummy" in trained
+    assert len(trained) == 2
 
 
 def test_without_time_for_all_the_best_go_first():

@@ -6,14 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.configurations import Configuration, configurations
 from experiment_pipeline.core.errors import TrainingError
 from experiment_pipeline.core.trained_model import (
     FailedConfiguration,
+    ModelResult,
     sweep,
     train_configurations,
 )
@@ -27,6 +31,7 @@ from experiment_pipeline_tests.core.trained_model_scenario import (
     train,
     training_sets,
 )
+from experiment_pipeline_tests.results import model_result
 
 NAPS = """
 import pathlib, sys, time
@@ -41,11 +46,18 @@ def nap(number):
 list(in_processes(nap, [1, 2, 3, 4], 2, None))
 """
 
+HERE = """
+from experiment_pipeline.core.trained_model.processes import in_processes
+print(*sorted(in_processes(abs, [-1, -2, -3], 2, None)))
+"""
+LARGEST_THAT_JOBLIB_SENDS = 2**20
+
 
 @pytest.fixture
 def slow_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if threads were slow with every imported estimator."""
+    """As if every imported estimator held the lock, for long."""
     monkeypatch.setattr(sweep, "WORTH_PROCESSES", 0.0)
+    monkeypatch.setattr(sweep, "RELEASES_THE_GIL", 2.0)
 
 
 IMPORTED = [
@@ -63,6 +75,62 @@ def test_processes_give_what_threads_give(slow_threads: None) -> None:
     assert len(own_estimators.STARTED) == 5
     assert essence(train(spec, sets, workers=2)) == alone
     assert len(own_estimators.STARTED) == 5 + 2
+
+
+def test_large_tables_are_mapped_and_give_the_same_models(slow_threads: None) -> None:
+    """Also of estimators that keep their table: stored, it is the same to the byte."""
+    keep = [
+        one(f"{OWN}.Keeps", strength=[0.1, 1.0, 10.0]),
+        one("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[3, 5, 7]),
+    ]
+    small, copies = training_sets(), 60
+    many = pd.concat([small.train] * copies, ignore_index=True)
+    sets = replace(small, train=many, inner=np.tile(small.inner, copies))
+    assert many.shape[0] * len(small.features) * 8 > LARGEST_THAT_JOBLIB_SENDS
+    spec = experiment(keep)
+    alone, apart = (train(spec, sets, workers=workers) for workers in (1, 2))
+    assert not [found for found in apart.values() if isinstance(found, FailedConfiguration)]
+    assert essence(apart) == essence(alone)
+
+
+def test_where_time_may_run_out_the_order_counts(slow_threads: None) -> None:
+    """Nothing waits for others of its kind to be tried: threads take all, as they come."""
+    own_estimators.STARTED.clear()
+    spec = experiment([IMPORTED[0]])
+    declared = configurations(spec)
+    list(train_configurations(declared, training_sets(), spec, 2, longest_first=False))
+    assert len(own_estimators.STARTED) == 5
+
+
+def result(key: str, cpu_seconds: float, wall_seconds: float) -> ModelResult:
+    """A fit of an imported estimator."""
+    known = replace(model_result(key, 0.5), predict_seconds_per_row=0.0)
+    return replace(known, algorithm=OWN, fit_cpu_seconds=cpu_seconds, fit_wall_seconds=wall_seconds)
+
+
+def test_processes_are_for_long_fits_that_wait_for_the_lock() -> None:
+    """Not for short ones, and not for those that are at work all the time."""
+    left = [Configuration(f"k{number}", OWN, "onehot", {}) for number in range(10)]
+
+    def held(cpu_seconds: float, wall_seconds: float) -> set[str]:
+        fits = [result(key, cpu_seconds, wall_seconds) for key in "ab"]
+        return sweep._held_back(fits, left, 100, workers=2)
+
+    assert held(2.0, 4.0) == {OWN}
+    assert held(4.0, 4.0) == set()
+    assert held(0.2, 0.4) == set()
+
+
+def test_without_processes_the_fits_are_made_here() -> None:
+    """Some systems have no semaphores: joblib then works in the process that asks."""
+    run = subprocess.run(
+        [sys.executable, "-c", HERE],
+        env={**os.environ, "JOBLIB_MULTIPROCESSING": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout.split()) == (0, ["1", "2", "3"]), run.stderr
 
 
 def test_a_failure_in_a_process_is_reported_like_any(slow_threads: None) -> None:

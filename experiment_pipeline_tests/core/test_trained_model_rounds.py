@@ -17,6 +17,7 @@ from experiment_pipeline.core.trained_model import (
     settled,
 )
 from experiment_pipeline.core.trained_model.rounds import round_sizes
+from experiment_pipeline.core.trained_model.surrogate import pick
 from experiment_pipeline_tests.core.halving_scenario import (
     Memory,
     Ran,
@@ -197,6 +198,21 @@ def test_a_budget_of_seconds_ends_between_fits(ticks):
     (note,) = [event.text for event in ran.events if isinstance(event, Note)]
     assert "depends on the speed" in note
     assert trained(run(spec, SETS, memory)) == set(KEYS)
+
+
+def test_without_time_for_all_the_first_picks_go_first(monkeypatch):
+    """A round with a limit of seconds is fitted in the order of the surrogate."""
+    picked = []
+
+    def noted(*given, **named):
+        picked.extend(found := pick(*given, **named))
+        return found
+
+    monkeypatch.setattr("experiment_pipeline.core.trained_model.rounds.pick", noted)
+    spec = by_rounds(budget={"configurations": 11, "seconds": 60})
+    ran = run(spec, SETS, workers=1)
+    fitted = [event.model.key for event in ran.events if isinstance(event, Fitted)]
+    assert fitted == ["dummy", *picked]
 
 
 def test_others_are_settled_from_what_is_stored(memory, ran):

@@ -162,6 +162,14 @@ def test_a_rare_class_has_fewer_rungs():
     assert "its rarest class would have 1" in found.notes[0]
 
 
+def test_keeping_nearly_all_is_no_halving():
+    """Where nobody would be stopped there is one rung, and a note that says so."""
+    spec = experiment(halving={"keep": 0.95})
+    found = ladder(14, sets_of(spec), spec)
+    assert [(rung.number, rung.of) for rung in found.rungs] == [(1, 1)]
+    assert found.notes == ("no halving: keeping 0.95 of 14 configurations stops nobody",)
+
+
 def test_off_is_one_rung():
     """Without halving there is nothing to note."""
     spec = experiment(halving=False)

@@ -21,7 +21,7 @@ from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
 TRAINING_VERSION = 1
-_FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn")
+_FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:

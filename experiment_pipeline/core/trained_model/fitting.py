@@ -126,24 +126,25 @@ class Fitting:
         timed = self.spec.budget.seconds is not None
         if timed:
             last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
-            missing = promising_first(missing, last, self.spec)
-        brake: Brake | None = self.brake
-        if not self.brake.may_start():
-            # One fit beyond the time: a search that has trained nobody is worth nothing.
-            missing, brake = self._at_least_one(missing, found), None
-        if missing:
-            yield from train_configurations(
-                missing, rung.sets, self.spec, self.workers, brake, longest_first=not timed
+            missing = promising_first(missing, last, self.spec.metric)
+        tried = set[str]()
+        somebody = any(competes(one) for one in (*found.values(), *self.in_full.values()))
+        if missing and self.brake.may_start():
+            outcomes = train_configurations(
+                missing, rung.sets, self.spec, self.workers, self.brake, longest_first=not timed
             )
-
-    def _at_least_one(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult]
-    ) -> Sequence[Configuration]:
-        """The best so far, and the baseline, where time has run out and a rung has nobody yet."""
-        results = (*found.values(), *self.in_full.values())
-        if not self.brake.is_out_of_time or any(competes(one) for one in results):
-            return []
-        return missing[: 1 + sum(not competes(one) for one in missing)]
+            with closing(outcomes):
+                for outcome in outcomes:
+                    tried.add(outcome.key)
+                    somebody |= isinstance(outcome, TrainedModel) and competes(outcome.result)
+                    yield outcome
+        if self.brake.is_out_of_time and not somebody:
+            # One fit beyond the time: a search that has trained nobody is worth nothing.
+            left = [one for one in missing if one.key not in tried]
+            at_least = left[: 1 + sum(not competes(one) for one in left)]
+            yield from train_configurations(
+                at_least, rung.sets, self.spec, self.workers, longest_first=False
+            )
 
 
 def trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:

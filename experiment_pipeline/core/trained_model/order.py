@@ -1,10 +1,11 @@
 """Who comes first: which configurations a budget tries, and in which order they are fitted.
 
-Nothing here depends on the order in which configurations are given. In: configurations, the
-seed, scores so far. Out: the same configurations, in another order or fewer.
+In: configurations, the seed, scores so far. Out: the same configurations, in another order or
+fewer; what is drawn does not depend on the order in which they are given.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -23,10 +24,15 @@ def competes(one: Configuration | ModelResult) -> bool:
 
 
 def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configuration]:
-    """Shuffle by the seed: a larger pool keeps the order of those it had."""
+    """Shuffle by the seed: a larger pool keeps the order of those it had.
+
+    By what a configuration is and not by its key, which grows when another hyperparameter is
+    searched.
+    """
 
     def digest(one: Configuration) -> str:
-        return hashlib.sha256(f"{seed}/{one.key}".encode()).hexdigest()
+        identity = [seed, one.algorithm, one.features, sorted(one.hyperparameters.items())]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     return sorted(configurations, key=digest)
 
@@ -34,9 +40,11 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
 def within_budget(
     configurations: Sequence[Configuration], spec: ExperimentSpec
 ) -> list[Configuration]:
-    """Draw as many as the budget allows, in their order: a larger budget adds, takes none away."""
-    keys = {one.key for one in drawn(configurations, spec.seed)[: spec.budget.configurations]}
-    return [one for one in configurations if one.key in keys]
+    """Draw as many as the budget allows, the baseline beside them: a larger budget only adds."""
+    order = drawn(configurations, spec.seed)
+    competing = [one for one in order if competes(one)]
+    beside = [one for one in order if not competes(one)]
+    return beside + competing[: spec.budget.configurations]
 
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
@@ -56,17 +64,14 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 
 
 def promising_first(
-    configurations: Sequence[Configuration], scored: Mapping[str, ModelResult], spec: ExperimentSpec
+    configurations: Sequence[Configuration], scored: Mapping[str, ModelResult], metric: str
 ) -> list[Configuration]:
-    """Order what there may be no time for: the baseline, the best so far, then as drawn.
+    """Order what there may be no time for: the baseline, the best so far, then as given.
 
     Args:
-        configurations: what is to be fitted.
+        configurations: what is to be fitted, as drawn or as picked.
         scored: key → the last result of those that have one.
-        spec: its seed and its metric are used.
+        metric: that ranks.
     """
-    place = {key: number for number, key in enumerate(best_first(scored, spec.metric))}
-    return sorted(
-        drawn(configurations, spec.seed),
-        key=lambda one: (competes(one), place.get(one.key, len(place))),
-    )
+    place = {key: number for number, key in enumerate(best_first(scored, metric))}
+    return sorted(configurations, key=lambda one: (competes(one), place.get(one.key, len(place))))

@@ -38,7 +38,7 @@ def in_processes(
         train: trains one configuration; it and what it holds are pickled, large arrays mapped.
         configurations: in the order in which they are to start.
         workers: processes, one fit each.
-        brake: as in `train_configurations`; here, too, it acts between fits.
+        brake: as in `train_configurations`; a failure counts once its outcome was taken.
 
     Raises:
         TrainingError: a process was killed.
@@ -46,7 +46,8 @@ def in_processes(
     allowed = (one for one in configurations if brake is None or brake.may_start())
     # Fits are handed out one by one as they end, or the brake would come too late.
     pool = joblib.Parallel(
-        workers,
+        min(workers, len(configurations)),
+        backend="loky",
         return_as="generator_unordered",
         pre_dispatch=workers,
         batch_size=1,
@@ -70,7 +71,9 @@ def in_processes(
 
 def _alone(train: Train, configuration: Configuration, parent: int) -> Outcome:
     """Train in this process with one thread, as in the pool of threads."""
-    _end_with(parent)
+    # Where the system cannot start processes joblib calls this in the one that is at work.
+    if os.getpid() != parent:
+        _end_with(parent)
     with threadpool_limits(limits=1):
         return train(configuration)
 

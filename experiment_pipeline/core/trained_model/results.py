@@ -92,6 +92,11 @@ class TrainedModel:
     model: bytes
     test_predictions: np.ndarray
 
+    @property
+    def key(self) -> str:
+        """The configuration's partition key."""
+        return self.result.key
+
 
 @dataclass(frozen=True)
 class FailedConfiguration:

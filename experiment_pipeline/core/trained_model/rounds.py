@@ -65,16 +65,14 @@ class RoundsSearch(Fitting):
     ) -> Generator[Event, None, set[str]]:
         """Return the keys that are concluded: rounds end early where nothing more may start."""
         (rung,) = full_only(self.sets).rungs
+        by_key = {one.key: one for one in pool}
         scored: dict[str, float] = {}
         concluded: set[str] = set()
         for number, size in enumerate(sizes, start=1):
             picked = pick(pool, scored, size, metric=self.spec.metric, seed=self.spec.seed)
             # What does not compete takes no place: it is beside the first round.
-            entered = [
-                one
-                for one in configurations
-                if one.key in picked or (number == 1 and not competes(one))
-            ]
+            beside = [one for one in configurations if number == 1 and not competes(one)]
+            entered = beside + [by_key[key] for key in picked]
             later = float(sum(sizes[number:]))
             done = yield from self.fits(rung, entered, later, f"round {number} of {len(sizes)}")
             concluded |= done

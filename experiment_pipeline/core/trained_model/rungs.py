@@ -91,6 +91,11 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
             f"no halving: {n_competing} configurations compete, it needs {FEWEST_CONFIGURATIONS}",
         )
     kept = _kept(n_competing, spec.halving)
+    if not kept:
+        return full_only(
+            sets,
+            f"no halving: keeping {spec.halving.keep:g} of {n_competing} configurations stops nobody",
+        )
     # Fewer configurations than rungs could thin out: the smallest rungs go first.
     fractions = spec.halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,14 +75,24 @@ class SharedWork:
         for table in (*tables, self.y_train, self.labels, self.y_test):
             _lock(table)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Lock them again in another process: pickle forgets that they are."""
-        self.__dict__.update(state)
-        self.__post_init__()
+    def __getstate__(self) -> dict[str, Any]:
+        """Pack it for another process, without the bins: locks and tables stay in this one."""
+        return {name: value for name, value in self.__dict__.items() if name != "binned"}
 
-    def unbinned(self) -> "SharedWork":
-        """Return it without the bins, whose locks and tables stay in this process."""
-        return replace(self, binned=BinnedTables({}, self.y_train, self.binned.inner, ()))
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpack it in another process, where large arrays arrive as maps of a file.
+
+        They are shown as plain arrays on the same memory, which an estimator may keep and store
+        like those of a thread, and locked again: pickle forgets that they were.
+        """
+        encoded = {
+            recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
+            for recipe, one in state["encoded"].items()
+        }
+        arrays = {name: _plain(state[name]) for name in ("y_train", "labels", "y_test")}
+        no_bins = BinnedTables({}, arrays["y_train"], np.zeros(0, dtype=bool), ())
+        self.__dict__.update(state | arrays | {"encoded": encoded, "binned": no_bins})
+        self.__post_init__()
 
 
 def share_work(
@@ -134,10 +144,11 @@ class BinnedTables:
         inner: np.ndarray,
         planned: Iterable[tuple[Configuration, BoostingPlan]],
     ) -> None:
-        self.inner = inner
-        self._encoded, self._y = encoded, y
+        self._encoded, self._y, self._inner = encoded, y, inner
         self._left = Counter(_group(configuration, plan) for configuration, plan in planned)
         self._locks = {group: threading.Lock() for group in self._left}
+        # Binning copies the rows it reads: one table is made at a time.
+        self._making = threading.Lock()
         self._tables: dict[tuple, BinnedTable] = {}
 
     @contextmanager
@@ -146,7 +157,8 @@ class BinnedTables:
         group = _group(configuration, plan)
         with self._locks[group]:
             if group not in self._tables:
-                self._tables[group] = self._made(configuration, plan)
+                with self._making:
+                    self._tables[group] = self._made(configuration, plan)
         try:
             yield self._tables[group]
         finally:
@@ -157,7 +169,7 @@ class BinnedTables:
 
     def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
         encoded = self._encoded[configuration.features]
-        inner = self.inner if plan.patience else None
+        inner = self._inner if plan.patience else None
         return bin_table(encoded.train, self._y, inner, encoded.categorical, plan)
 
 
@@ -182,6 +194,14 @@ def _encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
     test = features.transform(sets.test[columns])
     categorical = categorical_positions(recipe, sets.train, columns)
     return EncodedSets(train, test, categorical)
+
+
+def _plain(table: Any) -> Any:
+    """Show mapped memory as a plain array, dense or sparse; nothing is copied."""
+    if issparse(table):
+        parts = (_plain(table.data), _plain(table.indices), _plain(table.indptr))
+        return type(table)(parts, shape=table.shape, copy=False)
+    return np.asarray(table.data) if isinstance(table, np.memmap) else table
 
 
 def _lock(table: Any) -> None:

@@ -2,8 +2,8 @@
 
 One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
 linear models release the GIL, and no table is copied. Imported estimators may not release it:
-where threads turn out slow with them, the rest goes to `processes.py`. Storing and progress live
-in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done;
+where the first fits of one spend their time waiting for it, its others go to `processes.py`.
+Storing and progress live in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done;
 the same whatever the number of workers, the order of the configurations and their company.
 """
 
@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from functools import partial
 
 from threadpoolctl import threadpool_limits
@@ -23,12 +24,19 @@ from experiment_pipeline.core.trained_model.cost import estimated_cost, seconds_
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint
 from experiment_pipeline.core.trained_model.fit import fit_configuration
 from experiment_pipeline.core.trained_model.processes import Outcome, Train, in_processes
-from experiment_pipeline.core.trained_model.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.core.trained_model.results import (
+    FailedConfiguration,
+    ModelResult,
+    TrainedModel,
+)
 from experiment_pipeline.core.trained_model.sets import TrainingSets, without_rows
 from experiment_pipeline.core.trained_model.shared_work import SharedWork, share_work
 
 # Seconds of fits that are worth the start of processes, which takes two.
 WORTH_PROCESSES = 10.0
+# The share of its seconds that a fit was at work, beside others of its kind: those that release
+# the GIL come near 1, those that hold it to one over the workers.
+RELEASES_THE_GIL = 0.8
 
 
 def train_configurations(
@@ -52,8 +60,8 @@ def train_configurations(
         longest_first: which keeps every core busy to the end; else in the order given, for
             when there may be no time for all.
 
-    Closing the generator cancels the fits that wait and lets the running ones end. What a
-    configuration raises becomes a `FailedConfiguration`; an interruption propagates.
+    Closing the generator cancels the fits that wait and lets those that run in threads end. What
+    a configuration raises becomes a `FailedConfiguration`; an interruption propagates.
     """
     ordered = list(configurations)
     if longest_first:
@@ -63,31 +71,53 @@ def train_configurations(
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
-        train = partial(_train, work=work, sets=sets, spec=spec)
-        first, rest = _tried_first(ordered, workers)
-        seconds: dict[str, float] = {}
-        for outcome in _in_threads(train, first, workers, brake):
-            if isinstance(outcome, TrainedModel):
-                seconds[outcome.result.algorithm] = seconds_of(outcome.result, len(sets.test))
-            yield outcome
-        if sum(seconds.get(one.algorithm, 0.0) for one in rest) / workers < WORTH_PROCESSES:
-            yield from _in_threads(train, rest, workers, brake)
-        else:
-            train = partial(_train, work=work.unbinned(), sets=without_rows(sets), spec=spec)
-            yield from in_processes(train, rest, workers, brake)
+        in_thread = partial(_train, work=work, sets=sets, spec=spec)
+        # Where there may be no time for all, the order is what counts.
+        tried = _to_be_tried(ordered, workers) if longest_first else []
+        found = list[ModelResult]()
+        with closing(_in_threads(in_thread, tried, workers, brake)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, TrainedModel):
+                    found.append(outcome.result)
+                yield outcome
+        keys = {one.key for one in tried}
+        left = [one for one in ordered if one.key not in keys]
+        held = _held_back(found, left, len(sets.test), workers)
+        if apart := [one for one in left if one.algorithm in held]:
+            train = partial(_train, work=work, sets=without_rows(sets), spec=spec)
+            yield from in_processes(train, apart, workers, brake)
+        yield from _in_threads(
+            in_thread, [one for one in left if one.algorithm not in held], workers, brake
+        )
 
 
-def _tried_first(
-    ordered: Sequence[Configuration], workers: int
-) -> tuple[list[Configuration], list[Configuration]]:
-    """Part what goes to threads from what may go to processes, once its cost is known."""
-    tried = Counter[str]()
-    first, rest = list[Configuration](), list[Configuration]()
-    for one in ordered:
-        tried[one.algorithm] += 1
-        waits = workers > 1 and is_own_estimator(one.algorithm) and tried[one.algorithm] > workers
-        (rest if waits else first).append(one)
-    return first, rest
+def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configuration]:
+    """The first of each imported estimator that has more than there are workers."""
+    imported = [one for one in ordered if is_own_estimator(one.algorithm)]
+    counts = Counter(one.algorithm for one in imported)
+    places = Counter[str]()
+    tried = []
+    for one in imported:
+        places[one.algorithm] += 1
+        if 1 < workers < counts[one.algorithm] and places[one.algorithm] <= workers:
+            tried.append(one)
+    return tried
+
+
+def _held_back(
+    tried: Sequence[ModelResult], left: Sequence[Configuration], n_test: int, workers: int
+) -> set[str]:
+    """The algorithms that threads hold back, where what is left of them is worth processes."""
+    waiting = Counter(one.algorithm for one in left)
+    held = set()
+    for algorithm in {one.algorithm for one in tried}:
+        fits = [one for one in tried if one.algorithm == algorithm]
+        wall = sum(seconds_of(one, n_test) for one in fits)
+        at_work = sum(one.fit_cpu_seconds for one in fits) / sum(o.fit_wall_seconds for o in fits)
+        to_come = wall / len(fits) * waiting[algorithm] / workers
+        if at_work < RELEASES_THE_GIL and to_come >= WORTH_PROCESSES:
+            held.add(algorithm)
+    return held
 
 
 def _in_threads(
