@@ -140,7 +140,8 @@ class SearchCost:
         fit_cpu_seconds: of these fits.
         wall_seconds: from the first rung's beginning to the end.
         fitting_share: the part of wall seconds times workers that was spent inside these fits.
-        peak_memory_bytes: of the process, since it began.
+        peak_memory_bytes: of the process, since it began; without those that imported estimators
+            may be fitted in.
     """
 
     fits: int

@@ -17,10 +17,10 @@ class Halving(Closed):
         (1 / 16, 1 / 4, 1.0), description="Shares of the train rows, growing, the last one 1"
     )
     keep: float = Field(0.25, gt=0, lt=1, description="The share that goes on to the next rung")
-    # Measured on six tables (bench/surrogate.py): on fewer rows the order of the configurations
-    # says little of their order on all rows.
+    # Measured on six tables (`make bench`): on fewer rows the order of the configurations says
+    # little or nothing of their order on all rows.
     fewest_rows: int = Field(
-        2_000, ge=50, description="A rung of fewer train rows is left out, it would choose by luck"
+        1_500, ge=50, description="A rung of fewer train rows is left out, it would choose by luck"
     )
 
     @field_validator("fractions")
