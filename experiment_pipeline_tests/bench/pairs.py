@@ -61,7 +61,7 @@ def compare(
     timed = []
     for number in range(pairs):
         order = (ours, other) if number % 2 == 0 else (other, ours)
-        seconds = {work: _seconds(work) for work in order}
+        seconds = {work: seconds_of(work) for work in order}
         pair = seconds[ours], seconds[other] / other_cores
         timed.append(pair)
         print(f"  {name}: pair {number + 1}: {pair[0]:.1f} s against {pair[1]:.1f} s", flush=True)
@@ -74,7 +74,8 @@ def compare(
     )
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the wall time of some work."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

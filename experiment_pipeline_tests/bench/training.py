@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -18,7 +19,7 @@ from experiment_pipeline.core.trained_model import (
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.pairs import Ratio, compare
+from experiment_pipeline_tests.bench.pairs import Ratio, compare, seconds_of
 
 
 def ratios(pairs: int, folder: Path) -> list[Ratio]:
@@ -57,12 +58,7 @@ def where_it_goes() -> list[Measured]:
     results = [one.result for one in sweep(spec, sets)() if isinstance(one, TrainedModel)]
     whole = cores * (time.perf_counter() - started)
     fits = bare_fits(spec, sets)
-    started = time.perf_counter()
-    fits()
-    alone = time.perf_counter() - started
-    started = time.perf_counter()
-    fits(cores)
-    side_by_side = cores * (time.perf_counter() - started)
+    alone, side_by_side = seconds_of(fits), cores * seconds_of(partial(fits, cores))
     fitting = sum(one.fit_cpu_seconds for one in results)
     predicting = len(sets.test) * sum(one.predict_seconds_per_row for one in results)
     found = {

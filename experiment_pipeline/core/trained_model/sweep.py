@@ -3,8 +3,9 @@
 One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
 linear models release the GIL, and no table is copied. Imported estimators may not release it:
 where the first fits of one spend their time waiting for it, its others go to `processes.py`.
-Storing and progress live in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done;
-the same whatever the number of workers, the order of the configurations and their company.
+Storing and progress live in the shell. In: configurations and sets. Out: what was trained and
+what failed, as it is done; the same whatever the number of workers, the order of the
+configurations and their company.
 """
 
 import traceback
