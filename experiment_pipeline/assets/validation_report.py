@@ -140,6 +140,8 @@ class _Look:
 
     def take(self) -> "FinalCheck":
         """Look, and write it into the ledger first: a look that crashes was one, too."""
+        import joblib
+
         from experiment_pipeline.core.final_check import final_check
 
         ledger = Ledger(storage_root(), self.spec.name)
@@ -149,11 +151,11 @@ class _Look:
         return final_check(
             self.spec,
             self.board,
-            model.result,
-            model.model,
+            model,
             self.sets,
             self.validation,
             earlier_looks=earlier,
+            workers=self.spec.workers or joblib.cpu_count(),
         )
 
     def table(self, report: ValidationReport) -> pd.DataFrame:

@@ -6,14 +6,15 @@ Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.core import plots
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.importance import permutation_importance
+from experiment_pipeline.core.importance import Effort, permutation_importance, scored_by
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.next_search import NextSearch, next_search
 from experiment_pipeline.core.segments import weakest_segments
@@ -25,12 +26,22 @@ from experiment_pipeline.core.targets import encode_target
 from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
 from experiment_pipeline.core.trained_model import (
     ModelResult,
+    TrainedModel,
     TrainingSets,
     fitted_pipeline,
     predict,
     refit,
 )
+from experiment_pipeline.core.trained_model.features import encoded_columns
+from experiment_pipeline.core.trained_model.predictions import predictions_of
 from experiment_pipeline.core.validation_report import ValidationReport, judge
+
+# What the importance of features may take: a share of the search, and seconds of the wall.
+_SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.1, 1.0, 10.0
+_NO_IMPORTANCE = (
+    "the importance of features is left out: shuffling each of them once would take longer than "
+    "a tenth of the search"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,29 +64,31 @@ class FinalCheck:
 def final_check(
     spec: ExperimentSpec,
     board: Leaderboard,
-    result: ModelResult,
-    model: bytes,
+    trained: TrainedModel,
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
     earlier_looks: int,
     evidence: Evidence | None = None,
+    workers: int = 1,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
 
     Args:
         spec: the experiment.
         board: its leaderboard.
-        result: of the chosen configuration.
-        model: its stored bytes.
+        trained: the chosen configuration, as stored.
         sets: train and test set.
         validation: (n, columns) the validation set.
         earlier_looks: how often the ledger counts these rows already.
         evidence: what other stages know of the reachable score; None: nothing.
+        workers: predictions at a time, one thread each.
     """
-    train_only = fitted_pipeline(result, model, sets, spec)
-    exported = _exported(spec, result, train_only, sets)
-    on_test = _predicted(train_only, sets.test, sets, spec)
+    train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
+    exported = _exported(spec, trained.result, train_only, sets)
+    on_test = SetPrediction(
+        sets.y_test, trained.test_predictions, resampling_units(sets.test, spec)
+    )
     on_validation = _predicted(exported, validation, sets, spec)
     report = judge(
         spec,
@@ -90,11 +103,18 @@ def final_check(
         ),
         earlier_looks=earlier_looks,
     )
+    threshold = 0.5 if report.threshold is None else report.threshold.value
+    pictures = plots.validation_plots(on_validation, sets.classes, threshold)
+    effort = _effort(board, trained.result, train_only, sets, workers)
+    if effort is None:
+        report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
+    elif (found := _importance(spec, train_only, sets, effort, threshold, workers)) is not None:
+        pictures["Importance of features"] = plots.importance_plot(found, spec.metric, effort)
     return FinalCheck(
         report,
         None if report.accepted else next_search(spec, board, report, evidence),
         exported,
-        _pictures(spec, report, train_only, sets, on_validation),
+        pictures,
     )
 
 
@@ -128,22 +148,34 @@ def _predicted(
     )
 
 
-def _pictures(
-    spec: ExperimentSpec,
-    report: ValidationReport,
-    train_only: Any,
-    sets: TrainingSets,
-    on_validation: SetPrediction,
-) -> dict[str, bytes]:
-    threshold = 0.5 if report.threshold is None else report.threshold.value
-    pictures = plots.validation_plots(on_validation, sets.classes, threshold)
-    importance = permutation_importance(
-        lambda rows: predict(train_only, rows, sets.features, sets.task, sets.classes),
-        sets.test[list(sets.features)],
-        sets.y_test,
-        spec.metric,
-        spec.seed,
+def _effort(
+    board: Leaderboard, result: ModelResult, train_only: Pipeline, sets: TrainingSets, workers: int
+) -> Effort | None:
+    """A tenth of what the search took, so that the report costs little beside it."""
+    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
+    seconds = workers * min(max(_SHARE_OF_SEARCH * searched, _LEAST_SECONDS), _MOST_SECONDS)
+    columns = sum(map(len, encoded_columns(train_only[0]).values()))
+    return Effort.within(
+        seconds, result.predict_seconds_per_row, len(sets.test), (len(sets.features), columns)
     )
-    if importance is not None:
-        pictures["Importance of features"] = plots.importance_plot(importance, spec.metric)
-    return pictures
+
+
+def _importance(
+    spec: ExperimentSpec,
+    train_only: Pipeline,
+    sets: TrainingSets,
+    effort: Effort,
+    threshold: float,
+    workers: int,
+) -> pd.DataFrame | None:
+    features, model = train_only
+    return permutation_importance(
+        lambda rows: predictions_of(model, rows, sets.task, sets.classes),
+        features.transform(sets.test[list(sets.features)]),
+        encoded_columns(features),
+        scored_by(spec.metric, threshold),
+        sets.y_test,
+        effort,
+        seed=spec.seed,
+        workers=workers,
+    )

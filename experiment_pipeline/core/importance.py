@@ -3,74 +3,124 @@
 Permutation importance (Breiman 2001) on test rows with the train-only fit: on rows that the
 model was fitted on, it would also count what was learnt by heart; and a model's own importance
 differs in meaning between algorithms. Two features that say the same each look unimportant.
-In: a fitted pipeline and test rows. Out: a table.
+The rows are encoded once: a feature's encoded columns change places together. In: encoded rows
+and how to predict them. Out: a table.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.core import metrics
 
-MOST_ROWS = 2_000
-# Predictions of MOST_ROWS rows; a table with more features than that gets no importance.
-MOST_PREDICTIONS = 300
-_MOST_REPEATS = 5
+MOST_ROWS, FEWEST_ROWS = 2_000, 200
+MOST_REPEATS = 5
+# Numbers in one table of shuffled rows: 160 MB for each worker.
+_MOST_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many rows are predicted, and how often each feature is shuffled."""
+
+    rows: int
+    repeats: int
+
+    @classmethod
+    def within(
+        cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
+    ) -> Self | None:
+        """Return what can be done in a time: many rows first, then repeats.
+
+        Args:
+            seconds: of one core.
+            seconds_per_row: of one core, to predict an encoded row.
+            n_rows: that there are.
+            shape: number of features, and of columns that encode them.
+
+        Returns:
+            None where not even FEWEST_ROWS (or all, if they are fewer) can be predicted once
+            for each feature.
+        """
+        n_features, n_columns = shape
+        per_feature = min(
+            seconds / (max(seconds_per_row, 1e-9) * n_features), _MOST_CELLS / n_columns
+        )
+        rows = min(n_rows, MOST_ROWS, int(per_feature))
+        if rows < min(n_rows, FEWEST_ROWS):
+            return None
+        return cls(rows, int(np.clip(per_feature // rows, 1, MOST_REPEATS)))
 
 
 def permutation_importance(
-    predict: Callable[[pd.DataFrame], np.ndarray],
-    rows: pd.DataFrame,
+    predict: Callable[[np.ndarray], np.ndarray],
+    encoded: Any,
+    columns: Mapping[str, np.ndarray],
+    score: Callable[[np.ndarray, np.ndarray], float],
     y: np.ndarray,
-    metric: str,
+    effort: Effort,
+    *,
     seed: int,
+    workers: int = 1,
 ) -> pd.DataFrame | None:
     """Return how much worse the score is without each feature, the most important first.
 
     Args:
-        predict: features of some rows → their prediction.
-        rows: (n, features) of the test set; above MOST_ROWS every k-th is used.
+        predict: encoded rows → their prediction; called by several threads at once.
+        encoded: (n, d) test rows as the model reads them, dense or sparse.
+        columns: feature → positions of the columns that encode it.
+        score: (truth, prediction) → score, greater is better.
         y: encoded targets (n,).
-        metric: one of `metrics.METRICS`, at a threshold of 0.5.
-        seed: of the permutations.
+        effort: how many of the rows are used, evenly spaced, and how often.
+        seed: of the permutations; each feature has its own, whatever the workers.
+        workers: features that are shuffled at a time, with one thread each.
 
     Returns:
         Columns feature, drop (in units of the metric, positive = worse without it), deviation
-        (between repeats); None for more than MOST_PREDICTIONS features, or an undefined score.
+        (between repeats); None for an undefined score.
     """
-    from sklearn.inspection import permutation_importance as by_permutation
-
-    step = -(-len(rows) // MOST_ROWS)
-    rows, y = rows.iloc[::step], y[::step]
-    sign = metrics.METRICS[metric].sign
-    if rows.shape[1] > MOST_PREDICTIONS or np.isnan(metrics.score(metric, y, predict(rows))):
+    chosen = np.linspace(0, len(y) - 1, effort.rows).astype(np.int64)
+    truth, rows = y[chosen], encoded[chosen]
+    rows = rows.toarray() if issparse(rows) else np.asarray(rows)
+    whole = score(truth, predict(rows))
+    if np.isnan(whole):
         return None
 
-    def scored(_: Any, shuffled: pd.DataFrame, truth: np.ndarray) -> float:
-        return sign * metrics.score(metric, truth, predict(shuffled))
+    def drops(number: int) -> np.ndarray:
+        generator = np.random.default_rng([seed, number])
+        orders = [generator.permutation(len(rows)) for _ in range(effort.repeats)]
+        predicted = predict(_shuffled(rows, columns[names[number]], orders))
+        parts = np.split(predicted, effort.repeats)
+        return whole - np.array([score(truth, part) for part in parts])
 
-    found = by_permutation(
-        _Fitted(),
-        rows,
-        y,
-        scoring=scored,
-        n_repeats=int(np.clip(MOST_PREDICTIONS // rows.shape[1], 1, _MOST_REPEATS)),
-        random_state=seed,
-    )
+    names = list(columns)
+    with ThreadPoolExecutor(workers, initializer=_one_openmp_thread) as pool:
+        found = np.array(list(pool.map(drops, range(len(names)))))
     table = pd.DataFrame(
-        {
-            "feature": list(map(str, rows.columns)),
-            "drop": found["importances_mean"],
-            "deviation": found["importances_std"],
-        }
+        {"feature": names, "drop": found.mean(axis=1), "deviation": found.std(axis=1)}
     )
     return table.sort_values(["drop", "feature"], ascending=[False, True], ignore_index=True)
 
 
-class _Fitted:
-    """What scikit-learn asks an estimator to be; the scorer never uses it."""
+def scored_by(metric: str, threshold: float = 0.5) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return (truth, prediction) → score by a metric, turned so that greater is better."""
+    sign = metrics.METRICS[metric].sign
+    return lambda y, prediction: sign * metrics.score(metric, y, prediction, threshold)
 
-    def fit(self) -> None:
-        """Do nothing: the model is fitted."""
+
+def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
+    """Stack one copy of the rows for each order: one prediction costs less than many."""
+    stacked = np.tile(rows, (len(orders), 1))
+    stacked[:, columns] = rows[np.concatenate(orders)][:, columns]
+    return stacked
+
+
+def _one_openmp_thread() -> None:
+    """Limit a worker for as long as it lives: nothing is to be restored."""
+    threadpool_limits(limits=1, user_api="openmp")

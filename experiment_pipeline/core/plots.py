@@ -24,6 +24,7 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
+from experiment_pipeline.core.importance import Effort
 from experiment_pipeline.core.set_prediction import SetPrediction
 
 _DPI = 80
@@ -67,15 +68,16 @@ def validation_plots(
     return pictures
 
 
-def importance_plot(importance: pd.DataFrame, metric: str) -> bytes:
+def importance_plot(importance: pd.DataFrame, metric: str, effort: Effort) -> bytes:
     """Return a picture of what the score loses without each feature.
 
     Args:
         importance: as `importance.permutation_importance` gives it.
         metric: that it is in units of.
+        effort: what it rests on.
     """
     top = importance.head(_MOST_BARS)
-    return _drawn(_importance, top, metric, height=1.2 + 0.22 * len(top))
+    return _drawn(_importance, top, metric, effort, height=1.2 + 0.22 * len(top))
 
 
 def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> bytes:
@@ -184,13 +186,14 @@ def _errors(axes: Axes, predicted: SetPrediction, kind: str) -> None:
     )
 
 
-def _importance(axes: Axes, top: pd.DataFrame, metric: str) -> None:
+def _importance(axes: Axes, top: pd.DataFrame, metric: str, effort: Effort) -> None:
     places = np.arange(len(top))
     axes.barh(places, top["drop"], xerr=top["deviation"], color=_BLUE, ecolor=_GREY)
     axes.set_yticks(places, [plain(name) for name in top["feature"]])
     axes.invert_yaxis()
     axes.axvline(0, color=_GREY, linewidth=1)
-    axes.set_xlabel(f"Loss of {metric} without it, on test")
+    times = "once" if effort.repeats == 1 else f"{effort.repeats} times"
+    axes.set_xlabel(f"Loss of {metric} without it: {effort.rows:,} test rows, shuffled {times}")
 
 
 def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.core.intervals import interval_of
 from experiment_pipeline.core.metrics import LEVEL, METRICS, Interval, better
 from experiment_pipeline.core.set_prediction import SetPrediction
 
@@ -82,10 +83,11 @@ def weakest_segments(
     level = 1 - (1 - LEVEL) / max(len(spreads), 1)
     weak = []
     for part, rows in spreads:
-        score = rows.interval(metric, threshold)
-        if not better(metric, overall, score.estimate) or np.isnan(score.estimate):
+        spread = rows.spread(metric, threshold)
+        if not better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
             continue
-        best_case = _best_case(metric, rows.interval(metric, threshold, level))
+        score = interval_of(metric, spread)
+        best_case = _best_case(metric, interval_of(metric, spread, level))
         clearly = better(metric, overall, best_case)
         segment = Segment(part.column, part.value, len(rows.y), score, clearly)
         weak.append((METRICS[metric].sign * best_case, segment))

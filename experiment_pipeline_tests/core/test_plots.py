@@ -9,6 +9,7 @@ import pytest
 from matplotlib import _pylab_helpers
 
 from experiment_pipeline.core import plots
+from experiment_pipeline.core.importance import Effort
 from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline_tests.core.board_examples import search_of, spec_of
 
@@ -74,7 +75,7 @@ def test_importance_and_leaderboard_are_drawn() -> None:
     )
     board = search_of(spec_of(12), [1.0] * 12).rank()
     drawn = {
-        "Importance": plots.importance_plot(importance, "roc_auc"),
+        "Importance": plots.importance_plot(importance, "roc_auc", Effort(2_000, 5)),
         "Leaderboard": plots.leaderboard_plot(board.rows, "roc_auc", board.baseline),
     }
     _check(drawn, ["Importance", "Leaderboard"])

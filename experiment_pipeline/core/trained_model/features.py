@@ -90,6 +90,29 @@ def categorical_positions(
     return list(range(len(column_kinds(table, features).numbers), len(features)))
 
 
+def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
+    """Return feature → positions of the columns that encode it, of fitted features."""
+    places = np.arange(max(part.stop for part in features.output_indices_.values()))
+    found: dict[str, np.ndarray] = {}
+    for part, transformer, names in features.transformers_:
+        if part == "remainder":
+            continue
+        columns = places[features.output_indices_[part]]
+        if isinstance(names, str):
+            found[names] = columns
+            continue
+        # Indicators of what was missing follow the numbers.
+        sources = [*range(len(names)), *_indicated(transformer)]
+        for number, name in enumerate(names):
+            found[name] = columns[np.equal(sources, number)]
+    return found
+
+
+def _indicated(numbers: Pipeline) -> Sequence[int]:
+    imputer = numbers.named_steps.get("simpleimputer")
+    return () if imputer is None else [int(number) for number in imputer.indicator_.features_]
+
+
 def _function(function: Any, **arguments: Any) -> FunctionTransformer:
     return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
 
