@@ -17,6 +17,7 @@ from experiment_pipeline_tests.bench import (
     large_stages,
     orchestration,
     processes,
+    reports,
     rivals,
     surrogate,
     training,
@@ -108,13 +109,20 @@ In short, in brackets refitted: {rivals.tally(found)}."""
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster and the start of processes cost."""
     cost = orchestration.step_cost(asked.pairs)
-    figures = table(FIGURE, [*cost.figures, *whole_job.measurements()])
+    jobs = whole_job.job_cost(asked.pairs)
+    figures = table(FIGURE, [*cost.figures, *jobs.figures])
     return f"""The step runs in the experiment's job, with SQLite as a user has it; the job is the README's
-command in a process and a folder of its own.
+command in a process and a folder of its own, in turn with the job of one empty asset.
 
-{table(RATIO, [cost.ratio])}
+{table(RATIO, [cost.ratio, *jobs.ratios])}
 
 {figures}"""
+
+
+def validation_reports(_: argparse.Namespace) -> str:
+    """The report of the chosen configuration, beside the search that it ends."""
+    figures = table(FIGURE, reports.measurements())
+    return f"Made-up wide and multiclass tables, searched as the scaffold would.\n\n{figures}"
 
 
 def large_searches(asked: argparse.Namespace) -> str:
@@ -146,6 +154,7 @@ encoded tables; below 1 threads are faster.
 PARTS: Mapping[str, Part] = {
     "training": Part("The search", searches),
     "dagster": Part("Inside Dagster", dagster),
+    "reports": Part("The validation report", validation_reports),
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "rivals": Part("The same seconds", same_seconds),

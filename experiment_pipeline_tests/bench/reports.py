@@ -1,0 +1,151 @@
+"""What the validation report costs after a search as scaffolded, on wide and multiclass tables.
+
+The refit of the chosen configuration is the one fit that a report must make; it is timed apart.
+In: tables made up here. Out: seconds, and the rest of the report as a share of the search.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import joblib
+import pandas as pd
+from sklearn.datasets import make_classification, make_regression
+
+from experiment_pipeline.core.configurations import Configuration, configurations
+from experiment_pipeline.core.final_check import final_check
+from experiment_pipeline.core.inference.search import propose_search
+from experiment_pipeline.core.leaderboard import Leaderboard, rank
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import SplitSets, resampling_units, split
+from experiment_pipeline.core.trained_model import (
+    Fitted,
+    TrainedModel,
+    TrainingSets,
+    refit,
+    search,
+)
+from experiment_pipeline.core.training_sets import training_sets
+from experiment_pipeline_tests.bench.data import Measured
+
+MOST_SHARE = 0.2
+MOST_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A made-up table: rows x features, and how many classes (1: regression)."""
+
+    rows: int
+    features: int
+    classes: int
+
+    @property
+    def task(self) -> str:
+        """Regression, binary or multiclass."""
+        return {1: "regression", 2: "binary"}.get(self.classes, "multiclass")
+
+    def __str__(self) -> str:
+        kind = "regression" if self.classes == 1 else f"{self.classes} classes"
+        return f"{self.rows:,} x {self.features}, {kind}"
+
+    def table(self) -> pd.DataFrame:
+        """Return features f0, f1, … and the target y, with the index `row_number`."""
+        informative = max(4, self.features // 3)
+        if self.classes == 1:
+            X, y = make_regression(
+                self.rows, self.features, n_informative=informative, noise=50, random_state=0
+            )
+        else:
+            X, y = make_classification(
+                self.rows,
+                self.features,
+                n_informative=informative,
+                n_classes=self.classes,
+                random_state=0,
+            )
+        frame = pd.DataFrame(X, columns=[f"f{place}" for place in range(self.features)])
+        target = y if self.classes == 1 else [f"c{code:02d}" for code in y]
+        return frame.assign(y=target).rename_axis(index="row_number")
+
+
+SHAPES = (Shape(15_120, 54, 7), Shape(20_000, 16, 26), Shape(6_000, 400, 1))
+
+
+def measurements(shapes: tuple[Shape, ...] = SHAPES) -> list[Measured]:
+    """Search and report on each table; see the module."""
+    return [one for shape in shapes for one in _measured(shape)]
+
+
+def _measured(shape: Shape) -> list[Measured]:
+    frame = shape.table()
+    spec = _experiment(shape)
+    cut = split(frame, spec, [name for name in frame if name != "y"])
+    sets = training_sets(cut.train, cut.test, spec)
+    started = time.perf_counter()
+    trained = _searched(spec, sets)
+    searching = time.perf_counter() - started
+    board = _board(spec, cut, sets, trained)
+    chosen = trained[board.chosen]
+    started = time.perf_counter()
+    _refitted(spec, cut, sets, chosen)
+    refitting = time.perf_counter() - started
+    started = time.perf_counter()
+    workers = joblib.cpu_count()
+    final_check(spec, board, chosen, sets, cut.validation, earlier_looks=0, workers=workers)
+    rest = time.perf_counter() - started - refitting
+    found = [
+        Measured(f"{shape}: search as scaffolded", searching, "s", None),
+        Measured(f"{shape}: refit of {chosen.result.algorithm}", refitting, "s", None),
+        Measured(f"{shape}: the rest of the report", rest, "s", MOST_SECONDS),
+        Measured(f"{shape}: the rest ÷ the search", rest / searching, "x", MOST_SHARE),
+    ]
+    for one in found:
+        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
+    return found
+
+
+def _experiment(shape: Shape) -> ExperimentSpec:
+    proposed = propose_search(shape.task, shape.rows, shape.features, shape.classes)
+    metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
+    return ExperimentSpec(
+        name="report",
+        data="made up",
+        target="y",
+        task=shape.task,
+        metric=metric,
+        search=[dict(one.entry) for one in proposed],
+    )
+
+
+def _searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
+    """Key → trained on all train rows."""
+    workers = joblib.cpu_count()
+    events = search(configurations(spec), sets, spec, lambda _: {}, workers, time.perf_counter)
+    fits = [event for event in events if isinstance(event, Fitted)]
+    return {one.model.key: one.model for one in fits if one.rung.is_full}
+
+
+def _board(
+    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, trained: Mapping[str, TrainedModel]
+) -> Leaderboard:
+    return rank(
+        [one.result for one in trained.values()],
+        [],
+        {key: one.test_predictions for key, one in trained.items()},
+        sets.y_test,
+        sets.y_train,
+        resampling_units(cut.test, spec),
+        spec,
+        sets.classes,
+    )
+
+
+def _refitted(
+    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: TrainedModel
+) -> None:
+    result = chosen.result
+    configuration = Configuration(
+        result.key, result.algorithm, result.features, result.hyperparameters
+    )
+    refit(configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)
