@@ -15,6 +15,7 @@ def test_a_shape_makes_its_table(classes: int, task: str) -> None:
     assert task == "regression" or table["y"].nunique() == classes
 
 
+@pytest.mark.slow
 def test_a_small_report_is_measured_in_all_its_parts() -> None:
     """Search, refit, the rest, and its share of the search."""
     search, _, rest, share = measurements((Shape(300, 8, 2),))
