@@ -11,15 +11,21 @@ def problems_check(
     problems: Sequence[str],
     asset_key: dg.AssetKey,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    notes: Sequence[str] = (),
 ) -> dg.AssetCheckResult:
-    """Passed when there is no problem; otherwise each is logged, so that the console says it too."""
+    """Passed when there is no problem; otherwise each is logged, so that the console says it too.
+
+    Notes are for people to judge: they are logged as warnings and shown, and fail nothing.
+    """
     log = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
     for problem in problems:
         log(f"{name}: {problem}")
+    for note in notes:
+        context.log.warning(f"{name}: {note}")
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=asset_key,
         passed=not problems,
         severity=severity,
-        description="\n".join(problems) or "no problem found",
+        description="\n".join([*(problems or ["no problem found"]), *notes]),
     )

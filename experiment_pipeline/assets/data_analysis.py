@@ -1,6 +1,7 @@
 """data_analysis: findings, verdict and HTML report; `no go` stops the run before it costs."""
 
 import json
+from collections.abc import Sequence
 
 import dagster as dg
 import pandas as pd
@@ -12,7 +13,7 @@ from experiment_pipeline.core.errors import UnfitForModelling
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import assign_sets
+from experiment_pipeline.core.split_sets import assign_sets, canonical_order
 from experiment_pipeline.core.validated_data import (
     feature_columns,
     is_nested,
@@ -97,12 +98,24 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     # No finding is about lists or mappings; they can only stand in columns that are no features.
     nested = [name for name in prepared.columns if is_nested(prepared[name])]
     prepared = prepared.drop(columns=nested)
+    prepared = _in_order(prepared, sets, features, spec)
+    sets = sets[prepared.index]
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
         MARKDOWN: analysis.to_markdown().encode(),
         REPORT: report_html(analysis, prepared, spec).encode(),
     }
+
+
+def _in_order(
+    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+) -> pd.DataFrame:
+    """Order the rows by what is in them, but by no target of a validation row."""
+    visible = (sets != "validation").to_numpy()
+    targets = [name for name in prepared.columns if name == spec.target]
+    seen = prepared.assign(**{name: prepared[name].where(visible) for name in targets})
+    return prepared.iloc[canonical_order(seen, spec, features)]
 
 
 def _refusal(spec: ExperimentSpec, reasons: str) -> UnfitForModelling:

@@ -90,7 +90,7 @@ def _rank(
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        resampling_units(test, spec),
+        resampling_units(test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),

@@ -55,6 +55,7 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
                 "nothing_leaks_between_sets",
                 core.check_leaks(sets, spec, features),
                 train,
+                notes=core.note_copies(sets, spec, features),
             ),
             _look_alike(core.check_look_alike(sets, spec, features), train),
         ]

@@ -19,7 +19,7 @@ from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import check_same_sets, from_table
 from experiment_pipeline.core.persistence import to_bytes
-from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
@@ -122,7 +122,7 @@ class _Look:
 
     @property
     def digest(self) -> str:
-        return table_digest(self.validation)
+        return rows_digest(self.validation)
 
     @property
     def fingerprint(self) -> str:

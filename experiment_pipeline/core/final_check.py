@@ -144,7 +144,7 @@ def _predicted(
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
-        resampling_units(rows, spec),
+        resampling_units(rows, spec, sets.features),
     )
 
 

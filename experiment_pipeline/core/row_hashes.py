@@ -37,8 +37,16 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[str], salt: str) -> np.nda
     """
     total = np.zeros(len(frame), dtype=np.uint64)
     for column in columns:
-        total += _mixed(value_hashes(frame[column]) ^ _seed(f"{salt}/{column}"))
-    return _mixed(total)
+        total += column_part(frame[column], column, salt)
+    return mixed(total)
+
+
+def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
+    """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,).
+
+    The sum without this part tells which rows agree in all other columns.
+    """
+    return mixed(value_hashes(values) ^ salt_number(f"{salt}/{name}"))
 
 
 def value_hashes(column: pd.Series) -> np.ndarray:
@@ -71,12 +79,14 @@ def _floats(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), MISSING, hashes)
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
+def mixed(values: np.ndarray) -> np.ndarray:
+    """Spread numbers over all 64 bits, one to one: uint64 (n,)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = values ^ (values >> np.uint64(31))
-    return mixed
+    spread: np.ndarray = values ^ (values >> np.uint64(31))
+    return spread
 
 
-def _seed(text: str) -> np.uint64:
+def salt_number(text: str) -> np.uint64:
+    """Turn a salt into a number."""
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))

@@ -6,9 +6,9 @@ for early stopping and the digests that fingerprints rest on.
 
 import pandas as pd
 
-from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import inner_slice
+from experiment_pipeline.core.split_sets import inner_gap, inner_slice
 from experiment_pipeline.core.targets import find_classes
 from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.validated_data import feature_columns
@@ -18,11 +18,12 @@ def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec)
     """Return what the configurations of an experiment are fitted on and compared on.
 
     Args:
-        train: (n_train, columns) validated rows.
-        test: (n_test, columns) validated rows.
+        train: (n_train, columns) validated rows, in canonical order as `split` gives them.
+        test: (n_test, columns) validated rows, likewise.
         spec: the experiment.
     """
     features = feature_columns(train, spec)
+    inner = inner_slice(train, spec, features)
     return TrainingSets(
         train=train,
         test=test,
@@ -30,7 +31,8 @@ def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec)
         target=spec.target,
         task=spec.task,
         classes=find_classes(train[spec.target], spec),
-        inner=inner_slice(train, spec, features),
-        digests={"train": table_digest(train), "test": table_digest(test)},
+        inner=inner,
+        inner_gap=inner_gap(train, inner, spec),
+        digests={"train": rows_digest(train), "test": rows_digest(test)},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
     )

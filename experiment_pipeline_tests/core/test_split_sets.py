@@ -28,13 +28,21 @@ from experiment_pipeline_tests.core.made_rows import (
 )
 
 
-def test_few_combinations_are_split_by_position_and_say_so():
-    """Where equal rows are unavoidable they are no copies, and the sets keep their shares."""
+def test_people_who_equal_each_other_are_told_apart_and_said():
+    """Where equal rows are to be expected they are no copies, and the sets keep their shares."""
     frame = made(600, a=np.arange(600) % 4)
     sets = split(frame, experiment(RANDOM), FEATURES)
-    assert "position" in sets.notes[0]
+    assert any("600 of 600 rows" in note and "different people" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert check_leaks(sets, experiment(RANDOM), FEATURES) == []
+
+
+def test_copies_stay_together_and_are_said():
+    """A file that was concatenated is one in its sets, and the notes count its rows."""
+    twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(index="row_number")
+    sets = split(twice, experiment(RANDOM), FEATURES)
+    assert any("600 of 600 rows" in note and "copies" in note for note in sets.notes)
+    assert not set(sets.train["a"]) & set(sets.test["a"])
 
 
 def test_time_is_cut_between_distinct_timestamps():
@@ -64,7 +72,7 @@ def test_numbers_are_times_without_a_gap():
     frame = made(90, visited=2000 + np.arange(90) // 9)
     sets = split(frame, experiment(BY_TIME), FEATURES)
     assert sets.train["visited"].max() == 2005
-    assert len(np.unique(resampling_units(sets.train, experiment(BY_TIME)))) == 6
+    assert len(np.unique(resampling_units(sets.train, experiment(BY_TIME), FEATURES))) == 6
 
 
 def test_calendar_values_that_training_never_saw_are_noted():

@@ -1,7 +1,7 @@
 """Cutting visible rows into folds the way the experiment cuts its sets.
 
 In: a subject and positions of rows. Out: pairs of index arrays into those positions. By
-time, folds look forward only; otherwise a unit (group, declared id, or identical features)
+time, folds look forward only; otherwise a unit (group, declared id, or copies of one record)
 is never on both sides of a fold.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.core.row_hashes import row_hashes
+from experiment_pipeline.core.split_sets.units import unit_hashes
 
 if TYPE_CHECKING:
     from experiment_pipeline.core.data_analysis.subject import Subject
@@ -52,17 +52,11 @@ def _forward(moments: np.ndarray, number: int) -> Iterator[Fold]:
 
 def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray:
     """Fold (m,) of each row: units sorted by target, equal ones at random, dealt in turn."""
-    units = np.unique(_unit_hashes(subject)[rows], return_inverse=True)[1]
+    hashes = unit_hashes(subject.frame, subject.spec, subject.features, "folds")
+    units = np.unique(hashes[rows], return_inverse=True)[1]
     _, first = np.unique(units, return_index=True)
     target = subject.target.y[np.searchsorted(subject.target.rows, rows[first])]
     dealt = np.empty(len(first), dtype=np.int64)
     order = np.lexsort((subject.generator().random(len(first)), target))
     dealt[order] = np.arange(len(first)) % number
     return np.asarray(dealt[units])
-
-
-def _unit_hashes(subject: Subject) -> np.ndarray:
-    """uint64 (n,): equal for rows of one unit."""
-    split = subject.spec.split
-    columns = [split.column] if split.by == "group" else list(split.id_columns)
-    return row_hashes(subject.frame, columns, "units") if columns else subject.feature_hashes

@@ -18,10 +18,10 @@ from experiment_pipeline.core.errors import InvalidExperiment, UnreadableTable
 from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.raw_data import columns, csv_text
 from experiment_pipeline.core.raw_data.contents import Contents, open_contents, read_parquet
-from experiment_pipeline.core.raw_data.digest import table_digest
+from experiment_pipeline.core.raw_data.digest import rows_digest, table_digest
 from experiment_pipeline.core.raw_data.preview import preview
 
-__all__ = ["RawTable", "parse", "preview", "table_digest"]
+__all__ = ["RawTable", "parse", "preview", "rows_digest", "table_digest"]
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 

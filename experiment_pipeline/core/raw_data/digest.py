@@ -27,6 +27,11 @@ def table_digest(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Return the digest of a table whatever its rows are numbered: their order still counts."""
+    return table_digest(frame.reset_index(drop=True))
+
+
 def _add(digest: "hashlib._Hash", name: object, column: pd.Series) -> None:
     # repr keeps the names apart: their texts alone could run into each other.
     digest.update(f"\n{name!r} {column.dtype}\n".encode())

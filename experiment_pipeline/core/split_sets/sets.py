@@ -6,11 +6,12 @@ In: validated rows and the experiment. Out: `SplitSets`, or EmptySet with the co
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.errors import EmptySet, UnusableTable
 from experiment_pipeline.core.names import listed
-from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.core.split_sets.assignment import (
     LEFT_OUT,
@@ -18,7 +19,8 @@ from experiment_pipeline.core.split_sets.assignment import (
     assign_sets,
     has_keys,
 )
-from experiment_pipeline.core.split_sets.units import few_combinations
+from experiment_pipeline.core.split_sets.equal_rows import equal_rows
+from experiment_pipeline.core.split_sets.order import canonical_order
 
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.
@@ -34,14 +36,15 @@ FIXES = {
 
 @dataclass(frozen=True)
 class SplitSets:
-    """Disjoint parts of the validated rows.
+    """Disjoint parts of the validated rows, each in the canonical order of rows.
 
     Attributes:
         train: rows to fit on.
         test: rows to choose between configurations on.
         validation: rows to look at once, with the chosen one.
         notes: how the rows were told apart and what that entails, for people to read.
-        digests: set → `raw_data.table_digest` of its table.
+        digests: set → `raw_data.rows_digest` of its table: the order of the source's rows has
+            no part in it.
         summary: a row per set: `set`, `rows`, `share`; for classes the share of each (up to
             20), for regression `mean` and `std` of the target; by time `first` and `last`.
         left_out: number of validated rows in no set: those of the gap.
@@ -85,14 +88,16 @@ def split(
         membership = assign_sets(validated, spec, features)
     membership = membership.reindex(validated.index)
     _check_values_named(validated, membership, spec)
-    tables = {name: validated[(membership == name).to_numpy()] for name in SETS}
+    order = canonical_order(validated, spec, features)
+    in_order = membership.to_numpy()[order]
+    tables = {name: validated.iloc[order[in_order == name]] for name in SETS}
     for name, table in tables.items():
         _check_filled(name, table, validated, spec)
     left_out = len(validated) - sum(map(len, tables.values()))
     return SplitSets(
         **tables,
         notes=tuple(_notes(validated, tables, spec, features, left_out)),
-        digests={name: table_digest(table) for name, table in tables.items()},
+        digests={name: rows_digest(table) for name, table in tables.items()},
         summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
         left_out=left_out,
     )
@@ -167,17 +172,11 @@ def _notes(
     left_out: int,
 ) -> Iterator[str]:
     if spec.split.by == "random" and not spec.split.id_columns:
-        if few_combinations((validated[name] for name in features), len(validated)):
-            yield (
-                f"The {len(features)} features have at most half as many combinations as there "
-                "are rows, so equal rows are no copies: rows are told apart by their position in "
-                "the source. Name split.id_columns to keep sets stable when rows are inserted."
-            )
-        else:
-            yield (
-                "Rows are told apart by their features: equal rows stay in one set, and a new "
-                "feature column reshuffles every row. Name split.id_columns to prevent that."
-            )
+        yield (
+            "Rows are told apart by their features, so a new feature column reshuffles every row. "
+            "Name split.id_columns to prevent that."
+        )
+        yield from _equal_rows(validated, features)
     if isinstance(spec.split, TimeSplit):
         if left_out:
             yield f"{left_out} rows are in no set: they lie within the gap of {spec.split.gap}."
@@ -191,6 +190,21 @@ def _notes(
                     f"The {name} set holds {share:.1%} of the rows instead of {wanted:.1%}: "
                     "units are few, or one holds many rows."
                 )
+
+
+def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
+    """Tell which equal rows were taken for copies, and which for different people."""
+    equal = equal_rows(validated, features, "notes")
+    if together := int(np.sum(equal.repeated & ~equal.by_chance)):
+        yield (
+            f"{together} of {len(validated)} rows equal another in every feature, more than the "
+            "rows around them let expect: they are taken for copies, and stay in one set."
+        )
+    if people := int(np.sum(equal.by_chance)):
+        yield (
+            f"{people} of {len(validated)} rows equal another in every feature, as the rows "
+            "around them let expect: they are taken for different people, each by chance in a set."
+        )
 
 
 def _unseen_calendar(

@@ -3,15 +3,16 @@
 In: rows and the experiment. Out: one hash or code per row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.errors import UnusableTable
 from experiment_pipeline.core.instants import microseconds
-from experiment_pipeline.core.row_hashes import row_hashes, value_hashes
+from experiment_pipeline.core.row_hashes import mixed, row_hashes, value_hashes
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets.equal_rows import equal_rows
 
 MICROSECOND = pd.Timedelta("1us")
 
@@ -21,14 +22,14 @@ def unit_hashes(
 ) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
-    Where the features have few combinations, equal rows are no copies of one another: the
-    position in the source tells them apart.
+    Rows with equal features are one unit where they are copies, and one unit each where they
+    are different people (see `equal_rows`): these are told apart by their label, and then
+    numbered. A corrected label moves at most one of the rows that equal it.
 
     Args:
-        frame: rows with the index `row_number`.
+        frame: rows of any order.
         spec: the experiment.
-        features: feature columns; the target is never among them, so that a corrected label
-            moves no row.
+        features: feature columns, without the target.
         salt: another salt, another draw.
 
     Returns:
@@ -38,30 +39,29 @@ def unit_hashes(
         return row_hashes(frame, [spec.split.column], salt)
     if spec.split.id_columns:
         return row_hashes(frame, spec.split.id_columns, salt)
-    if few_combinations((frame[name] for name in features), len(frame)):
-        return row_positions(frame, salt)
-    return row_hashes(frame, features, salt)
+    equal = equal_rows(frame, features, salt)
+    hashes, people = equal.hashes, frame[equal.by_chance]
+    label = [name for name in frame.columns if name == spec.target]
+    labelled = hashes[equal.by_chance] + row_hashes(people, label, f"{salt}/label")
+    hashes[equal.by_chance] = numbered(people, labelled)
+    return hashes
 
 
-def row_positions(frame: pd.DataFrame, salt: str) -> np.ndarray:
-    """Hash the row numbers: uint64 (n,)."""
-    numbers = pd.DataFrame({"row_number": frame.index})
-    return row_hashes(numbers, ["row_number"], salt)
+def numbered(frame: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
+    """Hash keys together with a number for each of the rows that share one: uint64 (n,).
 
-
-def few_combinations(columns: Iterable[pd.Series], rows: int) -> bool:
-    """Tell whether equal rows are unavoidable: each possible combination occurs twice or more.
+    The numbers go by what is in the rows, so that their order does not matter.
 
     Args:
-        columns: the features; read one by one, and no further than needed.
-        rows: their length.
+        frame: the rows.
+        keys: uint64 (n,).
     """
-    combinations = 1
-    for column in columns:
-        combinations *= max(1, _distinct(column))
-        if 2 * combinations > rows:
-            return False
-    return True
+    order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers"), keys))
+    starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order][:1]) != 0)
+    sizes = np.diff(starts, append=len(keys))
+    numbers = np.empty(len(keys), dtype=np.uint64)
+    numbers[order] = np.arange(len(keys)) - np.repeat(starts, sizes)
+    return mixed(keys + mixed(numbers))
 
 
 def strata_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
@@ -102,29 +102,28 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
     return times.to_numpy(np.float64, na_value=np.nan), 0.0
 
 
-def resampling_units(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Number the units that an interval resamples: rows, ids, groups, or stretches of time.
+def resampling_units(
+    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+) -> np.ndarray:
+    """Number the units that an interval resamples: what the split keeps together.
+
+    Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
+    named by a column, too: copies within a set are no more than one of them, whoever chose it.
 
     Args:
         frame: rows of one set.
         spec: the experiment. Under a split by time the unit is `split.unit`, counted from
             1970; where the time is a number, each distinct number.
+        features: feature columns.
 
     Returns:
         int64 (n,): codes from 0, equal for rows of one unit.
     """
+    units: np.ndarray
     if spec.split.by == "time":
-        times, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
+        units, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
         if pd.api.types.is_datetime64_any_dtype(frame[spec.split.column].dtype):
-            times = np.floor(times / (pd.Timedelta(spec.split.unit) / MICROSECOND))
-        return np.unique(times, return_inverse=True)[1].astype(np.int64)
-    if spec.split.by == "group":
-        return np.unique(value_hashes(frame[spec.split.column]), return_inverse=True)[1]
-    if spec.split.id_columns:
-        hashes = row_hashes(frame, spec.split.id_columns, "units")
-        return np.unique(hashes, return_inverse=True)[1]
-    return np.arange(len(frame))
-
-
-def _distinct(column: pd.Series) -> int:
-    return len(np.unique(value_hashes(column))) if column.dtype == object else column.nunique(False)
+            units = np.floor(units / (pd.Timedelta(spec.split.unit) / MICROSECOND))
+    else:
+        units = unit_hashes(frame, spec, features, "units")
+    return np.unique(units, return_inverse=True)[1].astype(np.int64)

@@ -44,7 +44,8 @@ _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "re
 class BoostingPlan:
     """How one configuration is boosted.
 
-    With early stopping it is fitted on the train rows without the inner slice, otherwise on all.
+    With early stopping it is fitted on the train rows without the inner slice and the gap before
+    it, otherwise on all.
 
     Attributes:
         parameters: LightGBM's own names → values, all but the number of rounds and the metric.
@@ -125,6 +126,7 @@ def bin_table(
     inner: np.ndarray | None,
     categorical: list[int],
     plan: BoostingPlan,
+    grown: np.ndarray | None = None,
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
 
@@ -137,19 +139,20 @@ def bin_table(
         inner: bool (n_train,) rows to hold out; None = none.
         categorical: which columns are codes of categories.
         plan: its binning parameters decide.
+        grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
     """
     import lightgbm as lgb
 
     seed = plan.parameters["seed"]
-    grown = slice(None) if inner is None else ~inner
     settings: dict[str, Any] = {
         "params": dict(plan.binning) | _fixed(seed) | {"feature_pre_filter": False},
         "categorical_feature": categorical,
         "free_raw_data": True,
     }
-    fit = lgb.Dataset(table[grown], y[grown], **settings).construct()
     if inner is None:
-        return BinnedTable(fit, None, 0)
+        return BinnedTable(lgb.Dataset(table, y, **settings).construct(), None, 0)
+    grown = ~inner if grown is None else grown
+    fit = lgb.Dataset(table[grown], y[grown], **settings).construct()
     held_out = lgb.Dataset(table[inner], y[inner], reference=fit, **settings).construct()
     return BinnedTable(fit, held_out, len(np.unique(y[inner])))
 

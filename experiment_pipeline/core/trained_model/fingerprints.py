@@ -36,7 +36,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
         {
             "recipe": recipe_fingerprint(configuration.features, sets),
             "test": sets.digests["test"],
-            "inner": hashlib.sha256(np.packbits(sets.inner).tobytes()).hexdigest(),
+            "inner": [_digest(sets.inner), _digest(sets.grown)],
             "target": sets.target,
             "task": sets.task,
             "classes": list(sets.classes or ()),
@@ -60,6 +60,10 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
             "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
         }
     )
+
+
+def _digest(rows: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()
 
 
 def _code(algorithm: str) -> dict[str, Any]:

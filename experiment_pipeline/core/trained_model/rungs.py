@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from experiment_pipeline.core.raw_data import table_digest
+from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.spec import ExperimentSpec, Halving
 from experiment_pipeline.core.trained_model.order import best_first
 from experiment_pipeline.core.trained_model.results import ModelResult
@@ -155,6 +155,7 @@ def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingS
         train=train,
         test=test,
         inner=sets.inner[rows],
-        digests={"train": table_digest(train), "test": table_digest(test)},
+        digests={"train": rows_digest(train), "test": rows_digest(test)},
         groups=None if sets.groups is None else sets.groups[rows],
+        inner_gap=None if sets.inner_gap is None else sets.inner_gap[rows],
     )

@@ -27,6 +27,8 @@ class TrainingSets:
         inner: bool (n_train,): train rows held out for early stopping.
         digests: content digest of "train" and "test".
         groups: (n_train,) what the split keeps together; None = nothing.
+        inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
+            that stops early; None = none.
     """
 
     train: pd.DataFrame
@@ -38,11 +40,17 @@ class TrainingSets:
     inner: np.ndarray
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
+    inner_gap: np.ndarray | None = None
 
     @property
     def y_train(self) -> np.ndarray:
         """The encoded target of the train rows, (n_train,): class codes, or floats."""
         return encode_target(self.train[self.target], self.classes)
+
+    @property
+    def grown(self) -> np.ndarray:
+        """The train rows that a fit which stops early is fitted on: bool (n_train,)."""
+        return ~self.inner if self.inner_gap is None else ~(self.inner | self.inner_gap)
 
     @property
     def y_test(self) -> np.ndarray:

@@ -109,7 +109,9 @@ def share_work(
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
         scored=_evenly(len(y_train), TRAIN_SCORE_ROWS),
-        binned=BinnedTables(encoded, y_train, sets.inner, _plans(configurations, sets, spec)),
+        binned=BinnedTables(
+            encoded, y_train, sets.inner, _plans(configurations, sets, spec), sets.grown
+        ),
     )
 
 
@@ -143,8 +145,9 @@ class BinnedTables:
         y: np.ndarray,
         inner: np.ndarray,
         planned: Iterable[tuple[Configuration, BoostingPlan]],
+        grown: np.ndarray | None = None,
     ) -> None:
-        self._encoded, self._y, self._inner = encoded, y, inner
+        self._encoded, self._y, self._inner, self._grown = encoded, y, inner, grown
         self._left = Counter(_group(configuration, plan) for configuration, plan in planned)
         self._locks = {group: threading.Lock() for group in self._left}
         # Binning copies the rows it reads: one table is made at a time.
@@ -170,7 +173,7 @@ class BinnedTables:
     def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
         encoded = self._encoded[configuration.features]
         inner = self._inner if plan.patience else None
-        return bin_table(encoded.train, self._y, inner, encoded.categorical, plan)
+        return bin_table(encoded.train, self._y, inner, encoded.categorical, plan, self._grown)
 
 
 def _group(configuration: Configuration, plan: BoostingPlan) -> tuple:
