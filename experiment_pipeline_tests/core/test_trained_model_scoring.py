@@ -3,6 +3,7 @@
 import pytest
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.trained_model import fingerprint
 from experiment_pipeline.core.trained_model.scoring import scored_rows
 from experiment_pipeline_tests.core.halving_scenario import Memory, experiment, run, sets_of
 from experiment_pipeline_tests.core.trained_model_scenario import one
@@ -29,10 +30,13 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     assert set(result.test_scores) == {"roc_auc", "brier"}
     other = experiment(searched=FIXED, halving=halving, metric="log_loss")
     again, fresh = run(other, sets, memory), run(other, sets)
-    # Other configurations may survive a rung: they alone are fitted.
+    # Other configurations may survive a rung: they alone are fitted. Who was trained on all rows
+    # by the first metric stays so.
     assert again.fits == sum(not one.reused for one in again.conclusions.values())
-    assert again.answer == fresh.answer
     assert halving != "off" or again.fits == 0
+    for key, answer in fresh.answer.items():
+        stays = memory.results([fingerprint(fresh.conclusions[key].configuration, sets, other)])
+        assert again.answer[key] == answer or (stays and answer[0] == "stopped early")
 
 
 def test_scores_of_another_metric_are_those_of_a_fresh_fit() -> None:
@@ -47,7 +51,7 @@ def test_scores_of_another_metric_are_those_of_a_fresh_fit() -> None:
         assert found.metric == "log_loss"
         assert (found.train_score, found.test_score) == (expected.train_score, expected.test_score)
         predicted = memory.predictions(found.fingerprint)
-        y = sets.y_train[scored_rows(len(sets.y_train))]
+        y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
         assert found.train_score == metrics.score("log_loss", y, predicted.train)
 
 
@@ -62,3 +66,12 @@ def test_predictions_are_read_where_a_score_is_missing_alone() -> None:
     sets, memory = sets_of(spec), Memory()
     run(spec, sets, memory)
     assert run(spec, sets, Unread(memory.models)).fits == 0
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(None, 5_000), (2, 5_000), (10, 5_000), (26, 1_923)])
+def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes: int | None, rows: int) -> None:
+    """Many classes are predicted by as many trees: fewer rows then tell as much."""
+    scored = scored_rows(12_000, None if classes is None else range(classes))
+    assert len(scored) == len(set(scored)) == rows
+    assert (scored[0], scored[-1]) == (0, 11_999)
+    assert len(scored_rows(100, None)) == 100

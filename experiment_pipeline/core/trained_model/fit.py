@@ -80,7 +80,7 @@ def fit_configuration(
     encoded = work.encoded[configuration.features]
     with _Clock() as predicting:
         on_test = fitted.predict(encoded.test)
-    scored = scored_rows(len(work.y_train))
+    scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
         on_train = fitted.predict(encoded.train[scored])
     else:
@@ -103,7 +103,7 @@ def fit_configuration(
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train, work.y_test, spec.metric_names)),
+        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec.metric_names)),
     )
     return TrainedModel(result, fitted.model, predictions)
 

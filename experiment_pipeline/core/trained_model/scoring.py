@@ -17,6 +17,8 @@ from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 # The train score tells overfitting; predicting every train row could cost as much as the fit.
 TRAIN_SCORE_ROWS = 5_000
+# Boosted trees predict a number per row and class, each by trees of its own.
+TRAIN_SCORE_NUMBERS = 50_000
 
 
 class Known(Protocol):
@@ -41,24 +43,29 @@ class Scores:
     test_scores: Mapping[str, float]
 
 
-def scored_rows(n_train: int) -> np.ndarray:
-    """Return the positions of the train rows that the train score is of: all, or evenly spaced."""
-    return np.linspace(0, n_train - 1, min(n_train, TRAIN_SCORE_ROWS)).astype(np.int64)
+def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
+    """Return the positions of the train rows that the train score is of: all, or evenly spaced.
+
+    Args:
+        n_train: how many train rows there are.
+        classes: of the target; None for regression.
+    """
+    at_most = min(TRAIN_SCORE_ROWS, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
+    return np.linspace(0, n_train - 1, min(n_train, at_most)).astype(np.int64)
 
 
 def scores(
-    predictions: Predictions, y_train: np.ndarray, y_test: np.ndarray, names: Sequence[str]
+    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, names: Sequence[str]
 ) -> Scores:
     """Return the scores of one fit.
 
     Args:
         predictions: of the scored train rows and of the test rows.
-        y_train: (n_train,) encoded targets of all train rows.
+        y_scored: encoded targets of the train rows of `scored_rows`.
         y_test: (n_test,) encoded targets.
         names: of the metrics, the one that ranks first.
     """
     on_test = {name: metrics.score(name, y_test, predictions.test) for name in names}
-    y_scored = y_train[scored_rows(len(y_train))]
     return Scores(
         metric=names[0],
         train_score=metrics.score(names[0], y_scored, predictions.train),
@@ -88,7 +95,8 @@ def scored_as_asked(
     ]
     if others:
         y_train, y_test = sets.y_train, sets.y_test
+        y_scored = y_train[scored_rows(len(y_train), sets.classes)]
         for fingerprint in others:
-            again = scores(known.predictions(fingerprint), y_train, y_test, names)
+            again = scores(known.predictions(fingerprint), y_scored, y_test, names)
             found[fingerprint] = replace(found[fingerprint], **asdict(again))
     return found

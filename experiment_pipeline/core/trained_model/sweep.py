@@ -73,7 +73,8 @@ def train_configurations(
     """
     ordered = list(configurations)
     if longest_first:
-        ordered.sort(key=lambda one: estimated_cost(one, len(sets.train)), reverse=True)
+        size = len(sets.train), len(sets.classes or ())
+        ordered.sort(key=lambda one: estimated_cost(one, *size), reverse=True)
     if not ordered:
         return
     parse_one_at_a_time()
@@ -83,11 +84,8 @@ def train_configurations(
         train = partial(_train, work=work, sets=sets, spec=spec)
         # Where there may be no time for all, the order is what counts.
         tried = _to_be_tried(ordered, workers) if longest_first else []
-        apart = partial(train, sets=without_rows(sets))
         disturbed = list[FailedConfiguration]()
-        with closing(
-            _in_pools(train, apart, ordered, tried, len(sets.test), workers, brake)
-        ) as outcomes:
+        with closing(_in_pools(train, ordered, tried, sets, workers, brake)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
                     disturbed.append(outcome)
@@ -100,10 +98,9 @@ def train_configurations(
 
 def _in_pools(
     train: Train,
-    apart: Train,
     ordered: Sequence[Configuration],
     tried: Sequence[Configuration],
-    n_test: int,
+    sets: TrainingSets,
     workers: int,
     brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
@@ -116,10 +113,12 @@ def _in_pools(
             yield outcome
     keys = {one.key for one in tried}
     left = [one for one in ordered if one.key not in keys]
-    held = _held_back(found, left, n_test, workers)
-    if slow := [one for one in left if one.algorithm in held]:
-        yield from in_processes(apart, slow, workers, brake)
-    yield from _in_threads(train, [o for o in left if o.algorithm not in held], workers, brake)
+    held = _held_back(found, left, len(sets.test), workers)
+    if apart := [one for one in left if one.algorithm in held]:
+        train_apart = partial(train, sets=without_rows(sets))
+        yield from in_processes(train_apart, apart, workers, brake)
+    others = [one for one in left if one.algorithm not in held]
+    yield from _in_threads(train, others, workers, brake)
 
 
 def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configuration]:
