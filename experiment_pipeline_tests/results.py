@@ -1,6 +1,20 @@
 """Made-up results of configurations, where only their scores matter."""
 
-from experiment_pipeline.core.trained_model import ModelResult
+from collections.abc import Sequence
+
+from experiment_pipeline.core.trained_model import ModelResult, Predictions
+
+
+class NothingKnown:
+    """A store that is empty."""
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+        """No result exists."""
+        return {}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Nobody may ask."""
+        raise KeyError(fingerprint)
 
 
 def model_result(key: str, test_score: float, metric: str = "roc_auc") -> ModelResult:

@@ -26,13 +26,14 @@ from experiment_pipeline.storage.results import ResultStore
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
 ANALYSIS_VERSION = 1
-# What a finding cannot depend on.
-_SEARCH = {"search", "halving", "surrogate", "budget", "export", "schedule"}
+# What no finding depends on: the analysis is not given it.
+_SEARCH = ("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule")
 
 
 def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset_key(spec, "data_analysis")
+    given = spec.without(*_SEARCH)
 
     @dg.asset(
         name="data_analysis",
@@ -48,11 +49,11 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> dg.MaterializeResult:
         store = ResultStore(storage_root(), spec.name, "data_analysis")
-        fingerprint = _fingerprint(raw_data, spec, schema_text)
+        fingerprint = _fingerprint(raw_data, given, schema_text)
         with told_to_the_user():
             stored = store.get(fingerprint)
             if stored is None:
-                stored = store.put(fingerprint, _examine(raw_data, spec, schema_text))
+                stored = store.put(fingerprint, _examine(raw_data, given, schema_text))
             else:
                 context.log.info("reused the analysis of the same table")
         analysis = json.loads(stored.files[ANALYSIS])
@@ -80,11 +81,11 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
 
 
 def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:
-    """Everything in the two YAMLs but the search can change a finding."""
+    """Everything that the analysis is given."""
     return fingerprint_of(
         {
             "raw": table_digest(raw),
-            "spec": spec.model_dump(mode="json", exclude=_SEARCH),
+            "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
         }

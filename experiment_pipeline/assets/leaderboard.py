@@ -13,8 +13,12 @@ from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
 from experiment_pipeline.core.leaderboard_page import to_html
-from experiment_pipeline.core.leaderboard_table import check_same_sets, to_table
-from experiment_pipeline.core.search_results import failures, unranked
+from experiment_pipeline.core.leaderboard_table import (
+    check_same_metric,
+    check_same_sets,
+    to_table,
+)
+from experiment_pipeline.core.search_results import as_scored, failures, unranked
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.trained_model import TRAINED
@@ -81,7 +85,9 @@ def _rank(
     sets = training_sets(train, test, spec)
     check_same_sets("search_results", results, sets.digests)
     store = TrainedModelStore(storage_root(), spec.name)
-    stored = store.results([print_ for print_ in results["fingerprint"] if print_])
+    check_same_metric(results, spec.metric)
+    found = store.results([print_ for print_ in results["fingerprint"] if print_])
+    stored = as_scored(results, found, spec.metric)
     trained = results[results["status"] == TRAINED]
     fingerprints = dict(zip(trained["key"], trained["fingerprint"], strict=True))
     board = rank(

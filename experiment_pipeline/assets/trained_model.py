@@ -92,7 +92,7 @@ def build_trained_model(
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
-            table.attrs["digests"] = dict(sets.digests)
+            table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
             yield dg.MaterializeResult(
                 asset_key=results,
@@ -100,7 +100,7 @@ def build_trained_model(
                 metadata={
                     **accounts(table),
                     **{f"search/{name}": value for name, value in asdict(cost).items()},
-                    "results": shown.table(table),
+                    "results": shown.table(table.drop(columns="traceback")),
                 },
             )
         if context.selected_asset_check_keys:
@@ -130,8 +130,15 @@ def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(failed)} configurations failed",
-        metadata={"failed": shown.table(reasons)},
+        metadata={
+            "failed": shown.table(reasons),
+            "tracebacks": dg.MetadataValue.md("\n\n".join(map(_in_full, failed)) or "none"),
+        },
     )
+
+
+def _in_full(failure: FailedConfiguration) -> str:
+    return f"**{failure.key}**\n\n```text\n{failure.traceback}\n```"
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,7 @@ class _Search:
         progress, started = Progress(self.spec.metric), time.perf_counter()
         concluded: dict[str, Conclusion] = {}
         fitted = []
-        known = self.store.results
-        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
+        events = search(wanted, self.sets, self.spec, self.store, workers, time.perf_counter)
         with closing(events):
             for event in events:
                 if isinstance(event, Fitted):
@@ -169,7 +175,7 @@ class _Search:
         self._tell_result(list(concluded.values()))
         seconds = time.perf_counter() - started
         if len(wanted) < len(declared):
-            others = settled(declared, self.sets, self.spec, known)
+            others = settled(declared, self.sets, self.spec, self.store)
             concluded = {one.key: one for one in others} | concluded
         cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
         return search_results(declared, concluded.values()), cost
@@ -177,13 +183,19 @@ class _Search:
     def _tell(self, event: Event) -> None:
         """Log an event; one materialization per configuration the moment it is concluded."""
         log = self.context.log
-        if isinstance(event, Note):
+        if isinstance(event, Fitted):
+            for note in event.model.result.notes:
+                log.warning(f"{event.model.key}: {note}")
+        elif isinstance(event, Note):
             log.info(event.text)
         elif isinstance(event, RungStarted) and event.place:
             place = event.round or event.rung
             log.info(f"{place}: {event.configurations} configurations, {event.known} reused")
         elif isinstance(event, Conclusion) and event.failure is not None:
-            log.warning(f"{event.key} failed: {event.failure.error_type}: {event.reason}")
+            log.warning(
+                f"{event.key} failed: {event.failure.error_type}: {event.reason}\n"
+                f"{event.failure.traceback}"
+            )
         elif isinstance(event, Conclusion) and event.result is not None:
             self._materialize(event, event.result)
 
@@ -224,6 +236,7 @@ class _Search:
                         1e6 * result.predict_seconds_per_row
                     ),
                     "model_bytes": result.model_bytes,
+                    "notes": shown.notes(result.notes),
                     "reused": one.reused,
                     "fingerprint": result.fingerprint,
                     "path": str(self.store.folder(result.fingerprint)),

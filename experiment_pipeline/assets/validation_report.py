@@ -17,7 +17,11 @@ from experiment_pipeline.core import validation_page
 from experiment_pipeline.core.errors import NotAccepted
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
-from experiment_pipeline.core.leaderboard_table import check_same_sets, from_table
+from experiment_pipeline.core.leaderboard_table import (
+    board_digest,
+    check_same_sets,
+    from_table,
+)
 from experiment_pipeline.core.persistence import to_bytes
 from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -37,7 +41,12 @@ REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "mode
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
 # Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 1
+REPORT_VERSION = 2
+# What no judgement depends on but by the rows and the leaderboard: the report is not given it.
+_BEFORE = (
+    *("data", "preparation", "analysis", "validation", "exclude"),
+    *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
+)
 INPUTS = ("train_set", "test_set", "validation_set", "leaderboard")
 
 
@@ -64,7 +73,8 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard, sets.digests)
-            look = _Look(spec, sets, validation_set, from_table(leaderboard))
+            board = from_table(leaderboard)
+            look = _Look(spec.without(*_BEFORE), sets, validation_set, board)
             stored = store.get(look.fingerprint)
             if stored is None:
                 stored = store.put(look.fingerprint, _files(look.take()))
@@ -127,13 +137,11 @@ class _Look:
     @property
     def fingerprint(self) -> str:
         """Everything that decides the report, but how often was looked before."""
-        judged_by = {"metric", "acceptance", "export", "task", "positive_class", "split"}
-        judged_by |= {"search", "choice", "seed"}  # the next search to try depends on them
         return fingerprint_of(
             {
-                "model": self.model_fingerprint,
+                "board": board_digest(self.board),
                 "validation": self.digest,
-                "spec": self.spec.model_dump(mode="json", include=judged_by),
+                "spec": self.spec.model_dump(mode="json"),
                 "version": REPORT_VERSION,
             }
         )

@@ -105,7 +105,10 @@ def rank(
         tie_group=tuple(entry.result.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
-        notes=leaderboard_notes.notes(ranking, rows, edges, baseline, units, spec),
+        notes=(
+            *(f"{chosen.result.key}: {note}" for note in chosen.result.notes),
+            *leaderboard_notes.notes(ranking, rows, edges, baseline, units, spec),
+        ),
     )
 
 
@@ -138,7 +141,8 @@ def _nothing_to_rank(
     return errors.AllConfigurationsFailed(
         f"all {len(failed)} configurations",
         f"failed, {count} of them with {reason}",
-        "correct the hyperparameters, or the estimator, that the tracebacks name",
+        "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
+        "log, and with search_results",
     )
 
 

@@ -12,12 +12,14 @@ import pandas as pd
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
-from experiment_pipeline.core.errors import SetsReplaced
+from experiment_pipeline.core.errors import SetsReplaced, TrainingError
+from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.search_edges import SearchEdge
 
-CHOICE, DIGESTS = "choice", "digests"
+CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
 
 
 @checked(config=ConfigDict(ser_json_inf_nan="strings"))
@@ -40,9 +42,8 @@ _JSON = TypeAdapter(_Choice)
 
 def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows, with the choice and the digests of the sets it holds for."""
-    choice = _Choice(**{one.name: getattr(board, one.name) for one in fields(_Choice)})
     table = board.rows.copy()
-    table.attrs = {CHOICE: _JSON.dump_json(choice).decode(), DIGESTS: dict(digests)}
+    table.attrs = {CHOICE: _choice_json(board), DIGESTS: dict(digests)}
     return table
 
 
@@ -52,6 +53,11 @@ def from_table(table: pd.DataFrame) -> Leaderboard:
     return Leaderboard(
         rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)}
     )
+
+
+def board_digest(board: Leaderboard) -> str:
+    """Return the digest of a leaderboard: of all that a later stage can learn from it."""
+    return fingerprint_of({"rows": table_digest(board.rows), CHOICE: _choice_json(board)})
 
 
 def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any]) -> None:
@@ -67,3 +73,22 @@ def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any])
             f"another run replaced it after {stage} was made from {table.attrs[DIGESTS]}",
             "Wait until that run has ended, then run the experiment's job again.",
         )
+
+
+def check_same_metric(results: pd.DataFrame, metric: str) -> None:
+    """Stop when `search_results` was scored by another metric than the experiment's.
+
+    Raises:
+        TrainingError: the YAML was changed in between.
+    """
+    if results.attrs[METRIC] != metric:
+        raise TrainingError(
+            "search_results",
+            f"it was scored by {results.attrs[METRIC]}, the experiment's metric is {metric}",
+            "Materialize it again; what is trained is reused.",
+        )
+
+
+def _choice_json(board: Leaderboard) -> str:
+    choice = _Choice(**{one.name: getattr(board, one.name) for one in fields(_Choice)})
+    return _JSON.dump_json(choice).decode()

@@ -7,7 +7,7 @@ came of each configuration. Out: a table, its counts, and the failures back from
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -42,6 +42,8 @@ COLUMNS = {
     **_MEASURED,
     "error_type": "str",
     "reason": "str",
+    "notes": "str",
+    "traceback": "str",
 }
 
 
@@ -55,7 +57,7 @@ def search_results(
         conclusions: one for each.
 
     Returns:
-        (n, 15) table with the columns of `COLUMNS`. `rung` is the share of the train rows that
+        (n, 17) table with the columns of `COLUMNS`. `rung` is the share of the train rows that
         the last fit had; scores at a rung below 1 are on a part of the test rows, and are
         missing where nothing was fitted.
 
@@ -116,8 +118,29 @@ def unranked(results: pd.DataFrame, stored: Mapping[str, ModelResult]) -> list[U
     ]
 
 
+def as_scored(
+    results: pd.DataFrame, stored: Mapping[str, ModelResult], metric: str
+) -> dict[str, ModelResult]:
+    """Return stored results with the scores of this search: they were stored with other ones,
+    where they had been trained for another metric.
+
+    Args:
+        results: a table of `search_results`.
+        stored: fingerprint → result, of those that the table names.
+        metric: that ranks.
+    """
+    scored = results[results["fingerprint"].isin(stored)]
+    columns = scored[["fingerprint", "train_score", "test_score"]].itertuples(index=False)
+    return {
+        fingerprint: replace(
+            stored[fingerprint], metric=metric, train_score=on_train, test_score=on_test
+        )
+        for fingerprint, on_train, on_test in columns
+    }
+
+
 def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
-    """The failed configurations of a table of `search_results`; tracebacks stay in the log."""
+    """The failed configurations of a table of `search_results`."""
     failed = results[results["status"] == FAILED]
     return [
         FailedConfiguration(
@@ -125,7 +148,7 @@ def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
             fingerprint=str(row["fingerprint"]),
             error_type=str(row["error_type"]),
             reason=str(row["reason"]),
-            traceback="",
+            traceback=str(row["traceback"]),
         )
         for _, row in failed.iterrows()
     ]
@@ -176,9 +199,13 @@ def _row(one: Conclusion) -> dict[str, object]:
         "fingerprint": "",
         "error_type": "",
         "reason": one.reason,
+        "notes": "",
+        "traceback": "",
     }
     if one.failure is not None:
-        row |= {"fingerprint": one.failure.fingerprint, "error_type": one.failure.error_type}
+        for name in ("fingerprint", "error_type", "traceback"):
+            row[name] = getattr(one.failure, name)
     if one.result is not None:
         row |= {name: getattr(one.result, name) for name in _MEASURED}
+        row["notes"] = "; ".join(one.result.notes)
     return row

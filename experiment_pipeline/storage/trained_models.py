@@ -2,10 +2,11 @@
 
     <root>/<experiment>/trained_model/<fingerprint>/
         model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
-        test_predictions.<digest>.npy
+        test_predictions.<digest>.npy    of all test rows
+        train_predictions.<digest>.npy   of the train rows that the train score is of
         result.json                      written last, once: only with it does the entry exist
 
-`result.json` names the other two and their sha256. The digests in the names keep two writers
+`result.json` names the other three and their sha256. The digests in the names keep two writers
 apart who train one configuration at once: each file is whole, and the first `result.json`
 decides which ones count. In: a `TrainedModel`. Out: the same one, checked. What decides a
 fingerprint is in `core/trained_model`.
@@ -23,11 +24,11 @@ from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
 from experiment_pipeline.core.fingerprints import fingerprint_of
-from experiment_pipeline.core.trained_model.results import ModelResult, TrainedModel
+from experiment_pipeline.core.trained_model.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 
 RESULT = "result.json"
-_MODEL, _PREDICTIONS = "model", "test_predictions"
+_MODEL, _ON_TEST, _ON_TRAIN = "model", "test_predictions", "train_predictions"
 _SKOPS_START = b"PK"  # a skops file is a zip archive
 
 
@@ -63,8 +64,19 @@ class TrainedModelStore:
         Raises:
             EntryCorrupt: as of `get_many`; models are not looked at.
         """
-        contents = self._contents(self._entries(fingerprints), (_PREDICTIONS,))
-        return {print_: _array(files[_PREDICTIONS]) for print_, files in contents.items()}
+        contents = self._contents(self._entries(fingerprints), (_ON_TEST,))
+        return {print_: _array(files[_ON_TEST]) for print_, files in contents.items()}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an entry predicts, from which any metric can be computed.
+
+        Raises:
+            EntryCorrupt: there is no such entry, or as of `get_many`; the model is not looked at.
+        """
+        contents = self._contents(self._entries([fingerprint]), (_ON_TEST, _ON_TRAIN))
+        if fingerprint not in contents:
+            raise self._corrupt(fingerprint, RESULT, "is gone")
+        return _predictions(contents[fingerprint])
 
     def get(self, fingerprint: str) -> TrainedModel | None:
         """Return an entry; None when there is none. EntryCorrupt as of `get_many`."""
@@ -83,9 +95,9 @@ class TrainedModelStore:
             EntryCorrupt: a file of an entry is gone, cut short or changed.
         """
         entries = self._entries(fingerprints)
-        contents = self._contents(entries, (_MODEL, _PREDICTIONS))
+        contents = self._contents(entries, (_MODEL, _ON_TEST, _ON_TRAIN))
         return {
-            print_: TrainedModel(entries[print_].result, files[_MODEL], _array(files[_PREDICTIONS]))
+            print_: TrainedModel(entries[print_].result, files[_MODEL], _predictions(files))
             for print_, files in contents.items()
         }
 
@@ -187,14 +199,26 @@ class _Entry:
 
 def _files_of(trained: TrainedModel) -> dict[str, tuple[str, bytes]]:
     """Part → name and content of its file."""
-    buffer = io.BytesIO()
-    np.save(buffer, trained.test_predictions, allow_pickle=False)
     ending = "skops" if trained.model.startswith(_SKOPS_START) else "txt"
-    contents = {(_MODEL, ending): trained.model, (_PREDICTIONS, "npy"): buffer.getvalue()}
+    contents = {
+        (_MODEL, ending): trained.model,
+        (_ON_TEST, "npy"): _npy(trained.predictions.test),
+        (_ON_TRAIN, "npy"): _npy(trained.predictions.train),
+    }
     return {
         part: (f"{part}.{_sha256(content)[:12]}.{ending}", content)
         for (part, ending), content in contents.items()
     }
+
+
+def _predictions(files: Mapping[str, bytes]) -> Predictions:
+    return Predictions(test=_array(files[_ON_TEST]), train=_array(files[_ON_TRAIN]))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _array(content: bytes) -> np.ndarray:

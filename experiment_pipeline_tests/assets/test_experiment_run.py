@@ -7,6 +7,7 @@ from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.core.trained_model_scenario import OWN
 
 pytestmark = pytest.mark.usefixtures("storage")
 CASES = [("binary", "random"), ("multiclass", "group"), ("regression", "time")]
@@ -87,6 +88,28 @@ def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
     assert not done.success
     assert done.failure.startswith("AllConfigurationsFailed: ")
     assert "n_neighbors" in done.failure
+
+
+def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
+    """In the log of the run, and with the check; another metric or gate then trains nothing."""
+    raises = {"algorithm": f"{OWN}.Raises"}
+    linear = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
+    search = [raises, linear, {"algorithm": "dummy"}]
+    done = runs.run(scenario.spec(url=str(table), search=search), scenario.SCHEMA)
+    assert "in fit\n    raise ZeroDivisionError" in capfd.readouterr().err
+    (check,) = [
+        one
+        for one in done.result.get_asset_check_evaluations()
+        if one.check_name == "no_configuration_failed"
+    ]
+    assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
+    gate = {"acceptance": [{"metric": "log_loss", "at_most": 10.0, "judged_by": "estimate"}]}
+    for changes in (gate, {"metric": "log_loss"}):
+        spec = scenario.spec(url=str(table), search=search, **changes)
+        again = runs.run(spec, scenario.SCHEMA)
+        assert again.success, again.failure
+        assert again.metadata("search_results")["reused"] == 3
+        assert "test log_loss" in again.metadata("trained_model")
 
 
 def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):

@@ -18,6 +18,7 @@ from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, sea
 from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
 from experiment_pipeline_tests.bench.quality import Quality, compare_winners
+from experiment_pipeline_tests.results import NothingKnown
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def figures(pairs: int, folder: Path) -> Figures:
 def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
     """Run the search; the configuration with the best score on all test rows."""
     events = search(
-        configurations(spec), sets, spec, lambda _: {}, joblib.cpu_count(), time.perf_counter
+        configurations(spec), sets, spec, NothingKnown(), joblib.cpu_count(), time.perf_counter
     )
     sign = METRICS[spec.metric].sign
     scored = [

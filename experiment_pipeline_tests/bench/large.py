@@ -26,6 +26,7 @@ from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, search
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
+from experiment_pipeline_tests.results import NothingKnown
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
@@ -123,7 +124,7 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
     spec, started = asked.spec(), time.perf_counter()
     with PeakMemory(resident_bytes()) as memory:
         events = search(
-            configurations(spec), sets, spec, lambda _: {}, asked.workers, time.perf_counter
+            configurations(spec), sets, spec, NothingKnown(), asked.workers, time.perf_counter
         )
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started

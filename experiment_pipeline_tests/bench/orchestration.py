@@ -30,6 +30,7 @@ from experiment_pipeline_tests import runs
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio
+from experiment_pipeline_tests.results import NothingKnown
 
 CONFIGURATIONS = 60
 # What the step does besides the search, and where: the seconds are those of the step's thread.
@@ -153,7 +154,7 @@ def step_cost(pairs: int) -> StepCost:
 def function_seconds(spec: ExperimentSpec, sets: TrainingSets) -> float:
     """Search without Dagster and without a store; the seconds it took."""
     workers, started = joblib.cpu_count(), time.perf_counter()
-    deque(search(configurations(spec), sets, spec, lambda _: {}, workers, time.perf_counter), 0)
+    deque(search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter), 0)
     return time.perf_counter() - started
 
 

@@ -23,11 +23,11 @@ from experiment_pipeline.core.trained_model import (
     TrainingSets,
     train_configurations,
 )
+from experiment_pipeline.core.trained_model.boosting import boosting_plan
 from experiment_pipeline.core.trained_model.fit import fit_configuration
 from experiment_pipeline.core.trained_model.shared_work import (
     BinnedTables,
     SharedWork,
-    boosting_plan,
     share_work,
 )
 from experiment_pipeline_tests.bench import flights

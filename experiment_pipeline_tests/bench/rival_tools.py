@@ -27,6 +27,7 @@ from experiment_pipeline.core.configurations import Configuration, configuration
 from experiment_pipeline.core.spec import Budget, Range, Scalar
 from experiment_pipeline.core.trained_model import Fitted, TrainedModel, predict, refit, search
 from experiment_pipeline_tests.bench.rival_trials import Given, Trials
+from experiment_pipeline_tests.results import NothingKnown
 
 if TYPE_CHECKING:
     import optuna
@@ -64,7 +65,7 @@ def ours(given: Given) -> Found:
             configurations(spec),
             given.cut.sets,
             spec,
-            lambda _: {},
+            NothingKnown(),
             joblib.cpu_count(),
             time.perf_counter,
         )

@@ -70,7 +70,7 @@ class Trials:
         self._test, self._y_test = given.test, sets.y_test
         self._fixed: dict[str, Scalar] = {
             "objective": sets.task,
-            "metric": stopping_metric(self._spec.metric, sets.task, len(np.unique(sets.y_test))),
+            "metric": stopping_metric(self._spec.metric, sets.task),
             "num_threads": 1,
             "force_row_wise": True,
             "feature_pre_filter": False,

@@ -14,6 +14,8 @@ from experiment_pipeline.core.trained_model import (
     Event,
     Fitted,
     ModelResult,
+    Predictions,
+    TrainedModel,
     TrainingSets,
     search,
 )
@@ -74,19 +76,26 @@ def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> Training
 
 @dataclass
 class Memory:
-    """What a store would hold: fingerprint → result, and the models' bytes."""
+    """What a store would hold: fingerprint → trained model."""
 
-    results: dict[str, ModelResult] = field(default_factory=dict)
-    models: dict[str, bytes] = field(default_factory=dict)
+    models: dict[str, TrainedModel] = field(default_factory=dict)
 
-    def known(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """What must not depend on how the search was run: fingerprint → bytes of the model."""
+        return {name: one.model for name, one in self.models.items()}
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
         """The results that exist."""
-        return {name: self.results[name] for name in fingerprints if name in self.results}
+        return {name: self.models[name].result for name in fingerprints if name in self.models}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """What one predicts."""
+        return self.models[fingerprint].predictions
 
     def keep(self, event: Fitted) -> None:
         """Store a model."""
-        self.results[event.model.result.fingerprint] = event.model.result
-        self.models[event.model.result.fingerprint] = event.model.model
+        self.models[event.model.result.fingerprint] = event.model
 
 
 @dataclass
@@ -135,7 +144,7 @@ def run(
     memory = memory or Memory()
     events = []
     wanted = configurations(spec) if wanted is None else wanted
-    running = search(wanted, sets, spec, memory.known, workers, now)
+    running = search(wanted, sets, spec, memory, workers, now)
     for event in running:
         events.append(event)
         if isinstance(event, Fitted):

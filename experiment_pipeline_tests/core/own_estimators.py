@@ -1,5 +1,7 @@
 """Estimators as users may bring them: well behaved, slow, and bad in one way each."""
 
+import builtins
+import io
 import os
 import signal
 import threading
@@ -57,6 +59,43 @@ class Raises(Plain):
     def fit(self, X, y):
         message = "this table has a bad smell"
         raise ZeroDivisionError(message)
+
+
+class Disturbed(Plain):
+    """Meets a fault of the machine: in a thread of a pool, or everywhere."""
+
+    def __init__(self, strength=1.0, fault="MemoryError", everywhere=False):
+        super().__init__(strength)
+        self.fault = fault
+        self.everywhere = everywhere
+
+    def fit(self, X, y):
+        STARTED.append(self.strength)
+        if self.everywhere or threading.current_thread() is not threading.main_thread():
+            raise getattr(builtins, self.fault)
+        return super().fit(X, y)
+
+
+class Loop:
+    """Garbage that runs Python when it is collected, and lets other threads go on."""
+
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        time.sleep(0)
+
+
+class Parses(Plain):
+    """Reads arrays from bytes, as numpy, skops and others do: each has a header to parse."""
+
+    def fit(self, X, y):
+        written = io.BytesIO()
+        np.save(written, np.zeros(3))
+        for _ in range(1_000):
+            Loop()
+            np.load(io.BytesIO(written.getvalue()))
+        return super().fit(X, y)
 
 
 class Exits(Plain):

@@ -1,5 +1,6 @@
 """What the scaffolder infers from a table, and what it asks the user for."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -309,3 +310,18 @@ def test_a_table_that_cannot_run_is_told_why() -> None:
     trial = try_out(frame, spec)
     assert trial.sets is None
     assert "lonely" in (trial.problem or "")
+
+
+def test_many_classes_are_searched_within_their_time() -> None:
+    """Boosting grows a tree per class and round: with many classes less than half of them."""
+
+    def trees(classes: int) -> float:
+        """Trees of the draws at the mean of the rates, which are drawn on a logarithmic scale."""
+        entry = propose_search("multiclass", 20_000, 16, classes)[0].entry
+        rates = entry["hyperparameters"]["learning_rate"]
+        low, high = rates["low"], rates["high"]
+        per_rate = (1 / low - 1 / high) / math.log(high / low)
+        return float(entry["draws"] * per_rate * classes)
+
+    assert trees(26) < trees(10) * 26 / 10 * 0.45
+    assert trees(7) / trees(3) == pytest.approx(7 / 3)

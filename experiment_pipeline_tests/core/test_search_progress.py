@@ -11,6 +11,7 @@ from experiment_pipeline.core.trained_model import (
     Conclusion,
     FailedConfiguration,
     Fitted,
+    Predictions,
     RungStarted,
     TrainedModel,
 )
@@ -18,13 +19,14 @@ from experiment_pipeline.core.trained_model.rungs import Rung
 from experiment_pipeline_tests.core.trained_model_scenario import training_sets
 from experiment_pipeline_tests.results import model_result
 
+NO_ROWS = Predictions(np.zeros(0), np.zeros(0))
 FULL = Rung(1, 1, 1.0, 0, training_sets())
 CONFIGURATION = Configuration("c", "linear", "onehot", {})
 
 
 def fitted(key: str, score: float, rung: Rung = FULL) -> Fitted:
     """A fit that ended well."""
-    return Fitted(rung, TrainedModel(model_result(key, score, "log_loss"), b"", np.zeros(1)))
+    return Fitted(rung, TrainedModel(model_result(key, score, "log_loss"), b"", NO_ROWS))
 
 
 @pytest.fixture

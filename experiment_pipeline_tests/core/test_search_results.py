@@ -1,10 +1,13 @@
 """search_results accounts for every declared configuration, and tells what the search cost."""
 
+from dataclasses import replace
+
 import pytest
 
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.search_results import (
     accounts,
+    as_scored,
     failures,
     search_cost,
     search_results,
@@ -61,11 +64,23 @@ def test_what_is_not_trained_in_full_says_why(table):
 def test_failures_come_back_from_the_table(table):
     """What the leaderboard lists last is what the search reported."""
     (failure,) = failures(table)
-    assert (failure.key, failure.error_type, failure.reason) == (
-        "c",
-        "ValueError",
-        "no such solver",
+    assert failure == FAILURE
+
+
+def test_notes_of_a_fit_stand_in_its_row():
+    """Who was trained in a second attempt says so where the search is read."""
+    result = replace(model_result("a", 0.6), notes=("a first attempt ended with MemoryError",))
+    table = search_results(
+        CONFIGURATIONS[:1], [Conclusion(CONFIGURATIONS[0], "trained", result=result, fraction=1.0)]
     )
+    assert table["notes"].tolist() == ["a first attempt ended with MemoryError"]
+
+
+def test_stored_results_get_the_scores_of_this_search(table):
+    """What was trained for another metric is ranked by the one that was asked for now."""
+    stored = {"f-b": model_result("b", 0.1, metric="log_loss")}
+    (result,) = as_scored(table, stored, "roc_auc").values()
+    assert (result.metric, result.train_score, result.test_score) == ("roc_auc", 0.7, 0.7)
 
 
 def test_what_was_stopped_or_not_started_comes_back_from_the_table(table):

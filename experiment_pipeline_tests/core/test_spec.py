@@ -276,3 +276,20 @@ def test_the_ranking_metric_comes_first() -> None:
     """Metrics of the gates are computed too, each once, after the one that ranks."""
     gates = [{"metric": "brier", "at_most": 0.2}, CRITERION]
     assert spec_of(changed("acceptance", gates)).metric_names == ("roc_auc", "brier")
+
+
+def test_a_part_of_an_experiment_is_what_it_says_it_is() -> None:
+    """Other settings cannot be read, do not count, and a name that is no setting is a bug."""
+    spec = spec_of(changed("workers", 3))
+    part = spec.without("workers", "data", "exclude")
+    assert part.metric_names == spec.metric_names
+    for read in (lambda: part.workers, lambda: part.data, lambda: part.not_features):
+        with pytest.raises(AttributeError):
+            read()
+    assert part.model_dump() == spec.model_dump(exclude={"workers", "data", "exclude"})
+    assert (
+        part.model_dump()
+        == spec_of(changed("workers", 4)).without("workers", "data", "exclude").model_dump()
+    )
+    with pytest.raises(KeyError):
+        spec.without("wokers")

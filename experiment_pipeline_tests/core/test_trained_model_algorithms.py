@@ -23,19 +23,12 @@ def test_every_built_in_algorithm_suits_every_task(algorithm: str, task: str) ->
     check_hyperparameters(configuration(algorithm), task)
 
 
-def test_the_sweep_decides_seed_threads_and_stopping() -> None:
-    """An estimator is seeded by the experiment and does not stop on rows of its own choice."""
+def test_the_sweep_decides_seed_and_threads() -> None:
+    """An estimator is seeded by the experiment and has one thread."""
     forest = build_estimator(configuration("random_forest", max_depth=3), "binary", seed=7)
     assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
-    assert build_estimator(configuration(HIST), "binary", seed=7).early_stopping is False
     foreign = build_estimator(configuration("lightgbm.LGBMClassifier"), "binary", seed=7)
     assert (foreign.random_state, foreign.n_jobs) == (7, 1)
-
-
-def test_stopping_that_is_asked_for_stays() -> None:
-    """What the YAML says about an estimator's own early stopping is done."""
-    wanted = configuration(HIST, early_stopping=True)
-    assert build_estimator(wanted, "binary", seed=0).early_stopping is True
 
 
 def test_a_nested_hyperparameter_reaches_its_estimator() -> None:

@@ -21,6 +21,7 @@ from experiment_pipeline.core.trained_model.boosting import (
     stopping_metric,
 )
 from experiment_pipeline_tests.core.trained_model_scenario import (
+    METRIC,
     experiment,
     lightgbm,
     one,
@@ -34,7 +35,9 @@ from experiment_pipeline_tests.core.trained_model_scenario import (
 def plan(task: str = "binary", *, can_stop: bool = True, **hyperparameters: Any) -> Any:
     """A plan of the scenario's experiment."""
     classes = training_sets(task).classes
-    return plan_boosting(lightgbm(**hyperparameters), task, classes, 0, can_stop=can_stop)
+    return plan_boosting(
+        lightgbm(**hyperparameters), task, classes, 0, METRIC[task], can_stop=can_stop
+    )
 
 
 def numbers(sets: TrainingSets) -> np.ndarray:
@@ -45,7 +48,7 @@ def numbers(sets: TrainingSets) -> np.ndarray:
 def grown(binned: BinnedTable, **hyperparameters: Any) -> str:
     """The text of a booster grown on a binned table without early stopping."""
     planned = plan(can_stop=False, n_estimators=20, **hyperparameters)
-    return boost(binned, planned, "binary", "roc_auc").model_to_string()
+    return boost(binned, planned, "binary").model_to_string()
 
 
 def test_the_list_of_names_is_that_of_the_library() -> None:
@@ -136,12 +139,17 @@ def test_without_stopping_every_train_row_is_fitted() -> None:
 )
 def test_stopping_watches_what_ranks(metric: str, task: str, watched: str) -> None:
     """Where LightGBM has the metric it is watched, else the loss."""
-    assert stopping_metric(metric, task, inner_classes=2) == watched
+    assert stopping_metric(metric, task) == watched
 
 
 def test_a_slice_of_one_class_is_watched_by_its_loss() -> None:
     """LightGBM calls any ranking of one class perfect, and would stop at once."""
-    assert stopping_metric("roc_auc", "binary", inner_classes=1) == "binary_logloss"
+    sets = training_sets()
+    inner = sets.inner & (sets.y_train == 1)
+    trained = train_one(
+        experiment([one("lightgbm")]), TrainingSets(**vars(sets) | {"inner": inner})
+    )
+    assert trained.result.rounds > 1
 
 
 def test_a_bagging_fraction_has_an_effect() -> None:
@@ -183,7 +191,7 @@ def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting
     """The train score may rest on it: nothing is predicted a second time."""
     sets = training_sets(task)
     planned = plan(task, can_stop=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
-    booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task, "")
+    booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task)
     kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
     assert kept.shape == predicted.shape
     np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)

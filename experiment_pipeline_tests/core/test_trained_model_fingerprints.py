@@ -72,11 +72,39 @@ def test_another_configuration_is_another_model(changes: dict) -> None:
     assert fingerprint(other, SETS, SPEC) != fingerprint(BASE, SETS, SPEC)
 
 
+GATE = [{"metric": "accuracy", "at_least": 0.6}]
+
+
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"metric": "brier"}])
-def test_seed_and_metrics_count(changes: dict) -> None:
-    """Another seed fits, another metric stops and scores otherwise."""
+def test_seed_and_what_stops_a_fit_count(changes: dict) -> None:
+    """Another seed fits otherwise, and early stopping that watches another metric."""
     other = experiment([one("lightgbm")], **changes)
     assert fingerprint(BASE, SETS, other) != fingerprint(BASE, SETS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        lightgbm(early_stopping_round=0),
+        Configuration("key", "linear", "onehot", {"C": 0.1}),
+        Configuration("key", "random_forest", "ordinal", {}),
+    ],
+)
+@pytest.mark.parametrize("changes", [{"metric": "brier"}, {"acceptance": GATE}])
+def test_no_metric_counts_that_does_not_stop_a_fit(
+    configuration: Configuration, changes: dict
+) -> None:
+    """Scores follow from stored predictions: what is trained is trained."""
+    other = experiment([one("lightgbm")], **changes)
+    assert fingerprint(configuration, SETS, other) == fingerprint(configuration, SETS, SPEC)
+
+
+def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
+    """A gate leaves early stopping as it is; log_loss and accuracy both watch the loss."""
+    gate = experiment([one("lightgbm")], acceptance=GATE)
+    assert fingerprint(BASE, SETS, gate) == fingerprint(BASE, SETS, SPEC)
+    loss, accuracy = (experiment([one("lightgbm")], metric=m) for m in ("log_loss", "accuracy"))
+    assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
 
 
 def test_a_recipe_counts_train_rows_and_columns_alone() -> None:

@@ -43,7 +43,7 @@ def stored():
 @pytest.fixture
 def memory(stored, ran):
     """A store after the first run."""
-    return Memory(dict(stored.results), dict(stored.models))
+    return Memory(dict(stored.models))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_answer_does_not_depend_on_workers(ran, memory, workers):
     """The same conclusions, and the same bytes of every model."""
     other = Memory()
     assert run(SPEC, SETS, other, workers=workers).answer == ran.answer
-    assert other.models == memory.models
+    assert other.contents == memory.contents
 
 
 def test_the_answer_does_not_depend_on_the_order(ran):
@@ -117,7 +117,7 @@ def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
     rest = run(SPEC, SETS, other)
     assert rest.fits <= FITS - fits
     assert rest.answer == ran.answer
-    assert other.models == memory.models
+    assert other.contents == memory.contents
 
 
 def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
@@ -268,11 +268,11 @@ def test_failures_in_a_row_end_the_search():
 
 def test_others_are_settled_from_what_is_stored(memory, ran):
     """A run for some configurations reports the others as the search before left them."""
-    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory.known)}
+    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory)}
     assert {k: (c.status, c.reason) for k, c in again.items()} == {
         k: (c.status, c.reason) for k, c in ran.conclusions.items()
     }
-    nothing = settled(configurations(SPEC), SETS, SPEC, Memory().known)
+    nothing = settled(configurations(SPEC), SETS, SPEC, Memory())
     assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
 
 
@@ -280,20 +280,20 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
-    names = data.draw(st.sets(st.sampled_from(sorted(stored.results))))
+    names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
     wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
     budget = data.draw(
         st.sampled_from([{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}])
     )
     spec = experiment(budget=budget)
-    part = Memory({name: stored.results[name] for name in names})
+    part = Memory({name: stored.models[name] for name in names})
     clock = itertools.count()
     declared = configurations(spec)
     wanted = [c for c in declared if c.key in wanted_keys]
     now = lambda: float(next(clock))  # noqa: E731
     asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
     assert set(asked) == wanted_keys
-    others = {one.key: one for one in settled(declared, SETS, spec, part.known)}
+    others = {one.key: one for one in settled(declared, SETS, spec, part)}
     table = search_results(declared, (others | asked).values())
     counts = accounts(table)
     assert (
@@ -303,7 +303,7 @@ def test_the_accounts_always_add_up(stored, ran, data):
     )
     full = {fingerprint(c, SETS, spec) for c in declared}
     trained = table[table["status"] == "trained"]
-    assert set(trained["fingerprint"]) == full & part.results.keys()
+    assert set(trained["fingerprint"]) == full & part.models.keys()
     assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
 
 
@@ -312,7 +312,7 @@ def test_a_budget_leaves_others_as_the_search_left_them():
     spec = experiment(budget={"configurations": 12})
     memory = Memory()
     before = run(spec, SETS, memory).answer
-    after = settled(configurations(spec), SETS, spec, memory.known)
+    after = settled(configurations(spec), SETS, spec, memory)
     assert {one.key: (one.status, one.reason) for one in after} == {
         key: (status, reason) for key, (status, reason, *_) in before.items()
     }

@@ -72,7 +72,7 @@ def ran(stored):
 @pytest.fixture
 def memory(stored, ran):
     """A store after the first run."""
-    return Memory(dict(stored.results), dict(stored.models))
+    return Memory(dict(stored.models))
 
 
 def trained(ran: Ran) -> set[str]:
@@ -99,7 +99,7 @@ def test_the_answer_does_not_depend_on_workers(ran, memory, workers):
     """The same rounds, and the same bytes of every model."""
     other = Memory()
     assert run(SPEC, SETS, other, workers=workers).answer == ran.answer
-    assert other.models == memory.models
+    assert other.contents == memory.contents
 
 
 def test_the_answer_does_not_depend_on_the_order(ran):
@@ -115,7 +115,7 @@ def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
     rest = run(SPEC, SETS, other)
     assert rest.fits <= FITS - fits
     assert rest.answer == ran.answer
-    assert other.models == memory.models
+    assert other.contents == memory.contents
 
 
 def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
@@ -217,11 +217,11 @@ def test_without_time_for_all_the_first_picks_go_first(monkeypatch):
 
 def test_others_are_settled_from_what_is_stored(memory, ran):
     """A run for some configurations reports the others as the search before left them."""
-    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory.known)}
+    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory)}
     assert {k: (c.status, c.reason) for k, c in again.items()} == {
         k: (c.status, c.reason) for k, c in ran.conclusions.items()
     }
-    nothing = settled(configurations(SPEC), SETS, SPEC, Memory().known)
+    nothing = settled(configurations(SPEC), SETS, SPEC, Memory())
     assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
 
 
@@ -238,7 +238,7 @@ def test_a_model_comes_before_the_conclusion_that_rests_on_it(ran):
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
-    names = data.draw(st.sets(st.sampled_from(sorted(stored.results))))
+    names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
     wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
     budget = data.draw(
         st.sampled_from(
@@ -246,20 +246,20 @@ def test_the_accounts_always_add_up(stored, ran, data):
         )
     )
     spec = by_rounds(budget=budget)
-    part = Memory({name: stored.results[name] for name in names})
+    part = Memory({name: stored.models[name] for name in names})
     clock = itertools.count()
     declared = configurations(spec)
     wanted = [c for c in declared if c.key in wanted_keys]
     asked = run(spec, SETS, part, wanted=wanted, now=lambda: float(next(clock))).conclusions
     assert set(asked) == wanted_keys
-    others = {one.key: one for one in settled(declared, SETS, spec, part.known)}
+    others = {one.key: one for one in settled(declared, SETS, spec, part)}
     table = search_results(declared, (others | asked).values())
     counts = accounts(table)
     assert counts["declared"] == len(declared)
     assert counts["trained"] + counts["failed"] + counts["not_started"] == len(declared)
     full = {fingerprint(c, SETS, spec) for c in declared}
     found = table[table["status"] == "trained"]
-    assert set(found["fingerprint"]) == full & part.results.keys()
+    assert set(found["fingerprint"]) == full & part.models.keys()
     assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
 
 

@@ -245,3 +245,7 @@ def test_the_longest_fit_comes_first() -> None:
     deep = Configuration("k", "random_forest", "ordinal", {"n_estimators": 100})
     flat = Configuration("k", "random_forest", "ordinal", {"n_estimators": 100, "max_depth": 3})
     assert estimated_cost(deep, TRAIN_ROWS) > estimated_cost(flat, TRAIN_ROWS)
+    # Each round grows a tree per class, where two classes need but one.
+    assert estimated_cost(lightgbm(), TRAIN_ROWS) < estimated_cost(deep, TRAIN_ROWS)
+    assert estimated_cost(lightgbm(), TRAIN_ROWS, 26) > estimated_cost(deep, TRAIN_ROWS, 26)
+    assert estimated_cost(lightgbm(), TRAIN_ROWS, 2) == estimated_cost(lightgbm(), TRAIN_ROWS)

@@ -18,7 +18,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
-from experiment_pipeline.core.trained_model import ModelResult, TrainedModel
+from experiment_pipeline.core.trained_model import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.storage.files import (
     list_names,
     location,
@@ -49,7 +49,9 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
         predict_seconds_per_row=1e-7,
         model_bytes=size,
     )
-    predictions = np.random.default_rng(number).random((size, 3)).astype("float32")
+    random = np.random.default_rng(number)
+    on_test, on_train = (random.random((n, 3)).astype("float32") for n in (size, size // 2))
+    predictions = Predictions(test=on_test, train=on_train)
     return TrainedModel(replace(result, **changes), f"tree\n{number}".encode() * size, predictions)
 
 
@@ -58,8 +60,10 @@ def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
     assert one is not None
     assert one.result.to_json() == other.result.to_json()
     assert one.model == other.model
-    assert one.test_predictions.dtype == other.test_predictions.dtype
-    np.testing.assert_array_equal(one.test_predictions, other.test_predictions)
+    for rows in ("test", "train"):
+        mine, theirs = getattr(one.predictions, rows), getattr(other.predictions, rows)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.fixture
@@ -85,10 +89,12 @@ def test_files_are_named_after_what_they_are(storage: UPath, model: bytes, endin
     entry = replace(trained(1), model=model)
     store.put(entry)
     names = list_names(store.folder(entry.result.fingerprint))
-    assert [name.split(".")[0] for name in names] == ["model", "result", "test_predictions"]
+    assert [name.split(".")[0] for name in names] == [
+        *("model", "result", "test_predictions", "train_predictions")
+    ]
     assert names[0].endswith(ending)
     written = json.loads(read_bytes(store.folder(entry.result.fingerprint) / RESULT))
-    assert {file["name"] for file in written["files"].values()} == {names[0], names[2]}
+    assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}
     assert written["result"]["key"] == "lightgbm__num_leaves=1"
 
 

@@ -7,7 +7,10 @@
     shared_work.py      encoding and binning, once per sweep
     boosting.py         LightGBM on shared bins
     boosted_estimator.py    Booster → scikit-learn estimator
-    fit.py              one configuration, measured and scored
+    own_stopping.py     an estimator's own early stopping
+    fit.py              one configuration, measured and stored with its predictions
+    scoring.py          scores, from predictions alone
+    parsing.py          one parse at a time
     cost.py  sweep.py  processes.py    the pools: longest first, a failure is a result
     fitting.py  brake.py  conclusions.py   fits within the budget, and what came of each
     thinning.py  rungs.py  halving.py   nested parts of the train rows, and who goes on
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from experiment_pipeline.core.trained_model.results import (
         FailedConfiguration,
         ModelResult,
+        Predictions,
         TrainedModel,
     )
     from experiment_pipeline.core.trained_model.search_run import search, settled
@@ -65,6 +69,7 @@ __all__ = [
     "Fitted",
     "ModelResult",
     "Note",
+    "Predictions",
     "RungStarted",
     "TrainedModel",
     "TrainingSets",
@@ -90,6 +95,7 @@ _MODULES = {
     "Fitted": "conclusions",
     "ModelResult": "results",
     "Note": "conclusions",
+    "Predictions": "results",
     "RungStarted": "conclusions",
     "TrainedModel": "results",
     "TrainingSets": "sets",

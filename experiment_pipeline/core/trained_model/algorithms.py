@@ -58,7 +58,7 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 
 
 def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
-    """Return the unfitted estimator of a configuration: one thread, seeded, no own stopping.
+    """Return the unfitted estimator of a configuration: one thread, seeded.
 
     A classifier must offer `predict_proba` with these hyperparameters: metrics, thresholds and
     gates work on probabilities, and a `decision_function` is none.
@@ -163,9 +163,6 @@ def _settings(estimator: Any, path: str, seed: int) -> dict[str, Scalar]:
     # In scikit-learn unset n_jobs means one thread, and where it went it must stay unset.
     if not path.startswith("sklearn."):
         settings["n_jobs"] = 1
-    # "auto" cuts a random slice of its own when there are many rows.
-    if present.get("early_stopping") == "auto":
-        settings["early_stopping"] = False
     return {name: value for name, value in settings.items() if name in present}
 
 

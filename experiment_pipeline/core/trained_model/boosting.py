@@ -13,8 +13,9 @@ import numpy as np
 
 from experiment_pipeline.core import errors
 from experiment_pipeline.core.configurations import Configuration
-from experiment_pipeline.core.spec import Scalar
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.trained_model import lightgbm_parameters
+from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -52,12 +53,15 @@ class BoostingPlan:
         rounds: how many at the most.
         patience: rounds without improvement before it stops; 0 = no early stopping.
         min_delta: what counts as an improvement.
+        watched: LightGBM's metric that stops it: all that a fit takes from the experiment's;
+            None = no early stopping.
     """
 
     parameters: Mapping[str, Scalar]
     rounds: int
     patience: int
     min_delta: float
+    watched: str | None
 
     @property
     def binning(self) -> tuple[tuple[str, Scalar], ...]:
@@ -86,6 +90,7 @@ def plan_boosting(
     task: str,
     classes: tuple | None,
     seed: int,
+    metric: str,
     *,
     can_stop: bool,
     rounds: int | None = None,
@@ -97,6 +102,7 @@ def plan_boosting(
         task: binary, multiclass or regression.
         classes: of the target; None for regression.
         seed: of the experiment.
+        metric: that ranks.
         can_stop: whether there is an inner slice to stop on.
         rounds: a fixed number of rounds instead of early stopping.
 
@@ -117,6 +123,25 @@ def plan_boosting(
         rounds=rounds or int(default if at_most is None else at_most),
         patience=patience,
         min_delta=min_delta or 0.0,
+        watched=stopping_metric(metric, task) if patience else None,
+    )
+
+
+def boosting_plan(
+    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
+) -> BoostingPlan:
+    """Return how a LightGBM configuration is boosted on these sets.
+
+    Raises:
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """
+    return plan_boosting(
+        configuration,
+        sets.task,
+        sets.classes,
+        spec.seed,
+        spec.metric,
+        can_stop=bool(sets.inner.any() and not sets.inner.all()),
     )
 
 
@@ -157,7 +182,7 @@ def bin_table(
     return BinnedTable(fit, held_out, len(np.unique(y[inner])))
 
 
-def boost(binned: BinnedTable, plan: BoostingPlan, task: str, metric: str) -> "lgb.Booster":
+def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
     """Grow trees on a binned table; several threads may do so on one table at once.
 
     With patience the best round on the inner slice is `booster.best_iteration`.
@@ -172,8 +197,10 @@ def boost(binned: BinnedTable, plan: BoostingPlan, task: str, metric: str) -> "l
             num_boost_round=plan.rounds,
             keep_training_booster=True,
         )
+    # A slice of one class has no ranking; LightGBM would call the first round perfect.
+    is_perfect = plan.watched in _RANKING and binned.inner_classes < 2
     return lgb.train(
-        parameters | {"metric": stopping_metric(metric, task, binned.inner_classes)},
+        parameters | {"metric": _LOSSES[task] if is_perfect else plan.watched},
         binned.fit,
         num_boost_round=plan.rounds,
         valid_sets=[binned.inner],
@@ -198,11 +225,9 @@ def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
     return kept[0]
 
 
-def stopping_metric(metric: str, task: str, inner_classes: int) -> str:
+def stopping_metric(metric: str, task: str) -> str:
     """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
-    watched = STOPPING_METRICS.get(metric, _LOSSES[task])
-    # A slice of one class has no ranking; LightGBM would call the first round perfect.
-    return _LOSSES[task] if watched in _RANKING and inner_classes < 2 else watched
+    return STOPPING_METRICS.get(metric, _LOSSES[task])
 
 
 def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:

@@ -19,10 +19,15 @@ _LEARNT_WHEN_STOPPED = 30
 _EXACT_SPLITS = 4
 
 
-def estimated_cost(configuration: Configuration, n_rows: int) -> float:
+def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
     """Return how many passes over the rows a fit makes: trees times levels of a tree.
 
-    An import path is unknown, and therefore starts first; linear models and dummies end soon.
+    Args:
+        configuration: what is to be fitted.
+        n_rows: of the train set.
+        n_classes: of the target; 0 for regression.
+
+    Boosting grows a tree per class in each round, where there are more than two. An import path is unknown, and therefore starts first; linear models and dummies end soon.
     """
     given = configuration.hyperparameters
     if configuration.algorithm == "lightgbm":
@@ -30,7 +35,8 @@ def estimated_cost(configuration: Configuration, n_rows: int) -> float:
         rate = _positive(own.get("learning_rate"), boosting.LEARNING_RATE)
         rounds = _positive(own.get("num_iterations"), boosting.ROUNDS_AT_MOST)
         levels = math.log2(1 + _positive(own.get("num_leaves"), 31))
-        return min(rounds, _LEARNT_WHEN_STOPPED / rate) * levels
+        trees = min(rounds, _LEARNT_WHEN_STOPPED / rate) * (n_classes if n_classes > 2 else 1)
+        return trees * levels
     if configuration.algorithm == "random_forest":
         leaf = _positive(given.get("min_samples_leaf"), 1)
         levels = math.log2(1 + n_rows / max(leaf, 1))

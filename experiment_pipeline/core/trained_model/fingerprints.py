@@ -14,23 +14,26 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.core.configurations import Configuration, Features
+from experiment_pipeline.core.errors import InvalidExperiment
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model.algorithms import is_own_estimator
+from experiment_pipeline.core.trained_model.boosting import boosting_plan
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
-    """Return the digest of everything that decides a trained model and its scores.
+    """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its inner slice, test), features, target and classes, the
-    algorithm with its full hyperparameters, seed, metrics, this code's version and those of
-    the fitting libraries; for a user's own estimator its package's version and the source of
-    its module (modules that it imports in turn are not looked at).
+    algorithm with its full hyperparameters, seed, what early stopping watches, this code's version
+    and those of the fitting libraries; for a user's own estimator its package's version and the
+    source of its module (modules that it imports in turn are not looked at). No metric as such:
+    scores follow from the predictions.
     """
     return fingerprint_of(
         {
@@ -43,7 +46,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
-            "metrics": list(spec.metric_names),
+            "watched": _watched(configuration, sets, spec),
             "code": _code(configuration.algorithm),
         }
     )
@@ -64,6 +67,16 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 
 def _digest(rows: np.ndarray) -> str:
     return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()
+
+
+def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str | None:
+    if configuration.algorithm != "lightgbm":
+        return None
+    try:
+        return boosting_plan(configuration, sets, spec).watched
+    except InvalidExperiment:
+        # An impossible configuration: the fit will say so.
+        return None
 
 
 def _code(algorithm: str) -> dict[str, Any]:

@@ -6,22 +6,28 @@ Out: a TrainedModel.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.core import errors, metrics, persistence
+from experiment_pipeline.core import errors, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model.algorithms import build_estimator, is_own_estimator
-from experiment_pipeline.core.trained_model.boosting import boost, predictions_of_grown
+from experiment_pipeline.core.trained_model.boosting import (
+    boost,
+    boosting_plan,
+    predictions_of_grown,
+)
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.core.trained_model.own_stopping import settle
 from experiment_pipeline.core.trained_model.predictions import predictions_of
-from experiment_pipeline.core.trained_model.results import ModelResult, TrainedModel
+from experiment_pipeline.core.trained_model.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.core.trained_model.scoring import scored_rows, scores
 from experiment_pipeline.core.trained_model.sets import TrainingSets
-from experiment_pipeline.core.trained_model.shared_work import SharedWork, boosting_plan
+from experiment_pipeline.core.trained_model.shared_work import SharedWork
 
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
@@ -41,6 +47,7 @@ class _Fitted:
     rounds: int | None = None
     trusted_types: tuple[str, ...] = ()
     on_train: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,14 +79,15 @@ def fit_configuration(
     fitted = (_fit_lightgbm if is_lightgbm else _fit_estimator)(configuration, work, sets, spec)
     encoded = work.encoded[configuration.features]
     with _Clock() as predicting:
-        predictions = fitted.predict(encoded.test)
+        on_test = fitted.predict(encoded.test)
+    scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
-        on_train = fitted.predict(encoded.train[work.scored])
+        on_train = fitted.predict(encoded.train[scored])
     else:
-        on_train = fitted.on_train[work.scored]
-    for rows, predicted in (("test", predictions), ("train", on_train)):
+        on_train = fitted.on_train[scored]
+    for rows, predicted in (("test", on_test), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
-    scores = {n: metrics.score(n, work.y_test, predictions) for n in spec.metric_names}
+    predictions = Predictions(on_test, on_train)
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprint(configuration, sets, spec),
@@ -88,16 +96,14 @@ def fit_configuration(
         features=configuration.features,
         hyperparameters=configuration.hyperparameters,
         status="trained",
-        metric=spec.metric,
-        train_score=metrics.score(spec.metric, work.y_train[work.scored], on_train),
-        test_score=scores[spec.metric],
-        test_scores=scores,
         rounds=fitted.rounds,
         fit_cpu_seconds=fitted.cpu_seconds,
         fit_wall_seconds=fitted.wall_seconds,
-        predict_seconds_per_row=predicting.cpu_seconds / len(predictions),
+        predict_seconds_per_row=predicting.cpu_seconds / len(on_test),
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
+        notes=fitted.notes,
+        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec.metric_names)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -107,7 +113,7 @@ def _fit_lightgbm(
 ) -> _Fitted:
     plan = boosting_plan(configuration, sets, spec)
     with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
-        booster = boost(binned, plan, sets.task, spec.metric)
+        booster = boost(binned, plan, sets.task)
     rounds = booster.best_iteration or booster.current_iteration()
 
     def predict(rows: Any) -> np.ndarray:
@@ -129,9 +135,14 @@ def _fit_estimator(
 ) -> _Fitted:
     estimator = build_estimator(configuration, sets.task, spec.seed)
     encoded = work.encoded[configuration.features]
+    stopping = settle(estimator, sets.inner)
+    X, y, held_out = encoded.train, work.labels, dict[str, Any]()
+    if stopping.on_slice:
+        held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
+        X, y = X[~sets.inner], y[~sets.inner]
     # Once more here: the import of a user's own estimator may have loaded another OpenMP.
     with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
-        estimator.fit(encoded.train, work.labels)
+        estimator.fit(X, y, **held_out)
 
     def predict(rows: Any) -> np.ndarray:
         return predictions_of(estimator, rows, sets.task, sets.classes)
@@ -147,7 +158,9 @@ def _fit_estimator(
         model=model,
         cpu_seconds=clock.cpu_seconds,
         wall_seconds=clock.wall_seconds,
+        rounds=estimator.n_iter_ if stopping.on_slice else None,
         trusted_types=trusted_types,
+        notes=stopping.notes,
     )
 
 

@@ -5,7 +5,7 @@ and says so in events. Who is fitted when is decided in `halving.py` and `rounds
 configurations and a rung. Out: events, and the last result of each configuration.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -29,10 +29,9 @@ from experiment_pipeline.core.trained_model.results import (
     TrainedModel,
 )
 from experiment_pipeline.core.trained_model.rungs import Rung
+from experiment_pipeline.core.trained_model.scoring import Known, scored_as_asked
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 from experiment_pipeline.core.trained_model.sweep import train_configurations
-
-Known = Callable[[Sequence[str]], Mapping[str, ModelResult]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +81,7 @@ class Fitting:
     ) -> dict[str, ModelResult]:
         """Key → known result on these sets, under the configuration's present key."""
         prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
-        found = self.known(list(prints.values()))
+        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec.metric_names)
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def fits(

@@ -14,13 +14,13 @@ from experiment_pipeline.core import persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.targets import encode_target
-from experiment_pipeline.core.trained_model import boosting
+from experiment_pipeline.core.trained_model import boosting, own_stopping
 from experiment_pipeline.core.trained_model.algorithms import build_estimator
 from experiment_pipeline.core.trained_model.boosted_estimator import as_estimator
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline.core.trained_model.results import ModelResult
 from experiment_pipeline.core.trained_model.sets import TrainingSets
-from experiment_pipeline.core.trained_model.shared_work import boosting_plan, labels_of
+from experiment_pipeline.core.trained_model.shared_work import labels_of
 
 
 def fitted_pipeline(
@@ -44,7 +44,7 @@ def fitted_pipeline(
         configuration = Configuration(
             result.key, result.algorithm, result.features, result.hyperparameters
         )
-        plan = boosting_plan(configuration, sets, spec)
+        plan = boosting.boosting_plan(configuration, sets, spec)
         estimator = _boosted(model.decode(), plan, sets.classes, result.rounds)
     else:
         estimator = persistence.from_bytes(model, result.trusted_types)
@@ -62,7 +62,7 @@ def refit(
 
     Args:
         configuration: the chosen one.
-        rounds: boosting rounds of the chosen fit; None for what does not boost.
+        rounds: of the chosen fit; None for what does not stop early.
         rows: (n, columns) prepared rows, such as train and test together.
         sets: gives features, target, task and classes; its rows are not used.
         spec: its seed is used.
@@ -74,14 +74,21 @@ def refit(
         table = features.fit_transform(rows[columns])
         if configuration.algorithm != "lightgbm":
             estimator = build_estimator(configuration, sets.task, spec.seed)
+            own_stopping.fix_rounds(estimator, rounds)
             estimator.fit(table, labels_of(y, sets.classes))
             return _pipeline(features, estimator)
     plan = boosting.plan_boosting(
-        configuration, sets.task, sets.classes, spec.seed, can_stop=False, rounds=rounds
+        configuration,
+        sets.task,
+        sets.classes,
+        spec.seed,
+        spec.metric,
+        can_stop=False,
+        rounds=rounds,
     )
     categorical = categorical_positions(configuration.features, rows, columns)
     binned = boosting.bin_table(table, y, None, categorical, plan)
-    booster = boosting.boost(binned, plan, sets.task, spec.metric)
+    booster = boosting.boost(binned, plan, sets.task)
     return _pipeline(features, _boosted(booster.model_to_string(), plan, sets.classes, plan.rounds))
 
 

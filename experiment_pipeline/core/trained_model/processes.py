@@ -59,7 +59,8 @@ def in_processes(
         ) as outcomes:
             for outcome in outcomes:
                 if brake is not None:
-                    brake.saw(failure=isinstance(outcome, FailedConfiguration))
+                    failed = isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
+                    brake.saw(failure=failed)
                 yield outcome
     except BrokenProcessPool as broken:
         raise errors.TrainingError(

@@ -27,7 +27,8 @@ class ModelResult:
         features: the feature recipe.
         hyperparameters: as the configuration gives them, defaults not included.
         status: "trained".
-        metric: the ranking metric.
+        metric: the ranking metric that was asked for; like the other scores it can be another one
+            later, see `scoring.py`.
         train_score: of `metric`, on train rows (thinned evenly above TRAIN_SCORE_ROWS).
         test_score: of `metric`, on all test rows; nan where undefined.
         test_scores: every metric of the experiment, on all test rows.
@@ -38,6 +39,7 @@ class ModelResult:
         model_bytes: size of the stored model, without features.
         trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`: types of a
             user's own estimator, noted when this process had just fitted it.
+        notes: what to know about the fit, one sentence each.
     """
 
     key: str
@@ -57,6 +59,7 @@ class ModelResult:
     predict_seconds_per_row: float
     model_bytes: int
     trusted_types: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the result as JSON; an undefined score becomes null."""
@@ -70,11 +73,28 @@ class ModelResult:
             ValueError, TypeError, KeyError: the text is no such result.
         """
         fields = json.loads(text)
-        fields["trusted_types"] = tuple(fields["trusted_types"])
+        for names in ("trusted_types", "notes"):
+            fields[names] = tuple(fields[names])
         fields["test_scores"] = {k: _number(v) for k, v in fields["test_scores"].items()}
         for score in ("train_score", "test_score"):
             fields[score] = _number(fields[score])
         return cls(**fields)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one fit predicts: all that scores need.
+
+    Regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), in the order
+    of the classes.
+
+    Attributes:
+        test: of the test rows.
+        train: of the train rows that the train score is of, see `scoring.scored_rows`.
+    """
+
+    test: np.ndarray
+    train: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,18 +104,22 @@ class TrainedModel:
     Attributes:
         result: its numbers.
         model: LightGBM text in UTF-8, or canonical skops bytes; without the features.
-        test_predictions: regression (n_test,); binary (n_test,), the probability of
-            classes[1]; multiclass (n_test, k), in the order of the classes.
+        predictions: of test and train rows.
     """
 
     result: ModelResult
     model: bytes
-    test_predictions: np.ndarray
+    predictions: Predictions
 
     @property
     def key(self) -> str:
         """The configuration's partition key."""
         return self.result.key
+
+    @property
+    def test_predictions(self) -> np.ndarray:
+        """Of the test rows."""
+        return self.predictions.test
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,8 @@ class FailedConfiguration:
         error_type: the class of the exception.
         reason: its message.
         traceback: for who has to mend the estimator.
+        says_nothing: of the configuration: what it raised comes from the machine or the
+            interpreter, and another attempt may end well.
     """
 
     key: str
@@ -115,6 +141,7 @@ class FailedConfiguration:
     error_type: str
     reason: str
     traceback: str
+    says_nothing: bool = False
 
 
 def _without_nan(value: Any) -> Any:

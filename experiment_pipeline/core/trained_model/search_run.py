@@ -11,9 +11,9 @@ from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model.brake import Brake
 from experiment_pipeline.core.trained_model.conclusions import Conclusion, Event
-from experiment_pipeline.core.trained_model.fitting import Known
 from experiment_pipeline.core.trained_model.halving import HalvingSearch
 from experiment_pipeline.core.trained_model.rounds import RoundsSearch
+from experiment_pipeline.core.trained_model.scoring import Known
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 
@@ -34,7 +34,7 @@ def search(
         configurations: those asked for.
         sets: the full train and test set.
         spec: its halving or surrogate, budget, metric and seed are used.
-        known: fingerprints → results of those that exist.
+        known: what earlier fits have left.
         workers: fits at a time.
         now: seconds of any clock that only goes forward.
 

@@ -21,13 +21,10 @@ from experiment_pipeline.core.trained_model.boosting import (
     BinnedTable,
     BoostingPlan,
     bin_table,
-    plan_boosting,
+    boosting_plan,
 )
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline.core.trained_model.sets import TrainingSets
-
-# The train score tells overfitting; predicting every train row could cost as much as the fit.
-TRAIN_SCORE_ROWS = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +51,6 @@ class SharedWork:
         y_train: (n_train,) class codes or floats.
         labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
-        scored: the train rows of the train score: all, or TRAIN_SCORE_ROWS evenly spaced.
         binned: the binned tables, made when first asked for.
     """
 
@@ -62,7 +58,6 @@ class SharedWork:
     y_train: np.ndarray
     labels: np.ndarray
     y_test: np.ndarray
-    scored: np.ndarray
     binned: "BinnedTables"
 
     def __post_init__(self) -> None:
@@ -108,7 +103,6 @@ def share_work(
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
-        scored=_evenly(len(y_train), TRAIN_SCORE_ROWS),
         binned=BinnedTables(
             encoded, y_train, sets.inner, _plans(configurations, sets, spec), sets.grown
         ),
@@ -118,18 +112,6 @@ def share_work(
 def labels_of(y: np.ndarray, classes: tuple | None) -> np.ndarray:
     """Return an encoded target as an estimator is to see it, so that it predicts classes."""
     return y if classes is None else np.asarray(classes)[y]
-
-
-def boosting_plan(
-    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
-) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted on these sets.
-
-    Raises:
-        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
-    """
-    can_stop = bool(sets.inner.any() and not sets.inner.all())
-    return plan_boosting(configuration, sets.task, sets.classes, spec.seed, can_stop=can_stop)
 
 
 class BinnedTables:
@@ -156,7 +138,7 @@ class BinnedTables:
 
     @contextmanager
     def borrow(self, configuration: Configuration, plan: BoostingPlan) -> Iterator[BinnedTable]:
-        """Give the binned table of a configuration to one fit; each may borrow once."""
+        """Give the binned table of a configuration to one fit; another attempt may borrow again."""
         group = _group(configuration, plan)
         with self._locks[group]:
             if group not in self._tables:
@@ -167,7 +149,7 @@ class BinnedTables:
         finally:
             with self._locks[group]:
                 self._left[group] -= 1
-                if not self._left[group]:
+                if self._left[group] <= 0:
                     del self._tables[group]
 
     def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
@@ -212,7 +194,3 @@ def _lock(table: Any) -> None:
     parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
     for part in parts:
         part.flags.writeable = False
-
-
-def _evenly(n: int, at_most: int) -> np.ndarray:
-    return np.linspace(0, n - 1, min(n, at_most)).astype(np.int64)

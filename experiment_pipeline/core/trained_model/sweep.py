@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from threadpoolctl import threadpool_limits
@@ -24,6 +25,7 @@ from experiment_pipeline.core.trained_model.brake import Brake
 from experiment_pipeline.core.trained_model.cost import estimated_cost, seconds_of
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint
 from experiment_pipeline.core.trained_model.fit import fit_configuration
+from experiment_pipeline.core.trained_model.parsing import parse_one_at_a_time
 from experiment_pipeline.core.trained_model.processes import Outcome, Train, in_processes
 from experiment_pipeline.core.trained_model.results import (
     FailedConfiguration,
@@ -38,6 +40,9 @@ WORTH_PROCESSES = 10.0
 # The share of its seconds that a fit was at work, beside others of its kind: those that release
 # the GIL come near 1, those that hold it to one over the workers.
 RELEASES_THE_GIL = 0.8
+# What an estimator does not raise by itself, and what may be otherwise a minute later: the
+# interpreter is at fault, memory is short, a disk or a network fails.
+OF_THE_MACHINE = (SystemError, MemoryError, OSError)
 
 
 def train_configurations(
@@ -62,34 +67,58 @@ def train_configurations(
             when there may be no time for all.
 
     Closing the generator cancels the fits that wait and lets those that run in threads end. What
-    a configuration raises becomes a `FailedConfiguration`; an interruption propagates.
+    a configuration raises becomes a `FailedConfiguration`; an interruption propagates. What says
+    nothing of the configuration (`OF_THE_MACHINE`) gets a second attempt, by itself in the calling
+    thread, when all others are done.
     """
     ordered = list(configurations)
     if longest_first:
-        ordered.sort(key=lambda one: estimated_cost(one, len(sets.train)), reverse=True)
+        size = len(sets.train), len(sets.classes or ())
+        ordered.sort(key=lambda one: estimated_cost(one, *size), reverse=True)
     if not ordered:
         return
+    parse_one_at_a_time()
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
-        in_thread = partial(_train, work=work, sets=sets, spec=spec)
+        train = partial(_train, work=work, sets=sets, spec=spec)
         # Where there may be no time for all, the order is what counts.
         tried = _to_be_tried(ordered, workers) if longest_first else []
-        found = list[ModelResult]()
-        with closing(_in_threads(in_thread, tried, workers, brake)) as outcomes:
+        disturbed = list[FailedConfiguration]()
+        with closing(_in_pools(train, ordered, tried, sets, workers, brake)) as outcomes:
             for outcome in outcomes:
-                if isinstance(outcome, TrainedModel):
-                    found.append(outcome.result)
-                yield outcome
-        keys = {one.key for one in tried}
-        left = [one for one in ordered if one.key not in keys]
-        held = _held_back(found, left, len(sets.test), workers)
-        if apart := [one for one in left if one.algorithm in held]:
-            train = partial(_train, work=work, sets=without_rows(sets), spec=spec)
-            yield from in_processes(train, apart, workers, brake)
-        yield from _in_threads(
-            in_thread, [one for one in left if one.algorithm not in held], workers, brake
-        )
+                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
+                    disturbed.append(outcome)
+                else:
+                    yield outcome
+        by_key = {one.key: one for one in ordered}
+        for first in disturbed:
+            yield _second_attempt(first, by_key[first.key], train, brake)
+
+
+def _in_pools(
+    train: Train,
+    ordered: Sequence[Configuration],
+    tried: Sequence[Configuration],
+    sets: TrainingSets,
+    workers: int,
+    brake: Brake | None,
+) -> Generator[Outcome, None, None]:
+    """Train each once: those to be tried in threads, the others in threads or in processes."""
+    found = list[ModelResult]()
+    with closing(_in_threads(train, tried, workers, brake)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, TrainedModel):
+                found.append(outcome.result)
+            yield outcome
+    keys = {one.key for one in tried}
+    left = [one for one in ordered if one.key not in keys]
+    held = _held_back(found, left, len(sets.test), workers)
+    if apart := [one for one in left if one.algorithm in held]:
+        train_apart = partial(train, sets=without_rows(sets))
+        yield from in_processes(train_apart, apart, workers, brake)
+    others = [one for one in left if one.algorithm not in held]
+    yield from _in_threads(train, others, workers, brake)
 
 
 def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configuration]:
@@ -143,8 +172,24 @@ def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outc
     if not brake.may_start():
         return None
     outcome = train(one)
-    brake.saw(failure=isinstance(outcome, FailedConfiguration))
+    brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
     return outcome
+
+
+def _second_attempt(
+    first: FailedConfiguration, one: Configuration, train: Train, brake: Brake | None
+) -> Outcome:
+    """Train by itself what the machine disturbed, also beyond a budget: it was begun within."""
+    with threadpool_limits(limits=1):
+        second = train(one)
+    if brake is not None:
+        brake.saw(failure=isinstance(second, FailedConfiguration))
+    said = f"a first attempt ended with {first.error_type}: {first.reason}"
+    if isinstance(second, FailedConfiguration):
+        reason = f"{second.reason} (in a second attempt by itself; {said})"
+        return replace(second, reason=reason)
+    note = f"{said}; as that says nothing of the configuration, it was trained again, by itself"
+    return replace(second, result=replace(second.result, notes=(*second.result.notes, note)))
 
 
 def _train(
@@ -161,6 +206,7 @@ def _train(
             error_type=type(error).__name__,
             reason=str(error),
             traceback=traceback.format_exc(),
+            says_nothing=isinstance(error, OF_THE_MACHINE),
         )
 
 
