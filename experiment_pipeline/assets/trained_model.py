@@ -9,7 +9,7 @@ configuration stays missing while the leaderboard still gets made.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import dagster as dg
 import joblib
@@ -142,6 +142,7 @@ class _Search:
     spec: ExperimentSpec
     sets: TrainingSets
     store: TrainedModelStore
+    looked_into: set[str] = field(default_factory=set)
 
     def run(
         self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
@@ -153,8 +154,7 @@ class _Search:
         progress, started = Progress(self.spec.metric), time.perf_counter()
         concluded: dict[str, Conclusion] = {}
         fitted = []
-        known = self.store.results
-        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
+        events = search(wanted, self.sets, self.spec, self._known, workers, time.perf_counter)
         with closing(events):
             for event in events:
                 if isinstance(event, Fitted):
@@ -169,10 +169,17 @@ class _Search:
         self._tell_result(list(concluded.values()))
         seconds = time.perf_counter() - started
         if len(wanted) < len(declared):
-            others = settled(declared, self.sets, self.spec, known)
+            others = settled(declared, self.sets, self.spec, self._known)
             concluded = {one.key: one for one in others} | concluded
         cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
         return search_results(declared, concluded.values()), cost
+
+    def _known(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+        """What can be reused; each entry is looked into once in a run, before it is relied on."""
+        new = [print_ for print_ in fingerprints if print_ not in self.looked_into]
+        self.store.set_aside_damaged(new, self.context.log.warning)
+        self.looked_into.update(new)
+        return self.store.results(fingerprints)
 
     def _tell(self, event: Event) -> None:
         """Log an event; one materialization per configuration the moment it is concluded."""

@@ -65,7 +65,7 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard, sets.digests)
             look = _Look(spec, sets, validation_set, from_table(leaderboard))
-            stored = store.get(look.fingerprint)
+            stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
                 stored = store.put(look.fingerprint, _files(look.take()))
             else:
