@@ -56,6 +56,8 @@ def predict(
     click.echo(f"model     {outcome.model}")
     click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
     click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
+    for note in outcome.notes:
+        click.echo(f"let pass  {note}")
 
 
 @main.command()

@@ -34,11 +34,13 @@ class Outcome:
         model: the version that predicted.
         predicted: number of rows with a prediction.
         rejected: number of rows without one.
+        notes: what was let pass, as of `Predicted`.
     """
 
     model: str
     predicted: int
     rejected: int
+    notes: tuple[str, ...] = ()
 
 
 def predict(
@@ -71,7 +73,7 @@ def predict(
     found = predict_rows(pipeline, raw, reading, schema, signature)
     write_bytes(location(output), _table_bytes(found.predictions, output))
     write_bytes(location(rejected), _table_bytes(_numbered(found.rejected), rejected))
-    return Outcome(source, len(found.predictions), len(found.rejected))
+    return Outcome(source, len(found.predictions), len(found.rejected), found.notes)
 
 
 def _load(exported: ExportedModel, reading: Reading, trusted: Collection[str], source: str) -> Any:

@@ -43,7 +43,7 @@ columns:
   visit_id: {{dtype: str, str_matches: "^V[0-9]{{4}}$"}}
   patient: {{dtype: str}}
   visited: {{dtype: "datetime64[us]"}}
-  ward: {{dtype: str, isin: [north, south, east, day clinic]}}
+  ward: {{dtype: str, nullable: false, isin: [north, south, east, day clinic]}}
   age: {{dtype: float64, nullable: true, in_range: {{min_value: 0, max_value: 120}}}}
   weight: {{dtype: float64, nullable: true, greater_than: 0}}
   '{STRANGE.replace("'", "''")}': {{dtype: float64}}

@@ -107,6 +107,15 @@ def test_rejected_rows_come_with_their_reasons() -> None:
     assert set(pd.read_csv("predictions.csv")["row_number"]) == set(range(10)) - {3, 7}
 
 
+def test_a_file_of_new_categories_is_predicted_and_told() -> None:
+    """A carrier that training did not see, in every row: each is predicted, and it is said."""
+    result = run("predict", "flights", written(exported.delivered(4).assign(carrier="ZZ")))
+    assert result.exit_code == 0, result.output
+    assert "predicted         4 rows" in result.output
+    told = "let pass  carrier: 4 rows with a category that training did not see: 'ZZ' (4)"
+    assert told in result.output
+
+
 def test_nothing_rejected_is_an_empty_file(here: Path) -> None:
     """A file of an earlier run never passes for this one's."""
     (here / "predictions.rejected.csv").write_text("old")

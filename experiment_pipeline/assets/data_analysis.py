@@ -51,7 +51,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         store = ResultStore(storage_root(), spec.name, "data_analysis")
         fingerprint = _fingerprint(raw_data, given, schema_text)
         with told_to_the_user():
-            stored = store.get(fingerprint)
+            stored = store.intact(fingerprint, context.log.warning)
             if stored is None:
                 stored = store.put(fingerprint, _examine(raw_data, given, schema_text))
             else:

@@ -72,6 +72,8 @@ def build_exported_model(
             published = registry.publish(package, check_in_fresh_process)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set)
+        if published.damaged:
+            context.log.warning(f"the version before is damaged: {published.damaged}")
         said = "is the champion already" if published.reused else "published"
         context.log.info(f"{published.version} {said}: {published.path}{committed}")
         card = registry.model(published.version).read("README.md").decode()

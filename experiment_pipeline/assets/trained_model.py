@@ -42,7 +42,7 @@ from experiment_pipeline.core.trained_model import (
 )
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.trained_models import TrainedModelStore
+from experiment_pipeline.storage.trained_models import IntactModels, TrainedModelStore
 
 
 def build_trained_model(
@@ -160,7 +160,8 @@ class _Search:
         progress, started = Progress(self.spec.metric), time.perf_counter()
         concluded: dict[str, Conclusion] = {}
         fitted = []
-        events = search(wanted, self.sets, self.spec, self.store, workers, time.perf_counter)
+        known = IntactModels(self.store, self.context.log.warning)
+        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
         with closing(events):
             for event in events:
                 if isinstance(event, Fitted):
@@ -175,7 +176,7 @@ class _Search:
         self._tell_result(list(concluded.values()))
         seconds = time.perf_counter() - started
         if len(wanted) < len(declared):
-            others = settled(declared, self.sets, self.spec, self.store)
+            others = settled(declared, self.sets, self.spec, known)
             concluded = {one.key: one for one in others} | concluded
         cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
         return search_results(declared, concluded.values()), cost

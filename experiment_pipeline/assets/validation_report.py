@@ -75,7 +75,7 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
             check_same_sets("leaderboard", leaderboard, sets.digests)
             board = from_table(leaderboard)
             look = _Look(spec.without(*_BEFORE), sets, validation_set, board)
-            stored = store.get(look.fingerprint)
+            stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
                 stored = store.put(look.fingerprint, _files(look.take()))
             else:

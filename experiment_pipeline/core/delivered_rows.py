@@ -21,10 +21,10 @@ from experiment_pipeline.core.preparation.texts import as_text
 from experiment_pipeline.core.raw_data import csv_text
 from experiment_pipeline.core.raw_data.contents import open_contents
 from experiment_pipeline.core.spec import Data, ExperimentSpec, Preparation, Validation
-from experiment_pipeline.core.spec.validation import UnseenCategories
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"
+_UNSEEN = ("unseen_categories", "unseen_missing_values")
 _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
 Parts = Sequence[tuple[str, bytes]]
 
@@ -37,20 +37,21 @@ class Reading:
         csv: the settings of `spec.Data` that the experiment gave for its CSV files.
         raw_types: column → pandas dtype that the training table had before its preparation.
         preparation: what happens to each row.
-        unseen_categories: `validation.unseen_categories` of the experiment.
+        validation: of the experiment; only `unseen_categories` and `unseen_missing_values` are
+            kept, and mean the same for rows to predict on.
     """
 
     csv: Mapping[str, Any]
     raw_types: Mapping[str, str]
     preparation: Preparation
-    unseen_categories: UnseenCategories = "reject"
+    validation: Validation
 
     @classmethod
     def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
         """Return how the experiment read its table."""
         # Not the format: the next table may be Parquet where this one was CSV.
         given = spec.data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        return cls(given, raw_types, spec.preparation, spec.validation.unseen_categories)
+        return cls(given, raw_types, spec.preparation, spec.validation)
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
@@ -60,7 +61,7 @@ class Reading:
                 "csv": dict(self.csv),
                 "raw_types": dict(self.raw_types),
                 "preparation": declared,
-                "unseen_categories": self.unseen_categories,
+                **{name: getattr(self.validation, name) for name in _UNSEEN},
             }
         )
 
@@ -74,15 +75,8 @@ class Reading:
         try:
             found = yaml.safe_load(data)
             preparation = Preparation.model_validate(found["preparation"])
-            # A model exported before this was kept rejected them.
-            unseen = Validation.model_validate(
-                {"unseen_categories": found.get("unseen_categories", "reject")}
-            )
             return cls(
-                dict(found["csv"]),
-                dict(found["raw_types"]),
-                preparation,
-                unseen.unseen_categories,
+                dict(found["csv"]), dict(found["raw_types"]), preparation, _validation(found)
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
             raise InvalidModel(
@@ -113,6 +107,16 @@ class Reading:
         if is_csv and were_texts:
             texts |= _written(parts, data, were_texts, frame.index)
         return frame.assign(**texts)
+
+
+def _validation(found: Mapping[str, Any]) -> Validation:
+    """What becomes of values never seen; a model without a word on missing ones rejects them."""
+    told = {name: found.get(name) for name in _UNSEEN}
+    if told["unseen_missing_values"] is None:
+        # Of such a model, `reject` left the word to each list of the schema.
+        lists = None if told["unseen_categories"] == "reject" else told["unseen_categories"]
+        told = {"unseen_categories": lists, "unseen_missing_values": "reject"}
+    return Validation.model_validate(told)
 
 
 def raw_types(raw: pd.DataFrame) -> dict[str, str]:

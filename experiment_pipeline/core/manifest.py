@@ -63,7 +63,7 @@ class Manifest:
 
         Args:
             data: the content of manifest.json.
-            source: where it was found, for the message.
+            source: the file, for the message.
 
         Raises:
             InvalidModel: it is no manifest, or one of another format.
@@ -134,6 +134,7 @@ def build_manifest(
 def _no_manifest(source: str) -> InvalidModel:
     return InvalidModel(
         source,
-        f"{MANIFEST} is not a manifest of format {FORMAT}",
-        "Name a version folder that `experiment-pipeline models` lists.",
+        f"it is no manifest of format {FORMAT}, or was cut short",
+        "Name a version that `experiment-pipeline models` lists, or run the experiment again: a "
+        "damaged version is followed by a new one.",
     )

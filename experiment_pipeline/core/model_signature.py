@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.documents import json_bytes
@@ -65,6 +66,8 @@ class Signature:
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
         """Return the features of a prepared table, in order and with the model's dtypes.
 
+        A column of whole numbers or booleans that lacks some becomes float64: numbers to a model.
+
         Raises:
             UnusableTable: a feature is missing, or holds values of another type.
         """
@@ -82,8 +85,12 @@ class Signature:
 def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
+    wanted = pd.api.types.pandas_dtype(dtype)
+    if isinstance(wanted, np.dtype) and wanted.kind in "iub" and column.hasnans:
+        present = _cast(column.dropna(), dtype)
+        return present.astype("float64").reindex(column.index)
     try:
-        cast = column.astype(pd.api.types.pandas_dtype(dtype))
+        cast = column.astype(wanted)
     except (ValueError, TypeError) as error:
         raise _wrong_type(column, dtype, str(error)[:120]) from None
     if cast.dtype.kind in "iub" and not (cast == column).all():

@@ -6,7 +6,7 @@ signature). Out: `Predicted`. Loading the model and reading files belong to the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ from experiment_pipeline.core.golden_rows import example_rows
 from experiment_pipeline.core.model_signature import Signature
 from experiment_pipeline.core.names import did_you_mean, listed
 from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.raw_data.wording import counted
+from experiment_pipeline.core.trained_model.features import seen_categories
 from experiment_pipeline.core.validated_data import for_prediction, validate
+from experiment_pipeline.core.validated_data.reasons import most_frequent
 
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
@@ -36,10 +39,13 @@ class Predicted:
         predictions: a row per accepted row: `row_number`, the id columns, `prediction`, and for
             classes one `probability_<class>` each (binary: of the positive class alone).
         rejected: the other rows as delivered, with `rejection_reasons`.
+        notes: what was let pass, counted, a column each: a category or a missing value that
+            training did not see, a default that was filled in.
     """
 
     predictions: pd.DataFrame
     rejected: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def predict_rows(
@@ -64,12 +70,13 @@ def predict_rows(
     # A user's own function is given everything: only it knows what it reads.
     rows = raw[needed] if preparation.function is None else raw
     prepared = prepare(rows, preparation, may_be_absent=declared - set(needed))
-    rules = for_prediction(schema, list(signature.features), reading.unseen_categories)
-    parted = validate(raw, prepared, rules)
+    rules = for_prediction(schema, list(signature.features))
+    parted = validate(raw, prepared, rules, validation=reading.validation)
     kept = parted.validated
     ids = [name for name in signature.id_columns if name in raw.columns]
     predictions = prediction_table(pipeline, kept, raw.loc[kept.index, ids], signature)
-    return Predicted(predictions, parted.rejected)
+    notes = (*parted.notes, *_unseen_categories(pipeline, kept, rules))
+    return Predicted(predictions, parted.rejected, notes)
 
 
 def prediction_table(
@@ -124,6 +131,21 @@ def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -
             "Deliver the columns the model was trained on.",
         )
     return list(dict.fromkeys(wanted))
+
+
+def _unseen_categories(
+    pipeline: Any, rows: pd.DataFrame, rules: pa.DataFrameSchema
+) -> Iterator[str]:
+    """Say of each text without a list in the schema, which the validation counts, what is new."""
+    for name, seen in seen_categories(pipeline[0]).items():
+        column = rules.columns.get(name)
+        if column is not None and any(check.name == "isin" for check in column.checks):
+            continue
+        texts = rows[name].dropna().astype("str")
+        unseen = texts[~texts.isin(seen)]
+        if len(unseen):
+            what = f"{counted(len(unseen), 'row')} with a category that training did not see"
+            yield f"{name}: {what}: {most_frequent(unseen)}"
 
 
 def _outputs(

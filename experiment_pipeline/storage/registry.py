@@ -12,14 +12,14 @@ or the files of one, each checked against the manifest. Building files belongs t
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from upath import UPath
 
 from experiment_pipeline.core.documents import json_bytes
-from experiment_pipeline.core.errors import InvalidModel
+from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel
 from experiment_pipeline.core.exported_model import ModelPackage
 from experiment_pipeline.core.manifest import MANIFEST, Manifest
 from experiment_pipeline.storage.files import (
@@ -43,12 +43,14 @@ class PublishedVersion:
     Attributes:
         version: `v0001` and so on.
         path: its folder, as text.
-        reused: whether it was there before: the champion is the same model.
+        reused: whether it was there before: the champion is the same model, file by file.
+        damaged: what is wrong with the version that was the champion before, if anything.
     """
 
     version: str
     path: str
     reused: bool
+    damaged: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +92,43 @@ class ExportedModel:
                 f"holds no {MANIFEST}, so it is no exported model",
                 "Name a version folder, or <storage root>/<experiment> for its champion.",
             )
-        return Manifest.from_bytes(read_bytes(path), str(self.folder))
+        return Manifest.from_bytes(read_bytes(path), str(path))
+
+    @property
+    def identity(self) -> str | None:
+        """The identity in the manifest; None when it cannot be read."""
+        try:
+            return self.manifest.identity
+        except InvalidModel:
+            return None
 
     def read(self, name: str) -> bytes:
         """Return a file of the version; InvalidModel when it is not what was exported."""
-        path = self.folder / name
-        if name in self.manifest.files and not exists(path):
-            raise InvalidModel(
-                str(path), "is gone", "Use a complete copy, or export the model again."
-            )
-        return self.manifest.verify(name, read_bytes(path), str(self.folder))
+        return self._read([name])[name]
 
     def files(self) -> dict[str, bytes]:
         """Return every file, checked, with the manifest."""
-        files = {name: self.read(name) for name in self.manifest.files}
-        return {**files, MANIFEST: self.manifest.to_bytes()}
+        return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
+
+    def damage(self) -> str | None:
+        """Return which file is not what was exported, in words; None: all are."""
+        try:
+            self.files()
+        except InvalidModel as error:
+            return f"{error.culprit}: {error.rule}"
+        return None
+
+    def _read(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Name → content, checked; from a bucket many at once."""
+        manifest, paths = self.manifest, {name: self.folder / name for name in names}
+        found = read_many(paths.values())
+        for name, path in paths.items():
+            if name in manifest.files and path not in found:
+                raise InvalidModel(
+                    str(path), "is gone", "Use a complete copy, or export the model again."
+                )
+        source = str(self.folder)
+        return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}
 
 
 @dataclass(frozen=True)
@@ -141,18 +165,21 @@ class Registry:
         return ExportedModel(self.folder / version)
 
     def history(self) -> list[HistoryEntry]:
-        """Return what was ever published, oldest first."""
+        """Return what was ever published, oldest first.
+
+        Raises:
+            EntryCorrupt: a file of the history is not what was written.
+        """
         folder, visible = self.folder / "history", set(self.versions())
         stored = read_many(folder / f"{version}.json" for version in self._numbered(folder))
-        entries = [json.loads(content) for content in stored.values()]
-        return [HistoryEntry(**e, visible=e["version"] in visible) for e in entries]
+        return [_history_entry(path, content, visible) for path, content in stored.items()]
 
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Make a package the next version, unless the champion is the same model.
+        """Make a package the next version, unless the champion is the same model and whole.
 
-        A model that comes back after another one gets a new version: the champion is the
+        A damaged champion stays as it is, and its model gets a new version. A model that comes back after another one gets a new version: the champion is the
         latest, so it must not stay the one in between.
 
         Args:
@@ -165,19 +192,25 @@ class Registry:
         # The check takes seconds: another exporter may have published the same model meanwhile.
         if (same := self._same_champion(package)) is not None:
             return same
+        champion = self.champion()
+        damaged = None if champion is None else self.model(champion).damage()
         version = self._claim(package)
         folder = self.folder / version
         for name, content in package.files.items():
             write_bytes(folder / name, content)
         write_bytes(self.folder / "history" / f"{version}.json", _history(package, version))
         write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
-        return PublishedVersion(version, str(folder), reused=False)
+        return PublishedVersion(version, str(folder), reused=False, damaged=damaged)
 
     def _same_champion(self, package: ModelPackage) -> PublishedVersion | None:
         version = self.champion()
-        if version is None or self.model(version).manifest.identity != package.identity:
+        if version is None:
             return None
-        return PublishedVersion(version, str(self.folder / version), reused=True)
+        model = self.model(version)
+        # Only a model that claims to be the same is read whole.
+        if model.identity != package.identity or model.damage() is not None:
+            return None
+        return PublishedVersion(version, str(model.folder), reused=True)
 
     def _claim(self, package: ModelPackage) -> str:
         claims = self.folder / "claims"
@@ -236,6 +269,18 @@ def _history(package: ModelPackage, version: str) -> bytes:
     stored = asdict(entry)
     del stored["visible"]  # found out anew by every reader
     return json_bytes(stored)
+
+
+def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:
+    try:
+        stored = json.loads(content)
+        return HistoryEntry(**stored, visible=stored["version"] in visible)
+    except (ValueError, KeyError, TypeError) as error:
+        raise EntryCorrupt(
+            str(path),
+            "is not what was written",
+            f"Delete the file: the list then lacks {path.stem}, whose model stays as it is.",
+        ) from error
 
 
 def _number(version: str) -> int:

@@ -4,9 +4,12 @@ In: a `ModelPackage` that is not visible yet. Out: nothing, or `PredictionsChang
 compared is written in `core/verify_script.py`, which travels with the model.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from experiment_pipeline.core.errors import PredictionsChanged
 from experiment_pipeline.core.exported_model import ModelPackage
 
 SECONDS = 300
+FOLDER = "experiment_pipeline_model_"  # how the names of the folders begin that a model is put in
+STALE_SECONDS = 3600  # no check lives that long: a folder of this age was left by a killed one
 # `python -I` ignores the environment and the working directory, so that only what is
 # installed, and the folders of a user's own packages, can be imported.
 _LAUNCH = """
@@ -34,7 +39,8 @@ def check_in_fresh_process(package: ModelPackage) -> None:
         PredictionsChanged: it does not load with scikit-learn, lightgbm, skops and the
             user's own packages alone, or predicts something else, by a single bit.
     """
-    with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
+    _remove_stale()
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         for name, content in package.files.items():
             (Path(folder) / name).write_bytes(content)
         own = [_folder_of(name) for name in package.own_packages]
@@ -46,6 +52,17 @@ def check_in_fresh_process(package: ModelPackage) -> None:
         except subprocess.CalledProcessError as error:
             said = error.stderr.decode(errors="replace").strip().splitlines()
             raise _changed(package, "; ".join(said[-3:])) from None
+
+
+def _remove_stale() -> None:
+    """Remove what killed checks of this user have left; other users' folders are not ours."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        try:
+            found = folder.lstat()
+        except FileNotFoundError:  # another process has cleaned up
+            continue
+        if found.st_uid == os.getuid() and time.time() - found.st_mtime > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _changed(package: ModelPackage, said: str) -> PredictionsChanged:

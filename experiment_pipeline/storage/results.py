@@ -5,20 +5,20 @@
         result.json                  written last, once: only with it does the result exist
 
 As in `trained_models.py`, digests in the names keep two writers apart: the first `result.json`
-decides whose files count. In: files by name. Out: the same ones, checked.
+decides whose files count. In: files by name. Out: the same ones, checked; damaged results are set
+aside (`entries.py`).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
-from experiment_pipeline.storage.files import create_exclusive, exists, read_bytes, write_bytes
-
-RESULT = "result.json"
+from experiment_pipeline.storage.entries import RESULT, set_aside
+from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,24 @@ class ResultStore:
         """The result of a fingerprint; None when there is none.
 
         Raises:
-            EntryCorrupt: a file is not what was written.
+            EntryCorrupt: a file is gone, or not what was written.
         """
         folder = self._folder(fingerprint)
-        if not exists(folder / RESULT):
+        for content in read_many([folder / RESULT]).values():
+            digests = self._digests(folder / RESULT, content)
+            paths = {name: folder / _stored_name(name, digest) for name, digest in digests.items()}
+            found = read_many(paths.values())
+            files = {n: self._checked(path, digests[n], found) for n, path in paths.items()}
+            return StageResult(files, paths)
+        return None
+
+    def intact(self, fingerprint: str, tell: Callable[[str], object]) -> StageResult | None:
+        """The result to reuse; None when there is none, or a damaged one was set aside and told."""
+        try:
+            return self.get(fingerprint)
+        except EntryCorrupt as damage:
+            tell(set_aside(self._folder(fingerprint), damage))
             return None
-        digests: dict[str, str] = json.loads(read_bytes(folder / RESULT))
-        paths = {name: folder / _stored_name(name, digest) for name, digest in digests.items()}
-        files = {name: _checked(path, digests[name]) for name, path in paths.items()}
-        return StageResult(files, paths)
 
     def require(self, fingerprint: str) -> StageResult:
         """The result of a fingerprint that must be there.
@@ -64,9 +73,7 @@ class ResultStore:
         """
         result = self.get(fingerprint)
         if result is None:
-            raise EntryCorrupt(
-                str(self._folder(fingerprint)), "is gone", f"Materialize {self.stage} again."
-            )
+            raise self._corrupt(self._folder(fingerprint), "is gone")
         return result
 
     def put(self, fingerprint: str, files: Mapping[str, bytes]) -> StageResult:
@@ -81,16 +88,25 @@ class ResultStore:
     def _folder(self, fingerprint: str) -> UPath:
         return self.root / self.experiment / self.stage / fingerprint
 
+    def _digests(self, path: UPath, content: bytes) -> dict[str, str]:
+        try:
+            digests = {str(name): str(digest) for name, digest in json.loads(content).items()}
+        except (ValueError, AttributeError) as error:
+            raise self._corrupt(path, "is not what was written") from error
+        return digests
+
+    def _checked(self, path: UPath, digest: str, found: Mapping[UPath, bytes]) -> bytes:
+        if path not in found:
+            raise self._corrupt(path, "is gone")
+        if hashlib.sha256(found[path]).hexdigest() != digest:
+            raise self._corrupt(path, "is not what was written")
+        return found[path]
+
+    def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
+        fix = f"Materialize {self.stage}: it sets the damaged result aside and makes it again."
+        return EntryCorrupt(str(path), rule, fix)
+
 
 def _stored_name(name: str, digest: str) -> str:
     stem, _, ending = name.rpartition(".")
     return f"{stem}.{digest[:12]}.{ending}"
-
-
-def _checked(path: UPath, digest: str) -> bytes:
-    content = read_bytes(path)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise EntryCorrupt(
-            str(path), "is not what was written", f"Delete {path.parent}, and run again."
-        )
-    return content

@@ -8,15 +8,15 @@
 
 `result.json` names the other three and their sha256. The digests in the names keep two writers
 apart who train one configuration at once: each file is whole, and the first `result.json`
-decides which ones count. In: a `TrainedModel`. Out: the same one, checked. What decides a
-fingerprint is in `core/trained_model`.
+decides which ones count. In: a `TrainedModel`. Out: the same one, checked; damaged ones are set
+aside (`entries.py`). What decides a fingerprint is in `core/trained_model`.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -25,10 +25,11 @@ from upath import UPath
 from experiment_pipeline.core.errors import EntryCorrupt
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.trained_model.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.storage.entries import RESULT, set_aside
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 
-RESULT = "result.json"
-_MODEL, _ON_TEST, _ON_TRAIN = "model", "test_predictions", "train_predictions"
+_CHECKED_AT_ONCE = 8  # entries in memory: models may be large
+_MODEL, _ON_TEST, _ON_TRAIN = _PARTS = ("model", "test_predictions", "train_predictions")
 _SKOPS_START = b"PK"  # a skops file is a zip archive
 
 
@@ -56,7 +57,7 @@ class TrainedModelStore:
         Raises:
             EntryCorrupt: a `result.json` is not what was written.
         """
-        return {print_: entry.result for print_, entry in self._entries(fingerprints).items()}
+        return {print_: entry.result for print_, (entry, _) in self._read(fingerprints).items()}
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
         """Return fingerprint → predictions of the test rows, of the entries that exist.
@@ -64,8 +65,8 @@ class TrainedModelStore:
         Raises:
             EntryCorrupt: as of `get_many`; models are not looked at.
         """
-        contents = self._contents(self._entries(fingerprints), (_ON_TEST,))
-        return {print_: _array(files[_ON_TEST]) for print_, files in contents.items()}
+        found = self._read(fingerprints, _ON_TEST)
+        return {print_: _array(files[_ON_TEST]) for print_, (_, files) in found.items()}
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed.
@@ -73,10 +74,10 @@ class TrainedModelStore:
         Raises:
             EntryCorrupt: there is no such entry, or as of `get_many`; the model is not looked at.
         """
-        contents = self._contents(self._entries([fingerprint]), (_ON_TEST, _ON_TRAIN))
-        if fingerprint not in contents:
+        found = self._read([fingerprint], _ON_TEST, _ON_TRAIN)
+        if fingerprint not in found:
             raise self._corrupt(fingerprint, RESULT, "is gone")
-        return _predictions(contents[fingerprint])
+        return _predictions(found[fingerprint][1])
 
     def get(self, fingerprint: str) -> TrainedModel | None:
         """Return an entry; None when there is none. EntryCorrupt as of `get_many`."""
@@ -94,12 +95,26 @@ class TrainedModelStore:
         Raises:
             EntryCorrupt: a file of an entry is gone, cut short or changed.
         """
-        entries = self._entries(fingerprints)
-        contents = self._contents(entries, (_MODEL, _ON_TEST, _ON_TRAIN))
         return {
-            print_: TrainedModel(entries[print_].result, files[_MODEL], _predictions(files))
-            for print_, files in contents.items()
+            print_: TrainedModel(entry.result, files[_MODEL], _predictions(files))
+            for print_, (entry, files) in self._read(fingerprints, *_PARTS).items()
         }
+
+    def set_aside_damaged(self, fingerprints: Iterable[str], tell: Callable[[str], object]) -> None:
+        """Look into every file of the entries that exist, and set those aside that are damaged.
+
+        What is left can be reused to the end of a run, and what was set aside is trained again.
+
+        Args:
+            fingerprints: which entries.
+            tell: is given a sentence for each that was set aside.
+        """
+        prints = list(fingerprints)
+        for start in range(0, len(prints), _CHECKED_AT_ONCE):
+            some = prints[start : start + _CHECKED_AT_ONCE]
+            for print_, found in self._look(some, _PARTS).items():
+                if isinstance(found, EntryCorrupt):
+                    tell(set_aside(self.folder(print_), found))
 
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now.
@@ -122,46 +137,95 @@ class TrainedModelStore:
             return trained
         return self.require(fingerprint)
 
-    def _entries(self, fingerprints: Iterable[str]) -> dict[str, "_Entry"]:
-        paths = {print_: self.folder(print_) / RESULT for print_ in fingerprints}
-        found = read_many(paths.values())
+    def _read(self, fingerprints: Iterable[str], *parts: str) -> dict[str, "_Content"]:
+        """What `_look` finds; EntryCorrupt when an entry is damaged."""
+        whole: dict[str, _Content] = {}
+        for print_, found in self._look(fingerprints, parts).items():
+            if isinstance(found, EntryCorrupt):
+                raise found
+            whole[print_] = found
+        return whole
+
+    def _look(
+        self, fingerprints: Iterable[str], parts: tuple[str, ...]
+    ) -> dict[str, "_Content | EntryCorrupt"]:
+        """Fingerprint → the entry and some of its files, read at once; or what is wrong with it."""
+        places = {print_: self.folder(print_) / RESULT for print_ in fingerprints}
+        written = read_many(places.values())
+        entries = {
+            print_: self._parsed(print_, written[path])
+            for print_, path in places.items()
+            if path in written
+        }
+        files = read_many(
+            self.folder(print_) / entry.files[part].name
+            for print_, entry in entries.items()
+            if isinstance(entry, _Entry)
+            for part in parts
+        )
         return {
-            print_: self._parsed(print_, found[path])
-            for print_, path in paths.items()
-            if path in found
+            print_: self._checked(print_, entry, parts, files)
+            if isinstance(entry, _Entry)
+            else entry
+            for print_, entry in entries.items()
         }
 
-    def _parsed(self, fingerprint: str, content: bytes) -> "_Entry":
+    def _parsed(self, fingerprint: str, content: bytes) -> "_Entry | EntryCorrupt":
         try:
             entry = _Entry.from_bytes(content)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(fingerprint, RESULT, "is not what was written") from error
+        except (ValueError, KeyError, TypeError):
+            return self._corrupt(fingerprint, RESULT, "is not what was written")
         if entry.result.fingerprint != fingerprint:
-            raise self._corrupt(fingerprint, RESULT, "belongs to another fingerprint")
+            return self._corrupt(fingerprint, RESULT, "belongs to another fingerprint")
         return entry
 
-    def _contents(
-        self, entries: Mapping[str, "_Entry"], parts: tuple[str, ...]
-    ) -> dict[str, dict[str, bytes]]:
-        """Fingerprint → part → content, all read at once and checked."""
-        paths = {
-            (print_, part): self.folder(print_) / entry.files[part].name
-            for print_, entry in entries.items()
-            for part in parts
-        }
-        found = read_many(paths.values())
-        contents: dict[str, dict[str, bytes]] = {print_: {} for print_ in entries}
-        for (print_, part), path in paths.items():
-            if path not in found:
-                raise self._corrupt(print_, path.name, "is gone")
-            if _sha256(found[path]) != entries[print_].files[part].sha256:
-                raise self._corrupt(print_, path.name, "is not what was written")
-            contents[print_][part] = found[path]
-        return contents
+    def _checked(
+        self,
+        fingerprint: str,
+        entry: "_Entry",
+        parts: tuple[str, ...],
+        found: Mapping[UPath, bytes],
+    ) -> "_Content | EntryCorrupt":
+        contents = {}
+        for part in parts:
+            file = entry.files[part]
+            content = found.get(self.folder(fingerprint) / file.name)
+            if content is None:
+                return self._corrupt(fingerprint, file.name, "is gone")
+            if _sha256(content) != file.sha256:
+                return self._corrupt(fingerprint, file.name, "is not what was written")
+            contents[part] = content
+        return entry, contents
 
     def _corrupt(self, fingerprint: str, name: str, rule: str) -> EntryCorrupt:
-        folder = self.folder(fingerprint)
-        return EntryCorrupt(str(folder / name), rule, f"Delete the folder {folder}, and run again.")
+        fix = "Materialize trained_model: it sets the damaged entry aside and trains it again."
+        return EntryCorrupt(str(self.folder(fingerprint) / name), rule, fix)
+
+
+@dataclass(frozen=True)
+class IntactModels:
+    """What of a store a run can reuse: each entry is looked into once, before it is relied on.
+
+    Attributes:
+        store: the trained models.
+        tell: is given a sentence for each damaged entry, which is set aside.
+    """
+
+    store: TrainedModelStore
+    tell: Callable[[str], object]
+    _looked_into: set[str] = field(default_factory=set)
+
+    def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
+        """Return fingerprint → numbers, of the intact entries."""
+        asked = list(fingerprints)
+        new = [print_ for print_ in asked if print_ not in self._looked_into]
+        self.store.set_aside_damaged(new, self.tell)
+        self._looked_into.update(new)
+        return self.store.results(asked)
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an entry predicts."""
+        return self.store.predictions(fingerprint)
 
 
 @dataclass(frozen=True)
@@ -195,6 +259,10 @@ class _Entry:
             raise ValueError("the digest does not fit")
         files = {part: _File(**file) for part, file in parsed["files"].items()}
         return cls(ModelResult.from_json(json.dumps(parsed["result"])), files)
+
+
+# An entry, and the content of some of its files by part.
+_Content = tuple[_Entry, dict[str, bytes]]
 
 
 def _files_of(trained: TrainedModel) -> dict[str, tuple[str, bytes]]:

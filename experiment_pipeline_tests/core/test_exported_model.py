@@ -197,12 +197,15 @@ def test_parquet_rows_need_no_csv_settings(tmp_path) -> None:
 
 
 def test_unseen_categories_are_treated_as_in_the_experiment() -> None:
-    """The policy travels with the model; a model without one, exported before, rejects."""
+    """The policy travels with the model; one exported before keeps to the rules of its schema."""
     allowed = exported.spec(validation={"unseen_categories": "allow"})
     content = Reading.of(allowed, {"carrier": "str"}).to_bytes()
-    assert Reading.from_bytes(content, "here").unseen_categories == "allow"
-    before = content.replace(b"unseen_categories: allow\n", b"")
-    assert Reading.from_bytes(before, "here").unseen_categories == "reject"
+    assert Reading.from_bytes(content, "here").validation == allowed.validation
+    missing = b"unseen_missing_values: allow\n"
+    for was, now in ((b"allow", "allow"), (b"reject", None)):
+        before = content.replace(missing, b"").replace(b"allow", was)
+        old = Reading.from_bytes(before, "here").validation
+        assert (old.unseen_categories, old.unseen_missing_values) == (now, "reject")
     with pytest.raises(InvalidModel):
         Reading.from_bytes(content.replace(b"allow", b"guess"), "here")
 

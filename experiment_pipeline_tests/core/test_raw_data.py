@@ -1,5 +1,7 @@
 """Bytes of files → one typed table: what is read, what is refused, and what is said about it."""
 
+# ruff: noqa: RUF001 - Cyrillic letters are what is tested
+
 import bz2
 import csv
 import datetime as dt
@@ -156,6 +158,25 @@ def test_a_declared_delimiter_wins() -> None:
     assert read("a\n1\n2\n").frame["a"].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("row", [0, 1, 300])
+def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
+    """A text of a megabyte in the first row or a later one leaves the file its columns."""
+    texts = ["plain"] * 400
+    texts[row] = '"' + "a long, long text; with | all\n" * 35_000 + '"'
+    rows = "".join(f"{number}{delimiter}{text}\n" for number, text in enumerate(texts))
+    table = read(f"id{delimiter}text\n{rows}")
+    assert list(table.frame.columns) == ["id", "text"]
+    assert table.delimiter == delimiter
+    assert len(table.frame["text"][row]) == 35_000 * 30
+
+
+def test_a_huge_cell_is_no_open_quote() -> None:
+    """A megabyte between quotes beside a value with a single quote is closed, and read."""
+    frame = read('a,b\n5" pipe,1\n"' + "x" * 1_000_000 + '",2\n').frame
+    assert frame["a"].str.len().tolist() == [7, 1_000_000]
+
+
 @pytest.mark.parametrize(
     ("encoding", "told"), [("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
 )
@@ -166,6 +187,50 @@ def test_the_encoding_is_found(encoding: str, told: bool) -> None:
     assert table.frame["Straße"].tolist() == ["München", "Köln", "Düsseldorf"]
     assert table.encoding == encoding
     assert any(encoding in said for said in table.notes) == told
+
+
+ALPHABETS = {
+    "cp1252": "Straße,n\nMünchen,1\nKöln,2\n",
+    "latin-1": "ville,n\nOrléans,1\nBesançon,2\nNîmes,3\n",
+    "cp437": "Straße,n\nMünchen,1\nKöln,2\nDüsseldorf,3\n",
+    "cp1250": "miasto,n\nŁódź,1\nGdańsk,2\nPoznań,3\n",
+    "cp1251": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
+    "cp866": "город,n\nсторона,1\nраннее утро,2\nкрасная трава,3\n",
+    "koi8-r": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
+    "shift-jis": "住所,n\n東京都,1\n大阪府,2\n北海道,3\nカタカナ,4\n",
+    "gb18030": "城市,n\n我们的数据集包含每一个城市的人口和经济指标,1\n北京市上海市广州深圳,2\n",
+    "big5": "地址,n\n臺北市高雄,1\n繁體中文價格數量,2\n",
+    "euc-kr": "이름,n\n서울특별시부산,1\n한국어 텍스트 가격,2\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ALPHABETS)
+def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
+    """Text of every alphabet in its own code page is still read, and the guess is told."""
+    table = read(ALPHABETS[encoding].encode(encoding))
+    assert len(table.frame) == ALPHABETS[encoding].count("\n") - 1
+    assert any("was guessed" in said for said in table.notes)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> None:
+    """Exports of two programs in one file: no code page is right, so none is guessed."""
+    lines = ["Straße,n".encode(), "München,1".encode(), "Köln,2".encode("cp1252"), b"Bonn,3"]
+    error = refused(line_end.join([*lines, "Gießen,4".encode()]))
+    assert "line 3 is not: byte 0xf6 at the start of b'\\xf6ln,2" in error.rule
+    assert "data.encoding" in error.fix
+    assert "iconv" in error.fix
+
+
+def test_the_bad_line_of_a_large_file_is_counted_through() -> None:
+    """A letter that stands across the border of two chunks is none; the bad one after it is."""
+    start = b"a" * (4 * 1024 * 1024 - 1) + "ö\n".encode()
+    assert "line 3 is not: byte 0xfc" in refused(start + "süß\n".encode() + b"\xfc\n").rule
+
+
+def test_a_file_cut_within_a_letter_is_named() -> None:
+    """UTF-8 that stops in the middle of a letter is no other code page."""
+    assert "line 3 is not: byte 0xc3" in refused("stadt\nKöln\nGieß".encode()[:-1]).rule
 
 
 def test_a_declared_encoding_must_fit() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.preparation import prepare
-from experiment_pipeline.core.spec import Preparation
+from experiment_pipeline.core.spec import ExperimentSpec, Preparation
 from experiment_pipeline.core.validated_data import (
     infer_schema,
     load_schema,
@@ -95,16 +95,21 @@ def test_an_inferred_schema_accepts_the_table_it_came_from():
     text = infer_schema(prepared.frame, "readmitted")
     data = validate(raw, prepared, load_schema(text))
     assert data.rejected.empty
-    assert "isin: [day clinic, east, north, south]" in text
+    assert "allowed_values: [day clinic, east, north, south]" in text
     assert text.startswith("#")
 
 
 def test_an_inferred_schema_sets_no_limits_of_the_sample():
-    """A value beyond those seen is not rejected, a category that was not seen is."""
-    seen = pd.DataFrame({"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5}).rename_axis("row_number")
-    schema = load_schema(infer_schema(seen, "b"))
-    raw = pd.DataFrame({"a": [-1e9, 5.0], "b": ["x", "z"]}).rename_axis("row_number")
-    assert set(reasons(validate(raw, prepare(raw, Preparation()), schema))) == {1}
+    """Beyond those seen, a number, a category or a gap is kept; only the target's list rejects."""
+    columns = {"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5, "c": [1, 2] * 5, "d": ["u", "v"] * 5}
+    schema = infer_schema(pd.DataFrame(columns), "b")
+    later = {"a": [-1e9, 5.0], "b": ["x", "z"], "c": [3, None], "d": ["w", None]}
+    mapping = {**scenario.spec_mapping(), "target": "b", "positive_class": "x", "exclude": {}}
+    split = {"by": "random", "id_columns": []}
+    spec = ExperimentSpec.model_validate({**mapping, "name": "t", "split": split})
+    data = checked(later, schema, spec)
+    assert reasons(data) == {1: ["b: 'z' fails isin(['x', 'y'])"]}
+    assert [note.partition(":")[0] for note in data.notes] == ["c", "d", "d"]
 
 
 def test_free_text_gets_no_list():

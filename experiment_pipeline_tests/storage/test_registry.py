@@ -2,18 +2,21 @@
 
 import importlib
 import json
+import os
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from upath import UPath
 
-from experiment_pipeline.core.errors import InvalidModel, PredictionsChanged
+from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel, PredictionsChanged
 from experiment_pipeline.core.exported_model import ModelPackage
 from experiment_pipeline.core.provenance import CodeProvenance
-from experiment_pipeline.storage.files import remove, write_bytes
+from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
 from experiment_pipeline.storage.registry import Registry, find_model
-from experiment_pipeline.storage.reload_check import check_in_fresh_process
+from experiment_pipeline.storage.reload_check import STALE_SECONDS, check_in_fresh_process
 from experiment_pipeline_tests import exported
 
 CREATED = "2026-01-02T03:04:05+00:00"
@@ -182,6 +185,78 @@ def test_a_changed_file_is_never_used(registry: Registry) -> None:
     remove(path)
     with pytest.raises(InvalidModel, match=r"schema\.yaml: is gone"):
         registry.model("v0001").read("schema.yaml")
+
+
+DAMAGE = {
+    "emptied": lambda content: b"",
+    "cut short": lambda content: content[: len(content) // 2],
+    "changed": lambda content: bytes([content[0] ^ 1]) + content[1:],
+}
+
+
+@pytest.mark.parametrize("name", ["model.skops", "README.md", "manifest.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_champion_is_followed_by_its_model(
+    disk: Registry, name: str, damage: str
+) -> None:
+    """The same model becomes the next version, it is said which file is damaged, and that stays."""
+    one = package(**{"README.md": b"the card"})
+    disk.publish(one, accept)
+    path = disk.folder / "v0001" / name
+    damaged = DAMAGE[damage](read_bytes(path))
+    write_bytes(path, damaged)
+    again = disk.publish(one, accept)
+    assert (again.version, again.reused) == ("v0002", False)
+    assert str(path) in again.damaged
+    assert read_bytes(path) == damaged
+    assert disk.model("v0002").read("README.md") == b"the card"
+    after = disk.publish(one, accept)
+    assert (after.version, after.reused, after.damaged) == ("v0002", True, None)
+
+
+def test_a_champion_that_lost_a_file_is_followed_by_its_model(registry: Registry) -> None:
+    """A file that is gone is damage like any other, on a disk and in a bucket."""
+    registry.publish(package(), accept)
+    remove(registry.folder / "v0001" / "sets.json")
+    again = registry.publish(package(), accept)
+    assert again.version == "v0002"
+    assert again.damaged.endswith("v0001/sets.json: is gone")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": "v0001"}', b"\xff"])
+def test_a_damaged_history_names_its_file(disk: Registry, content: bytes) -> None:
+    """A history that was cut short is an error with the file and the way out, and no more."""
+    disk.publish(package(), accept)
+    path = disk.folder / "history" / "v0001.json"
+    write_bytes(path, content)
+    with pytest.raises(EntryCorrupt) as caught:
+        disk.history()
+    assert caught.value.culprit == str(path)
+    assert disk.champion() == "v0001"
+
+
+def test_a_damaged_manifest_names_its_file(disk: Registry) -> None:
+    """A version whose manifest was cut short is no model, and the error says where."""
+    disk.publish(package(), accept)
+    path = disk.folder / "v0001" / "manifest.json"
+    write_bytes(path, read_bytes(path)[:50])
+    with pytest.raises(InvalidModel) as caught:
+        find_model(str(disk.root / "flights")).read("model.skops")
+    assert caught.value.culprit == str(path)
+
+
+def test_what_a_killed_check_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of an hour ago goes with the next check; one that may be in use stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (("old", 2 * STALE_SECONDS), ("new", 60)):
+        folder = tmp_path / f"experiment_pipeline_model_{name}"
+        folder.mkdir()
+        (folder / "model.skops").write_bytes(b"large")
+        os.utime(folder, (time.time() - age,) * 2)
+    check_in_fresh_process(package(**{"verify.py": b""}))
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment_pipeline_model_new"]
 
 
 def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:

@@ -79,11 +79,8 @@ def _find_delimiter(content: bytes) -> str:
 
 
 def _fit(sample: str, delimiter: str, complete: bool) -> tuple[float, int]:
-    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
-    try:
-        rows = [row for row in itertools.islice(reader, SAMPLE_ROWS) if row]
-    except csv.Error:  # a field beyond the csv module's limit: no delimiter of this file
-        return 0, 0
+    reader = _reader(io.StringIO(sample, newline=""), delimiter)
+    rows = [row for row in itertools.islice(reader, SAMPLE_ROWS) if row]
     if not complete and len(rows) > 1:
         del rows[-1]
     width = len(rows[0]) if rows else 0
@@ -185,12 +182,19 @@ def _records(
 ) -> Iterator[tuple[int, list[str]]]:
     """(line number of its start, fields) of each record that is not blank; lines count from 1."""
     lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
-    reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+    reader = _reader(lines, delimiter, strict=strict)
     start = 1
     for fields in reader:
         if fields:
             yield start, fields
         start = reader.line_num + 1
+
+
+def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "csv._reader":
+    """A reader of cells as large as Arrow reads them; by itself, csv gives up at 128 KiB."""
+    # The limit is the whole process's: it is only ever raised, so nobody's reading breaks.
+    csv.field_size_limit(max(csv.field_size_limit(), BLOCK_BYTES))
+    return csv.reader(lines, delimiter=delimiter, strict=strict)
 
 
 def _is_number(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Bytes of a text file → UTF-8 bytes, and which encoding they were in.
 
-A byte order mark decides, else valid UTF-8 is UTF-8, else charset-normalizer guesses from the
+A byte order mark decides, else valid UTF-8 is UTF-8. Where most of it is, the first line that is
+not is named: no code page is right for a file of two. Else charset-normalizer guesses from the
 lines that are not ASCII, and the guess is told.
 """
 
@@ -24,6 +25,14 @@ USUAL = "cp1252"  # preferred where the bytes alone do not tell
 CHUNK_BYTES = 4 * 1024 * 1024
 GUESS_BYTES = 65_536
 FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
+FIX_MIXED = (
+    "correct the line; where the whole file is of one code page, name it in data.encoding, such as "
+    "cp1252, or convert the file: iconv -f cp1252 -t utf-8"
+)
+# Text of another encoding is valid UTF-8 by chance in at most 0.44 of its bytes (Chinese, where a
+# file holds more than a few words), in Western code pages in hardly any.
+MOSTLY = 0.5
+SHOWN_BYTES = 10
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,11 @@ def to_utf8(name: str, content: bytes, declared: str | None) -> Utf8Text:
             f"it is binary: a zero byte at {content.index(0):,}",
             "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
         )
-    if _is_utf8(content):
+    bad = _first_bad_byte(content)
+    if bad is None:
         return Utf8Text(content, "utf-8")
+    if _utf8_share(content) > MOSTLY:
+        raise UnreadableTable(name, _where(content, bad), FIX_MIXED)
     guess = _guess(name, content)
     text = _transcoded(name, content, guess)
     examples = re.findall(r"[^\W\d_]*[^\x00-\x7f]\w*", text[:GUESS_BYTES].decode(errors="ignore"))
@@ -78,16 +90,37 @@ def _transcoded(name: str, content: bytes, encoding: str) -> bytes:
         raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
 
 
-def _is_utf8(content: bytes) -> bool:
-    """Whether all of it decodes; in chunks, so that no second copy is made."""
+def _first_bad_byte(content: bytes) -> int | None:
+    """Where it is no UTF-8; None: all of it is. In chunks, so that no second copy is made."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for start in range(0, len(content), CHUNK_BYTES):
-            decoder.decode(content[start : start + CHUNK_BYTES])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    for start in range(0, len(content), CHUNK_BYTES):
+        held = len(decoder.getstate()[0])  # the beginning of a letter that the chunk goes on with
+        chunk = content[start : start + CHUNK_BYTES]
+        try:
+            decoder.decode(chunk, final=start + CHUNK_BYTES >= len(content))
+        except UnicodeDecodeError as error:
+            return start - held + error.start
+    return None
+
+
+def _utf8_share(content: bytes) -> float:
+    """Bytes in valid UTF-8 sequences / bytes, of those that are not ASCII; there are some."""
+    beyond_ascii = valid = 0
+    for start in range(0, len(content), CHUNK_BYTES):
+        chunk = content[start : start + CHUNK_BYTES]
+        ascii_bytes = len(chunk.decode("ascii", errors="ignore"))
+        beyond_ascii += len(chunk) - ascii_bytes
+        valid += len(chunk.decode(errors="ignore").encode()) - ascii_bytes
+    return valid / beyond_ascii
+
+
+def _where(content: bytes, bad: int) -> str:
+    """Say in which line a byte is, and what stands from there on."""
+    line = len(re.findall(rb"\r\n|\r|\n", content[:bad])) + 1
+    return (
+        f"most of it is UTF-8, but line {line:,} is not: byte 0x{content[bad]:02x} at the start of "
+        f"{content[bad : bad + SHOWN_BYTES]!r}"
+    )
 
 
 def _guess(name: str, content: bytes) -> str:

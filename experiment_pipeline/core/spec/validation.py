@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from experiment_pipeline.core.spec.base import Closed, impossible
 
-UnseenCategories = Literal["reject", "allow"]
+Unseen = Literal["allow", "reject"]
 
 
 class Drift(Closed):
@@ -33,6 +33,11 @@ class Validation(Closed):
     What the schema itself decides stands in schema.yaml, in pandera's words: new columns
     (`strict`), missing columns (`required`, `add_missing_columns`), a check that only warns
     (`raise_warning`).
+
+    Values that nobody has seen before are normal life. In a feature, a list (`isin`) is a rule
+    that rejects, and one with `raise_warning: true`, as a drafted schema has it, counts; and a
+    missing value is kept and counted unless the column says `nullable: false`. The two keys
+    decide it for all features; target, ids and excluded columns are held to the schema as it is.
     """
 
     max_rejected_fraction: float = Field(0.05, ge=0, le=1)
@@ -42,7 +47,14 @@ class Validation(Closed):
     duplicate_rows: Literal["keep", "reject"] = Field(
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
-    unseen_categories: UnseenCategories = Field(
-        "reject", description="allow: a value outside a list of the schema (isin) is only counted"
+    unseen_categories: Unseen | None = Field(
+        None,
+        description="A value outside a list (isin) of a feature: allow: kept and counted; reject: "
+        "its row is rejected; unset: as the list's raise_warning says",
+    )
+    unseen_missing_values: Unseen = Field(
+        "allow",
+        description="A missing value in a feature of which schema.yaml does not say `nullable`: "
+        "allow: kept and counted; reject: its row is rejected",
     )
     drift: Drift = Drift()

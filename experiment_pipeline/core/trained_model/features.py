@@ -9,10 +9,13 @@ Numbers and booleans become float64, at most as large as a forest can hold: a mi
 nan whatever the type said. Every other column is read as text, one value at
 a time: categories, mixed objects and nullable strings alike, and None, nan and NA are missing.
 
-ordinal: numbers keep nan, which LightGBM and forests split on; a category is its code, a
-missing or unseen one is -1, which LightGBM takes for missing.
-onehot: an infinite number is a missing one; numbers get the median, an indicator of what was missing, and unit variance; a
-category is a column, missing is one more, an unseen one counts as an infrequent one.
+ordinal: numbers keep nan, which LightGBM and forests split on, where the rows that the features
+were made for lack some; where they lack none, the median stands in for a later one, which LightGBM
+would read as 0 and other estimators refuse. A category is its code, a missing or unseen one is -1,
+which LightGBM takes for missing.
+onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
+missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
+infrequent one.
 """
 
 from collections.abc import Sequence
@@ -64,13 +67,15 @@ def build_features(
 
     Args:
         recipe: ordinal or onehot.
-        table: (n, columns) the rows they will be fitted on; read for types and size alone.
+        table: (n, columns) the rows they will be fitted on; read for types, size and, where a
+            number is never missing, its median.
         features: the columns to use.
     """
     kinds = column_kinds(table, features)
     sparse = recipe == "onehot" and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    numbers = _bounded() if recipe == "ordinal" else _standardised()
-    encoder = _ordinal() if recipe == "ordinal" else _onehot(sparse)
+    bounded = recipe == "ordinal"
+    numbers = _bounded(_stand_ins(table, kinds.numbers)) if bounded else _standardised()
+    encoder = _ordinal() if bounded else _onehot(sparse)
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
         (f"text_{number}", _text(encoder), name)
@@ -79,6 +84,19 @@ def build_features(
     if kinds.numbers:
         parts.insert(0, ("numbers", numbers, list(kinds.numbers)))
     return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
+
+
+def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
+    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
+
+    Args:
+        fitted: what `build_features` made, fitted.
+    """
+    return {
+        column: pipeline[-1].categories_[0]
+        for _, pipeline, column in fitted.transformers_
+        if isinstance(column, str)
+    }
 
 
 def categorical_positions(
@@ -123,8 +141,17 @@ def _text(encoder: Any) -> Pipeline:
     )
 
 
-def _bounded() -> Pipeline:
-    return make_pipeline(_float64(), _clip())
+def _stand_ins(table: pd.DataFrame, numbers: Sequence[str]) -> np.ndarray:
+    """Per number its median; nan where some are missing, and stay so."""
+    return np.array(
+        [np.nan if table[name].hasnans else float(table[name].median()) for name in numbers]
+    )
+
+
+def _bounded(stand_ins: np.ndarray) -> Pipeline:
+    return make_pipeline(
+        _float64(), _function(np.nan_to_num, nan=stand_ins, posinf=np.inf, neginf=-np.inf), _clip()
+    )
 
 
 def _standardised() -> Pipeline:

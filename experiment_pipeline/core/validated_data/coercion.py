@@ -5,6 +5,7 @@ pandera coerces with `astype`, which turns the text "no" into True, 1.5 into 1 a
 and is named. In: a column and its schema. Out: the cells that fit, and a mask of the others.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,16 @@ def kind_of(schema: pa.Column) -> str:
 def holds_missing(schema: pa.Column) -> bool:
     """Tell whether the schema's type has a place for a missing value."""
     return kind_of(schema) not in "iub" or not isinstance(schema.dtype.type, np.dtype)
+
+
+def with_room_for_missing(schema: pa.Column) -> pa.Column:
+    """Return the column's schema with a type that holds missing values and the same other ones."""
+    if schema.dtype is None or holds_missing(schema):
+        return schema
+    wider = copy.copy(schema)
+    name = str(schema.dtype)
+    wider.dtype = "boolean" if name == "bool" else name.replace("int", "Int").replace("uI", "UI")
+    return wider
 
 
 def _readable(column: pd.Series, kind: str, schema: pa.Column) -> pd.Series:

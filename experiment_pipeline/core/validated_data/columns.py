@@ -6,7 +6,6 @@ coerced, and loses missing values among its failure cases; here its checks are c
 one on the cells that can be judged, so that every row gets every reason.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +14,18 @@ import pandera.pandas as pa
 from pandera.engines import pandas_engine
 
 from experiment_pipeline.core.errors import InvalidSchema
-from experiment_pipeline.core.validated_data.coercion import Coerced, coerce, kind_of
-from experiment_pipeline.core.validated_data.reasons import Broken, shortened
+from experiment_pipeline.core.raw_data.wording import counted
+from experiment_pipeline.core.spec import Validation
+from experiment_pipeline.core.validated_data.coercion import (
+    Coerced,
+    coerce,
+    kind_of,
+    with_room_for_missing,
+)
+from experiment_pipeline.core.validated_data.reasons import Broken, most_frequent, shortened
+
+# Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.
+NEVER_MISSING = {"never_missing": True}
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ def check_column(
     column: pd.Series,
     schema: pa.Column,
     unparsable: np.ndarray | None,
-    only_warn: Collection[str],
+    validation: Validation | None = None,
     missing_rule: Broken | None = None,
 ) -> CheckedColumn:
     """Check one column, cell by cell.
@@ -49,7 +58,8 @@ def check_column(
         column: (n,) prepared values; its name is the column's.
         schema: what they must satisfy; `coerce` already includes the table's.
         unparsable: bool (n,): cells that are rejected already and hold nothing to judge.
-        only_warn: names of checks that are counted and not enforced.
+        validation: of a feature: what becomes of values never seen before; None: the schema
+            as it is.
         missing_rule: a rule that already names the rows with a missing value.
 
     Raises:
@@ -66,7 +76,12 @@ def check_column(
     broken = []
     missing = column.isna().to_numpy()
     if not schema.nullable and missing.any() and missing_rule is None:
-        broken.append(Broken(name, "is missing", positions[missing]))
+        if _keeps_missing(schema, validation):
+            kept = f"{counted(int(missing.sum()), 'missing value')} kept"
+            notes.append(f"{name}: {kept}: the schema does not say nullable: false")
+            schema = with_room_for_missing(schema)
+        else:
+            broken.append(Broken(name, "is missing", positions[missing]))
     coerced = _typed(column, schema)
     if coerced.bad.any():
         values = column[coerced.bad].tolist()
@@ -77,12 +92,12 @@ def check_column(
         failed = failing_cells(coerced.fitting, check, f"columns.{name}")
         if not failed.any():
             continue
-        rule = f"fails {shortened(str(check.error or check.name))}"
-        if check.raise_warning or check.name in only_warn:
-            notes.append(f"{name}: {failed.sum()} values are kept although each {rule}")
+        rule, values = shortened(str(check.error or check.name)), coerced.fitting[failed]
+        if _only_counts(check, validation):
+            kept = f"{counted(len(values), 'value')} kept against {rule}"
+            notes.append(f"{name}: {kept}: {most_frequent(values)}")
         else:
-            values = coerced.fitting[failed].tolist()
-            broken.append(Broken(name, rule, positions[failed], values))
+            broken.append(Broken(name, f"fails {rule}", positions[failed], values.tolist()))
     return CheckedColumn(coerced.fitting, positions, tuple(broken), tuple(notes))
 
 
@@ -106,6 +121,17 @@ def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) 
     wrong = passed.index[~passed.fillna(False).to_numpy(dtype=bool)]
     failed[cells.index.get_indexer(wrong)] = True
     return failed
+
+
+def _keeps_missing(schema: pa.Column, validation: Validation | None) -> bool:
+    if validation is None or schema.metadata == NEVER_MISSING:
+        return False
+    return validation.unseen_missing_values == "allow"
+
+
+def _only_counts(check: pa.Check, validation: Validation | None) -> bool:
+    chosen = validation.unseen_categories if validation and check.name == "isin" else None
+    return bool(check.raise_warning) if chosen is None else chosen == "allow"
 
 
 def _typed(column: pd.Series, schema: pa.Column) -> Coerced:

@@ -21,9 +21,12 @@ HEADER = """\
 # A row that breaks a rule is rejected, with every reason. What a line can say:
 #   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
 #                      is converted where that changes nothing, else its row is rejected
-#   nullable: true     a missing value is allowed
-#   isin: [a, b]       an unseen category is rejected; to let it pass and be counted, write
-#                      isin: {allowed_values: [a, b], raise_warning: true}
+#   nullable: true     a missing value is allowed; false: its row is rejected; without a word, a
+#                      feature's are kept and counted (validation.unseen_missing_values in defs.yaml)
+#   isin: [a, b]       a row with another value is rejected
+#   isin: {allowed_values: [a, b], raise_warning: true}      it is kept and counted: this is how the
+#                      categories of features stand here, since new ones are normal life; for all
+#                      of them at once: validation.unseen_categories: reject in defs.yaml
 #   in_range: {min_value: 0, max_value: 120}      greater_than: 0      str_matches: "^[A-Z]{2}$"
 #   unique: true       no value twice; over several columns at the end: unique: [a, b]
 #   required: false    the column may be absent
@@ -46,7 +49,7 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
         YAML for `load_schema`, with a comment on how to edit it.
     """
     columns = {
-        str(name): _column(column, nullable=str(name) != target and bool(column.isna().any()))
+        str(name): _column(column, is_target=str(name) == target)
         for name, column in prepared.items()
     }
     settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
@@ -60,16 +63,17 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
     )
 
 
-def _column(column: pd.Series, *, nullable: bool) -> dict[str, Any]:
+def _column(column: pd.Series, *, is_target: bool) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     dtype = _dtype(column)
     if dtype is not None:
         facts["dtype"] = dtype
-    if nullable:
+    if not is_target and bool(column.isna().any()):
         facts["nullable"] = True
     categories = _categories(column) if dtype == "str" else None
     if categories:
-        facts["isin"] = categories
+        counts = {"allowed_values": categories, "raise_warning": True}
+        facts["isin"] = categories if is_target else counts
     return facts
 
 

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.core.raw_data.wording import counted
+
 LONGEST_VALUE = 80
+SHOWN_VALUES = 5
 LONGEST_RULE = 200
 
 
@@ -68,6 +71,14 @@ def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:
     counts = [(rule.reason, len(rule.positions)) for rule in broken]
     table = pd.DataFrame(counts, columns=["reason", "rows"])
     return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def most_frequent(values: pd.Series) -> str:
+    """Return the most frequent values with their counts: `'ZZ' (2), 'QQ' (1) and 3 others`."""
+    counts = values.value_counts()
+    shown = [f"{_shown(value)} ({rows:,})" for value, rows in counts.head(SHOWN_VALUES).items()]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {counted(more, 'other')}" if more else "")
 
 
 def _shown(value: object) -> str:

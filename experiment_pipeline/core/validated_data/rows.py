@@ -16,7 +16,7 @@ import pandera.pandas as pa
 from experiment_pipeline.core.errors import TooManyRejectedRows, UnusableTable
 from experiment_pipeline.core.preparation import Prepared
 from experiment_pipeline.core.row_hashes import row_hashes
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.spec import ExperimentSpec, Validation
 from experiment_pipeline.core.validated_data.columns import (
     CheckedColumn,
     check_column,
@@ -64,6 +64,7 @@ def validate(
     prepared: Prepared,
     schema: pa.DataFrameSchema,
     spec: ExperimentSpec | None = None,
+    validation: Validation | None = None,
 ) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
@@ -75,6 +76,8 @@ def validate(
         prepared: what `prepare` made of it.
         schema: from `load_schema`.
         spec: the experiment; None for rows to predict on, which need no target.
+        validation: of rows to predict on, all of whose columns are features; an experiment has
+            its own.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -89,7 +92,7 @@ def validate(
         )
     frame, notes = fit_columns(prepared.frame, raw.columns, schema)
     schemas = column_schemas(frame, schema)
-    columns, broken = _check_columns(frame, prepared, schemas, spec)
+    columns, broken = _check_columns(frame, prepared, schemas, spec, validation)
     notes += [note for column in columns.values() for note in column.notes]
     broken += _check_rows(frame, columns, schema)
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
@@ -118,19 +121,21 @@ def _check_columns(
     prepared: Prepared,
     schemas: Mapping[str, pa.Column],
     spec: ExperimentSpec | None,
+    validation: Validation | None,
 ) -> tuple[dict[str, CheckedColumn], list[Broken]]:
     unparsable, broken = _unparsable(prepared)
-    only_warn = {"isin"} if spec and spec.validation.unseen_categories == "allow" else set()
     checked: dict[str, CheckedColumn] = {}
     for name, column in frame.items():
-        target = None
+        target, lenience = None, validation
+        if spec is not None:
+            lenience = None if name in spec.not_features else spec.validation
         if spec is not None and name == spec.target:
             missing = column.isna().to_numpy() & ~unparsable.get(name, np.array(False))
             if missing.any():
                 target = Broken(None, "target is missing", np.flatnonzero(missing))
                 broken.append(target)
         checked[str(name)] = check_column(
-            column, schemas[str(name)], unparsable.get(str(name)), only_warn, target
+            column, schemas[str(name)], unparsable.get(str(name)), lenience, target
         )
         broken += checked[str(name)].broken
     return checked, broken

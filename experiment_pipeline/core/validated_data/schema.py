@@ -7,7 +7,7 @@ In: YAML text, read safely. Out: `pandera.DataFrameSchema`. What the YAML may sa
 import copy
 import re
 from collections.abc import Collection, Hashable
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -18,6 +18,7 @@ from pandera.io.pandas_io import deserialize_schema
 from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.names import did_you_mean
 from experiment_pipeline.core.validated_data.coercion import coerce, holds_missing
+from experiment_pipeline.core.validated_data.columns import NEVER_MISSING
 from experiment_pipeline.core.validated_data.cross_column import columns_of
 from experiment_pipeline.core.validated_data.schema_grammar import Settings, checked
 
@@ -61,14 +62,14 @@ def load_schema(text: str) -> pa.DataFrameSchema:
     settings = checked(mapping)
     for name, column in settings["columns"].items():
         _check_builds(name, column)
-    return _built(settings)
+    schema = _built(settings)
+    for name, column in settings["columns"].items():
+        if column.get("nullable") is False:
+            schema.columns[name].metadata = NEVER_MISSING
+    return schema
 
 
-def for_prediction(
-    schema: pa.DataFrameSchema,
-    features: Collection[str],
-    unseen_categories: Literal["reject", "allow"] = "reject",
-) -> pa.DataFrameSchema:
+def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
     """Return what rows to predict on must satisfy: the rules about the features alone.
 
     Target, ids and excluded columns need not be there; nothing need be unique, and a new
@@ -77,15 +78,12 @@ def for_prediction(
     Args:
         schema: the experiment's.
         features: the columns that the model takes.
-        unseen_categories: `validation.unseen_categories` of the experiment.
     """
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:
             column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's schema stays as it is
             column.unique, column.required = False, not column.regex
-            for check in column.checks:
-                check.raise_warning |= check.name == "isin" and unseen_categories == "allow"
             columns[name] = column
     checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
     return pa.DataFrameSchema(columns, checks=checks, coerce=schema.coerce)
