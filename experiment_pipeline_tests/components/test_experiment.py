@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from experiment_pipeline.components.experiment import Experiment
-from experiment_pipeline.components.load_errors import CannotLoad
+from experiment_pipeline.components.loading import VALIDATION, CannotLoad
 from experiment_pipeline_tests.components.folder import SCHEMA, YAML, ExperimentsFolder
 from experiment_pipeline_tests.end_to_end.project import Project
 
@@ -22,8 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder
 
 
 def told(folder: ExperimentsFolder) -> str:
-    """What a command says before it exits, without the way to the folder."""
-    with pytest.raises(CannotLoad) as caught:
+    """What a command that checks says before it exits, without the way to the folder."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CannotLoad) as caught:
+        patch.setenv(VALIDATION, "1")
         folder.load()
     return caught.value.message.replace(f"{folder.package}/defs/", "")
 
