@@ -5,6 +5,7 @@ in `dg check defs`, which fails. A bug is no error of an experiment: it keeps it
 nothing is loaded. In: the folder `defs/`. Out: Definitions.
 """
 
+import functools
 import os
 import re
 from collections.abc import Collection
@@ -125,7 +126,7 @@ def _placeholders(errors: Errors, experiments: Collection[Path]) -> list[dg.Defi
 
 def _placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
-    click.echo(f"{name} is left out: {error}", err=True)
+    _say_once(f"{name} is left out: {error}")
     description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
 
     @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
@@ -140,3 +141,9 @@ def _placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
         executor_def=in_process_executor,
     )
     return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """Dagster loads the same definitions several times in one command."""
+    click.echo(message, err=True)

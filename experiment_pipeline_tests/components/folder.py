@@ -9,8 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.components.experiment import Experiment
 from experiment_pipeline.components.loading import ReadableTree, load_experiments
+from experiment_pipeline.storage.tables import tables_io_manager
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\
@@ -59,7 +61,8 @@ class ExperimentsFolder:
     def definitions(self) -> dg.Definitions:
         """What the code location makes of the folder."""
         with self._tree() as tree:
-            return load_experiments(tree)
+            shared = dg.Definitions(resources={TABLES: tables_io_manager()})
+            return dg.Definitions.merge(load_experiments(tree), shared)
 
     @contextmanager
     def _tree(self) -> Iterator[ReadableTree]:
