@@ -5,10 +5,12 @@ which whoever walks through them never finishes. In: text. Out: nodes, or Malfor
 line. What the keys mean is the business of `yaml_text`, `spec` and `validated_data`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import yaml
+
+from experiment_pipeline.core.spec_places import Location
 
 # How many values aliases may add to those that are written, and how deep values may be nested.
 MOST_REPEATED = 100_000
@@ -55,7 +57,7 @@ def line_of(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def closest_line(node: yaml.Node, location: Sequence[str | int]) -> int:
+def closest_line(node: yaml.Node, location: Location) -> int:
     """Line of the key (or list position) that a path leads to, or of what would hold it."""
     line = line_of(node)
     for part in location:
@@ -66,19 +68,20 @@ def closest_line(node: yaml.Node, location: Sequence[str | int]) -> int:
     return line
 
 
-def repeated_keys(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int, int]]:
-    """(dotted path, line, line of the first) of each key that stands twice in its mapping."""
+def repeated_keys(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, int, int]]:
+    """(path, line, line of the first) of each key that stands twice in its mapping."""
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            yield from repeated_keys(item, f"{path}{number}.")
+            yield from repeated_keys(item, (*above, number))
     if not isinstance(node, yaml.MappingNode):
         return
     lines: dict[tuple[str, str], int] = {}
     for key, value in node.value:
-        first = lines.setdefault((key.tag, str(key.value)), line_of(key))
-        if first != line_of(key):
-            yield f"{path}{key.value}", line_of(key), first
-        yield from repeated_keys(value, f"{path}{key.value}.")
+        name, path = (key.tag, str(key.value)), (*above, str(key.value))
+        if name in lines:
+            yield path, line_of(key), lines[name]
+        lines.setdefault(name, line_of(key))
+        yield from repeated_keys(value, path)
 
 
 class _Open(NamedTuple):

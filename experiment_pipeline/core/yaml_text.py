@@ -91,5 +91,5 @@ def _outer_problems(outer: dict[str, tuple[yaml.Node, yaml.Node]]) -> Iterator[O
 
 def _repetitions(document: yaml.Node) -> Iterator[Oddity]:
     for path, line, first in repeated_keys(document):
-        name = path.removeprefix("attributes.")
+        name = ".".join(map(str, path)).removeprefix("attributes.")
         yield Oddity(line, f"{name} stands on line {first} already; keep one of them")

@@ -23,9 +23,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder
 
 def told(folder: ExperimentsFolder) -> str:
     """What a command that checks says before it exits, without the way to the folder."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(CannotLoad) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VALIDATION, "1")
-        folder.load()
+        with pytest.raises(CannotLoad) as caught:
+            folder.load()
     return caught.value.message.replace(f"{folder.package}/defs/", "")
 
 
@@ -95,6 +96,22 @@ def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
     """An experiment without a schema does not load."""
     folder.write(YAML, schema=None)
     assert told(folder).startswith("visits/schema.yaml: is missing")
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("columns:\n  late: {dtype: int46}\n", "visits/schema.yaml:2: columns.late.dtype: 'int46'"),
+        ("columns:\n  late: {dtpe: int64}\n", "visits/schema.yaml:2: columns.late.dtpe: unknown"),
+        ("columns: [\n", "visits/schema.yaml:2: is no YAML"),
+    ],
+)
+def test_a_schema_is_judged_when_it_is_loaded(
+    folder: ExperimentsFolder, schema: str, message: str
+) -> None:
+    """What a run would stumble over is said before one starts, with file and line."""
+    folder.write(YAML, schema=schema)
+    assert told(folder).startswith(message)
 
 
 def test_an_environment_variable_is_filled_in(

@@ -116,5 +116,5 @@ def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(folder) -> Non
 def test_the_file_of_all_experiments_cannot_be_left_out(folder) -> None:
     """Where `defs/` itself has a file that cannot be read, there is nothing to load."""
     (folder.defs / "defs.yaml").write_text("type: [")
-    with pytest.raises(CannotLoad, match="defs.yaml:1: is no YAML"):
+    with pytest.raises(CannotLoad, match=r"defs\.yaml:1: is no YAML"):
         folder.definitions()

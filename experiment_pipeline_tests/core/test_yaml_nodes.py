@@ -27,10 +27,9 @@ checks:
 
 def bomb(levels: int) -> str:
     """Ten aliases of ten aliases: 10 ** levels values, a line per level."""
-    lines = [f"  k0: &k0 [{', '.join('x' * 10)}]"]
-    for level in range(1, levels):
-        lines.append(f"  k{level}: &k{level} [{', '.join([f'*k{level - 1}'] * 10)}]")
-    return "\n".join([*lines, ""])
+    values = ["x", *(f"*k{level}" for level in range(levels))]
+    lines = [f"  k{n}: &k{n} [{', '.join([values[n]] * 10)}]\n" for n in range(levels)]
+    return "".join(lines)
 
 
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.CSafeLoader])
@@ -112,4 +111,6 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
 def test_keys_that_stand_twice_are_found() -> None:
     """With both lines; in a list, too."""
     [root] = compose("a: 1\nb: {c: 1, d: 2}\na: 2\ne:\n  - f: 1\n    f: 2\n")
-    assert list(repeated_keys(root)) == [("a", 3, 1), ("e.0.f", 6, 5)]
+    assert list(repeated_keys(root)) == [(("a",), 3, 1), (("e", 0, "f"), 6, 5)]
+    [flow] = compose("{a: 1, a: 2}")
+    assert list(repeated_keys(flow)) == [(("a",), 1, 1)]

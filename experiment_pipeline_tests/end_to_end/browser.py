@@ -186,7 +186,7 @@ class DagsterUi:
             self.output.extend(stream)
 
     def kill(self) -> None:
-        """kill -9: the server, its daemon, its code server and the runs they have launched."""
+        """Send -9 to the server, its daemon, its code server and the runs they have launched."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 

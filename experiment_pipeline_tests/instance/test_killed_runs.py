@@ -64,7 +64,7 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
 
 
 def test_a_process_that_lives_is_not_gone() -> None:
-    """This one, and it is the same when its note is read again."""
+    """The one that asks is there, and is the same when its note is read again."""
     process = this_process()
     assert RunProcess.of(RUN, process.tags) == process
     assert process.is_here
