@@ -13,7 +13,15 @@ PACKAGE = Path(experiment_pipeline.__file__).parent
 CORE = sorted((PACKAGE / "core").rglob("*.py"))
 # What a module of core may not name, anywhere in it.
 SHELL = {"dagster", "dagster_shared", "fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
-ROOMS_OF_THE_SHELL = {"assets", "automation", "components", "storage", "definitions", "console"}
+ROOMS_OF_THE_SHELL = {
+    "assets",
+    "automation",
+    "components",
+    "instance",
+    "storage",
+    "definitions",
+    "console",
+}
 # What may not even be loaded on the way; skrub's and pandas' own readers bring fsspec along.
 NEVER_LOADED = {"dagster", "dagster_shared", "s3fs", "boto3", "botocore"}
 

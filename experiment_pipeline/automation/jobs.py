@@ -12,6 +12,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.instance.executor import in_process_executor
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -35,5 +36,5 @@ def build_job(
             f"{len(configurations)} configuration{'s' * (len(configurations) != 1)}, "
             f"judged by {spec.metric}."
         ),
-        executor_def=dg.in_process_executor,
+        executor_def=in_process_executor,
     )

@@ -5,6 +5,7 @@ declaration serves all and every error names file and line. What the assets do l
 `assets/`. In: defs.yaml, with schema.yaml beside it. Out: Definitions.
 """
 
+import functools
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from experiment_pipeline.components.scaffold import ExperimentScaffolder
 from experiment_pipeline.components.yaml_source import YamlSource, shown_path
 from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.errors import InvalidExperiment, UnknownAlgorithm
+from experiment_pipeline.core.errors import InvalidExperiment, InvalidSchema, UnknownAlgorithm
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.spec_errors import spec_from
 from experiment_pipeline.core.spec_places import Location
@@ -73,14 +74,14 @@ class Experiment(dg.Component):
         """Read and judge the folder's YAML.
 
         Raises:
-            InvalidExperiment: with `file:line` of each problem.
+            InvalidExperiment, InvalidSchema: with `file:line` of each problem.
         """
         source = YamlSource(context)
         source.check_text()
         given: dict[str, Any] = (attributes.model_extra or {}) if attributes is not None else {}
         spec = spec_from(context.path.name, source.filled_in(given), source.line_of)
         _check_search(spec, source)
-        return cls(spec, _schema_text(context.path))
+        return cls(spec, _schema_text(context.path / SCHEMA_FILE))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster knows of the experiment."""
@@ -89,15 +90,33 @@ class Experiment(dg.Component):
         return build_experiment(self.spec, self.schema_text)
 
 
-def _schema_text(folder: Path) -> str:
+def _schema_text(path: Path) -> str:
+    """The content of schema.yaml, once it has been judged."""
+    shown = str(shown_path(path))
     try:
-        return (folder / SCHEMA_FILE).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InvalidExperiment(
-            str(shown_path(folder / SCHEMA_FILE)),
+            shown,
             "is missing: the schema that the table's rows must satisfy",
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
         ) from None
+    except UnicodeDecodeError as error:
+        raise InvalidSchema(
+            shown,
+            f"is no UTF-8 text ({error.reason} at byte {error.start})",
+            "Save the file as UTF-8.",
+        ) from None
+    _judge_schema(text, shown)
+    return text
+
+
+@functools.cache
+def _judge_schema(text: str, shown: str) -> None:
+    """Raise InvalidSchema; a sound one is judged once, for Dagster loads several times."""
+    from experiment_pipeline.core.validated_data import load_schema
+
+    load_schema(text, shown)
 
 
 def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.components.experiment import Experiment
-from experiment_pipeline.components.load_errors import told_in_one_line
+from experiment_pipeline.components.loading import ReadableTree, load_experiments
+from experiment_pipeline.storage.tables import tables_io_manager
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\
@@ -51,11 +53,22 @@ class ExperimentsFolder:
         return path
 
     def load(self, name: str = "visits") -> Experiment:
-        """Load one experiment's component, with its errors as the commands show them."""
-        with told_in_one_line(self.defs), _importable(self.root):
-            module = importlib.import_module(f"{self.package}.defs")
-            tree = dg.ComponentTree(defs_module=module, project_root=self.root)
+        """Load every experiment and return one; its errors are the caller's."""
+        with self._tree() as tree:
+            load_experiments(tree)
             return tree.load_component(self.defs / name, Experiment)
+
+    def definitions(self) -> dg.Definitions:
+        """What the code location makes of the folder."""
+        with self._tree() as tree:
+            shared = dg.Definitions(resources={TABLES: tables_io_manager()})
+            return dg.Definitions.merge(load_experiments(tree), shared)
+
+    @contextmanager
+    def _tree(self) -> Iterator[ReadableTree]:
+        with _importable(self.root):
+            module = importlib.import_module(f"{self.package}.defs")
+            yield ReadableTree(defs_module=module, project_root=self.root)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from experiment_pipeline.components.experiment import Experiment
-from experiment_pipeline.components.load_errors import CannotLoad
+from experiment_pipeline.components.loading import VALIDATION, CannotLoad
 from experiment_pipeline_tests.components.folder import SCHEMA, YAML, ExperimentsFolder
 from experiment_pipeline_tests.end_to_end.project import Project
 
@@ -22,9 +22,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentsFolder
 
 
 def told(folder: ExperimentsFolder) -> str:
-    """What a command says before it exits, without the way to the folder."""
-    with pytest.raises(CannotLoad) as caught:
-        folder.load()
+    """What a command that checks says before it exits, without the way to the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VALIDATION, "1")
+        with pytest.raises(CannotLoad) as caught:
+            folder.load()
     return caught.value.message.replace(f"{folder.package}/defs/", "")
 
 
@@ -94,6 +96,22 @@ def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
     """An experiment without a schema does not load."""
     folder.write(YAML, schema=None)
     assert told(folder).startswith("visits/schema.yaml: is missing")
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("columns:\n  late: {dtype: int46}\n", "visits/schema.yaml:2: columns.late.dtype: 'int46'"),
+        ("columns:\n  late: {dtpe: int64}\n", "visits/schema.yaml:2: columns.late.dtpe: unknown"),
+        ("columns: [\n", "visits/schema.yaml:2: is no YAML"),
+    ],
+)
+def test_a_schema_is_judged_when_it_is_loaded(
+    folder: ExperimentsFolder, schema: str, message: str
+) -> None:
+    """What a run would stumble over is said before one starts, with file and line."""
+    folder.write(YAML, schema=schema)
+    assert told(folder).startswith(message)
 
 
 def test_an_environment_variable_is_filled_in(

@@ -17,11 +17,18 @@ from experiment_pipeline.core.validated_data import (
 )
 from experiment_pipeline.core.validated_data.schema_grammar import COLUMN_CHECKS
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.core.test_yaml_nodes import bomb
 from experiment_pipeline_tests.core.validation import checked, reasons
 
 BAD_SCHEMAS = {
-    "a: [": "line 2",
+    "a: [": r"schema\.yaml:\d: is no YAML",
     "1": "no mapping",
+    "": "no mapping",
+    "columns: {a: {}}\n---\ncolumns: {b: {}}": "second document",
+    "columns: {a: {equal_to: 2024-13-01}}": "month must be in 1",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: a, total: a}}": "parts.*a list of column",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: [a]}}": "it lacks total",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: [a], total: a, tolerance: x}}": "a number",
     "columns: {}": "names no columns",
     "columns: {a: {dtpe: int64}}": r"columns\.a\.dtpe.*'dtype'",
     "columns: {a: {dtype: int46}}": r"columns\.a\.dtype.*'int64'",
@@ -54,6 +61,50 @@ def test_a_wrong_schema_names_column_and_key(text):
     with pytest.raises(InvalidSchema) as error:
         load_schema(text)
     assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(BAD_SCHEMAS[text])[0]
+
+
+SEVERAL = """\
+# Rules for visits.
+columns:
+  age: {dtype: int46}
+  ward:
+    dtype: str
+    isin: north
+  "a.b":
+    dtype: float64
+    in_range: {min: 3}
+"""
+
+
+def test_every_wrong_column_is_told_with_file_and_line():
+    """Like those of defs.yaml: file, line, path, what is allowed; all columns at once."""
+    with pytest.raises(InvalidSchema) as caught:
+        load_schema(SEVERAL, "defs/visits/schema.yaml")
+    ward, dotted, *_ = str(caught.value).splitlines()
+    assert ward.startswith("defs/visits/schema.yaml:6: columns.ward.isin: 'north' is not allowed")
+    assert dotted.startswith("defs/visits/schema.yaml:9: columns.a.b.in_range.min: unknown key")
+    assert "fix: Correct these 2 problems." in str(caught.value)
+
+
+def test_what_only_pandera_can_judge_has_its_line_too():
+    """A type is looked up once every key is one that may be there."""
+    text = (
+        SEVERAL.replace("north", "[north]")
+        .replace("min:", "min_value:")
+        .replace("{m", "{max_value: 9, m")
+    )
+    with pytest.raises(InvalidSchema) as caught:
+        load_schema(text)
+    assert str(caught.value) == (
+        "schema.yaml:3: columns.age.dtype: 'int46' is no type; did you mean 'int64'?\n"
+        "  fix: Correct it."
+    )
+
+
+def test_aliases_cannot_make_a_schema_endless():
+    """As in defs.yaml: ten lines that stand for 10**10 values are refused."""
+    with pytest.raises(InvalidSchema, match=r"schema\.yaml:\d+: aliases .* repeat more than"):
+        load_schema(f"columns:\n{bomb(10)}")
 
 
 def test_a_check_that_does_not_fit_the_type_is_an_error():

@@ -185,14 +185,22 @@ class DagsterUi:
         with self._process.stdout as stream:
             self.output.extend(stream)
 
+    def kill(self) -> None:
+        """Send -9 to the server, its daemon, its code server and the runs they have launched."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
     def _stop(self) -> None:
+        if self._process.poll() is None:
+            self._interrupt()
+        self._reader.join(10)
+
+    def _interrupt(self) -> None:
         os.killpg(self._process.pid, signal.SIGINT)
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._reader.join(10)
+            self.kill()
 
 
 def _is_of(experiment: str, keys: list[dict[str, Any]] | None) -> bool:

@@ -6,7 +6,7 @@ In: YAML text, read safely. Out: `pandera.DataFrameSchema`. What the YAML may sa
 
 import copy
 import re
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,10 +17,18 @@ from pandera.io.pandas_io import deserialize_schema
 
 from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.names import did_you_mean
+from experiment_pipeline.core.spec_places import Location
 from experiment_pipeline.core.validated_data.coercion import coerce, holds_missing
 from experiment_pipeline.core.validated_data.columns import NEVER_MISSING
 from experiment_pipeline.core.validated_data.cross_column import columns_of
 from experiment_pipeline.core.validated_data.schema_grammar import Settings, checked
+from experiment_pipeline.core.validated_data.schema_problems import (
+    SchemaProblem,
+    SchemaProblems,
+    all_of,
+    told,
+)
+from experiment_pipeline.core.yaml_nodes import MalformedYaml, compose, repeated_keys
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # The C parser reads a schema of 5,000 columns ten times faster, where it was built in.
@@ -28,45 +36,47 @@ SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader
 UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError)
 
 
-class _Loader(SafeLoader):  # type: ignore[valid-type,misc]
-    """Builds plain values only, and refuses a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise InvalidSchema(
-                    str(key),
-                    f"it stands twice, again in line {key_node.start_mark.line + 1}",
-                    "Keep one of the two.",
-                )
-            seen.add(key if isinstance(key, Hashable) else None)
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
-
-
-def load_schema(text: str) -> pa.DataFrameSchema:
+def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
     """Read schema.yaml.
+
+    Args:
+        text: of the file.
+        path: of the file, as messages show it.
 
     Raises:
         InvalidSchema: it is no YAML, or says something that pandera or this project does not
-            know; the message names the column and the key.
+            know; the message begins with `file:line` and names every key that is wrong.
     """
+    root = None
     try:
-        mapping = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"schema.yaml line {mark.line + 1}" if mark else "schema.yaml"
-        problem = getattr(error, "problem", None) or str(error)
-        raise InvalidSchema(place, f"it is no YAML: {problem}", "Correct the line.") from None
-    settings = checked(mapping)
-    for name, column in settings["columns"].items():
-        _check_builds(name, column)
-    schema = _built(settings)
-    for name, column in settings["columns"].items():
-        if column.get("nullable") is False:
-            schema.columns[name].metadata = NEVER_MISSING
-    return schema
+        documents = compose(text, SafeLoader)
+        root = documents[0] if documents else None
+        settings = checked(_values(documents))
+        all_of(settings["columns"], lambda name: _check_builds(name, settings["columns"][name]))
+        return _whole(settings)
+    except MalformedYaml as error:
+        line, problem = error.oddity
+        raise InvalidSchema(f"{path}:{line}", problem, "Correct the line.") from None
+    except SchemaProblems as error:
+        raise told(path, root, error) from None
+
+
+def _values(documents: Sequence[yaml.Node]) -> Any:
+    """The plain values of the one document, whose keys stand once each."""
+    if len(documents) > 1:
+        raise SchemaProblem((), "it holds a second document (---)", "Keep one of them.")
+    if not documents:
+        return None
+    for at, line, first in repeated_keys(documents[0]):
+        rule = f"it stands twice, in lines {first} and {line}"
+        raise SchemaProblem(at, rule, "Keep one of the two.")
+    try:
+        return SafeLoader("").construct_document(documents[0])
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise MalformedYaml(line, f"is no YAML of plain values: {error.problem}") from None
+    except ValueError as error:  # a date that the calendar does not have
+        raise SchemaProblem((), f"is no YAML of plain values: {error}", "Correct it.") from None
 
 
 def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
@@ -91,47 +101,58 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
 
 def _check_builds(name: str, column: Settings) -> None:
     """Find the key that pandera cannot build, by building the column without the others."""
-    place = f"columns.{name}"
+    at: Location = ("columns", name)
     dtype = column.get("dtype")
     if dtype is not None:
         try:
             _built({"columns": {name: {"dtype": dtype}}})
         except UNBUILDABLE:
-            raise InvalidSchema(
-                f"{place}.dtype",
+            raise SchemaProblem(
+                (*at, "dtype"),
                 f"{dtype!r} is no type; {did_you_mean(str(dtype), DTYPES)}",
                 "Correct it.",
             ) from None
         if column.get("nullable") and not holds_missing(
             _built({"columns": {name: column}}).columns[name]
         ):
-            raise InvalidSchema(
-                f"{place}.nullable",
+            raise SchemaProblem(
+                (*at, "nullable"),
                 f"{dtype} cannot hold a missing value",
                 f"Write {dtype.capitalize() if dtype != 'bool' else 'boolean'} or float64.",
             )
     if column.get("regex"):
-        _check_pattern(place, name)
+        _check_pattern(at, name)
     if column.get("default") is not None and dtype is not None:
         default = pd.Series([column["default"]], dtype=object)
         if coerce(default, _built({"columns": {name: {"dtype": dtype}}}).columns[name]).bad.any():
-            raise InvalidSchema(f"{place}.default", f"it is no {dtype}", "Correct one of the two.")
+            raise SchemaProblem((*at, "default"), f"it is no {dtype}", "Correct one of the two.")
     for check in column.get("checks", []):
         key = check["options"]["check_name"]
         if key in ("str_matches", "str_contains"):
-            _check_pattern(f"{place}.{key}", check["pattern"])
+            _check_pattern((*at, key), check["pattern"])
         try:
             _built({"columns": {name: {"dtype": dtype, "checks": [check]}}})
         except UNBUILDABLE as error:
-            raise InvalidSchema(f"{place}.{key}", str(error), "Correct its values.") from None
+            raise SchemaProblem((*at, key), str(error), "Correct its values.") from None
 
 
-def _check_pattern(place: str, pattern: object) -> None:
+def _whole(settings: Settings) -> pa.DataFrameSchema:
+    try:
+        schema = _built(settings)
+    except UNBUILDABLE as error:  # each column builds alone
+        raise SchemaProblem(("checks",), str(error), "Correct its values.") from None
+    for name, column in settings["columns"].items():
+        if column.get("nullable") is False:
+            schema.columns[name].metadata = NEVER_MISSING
+    return schema
+
+
+def _check_pattern(at: Location, pattern: object) -> None:
     try:
         re.compile(str(pattern))
     except re.error as error:
-        raise InvalidSchema(
-            place, f"{pattern!r} is no regular expression: {error}", "Correct the pattern."
+        raise SchemaProblem(
+            at, f"{pattern!r} is no regular expression: {error}", "Correct the pattern."
         ) from None
 
 

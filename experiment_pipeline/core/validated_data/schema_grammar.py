@@ -1,17 +1,19 @@
 """What schema.yaml may say: pandera's own words, closed, so that a typo is an error.
 
 pandera ignores a key it does not know, and looks checks up as attributes of a class. In: the
-mapping as YAML gives it. Out: the same mapping with every check well-formed, or InvalidSchema
-that names the column and the key. Building the schema from it belongs to `schema.py`.
+mapping as YAML gives it. Out: the same mapping with every check well-formed, or the problems,
+each at the path of its key. Building the schema from it belongs to `schema.py`, telling people
+to `schema_problems.py`.
 """
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.names import did_you_mean, listed
+from experiment_pipeline.core.spec_places import Location
 from experiment_pipeline.core.validated_data.cross_column import OPERATORS
+from experiment_pipeline.core.validated_data.schema_problems import SchemaProblem, all_of
 
 Settings = dict[str, Any]
 # Check → its arguments; the first is the one that a bare value stands for.
@@ -35,6 +37,7 @@ TABLE_CHECKS: dict[str, tuple[str, ...]] = {
     "compare_columns": ("left", "operator", "right"),
     "columns_add_up": ("parts", "total", "tolerance"),
 }
+OPTIONAL = ("tolerance",)
 OPTIONS = ("raise_warning", "ignore_na", "error")
 LISTS = ("isin", "notin")
 FLAGS = frozenset(
@@ -58,39 +61,39 @@ REFUSED = {
 
 
 def checked(mapping: object) -> Settings:
-    """Return the mapping with checks written out, or say what is wrong with it.
+    """Return the mapping with checks written out.
 
     Raises:
-        InvalidSchema: a key, a check, an argument or a value is none of those allowed.
+        SchemaProblems: each key, check, argument or value that is none of those allowed.
     """
     if not isinstance(mapping, Mapping):
-        raise InvalidSchema("schema.yaml", "it is no mapping of keys", "Begin with columns:")
+        raise SchemaProblem((), "it is no mapping of keys", "Begin with columns:")
     allowed = (*TABLE_KEYS, "schema_type", "api", "version", "metadata", *PROSE)
-    table = _closed("schema.yaml", mapping, (*allowed, "report_duplicates", "unique_column_names"))
+    table = _closed((), mapping, (*allowed, "report_duplicates", "unique_column_names"))
     columns = table.get("columns")
     if not isinstance(columns, Mapping) or not columns:
-        raise InvalidSchema("columns", "the schema names no columns", "List them by name.")
-    table["columns"] = {name: _column(name, body) for name, body in columns.items()}
+        raise SchemaProblem(("columns",), "the schema names no columns", "List them by name.")
+    table["columns"] = all_of(columns, lambda name: _column(name, columns[name]))
     if table.get("strict", False) not in (True, False, "filter"):
-        raise _not_allowed("strict", table["strict"], "true, false or filter")
+        raise _not_allowed(("strict",), table["strict"], "true, false or filter")
     unique = table.get("unique")
     if unique is not None:
-        table["unique"] = _names("unique", [unique] if isinstance(unique, str) else unique, columns)
+        names = [unique] if isinstance(unique, str) else unique
+        table["unique"] = _names(("unique",), names, columns)
     table["checks"] = list(_table_checks(table.get("checks"), columns))
     return table
 
 
-def _closed(place: str, body: Mapping[Any, Any], allowed: Iterable[str]) -> Settings:
+def _closed(at: Location, body: Mapping[Any, Any], allowed: Iterable[str]) -> Settings:
     """Check names and the values whose type the name decides."""
     for key, value in body.items():
-        where = key if place == "schema.yaml" else f"{place}.{key}"
+        where = (*at, key)
         if key in REFUSED and key not in allowed and value not in (None, False):
-            raise InvalidSchema(str(where), f"{REFUSED[key]}", "Drop the key.")
+            raise SchemaProblem(where, REFUSED[key], "Drop the key.")
         if key not in allowed and key not in REFUSED:
-            raise InvalidSchema(
-                str(where), f"unknown key; {did_you_mean(str(key), allowed)}", "Correct or drop it."
-            )
-        table_unique = key == "unique" and place == "schema.yaml"
+            known = did_you_mean(str(key), allowed)
+            raise SchemaProblem(where, f"unknown key; {known}", "Correct or drop it.")
+        table_unique = where == ("unique",)
         if key in FLAGS and not table_unique and not isinstance(value, bool):
             raise _not_allowed(where, value, "true or false")
         if key == "report_duplicates" and value not in REPORTS:
@@ -99,79 +102,85 @@ def _closed(place: str, body: Mapping[Any, Any], allowed: Iterable[str]) -> Sett
 
 
 def _column(name: object, body: object) -> Settings:
+    at: Location = ("columns", str(name))
     if not isinstance(name, str):
-        raise InvalidSchema(
-            f"columns.{name}", f"YAML reads this name as {type(name).__name__}", "Put it in quotes."
+        raise SchemaProblem(
+            at, f"YAML reads this name as {type(name).__name__}", "Put it in quotes."
         )
     body = {} if body is None else body
     if not isinstance(body, Mapping):
-        raise InvalidSchema(f"columns.{name}", "it is no mapping of keys", "Write dtype: below it.")
-    place = f"columns.{name}"
+        raise SchemaProblem(at, "it is no mapping of keys", "Write dtype: below it.")
     listed_checks = {"checks", "report_duplicates", *PROSE}
-    column = _closed(place, body, (*COLUMN_KEYS, *COLUMN_CHECKS, *listed_checks))
-    checks = list(_checks(f"{place}.checks", column.pop("checks", None), COLUMN_CHECKS))
+    column = _closed(at, body, (*COLUMN_KEYS, *COLUMN_CHECKS, *listed_checks))
+    checks = list(_checks((*at, "checks"), column.pop("checks", None), COLUMN_CHECKS))
     flat = {key: column.pop(key) for key in list(column) if key in COLUMN_CHECKS}
-    checks += [_check(f"{place}.{key}", key, value, COLUMN_CHECKS) for key, value in flat.items()]
+    checks += [_check((*at, key), key, value, COLUMN_CHECKS) for key, value in flat.items()]
     return {**column, "checks": checks} if checks else column
 
 
 def _table_checks(checks: object, columns: Mapping[Any, Any]) -> Iterable[Settings]:
-    for check in _checks("checks", checks, TABLE_CHECKS):
-        place = f"checks.{check['options']['check_name']}"
-        named = [check.get("left"), check.get("right"), check.get("total")]
-        _names(place, [*(name for name in named if name), *(check.get("parts") or [])], columns)
+    for check in _checks(("checks",), checks, TABLE_CHECKS):
+        name = check["options"]["check_name"]
+        at: Location = ("checks", name)
+        for key in TABLE_CHECKS[name]:
+            if key not in check and key not in OPTIONAL:
+                raise SchemaProblem(at, f"it lacks {key}", f"Give {', '.join(TABLE_CHECKS[name])}.")
+        for key in ("left", "right", "total"):
+            _names((*at, key), [check[key]] if key in check else [], columns)
+        _names((*at, "parts"), check.get("parts", []), columns)
         if "operator" in check and check["operator"] not in OPERATORS:
-            raise _not_allowed(f"{place}.operator", check["operator"], " ".join(OPERATORS))
+            raise _not_allowed((*at, "operator"), check["operator"], " ".join(OPERATORS))
+        if not isinstance(check.get("tolerance", 0), int | float):
+            raise _not_allowed((*at, "tolerance"), check["tolerance"], "a number")
         yield check
 
 
 def _checks(
-    place: str, checks: object, allowed: Mapping[str, tuple[str, ...]]
+    at: Location, checks: object, allowed: Mapping[str, tuple[str, ...]]
 ) -> Iterable[Settings]:
     """Read both of pandera's notations: name → arguments, and a list with options."""
     if isinstance(checks, Mapping):
         for name, value in checks.items():
-            yield _check(f"{place}.{name}", name, value, allowed)
+            yield _check((*at, name), name, value, allowed)
     elif isinstance(checks, list):
-        for entry in checks:
+        for number, entry in enumerate(checks):
             options = dict(entry.get("options") or {}) if isinstance(entry, Mapping) else {}
             name = options.pop("check_name", None)
             if name is None:
-                raise InvalidSchema(place, f"{entry!r} has no name", "Write it as name: arguments.")
+                rule = f"{entry!r} has no name"
+                raise SchemaProblem((*at, number), rule, "Write it as name: arguments.")
             arguments = {key: value for key, value in entry.items() if key != "options"}
             if set(arguments) == {"value"}:
                 arguments = {allowed.get(name, ("value",))[0]: arguments["value"]}
-            yield _check(f"{place}.{name}", name, {**arguments, **options}, allowed)
+            yield _check((*at, number), name, {**arguments, **options}, allowed)
     elif checks is not None:
-        raise InvalidSchema(place, f"{checks!r} is no list of checks", "Write name: arguments.")
+        raise SchemaProblem(at, f"{checks!r} is no list of checks", "Write name: arguments.")
 
 
 def _check(
-    place: str, name: str, value: object, allowed: Mapping[str, tuple[str, ...]]
+    at: Location, name: str, value: object, allowed: Mapping[str, tuple[str, ...]]
 ) -> Settings:
     if name not in allowed:
-        raise InvalidSchema(
-            place, f"unknown check; {did_you_mean(str(name), allowed)}", "Correct or drop it."
-        )
+        known = did_you_mean(str(name), allowed)
+        raise SchemaProblem(at, f"unknown check {name!r}; {known}", "Correct or drop it.")
     given = value if isinstance(value, Mapping) else {allowed[name][0]: value}
-    given = _closed(place, given, (*allowed[name], *OPTIONS))
+    given = _closed(at, given, (*allowed[name], *OPTIONS))
     arguments = {key: _plain(v) for key, v in given.items() if key not in OPTIONS}
     if not arguments or arguments.get(allowed[name][0], 0) is None:
-        raise InvalidSchema(place, "it lacks its value", f"Give {', '.join(allowed[name])}.")
+        raise SchemaProblem(at, "it lacks its value", f"Give {', '.join(allowed[name])}.")
     if name in LISTS and not isinstance(arguments[allowed[name][0]], list):
-        raise _not_allowed(place, value, "a list")
+        raise _not_allowed(at, value, "a list")
     options = {key: v for key, v in given.items() if key in OPTIONS}
     return {**arguments, "options": {"check_name": name, **options}}
 
 
-def _names(place: str, names: object, columns: Mapping[Any, Any]) -> list[str]:
+def _names(at: Location, names: object, columns: Mapping[Any, Any]) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _not_allowed(place, names, "a list of column names")
+        raise _not_allowed(at, names, "a list of column names")
     for name in names:
         if name not in columns:
-            raise InvalidSchema(
-                place, f"names no column: {name!r}; {did_you_mean(name, columns)}", "Correct it."
-            )
+            known = did_you_mean(name, columns)
+            raise SchemaProblem(at, f"names no column: {name!r}; {known}", "Correct it.")
     return list(names)
 
 
@@ -188,5 +197,5 @@ def _plain(value: object) -> object:
     return value
 
 
-def _not_allowed(place: str, value: object, allowed: str) -> InvalidSchema:
-    return InvalidSchema(place, f"{listed([value])} is not allowed", f"Write {allowed}.")
+def _not_allowed(at: Location, value: object, allowed: str) -> SchemaProblem:
+    return SchemaProblem(at, f"{listed([value])} is not allowed", f"Write {allowed}.")
