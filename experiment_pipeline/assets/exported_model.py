@@ -136,7 +136,7 @@ class _Accepted:
                 SetFact(name, one["rows"], one["digest"])
                 for name, one in self.judged.attrs["sets"].items()
             ),
-            positive_class=self.spec.positive_class,
+            positive_class=self.report.positive_class,
             threshold=self.report.threshold.value if self.report.threshold else None,
             scores=(
                 *(

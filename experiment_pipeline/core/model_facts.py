@@ -58,7 +58,7 @@ class ModelFacts:
         reason: why it was chosen, from the leaderboard.
         raw_types: column → dtype of the table as delivered, by `delivered_rows.raw_types`.
         sets: train, test and validation.
-        positive_class: binary only.
+        positive_class: binary only: the class that was modelled.
         threshold: binary only: chosen on test.
         scores: metrics with intervals; on validation those of the exported fit, on test those
             of the configuration fitted on train alone. The first is the headline.

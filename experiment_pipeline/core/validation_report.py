@@ -26,7 +26,7 @@ from experiment_pipeline.core.metrics import (
 )
 from experiment_pipeline.core.segments import Segment
 from experiment_pipeline.core.set_prediction import SetPrediction
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.thresholds import Threshold, choose_threshold, deciding_metric
 
 
@@ -61,6 +61,7 @@ class ValidationReport:
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
         gap: of the ranking metric.
+        positive_class: binary only; the class that was modelled, whether or not the YAML names it.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
         segments: the weakest parts of the validation set.
@@ -78,6 +79,7 @@ class ValidationReport:
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap
+    positive_class: Scalar
     threshold: Threshold | None
     prevalence: float | None
     segments: tuple[Segment, ...]
@@ -115,7 +117,7 @@ def judge(
     train_only: SetPrediction,
     test: SetPrediction,
     y_train: np.ndarray,
-    classes: tuple | None,
+    classes: tuple[Scalar, ...] | None,
     *,
     segments: Sequence[Segment] = (),
     earlier_looks: int = 0,
@@ -129,7 +131,7 @@ def judge(
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
         test: that fit on the test rows: the threshold is chosen there.
         y_train: encoded targets of the train set; the baseline knows nothing else.
-        classes: of the target; None for regression.
+        classes: of the target, for binary the positive one last; None for regression.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: how often the ledger counts these validation rows already.
     """
@@ -144,6 +146,7 @@ def judge(
         scores=scores,
         gates=hold(spec, scores),
         gap=_gap(spec.metric, train_only, test, _cut(threshold)),
+        positive_class=_positive_class(spec, classes),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
         segments=tuple(segments),
@@ -151,6 +154,10 @@ def judge(
         notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported.units, test.units)))
+
+
+def _positive_class(spec: ExperimentSpec, classes: Sequence[Scalar] | None) -> Scalar:
+    return classes[1] if spec.task == "binary" and classes is not None else None
 
 
 def _threshold(spec: ExperimentSpec, test: SetPrediction) -> Threshold | None:
