@@ -5,16 +5,19 @@ Puts together what its parts know: `trained_model` fits, `validation_report` jud
 Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from experiment_pipeline.core import plots
+from experiment_pipeline.core.calibration import reweighting
+from experiment_pipeline.core.challenge import CurrentVersion, hold_against_champion
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.importance import permutation_importance
 from experiment_pipeline.core.leaderboard import Leaderboard
+from experiment_pipeline.core.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.core.next_search import NextSearch, next_search
 from experiment_pipeline.core.segments import weakest_segments
 from experiment_pipeline.core.set_prediction import SetPrediction
@@ -58,8 +61,10 @@ def final_check(
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
-    earlier_looks: int,
-    evidence: Evidence | None = None,
+    delivered: pd.DataFrame,
+    earlier_looks: EarlierLooks = NO_LOOKS,
+    current: CurrentVersion | None = None,
+    evidence: Callable[[], Evidence] = Evidence,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
 
@@ -70,13 +75,16 @@ def final_check(
         model: its stored bytes.
         sets: train and test set.
         validation: (n, columns) the validation set.
-        earlier_looks: how often the ledger counts these rows already.
-        evidence: what other stages know of the reachable score; None: nothing.
+        delivered: the validation rows as delivered, with the same index.
+        earlier_looks: of other models at these rows.
+        current: the version it would replace; None: there is none, or it is not asked for.
+        evidence: what other stages know of the reachable score; asked for when a gate failed.
     """
     train_only = fitted_pipeline(result, model, sets, spec)
     exported = _exported(spec, result, train_only, sets)
     on_test = _predicted(train_only, sets.test, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
+    threshold = _cut(spec, on_test)
     report = judge(
         spec,
         board.chosen,
@@ -86,13 +94,25 @@ def final_check(
         sets.y_train,
         sets.classes,
         segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=_cut(spec, on_test)
+            validation, sets.features, on_validation, spec.metric, threshold=threshold
         ),
         earlier_looks=earlier_looks,
+        reweighted_by=reweighting(result.hyperparameters),
+        champion=None
+        if current is None
+        else hold_against_champion(
+            spec,
+            current,
+            result.fingerprint,
+            on_validation,
+            threshold,
+            delivered.loc[validation.index],
+            sets.classes,
+        ),
     )
     return FinalCheck(
         report,
-        None if report.accepted else next_search(spec, board, report, evidence),
+        None if report.accepted else next_search(spec, board, report, evidence()),
         exported,
         _pictures(spec, report, train_only, sets, on_validation),
     )

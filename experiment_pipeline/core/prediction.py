@@ -6,7 +6,7 @@ signature). Out: `Predicted`. Loading the model and reading files belong to the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from experiment_pipeline.core.errors import PredictionsChanged, UnusableTable
 from experiment_pipeline.core.golden_rows import example_rows
 from experiment_pipeline.core.model_signature import Signature
 from experiment_pipeline.core.names import did_you_mean, listed
-from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.preparation import Prepared, prepare
+from experiment_pipeline.core.spec import Preparation
 from experiment_pipeline.core.validated_data import for_prediction, validate
 
 ROW_NUMBER = "row_number"
@@ -58,12 +59,7 @@ def predict_rows(
         UnusableTable: a column is missing that a feature is made of, or cannot be used.
         TooManyRejectedRows: not one row satisfies the schema.
     """
-    needed = _needed_columns(raw, reading, signature)
-    preparation = reading.preparation
-    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
-    # A user's own function is given everything: only it knows what it reads.
-    rows = raw[needed] if preparation.function is None else raw
-    prepared = prepare(rows, preparation, may_be_absent=declared - set(needed))
+    prepared = _prepared(raw, reading, signature)
     rules = for_prediction(schema, list(signature.features), reading.unseen_categories)
     parted = validate(raw, prepared, rules)
     kept = parted.validated
@@ -111,10 +107,41 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
         )
 
 
+def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature) -> pd.DataFrame:
+    """Return what a model takes, of all rows as delivered; no schema judges them.
+
+    Raises:
+        UnusableTable: a column is missing that a feature is made of, or cannot be used.
+    """
+    return signature.select(_prepared(raw, reading, signature).frame)
+
+
+def source_columns(
+    features: Iterable[str], delivered: Collection[str], preparation: Preparation
+) -> list[str]:
+    """Return the columns as delivered that features are made of, without a user's function.
+
+    Args:
+        features: the model's.
+        delivered: columns of the table as delivered.
+        preparation: what happens to each row.
+    """
+    taken = [name for name in features if name in delivered]
+    return list(dict.fromkeys([*taken, *preparation.calendar]))
+
+
+def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepared:
+    needed = _needed_columns(raw, reading, signature)
+    preparation = reading.preparation
+    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
+    # A user's own function is given everything: only it knows what it reads.
+    rows = raw[needed] if preparation.function is None else raw
+    return prepare(rows, preparation, may_be_absent=declared - set(needed))
+
+
 def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -> list[str]:
     """Return the raw columns that features are made of; UnusableTable when one is absent."""
-    delivered = [name for name in signature.features if name in reading.raw_types]
-    wanted = [*delivered, *reading.preparation.calendar]
+    wanted = source_columns(signature.features, reading.raw_types, reading.preparation)
     absent = [name for name in wanted if name not in raw.columns]
     if absent:
         raise UnusableTable(
@@ -123,7 +150,7 @@ def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -
             f"{listed(absent)}; {did_you_mean(absent[0], raw.columns)}",
             "Deliver the columns the model was trained on.",
         )
-    return list(dict.fromkeys(wanted))
+    return wanted
 
 
 def _outputs(
