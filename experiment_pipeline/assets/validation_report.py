@@ -16,7 +16,7 @@ from experiment_pipeline.assets.data_analysis import label_ceiling
 from experiment_pipeline.assets.failures import console_message, told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import validation_page
-from experiment_pipeline.core.errors import NotAccepted
+from experiment_pipeline.core.errors import InvalidModel, NotAccepted
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import check_same_sets, from_table
@@ -149,9 +149,14 @@ class _Look:
 
         So a model that was exported finds the report again with which it was.
         """
-        if self.champion is None or self.champion.fingerprint != self.model_fingerprint:
-            return None if self.champion is None else self.champion.version
-        return self.champion.held_against
+        if self.champion is None:
+            return None
+        if self.champion.fingerprint != self.model_fingerprint:
+            return self.champion.version
+        try:
+            return self.champion.held_against
+        except InvalidModel:
+            return self.champion.version
 
     @cached_property
     def fingerprint(self) -> str:

@@ -53,7 +53,7 @@ class ChampionComparison:
     def gate(self) -> Gate:
         """The gate: failed when even the better bound of the difference is too bad."""
         rule = f"not_worse_than_champion {self.version}"
-        limit = -METRICS[self.metric].sign * self.tolerance
+        limit = 0.0 - METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
             bound = self.scores.difference.better_bound(self.metric)
             passed = not better(self.metric, limit, bound)

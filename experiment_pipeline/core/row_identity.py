@@ -40,7 +40,7 @@ class RowSample:
     rows: int
     hashes: pd.DataFrame
 
-    def overlap(self, rows: pd.DataFrame, id_columns: Sequence[str]) -> float:
+    def overlap(self, hashes: pd.DataFrame, id_columns: Sequence[str]) -> float:
         """Return the share of other rows that are among the sampled set's, 0 … 1.
 
         Rows are the same when their ids are, else when all columns are that both sides have.
@@ -50,23 +50,23 @@ class RowSample:
         no equal, rows that look the same are taken for the same.
 
         Args:
-            rows: as delivered, with any columns.
+            hashes: (n, any columns) `hash_values` of the other rows.
             id_columns: those that name a row.
         """
-        columns = self._comparable(rows, id_columns)
-        if not columns or rows.empty or self.hashes.empty:
+        columns = self._comparable(hashes, id_columns)
+        if not columns or hashes.empty or self.hashes.empty:
             return 0.0
         before = row_hashes(self.hashes, columns, _SALT)
-        now = row_hashes(_value_hashes(rows, columns), columns, _SALT)
+        now = row_hashes(hashes, columns, _SALT)
         found = float(np.isin(before, now).mean())
         counts = np.unique(now, return_counts=True)[1]
         singles = float((counts == 1).sum()) / len(now)
         if singles >= _FEWEST_SINGLES:
             found = max(0.0, (found - 1 + singles) / singles)
-        return min(1.0, found * self.rows / len(rows))
+        return min(1.0, found * self.rows / len(hashes))
 
-    def _comparable(self, rows: pd.DataFrame, id_columns: Sequence[str]) -> list[str]:
-        both = [name for name in self.hashes.columns if name in rows.columns]
+    def _comparable(self, hashes: pd.DataFrame, id_columns: Sequence[str]) -> list[str]:
+        both = [name for name in self.hashes.columns if name in hashes.columns]
         ids = list(id_columns)
         return ids if ids and set(ids) <= set(both) else both
 
@@ -74,16 +74,17 @@ class RowSample:
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
     """Return what recognises rows later: the ids, and the columns that tell most rows apart."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
-    hashes = _value_hashes(rows.iloc[np.sort(chosen)], list(rows.columns))
+    hashes = hash_values(rows.iloc[np.sort(chosen)])
     telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
     kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
-def _value_hashes(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def hash_values(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a hash of each value of rows as delivered, uint32, of the same shape."""
     halves = {
         name: (row_hashes(rows, [name], _SALT) >> np.uint64(32)).astype(np.uint32)
-        for name in columns
+        for name in rows.columns
     }
     return pd.DataFrame(halves)
 

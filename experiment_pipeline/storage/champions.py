@@ -34,8 +34,11 @@ class PublishedChampion:
 
     @property
     def fingerprint(self) -> str:
-        """Of its configuration; InvalidModel when the manifest is none."""
-        return self.exported.manifest.fingerprint
+        """Of its configuration; empty when its manifest is damaged: then it is no known model."""
+        try:
+            return self.exported.manifest.fingerprint
+        except InvalidModel:
+            return ""
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -49,7 +52,11 @@ class PublishedChampion:
 
     @property
     def held_against(self) -> str | None:
-        """The version that it replaced, or would have; None when it was the first."""
+        """The version that it replaced; None when it was the first.
+
+        Raises:
+            InvalidModel: its facts are not what was exported.
+        """
         before = self.facts.get("champion")
         return None if before is None else before["version"]
 

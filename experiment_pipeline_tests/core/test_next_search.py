@@ -9,9 +9,9 @@ import yaml
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.metrics import Interval, better
 from experiment_pipeline.core.next_search import NextSearch, next_search
+from experiment_pipeline.core.sample_size import fewest_units, perfect_bound
 from experiment_pipeline.core.search_spaces import FAMILIES, space
 from experiment_pipeline.core.segments import Segment
-from experiment_pipeline.core.sample_size import fewest_units, perfect_bound
 from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.shortfall import Evidence, LearningCurve, reasons
 from experiment_pipeline.core.spec import ExperimentSpec
