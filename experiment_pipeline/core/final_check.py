@@ -75,7 +75,7 @@ def final_check(
         model: its stored bytes.
         sets: train and test set.
         validation: (n, columns) the validation set.
-        delivered: the validation rows as delivered, with the same index.
+        delivered: (n, any columns) the same rows as delivered.
         earlier_looks: of other models at these rows.
         current: the version it would replace; None: there is none, or it is not asked for.
         evidence: what other stages know of the reachable score; asked for when a gate failed.
@@ -106,7 +106,7 @@ def final_check(
             result.fingerprint,
             on_validation,
             threshold,
-            delivered.loc[validation.index],
+            delivered,
             sets.classes,
         ),
     )

@@ -148,7 +148,7 @@ def _sample_size(
     gate: Gate | None, spec: ExperimentSpec, report: ValidationReport
 ) -> Iterator[Reason]:
     """Too few rows even for a perfect score, or for the one that was reached."""
-    if gate is None or not gate.by_bound:
+    if gate is None or not gate.by_bound or math.isnan(gate.value):
         return
     units = report.units_that_count[gate.metric]
     needed = fewest_units(gate.metric, gate.limit)

@@ -13,9 +13,10 @@ from typing import Any
 from experiment_pipeline.core import persistence
 from experiment_pipeline.core.challenge import Champion, CurrentVersion
 from experiment_pipeline.core.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.core.errors import InvalidModel
-from experiment_pipeline.core.exported_model import METRICS, MODEL
+from experiment_pipeline.core.errors import InvalidModel, PredictionsChanged
+from experiment_pipeline.core.exported_model import EXAMPLE, EXPECTED, METRICS, MODEL
 from experiment_pipeline.core.model_signature import SIGNATURE, Signature
+from experiment_pipeline.core.prediction import check_predictions
 from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.storage.registry import ExportedModel, Registry
 
@@ -77,15 +78,28 @@ class PublishedChampion:
                 f"prepares rows by {reading.preparation.function}, which the YAML does not name",
                 "Name it under preparation.function, if you know where it comes from.",
             )
-        kept = FITTED_ROWS in self.exported.manifest.files
-        return Champion(
-            pipeline=persistence.from_bytes(self.exported.read(MODEL), trusted_types),
-            signature=Signature.from_bytes(self.exported.read(SIGNATURE), self.version),
-            reading=reading,
-            fitted_rows=FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
-            if kept
-            else None,
-        )
+        signature = Signature.from_bytes(self.exported.read(SIGNATURE), self.version)
+        pipeline = persistence.from_bytes(self.exported.read(MODEL), trusted_types)
+        self._prove(pipeline, signature)
+        return Champion(pipeline, signature, reading, self._fitted_rows())
+
+    def _prove(self, pipeline: Any, signature: Signature) -> None:
+        """Stop when it predicts otherwise here than at its export, or not at all."""
+        files = (self.exported.read(EXAMPLE), self.exported.read(EXPECTED))
+        fix = "Install the versions of its environment.txt to compare with it."
+        try:
+            check_predictions(pipeline, *files, signature)
+        except PredictionsChanged as error:
+            raise InvalidModel(self.version, error.rule, fix) from None
+        # An old model in new libraries, or a user's own estimator, may raise anything.
+        except Exception as error:
+            why = f"cannot predict here: {type(error).__name__}: {error}"
+            raise InvalidModel(self.version, why, fix) from error
+
+    def _fitted_rows(self) -> FittedRows | None:
+        if FITTED_ROWS not in self.exported.manifest.files:
+            return None
+        return FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
 
     def current(self, trusted_types: Sequence[str], function: str | None) -> CurrentVersion:
         """Return it as the version that a challenger would replace; arguments as of `read`."""

@@ -111,10 +111,11 @@ def test_within_the_tolerance_a_worse_model_passes() -> None:
         assert found.gate.limit == -tolerance
 
 
+@pytest.mark.slow
 def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> None:
-    """By simulation, the truth known from 20,000 rows: few false stops, most true ones."""
+    """By simulation, the truth known from 10,000 rows: few false stops, most true ones."""
     false, true = [], []
-    world = rows_of(20_000, 0)
+    world = rows_of(10_000, 0)
     for seed in range(40):
         current, validation = champion(rows_of(200, 2_000 + seed)), rows_of(1_000, 1_000 + seed)
         for challenger in (model(rows_of(size, 3_000 + seed)) for size in (200, 20)):

@@ -94,6 +94,14 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason(rows: int, reason: b
         assert said[0].endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
 
 
+def test_an_undefined_score_has_no_sample_size() -> None:
+    """A validation set of one class has no AUC, whatever its number of rows."""
+    rows = seen_through(1, seed=1)
+    spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
+    report = report_of(spec, rows.rows(rows.y == 0))
+    assert "too_few_validation_rows" not in _codes(search_of(spec, [1] * 4), report)
+
+
 def test_the_fewest_units_are_those_of_the_interval() -> None:
     """At that number a perfect score just reaches the limit; one unit less, and it does not."""
     for metric, limit in (("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)):

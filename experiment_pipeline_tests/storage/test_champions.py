@@ -1,5 +1,6 @@
 """The champion of a registry is read whole and checked, or refused by name."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -57,11 +58,26 @@ def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     assert champion.read(function="os:getcwd").reading.preparation.function == "os:getcwd"
 
 
+def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
+    """Other libraries may change what an old model says, or break it."""
+    package = exported.package()
+    other = replace(package, files={**package.files, "expected_predictions.json": b"{}"})
+    with pytest.raises(InvalidModel, match="cannot predict here: KeyError"):
+        published(place, other).read()
+    said = json.loads(package.files["expected_predictions.json"])
+    said["predict_proba"][0] = [0.123, 0.877]
+    wrong = json.dumps(said).encode()
+    changed = exported.package(fingerprint="e" * 64)
+    changed = replace(changed, files={**changed.files, "expected_predictions.json": wrong})
+    with pytest.raises(InvalidModel, match="predicts something else here"):
+        published(place, changed).read()
+
+
 def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> None:
     """A changed file is named; a damaged manifest is nobody's fingerprint."""
     champion = published(place, exported.package())
     write_bytes(champion.exported.folder / "model.skops", b"other")
-    with pytest.raises(InvalidModel, match="model.skops"):
+    with pytest.raises(InvalidModel, match=r"model\.skops"):
         champion.read()
     write_bytes(champion.exported.folder / "manifest.json", b"{")
     again = find_champion(Registry(place, "flights"))
