@@ -7,7 +7,7 @@ model has seen. In: rows as delivered. Out: shares, masks, bytes. Looks are coun
 
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -23,9 +23,34 @@ FITTED_ROWS = "fitted_rows.parquet"
 # A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
 MOST_ROWS, MOST_COLUMNS = 1_000, 64
 # With fewer rows that have no equal, who is who cannot be told.
-_FEWEST_SINGLES = 0.5
+_FEWEST_SINGLES = 0.25
 _COLUMNS = b"columns"
 _SALT = "row identity"
+
+
+@dataclass(frozen=True, eq=False)
+class HashedRows:
+    """The rows that are asked about, hashed once for all samples they are held against.
+
+    Attributes:
+        hashes: (n, columns) uint32, a hash of each value.
+    """
+
+    hashes: pd.DataFrame
+    _known: dict[tuple[str, ...], tuple[np.ndarray, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> Self:
+        """Hash rows as delivered."""
+        return cls(_hash_values(rows))
+
+    def by(self, columns: tuple[str, ...]) -> tuple[np.ndarray, float]:
+        """Return the distinct rows by some columns, sorted, and the share that has no equal."""
+        if columns not in self._known:
+            rows = row_hashes(self.hashes, columns, _SALT)
+            distinct, counts = np.unique(rows, return_counts=True)
+            self._known[columns] = distinct, float((counts == 1).sum()) / len(rows)
+        return self._known[columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,48 +65,44 @@ class RowSample:
     rows: int
     hashes: pd.DataFrame
 
-    def overlap(self, hashes: pd.DataFrame, id_columns: Sequence[str]) -> float:
+    def overlap(self, others: HashedRows, id_columns: Sequence[str]) -> float:
         """Return the share of other rows that are among the sampled set's, 0 … 1.
 
         Rows are the same when their ids are, else when all columns are that both sides have.
         Of the sampled rows the share s is found; among n rows of which f have no equal, a row of
         the same kind that is not there would be found with probability 1 - f/n (Good 1953), so
-        (s - 1 + f/n) / (f/n) of them are there for another reason. Where fewer than half have
-        no equal, rows that look the same are taken for the same.
+        (s - 1 + f/n) / (f/n) of them are there for another reason. Where fewer than a quarter
+        have no equal, rows that look the same are taken for the same.
 
         Args:
-            hashes: (n, any columns) `hash_values` of the other rows.
+            others: the other rows.
             id_columns: those that name a row.
         """
-        columns = self._comparable(hashes, id_columns)
-        if not columns or hashes.empty or self.hashes.empty:
+        columns = self._comparable(others.hashes, id_columns)
+        if not columns or others.hashes.empty or self.hashes.empty:
             return 0.0
-        before = row_hashes(self.hashes, columns, _SALT)
-        now = row_hashes(hashes, columns, _SALT)
-        found = float(np.isin(before, now).mean())
-        counts = np.unique(now, return_counts=True)[1]
-        singles = float((counts == 1).sum()) / len(now)
+        distinct, singles = others.by(columns)
+        found = float(np.isin(row_hashes(self.hashes, columns, _SALT), distinct).mean())
         if singles >= _FEWEST_SINGLES:
             found = max(0.0, (found - 1 + singles) / singles)
-        return min(1.0, found * self.rows / len(hashes))
+        return min(1.0, found * self.rows / len(others.hashes))
 
-    def _comparable(self, hashes: pd.DataFrame, id_columns: Sequence[str]) -> list[str]:
-        both = [name for name in self.hashes.columns if name in hashes.columns]
-        ids = list(id_columns)
-        return ids if ids and set(ids) <= set(both) else both
+    def _comparable(self, others: pd.DataFrame, id_columns: Sequence[str]) -> tuple[str, ...]:
+        both = tuple(name for name in self.hashes.columns if name in others.columns)
+        ids = tuple(id_columns)
+        return ids if ids and set(ids) <= set(both) else tuple(sorted(both))
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
     """Return what recognises rows later: the ids, and the columns that tell most rows apart."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
-    hashes = hash_values(rows.iloc[np.sort(chosen)])
+    hashes = _hash_values(rows.iloc[np.sort(chosen)])
     telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
     kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
-def hash_values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a hash of each value of rows as delivered, uint32, of the same shape."""
+def _hash_values(rows: pd.DataFrame) -> pd.DataFrame:
     halves = {
         name: (row_hashes(rows, [name], _SALT) >> np.uint64(32)).astype(np.uint32)
         for name in rows.columns

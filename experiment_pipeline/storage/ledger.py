@@ -21,7 +21,7 @@ from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
 from experiment_pipeline.core.looks import EarlierLooks, count
-from experiment_pipeline.core.row_identity import RowSample, hash_values, sample_rows
+from experiment_pipeline.core.row_identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.parquet import from_parquet, to_parquet
 
@@ -127,8 +127,8 @@ class Ledger:
         """
         looks = self.looks()
         samples = self._samples({look.sample for look in looks if look.sample is not None})
-        hashes = hash_values(rows)
-        shares = {name: one.overlap(hashes, id_columns) for name, one in samples.items()}
+        here = HashedRows.of(rows)
+        shares = {name: one.overlap(here, id_columns) for name, one in samples.items()}
         seen = [
             1.0 if look.validation_digest == validation_digest else shares.get(look.sample, 0.0)
             for look in looks

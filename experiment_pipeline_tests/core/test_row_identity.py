@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.core.errors import InvalidModel
-from experiment_pipeline.core.row_identity import FittedRows, hash_values, sample_rows
+from experiment_pipeline.core.row_identity import FittedRows, HashedRows, sample_rows
 from experiment_pipeline_tests.core.board_examples import spec_of
 
 
@@ -24,7 +24,7 @@ def _table(n: int = 3_000, seed: int = 0) -> pd.DataFrame:
 
 
 def _overlap(before: pd.DataFrame, now: pd.DataFrame, *ids: str) -> float:
-    return sample_rows(before, ids).overlap(hash_values(now), ids)
+    return sample_rows(before, ids).overlap(HashedRows.of(now), ids)
 
 
 def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None:
@@ -64,7 +64,7 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
     assert _overlap(rows, corrected, "id") == 1
     assert _overlap(rows, rows.drop(columns="id"), "id") == 1
     # Declared only later: the column was there.
-    assert sample_rows(rows, ()).overlap(hash_values(corrected), ["id"]) == 1
+    assert sample_rows(rows, ()).overlap(HashedRows.of(corrected), ["id"]) == 1
 
 
 def test_rows_that_nothing_tells_apart_are_taken_for_the_same() -> None:
