@@ -15,11 +15,13 @@ from experiment_pipeline.core.gates import Gate
 from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
 from experiment_pipeline.core.provenance import CodeProvenance, Environment
+from experiment_pipeline.core.row_identity import FittedRows
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model.features import build_features
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]
+FITTED = FittedRows(("flight", "day"), np.array([1, 2, 2**63], dtype=np.uint64))
 SCHEMA = """\
 columns:
   distance:
@@ -130,6 +132,8 @@ def facts(**changes: Any) -> ModelFacts:
             ),
         ),
         looks=2,
+        overlap=1.0,
+        champion=None,
         limits=("The train set holds no winter.",),
         created=CREATED,
         code=CodeProvenance("c" * 40, dirty=True),
@@ -145,7 +149,7 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
     pipeline = fitted() if pipeline is None else pipeline
     golden = golden_rows.choose(prepared(delivered()), FEATURES)
     return exported_model.build_package(
-        pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden
+        pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden, FITTED
     )
 
 
@@ -177,4 +181,6 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)
     golden = golden_rows.choose(rows, features)
-    return exported_model.build_package(pipeline, serialize(pipeline), known, SCHEMA, golden)
+    return exported_model.build_package(
+        pipeline, serialize(pipeline), known, SCHEMA, golden, FITTED
+    )

@@ -217,7 +217,7 @@ def test_a_regression_predicts_values(tmp_path: Path) -> None:
     golden = golden_rows.choose(exported.prepared(exported.delivered()), exported.FEATURES)
     facts = exported.facts(spec=experiment, positive_class=None, threshold=None)
     package = exported_model.build_package(
-        pipeline, serialize(pipeline), facts, exported.SCHEMA, golden
+        pipeline, serialize(pipeline), facts, exported.SCHEMA, golden, exported.FITTED
     )
     model = Registry(UPath(tmp_path / "registry"), "flights").publish(package, accept).path
     result = run("predict", model, written(exported.delivered(5)))

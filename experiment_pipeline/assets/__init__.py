@@ -36,7 +36,7 @@ def build_experiment(spec: ExperimentSpec, schema_text: str) -> dg.Definitions:
             build_split_sets(spec, schema_text),
             build_trained_model(spec, declared),
             build_leaderboard(spec),
-            build_validation_report(spec),
+            build_validation_report(spec, schema_text),
             build_exported_model(spec, declared, schema_text),
         ],
         jobs=[build_job(spec, declared)],

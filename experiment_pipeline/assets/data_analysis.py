@@ -25,7 +25,7 @@ from experiment_pipeline.storage.results import ResultStore
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 # What no finding depends on: the analysis is not given it.
 _SEARCH = ("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule")
 
@@ -78,6 +78,17 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         )
 
     return data_analysis
+
+
+def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
+    """Return the best score that conflicting labels allow; None where the analysis knows none."""
+    store = ResultStore(storage_root(), spec.name, "data_analysis")
+    stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
+    if stored is None:
+        return None
+    findings = json.loads(stored.files[ANALYSIS])["findings"]
+    ceilings = [one["ceiling"] for one in findings if one["code"] == "conflicting_labels"]
+    return ceilings[0] if ceilings else None
 
 
 def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:

@@ -23,13 +23,14 @@ from experiment_pipeline.core.exported_model import (
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import from_table
 from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
+from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import ModelResult
 from experiment_pipeline.core.validated_data import feature_columns
 from experiment_pipeline.core.validation_report import ValidationReport
-from experiment_pipeline.storage.files import location, storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.provenance import code_provenance, environment
-from experiment_pipeline.storage.registry import PublishedVersion, Registry
+from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 from experiment_pipeline.storage.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.repository import commit_version
 from experiment_pipeline.storage.results import ResultStore
@@ -66,9 +67,7 @@ def build_exported_model(
             board = from_table(leaderboard)
             accepted = _Accepted(spec, declared[board.chosen], board, validation_report)
             package = accepted.package(raw_data, validation_set, schema_text)
-            registry = Registry(
-                location(spec.export.url) if spec.export.url else storage_root(), spec.name
-            )
+            registry = registry_of(spec)
             published = registry.publish(package, check_in_fresh_process)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set)
@@ -119,6 +118,7 @@ class _Accepted:
         self.report = ValidationReport.from_json(files[REPORT].decode())
         store = TrainedModelStore(storage_root(), spec.name)
         self.result: ModelResult = store.require(judged.attrs["model_fingerprint"]).result
+        self.fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], STAGE)
         self.pipeline = persistence.from_bytes(files[MODEL], self.result.trusted_types)
 
     def package(
@@ -138,7 +138,7 @@ class _Accepted:
                 SetFact(name, one["rows"], one["digest"])
                 for name, one in self.judged.attrs["sets"].items()
             ),
-            positive_class=self.spec.positive_class,
+            positive_class=self.report.positive_class,
             threshold=self.report.threshold.value if self.report.threshold else None,
             scores=(
                 *(
@@ -149,13 +149,17 @@ class _Accepted:
             ),
             gates=self.report.gates,
             looks=self.report.looks,
+            overlap=self.report.overlap,
+            champion=self.report.champion,
             limits=(*self.board.notes, *self.report.notes),
             created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),
         )
         golden = golden_rows.choose(validation, features)
-        return build_package(self.pipeline, serialized, facts, schema_text, golden)
+        return build_package(
+            self.pipeline, serialized, facts, schema_text, golden, self.fitted_rows
+        )
 
 
 def _commit(spec: ExperimentSpec, registry: Registry, published: PublishedVersion) -> str:

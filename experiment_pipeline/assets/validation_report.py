@@ -3,18 +3,21 @@
 A report of the same choice on the same rows is reused: it is not another look.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import joblib
 import pandas as pd
 
 from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.data_analysis import label_ceiling
 from experiment_pipeline.assets.failures import console_message, told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import validation_page
-from experiment_pipeline.core.errors import NotAccepted
+from experiment_pipeline.core.errors import InvalidModel, NotAccepted
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import (
@@ -23,18 +26,24 @@ from experiment_pipeline.core.leaderboard_table import (
     from_table,
 )
 from experiment_pipeline.core.persistence import to_bytes
+from experiment_pipeline.core.prediction import source_columns
 from experiment_pipeline.core.raw_data import rows_digest
+from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.core.validation_report import ValidationReport
+from experiment_pipeline.storage.champions import PublishedChampion, find_champion
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.ledger import Ledger
+from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.results import ResultStore
 from experiment_pipeline.storage.trained_models import TrainedModelStore
 
 if TYPE_CHECKING:
+    from experiment_pipeline.core.challenge import CurrentVersion
     from experiment_pipeline.core.final_check import FinalCheck
+    from experiment_pipeline.core.shortfall import Evidence
 
 STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
@@ -44,13 +53,13 @@ PICTURE = ".png"
 REPORT_VERSION = 2
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
 _BEFORE = (
-    *("data", "preparation", "analysis", "validation", "exclude"),
+    *("data", "analysis", "validation", "exclude"),
     *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
 )
-INPUTS = ("train_set", "test_set", "validation_set", "leaderboard")
+INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
-def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
+def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
     key = asset_key(spec, STAGE)
 
@@ -64,6 +73,7 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
     )
     def validation_report(
         context: dg.AssetExecutionContext,
+        raw_data: pd.DataFrame,
         train_set: pd.DataFrame,
         test_set: pd.DataFrame,
         validation_set: pd.DataFrame,
@@ -74,10 +84,18 @@ def build_validation_report(spec: ExperimentSpec) -> dg.AssetsDefinition:
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard, sets.digests)
             board = from_table(leaderboard)
-            look = _Look(spec.without(*_BEFORE), sets, validation_set, board)
+            look = _Look(
+                spec.without(*_BEFORE),
+                raw_data,
+                sets,
+                validation_set,
+                board,
+                partial(label_ceiling, raw_data, spec, schema_text),
+                spec.workers or joblib.cpu_count(),
+            )
             stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
-                stored = store.put(look.fingerprint, _files(look.take()))
+                stored = store.put(look.fingerprint, look.files())
             else:
                 context.log.info("reused the report of the same model on the same rows")
         files, page = stored.files, stored.paths[PAGE]
@@ -121,20 +139,45 @@ class _Look:
     """What is looked at: one choice, one validation set."""
 
     spec: ExperimentSpec
+    raw: pd.DataFrame
     sets: TrainingSets
     validation: pd.DataFrame
     board: Leaderboard
+    ceiling: Callable[[], float | None]
+    workers: int
 
     @property
     def model_fingerprint(self) -> str:
         rows = self.board.rows
         return str(rows.loc[rows["key"] == self.board.chosen, "fingerprint"].item())
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return rows_digest(self.validation)
 
+    @cached_property
+    def champion(self) -> PublishedChampion | None:
+        """What the model would replace, where the YAML asks."""
+        if self.spec.not_worse_than_champion is None:
+            return None
+        return find_champion(registry_of(self.spec))
+
     @property
+    def held_against(self) -> str | None:
+        """The version that decides the report: of a model that is the champion, the one before.
+
+        So a model that was exported finds the report again with which it was.
+        """
+        if self.champion is None:
+            return None
+        if self.champion.fingerprint != self.model_fingerprint:
+            return self.champion.version
+        try:
+            return self.champion.held_against
+        except InvalidModel:
+            return self.champion.version
+
+    @cached_property
     def fingerprint(self) -> str:
         """Everything that decides the report, but how often was looked before."""
         return fingerprint_of(
@@ -142,29 +185,67 @@ class _Look:
                 "board": board_digest(self.board),
                 "validation": self.digest,
                 "spec": self.spec.model_dump(mode="json"),
+                "champion": self.held_against,
                 "version": REPORT_VERSION,
             }
         )
 
+    def files(self) -> dict[str, bytes]:
+        """Look, and return the result as files."""
+        return {**_files(self.take()), FITTED_ROWS: self.fitted_rows().to_bytes()}
+
+    def fitted_rows(self) -> FittedRows:
+        """The rows that the next challenger must not be compared on."""
+        rows = self.raw.loc[self.sets.train.index.append(self.sets.test.index)]
+        # Only a user's function knows what it reads.
+        preparation = self.spec.preparation
+        sources = source_columns(self.sets.features, rows.columns, preparation)
+        every = preparation.function is not None
+        return FittedRows.of(rows, self.spec, list(rows.columns) if every else sources)
+
     def take(self) -> "FinalCheck":
         """Look, and write it into the ledger first: a look that crashes was one, too."""
-        import joblib
-
         from experiment_pipeline.core.final_check import final_check
 
         ledger = Ledger(storage_root(), self.spec.name)
-        earlier = len(ledger.looks(self.digest))
-        ledger.record_look(self.digest, self.model_fingerprint)
-        model = TrainedModelStore(storage_root(), self.spec.name).require(self.model_fingerprint)
+        delivered = self.raw.loc[self.validation.index]
+        seen = (self.digest, self.model_fingerprint, delivered, self.spec.split.id_columns)
+        earlier = ledger.earlier_looks(*seen)
+        ledger.record_look(*seen)
+        store = TrainedModelStore(storage_root(), self.spec.name)
+        model = store.require(self.model_fingerprint)
         return final_check(
             self.spec,
             self.board,
             model,
             self.sets,
             self.validation,
+            delivered=delivered,
             earlier_looks=earlier,
-            workers=self.spec.workers or joblib.cpu_count(),
+            current=self._current(store),
+            evidence=lambda: self._evidence(store),
+            workers=self.workers,
         )
+
+    def _evidence(self, store: TrainedModelStore) -> "Evidence":
+        """What the analysis and the search know of what is within reach."""
+        from experiment_pipeline.core.learning_curve import learning_curve
+        from experiment_pipeline.core.shortfall import Evidence
+
+        rows = self.board.rows
+        trained = set(rows.loc[rows["rank"].notna(), "key"])
+        return Evidence(
+            self.ceiling(),
+            learning_curve(self.spec, self.sets, trained, store.test_predictions),
+        )
+
+    def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":
+        """The champion, trusted as far as this storage trained it and the YAML names its code."""
+        if self.champion is None:
+            return None
+        known = store.results([self.champion.fingerprint]).get(self.champion.fingerprint)
+        types = () if known is None else known.trusted_types
+        return self.champion.current(types, self.spec.preparation.function)
 
     def table(self, report: ValidationReport) -> pd.DataFrame:
         """The scores as a table; its attrs say where the whole report is."""

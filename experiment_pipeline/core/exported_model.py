@@ -6,7 +6,7 @@ Storing lives in `storage/registry.py`, the fresh-process check in `storage/relo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -21,9 +21,11 @@ from experiment_pipeline.core.manifest import Manifest
 from experiment_pipeline.core.model_facts import ModelFacts
 from experiment_pipeline.core.model_signature import SIGNATURE, Signature
 from experiment_pipeline.core.provenance import CodeProvenance
+from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.core.verify_script import VERIFY
 
 MODEL = "model.skops"
+METRICS = "metrics.json"
 TRUSTED = "trusted_types.json"
 EXAMPLE = "input_example.json"
 EXPECTED = "expected_predictions.json"
@@ -34,12 +36,13 @@ HOLDS = {
     TRUSTED: "the types that loading it must trust; read them before you do",
     SIGNATURE: "features with dtypes, classes, threshold",
     "hyperparameters.yaml": "the chosen configuration",
-    "metrics.json": "metrics with intervals, gates, looks",
+    METRICS: "metrics with intervals, gates, looks",
     PREPARATION: "how a table as delivered is read and prepared",
     SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
     "environment.txt": "pinned requirements, for pip install -r",
+    FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     EXAMPLE: "example rows, with missing values and unseen categories",
     EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
@@ -134,6 +137,7 @@ def build_package(
     facts: ModelFacts,
     schema: str,
     golden: pd.DataFrame,
+    fitted_rows: FittedRows,
 ) -> ModelPackage:
     """Return the files of an exported model.
 
@@ -143,6 +147,7 @@ def build_package(
         facts: what is known about it.
         schema: the text of schema.yaml.
         golden: features of some rows, by `golden_rows.choose`; their dtypes are the signature's.
+        fitted_rows: what it was fitted and chosen on.
     """
     spec, signature = facts.spec, _signature(pipeline, facts, golden)
     declared = spec.model_dump(mode="json", exclude_unset=True)
@@ -151,12 +156,13 @@ def build_package(
         TRUSTED: json_bytes(list(serialized.trusted_types)),
         SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
-        "metrics.json": json_bytes(_metrics(facts)),
+        METRICS: json_bytes(_metrics(facts)),
         PREPARATION: Reading.of(spec, facts.raw_types).to_bytes(),
         SCHEMA: schema.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": json_bytes({one.name: _set(one.rows, one.digest) for one in facts.sets}),
         "environment.txt": facts.environment.requirements().encode(),
+        FITTED_ROWS: fitted_rows.to_bytes(),
         EXAMPLE: example_bytes(golden),
         EXPECTED: json_bytes(expected_predictions(pipeline, golden)),
         "verify.py": VERIFY.encode(),
@@ -223,6 +229,8 @@ def _metrics(facts: ModelFacts) -> dict[str, Any]:
         "gates": [vars(gate) for gate in facts.gates],
         "threshold": facts.threshold,
         "looks": facts.looks,
+        "overlap": facts.overlap,
+        "champion": None if facts.champion is None else asdict(facts.champion),
         "reason": facts.reason,
     }
 

@@ -5,7 +5,7 @@ Puts together what its parts know: `trained_model` fits, `validation_report` jud
 Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,12 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.core import plots
+from experiment_pipeline.core.calibration import reweighting
+from experiment_pipeline.core.challenge import CurrentVersion, hold_against_champion
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.importance import Effort, permutation_importance, scored_by
 from experiment_pipeline.core.leaderboard import Leaderboard
+from experiment_pipeline.core.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.core.next_search import NextSearch, next_search
 from experiment_pipeline.core.segments import weakest_segments
 from experiment_pipeline.core.set_prediction import SetPrediction
@@ -68,8 +71,10 @@ def final_check(
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
-    earlier_looks: int,
-    evidence: Evidence | None = None,
+    delivered: pd.DataFrame,
+    earlier_looks: EarlierLooks = NO_LOOKS,
+    current: CurrentVersion | None = None,
+    evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
@@ -80,8 +85,10 @@ def final_check(
         trained: the chosen configuration, as stored.
         sets: train and test set.
         validation: (n, columns) the validation set.
-        earlier_looks: how often the ledger counts these rows already.
-        evidence: what other stages know of the reachable score; None: nothing.
+        delivered: (n, any columns) the same rows as delivered.
+        earlier_looks: of other models at these rows.
+        current: the version it would replace; None: there is none, or it is not asked for.
+        evidence: what other stages know of the reachable score; asked for when a gate failed.
         workers: predictions at a time, one thread each.
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
@@ -90,6 +97,7 @@ def final_check(
         sets.y_test, trained.test_predictions, resampling_units(sets.test, spec)
     )
     on_validation = _predicted(exported, validation, sets, spec)
+    threshold = _cut(spec, on_test)
     report = judge(
         spec,
         board.chosen,
@@ -99,11 +107,22 @@ def final_check(
         sets.y_train,
         sets.classes,
         segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=_cut(spec, on_test)
+            validation, sets.features, on_validation, spec.metric, threshold=threshold
         ),
         earlier_looks=earlier_looks,
+        reweighted_by=reweighting(trained.result.hyperparameters),
+        champion=None
+        if current is None
+        else hold_against_champion(
+            spec,
+            current,
+            trained.result.fingerprint,
+            on_validation,
+            threshold,
+            delivered,
+            sets.classes,
+        ),
     )
-    threshold = 0.5 if report.threshold is None else report.threshold.value
     pictures = plots.validation_plots(on_validation, sets.classes, threshold)
     effort = _effort(board, trained.result, train_only, sets, workers)
     if effort is None:
@@ -112,7 +131,7 @@ def final_check(
         pictures["Importance of features"] = plots.importance_plot(found, spec.metric, effort)
     return FinalCheck(
         report,
-        None if report.accepted else next_search(spec, board, report, evidence),
+        None if report.accepted else next_search(spec, board, report, evidence()),
         exported,
         pictures,
     )

@@ -37,6 +37,7 @@ class Gate:
         limit: the limit.
         by_bound: whether `value` is a bound.
         passed: the outcome.
+        told: False when there is too little to judge by; such a gate blocks nothing.
     """
 
     metric: str
@@ -45,10 +46,13 @@ class Gate:
     limit: float
     by_bound: bool
     passed: bool
+    told: bool = True
 
     @property
     def outcome(self) -> str:
-        """PASS or FAIL."""
+        """PASS, FAIL or CANNOT BE TOLD."""
+        if not self.told:
+            return "CANNOT BE TOLD"
         return "PASS" if self.passed else "FAIL"
 
     def in_words(self) -> str:

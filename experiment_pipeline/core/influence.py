@@ -68,7 +68,8 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> Linearised:
     return Linearised(estimate, (numerator - estimate * denominator) / size)
 
 
-def _average(parts: Sequence[Linearised]) -> Linearised:
+def average(parts: Sequence[Linearised]) -> Linearised:
+    """Return the mean of scores of the same rows."""
     return Linearised(
         float(np.mean([part.estimate for part in parts])),
         np.mean([part.influence for part in parts], axis=0),
@@ -86,7 +87,7 @@ def _accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linear
 
 def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     right = _decided(prediction, threshold) == y
-    return _average([_ratio(right & (y == label), y == label) for label in np.unique(y)])
+    return average([_ratio(right & (y == label), y == label) for label in np.unique(y)])
 
 
 def _f1_of(label: int, y: np.ndarray, decided: np.ndarray) -> Linearised:
@@ -100,7 +101,7 @@ def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
 
 def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     decided = _decided(prediction, threshold)
-    return _average([_f1_of(label, y, decided) for label in np.union1d(y, decided)])
+    return average([_f1_of(label, y, decided) for label in np.union1d(y, decided)])
 
 
 def _log_loss(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
@@ -139,7 +140,7 @@ def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
 
 def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     labels = range(prediction.shape[1])
-    return _average([_roc_auc(y == label, prediction[:, label], threshold) for label in labels])
+    return average([_roc_auc(y == label, prediction[:, label], threshold) for label in labels])
 
 
 def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.core.calibration import PROBABILITY_METRICS, reweighting
 from experiment_pipeline.core.intervals import few_units_note
 from experiment_pipeline.core.metrics import METRICS, better, shown
+from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.ranking import Ranking
 from experiment_pipeline.core.search_edges import SearchEdge
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -42,6 +44,7 @@ def notes(
     return (
         *_against_baseline(ranking, baseline, spec.metric),
         *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
+        *_uncalibrated(ranking, spec),
         *_optimism_in_words(ranking, spec),
         *_chosen_on_the_way(rows),
         *(edge.in_words() for edge in edges),
@@ -89,6 +92,23 @@ def _against_baseline(ranking: Ranking, baseline: float, metric: str) -> Iterato
             f"no configuration is surely better than predicting without features: the best has "
             f"{metric} {best.in_words()}, the baseline {shown(baseline)}"
         )
+
+
+def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
+    """Reweighted configurations: what their probabilities are worth beside the others'."""
+    if spec.task == "regression":
+        return
+    found = [reweighting(entry.result.hyperparameters) for entry in ranking.entries]
+    settings = list(dict.fromkeys(one for one in found if one is not None))
+    if not settings:
+        return
+    count = sum(one is not None for one in found)
+    note = (
+        f"{count:,} of {len(found):,} ranked configurations are reweighted "
+        f"({listed(settings)}): their probabilities are not calibrated"
+    )
+    scored = spec.metric in PROBABILITY_METRICS
+    yield f"{note}, and {spec.metric} counts this shift against them" if scored else note
 
 
 def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:

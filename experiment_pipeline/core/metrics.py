@@ -87,6 +87,10 @@ class Interval:
         """Return the end that a careful reader judges: the low one where greater is better."""
         return self.low if METRICS[metric].greater_is_better else self.high
 
+    def better_bound(self, metric: str) -> float:
+        """Return the other end, the high one where greater is better."""
+        return self.high if METRICS[metric].greater_is_better else self.low
+
     def in_words(self) -> str:
         """`0.6912 (0.6803 to 0.7021)`."""
         return f"{shown(self.estimate)} ({shown(self.low)} to {shown(self.high)})"

@@ -6,7 +6,9 @@ Built as data; `markdown.render` makes its text. In: a `ModelFacts` and a `Signa
 
 from collections.abc import Sequence
 
+from experiment_pipeline.core.calibration import named, reweighting
 from experiment_pipeline.core.documents import redacted
+from experiment_pipeline.core.looks import looked_at
 from experiment_pipeline.core.markdown import (
     Block,
     Bullets,
@@ -16,6 +18,7 @@ from experiment_pipeline.core.markdown import (
     Section,
     Table,
 )
+from experiment_pipeline.core.metrics import shown
 from experiment_pipeline.core.model_facts import ModelFacts, Score
 from experiment_pipeline.core.model_signature import Signature
 
@@ -27,6 +30,7 @@ example = pd.DataFrame(json.load(open("input_example.json")), dtype=object)
 rows = example.astype(signature["features"])
 print({call})"""
 SHOWN_ROWS = 30
+_OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be told"}
 
 
 def build_card(
@@ -133,25 +137,24 @@ def _configuration(facts: ModelFacts) -> Section:
 
 
 def _metrics(facts: ModelFacts) -> Section:
-    rows = tuple(map(_score_row, facts.scores))
-    looks = f"These validation rows have been looked at {facts.looks} time(s), this one included."
+    reweighted = reweighting(facts.configuration.hyperparameters) is not None
+    rows = tuple(_score_row(score, reweighted=reweighted) for score in facts.scores)
+    looks = looked_at(facts.looks, facts.overlap)
     refit = "Test scores are those of the configuration fitted on the train set alone."
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
     return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
 
 
-def _score_row(score: Score) -> tuple[str, ...]:
+def _score_row(score: Score, *, reweighted: bool) -> tuple[str, ...]:
     interval = score.interval
     baseline = "" if score.baseline is None else f"{score.baseline:.4f}"
     bounds = f"{interval.low:.4f} to {interval.high:.4f}"
-    return score.set_name, score.metric, f"{interval.estimate:.4f}", bounds, baseline
+    name = named(score.metric, reweighted=reweighted)
+    return score.set_name, name, f"{interval.estimate:.4f}", bounds, baseline
 
 
 def _gates(facts: ModelFacts) -> Section:
-    rows = tuple(
-        (gate.rule, f"{gate.value:.4f}", "passed" if gate.passed else "failed")
-        for gate in facts.gates
-    )
+    rows = tuple((gate.rule, shown(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates)
     return Section("Acceptance", (Table(("gate", "value", "outcome"), rows),))
 
 

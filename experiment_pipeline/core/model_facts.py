@@ -7,6 +7,7 @@ files and `model_card.py` into prose. Nothing is computed here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from experiment_pipeline.core.champion import ChampionComparison
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.gates import Gate
 from experiment_pipeline.core.metrics import Interval
@@ -58,12 +59,14 @@ class ModelFacts:
         reason: why it was chosen, from the leaderboard.
         raw_types: column → dtype of the table as delivered, by `delivered_rows.raw_types`.
         sets: train, test and validation.
-        positive_class: binary only.
+        positive_class: binary only: the class that was modelled.
         threshold: binary only: chosen on test.
         scores: metrics with intervals; on validation those of the exported fit, on test those
             of the configuration fitted on train alone. The first is the headline.
         gates: the acceptance criteria.
-        looks: how often these validation rows have been looked at, this time included.
+        looks: how many models have looked at these validation rows, this one included.
+        overlap: share of these rows that another model has seen at once, at most.
+        champion: how it stood against the model that it replaces; None when it was the first.
         limits: what the stages before warned of, one sentence each.
         created: when the model is exported, ISO 8601.
         code: the code that made it.
@@ -82,6 +85,8 @@ class ModelFacts:
     scores: tuple[Score, ...]
     gates: tuple[Gate, ...]
     looks: int
+    overlap: float
+    champion: ChampionComparison | None
     limits: tuple[str, ...]
     created: str
     code: CodeProvenance

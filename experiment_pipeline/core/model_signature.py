@@ -57,6 +57,9 @@ class Signature:
             fields: dict[str, Any] = json.loads(data)
             fields["id_columns"] = tuple(fields["id_columns"])
             fields["classes"] = None if fields["classes"] is None else tuple(fields["classes"])
+            if fields["task"] == "binary" and fields["positive_class"] is None:
+                # Versions exported while the YAML named none model the greater class.
+                fields["positive_class"] = fields["classes"][-1]
             return cls(**fields)
         except (ValueError, KeyError, TypeError):
             raise InvalidModel(

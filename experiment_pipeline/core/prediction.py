@@ -6,7 +6,7 @@ signature). Out: `Predicted`. Loading the model and reading files belong to the 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from experiment_pipeline.core.errors import PredictionsChanged, UnusableTable
 from experiment_pipeline.core.golden_rows import example_rows
 from experiment_pipeline.core.model_signature import Signature
 from experiment_pipeline.core.names import did_you_mean, listed
-from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.preparation import Prepared, prepare
 from experiment_pipeline.core.raw_data.wording import counted
+from experiment_pipeline.core.spec import Preparation
 from experiment_pipeline.core.trained_model.features import seen_categories
 from experiment_pipeline.core.validated_data import for_prediction, validate
 from experiment_pipeline.core.validated_data.reasons import most_frequent
@@ -64,12 +65,7 @@ def predict_rows(
         UnusableTable: a column is missing that a feature is made of, or cannot be used.
         TooManyRejectedRows: not one row satisfies the schema.
     """
-    needed = _needed_columns(raw, reading, signature)
-    preparation = reading.preparation
-    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
-    # A user's own function is given everything: only it knows what it reads.
-    rows = raw[needed] if preparation.function is None else raw
-    prepared = prepare(rows, preparation, may_be_absent=declared - set(needed))
+    prepared = _prepared(raw, reading, signature)
     rules = for_prediction(schema, list(signature.features))
     parted = validate(raw, prepared, rules, validation=reading.validation)
     kept = parted.validated
@@ -118,10 +114,41 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
         )
 
 
+def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature) -> pd.DataFrame:
+    """Return what a model takes, of all rows as delivered; no schema judges them.
+
+    Raises:
+        UnusableTable: a column is missing that a feature is made of, or cannot be used.
+    """
+    return signature.select(_prepared(raw, reading, signature).frame)
+
+
+def source_columns(
+    features: Iterable[str], delivered: Collection[str], preparation: Preparation
+) -> list[str]:
+    """Return the columns as delivered that features are made of, without a user's function.
+
+    Args:
+        features: the model's.
+        delivered: columns of the table as delivered.
+        preparation: what happens to each row.
+    """
+    taken = [name for name in features if name in delivered]
+    return list(dict.fromkeys([*taken, *preparation.calendar]))
+
+
+def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepared:
+    needed = _needed_columns(raw, reading, signature)
+    preparation = reading.preparation
+    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
+    # A user's own function is given everything: only it knows what it reads.
+    rows = raw[needed] if preparation.function is None else raw
+    return prepare(rows, preparation, may_be_absent=declared - set(needed))
+
+
 def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -> list[str]:
     """Return the raw columns that features are made of; UnusableTable when one is absent."""
-    delivered = [name for name in signature.features if name in reading.raw_types]
-    wanted = [*delivered, *reading.preparation.calendar]
+    wanted = source_columns(signature.features, reading.raw_types, reading.preparation)
     absent = [name for name in wanted if name not in raw.columns]
     if absent:
         raise UnusableTable(
@@ -130,7 +157,7 @@ def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -
             f"{listed(absent)}; {did_you_mean(absent[0], raw.columns)}",
             "Deliver the columns the model was trained on.",
         )
-    return list(dict.fromkeys(wanted))
+    return wanted
 
 
 def _unseen_categories(

@@ -7,12 +7,14 @@ ceiling in the labels, too few rows to be sure), then what was measured on the c
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from experiment_pipeline.core.gates import Gate
 from experiment_pipeline.core.leaderboard import Leaderboard
-from experiment_pipeline.core.metrics import better, shown
+from experiment_pipeline.core.leaderboard_notes import unit_in_words
+from experiment_pipeline.core.metrics import Interval, better, shown
+from experiment_pipeline.core.sample_size import fewest_units, perfect_bound
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.validation_report import ValidationReport
 
@@ -33,16 +35,24 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class LearningPoint:
-    """What a number of train rows led to.
+class LearningCurve:
+    """What the last step to all train rows brought, on the same test rows.
 
     Attributes:
-        rows: train rows.
-        score: of the ranking metric on the test set.
+        rows_before: train rows of the last rung but one.
+        rows: all train rows.
+        before: mean score of the ranking metric with `rows_before`.
+        after: the same with all.
+        gain: after minus before, paired.
+        configurations: how many were trained on both.
     """
 
+    rows_before: int
     rows: int
-    score: float
+    before: float
+    after: float
+    gain: Interval
+    configurations: int
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,12 @@ class Evidence:
 
     Attributes:
         ceiling: the best score of the ranking metric that rows with the same features and
-            different labels allow.
-        learning_curve: more rows, other scores; in order of rows.
+            different labels allow on the train and test rows.
+        learning_curve: what more train rows brought.
     """
 
     ceiling: float | None = None
-    learning_curve: tuple[LearningPoint, ...] = ()
+    learning_curve: LearningCurve | None = None
 
 
 def reasons(
@@ -75,11 +85,12 @@ def reasons(
     """
     if report.accepted:
         return ()
-    gate = _decisive(spec, report.failed_gates)
+    gate = _decisive(spec, report)
     return (
         *_nothing_learnt(board),
         *_ceiling(gate, spec, evidence),
-        *_uncertainty(gate, report),
+        *_sample_size(gate, spec, report),
+        *_worse_than_champion(report),
         *_drift(report),
         *_fit(gate, spec, board),
         *_weak_segments(report),
@@ -95,9 +106,15 @@ def families(spec: ExperimentSpec) -> tuple[str, ...]:
     return tuple(name for name in tried if name != "dummy")
 
 
-def _decisive(spec: ExperimentSpec, failed: Sequence[Gate]) -> Gate:
-    """The gate to explain: that of the ranking metric, which all the evidence is about."""
-    return next((gate for gate in failed if gate.metric == spec.metric), failed[0])
+def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
+    """The gate to explain: that of the ranking metric, which all the evidence is about.
+
+    None when the model is good enough, and only the champion is better.
+    """
+    against_champion = None if report.champion is None else report.champion.gate
+    failed = [gate for gate in report.failed_gates if gate != against_champion]
+    first = failed[0] if failed else None
+    return next((gate for gate in failed if gate.metric == spec.metric), first)
 
 
 def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
@@ -110,19 +127,56 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+def _ceiling(gate: Gate | None, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
     ceiling = evidence.ceiling
     if (
         ceiling is None
+        or gate is None
         or gate.metric != spec.metric
         or not better(gate.metric, gate.limit, ceiling)
     ):
         return
     yield Reason(
         "label_ceiling",
-        f"Rows with the same features have different labels: no model can exceed {spec.metric} "
-        f"{shown(ceiling)}, the limit is {shown(gate.limit)}.",
+        f"Rows with the same features have different labels: on the train and test rows no model "
+        f"can do better than {spec.metric} {shown(ceiling)}, the limit is {shown(gate.limit)}.",
         "Correct the labels, add features that tell these rows apart, or change the limit.",
+    )
+
+
+def _sample_size(
+    gate: Gate | None, spec: ExperimentSpec, report: ValidationReport
+) -> Iterator[Reason]:
+    """Too few rows even for a perfect score, or for the one that was reached."""
+    if gate is None or not gate.by_bound or math.isnan(gate.value):
+        return
+    units = report.units_that_count[gate.metric]
+    needed = fewest_units(gate.metric, gate.limit)
+    if needed is not None and needed <= units:
+        yield from _uncertainty(gate, report)
+        return
+    enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
+    yield Reason(
+        "too_few_validation_rows",
+        f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count for "
+        f"{gate.metric}: even a perfect score has the bound "
+        f"{shown(perfect_bound(gate.metric, units))} there; it cannot reach {shown(gate.limit)} "
+        f"{enough}.",
+        "Validate on more rows, or change the limit; no search can mend it.",
+    )
+
+
+def _worse_than_champion(report: ValidationReport) -> Iterator[Reason]:
+    held = report.champion
+    if held is None or held.scores is None or held.gate.passed:
+        return
+    yield Reason(
+        "worse_than_champion",
+        f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
+        f"{held.metric} {shown(held.scores.champion)}, this model "
+        f"{shown(held.scores.challenger)} (difference {held.scores.difference.in_words()}).",
+        "Find what the champion's data, features or search had that these lack; where it is "
+        "right to replace it all the same, raise not_worse_than_champion.tolerance.",
     )
 
 
@@ -130,7 +184,7 @@ def _uncertainty(gate: Gate, report: ValidationReport) -> Iterator[Reason]:
     """The estimate is good enough, its bound is not: the standard error shrinks as 1/√rows."""
     interval = report.score(gate.metric).interval
     estimate = interval.estimate
-    if not gate.by_bound or not better(gate.metric, estimate, gate.limit):
+    if not better(gate.metric, estimate, gate.limit):
         return
     factor = ((estimate - gate.value) / (estimate - gate.limit)) ** 2
     more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
@@ -154,7 +208,7 @@ def _drift(report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _fit(gate: Gate, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+def _fit(gate: Gate | None, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
     """Overfit when train beats test by more than the interval's width, else underfit when even
     train misses the limit.
     """
@@ -167,7 +221,7 @@ def _fit(gate: Gate, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reaso
             f"{shown(board.score.estimate)}: it has learnt rows by heart.",
             "Regularise more, drop features, or train on more rows.",
         )
-    elif gate.metric == spec.metric and better(spec.metric, gate.limit, train):
+    elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
             f"Even on its own train rows the chosen model has {spec.metric} {shown(train)}, the "
@@ -199,18 +253,15 @@ def _edges(board: Leaderboard) -> Iterator[Reason]:
 
 
 def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
-    """A curve that still rises at its end: the gain of the last doubling."""
+    """All train rows are surely better than a part of them."""
     curve = evidence.learning_curve
-    if len(curve) < 2:
-        return
-    last = curve[-1]
-    half = max((p for p in curve if p.rows <= last.rows / 2), key=lambda p: p.rows, default=None)
-    if half is None or not better(spec.metric, last.score, half.score):
+    if curve is None or not better(spec.metric, curve.gain.worse_bound(spec.metric), 0.0):
         return
     yield Reason(
         "few_train_rows",
-        f"More train rows still help: {spec.metric} {shown(half.score)} with {half.rows:,} rows, "
-        f"{shown(last.score)} with {last.rows:,}.",
+        f"More train rows still help: {spec.metric} {shown(curve.before)} with "
+        f"{curve.rows_before:,} rows, {shown(curve.after)} with {curve.rows:,} on the same test "
+        f"rows (gain {curve.gain.in_words()}, mean of {curve.configurations} configurations).",
         "Collect more rows of the same kind.",
     )
 

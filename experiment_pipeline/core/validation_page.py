@@ -5,6 +5,8 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 
 from collections.abc import Mapping
 
+from experiment_pipeline.core.calibration import named
+from experiment_pipeline.core.looks import looked_at
 from experiment_pipeline.core.markdown import (
     Block,
     Bullets,
@@ -44,7 +46,8 @@ def headline(report: ValidationReport) -> str:
 
 def document(report: ValidationReport, next_search: NextSearch | None = None) -> Document:
     """Return the report as a document."""
-    sections = [_gates(report), _metrics(report), _gap(report), *_threshold(report)]
+    sections = [_gates(report), *_champion(report), _metrics(report), _gap(report)]
+    sections += _threshold(report)
     if next_search is not None:
         sections.insert(1, _next(next_search))
     sections += [_segments(report), _notes(report)]
@@ -57,6 +60,25 @@ def _gates(report: ValidationReport) -> Section:
     )
     table = Table(("gate", "value", "limit", "outcome"), rows)
     return Section("Decision", (Paragraph(headline(report) + "."), table))
+
+
+def _champion(report: ValidationReport) -> list[Section]:
+    """The numbers behind the gate, where there are some."""
+    held = report.champion
+    if held is None or held.scores is None:
+        return []
+    level = 100 * held.scores.difference.level
+    rows = (
+        ("this model", shown(held.scores.challenger)),
+        (f"champion {held.version}", shown(held.scores.champion)),
+        (f"this model minus champion ({level:.0f} % interval)", held.scores.difference.in_words()),
+        ("tolerance", shown(held.tolerance)),
+    )
+    said = f"Both on the same {held.scores.rows:,} validation rows, paired."
+    if held.left_out:
+        said += f" Left out: {held.left_out:,} rows that the champion was fitted or chosen on."
+    table = Table(("", held.metric), rows)
+    return [Section("Against the champion", (Paragraph(said), table))]
 
 
 def _next(next_search: NextSearch) -> Section:
@@ -75,7 +97,7 @@ def _next(next_search: NextSearch) -> Section:
 def _metrics(report: ValidationReport) -> Section:
     rows = tuple(
         (
-            score.metric,
+            named(score.metric, reweighted=report.miscalibration is not None),
             shown(score.interval.estimate),
             f"{shown(score.interval.low)} to {shown(score.interval.high)}",
             shown(score.baseline),
@@ -135,8 +157,7 @@ def _segments(report: ValidationReport) -> Section:
 
 
 def _notes(report: ValidationReport) -> Section:
-    looks = f"These rows have now been looked at {report.looks} time(s)."
-    blocks: list[Block] = [Paragraph(looks)]
+    blocks: list[Block] = [Paragraph(looked_at(report.looks, report.overlap))]
     if report.notes:
         blocks.append(Bullets(report.notes))
     return Section("Notes", tuple(blocks))

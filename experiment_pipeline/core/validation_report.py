@@ -6,16 +6,19 @@ In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
+from experiment_pipeline.core.calibration import Miscalibration, miscalibration
+from experiment_pipeline.core.champion import ChampionComparison
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
 from experiment_pipeline.core.intervals import difference, few_units_note
 from experiment_pipeline.core.leaderboard_notes import unit_in_words
+from experiment_pipeline.core.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.core.metrics import (
     METRICS,
     Interval,
@@ -26,7 +29,7 @@ from experiment_pipeline.core.metrics import (
 )
 from experiment_pipeline.core.segments import Segment
 from experiment_pipeline.core.set_prediction import SetPrediction
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.thresholds import Threshold, choose_threshold, deciding_metric
 
 
@@ -61,10 +64,17 @@ class ValidationReport:
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
         gap: of the ranking metric.
+        positive_class: binary only; the class that was modelled, whether or not the YAML names it.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
+        miscalibration: of a reweighted model; None for one that is not.
+        units_that_count: metric → units that decide how sure it is: those of the rarest class,
+            where it compares classes, else all.
         segments: the weakest parts of the validation set.
-        looks: how often these rows have been looked at, this time included.
+        champion: how it stands against the exported model; None when there is none, or the
+            YAML does not ask.
+        looks: how many models have looked at these rows, this one included.
+        overlap: share of these rows that another model has seen at once, at most.
         notes: what to know before believing it, one sentence each.
     """
 
@@ -78,10 +88,15 @@ class ValidationReport:
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap
+    positive_class: Scalar
     threshold: Threshold | None
     prevalence: float | None
+    miscalibration: Miscalibration | None
+    units_that_count: Mapping[str, int]
     segments: tuple[Segment, ...]
+    champion: ChampionComparison | None
     looks: int
+    overlap: float
     notes: tuple[str, ...]
 
     @property
@@ -115,10 +130,12 @@ def judge(
     train_only: SetPrediction,
     test: SetPrediction,
     y_train: np.ndarray,
-    classes: tuple | None,
+    classes: tuple[Scalar, ...] | None,
     *,
     segments: Sequence[Segment] = (),
-    earlier_looks: int = 0,
+    earlier_looks: EarlierLooks = NO_LOOKS,
+    champion: ChampionComparison | None = None,
+    reweighted_by: str | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -129,9 +146,11 @@ def judge(
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
         test: that fit on the test rows: the threshold is chosen there.
         y_train: encoded targets of the train set; the baseline knows nothing else.
-        classes: of the target; None for regression.
+        classes: of the target, for binary the positive one last; None for regression.
         segments: by `weakest_segments`, of `exported`.
-        earlier_looks: how often the ledger counts these validation rows already.
+        earlier_looks: of other models at these validation rows.
+        champion: how `exported` stands against the exported model.
+        reweighted_by: the setting that reweights the configuration's classes.
     """
     threshold = _threshold(spec, test)
     scores = _scores(spec, exported, threshold, y_train, len(classes or ()))
@@ -142,15 +161,28 @@ def judge(
         rows=len(exported.y),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=hold(spec, scores),
+        gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
         gap=_gap(spec.metric, train_only, test, _cut(threshold)),
+        positive_class=_positive_class(spec, classes),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
+        miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
+        units_that_count={
+            score.metric: exported.spread(score.metric, _cut(threshold)).scarcest
+            for score in scores
+        },
         segments=tuple(segments),
-        looks=earlier_looks + 1,
+        champion=champion,
+        looks=earlier_looks.models + 1,
+        overlap=earlier_looks.overlap,
         notes=(),
     )
-    return replace(report, notes=tuple(_notes(spec, report, exported.units, test.units)))
+    notes = _notes(spec, report, earlier_looks, exported.units, test.units)
+    return replace(report, notes=tuple(notes))
+
+
+def _positive_class(spec: ExperimentSpec, classes: Sequence[Scalar] | None) -> Scalar:
+    return classes[1] if spec.task == "binary" and classes is not None else None
 
 
 def _threshold(spec: ExperimentSpec, test: SetPrediction) -> Threshold | None:
@@ -193,15 +225,21 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
 
 
 def _notes(
-    spec: ExperimentSpec, report: ValidationReport, units: np.ndarray, test_units: np.ndarray
+    spec: ExperimentSpec,
+    report: ValidationReport,
+    earlier: EarlierLooks,
+    units: np.ndarray,
+    test_units: np.ndarray,
 ) -> Iterator[str]:
-    if report.looks > 1:
+    if earlier.models:
         yield (
-            f"these validation rows have been looked at {report.looks - 1} times before: every "
-            "choice made after a look makes their scores more flattering"
+            f"these validation rows have been {earlier.in_words()}: every choice made after a "
+            "look makes their scores more flattering"
         )
     if report.gap.worse:
         yield _gap_in_words(spec, report.gap)
+    if report.miscalibration is not None:
+        yield report.miscalibration.in_words()
     unit = unit_in_words(spec)
     yield from filter(None, [few_units_note(units, unit, "validation")])
     yield from filter(None, [few_units_note(test_units, unit, "test")])

@@ -1,22 +1,32 @@
-"""The ledger of looks at the validation set: `<root>/<experiment>/validation_looks/`.
+"""The ledger of looks at the validation set.
+
+    <root>/<experiment>/validation_looks/<time>-<rows>-<model>-<random>.json   one look each
+                        validation_rows/<digest>.parquet    a sample of the rows that were seen
 
 Each look is a small file of its own, never changed: nothing is read before it is written, so
-two runs at once lose none. In: a digest and a fingerprint. Out: the looks, oldest first. What
-a number of looks means is said by `core/validation_report.py`.
+two runs at once lose none. In: rows and a fingerprint. Out: how often such rows have been looked
+at. What that means is said by `core/validation_report.py`.
 """
 
+import hashlib
 import json
 import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+import pandas as pd
 from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
+from experiment_pipeline.core.looks import EarlierLooks, count
+from experiment_pipeline.core.row_identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
+from experiment_pipeline.storage.parquet import from_parquet, to_parquet
 
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
+_ROWS = "rows"
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,14 @@ class Look:
         at: when, ISO 8601 in UTC, with microseconds.
         validation_digest: sha256 in hex of the validation rows.
         fingerprint: of the trained model that was judged on them.
+        sample: sha256 in hex of the sample of these rows; None: kept before there were samples,
+            so that only the same digest tells that rows are the same.
     """
 
     at: str
     validation_digest: str
     fingerprint: str
+    sample: str | None = None
 
     @classmethod
     def from_bytes(cls, content: bytes, path: UPath) -> Self:
@@ -61,10 +74,24 @@ class Ledger:
         """Where the looks are."""
         return self.root / self.experiment / "validation_looks"
 
-    def record_look(self, validation_digest: str, fingerprint: str) -> Look:
-        """Note a look, now; call it before the rows are looked at, so that none goes uncounted."""
+    def record_look(
+        self,
+        validation_digest: str,
+        fingerprint: str,
+        rows: pd.DataFrame,
+        id_columns: Sequence[str] = (),
+    ) -> Look:
+        """Note a look, now; call it before the rows are looked at, so that none goes uncounted.
+
+        Args:
+            validation_digest: of the validation set, prepared.
+            fingerprint: of the model.
+            rows: the same rows as delivered.
+            id_columns: those that name a row.
+        """
         at = datetime.now(UTC)
-        look = Look(at.isoformat(timespec="microseconds"), validation_digest, fingerprint)
+        sample = self._keep(sample_rows(rows, id_columns))
+        look = Look(at.isoformat(timespec="microseconds"), validation_digest, fingerprint, sample)
         name = "-".join(
             [
                 at.strftime("%Y%m%dT%H%M%S.%fZ"),
@@ -76,16 +103,59 @@ class Ledger:
         write_bytes(self.folder / f"{name}.json", json.dumps(asdict(look), indent=2).encode())
         return look
 
-    def looks(self, validation_digest: str) -> list[Look]:
-        """Return the looks at these validation rows, oldest first.
+    def looks(self) -> list[Look]:
+        """Return all looks, oldest first.
 
         Raises:
             EntryCorrupt: a file of the ledger is damaged.
         """
-        mark = f"-{validation_digest[:_SHORT]}-"
-        paths = [self.folder / name for name in list_names(self.folder) if mark in name]
+        paths = [self.folder / name for name in list_names(self.folder)]
         looks = [Look.from_bytes(content, path) for path, content in read_many(paths).items()]
-        return sorted(
-            (look for look in looks if look.validation_digest == validation_digest),
-            key=lambda look: look.at,
-        )
+        return sorted(looks, key=lambda look: look.at)
+
+    def earlier_looks(
+        self,
+        validation_digest: str,
+        fingerprint: str,
+        rows: pd.DataFrame,
+        id_columns: Sequence[str] = (),
+    ) -> EarlierLooks:
+        """Return how often other models have looked at these rows; arguments as of `record_look`.
+
+        Raises:
+            EntryCorrupt: a file of the ledger is damaged.
+        """
+        looks = self.looks()
+        samples = self._samples({look.sample for look in looks if look.sample is not None})
+        here = HashedRows.of(rows)
+        shares = {name: one.overlap(here, id_columns) for name, one in samples.items()}
+        seen = [
+            1.0 if look.validation_digest == validation_digest else shares.get(look.sample, 0.0)
+            for look in looks
+        ]
+        return count(zip((look.fingerprint for look in looks), seen, strict=True), fingerprint)
+
+    def _keep(self, sample: RowSample) -> str:
+        """Store a sample under its digest: looks at the same rows share it."""
+        table = sample.hashes.copy()
+        table.attrs = {_ROWS: sample.rows}
+        content = to_parquet(table)
+        digest = hashlib.sha256(content).hexdigest()
+        write_bytes(self._sample_path(digest), content)
+        return digest
+
+    def _samples(self, digests: Iterable[str]) -> dict[str | None, RowSample]:
+        paths = {self._sample_path(digest): digest for digest in digests}
+        found = read_many(paths)
+        for path, digest in paths.items():
+            if path not in found or hashlib.sha256(found[path]).hexdigest() != digest:
+                raise EntryCorrupt(
+                    str(path),
+                    "is not the sample of rows that was written",
+                    "Delete the looks of the ledger that name it: they count for no other rows.",
+                )
+        tables = {digest: from_parquet(found[path]) for path, digest in paths.items()}
+        return {digest: RowSample(one.attrs[_ROWS], one) for digest, one in tables.items()}
+
+    def _sample_path(self, digest: str) -> UPath:
+        return self.root / self.experiment / "validation_rows" / f"{digest}.parquet"

@@ -22,6 +22,7 @@ from experiment_pipeline.core.documents import json_bytes
 from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel
 from experiment_pipeline.core.exported_model import ModelPackage
 from experiment_pipeline.core.manifest import MANIFEST, Manifest
+from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
@@ -227,6 +228,11 @@ class Registry:
         """Return the names of versions in a folder, oldest first."""
         names = {name.partition(".")[0] for name in list_names(folder)}
         return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
+
+
+def registry_of(spec: ExperimentSpec) -> Registry:
+    """Return where an experiment's models go: the YAML's export url, else the storage root."""
+    return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
 
 
 def find_model(name: str) -> ExportedModel:

@@ -1,9 +1,13 @@
 """A whole experiment in this process, on the small awkward table, for every task and split."""
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import pytest
 
 from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.prediction import predict
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs, scenario
@@ -157,3 +161,47 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
     again = runs.run(spec, scenario.SCHEMA)
     assert again.metadata("search_results")["reused"] == 10
     assert again.metadata("search_results")["search/fits"] == 0
+
+
+LABELS = {
+    "numbers": ({"yes": 1, "no": 0}, "int64, isin: [0, 1]", 1),
+    "booleans": ({"yes": True, "no": False}, "bool", True),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_without_a_positive_class_the_modelled_one_is_exported_and_predicts(tmp_path, labels):
+    """The greater class is modelled; card, signature and predictions say which one it is."""
+    codes, declared, positive = LABELS[labels]
+    frame = scenario.sound_table()
+    frame["readmitted"] = frame["readmitted"].map(codes)
+    table = scenario.write_csv(tmp_path / "visits.csv", frame)
+    schema = scenario.SCHEMA.replace('str, isin: ["yes", "no"]', declared)
+    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}], positive_class=None)
+    done = runs.run(spec, schema)
+    assert done.success, done.failure
+    assert f"predicts whether readmitted is {positive}" in done.metadata("exported_model")["card"]
+    predictions = tmp_path / "predictions.csv"
+    outcome = predict(spec.name, str(table), str(predictions), str(tmp_path / "rejected.csv"))
+    assert (outcome.predicted, outcome.rejected) == (len(frame), 0)
+    found = pd.read_csv(predictions)
+    assert set(found["prediction"].unique()) == set(codes.values())
+    said, truth = found[f"probability_{positive}"], frame["readmitted"].to_numpy() == positive
+    assert said[truth].mean() > said[~truth].mean()
+
+
+def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predicts(tmp_path):
+    """Every optional key left out, the positive class of texts among them: defaults suffice."""
+    generator = np.random.default_rng(0)
+    size = generator.normal(size=400)
+    late = np.where(size + generator.normal(size=400) > 0, "late", "in time")
+    frame = pd.DataFrame({"size": size, "colour": generator.choice(["red", "blue"], 400)})
+    table = scenario.write_csv(tmp_path / "parcels.csv", frame.assign(delivered=late))
+    must = {"name": "parcels", "data": str(table), "target": "delivered", "task": "binary"}
+    must |= {"search": [{"algorithm": "linear"}], "metric": "log_loss"}
+    schema = "columns: {size: {dtype: float64}, colour: {dtype: str}, delivered: {dtype: str}}"
+    done = runs.run(ExperimentSpec.model_validate(must), schema)
+    assert done.success, done.failure
+    outcome = predict("parcels", str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
+    assert outcome.predicted == len(frame)
+    assert "probability_late" in pd.read_csv(tmp_path / "p.csv").columns

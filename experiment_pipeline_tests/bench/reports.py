@@ -92,7 +92,8 @@ def _measured(shape: Shape) -> list[Measured]:
     refitting = time.perf_counter() - started
     started = time.perf_counter()
     workers = joblib.cpu_count()
-    final_check(spec, board, chosen, sets, cut.validation, earlier_looks=0, workers=workers)
+    rows = cut.validation
+    final_check(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
     rest = time.perf_counter() - started - refitting
     found = [
         Measured(f"{shape}: search as scaffolded", searching, "s", None),

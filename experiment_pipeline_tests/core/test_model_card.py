@@ -49,7 +49,7 @@ def test_the_threshold_is_told_with_the_class_it_decides() -> None:
 
 def test_a_look_more_is_a_look_told() -> None:
     """The number of looks at the validation rows stands beside the metrics."""
-    assert "looked at 2 time(s)" in markdown.render(card())
+    assert "looked at 2 times (overlap 100 %)" in markdown.render(card())
 
 
 def test_limits_of_the_stages_before_are_kept() -> None:

@@ -2,15 +2,18 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import yaml
 
 from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline.core.metrics import Interval, better
 from experiment_pipeline.core.next_search import NextSearch, next_search
+from experiment_pipeline.core.sample_size import fewest_units, perfect_bound
 from experiment_pipeline.core.search_spaces import FAMILIES, space
 from experiment_pipeline.core.segments import Segment
-from experiment_pipeline.core.shortfall import Evidence, LearningPoint, reasons
+from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.shortfall import Evidence, LearningCurve, reasons
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import check_hyperparameters
 from experiment_pipeline_tests.core.board_examples import Search, search_of, spec_of
@@ -74,6 +77,52 @@ def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
     assert f"about {int((half / 0.005) ** 2) + 1} times as many" in reason.advice
 
 
+@pytest.mark.parametrize(("rows", "reason"), [(36, True), (4_000, False)])
+def test_too_few_rows_for_even_a_perfect_score_are_a_reason(rows: int, reason: bool) -> None:
+    """36 validation rows cannot show an accuracy of 0.999; the number that could is named."""
+    spec = spec_of(metric="accuracy", acceptance=[{"metric": "accuracy", "at_least": 0.999}])
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 2, rows)
+    good = SetPrediction(y, np.where(generator.random(rows) < 0.9, y, 1 - y) / 1, np.arange(rows))
+    found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, good), Evidence())
+    said = [one.evidence for one in found if one.code == "too_few_validation_rows"]
+    assert bool(said) is reason
+    if reason:
+        assert said[0].startswith("Of 36 validation rows 36 units (row) count for accuracy")
+        needed = fewest_units("accuracy", 0.999)
+        assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
+        assert said[0].endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
+
+
+def test_an_undefined_score_has_no_sample_size() -> None:
+    """A validation set of one class has no AUC, whatever its number of rows."""
+    rows = seen_through(1, seed=1)
+    spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
+    report = report_of(spec, rows.rows(rows.y == 0))
+    assert "too_few_validation_rows" not in _codes(search_of(spec, [1] * 4), report)
+
+
+def test_the_fewest_units_are_those_of_the_interval() -> None:
+    """At that number a perfect score just reaches the limit; one unit less, and it does not."""
+    for metric, limit in (("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)):
+        least = fewest_units(metric, limit)
+        assert least is not None
+        bounds = [perfect_bound(metric, units) for units in (least - 1, least)]
+        assert [better(metric, limit, bound) for bound in bounds] == [True, False]
+    assert fewest_units("accuracy", 1.0) is None
+    assert fewest_units("rmse", 0.1) == 1
+
+
+def test_of_a_rare_class_its_units_count() -> None:
+    """1,000 rows with 20 positives know an AUC from 20."""
+    spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
+    y = (np.arange(1_000) < 20).astype(int)
+    weak = SetPrediction(y, np.random.default_rng(0).random(1_000), np.arange(1_000))
+    found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, weak), Evidence())
+    (said,) = [one.evidence for one in found if one.code == "too_few_validation_rows"]
+    assert said.startswith("Of 1,000 validation rows 20 units (row) count for roc_auc")
+
+
 def test_drift_underfit_and_overfit_are_told_apart() -> None:
     """Each is seen in the numbers it is about."""
     spec = spec_of(acceptance=TOO_HIGH)
@@ -96,17 +145,21 @@ def test_a_clearly_weak_segment_is_a_reason() -> None:
 
 
 def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
-    """More rows are advised only when the last doubling helped."""
+    """More rows are advised only when the last step surely helped."""
     spec = spec_of(acceptance=TOO_HIGH)
     search, report = search_of(spec, [1] * 4), report_of(spec)
 
-    def curve(*scores: float) -> Evidence:
-        return Evidence(
-            learning_curve=tuple(LearningPoint(1_000 * 2**i, s) for i, s in enumerate(scores))
-        )
+    def curve(*gain: float) -> Evidence:
+        found = LearningCurve(1_000, 4_000, 0.6, 0.6 + gain[0], Interval(*gain), 5)
+        return Evidence(learning_curve=found)
 
-    assert "few_train_rows" in _codes(search, report, curve(0.6, 0.65, 0.69))
-    assert "few_train_rows" not in _codes(search, report, curve(0.6, 0.69, 0.69))
+    assert "few_train_rows" in _codes(search, report, curve(0.04, 0.01, 0.07))
+    assert "few_train_rows" not in _codes(search, report, curve(0.04, -0.01, 0.09))
+    assert "few_train_rows" not in _codes(search, report)
+    lower = spec_of(metric="log_loss", acceptance=[{"metric": "log_loss", "at_most": 0.01}])
+    losses = (search_of(lower, [1] * 4), report_of(lower))
+    assert "few_train_rows" in _codes(*losses, curve(-0.04, -0.07, -0.01))
+    assert "few_train_rows" not in _codes(*losses, curve(0.04, 0.01, 0.07))
 
 
 def test_families_that_agree_blame_the_features_and_one_family_is_not_enough() -> None:

@@ -129,6 +129,17 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("budget", {"seconds": None}, "budget.seconds: no value is given; write a number"),
     ("budget", {"configurations": 1.5}, "budget.configurations: 1.5 is not allowed here"),
     ("budget", {"failures_in_a_row": 0}, "budget.failures_in_a_row: 0 is out of range"),
+    # not_worse_than_champion
+    (
+        "not_worse_than_champion",
+        "of",
+        "not_worse_than_champion: write off, on, or keys and values {t",
+    ),
+    (
+        "not_worse_than_champion",
+        {"tolerance": -1},
+        "tolerance: -1 is out of range; allowed: at leas",
+    ),
     # metric, choice, acceptance
     ("metric", "auc", "metric: 'auc' is no metric of task binary"),
     ("metric", None, "metric: no value is given; write a text"),
@@ -293,3 +304,17 @@ def test_a_part_of_an_experiment_is_what_it_says_it_is() -> None:
     )
     with pytest.raises(KeyError):
         spec.without("wokers")
+
+
+@pytest.mark.parametrize(
+    ("written", "tolerance"), [({}, 0.0), (True, 0.0), ({"tolerance": 0.02}, 0.02), (False, None)]
+)
+def test_a_challenger_is_held_against_the_champion_unless_it_is_off(
+    written: object, tolerance: float | None
+) -> None:
+    """On by default, with no loss allowed; what was written is what is dumped and read again."""
+    spec = spec_of(VALID if written == {} else changed("not_worse_than_champion", written))
+    again = spec_of(spec.model_dump(mode="json", exclude_unset=True, exclude={"name"}))
+    for one in (spec, again):
+        rule = one.not_worse_than_champion
+        assert (None if rule is None else rule.tolerance) == tolerance

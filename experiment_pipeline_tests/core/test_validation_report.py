@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.looks import EarlierLooks
 from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.segments import Segment
 from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.validation_page import to_markdown
 from experiment_pipeline.core.validation_report import ValidationReport, judge
 from experiment_pipeline_tests.core.board_examples import spec_of
 from experiment_pipeline_tests.core.report_examples import report_of, seen_through
@@ -90,9 +92,10 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     """The first look is number one; later ones are warned of."""
     assert report_of().looks == 1
     assert not report_of().notes
-    report = report_of(earlier_looks=3)
-    assert report.looks == 4
-    assert "looked at 3 times before" in report.notes[0]
+    report = report_of(earlier_looks=EarlierLooks(3, 0.8))
+    assert (report.looks, report.overlap) == (4, 0.8)
+    assert "looked at 3 times before (overlap 80 %)" in report.notes[0]
+    assert "looked at 4 times (overlap 80 %), this look included" in to_markdown(report)
 
 
 def test_few_units_and_weak_segments_are_noted() -> None:

@@ -33,6 +33,8 @@ class Finding:
         evidence: one sentence with the numbers.
         advice: what to do.
         yaml: the settings that deal with it, where there are some.
+        ceiling: the best score of the experiment's metric that the train and test rows allow,
+            where the rule knows one.
         accepted: the reason given in the YAML, where the code is accepted there.
     """
 
@@ -46,6 +48,7 @@ class Finding:
     evidence: str
     advice: str
     yaml: str | None = None
+    ceiling: float | None = None
     accepted: str | None = None
 
 

@@ -24,7 +24,7 @@ from experiment_pipeline.core.cron import check_cron
 from experiment_pipeline.core.spec.analysis import Analysis
 from experiment_pipeline.core.spec.base import Closed, Scalar, impossible
 from experiment_pipeline.core.spec.data import MISSING_VALUES, Data
-from experiment_pipeline.core.spec.decision import Criterion, Export
+from experiment_pipeline.core.spec.decision import Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.core.spec.halving import Budget, Halving, Surrogate
 from experiment_pipeline.core.spec.preparation import (
     CALENDAR_PARTS,
@@ -63,6 +63,7 @@ __all__ = [
     "Fractions",
     "GroupSplit",
     "Halving",
+    "NotWorseThanChampion",
     "Numbers",
     "Preparation",
     "RandomSplit",
@@ -115,6 +116,9 @@ class ExperimentSpec(Closed):
     acceptance: tuple[Criterion, ...] = Field(
         (), description="Empty: the lower bound must beat the baseline"
     )
+    not_worse_than_champion: NotWorseThanChampion | None = Field(
+        NotWorseThanChampion(), description="off, or how much worse than the current model"
+    )
     export: Export = Export()
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
@@ -133,12 +137,13 @@ class ExperimentSpec(Closed):
             return raw
         return raw if raw.get("surrogate", "off") in (False, "off") else {**raw, "halving": "off"}
 
-    @field_validator("halving", "surrogate", mode="before")
+    @field_validator("halving", "surrogate", "not_worse_than_champion", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any, about: ValidationInfo) -> Any:
         ways: dict[str | None, tuple[type[Closed], str]] = {
             "halving": (Halving, "fractions: [0.25, 1.0], keep: 0.25"),
             "surrogate": (Surrogate, "first: 8, per_round: 8"),
+            "not_worse_than_champion": (NotWorseThanChampion, "tolerance: 0.01"),
         }
         part, keys = ways[about.field_name]
         # YAML reads an unquoted off as false.
@@ -146,11 +151,11 @@ class ExperimentSpec(Closed):
             return part()
         if value in (False, "off"):
             return None
-        if isinstance(value, Mapping | Halving | Surrogate):
+        if isinstance(value, Mapping | part):
             return value
         raise ValueError(f"write off, on, or keys and values {{{keys}}}")
 
-    @field_serializer("halving", "surrogate", mode="wrap")
+    @field_serializer("halving", "surrogate", "not_worse_than_champion", mode="wrap")
     def _off_is_written(self, value: Closed | None, write: SerializerFunctionWrapHandler) -> Any:
         return "off" if value is None else write(value)
 

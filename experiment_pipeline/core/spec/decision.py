@@ -38,6 +38,14 @@ class Criterion(Closed):
         return self
 
 
+class NotWorseThanChampion(Closed):
+    """A gate: the model must not be worse than the one that it would replace."""
+
+    tolerance: float = Field(
+        0.0, ge=0, description="How much worse the ranking metric may be, in its own units"
+    )
+
+
 class Export(Closed):
     """Where an accepted model goes."""
 

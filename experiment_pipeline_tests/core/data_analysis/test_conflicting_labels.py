@@ -39,6 +39,16 @@ def test_a_criterion_above_the_ceiling_blocks() -> None:
     assert "asks for 0.999" in finding.evidence
 
 
+def test_the_ceiling_is_a_number_that_later_stages_read() -> None:
+    """Told of the ranking metric alone, whether or not it weighs; none where rows are unique."""
+    contradicted = check(subject(_twice(table(), every=3), metric="accuracy"))
+    assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
+    agreed = check(subject(pd.concat([table(), table()], ignore_index=True), metric="accuracy"))
+    assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
+    assert check(subject(_twice(table(), every=3), metric="f1")).ceiling is None
+    assert check(subject(table(), metric="accuracy")).ceiling is None
+
+
 def test_a_table_of_few_combinations_is_a_note() -> None:
     """Where rows must repeat, different targets are noise."""
     frame = table()[["colour", "y"]]

@@ -6,6 +6,8 @@ of that prediction on these very rows is a ceiling. Rows that have no equal coun
 predictable, so the true ceiling is lower.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from experiment_pipeline.core import metrics
@@ -45,8 +47,10 @@ def check(subject: Subject) -> Finding:
         f"contradict {percent(share)} of the target, so {metric} can be {ceiling:.4g} at best."
     )
     beyond = _criterion_beyond(subject, metric, ceiling)
+    own = ceiling if metric == subject.spec.metric else None
     if share <= limit and beyond is None:
-        return RULE.not_found(evidence, number=share, threshold=limit)
+        finding = RULE.not_found(evidence, number=share, threshold=limit)
+        return replace(finding, ceiling=own)
     # Where few combinations exist, equal rows that differ are noise, not wrong labels.
     room = subject.possible_combinations >= ROOM * len(subject.frame)
     severity: Severity = "condition" if room and subject.spec.task != "regression" else "note"
@@ -54,9 +58,10 @@ def check(subject: Subject) -> Finding:
         severity = "blocks"
         wanted = beyond.at_least if beyond.at_least is not None else beyond.at_most
         evidence += f" The acceptance criterion asks for {wanted:g}."
-    return RULE.found(
+    finding = RULE.found(
         severity, evidence, columns=[subject.spec.target], number=share, threshold=limit
     )
+    return replace(finding, ceiling=own)
 
 
 def _contradicted(subject: Subject, groups: np.ndarray) -> float:
