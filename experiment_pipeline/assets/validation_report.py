@@ -37,7 +37,7 @@ REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "mode
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
 # Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 INPUTS = ("train_set", "test_set", "validation_set", "leaderboard")
 
 
@@ -166,6 +166,9 @@ class _Look:
                     "low": score.interval.low,
                     "high": score.interval.high,
                     "baseline": score.baseline,
+                    "difference_to_baseline": score.difference_to_baseline.estimate,
+                    "difference_low": score.difference_to_baseline.low,
+                    "difference_high": score.difference_to_baseline.high,
                 }
                 for score in report.scores
             ]

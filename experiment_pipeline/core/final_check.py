@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core import plots
@@ -22,7 +23,7 @@ from experiment_pipeline.core.shortfall import Evidence
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.targets import encode_target
-from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
+from experiment_pipeline.core.thresholds import cut_at, decision_threshold
 from experiment_pipeline.core.trained_model import (
     ModelResult,
     TrainingSets,
@@ -77,16 +78,17 @@ def final_check(
     exported = _exported(spec, result, train_only, sets)
     on_test = _predicted(train_only, sets.test, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
+    cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))
     report = judge(
         spec,
         board.chosen,
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        sets.y_train,
+        _targets_of_the_fit(spec, sets),
         sets.classes,
         segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=_cut(spec, on_test)
+            validation, sets.features, on_validation, spec.metric, threshold=cut
         ),
         earlier_looks=earlier_looks,
     )
@@ -94,16 +96,15 @@ def final_check(
         report,
         None if report.accepted else next_search(spec, board, report, evidence),
         exported,
-        _pictures(spec, report, train_only, sets, on_validation),
+        _pictures(spec, cut, train_only, sets, on_validation),
     )
 
 
-def _cut(spec: ExperimentSpec, on_test: SetPrediction) -> float:
-    """The decision threshold, from the test set alone."""
-    if spec.task != "binary":
-        return 0.5
-    metric = deciding_metric(spec, on_test.y)
-    return choose_threshold(metric, on_test.y, on_test.prediction).value
+def _targets_of_the_fit(spec: ExperimentSpec, sets: TrainingSets) -> np.ndarray:
+    """Encoded targets of the rows that the exported fit has seen."""
+    if spec.export.refit == "none":
+        return sets.y_train
+    return np.concatenate([sets.y_train, sets.y_test])
 
 
 def _exported(
@@ -130,19 +131,19 @@ def _predicted(
 
 def _pictures(
     spec: ExperimentSpec,
-    report: ValidationReport,
+    cut: float,
     train_only: Any,
     sets: TrainingSets,
     on_validation: SetPrediction,
 ) -> dict[str, bytes]:
-    threshold = 0.5 if report.threshold is None else report.threshold.value
-    pictures = plots.validation_plots(on_validation, sets.classes, threshold)
+    pictures = plots.validation_plots(on_validation, sets.classes, cut)
     importance = permutation_importance(
         lambda rows: predict(train_only, rows, sets.features, sets.task, sets.classes),
         sets.test[list(sets.features)],
         sets.y_test,
         spec.metric,
         spec.seed,
+        threshold=cut,
     )
     if importance is not None:
         pictures["Importance of features"] = plots.importance_plot(importance, spec.metric)

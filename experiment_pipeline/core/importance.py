@@ -26,6 +26,8 @@ def permutation_importance(
     y: np.ndarray,
     metric: str,
     seed: int,
+    *,
+    threshold: float = 0.5,
 ) -> pd.DataFrame | None:
     """Return how much worse the score is without each feature, the most important first.
 
@@ -33,8 +35,9 @@ def permutation_importance(
         predict: features of some rows → their prediction.
         rows: (n, features) of the test set; above MOST_ROWS every k-th is used.
         y: encoded targets (n,).
-        metric: one of `metrics.METRICS`, at a threshold of 0.5.
+        metric: one of `metrics.METRICS`.
         seed: of the permutations.
+        threshold: of the metrics that need one.
 
     Returns:
         Columns feature, drop (in units of the metric, positive = worse without it), deviation
@@ -45,12 +48,12 @@ def permutation_importance(
     step = -(-len(rows) // MOST_ROWS)
     rows, y = rows.iloc[::step], y[::step]
     sign = metrics.METRICS[metric].sign
-    if rows.shape[1] > MOST_PREDICTIONS or np.isnan(metrics.score(metric, y, predict(rows))):
-        return None
 
     def scored(_: Any, shuffled: pd.DataFrame, truth: np.ndarray) -> float:
-        return sign * metrics.score(metric, truth, predict(shuffled))
+        return sign * metrics.score(metric, truth, predict(shuffled), threshold)
 
+    if rows.shape[1] > MOST_PREDICTIONS or np.isnan(scored(None, rows, y)):
+        return None
     found = by_permutation(
         _Fitted(),
         rows,

@@ -20,7 +20,7 @@ from experiment_pipeline.core.trained_model.algorithms import is_own_estimator
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.core import errors, metrics, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model.algorithms import build_estimator, is_own_estimator
+from experiment_pipeline.core.thresholds import cut_at, decision_threshold, scores_on_test
+from experiment_pipeline.core.trained_model.algorithms import estimator_for, is_own_estimator
 from experiment_pipeline.core.trained_model.boosting import boost, predictions_of_grown
 from experiment_pipeline.core.trained_model.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.core.trained_model.predictions import predictions_of
@@ -79,7 +80,8 @@ def fit_configuration(
         on_train = fitted.on_train[work.scored]
     for rows, predicted in (("test", predictions), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
-    scores = {n: metrics.score(n, work.y_test, predictions) for n in spec.metric_names}
+    scores = scores_on_test(spec, work.y_test, predictions)
+    cut = cut_at(decision_threshold(spec, work.y_test, predictions))
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprint(configuration, sets, spec),
@@ -89,7 +91,7 @@ def fit_configuration(
         hyperparameters=configuration.hyperparameters,
         status="trained",
         metric=spec.metric,
-        train_score=metrics.score(spec.metric, work.y_train[work.scored], on_train),
+        train_score=metrics.score(spec.metric, work.y_train[work.scored], on_train, cut),
         test_score=scores[spec.metric],
         test_scores=scores,
         rounds=fitted.rounds,
@@ -127,7 +129,7 @@ def _fit_lightgbm(
 def _fit_estimator(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> _Fitted:
-    estimator = build_estimator(configuration, sets.task, spec.seed)
+    estimator = estimator_for(configuration, sets.task, spec, work.labels)
     encoded = work.encoded[configuration.features]
     # Once more here: the import of a user's own estimator may have loaded another OpenMP.
     with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
