@@ -11,8 +11,8 @@ import numpy as np
 
 from experiment_pipeline.core.comparisons import ROUNDING
 from experiment_pipeline.core.influence import Linearised, linearise
-from experiment_pipeline.core.intervals import Layout, quantile, spread_of, unit_sums
-from experiment_pipeline.core.metrics import LEVEL, Interval
+from experiment_pipeline.core.intervals import layout, quantile, spread_of, unit_codes, unit_sums
+from experiment_pipeline.core.metrics import LEVEL, METRICS, Interval
 
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -43,45 +43,88 @@ def best_constant(
     return np.asarray(np.mean(y), dtype=np.float64)
 
 
-def baseline(
+def baseline_score(
     metric: str, y_known: np.ndarray, y: np.ndarray, task: str, n_classes: int | None = None
-) -> Linearised:
-    """Return what the best constant of the known rows scores on others, with influence (n,).
-
-    Args:
-        metric: one of `metrics.METRICS`.
-        y_known: encoded targets of the rows that the model was fitted on.
-        y: encoded targets (n,) of those to predict.
-        task: binary, multiclass or regression.
-        n_classes: needed for multiclass.
-    """
+) -> float:
+    """Return what the best constant of the known rows scores on others; nan where undefined."""
     constant = best_constant(metric, y_known, task, n_classes)
+    return baseline(metric, y, constant).estimate
+
+
+def baseline(metric: str, y: np.ndarray, constant: np.ndarray) -> Linearised:
+    """Return what a constant scores, with the influence of each row (n,)."""
     return linearise(metric, y, np.broadcast_to(constant, (len(y), *constant.shape)))
 
 
 def difference_to_baseline(
-    model: Linearised, baseline: Linearised, layout: Layout
+    metric: str,
+    y: np.ndarray,
+    prediction: np.ndarray,
+    units: np.ndarray,
+    constant: np.ndarray,
+    threshold: float = 0.5,
 ) -> Interval:
     """Return a model's score minus the baseline's on the same rows, with its 95 % interval.
 
     The interval is the estimate ± t standard errors of the paired difference. How well its
     variance is known depends on the tails (degrees of freedom from the kurtosis: O'Neill 2014,
     "Some useful moment results in sampling problems"): a decision that departs from the baseline
-    in 5 of 1,000 rows is known from 5. Undefined where one of the two is; one unit says nothing.
+    in 5 of 1,000 rows is known from 5. Decisions are counted with one more row of each kind,
+    right and wrong in both classes (Agresti and Caffo 2000): of 20 rows called negative, none
+    being positive does not show that none ever is.
+
+    Args:
+        metric: one of `metrics.METRICS`.
+        y: encoded targets (n,).
+        prediction: as for `metrics.score`.
+        units: (n,) codes of the resampling units.
+        constant: by `best_constant`.
+        threshold: of the metrics that need one.
+
+    Returns:
+        Undefined where one of the two scores is; one unit says nothing.
     """
-    difference = Linearised(
-        model.estimate - baseline.estimate, model.influence - baseline.influence
+    interval = _paired(metric, y, prediction, units, constant, threshold)
+    decides = METRICS[metric].by_threshold and prediction.ndim == 1
+    if not decides or not math.isfinite(interval.low):
+        return interval
+    one_more = _paired(
+        metric,
+        np.concatenate([y, [0, 0, 1, 1]]),
+        np.concatenate([prediction >= threshold, [0, 1, 0, 1]]),
+        np.concatenate([unit_codes(units), len(y) + np.arange(4)]),
+        constant,
+        0.5,
     )
-    estimate = difference.estimate
+    return Interval(
+        interval.estimate,
+        min(one_more.low, interval.estimate),
+        max(one_more.high, interval.estimate),
+    )
+
+
+def _paired(
+    metric: str,
+    y: np.ndarray,
+    prediction: np.ndarray,
+    units: np.ndarray,
+    constant: np.ndarray,
+    threshold: float,
+) -> Interval:
+    drawn = layout(metric, y, units)
+    pair = linearise(metric, y, prediction, threshold), baseline(metric, y, constant)
+    model, control = pair
+    estimate = model.estimate - control.estimate
     if not math.isfinite(estimate):
         return Interval(math.nan, math.nan, math.nan)
-    spread = spread_of(difference, layout)
+    difference = Linearised(estimate, model.influence - control.influence)
+    spread = spread_of(difference, drawn)
     if spread.degrees_of_freedom == 0:
         return Interval(estimate, -math.inf, math.inf)
-    own = [spread_of(one, layout).standard_error for one in (model, baseline)]
-    error = max(spread.standard_error, ROUNDING * math.hypot(*own))
-    known = _degrees_of_freedom(unit_sums(difference.influence, layout.unit))
-    half = quantile(min(spread.degrees_of_freedom, known), LEVEL) * error
+    rounding = ROUNDING * math.hypot(*(spread_of(one, drawn).standard_error for one in pair))
+    known = _degrees_of_freedom(unit_sums(difference.influence, drawn.unit))
+    t = quantile(min(spread.degrees_of_freedom, known), LEVEL)
+    half = t * max(spread.standard_error, rounding)
     return Interval(estimate, estimate - half, estimate + half)
 
 

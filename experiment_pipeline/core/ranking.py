@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.core.baselines import baseline
+from experiment_pipeline.core.baselines import baseline, best_constant
 from experiment_pipeline.core.comparisons import (
     Comparison,
     compare_with_best,
@@ -114,7 +114,8 @@ def order(
         key=lambda one: (-sign * one.score.estimate, one.result.model_bytes, one.result.key),
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
-    control = baseline(spec.metric, y_train, y_test, spec.task, n_classes)
+    constant = best_constant(spec.metric, y_train, spec.task, n_classes)
+    control = baseline(spec.metric, y_test, constant)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     comparison = compare_with_best(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.core import intervals, metrics
-from experiment_pipeline.core.influence import Linearised, linearise
 from experiment_pipeline.core.intervals import Spread
 from experiment_pipeline.core.metrics import LEVEL, Interval
 
@@ -28,10 +27,6 @@ class SetPrediction:
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
         return metrics.score(metric, self.y, self.prediction, threshold)
-
-    def linearised(self, metric: str, threshold: float = 0.5) -> Linearised:
-        """Return the score and the influence of each row."""
-        return linearise(metric, self.y, self.prediction, threshold)
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the units."""

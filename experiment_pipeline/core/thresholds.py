@@ -113,15 +113,24 @@ def cross_fitted(
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return linearise(metric, y, prediction)
-    codes = unit_codes(units)
-    n_units = int(codes.max()) + 1
-    # Neighbouring units are dealt at random: five working days would be a fold per weekday.
-    fold = (np.random.default_rng(0).permutation(n_units) % FOLDS)[codes]
+    fold = _folds(y, unit_codes(units))
     cuts, decided = _Cuts.of(prediction), np.zeros(len(y))
-    for number in range(min(FOLDS, n_units)):
+    for number in range(int(fold.max()) + 1):
         judged = fold == number
         decided[judged] = prediction[judged] >= cuts.best(metric, y, ~judged).value
     return linearise(metric, y, decided)
+
+
+def _folds(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the fold (n,) of each row: units by their share of positives, dealt in turn.
+
+    Units of equal shares are dealt at random: five working days would be a fold per weekday.
+    """
+    shares = np.bincount(codes, weights=y) / np.bincount(codes)
+    order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))
+    fold = np.empty(len(shares), dtype=np.int64)
+    fold[order] = np.arange(len(shares)) % FOLDS
+    return np.asarray(fold[codes])
 
 
 @dataclass(frozen=True, eq=False)

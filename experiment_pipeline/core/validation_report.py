@@ -13,7 +13,11 @@ from typing import Self
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
-from experiment_pipeline.core.baselines import baseline, difference_to_baseline
+from experiment_pipeline.core.baselines import (
+    baseline,
+    best_constant,
+    difference_to_baseline,
+)
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
 from experiment_pipeline.core.intervals import (
     difference,
@@ -173,14 +177,14 @@ def _scored(
     y_fitted: np.ndarray,
     n_classes: int,
 ) -> MetricScore:
-    scored = exported.linearised(metric, cut)
-    constant = baseline(metric, y_fitted, exported.y, spec.task, n_classes)
-    drawn = layout(metric, exported.y, exported.units)
+    constant = best_constant(metric, y_fitted, spec.task, n_classes)
     return MetricScore(
         metric,
-        interval_of(metric, spread_of(scored, drawn)),
-        constant.estimate,
-        difference_to_baseline(scored, constant, drawn),
+        exported.interval(metric, cut),
+        baseline(metric, exported.y, constant).estimate,
+        difference_to_baseline(
+            metric, exported.y, exported.prediction, exported.units, constant, cut
+        ),
     )
 
 

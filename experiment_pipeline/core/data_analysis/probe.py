@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.baselines import baseline
+from experiment_pipeline.core.baselines import baseline_score
 from experiment_pipeline.core.data_analysis.encoding import Encoded, encode
 from experiment_pipeline.core.data_analysis.folds import folds
 from experiment_pipeline.core.data_analysis.probe_models import MODELS, fitted_models, predict
@@ -156,7 +156,7 @@ def _summary(
 def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) -> list[float]:
     task, classes = subject.spec.task, subject.target.n_classes
     if model == BASELINE:
-        return [baseline(metric, f.y_fit, f.y, task, classes).estimate for f in judged]
+        return [baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
     by_threshold = task == "binary" and metrics.METRICS[metric].by_threshold
     thresholds = [
         _threshold(judged[:i] + judged[i + 1 :], model, metric) if by_threshold else 0.5
