@@ -10,6 +10,7 @@ import pandas as pd
 from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
+from experiment_pipeline.core import metrics
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
 from experiment_pipeline.core.leaderboard_page import to_html
@@ -128,6 +129,7 @@ def _beats_baseline(board: Leaderboard) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=(
             f"{board.metric} {board.score.in_words()} on the test set; predicting without "
-            f"features scores {board.baseline:.4f}"
+            f"features scores {metrics.shown(board.baseline)}; the paired difference is "
+            f"{board.difference_to_baseline.in_words()}"
         ),
     )

@@ -257,6 +257,9 @@ class _Look:
                     "low": score.interval.low,
                     "high": score.interval.high,
                     "baseline": score.baseline,
+                    "difference_to_baseline": score.difference_to_baseline.estimate,
+                    "difference_low": score.difference_to_baseline.low,
+                    "difference_high": score.difference_to_baseline.high,
                 }
                 for score in report.scores
             ]

@@ -1,11 +1,14 @@
-"""Configurations against the best one: paired, and corrected for how many there are.
+"""Many configurations compared at once: with the best of them, and with the baseline.
 
 Scores on the same rows rise and fall together, so what is compared is the difference, by the
-difference of the influence values. With the best of many as the yardstick, single 95 %
-intervals are too narrow: a multiplier bootstrap over the units gives the largest deviation
-of all differences at once (max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov, Chetverikov
-and Kato 2013), which makes these multiple comparisons with the best (Hsu 1996).
-In: scores where greater is better, and what each unit adds to them. Out: `Comparison`.
+difference of the influence values. Single 95 % intervals are too narrow for many: a multiplier
+bootstrap over the units gives the largest deviation of all differences from one control at once
+(many-to-one comparisons: Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov,
+Chetverikov and Kato 2013). The baseline is a control that nobody chose. The best is not: with
+the best score as the yardstick, such intervals cover the truth in half of all searches, because
+it was chosen for its luck. So each configuration that may be the best is a control in turn
+(multiple comparisons with the best: Hsu 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4).
+In: scores where greater is better, and what each unit adds to them. Out: `Comparison`, bounds.
 """
 
 import math
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.core.intervals import unit_codes
+from experiment_pipeline.core.intervals import quantile, unit_codes
 from experiment_pipeline.core.metrics import LEVEL
 
 DRAWS = 2_000
@@ -22,6 +25,8 @@ DRAWS = 2_000
 # 2007): a standard error moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
 MOST_UNITS = 2_048
 _DRAWS_AT_ONCE = 250
+# Relative to the scores' own standard errors, less than this is rounding, not a difference.
+ROUNDING = 3e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +35,9 @@ class Comparison:
 
     Attributes:
         difference: (C,) score minus the best's, at most 0 (greater is better).
-        low: (C,) lower bound of the difference, for all at once; 0 for the best itself.
-        high: (C,) upper bound.
-        tied: (C,) bool: the best's lead may be chance.
+        low: (C,) lower bound of the true score minus that of the truly best, for all at once.
+        high: (C,) upper bound, at most 0; exactly 0 in the tie group.
+        tied: (C,) bool: may be the best; holds the truly best with probability 95 % at least.
         optimism: by how much the best's score is expected to flatter it, in units of the
             score: the mean of the largest chance deviation in the tie group, taken as equals.
     """
@@ -44,6 +49,14 @@ class Comparison:
     optimism: float
 
 
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """C differences from a control, bounded for all at once: low and high, (C,) each."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
 def comparison_codes(units: np.ndarray) -> np.ndarray:
     """Return the codes 0 … G-1 that comparisons resample, (n,): the units, at most 2,048."""
     codes = unit_codes(units)
@@ -53,7 +66,12 @@ def comparison_codes(units: np.ndarray) -> np.ndarray:
 def compare_with_best(
     scores: np.ndarray, contributions: np.ndarray, best: int, seed: int
 ) -> Comparison:
-    """Compare configurations with the best one.
+    """Compare configurations with the best one, whoever that truly is.
+
+    With configuration i as the control, |(score i - score j) - truth| ≤ cᵢ·seᵢⱼ for all j at
+    once with probability 95 %. For the truly best i nobody is then surely better, so it is in
+    the tie group {i: score i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies
+    inside the widest of the intervals to members of the group.
 
     Args:
         scores: (C,) finite, greater is better.
@@ -61,35 +79,104 @@ def compare_with_best(
         best: position of the best score.
         seed: of the draws.
     """
-    n_units = len(contributions)
     difference = scores - scores[best]
-    if n_units < 2:
+    if len(contributions) < 2:
         unknown = np.full(len(scores), np.inf)
-        return Comparison(difference, -unknown, unknown, np.full(len(scores), True), math.nan)
-    deviations = contributions - contributions[:, [best]]
-    errors = np.sqrt(n_units / (n_units - 1) * np.einsum("gc,gc->c", deviations, deviations))
-    half = _critical_value(deviations, errors, seed) * errors
-    tied = difference + half >= 0
+        return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
+    ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
+    half = _half_widths(ahead, contributions, seed)
+    tied = (ahead + half >= 0).all(axis=1)
+    # To each member of the tie group, in a column each.
+    behind = ahead[:, tied]
     return Comparison(
         difference,
-        difference - half,
-        difference + half,
+        np.minimum((behind - half[tied].T).min(axis=1), 0.0),
+        np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
         _expected_maximum(contributions[:, tied], seed),
     )
 
 
-def _critical_value(deviations: np.ndarray, errors: np.ndarray, seed: int) -> float:
-    """The quantile of the largest |t|, with the t distribution's tails for few units."""
-    n_units = len(deviations)
-    differing = errors > 0
-    if not differing.any():
-        return 0.0
-    scaled = deviations[:, differing] * (math.sqrt(n_units / (n_units - 1)) / errors[differing])
-    largest = np.concatenate([np.abs(d).max(axis=1) for d in _draws(scaled, seed)])
-    generator = np.random.default_rng([seed, 1])
-    tails = np.sqrt(generator.chisquare(n_units - 1, DRAWS) / (n_units - 1))
+def compare_with_control(
+    leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, seed: int
+) -> Bounds:
+    """Bound the differences from a control that was not chosen by its score.
+
+    Args:
+        leads: (C,) score minus the control's.
+        contributions: (G, C) what each unit adds to each score.
+        control: (G,) what it adds to the control's.
+        seed: of the draws.
+    """
+    if len(contributions) < 2:
+        unknown = np.full(len(leads), np.inf)
+        return Bounds(-unknown, unknown)
+    every = np.column_stack([control, contributions])
+    errors = _pair_errors(every)[0]
+    draws = np.concatenate(list(_draws(every, seed)))
+    half = _critical_value(draws, 0, errors, _tails(len(every), seed)) * errors[1:]
+    return Bounds(leads - half, leads + half)
+
+
+def _half_widths(ahead: np.ndarray, contributions: np.ndarray, seed: int) -> np.ndarray:
+    """Return cᵢ·seᵢⱼ of each control i (row) and configuration j (column), (C, C).
+
+    Only who may be in the tie group needs its own cᵢ; for the others Bonferroni's, which is never
+    smaller, tells that somebody is surely better.
+    """
+    n_units, n = contributions.shape
+    errors = _pair_errors(contributions)
+    bonferroni = quantile(n_units - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
+    half = bonferroni * errors
+    draws, tails = np.concatenate(list(_draws(contributions, seed))), _tails(n_units, seed)
+    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)):
+        critical = _critical_value(draws, control, errors[control], tails)
+        half[control] = critical * errors[control]
+    return half
+
+
+def _pair_errors(contributions: np.ndarray) -> np.ndarray:
+    """Standard error of every paired difference, (C, C); equals differ by rounding at the least."""
+    products = contributions.T @ contributions
+    squares = np.diag(products)
+    sums = squares[:, None] + squares
+    variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
+    np.fill_diagonal(variances, 0.0)
+    return np.asarray(np.sqrt(_inflation(len(contributions)) * variances))
+
+
+def _critical_value(
+    draws: np.ndarray, control: int, errors: np.ndarray, tails: np.ndarray
+) -> float:
+    """The quantile of the largest |t| of the differences from a control.
+
+    Args:
+        draws: (DRAWS, C) joint deviations.
+        control: its column.
+        errors: (C,) standard errors of the differences from it.
+        tails: (DRAWS,) divisors.
+    """
+    inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
+    largest = np.empty(len(draws))
+    # By blocks that stay in the cache.
+    for start in range(0, len(draws), _DRAWS_AT_ONCE):
+        some = draws[start : start + _DRAWS_AT_ONCE]
+        largest[start : start + len(some)] = np.abs((some - some[:, [control]]) * inverse).max(
+            axis=1
+        )
     return float(np.quantile(largest / tails, LEVEL))
+
+
+def _tails(n_units: int, seed: int) -> np.ndarray:
+    """Divisors (DRAWS,) that give normal draws the t distribution's tails for few units."""
+    generator = np.random.default_rng([seed, 1])
+    freedom = n_units - 1
+    # Draws vary as contributions do, standard errors as an unbiased variance.
+    return np.asarray(np.sqrt(generator.chisquare(freedom, DRAWS) / freedom / _inflation(n_units)))
+
+
+def _inflation(n_units: int) -> float:
+    return n_units / (n_units - 1)
 
 
 def _expected_maximum(contributions: np.ndarray, seed: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -26,7 +27,7 @@ from experiment_pipeline.core.shortfall import Evidence
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.targets import encode_target
-from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
+from experiment_pipeline.core.thresholds import cut_at, decision_threshold
 from experiment_pipeline.core.trained_model import (
     ModelResult,
     TrainedModel,
@@ -94,20 +95,20 @@ def final_check(
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
     on_test = SetPrediction(
-        sets.y_test, trained.test_predictions, resampling_units(sets.test, spec)
+        sets.y_test, trained.test_predictions, resampling_units(sets.test, spec, sets.features)
     )
     on_validation = _predicted(exported, validation, sets, spec)
-    threshold = _cut(spec, on_test)
+    cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))
     report = judge(
         spec,
         board.chosen,
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        sets.y_train,
+        _targets_of_the_fit(spec, sets),
         sets.classes,
         segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=threshold
+            validation, sets.features, on_validation, spec.metric, threshold=cut
         ),
         earlier_looks=earlier_looks,
         reweighted_by=reweighting(trained.result.hyperparameters),
@@ -118,16 +119,16 @@ def final_check(
             current,
             trained.result.fingerprint,
             on_validation,
-            threshold,
+            cut,
             delivered,
             sets.classes,
         ),
     )
-    pictures = plots.validation_plots(on_validation, sets.classes, threshold)
+    pictures = plots.validation_plots(on_validation, sets.classes, cut)
     effort = _effort(board, trained.result, train_only, sets, workers)
     if effort is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
-    elif (found := _importance(spec, train_only, sets, effort, threshold, workers)) is not None:
+    elif (found := _importance(spec, train_only, sets, effort, cut, workers)) is not None:
         pictures["Importance of features"] = plots.importance_plot(found, spec.metric, effort)
     return FinalCheck(
         report,
@@ -137,12 +138,11 @@ def final_check(
     )
 
 
-def _cut(spec: ExperimentSpec, on_test: SetPrediction) -> float:
-    """The decision threshold, from the test set alone."""
-    if spec.task != "binary":
-        return 0.5
-    metric = deciding_metric(spec, on_test.y)
-    return choose_threshold(metric, on_test.y, on_test.prediction).value
+def _targets_of_the_fit(spec: ExperimentSpec, sets: TrainingSets) -> np.ndarray:
+    """Encoded targets of the rows that the exported fit has seen."""
+    if spec.export.refit == "none":
+        return sets.y_train
+    return np.concatenate([sets.y_train, sets.y_test])
 
 
 def _exported(
@@ -184,7 +184,7 @@ def _importance(
     train_only: Pipeline,
     sets: TrainingSets,
     effort: Effort,
-    threshold: float,
+    cut: float,
     workers: int,
 ) -> pd.DataFrame | None:
     features, model = train_only
@@ -192,7 +192,7 @@ def _importance(
         lambda rows: predictions_of(model, rows, sets.task, sets.classes),
         features.transform(sets.test[list(sets.features)]),
         encoded_columns(features),
-        scored_by(spec.metric, threshold),
+        scored_by(spec.metric, cut),
         sets.y_test,
         effort,
         seed=spec.seed,

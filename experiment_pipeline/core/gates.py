@@ -1,13 +1,14 @@
 """The acceptance criteria, held against what the exported fit scores on the validation set.
 
 In: criteria, scores with intervals, baselines. Out: `Gate`s. Without criteria there is still
-one gate, and it says so: the worse bound of the ranking metric must beat the baseline.
+one gate, and it says so: the ranking metric must be better than the baseline's on the same
+rows by more than chance.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiment_pipeline.core.metrics import METRICS, Interval, better, shown
+from experiment_pipeline.core.metrics import METRICS, Interval, shown, surely_better
 from experiment_pipeline.core.spec import Criterion, ExperimentSpec
 
 
@@ -19,11 +20,13 @@ class MetricScore:
         metric: its name.
         interval: estimate and 95 % bounds.
         baseline: what predicting without features scores on the same rows.
+        difference_to_baseline: the estimate minus the baseline, paired on these rows.
     """
 
     metric: str
     interval: Interval
     baseline: float
+    difference_to_baseline: Interval
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Gate:
         metric: that is judged.
         rule: in words, such as `lower bound of roc_auc at least 0.65`.
         value: what was held against the limit: a bound or the estimate; nan never passes.
+            Against the baseline it is the baseline plus the worse bound of the difference.
         limit: the limit.
         by_bound: whether `value` is a bound.
         passed: the outcome.
@@ -87,12 +91,14 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
 
 
 def _against_baseline(score: MetricScore) -> Gate:
+    difference = score.difference_to_baseline
     rule = (
         f"no acceptance criteria are set: the {_worse_end(score.metric)} bound of {score.metric} "
-        f"must beat the baseline {shown(score.baseline)}"
+        f"must beat the baseline {shown(score.baseline)}, paired on the same rows (difference "
+        f"{difference.in_words()})"
     )
-    value = score.interval.worse_bound(score.metric)
-    passed = better(score.metric, value, score.baseline)
+    value = score.baseline + difference.worse_bound(score.metric)
+    passed = surely_better(score.metric, difference)
     return Gate(score.metric, rule, value, score.baseline, by_bound=True, passed=passed)
 
 

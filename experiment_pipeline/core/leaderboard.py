@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiment_pipeline.core import errors, leaderboard_notes
 from experiment_pipeline.core.leaderboard_rows import build_rows, failure_in_words
-from experiment_pipeline.core.metrics import METRICS, Interval, baseline_score, better, shown
+from experiment_pipeline.core.metrics import METRICS, Interval, shown, surely_better
 from experiment_pipeline.core.ranking import Entry, Ranking, order
 from experiment_pipeline.core.search_edges import SearchEdge, search_edges
 from experiment_pipeline.core.search_results import Unranked
@@ -31,12 +31,14 @@ class Leaderboard:
         metric: what ranks.
         rows: by `leaderboard_rows`: a row per declared configuration, the best first,
             those without a rank last. `low` and `high` bound the score (95 %);
-            `difference_to_best` is the score minus the best one, bounded for all
-            configurations together; `overfit_gap` is by how much the train score is better.
+            `difference_to_best` is the score minus the best one, `difference_low` and
+            `difference_high` bound what it truly is, for all configurations together; `overfit_gap` is by how much the train score is better.
         chosen: key of the configuration to ship.
         reason: why, in words.
         score: the chosen configuration's score on the test set.
         baseline: what predicting without features scores there.
+        difference_to_baseline: the chosen score minus the baseline's on the same rows, at a
+            cross-fitted threshold; the bounds hold for all configurations together.
         tie_group: keys that the test set cannot tell from the best, the best first.
         optimism: by how much the best score is expected to flatter; None where that cannot be
             told from drift (a split by time), or not be estimated (one resampling unit).
@@ -50,6 +52,7 @@ class Leaderboard:
     reason: str
     score: Interval
     baseline: float
+    difference_to_baseline: Interval
     tie_group: tuple[str, ...]
     optimism: float | None
     edges: tuple[SearchEdge, ...]
@@ -57,8 +60,8 @@ class Leaderboard:
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether even the worse bound of the chosen score is better than the baseline."""
-        return better(self.metric, self.score.worse_bound(self.metric), self.baseline)
+        """Whether the chosen score is better than the baseline's by more than chance."""
+        return surely_better(self.metric, self.difference_to_baseline)
 
 
 def rank(
@@ -88,12 +91,11 @@ def rank(
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
-    ranking = order(results, predictions, y_test, units, spec.metric, spec.seed)
+    ranking = order(results, predictions, y_test, y_train, units, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, failed, unranked, spec.metric)
     chosen, reason = _choose(ranking, spec)
     edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
-    baseline = baseline_score(spec.metric, y_train, y_test, spec.task, len(classes or ()))
     rows = build_rows(ranking, chosen.result.key, unranked, failed, spec)
     return Leaderboard(
         metric=spec.metric,
@@ -101,13 +103,14 @@ def rank(
         chosen=chosen.result.key,
         reason=reason,
         score=chosen.score,
-        baseline=baseline,
+        baseline=ranking.baseline,
+        difference_to_baseline=chosen.difference_to_baseline,
         tie_group=tuple(entry.result.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
         notes=(
             *(f"{chosen.result.key}: {note}" for note in chosen.result.notes),
-            *leaderboard_notes.notes(ranking, rows, edges, baseline, units, spec),
+            *leaderboard_notes.notes(ranking, rows, edges, units, spec),
         ),
     )
 

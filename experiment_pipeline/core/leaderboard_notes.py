@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiment_pipeline.core.calibration import PROBABILITY_METRICS, reweighting
 from experiment_pipeline.core.intervals import few_units_note
-from experiment_pipeline.core.metrics import METRICS, better, shown
+from experiment_pipeline.core.metrics import METRICS, shown, surely_better
 from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.ranking import Ranking
 from experiment_pipeline.core.search_edges import SearchEdge
@@ -27,7 +27,6 @@ def notes(
     ranking: Ranking,
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
-    baseline: float,
     units: np.ndarray,
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
@@ -37,12 +36,11 @@ def notes(
         ranking: of the configurations with a score.
         rows: the board's.
         edges: of the choice.
-        baseline: score of predicting without features on the test set.
         units: (n_test,) codes of the resampling units.
         spec: the experiment.
     """
     return (
-        *_against_baseline(ranking, baseline, spec.metric),
+        *_against_baseline(ranking, spec.metric),
         *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
         *_uncalibrated(ranking, spec),
         *_optimism_in_words(ranking, spec),
@@ -85,12 +83,13 @@ def expected_best(scores: Sequence[float], size: int) -> float:
     return mean
 
 
-def _against_baseline(ranking: Ranking, baseline: float, metric: str) -> Iterator[str]:
-    best = ranking.entries[0].score
-    if not better(metric, best.worse_bound(metric), baseline):
+def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
+    if not any(surely_better(metric, one.difference_to_baseline) for one in ranking.entries):
+        best = ranking.entries[0]
         yield (
             f"no configuration is surely better than predicting without features: the best has "
-            f"{metric} {best.in_words()}, the baseline {shown(baseline)}"
+            f"{metric} {best.score.in_words()}, the baseline {shown(ranking.baseline)}; the "
+            f"paired difference is {best.difference_to_baseline.in_words()}"
         )
 
 

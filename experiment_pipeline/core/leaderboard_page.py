@@ -47,7 +47,8 @@ def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
     """
     said = (
         f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
-        f"{shown(board.baseline)}."
+        f"{shown(board.baseline)}; the paired difference is "
+        f"{board.difference_to_baseline.in_words()}."
     )
     choice: list[Block] = [Paragraph(said)]
     if board.notes:

@@ -31,6 +31,7 @@ class _Choice:
     reason: str
     score: Interval
     baseline: float
+    difference_to_baseline: Interval
     tie_group: tuple[str, ...]
     optimism: float | None
     edges: tuple[SearchEdge, ...]

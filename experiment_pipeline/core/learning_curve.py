@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.influence import Linearised, average, linearise
-from experiment_pipeline.core.metrics import METRICS
+from experiment_pipeline.core.influence import Linearised, average
 from experiment_pipeline.core.paired import paired_difference
 from experiment_pipeline.core.shortfall import LearningCurve
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import resampling_units
-from experiment_pipeline.core.thresholds import choose_threshold
+from experiment_pipeline.core.thresholds import on_test
 from experiment_pipeline.core.trained_model import TrainingSets, fingerprint
 from experiment_pipeline.core.trained_model.order import competes, within_budget
 from experiment_pipeline.core.trained_model.rungs import ladder
@@ -59,7 +58,7 @@ def learning_curve(
     y = rung.sets.y_test
     before = _mean_score(spec, y, [found[part] for part, _ in both])
     after = _mean_score(spec, y, [found[whole][scored] for _, whole in both])
-    units = resampling_units(rung.sets.test, spec)
+    units = resampling_units(rung.sets.test, spec, sets.features)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
@@ -73,12 +72,4 @@ def learning_curve(
 def _mean_score(
     spec: ExperimentSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
 ) -> Linearised:
-    return average([_score(spec, y, one) for one in predictions])
-
-
-def _score(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> Linearised:
-    """Score a fit at its own best threshold, where there is one."""
-    cut = 0.5
-    if spec.task == "binary" and METRICS[spec.metric].by_threshold:
-        cut = choose_threshold(spec.metric, y, prediction).value
-    return linearise(spec.metric, y, prediction, cut)
+    return average([on_test(spec, y, one) for one in predictions])

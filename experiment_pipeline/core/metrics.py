@@ -163,38 +163,9 @@ def better(name: str, a: float, b: float) -> bool:
     return not math.isfinite(b) or (a - b) * METRICS[name].sign > 0
 
 
-def baseline_prediction(
-    y_train: "np.ndarray", task: str, n: int, n_classes: int | None = None
-) -> "np.ndarray":
-    """Return what predicting without features says of n rows: class shares, or the mean.
-
-    Args:
-        y_train: encoded targets of the train set.
-        task: binary, multiclass or regression.
-        n: number of rows to predict.
-        n_classes: needed for multiclass.
-    """
-    import numpy as np
-
-    if task != "multiclass":
-        return np.full(n, float(np.mean(y_train)))
-    shares = np.bincount(y_train.astype(np.int64), minlength=n_classes or 0) / len(y_train)
-    return np.tile(shares, (n, 1))
-
-
-def baseline_score(
-    name: str, y_train: "np.ndarray", y: "np.ndarray", task: str, n_classes: int | None = None
-) -> float:
-    """Return what predicting without features scores on `y`.
-
-    For f1 every row is called positive: with class shares none would be, and a score of 0 is
-    no baseline.
-    """
-    import numpy as np
-
-    if name == "f1":
-        return score(name, y, np.ones(len(y)))
-    return score(name, y, baseline_prediction(y_train, task, len(y), n_classes))
+def surely_better(name: str, difference: Interval) -> bool:
+    """Whether the worse end of a score minus another is still better than no difference."""
+    return METRICS[name].sign * difference.worse_bound(name) > 0
 
 
 def shown(value: float) -> str:

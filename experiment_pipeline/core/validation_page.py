@@ -101,6 +101,7 @@ def _metrics(report: ValidationReport) -> Section:
             shown(score.interval.estimate),
             f"{shown(score.interval.low)} to {shown(score.interval.high)}",
             shown(score.baseline),
+            score.difference_to_baseline.in_words(),
             "higher" if METRICS[score.metric].greater_is_better else "lower",
         )
         for score in report.scores
@@ -109,7 +110,14 @@ def _metrics(report: ValidationReport) -> Section:
     said = f"The exported model was fitted on {seen}; {report.rows:,} validation rows."
     if report.prevalence is not None:
         said += f" Positive are {100 * report.prevalence:.3g} % of them."
-    header = ("metric", "estimate", "95 % interval", "baseline", "better is")
+    said += (
+        " The baseline predicts the same for every row, what suits the metric best; the "
+        "difference to it is paired, so its interval is not that of the score moved."
+    )
+    header = (
+        *("metric", "estimate", "95 % interval", "baseline"),
+        *("minus the baseline", "better is"),
+    )
     return Section("Metrics", (Paragraph(said), Table(header, rows)))
 
 
@@ -120,10 +128,15 @@ def _gap(report: ValidationReport) -> Section:
         ("validation", gap.validation.in_words()),
         ("validation minus test", gap.difference.in_words()),
     )
-    said = f"{report.metric} of the same fit, the one of the search, which has seen train rows only"
-    return Section(
-        "From test to validation", (Paragraph(said + "."), Table(("on", report.metric), rows))
+    said = (
+        f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
     )
+    if report.threshold is not None and METRICS[report.metric].by_threshold:
+        said += (
+            " On test, every row is decided by a threshold that was chosen on other rows: this "
+            "score is lower than the one that ranked, and can be compared with validation."
+        )
+    return Section("From test to validation", (Paragraph(said), Table(("on", report.metric), rows)))
 
 
 def _threshold(report: ValidationReport) -> list[Section]:

@@ -13,16 +13,26 @@ from typing import Self
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
+from experiment_pipeline.core.baselines import (
+    baseline,
+    best_constant,
+    difference_to_baseline,
+)
 from experiment_pipeline.core.calibration import Miscalibration, miscalibration
 from experiment_pipeline.core.champion import ChampionComparison
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
-from experiment_pipeline.core.intervals import difference, few_units_note
+from experiment_pipeline.core.intervals import (
+    difference,
+    few_units_note,
+    interval_of,
+    layout,
+    spread_of,
+)
 from experiment_pipeline.core.leaderboard_notes import unit_in_words
 from experiment_pipeline.core.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.core.metrics import (
     METRICS,
     Interval,
-    baseline_score,
     better,
     names_of,
     shown,
@@ -30,7 +40,7 @@ from experiment_pipeline.core.metrics import (
 from experiment_pipeline.core.segments import Segment
 from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.spec import ExperimentSpec, Scalar
-from experiment_pipeline.core.thresholds import Threshold, choose_threshold, deciding_metric
+from experiment_pipeline.core.thresholds import Threshold, cross_fitted, cut_at, decision_threshold
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,8 @@ class Gap:
     """How one and the same train-only fit scores on test and on validation.
 
     Attributes:
-        test: its score on the test set, by which it was chosen.
+        test: its score on the test set, where it was chosen; at a cross-fitted threshold, so
+            that what is lost on validation is not the luck of the threshold.
         validation: its score on the validation set.
         difference: validation minus test, in units of the metric.
         worse: whether even the interval's better end is worse than no difference.
@@ -129,7 +140,7 @@ def judge(
     exported: SetPrediction,
     train_only: SetPrediction,
     test: SetPrediction,
-    y_train: np.ndarray,
+    y_fitted: np.ndarray,
     classes: tuple[Scalar, ...] | None,
     *,
     segments: Sequence[Segment] = (),
@@ -145,15 +156,20 @@ def judge(
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
         test: that fit on the test rows: the threshold is chosen there.
-        y_train: encoded targets of the train set; the baseline knows nothing else.
+        y_fitted: encoded targets of the rows that `exported` was fitted on, train and test
+            after a refit: the baseline knows them, and nothing else.
         classes: of the target, for binary the positive one last; None for regression.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         reweighted_by: the setting that reweights the configuration's classes.
     """
-    threshold = _threshold(spec, test)
-    scores = _scores(spec, exported, threshold, y_train, len(classes or ()))
+    threshold = decision_threshold(spec, test.y, test.prediction)
+    cut = cut_at(threshold)
+    scores = tuple(
+        _scored(spec, metric, exported, cut, y_fitted, len(classes or ()))
+        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+    )
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -162,14 +178,13 @@ def judge(
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, _cut(threshold)),
+        gap=_gap(spec.metric, train_only, test, cut),
         positive_class=_positive_class(spec, classes),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
         miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
         units_that_count={
-            score.metric: exported.spread(score.metric, _cut(threshold)).scarcest
-            for score in scores
+            score.metric: exported.spread(score.metric, cut).scarcest for score in scores
         },
         segments=tuple(segments),
         champion=champion,
@@ -185,39 +200,34 @@ def _positive_class(spec: ExperimentSpec, classes: Sequence[Scalar] | None) -> S
     return classes[1] if spec.task == "binary" and classes is not None else None
 
 
-def _threshold(spec: ExperimentSpec, test: SetPrediction) -> Threshold | None:
-    if spec.task != "binary":
-        return None
-    return choose_threshold(deciding_metric(spec, test.y), test.y, test.prediction)
-
-
-def _cut(threshold: Threshold | None) -> float:
-    return 0.5 if threshold is None else threshold.value
-
-
-def _scores(
+def _scored(
     spec: ExperimentSpec,
+    metric: str,
     exported: SetPrediction,
-    threshold: Threshold | None,
-    y_train: np.ndarray,
+    cut: float,
+    y_fitted: np.ndarray,
     n_classes: int,
-) -> tuple[MetricScore, ...]:
-    names = dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
-    return tuple(
-        MetricScore(
-            name,
-            exported.interval(name, _cut(threshold)),
-            baseline_score(name, y_train, exported.y, spec.task, n_classes),
-        )
-        for name in names
+) -> MetricScore:
+    constant = best_constant(metric, y_fitted, spec.task, n_classes)
+    return MetricScore(
+        metric,
+        exported.interval(metric, cut),
+        baseline(metric, exported.y, constant).estimate,
+        difference_to_baseline(
+            metric, exported.y, exported.prediction, exported.units, constant, cut
+        ),
     )
 
 
 def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
-    gap = difference(test.spread(metric, threshold), validation.spread(metric, threshold))
+    on_test = spread_of(
+        cross_fitted(metric, test.y, test.prediction, test.units),
+        layout(metric, test.y, test.units),
+    )
+    gap = difference(on_test, validation.spread(metric, threshold))
     best_case = gap.high if METRICS[metric].greater_is_better else gap.low
     return Gap(
-        test=test.interval(metric, threshold),
+        test=interval_of(metric, on_test),
         validation=validation.interval(metric, threshold),
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),

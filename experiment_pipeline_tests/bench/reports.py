@@ -136,7 +136,7 @@ def _board(
         {key: one.test_predictions for key, one in trained.items()},
         sets.y_test,
         sets.y_train,
-        resampling_units(cut.test, spec),
+        resampling_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
     )

@@ -28,5 +28,5 @@ def report_of(
     """Return the report of a model that is about as good on validation as on test."""
     spec, exported = spec or spec_of(), exported or seen_through(1, seed=1)
     test = test or seen_through(1, seed=2)
-    arguments = {"train_only": exported, "y_train": test.y, "classes": (False, True)}
+    arguments = {"train_only": exported, "y_fitted": test.y, "classes": (False, True)}
     return judge(spec, CHOSEN, exported=exported, test=test, **(arguments | changes))

@@ -7,6 +7,7 @@ from experiment_pipeline.core.comparisons import (
     MOST_UNITS,
     Comparison,
     compare_with_best,
+    compare_with_control,
     comparison_codes,
 )
 
@@ -53,6 +54,48 @@ def test_equal_configurations_stay_tied_however_many_there_are() -> None:
     truth = np.zeros(15)
     kept = [_compared(generator, truth)[1].tied[0] for _ in range(120)]
     assert np.mean(kept) >= 0.92
+
+
+def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
+    """The yardstick was chosen by its luck: still 93 % of searches have no difference outside."""
+    generator = np.random.default_rng(8)
+    truth = np.concatenate([np.zeros(6), -np.linspace(0.005, 0.2, 6)])
+    covered = []
+    for _ in range(120):
+        _, found = _compared(generator, truth)
+        covered.append(((found.low <= truth) & (truth <= found.high)).all())
+        assert (found.high[found.tied] == 0).all()
+        assert (found.low <= found.difference).all()
+        assert (found.difference <= found.high).all()
+    assert np.mean(covered) >= 0.93
+
+
+def test_a_configuration_that_is_surely_worse_has_an_upper_bound_below_zero() -> None:
+    """By how much it is worse at least is told, too."""
+    _, comparison = _compared(np.random.default_rng(9), np.array([1.0, 1.0, 0.0]))
+    assert comparison.low[2] < -1 < comparison.high[2] < -0.5
+
+
+def test_nobody_beats_a_control_by_being_the_best_of_many() -> None:
+    """Of 20 that equal the control, one lies surely above it in at most about 2.5 %."""
+    generator = np.random.default_rng(10)
+    found = []
+    for _ in range(120):
+        values = generator.normal(size=(UNITS, 21)) + generator.normal(size=(UNITS, 1))
+        scores = values.mean(axis=0)
+        parts = (values - scores) / UNITS
+        leads = scores[1:] - scores[0]
+        found.append((compare_with_control(leads, parts[:, 1:], parts[:, 0], 0).low > 0).any())
+    assert np.mean(found) <= 0.05
+
+
+def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
+    """One is clearly better, one is the control, one differs from it by rounding."""
+    scores, parts = _accuracies(np.random.default_rng(11), np.array([0.0, 0.3]))
+    leads = np.array([scores[1] - scores[0], 0.0, 1e-17])
+    several = np.column_stack([parts[:, 1], parts[:, 0], parts[:, 0] * (1 + 1e-16)])
+    low = compare_with_control(leads, several, parts[:, 0], seed=0).low
+    assert (low > 0).tolist() == [True, False, False]
 
 
 def test_more_configurations_make_wider_differences() -> None:

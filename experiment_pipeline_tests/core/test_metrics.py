@@ -1,4 +1,4 @@
-"""Metrics by name: scores as scikit-learn has them, directions, baselines, words."""
+"""Metrics by name: scores as scikit-learn has them, directions, words."""
 
 import subprocess
 import sys
@@ -98,20 +98,6 @@ def test_the_direction_decides_what_is_better() -> None:
     """A greater AUC and a smaller loss are better."""
     assert metrics.better("roc_auc", 0.7, 0.6)
     assert metrics.better("log_loss", 0.6, 0.7)
-
-
-def test_baselines_predict_shares_and_means() -> None:
-    """Without features a row gets the class shares or the mean of the train set."""
-    y = np.array([0, 1, 2, 2])
-    assert metrics.baseline_prediction(y, "regression", 2).tolist() == [1.25, 1.25]
-    assert metrics.baseline_prediction(y, "multiclass", 1, 4).tolist() == [[0.25, 0.25, 0.5, 0]]
-    assert metrics.baseline_score("roc_auc", y > 1, np.array([0, 1]), "binary") == 0.5
-
-
-def test_the_baseline_of_f1_calls_every_row_positive() -> None:
-    """The baseline of f1 is that of the best constant decision, not zero."""
-    y = np.array([1, 0, 0, 0])
-    assert metrics.baseline_score("f1", y, y, "binary") == pytest.approx(2 * 0.25 / 1.25)
 
 
 def test_numbers_are_shown_with_the_digits_that_matter() -> None:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
+from experiment_pipeline.core.thresholds import (
+    choose_threshold,
+    cross_fitted,
+    deciding_metric,
+    on_test,
+    scores_on_test,
+)
 from experiment_pipeline_tests.core.board_examples import spec_of
 
 
@@ -32,6 +38,58 @@ def test_when_every_row_is_called_positive_the_threshold_is_below_all() -> None:
     """The lowest cut lies halfway to zero."""
     chosen = choose_threshold("f1", np.array([1, 1, 0, 1]), np.array([0.5, 0.5, 0.5, 0.5]))
     assert chosen.value == 0.25
+
+
+def test_no_row_is_called_positive_where_that_is_best() -> None:
+    """Accuracy with rare positives that no probability tells apart: the threshold is above all."""
+    y = np.array([0, 0, 0, 1])
+    for highest in (0.3, 1.0):
+        chosen = choose_threshold("accuracy", y, np.full(4, highest))
+        assert chosen.value > highest
+        assert chosen.test_score == metrics.score("accuracy", y, np.full(4, highest), chosen.value)
+
+
+@pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_set_of_one_class_has_a_threshold(metric: str, label: int) -> None:
+    """A rung or a fold may hold one class: the best decision is still found."""
+    y, prediction = np.full(5, label), np.linspace(0.1, 0.9, 5)
+    chosen = choose_threshold(metric, y, prediction)
+    expected = 0 if (metric, label) == ("f1", 0) else 1
+    assert chosen.test_score == expected
+
+
+def test_a_configuration_is_scored_at_its_own_threshold() -> None:
+    """Every metric of the experiment is at the threshold that serves the deciding one best."""
+    spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
+    y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
+    assert on_test(spec, y, prediction).estimate == 1
+    assert scores_on_test(spec, y, prediction) == {"f1": 1, "accuracy": 1}
+    ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
+    assert scores_on_test(ranked_by_auc, y, prediction) == {"roc_auc": 1, "f1": 1}
+
+
+def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
+    """Noise is flattered by its best threshold, and not by those of other rows."""
+    generator = np.random.default_rng(0)
+    flattered, honest = [], []
+    for _ in range(60):
+        y, noise = np.arange(60) % 2, generator.random(60)
+        flattered.append(choose_threshold("accuracy", y, noise).test_score)
+        honest.append(cross_fitted("accuracy", y, noise, np.arange(60)).estimate)
+    assert np.mean(flattered) > 0.54
+    assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
+
+
+def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
+    """Rows of one unit are decided alike; a rank metric is as it was."""
+    y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
+    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).estimate == metrics.score(
+        "roc_auc", y, prediction
+    )
+    one_unit = cross_fitted("f1", y, prediction, np.zeros(6))
+    assert np.isfinite(one_unit.estimate)
+    assert np.isnan(cross_fitted("f1", y, np.full(6, np.nan), np.arange(6)).estimate)
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:

@@ -13,11 +13,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.baselines import baseline_score
 from experiment_pipeline.core.data_analysis.encoding import Encoded, encode
 from experiment_pipeline.core.data_analysis.folds import folds
 from experiment_pipeline.core.data_analysis.probe_models import MODELS, fitted_models, predict
 from experiment_pipeline.core.data_analysis.skill import skill
 from experiment_pipeline.core.data_analysis.subject import Subject
+from experiment_pipeline.core.thresholds import choose_threshold
 
 BASELINE = "baseline"
 MOST_ROWS = 10_000
@@ -154,7 +156,7 @@ def _summary(
 def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) -> list[float]:
     task, classes = subject.spec.task, subject.target.n_classes
     if model == BASELINE:
-        return [metrics.baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
+        return [baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
     by_threshold = task == "binary" and metrics.METRICS[metric].by_threshold
     thresholds = [
         _threshold(judged[:i] + judged[i + 1 :], model, metric) if by_threshold else 0.5
@@ -170,12 +172,7 @@ def _threshold(others: list[_Judged], model: str, metric: str) -> float:
     """The decision threshold that suits the other folds best."""
     y = np.concatenate([fold.y for fold in others])
     prediction = np.concatenate([fold.predictions[model] for fold in others])
-    best, best_score = 0.5, metrics.score(metric, y, prediction, 0.5)
-    for threshold in np.unique(np.quantile(prediction, np.linspace(0.05, 0.95, 19))):
-        score = metrics.score(metric, y, prediction, float(threshold))
-        if metrics.better(metric, score, best_score):
-            best, best_score = float(threshold), score
-    return best
+    return choose_threshold(metric, y, prediction).value
 
 
 def _averaged(subject: Subject, judged: list[_Judged], model: str, metric: str) -> ProbeScore:

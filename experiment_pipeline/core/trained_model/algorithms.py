@@ -12,10 +12,13 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from experiment_pipeline.core import errors
+from experiment_pipeline.core.baselines import best_constant
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.names import did_you_mean, listed
-from experiment_pipeline.core.spec import Scalar
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.trained_model import lightgbm_parameters
 
 # Name → (classifier, regressor).
@@ -83,6 +86,33 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
             "correct their names and values",
         ) from error
     _check_estimator(path, estimator, task)
+    return estimator
+
+
+def is_baseline(configuration: Configuration, task: str) -> bool:
+    """Whether it predicts the constant that suits the metric best, which differs for numbers."""
+    is_dummy = configuration.algorithm == "dummy" and not configuration.hyperparameters
+    return is_dummy and task == "regression"
+
+
+def estimator_for(
+    configuration: Configuration, task: str, spec: ExperimentSpec, labels: np.ndarray
+) -> Any:
+    """Return the unfitted estimator for these targets; errors as for `build_estimator`.
+
+    A dummy without hyperparameters is the baseline: the constant that suits the metric best.
+    Class shares suit every metric of classes; for numbers they differ.
+
+    Args:
+        configuration: what to build.
+        task: binary, multiclass or regression.
+        spec: gives seed and metric.
+        labels: (n,) targets that it will be fitted on.
+    """
+    estimator = build_estimator(configuration, task, spec.seed)
+    if is_baseline(configuration, task):
+        constant = float(best_constant(spec.metric, labels, task))
+        estimator.set_params(strategy="constant", constant=constant)
     return estimator
 
 

@@ -17,7 +17,7 @@ from experiment_pipeline.core.configurations import Configuration, Features
 from experiment_pipeline.core.errors import InvalidExperiment
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model.algorithms import is_own_estimator
+from experiment_pipeline.core.trained_model.algorithms import is_baseline, is_own_estimator
 from experiment_pipeline.core.trained_model.boosting import boosting_plan
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
@@ -30,10 +30,10 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
     """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its inner slice, test), features, target and classes, the
-    algorithm with its full hyperparameters, seed, what early stopping watches, this code's version
+    algorithm with its full hyperparameters, seed, the metric where the fit looks at one, this code's version
     and those of the fitting libraries; for a user's own estimator its package's version and the
-    source of its module (modules that it imports in turn are not looked at). No metric as such:
-    scores follow from the predictions.
+    source of its module (modules that it imports in turn are not looked at). Not the
+    metrics: scores follow from the predictions.
     """
     return fingerprint_of(
         {
@@ -70,6 +70,8 @@ def _digest(rows: np.ndarray) -> str:
 
 
 def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str | None:
+    if is_baseline(configuration, sets.task):
+        return spec.metric  # its constant is the best one for it
     if configuration.algorithm != "lightgbm":
         return None
     try:

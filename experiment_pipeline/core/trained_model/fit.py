@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.core import errors, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model.algorithms import build_estimator, is_own_estimator
+from experiment_pipeline.core.trained_model.algorithms import estimator_for, is_own_estimator
 from experiment_pipeline.core.trained_model.boosting import (
     boost,
     boosting_plan,
@@ -103,7 +103,7 @@ def fit_configuration(
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec.metric_names)),
+        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -133,7 +133,7 @@ def _fit_lightgbm(
 def _fit_estimator(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> _Fitted:
-    estimator = build_estimator(configuration, sets.task, spec.seed)
+    estimator = estimator_for(configuration, sets.task, spec, work.labels)
     encoded = work.encoded[configuration.features]
     stopping = settle(estimator, sets.inner)
     X, y, held_out = encoded.train, work.labels, dict[str, Any]()

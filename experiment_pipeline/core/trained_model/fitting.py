@@ -81,7 +81,7 @@ class Fitting:
     ) -> dict[str, ModelResult]:
         """Key → known result on these sets, under the configuration's present key."""
         prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
-        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec.metric_names)
+        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec)
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def fits(

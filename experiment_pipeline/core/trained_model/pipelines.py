@@ -15,7 +15,7 @@ from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.targets import encode_target
 from experiment_pipeline.core.trained_model import boosting, own_stopping
-from experiment_pipeline.core.trained_model.algorithms import build_estimator
+from experiment_pipeline.core.trained_model.algorithms import estimator_for
 from experiment_pipeline.core.trained_model.boosted_estimator import as_estimator
 from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
 from experiment_pipeline.core.trained_model.results import ModelResult
@@ -65,7 +65,7 @@ def refit(
         rounds: of the chosen fit; None for what does not stop early.
         rows: (n, columns) prepared rows, such as train and test together.
         sets: gives features, target, task and classes; its rows are not used.
-        spec: its seed is used.
+        spec: its seed and its metric are used.
     """
     columns = list(sets.features)
     y = encode_target(rows[sets.target], sets.classes)
@@ -73,9 +73,10 @@ def refit(
     with threadpool_limits(limits=1):
         table = features.fit_transform(rows[columns])
         if configuration.algorithm != "lightgbm":
-            estimator = build_estimator(configuration, sets.task, spec.seed)
+            labels = labels_of(y, sets.classes)
+            estimator = estimator_for(configuration, sets.task, spec, labels)
             own_stopping.fix_rounds(estimator, rounds)
-            estimator.fit(table, labels_of(y, sets.classes))
+            estimator.fit(table, labels)
             return _pipeline(features, estimator)
     plan = boosting.plan_boosting(
         configuration,

@@ -29,9 +29,11 @@ class ModelResult:
         status: "trained".
         metric: the ranking metric that was asked for; like the other scores it can be another one
             later, see `scoring.py`.
-        train_score: of `metric`, on train rows (thinned evenly above TRAIN_SCORE_ROWS).
-        test_score: of `metric`, on all test rows; nan where undefined.
-        test_scores: every metric of the experiment, on all test rows.
+        train_score: of `metric`, on train rows (thinned evenly above TRAIN_SCORE_ROWS), at the
+            threshold of the test score.
+        test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
+            threshold is at the best one for these rows.
+        test_scores: every metric of the experiment, on all test rows, at that threshold.
         rounds: boosting rounds that the model keeps; None for what does not boost.
         fit_cpu_seconds: CPU time of the fitting thread.
         fit_wall_seconds: the same fit by the clock on the wall.

@@ -2,7 +2,7 @@
 
 A fit is stored with what it predicts for the test rows and for some train rows. Whatever an
 experiment asks for later (another ranking metric, a gate) is computed from these. Fitting lives in
-`fit.py`. In: predictions, targets, names of metrics. Out: scores.
+`fit.py`. In: predictions, targets, the experiment. Out: scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.thresholds import cut_at, decision_threshold, scores_on_test
 from experiment_pipeline.core.trained_model.results import ModelResult, Predictions
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
@@ -55,7 +57,7 @@ def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
 
 
 def scores(
-    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, names: Sequence[str]
+    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, spec: ExperimentSpec
 ) -> Scores:
     """Return the scores of one fit.
 
@@ -63,19 +65,20 @@ def scores(
         predictions: of the scored train rows and of the test rows.
         y_scored: encoded targets of the train rows of `scored_rows`.
         y_test: (n_test,) encoded targets.
-        names: of the metrics, the one that ranks first.
+        spec: its metrics, at the threshold that is best for the test rows.
     """
-    on_test = {name: metrics.score(name, y_test, predictions.test) for name in names}
+    cut = cut_at(decision_threshold(spec, y_test, predictions.test))
+    on_test = scores_on_test(spec, y_test, predictions.test)
     return Scores(
-        metric=names[0],
-        train_score=metrics.score(names[0], y_scored, predictions.train),
-        test_score=on_test[names[0]],
+        metric=spec.metric,
+        train_score=metrics.score(spec.metric, y_scored, predictions.train, cut),
+        test_score=on_test[spec.metric],
         test_scores=on_test,
     )
 
 
 def scored_as_asked(
-    known: Known, fingerprints: Sequence[str], sets: TrainingSets, names: Sequence[str]
+    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, ModelResult]:
     """Return the known results with the scores that are asked for now.
 
@@ -85,18 +88,19 @@ def scored_as_asked(
         known: earlier fits.
         fingerprints: of fits on these sets.
         sets: what they were fitted and scored on.
-        names: of the metrics, the one that ranks first.
+        spec: its metrics.
     """
     found = dict(known.results(fingerprints))
     others = [
         fingerprint
         for fingerprint, result in found.items()
-        if result.metric != names[0] or not set(names) <= result.test_scores.keys()
+        # The first metric ranks, and the first that needs a threshold decides it.
+        if tuple(result.test_scores) != spec.metric_names
     ]
     if others:
         y_train, y_test = sets.y_train, sets.y_test
         y_scored = y_train[scored_rows(len(y_train), sets.classes)]
         for fingerprint in others:
-            again = scores(known.predictions(fingerprint), y_scored, y_test, names)
+            again = scores(known.predictions(fingerprint), y_scored, y_test, spec)
             found[fingerprint] = replace(found[fingerprint], **asdict(again))
     return found

@@ -1,0 +1,323 @@
+"""Is the choice honest? Simulations with the truth known: gates, ties, differences, thresholds.
+
+Each function makes many small tables, asks the code that decides in a run, and returns how often
+it was right or wrong. Which figure is good enough is for those who print them, and for the
+tests. In: how many tables, a seed. Out: shares between 0 and 1, unless said otherwise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from experiment_pipeline.core.baselines import best_constant
+from experiment_pipeline.core.comparisons import Comparison, compare_with_best
+from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.intervals import unit_sums
+from experiment_pipeline.core.leaderboard import Leaderboard, rank
+from experiment_pipeline.core.metrics import METRICS, score
+from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.thresholds import on_test
+from experiment_pipeline.core.trained_model import (
+    ModelResult,
+    TrainedModel,
+    TrainingSets,
+    train_configurations,
+)
+from experiment_pipeline.core.validation_report import ValidationReport, judge
+
+# Rows whose scores are taken for the truth.
+_TRUTH_ROWS = 200_000
+
+
+def experiment(metric: str, task: str, count: int = 1, **more: object) -> ExperimentSpec:
+    """Return an experiment that ranks by a metric, with so many configurations."""
+    sizes = {"num_leaves": [4 + number for number in range(count)]}
+    fields = {
+        "name": "simulated",
+        "data": "simulated.csv",
+        "target": "y",
+        "task": task,
+        "metric": metric,
+        "search": [{"algorithm": "lightgbm", "hyperparameters": sizes}],
+    }
+    return ExperimentSpec.model_validate(fields | more)
+
+
+# The default gate.
+
+
+def gate_error_of_coin_flips(
+    tables: int, seed: int, *, metric: str = "accuracy", share: float = 0.5, rows: int = 500
+) -> float:
+    """Return how often a model passes that draws its probabilities at random."""
+    generator = np.random.default_rng(seed)
+
+    def flips() -> ValidationReport:
+        y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
+        test, validation = (_seen(one, generator.random(len(one))) for one in y[1:])
+        return _judged(metric, "binary", validation, test, np.concatenate(y[:2]))
+
+    return _accepted(flips, tables)
+
+
+def gate_error_of_constants(
+    tables: int, seed: int, *, metric: str = "log_loss", share: float = 0.5, rows: int = 500
+) -> float:
+    """Return how often a model passes that predicts one value, the best for what it was fitted on.
+
+    The median for mae and mape, the shares of the classes for losses.
+    """
+    generator = np.random.default_rng(seed)
+    regression = "regression" in METRICS[metric].tasks
+    task = "regression" if regression else "binary"
+
+    def constant() -> ValidationReport:
+        y = [
+            generator.lognormal(size=n) if regression else _labels(generator, share, n)
+            for n in (3 * rows, rows, rows)
+        ]
+        known = np.concatenate(y[:2])
+        said = best_constant(metric, known, task)
+        test, validation = (_seen(one, np.full(len(one), said)) for one in y[1:])
+        return _judged(metric, task, validation, test, known)
+
+    return _accepted(constant, tables)
+
+
+def power_at_r2(
+    tables: int, seed: int, *, r2: float = 0.05, rows: int = 1_000, metric: str = "r2"
+) -> float:
+    """Return how often a model passes that explains a small part of a number's variance."""
+    generator = np.random.default_rng(seed)
+
+    def weak() -> ValidationReport:
+        y, seen = [], []
+        for n in (3 * rows, rows, rows):
+            signal = np.sqrt(r2) * generator.normal(size=n)
+            y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
+            seen.append(_seen(y[-1], signal))
+        return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2]))
+
+    return _accepted(weak, tables)
+
+
+def winner_error_of_noise(
+    tables: int, seed: int, *, metric: str = "f1", count: int = 20, rows: int = 500
+) -> float:
+    """Return how often `winner_beats_baseline` passes with configurations that know nothing."""
+    generator = np.random.default_rng(seed)
+    spec = experiment(metric, "binary", count)
+
+    def passed() -> bool:
+        y = _labels(generator, 0.2, rows)
+        shared = generator.normal(size=(rows, 1))
+        noise = 0.5 * (generator.normal(size=(rows, count)) + shared)
+        board = _board(spec, y, expit(noise - 1.4), _labels(generator, 0.2, 3 * rows))
+        return board.beats_baseline
+
+    return _share(passed() for _ in range(tables))
+
+
+# The best of many.
+
+
+@dataclass(frozen=True)
+class BestOfMany:
+    """How comparisons with the best hold up.
+
+    Attributes:
+        tie_group: how often the tie group contains the truly best one.
+        coverage: how often all differences to the truly best lie inside their intervals at once.
+        tied: the mean share of the configurations that is in the tie group.
+        flattery: by how much the best score lies above its truth on average, in its units.
+        optimism: what is said about that on average.
+    """
+
+    tie_group: float
+    coverage: float
+    tied: float
+    flattery: float
+    optimism: float
+
+
+def best_of_many(
+    tables: int, seed: int, *, count: int = 20, equal: int = 8, rows: int = 500
+) -> BestOfMany:
+    """Rank configurations whose predictions are correlated, the first `equal` of them equals."""
+    generator = np.random.default_rng(seed)
+    noise = np.concatenate([np.full(equal, 0.6), np.linspace(0.6, 2.0, count - equal + 1)[1:]])
+    spec = experiment("brier", "binary", count)
+    truth = -np.array([_true_brier(one) for one in noise])
+    outcomes = []
+    for _ in range(tables):
+        y, probabilities = _correlated(generator, rows, noise)
+        scores, comparison = _compared(spec, y, probabilities)
+        inside = (comparison.low <= truth - truth.max()) & (truth - truth.max() <= comparison.high)
+        best = int(scores.argmax())
+        outcomes.append(
+            (
+                comparison.tied[int(truth.argmax())],
+                inside.all(),
+                comparison.tied.mean(),
+                scores[best] - truth[best],
+                comparison.optimism,
+            )
+        )
+    return BestOfMany(*np.mean(outcomes, axis=0).tolist())
+
+
+def _correlated(
+    generator: np.random.Generator, rows: int, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and probabilities (rows, C): all see the same signal, through noise of their own."""
+    signal = generator.normal(size=(rows, 1))
+    y = (generator.random(rows) < expit(signal[:, 0])).astype(np.int64)
+    return y, expit(signal + noise * generator.normal(size=(rows, len(noise))))
+
+
+def _true_brier(noise: float) -> float:
+    y, probabilities = _correlated(np.random.default_rng(0), _TRUTH_ROWS, np.array([noise]))
+    return score("brier", y, probabilities[:, 0])
+
+
+def _compared(
+    spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, Comparison]:
+    sign, units = METRICS[spec.metric].sign, np.arange(len(y))
+    linearised = [on_test(spec, y, one) for one in probabilities.T]
+    scores = sign * np.array([one.estimate for one in linearised])
+    contributions = sign * np.column_stack([unit_sums(one.influence, units) for one in linearised])
+    return scores, compare_with_best(scores, contributions, int(scores.argmax()), spec.seed)
+
+
+# Thresholds.
+
+
+def gap_error(
+    tables: int, seed: int, *, metric: str = "f1", share: float = 0.05, rows: int = 2_000
+) -> float:
+    """Return how often a model as good on validation as on test is said to be worse there."""
+    generator = np.random.default_rng(seed)
+
+    def worse() -> bool:
+        seen = []
+        for _ in range(2):
+            y = _labels(generator, share, rows)
+            logit = 1.2 * y + generator.normal(size=rows) + np.log(share / (1 - share))
+            seen.append(_seen(y, expit(logit)))
+        return _judged(metric, "binary", seen[1], seen[0], seen[0].y).gap.worse
+
+    return _share(worse() for _ in range(tables))
+
+
+@dataclass(frozen=True)
+class RareCase:
+    """An overfitted forest against a linear model on rare positives, ranked by f1.
+
+    Attributes:
+        winner: the algorithm that is ranked first.
+        auc: algorithm → ROC AUC on the test rows.
+    """
+
+    winner: str
+    auc: dict[str, float]
+
+
+def rare_positives(seed: int) -> RareCase:
+    """Train both on 5 % positives, and rank them by f1 at their own thresholds."""
+    # Balanced, so that it crosses 0.5, which probabilities of rare positives hardly do.
+    forest = {"n_estimators": 30, "min_samples_leaf": 3, "class_weight": "balanced"}
+    search = [{"algorithm": "random_forest", "hyperparameters": forest}, {"algorithm": "linear"}]
+    spec = experiment("f1", "binary", search=search, seed=seed)
+    sets = _rare_sets(seed)
+    trained = {
+        one.key: one
+        for one in train_configurations(configurations(spec), sets, spec, workers=1)
+        if isinstance(one, TrainedModel)
+    }
+    board = rank(
+        [one.result for one in trained.values()],
+        (),
+        {key: one.test_predictions for key, one in trained.items()},
+        sets.y_test,
+        sets.y_train,
+        np.arange(len(sets.test)),
+        spec,
+        sets.classes,
+    )
+    auc = {
+        one.result.algorithm: score("roc_auc", sets.y_test, one.test_predictions)
+        for one in trained.values()
+    }
+    return RareCase(trained[board.chosen].result.algorithm, auc)
+
+
+def _rare_sets(seed: int, train: int = 3_000, test: int = 4_000) -> TrainingSets:
+    generator = np.random.default_rng(seed)
+    n = train + test
+    values = generator.normal(size=(n, 10))
+    logit = -3.7 + values[:, :5] @ np.full(5, 0.55)
+    frame = pd.DataFrame(values, columns=[f"x{number}" for number in range(10)])
+    frame["y"] = np.where(generator.random(n) < expit(logit), "yes", "no")
+    frame.index = pd.RangeIndex(n, name="row_number")
+    return TrainingSets(
+        train=frame.iloc[:train],
+        test=frame.iloc[train:],
+        features=tuple(frame.columns[:-1]),
+        target="y",
+        task="binary",
+        classes=("no", "yes"),
+        inner=np.arange(train) % 7 == 0,
+        digests={"train": f"train {seed}", "test": f"test {seed}"},
+    )
+
+
+# What they share.
+
+
+def _labels(generator: np.random.Generator, share: float, n: int) -> np.ndarray:
+    return (generator.random(n) < share).astype(np.int64)
+
+
+def _seen(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
+    return SetPrediction(y, prediction, np.arange(len(y)))
+
+
+def _judged(
+    metric: str, task: str, validation: SetPrediction, test: SetPrediction, known: np.ndarray
+) -> ValidationReport:
+    classes = ("no", "yes") if task == "binary" else None
+    spec = experiment(metric, task)
+    return judge(spec, "simulated", validation, validation, test, known, classes)
+
+
+def _accepted(report: Callable[[], ValidationReport], tables: int) -> float:
+    return _share(report().accepted for _ in range(tables))
+
+
+def _share(outcomes: Iterator[bool]) -> float:
+    return float(np.mean(list(outcomes)))
+
+
+def _board(
+    spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray, y_train: np.ndarray
+) -> Leaderboard:
+    declared = configurations(spec)
+    blank = ModelResult(
+        *("", "", "", "lightgbm", "ordinal", {}, "trained", spec.metric),
+        *(0.0, 0.0, {}, 1, 0.0, 0.0, 0.0, 1),
+    )
+    return rank(
+        [replace(blank, key=one.key, hyperparameters=one.hyperparameters) for one in declared],
+        (),
+        {one.key: column for one, column in zip(declared, probabilities.T, strict=True)},
+        y,
+        y_train,
+        np.arange(len(y)),
+        spec,
+        (False, True),
+    )
