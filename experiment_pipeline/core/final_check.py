@@ -17,10 +17,9 @@ from experiment_pipeline.core.importance import permutation_importance
 from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.next_search import NextSearch, next_search
 from experiment_pipeline.core.segments import weakest_segments
-from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.set_prediction import SetPrediction, drawn_units
 from experiment_pipeline.core.shortfall import Evidence
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.targets import encode_target
 from experiment_pipeline.core.thresholds import choose_threshold, deciding_metric
 from experiment_pipeline.core.trained_model import (
@@ -124,7 +123,7 @@ def _predicted(
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
-        resampling_units(rows, spec),
+        drawn_units(rows, spec),
     )
 
 

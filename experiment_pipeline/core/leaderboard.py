@@ -19,6 +19,7 @@ from experiment_pipeline.core.metrics import METRICS, Interval, baseline_score, 
 from experiment_pipeline.core.ranking import Entry, Ranking, order
 from experiment_pipeline.core.search_edges import SearchEdge, search_edges
 from experiment_pipeline.core.search_results import Unranked
+from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
 
@@ -77,7 +78,8 @@ def rank(
     Args:
         results: fully trained ones of the current sets, in any order; `key` is the current one.
         failed: what failed.
-        predictions: key → prediction of the test rows; read once per key, so it may be lazy.
+        predictions: key → prediction of the test rows; read once per key, that of the choice once
+            more, so it may be lazy.
         y_test: encoded targets (n_test,).
         y_train: encoded targets (n_train,).
         units: (n_test,) codes of the resampling units.
@@ -105,7 +107,14 @@ def rank(
         tie_group=tuple(entry.result.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
-        notes=leaderboard_notes.notes(ranking, rows, edges, baseline, units, spec),
+        notes=leaderboard_notes.notes(
+            ranking,
+            rows,
+            edges,
+            baseline,
+            SetPrediction(y_test, predictions[chosen.result.key], units),
+            spec,
+        ),
     )
 
 

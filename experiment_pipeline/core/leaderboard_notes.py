@@ -6,13 +6,14 @@ In: the ranking and the finished rows. Out: one sentence each, those that matter
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 
+from experiment_pipeline.core.interval_doubts import doubts
 from experiment_pipeline.core.intervals import few_units_note
 from experiment_pipeline.core.metrics import METRICS, better, shown
 from experiment_pipeline.core.ranking import Ranking
 from experiment_pipeline.core.search_edges import SearchEdge
+from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import STOPPED_EARLY
 
@@ -26,7 +27,7 @@ def notes(
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
     baseline: float,
-    units: np.ndarray,
+    chosen: SetPrediction,
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board.
@@ -36,12 +37,14 @@ def notes(
         rows: the board's.
         edges: of the choice.
         baseline: score of predicting without features on the test set.
-        units: (n_test,) codes of the resampling units.
+        chosen: what the choice predicts for the test rows.
         spec: the experiment.
     """
+    unit = unit_in_words(spec)
     return (
         *_against_baseline(ranking, baseline, spec.metric),
-        *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
+        *filter(None, [few_units_note(chosen.units, unit, "test")]),
+        *doubts([spec.metric], chosen, unit, "test"),
         *_optimism_in_words(ranking, spec),
         *_chosen_on_the_way(rows),
         *(edge.in_words() for edge in edges),

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
+from experiment_pipeline.core.interval_doubts import doubts
 from experiment_pipeline.core.intervals import difference, few_units_note
 from experiment_pipeline.core.leaderboard_notes import unit_in_words
 from experiment_pipeline.core.metrics import (
@@ -150,7 +151,7 @@ def judge(
         looks=earlier_looks + 1,
         notes=(),
     )
-    return replace(report, notes=tuple(_notes(spec, report, exported.units, test.units)))
+    return replace(report, notes=tuple(_notes(spec, report, exported, test)))
 
 
 def _threshold(spec: ExperimentSpec, test: SetPrediction) -> Threshold | None:
@@ -193,7 +194,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
 
 
 def _notes(
-    spec: ExperimentSpec, report: ValidationReport, units: np.ndarray, test_units: np.ndarray
+    spec: ExperimentSpec, report: ValidationReport, exported: SetPrediction, test: SetPrediction
 ) -> Iterator[str]:
     if report.looks > 1:
         yield (
@@ -203,8 +204,10 @@ def _notes(
     if report.gap.worse:
         yield _gap_in_words(spec, report.gap)
     unit = unit_in_words(spec)
-    yield from filter(None, [few_units_note(units, unit, "validation")])
-    yield from filter(None, [few_units_note(test_units, unit, "test")])
+    yield from filter(None, [few_units_note(exported.units, unit, "validation")])
+    yield from filter(None, [few_units_note(test.units, unit, "test")])
+    metrics = [score.metric for score in report.scores]
+    yield from doubts(metrics, exported, unit, "validation", _cut(report.threshold))
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
