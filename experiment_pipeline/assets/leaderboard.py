@@ -20,8 +20,8 @@ from experiment_pipeline.core.leaderboard_table import (
     to_table,
 )
 from experiment_pipeline.core.search_results import as_scored, failures, unranked
+from experiment_pipeline.core.set_prediction import drawn_units
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.trained_model import TRAINED
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.storage.files import storage_root, write_bytes
@@ -97,7 +97,7 @@ def _rank(
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        resampling_units(test, spec, sets.features),
+        drawn_units(test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),

@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-from experiment_pipeline.core.comparisons import ROUNDING
 from experiment_pipeline.core.influence import Linearised, linearise
-from experiment_pipeline.core.intervals import layout, quantile, spread_of, unit_codes, unit_sums
-from experiment_pipeline.core.metrics import LEVEL, METRICS, Interval
+from experiment_pipeline.core.intervals import unit_codes
+from experiment_pipeline.core.metrics import METRICS, Interval
+from experiment_pipeline.core.paired import paired_difference
 
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -111,30 +111,8 @@ def _paired(
     constant: np.ndarray,
     threshold: float,
 ) -> Interval:
-    drawn = layout(metric, y, units)
-    pair = linearise(metric, y, prediction, threshold), baseline(metric, y, constant)
-    model, control = pair
-    estimate = model.estimate - control.estimate
-    if not math.isfinite(estimate):
-        return Interval(math.nan, math.nan, math.nan)
-    difference = Linearised(estimate, model.influence - control.influence)
-    spread = spread_of(difference, drawn)
-    if spread.degrees_of_freedom == 0:
-        return Interval(estimate, -math.inf, math.inf)
-    rounding = ROUNDING * math.hypot(*(spread_of(one, drawn).standard_error for one in pair))
-    known = _degrees_of_freedom(unit_sums(difference.influence, drawn.unit))
-    t = quantile(min(spread.degrees_of_freedom, known), LEVEL)
-    half = t * max(spread.standard_error, rounding)
-    return Interval(estimate, estimate - half, estimate + half)
-
-
-def _degrees_of_freedom(sums: np.ndarray) -> float:
-    """Of a variance that is estimated from G values, at least 1."""
-    n, variance = len(sums), float(sums.var())
-    if variance == 0 or n < 4:
-        return max(n - 1.0, 1.0)
-    kurtosis = float(((sums - sums.mean()) ** 4).mean()) / variance**2
-    return float(np.clip(2 * n / (kurtosis - (n - 3) / (n - 1)), 1, n - 1))
+    model = linearise(metric, y, prediction, threshold)
+    return paired_difference(metric, y, baseline(metric, y, constant), model, units)
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -22,10 +22,9 @@ from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.core.next_search import NextSearch, next_search
 from experiment_pipeline.core.segments import weakest_segments
-from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.set_prediction import SetPrediction, drawn_units
 from experiment_pipeline.core.shortfall import Evidence
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.targets import encode_target
 from experiment_pipeline.core.thresholds import cut_at, decision_threshold
 from experiment_pipeline.core.trained_model import (
@@ -95,7 +94,7 @@ def final_check(
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
     on_test = SetPrediction(
-        sets.y_test, trained.test_predictions, resampling_units(sets.test, spec, sets.features)
+        sets.y_test, trained.test_predictions, drawn_units(sets.test, spec, sets.features)
     )
     on_validation = _predicted(exported, validation, sets, spec)
     cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))
@@ -163,7 +162,7 @@ def _predicted(
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
-        resampling_units(rows, spec, sets.features),
+        drawn_units(rows, spec, sets.features),
     )
 
 

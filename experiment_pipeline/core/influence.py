@@ -9,7 +9,7 @@ Efron 1982, ch. 6; Hampel 1974). What is done with ψ lives in `intervals.py` an
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,10 +24,13 @@ class Linearised:
     Attributes:
         estimate: the score; nan where it is undefined.
         influence: (n,) of mean zero; nan where the score is.
+        unseen: variance that no row shows: of a mean over classes, the part of those classes
+            that are all right or all wrong in this sample.
     """
 
     estimate: float
     influence: np.ndarray
+    unseen: float = 0.0
 
 
 def linearise(
@@ -68,11 +71,17 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> Linearised:
     return Linearised(estimate, (numerator - estimate * denominator) / size)
 
 
+def gained(first: Linearised, second: Linearised) -> Linearised:
+    """Return second - first, of scores of the same rows."""
+    return Linearised(second.estimate - first.estimate, second.influence - first.influence)
+
+
 def average(parts: Sequence[Linearised]) -> Linearised:
     """Return the mean of scores of the same rows."""
     return Linearised(
         float(np.mean([part.estimate for part in parts])),
         np.mean([part.influence for part in parts], axis=0),
+        sum(part.unseen for part in parts) / len(parts) ** 2,
     )
 
 
@@ -87,12 +96,33 @@ def _accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linear
 
 def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     right = _decided(prediction, threshold) == y
-    return average([_ratio(right & (y == label), y == label) for label in np.unique(y)])
+    return average([_recall(y == label, right) for label in np.unique(y)])
+
+
+def _recall(truth: np.ndarray, right: np.ndarray) -> Linearised:
+    return _with_unseen(_ratio(truth & right, truth), int(truth.sum()), 1.0)
 
 
 def _f1_of(label: int, y: np.ndarray, decided: np.ndarray) -> Linearised:
     truth, said = y == label, decided == label
-    return _ratio(2.0 * (truth & said), truth.astype(np.float64) + said)
+    f1 = _ratio(2.0 * (truth & said), truth.astype(np.float64) + said)
+    # With the number of rows that are said to be of the class, f1 goes as the share found.
+    return _with_unseen(f1, int(truth.sum()), 2 * truth.sum() / max(truth.sum() + said.sum(), 1))
+
+
+def _with_unseen(part: Linearised, n: int, slope: float) -> Linearised:
+    """Give a share of n rows that is 0 or 1 the variance of Agresti and Coull (1998).
+
+    Two successes and two failures are added: 0 of 10 is no certainty.
+
+    Args:
+        part: the score of one class.
+        n: its rows.
+        slope: by how much the score moves with the share.
+    """
+    if n == 0 or 0 < part.estimate < 1:
+        return part
+    return replace(part, unseen=slope**2 * 2 * (n + 2) / (n + 4) ** 3)
 
 
 def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
@@ -166,23 +196,38 @@ def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linea
     return Linearised(estimate, (own + positive * gained - lost) * n / n_positive)
 
 
+def squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to a squared error, (n,)."""
+    return np.asarray((y - prediction) ** 2)
+
+
+def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to an absolute error, (n,)."""
+    return np.asarray(np.abs(y - prediction))
+
+
+def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to a relative error, (n,)."""
+    return absolute_errors(y, prediction) / np.maximum(np.abs(y), _EPSILON)
+
+
 def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return _mean(np.abs(y - prediction))
+    return _mean(absolute_errors(y, prediction))
 
 
 def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return _mean(np.abs(y - prediction) / np.maximum(np.abs(y), _EPSILON))
+    return _mean(relative_errors(y, prediction))
 
 
 def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    squares = _mean((y - prediction) ** 2)
+    squares = _mean(squared_errors(y, prediction))
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
 
 def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
-    errors, distances = (y - prediction) ** 2, (y - y.mean()) ** 2
+    errors, distances = squared_errors(y, prediction), (y - y.mean()) ** 2
     variance = distances.mean()
     if variance == 0:
         return _undefined(len(y))

@@ -19,6 +19,7 @@ from experiment_pipeline.core.metrics import METRICS, Interval, shown, surely_be
 from experiment_pipeline.core.ranking import Entry, Ranking, order
 from experiment_pipeline.core.search_edges import SearchEdge, search_edges
 from experiment_pipeline.core.search_results import Unranked
+from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import FailedConfiguration, ModelResult
 
@@ -80,7 +81,8 @@ def rank(
     Args:
         results: fully trained ones of the current sets, in any order; `key` is the current one.
         failed: what failed.
-        predictions: key → prediction of the test rows; read once per key, so it may be lazy.
+        predictions: key → prediction of the test rows; read once per key, that of the choice once
+            more, so it may be lazy.
         y_test: encoded targets (n_test,).
         y_train: encoded targets (n_train,).
         units: (n_test,) codes of the resampling units.
@@ -110,7 +112,13 @@ def rank(
         edges=edges,
         notes=(
             *(f"{chosen.result.key}: {note}" for note in chosen.result.notes),
-            *leaderboard_notes.notes(ranking, rows, edges, units, spec),
+            *leaderboard_notes.notes(
+                ranking,
+                rows,
+                edges,
+                SetPrediction(y_test, predictions[chosen.result.key], units),
+                spec,
+            ),
         ),
     )
 

@@ -6,15 +6,16 @@ In: the ranking and the finished rows. Out: one sentence each, those that matter
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core.calibration import PROBABILITY_METRICS, reweighting
+from experiment_pipeline.core.interval_doubts import doubts
 from experiment_pipeline.core.intervals import few_units_note
 from experiment_pipeline.core.metrics import METRICS, shown, surely_better
 from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.ranking import Ranking
 from experiment_pipeline.core.search_edges import SearchEdge
+from experiment_pipeline.core.set_prediction import SetPrediction
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import STOPPED_EARLY
 
@@ -27,7 +28,7 @@ def notes(
     ranking: Ranking,
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
-    units: np.ndarray,
+    chosen: SetPrediction,
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board.
@@ -36,12 +37,14 @@ def notes(
         ranking: of the configurations with a score.
         rows: the board's.
         edges: of the choice.
-        units: (n_test,) codes of the resampling units.
+        chosen: what the choice predicts for the test rows.
         spec: the experiment.
     """
+    unit = unit_in_words(spec)
     return (
         *_against_baseline(ranking, spec.metric),
-        *filter(None, [few_units_note(units, unit_in_words(spec), "test")]),
+        *filter(None, [few_units_note(chosen.units, unit, "test")]),
+        *doubts([spec.metric], chosen, unit, "test"),
         *_uncalibrated(ranking, spec),
         *_optimism_in_words(ranking, spec),
         *_chosen_on_the_way(rows),

@@ -12,9 +12,9 @@ import numpy as np
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.influence import Linearised, average
 from experiment_pipeline.core.paired import paired_difference
+from experiment_pipeline.core.set_prediction import drawn_units
 from experiment_pipeline.core.shortfall import LearningCurve
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.thresholds import on_test
 from experiment_pipeline.core.trained_model import TrainingSets, fingerprint
 from experiment_pipeline.core.trained_model.order import competes, within_budget
@@ -58,7 +58,7 @@ def learning_curve(
     y = rung.sets.y_test
     before = _mean_score(spec, y, [found[part] for part, _ in both])
     after = _mean_score(spec, y, [found[whole][scored] for _, whole in both])
-    units = resampling_units(rung.sets.test, spec, sets.features)
+    units = drawn_units(rung.sets.test, spec, sets.features)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),

@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from experiment_pipeline.core.influence import Linearised
+from experiment_pipeline.core.comparisons import ROUNDING
+from experiment_pipeline.core.influence import Linearised, gained
 from experiment_pipeline.core.intervals import layout, quantile, spread_of
 from experiment_pipeline.core.metrics import LEVEL, Interval
 
@@ -31,11 +32,15 @@ def paired_difference(
         units: (n,) codes of the resampling units.
         level: of the interval; it is infinitely wide for one unit.
     """
-    gained = Linearised(second.estimate - first.estimate, second.influence - first.influence)
-    spread = spread_of(gained, layout(metric, y, units))
+    drawn = layout(metric, y, units)
+    spread = spread_of(gained(first, second), drawn)
     if math.isnan(spread.estimate):
         return Interval(math.nan, math.nan, math.nan, level)
-    if not math.isfinite(spread.standard_error):
+    if spread.degrees_of_freedom == 0:
         return Interval(spread.estimate, -math.inf, math.inf, level)
-    half = quantile(spread.degrees_of_freedom, level) * spread.standard_error
+    # Two scores that are equal but for rounding differ by no more than that.
+    rounding = ROUNDING * math.hypot(
+        *(spread_of(one, drawn).standard_error for one in (first, second))
+    )
+    half = quantile(spread.degrees_of_freedom, level) * max(spread.standard_error, rounding)
     return Interval(spread.estimate, spread.estimate - half, spread.estimate + half, level)

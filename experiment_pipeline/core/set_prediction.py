@@ -1,12 +1,22 @@
 """What one fit predicts for one set, beside the truth: what every judgement is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.core import intervals, metrics
-from experiment_pipeline.core.intervals import Spread
+from experiment_pipeline.core.intervals import ConsecutiveUnits, Spread
 from experiment_pipeline.core.metrics import LEVEL, Interval
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import resampling_units
+
+
+def drawn_units(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+    """Return the codes of the resampling units of a set, (n,); consecutive ones know it."""
+    units = resampling_units(rows, spec, features)
+    return units.view(ConsecutiveUnits) if spec.split.by == "time" else units
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +27,7 @@ class SetPrediction:
         y: encoded targets (n,).
         prediction: regression (n,); binary (n,), the probability of classes[1]; multiclass
             (n, k).
-        units: (n,) integer codes of the resampling units.
+        units: (n,) integer codes of the resampling units, by `drawn_units`.
     """
 
     y: np.ndarray

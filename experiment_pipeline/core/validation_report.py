@@ -21,6 +21,7 @@ from experiment_pipeline.core.baselines import (
 from experiment_pipeline.core.calibration import Miscalibration, miscalibration
 from experiment_pipeline.core.champion import ChampionComparison
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
+from experiment_pipeline.core.interval_doubts import doubts
 from experiment_pipeline.core.intervals import (
     difference,
     few_units_note,
@@ -192,7 +193,7 @@ def judge(
         overlap=earlier_looks.overlap,
         notes=(),
     )
-    notes = _notes(spec, report, earlier_looks, exported.units, test.units)
+    notes = _notes(spec, report, earlier_looks, exported, test)
     return replace(report, notes=tuple(notes))
 
 
@@ -238,8 +239,8 @@ def _notes(
     spec: ExperimentSpec,
     report: ValidationReport,
     earlier: EarlierLooks,
-    units: np.ndarray,
-    test_units: np.ndarray,
+    exported: SetPrediction,
+    test: SetPrediction,
 ) -> Iterator[str]:
     if earlier.models:
         yield (
@@ -251,8 +252,10 @@ def _notes(
     if report.miscalibration is not None:
         yield report.miscalibration.in_words()
     unit = unit_in_words(spec)
-    yield from filter(None, [few_units_note(units, unit, "validation")])
-    yield from filter(None, [few_units_note(test_units, unit, "test")])
+    yield from filter(None, [few_units_note(exported.units, unit, "validation")])
+    yield from filter(None, [few_units_note(test.units, unit, "test")])
+    metrics = [score.metric for score in report.scores]
+    yield from doubts(metrics, exported, unit, "validation", cut_at(report.threshold))
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
