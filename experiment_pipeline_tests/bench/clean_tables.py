@@ -208,6 +208,7 @@ MADE = (
     partial(_named, "prices", prices),
     _added("honest AUC .86", binary, _strong(1.5)),
     _added("honest AUC .92", binary, _strong(2.0)),
+    _added("honest AUC .96", binary, _strong(2.5)),
     _added("honest flag", binary, _strong_flag),
     _added("honest reviews", binary, _review),
     _added("random text ids", binary, _random_id),

@@ -218,6 +218,26 @@ def _window(make: Callable[[pd.Series], pd.Series], key: str | None = None) -> P
     return plant
 
 
+def _shuffled(make: Callable[[pd.Series], pd.Series]) -> Plant:
+    """A window along the days of a table whose rows are in no order."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        return make(_number(table.sort_values("day")["y"]))
+
+    return plant
+
+
+def _rounded(plant: Plant) -> Plant:
+    return lambda table, rng: np.round(np.asarray(plant(table, rng), dtype=float), 2)
+
+
+def _neighbours_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """The mean target of the 10 rows with the most similar income, the row among them."""
+    order = np.argsort(table["income"].to_numpy(), kind="stable")
+    means = _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean()
+    return means.sort_index()
+
+
 def _sorted_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """Ids given out in the order of the target, as an export sorted by it does."""
     order = np.lexsort((rng.random(len(table)), _number(table["y"])))
@@ -284,6 +304,13 @@ def _future(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return y.groupby(table["patient"]).transform("sum") - past
 
 
+def _unsorted(seed: int) -> Problem:
+    """Customers who leave, in no order."""
+    problem = binary(seed)
+    frame = problem.frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+    return Problem("unsorted leavers", frame, problem.task, problem.declared)
+
+
 VARIANTS = (
     Variant("copy under other names", binary, _renamed),
     Variant("copy with noise of 1e-6", binary, _near_copy),
@@ -294,6 +321,11 @@ VARIANTS = (
     Variant("target encoding over the others", binary, _others_mean("shop")),
     Variant("rolling mean of 30 rows", binary, _window(lambda y: y.rolling(30, 1).mean())),
     Variant("share so far, by shop", binary, _window(lambda y: y.expanding().mean(), "shop")),
+    Variant("rolling mean of 7 rows", _unsorted, _shuffled(lambda y: y.rolling(7, 1).mean())),
+    Variant("copy with 20 % flips", binary, _flipped(0.2)),
+    Variant("target encoding in percent", binary, _rounded(_mean_by("shop"))),
+    Variant("mean of neighbours in income", binary, _neighbours_mean),
+    Variant("text that names the class in half of the rows", binary, _text(str, 0.5)),
     Variant("text id sorted by the target", binary, _sorted_id),
     Variant("text id with a prefix", binary, _prefixed_id),
     Variant("text that names the class", binary, _text(str)),
@@ -322,6 +354,8 @@ VARIANTS = (
     Variant("tomorrow's value", by_time, _window(lambda y: y.shift(-1), "store")),
     Variant("target encoding over all rows", by_time, _mean_by("product")),
     Variant("20 bands", by_time, _bands),
+    Variant("copy with noise of 50 %", by_time, _noisy(0.5)),
+    Variant("rolling mean, rounded", by_time, _rounded(_window(lambda y: y.rolling(7).mean()))),
     Variant("copy with noise of 1e-6", prices, _near_copy),
     Variant("copy with 10 % flips", prices, _flipped(0.1)),
     Variant("target encoding over all rows", prices, _mean_by("shop")),

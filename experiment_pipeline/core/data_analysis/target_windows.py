@@ -21,6 +21,7 @@ from experiment_pipeline.core.data_analysis.target_means import FromTarget
 MOST_ROWS = 4_000
 MOST_COLUMNS = 200
 MOST_KEYS = 6
+MOST_TIMES = 2
 MOST_OUTCOMES = 4
 LONGEST_WINDOW = 62
 FURTHEST_AHEAD = 31
@@ -114,11 +115,15 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
 
 
 def _orders(subject: Subject) -> Iterator[np.ndarray]:
+    """The order of the table, and that of each time by which it is not sorted."""
     yield np.arange(len(subject.frame))
-    if subject.spec.split.by == "time":
-        times = subject.frame[subject.spec.split.column]
-        if not times.is_monotonic_increasing:
-            yield np.argsort(times.to_numpy(), kind="stable")
+    split = subject.spec.split
+    times = [c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"]
+    if split.by == "time" and split.column not in times:
+        times.append(split.column)
+    for column in times[:MOST_TIMES]:
+        if not subject.frame[column].is_monotonic_increasing:
+            yield np.argsort(subject.frame[column].to_numpy(), kind="stable")
 
 
 def _keys(subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
