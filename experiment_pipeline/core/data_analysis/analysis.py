@@ -108,7 +108,7 @@ def analyse(
 
 
 def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
-    """The leak suspects, unless people said that they are none."""
-    if "leak_suspect" in spec.analysis.accept:
-        return ()
-    return next(finding.columns for finding in findings if finding.code == "leak_suspect")
+    """What gives the target away, unless people said that it does not."""
+    codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
+    columns = [column for one in findings if one.code in codes for column in one.columns]
+    return tuple(dict.fromkeys(columns))

@@ -20,6 +20,7 @@ TABLE_CODES = (
     "class_imbalance",
     "too_few_rows",
     "leak_suspect",
+    "made_of_target",
     "telling_missing_values",
     "conflicting_labels",
     "duplicate_rows",

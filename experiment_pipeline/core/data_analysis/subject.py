@@ -5,7 +5,7 @@ share, measured at most once. The target is read in one place, `target`, and onl
 outside of the validation set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +55,13 @@ class Target:
     def n_classes(self) -> int:
         """Number of classes; 0 for regression."""
         return len(self.classes or ())
+
+    def outcomes(self) -> Iterator[np.ndarray]:
+        """Yield what a mean may be of, float64 (n,): the number, or for each class 1 where it is."""
+        if self.classes is None:
+            yield self.y
+        else:
+            yield from ((self.y == code).astype(np.float64) for code in range(self.n_classes))
 
 
 @dataclass(frozen=True, eq=False)

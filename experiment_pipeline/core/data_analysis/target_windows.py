@@ -1,0 +1,303 @@
+"""Columns computed along the rows from a target that is not yet known: rolling means and sums.
+
+In: a subject. Out: which number columns hold the row's own target, or a later one. A mean of the
+days before is honest and stays unnamed: only the arithmetic with the row's own target, or one
+after it, is tried. Rows are taken in the order of the table or of its time, and within the
+values of a key where there is one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.data_analysis.columns import kind_of, numbers_of
+from experiment_pipeline.core.data_analysis.finding import shown
+from experiment_pipeline.core.data_analysis.subject import Subject
+from experiment_pipeline.core.data_analysis.target_means import FromTarget
+
+MOST_ROWS = 4_000
+MOST_COLUMNS = 200
+MOST_KEYS = 6
+MOST_TIMES = 2
+MOST_OUTCOMES = 4
+LONGEST_WINDOW = 62
+FURTHEST_AHEAD = 31
+_FEWEST_ROWS = 50
+# Share of the rows that could contradict the arithmetic, and do not.
+_EXACT_ROWS = 0.9
+# Of the spread of what is compared: rounding, not noise.
+_ROUNDING = 1e-3
+_RELATED = 0.2
+_SCREENED = 1_000
+# An exponential mean as pandas adjusts it needs some rows before it follows its own formula.
+_START = 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """Rows one after another.
+
+    Attributes:
+        y: (m,) targets, nan where they are hidden or unknown.
+        start: (m,) position of the first row of each row's key value.
+        values: (m, columns) number features.
+        columns: their names.
+        words: ` by store`, or nothing.
+    """
+
+    y: np.ndarray
+    start: np.ndarray
+    values: np.ndarray
+    columns: tuple[str, ...]
+    words: str
+
+    def turned(self) -> "_Walk":
+        """The same rows from the last to the first."""
+        last = len(self.y) - 1
+        ends = np.append(np.flatnonzero(np.diff(self.start)), last)
+        end = ends[np.searchsorted(ends, np.arange(len(self.y)))]
+        start = (last - end)[::-1]
+        return _Walk(self.y[::-1], start, self.values[::-1], self.columns, self.words)
+
+
+def target_windows(subject: Subject) -> Iterator[FromTarget]:
+    """Yield the number features that are such a window, each once."""
+    columns = tuple(c for c, facts in subject.numbers.items() if facts.distinct > 2)[:MOST_COLUMNS]
+    named: set[str] = set()
+    for walk in _walks(subject, columns) if columns else ():
+        for found in _found(walk):
+            if found.column not in named:
+                named.add(found.column)
+                yield found
+
+
+def _found(walk: _Walk) -> Iterator[FromTarget]:
+    for words, columns in (
+        ("a sum or an exponential mean of the target up to the row itself", _recursive(walk)),
+        ("the mean target of all rows so far, the row itself included", _mean_so_far(walk)),
+    ):
+        yield from (FromTarget(column, words + walk.words, 1.0) for column in columns)
+    for column, width, ahead in _rolling(walk):
+        yield FromTarget(column, _in_words(width, ahead) + walk.words, 1.0)
+    for column in _recursive(walk.turned()):
+        words = "a sum of the target from the row itself on, as the next row's value shows"
+        yield FromTarget(column, words + walk.words, 0.0)
+
+
+def _in_words(width: int, ahead: int) -> str:
+    if width == 1:
+        return f"the target {ahead} rows later"
+    until = "the row itself" if ahead == 0 else f"{ahead} rows later"
+    return f"a mean or sum of the targets of {width} rows, up to {until}"
+
+
+def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
+    """Each order of the rows, without a key and within each key, for each outcome."""
+    outcomes = []
+    for known in islice(subject.target.outcomes(), MOST_OUTCOMES):
+        outcomes.append(np.full(len(subject.frame), np.nan))
+        outcomes[-1][subject.target.rows] = known
+    keys = [("", np.zeros(len(subject.frame), dtype=np.int64)), *_keys(subject)]
+    for order in _orders(subject):
+        for name, codes in keys:
+            rows = _rows_of(codes[order], order)
+            if rows.size < _FEWEST_ROWS:
+                continue
+            values = np.column_stack([numbers_of(subject.frame[c].iloc[rows]) for c in columns])
+            first = np.append(True, np.diff(codes[rows]) != 0)
+            start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
+            words = f" by {shown(name)}" if name else ""
+            for y in outcomes:
+                yield _Walk(y[rows], start, values, columns, words)
+
+
+def _orders(subject: Subject) -> Iterator[np.ndarray]:
+    """The order of the table, and that of each time by which it is not sorted."""
+    yield np.arange(len(subject.frame))
+    split = subject.spec.split
+    times = [c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"]
+    if split.by == "time" and split.column not in times:
+        times.append(split.column)
+    for column in times[:MOST_TIMES]:
+        if not subject.frame[column].is_monotonic_increasing:
+            yield np.argsort(subject.frame[column].to_numpy(), kind="stable")
+
+
+def _keys(subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
+    """Codes of columns whose values repeat: the split's group first, then texts and whole numbers."""
+    grouped = [subject.spec.split.column] if subject.spec.split.by == "group" else []
+    others = [c for c in subject.frame.columns if c not in {*grouped, subject.spec.target}]
+    found = 0
+    for column in [*grouped, *others]:
+        values = subject.frame[column]
+        if kind_of(values) not in {"text", "number"} or pd.api.types.is_float_dtype(values.dtype):
+            continue
+        codes, names = pd.factorize(values)
+        if 2 <= len(names) <= len(values) / 3:
+            yield str(column), codes
+            found += 1
+        if found == MOST_KEYS:
+            return
+
+
+def _rows_of(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Positions of the first rows of the first key values, together by value, in their order."""
+    ends = np.cumsum(np.bincount(codes[codes >= 0]))
+    most = int(np.searchsorted(ends, MOST_ROWS)) + 1
+    chosen = np.flatnonzero((codes >= 0) & (codes < most))
+    together = chosen[np.argsort(codes[chosen], kind="stable")][:MOST_ROWS]
+    return np.asarray(order[together])
+
+
+def _recursive(walk: _Walk) -> Iterator[str]:
+    """Columns of which x = p·x_before + q·y + r holds, and neither part alone does."""
+    place = np.arange(len(walk.y))
+    after = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
+    settled = after[place[after] - walk.start[after] >= _START]
+    rows = settled if settled.size >= _FEWEST_ROWS else after
+    if rows.size < _FEWEST_ROWS or np.std(walk.y[rows]) == 0:
+        return
+    moves = walk.values[rows] - walk.values[rows - 1]
+    for number in np.flatnonzero(_explained(moves, walk.values[rows - 1], walk.y[rows]) >= 0.8):
+        now, before = walk.values[rows, number], walk.values[rows - 1, number]
+        known = np.isfinite(now) & np.isfinite(before)
+        now, before, own = now[known], before[known], walk.y[rows][known]
+        steps = float(np.std(now - before))
+        alone = _exact(before[:, None], now, steps) | _exact(own[:, None], now, steps)
+        both = _exact(np.column_stack([before, own]), now, steps)[~alone]
+        if both.size >= _FEWEST_ROWS and both.mean() >= _EXACT_ROWS:
+            yield walk.columns[number]
+
+
+def _explained(moves: np.ndarray, before: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """R² (columns,) of the steps on the value before and the target, from their correlations."""
+    by_target = _correlations(moves, y[:, None])[:, 0]
+    joint = _correlations(before, y[:, None])[:, 0]
+    known = np.isfinite(moves) & np.isfinite(before)
+    products = np.where(known, _scaled(moves) * _scaled(before), 0.0)
+    by_value = products.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    mixed = by_target**2 + by_value**2 - 2 * by_target * by_value * joint
+    return np.asarray(mixed / np.maximum(1 - joint**2, 1e-9))
+
+
+def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
+    """Which rows a line reproduces, bool (n,); it is fitted on those that follow it best."""
+    design = np.column_stack([design - design.mean(axis=0), np.ones(len(wanted))])
+    kept = np.arange(len(wanted))
+    for _ in range(4):
+        solution = np.linalg.lstsq(design[kept], wanted[kept], rcond=1e-12)[0]
+        missed = np.abs(design @ solution - wanted)
+        kept = np.argsort(missed, kind="stable")[: max(int(0.8 * len(wanted)), design.shape[1] + 1)]
+    return np.asarray(missed <= _ROUNDING * spread)
+
+
+def _mean_so_far(walk: _Walk) -> Iterator[str]:
+    """Columns of which n·x - (n - 1)·x_before is the target."""
+    place = np.arange(len(walk.y))
+    rows = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
+    if rows.size < _FEWEST_ROWS:
+        return
+    n = (place - walk.start + 1)[rows][:, None]
+    told = n * walk.values[rows] - (n - 1) * walk.values[rows - 1]
+    y = walk.y[rows][:, None]
+    moved = walk.values[rows] != walk.values[rows - 1]
+    exact = np.abs(told - y) <= 10 * _ROUNDING * np.std(y)
+    for number, column in enumerate(walk.columns):
+        seen = moved[:, number]
+        if seen.sum() >= _FEWEST_ROWS and exact[seen, number].mean() >= _EXACT_ROWS:
+            yield column
+
+
+def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
+    """Columns of which s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s = 1 or width.
+
+    Only where the steps of x are related to those of the target so far ahead is it tried.
+    """
+    moves = _steps(walk.values, walk.start, 1)
+    own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
+    later = [_shifted(own_moves, walk.start, ahead) for ahead in range(FURTHEST_AHEAD + 1)]
+    related = _correlations(moves, np.column_stack(later)) >= _RELATED
+    for ahead in np.flatnonzero(related.any(axis=0)).tolist():
+        widths = np.arange(2 if ahead == 0 else 1, LONGEST_WINDOW + 1)
+        gained = np.column_stack([_gained(walk, width, ahead) for width in widths])
+        for number in np.flatnonzero(related[:, ahead]):
+            place = _width(moves[:, number], gained, widths)
+            if place is not None:
+                yield walk.columns[number], int(widths[place]), ahead
+
+
+def _gained(walk: _Walk, width: int, ahead: int) -> np.ndarray:
+    """The target `ahead` rows later less that of `width` rows before it: (m,)."""
+    return _shifted(_steps(walk.y[:, None], walk.start, width)[:, 0], walk.start, ahead)
+
+
+def _width(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> int | None:
+    """Position of the width of which a mean or a sum moves so; tried on some of the rows first."""
+    some = np.unique(np.linspace(0, len(moves) - 1, _SCREENED).astype(np.int64))
+    screened = _matching(moves[some], gained[some], widths, _FEWEST_ROWS // 5)
+    for place in np.flatnonzero(screened >= _EXACT_ROWS - 0.1):
+        each = slice(place, place + 1)
+        if _matching(moves, gained[:, each], widths[each], _FEWEST_ROWS)[0] >= _EXACT_ROWS:
+            return int(place)
+    return None
+
+
+def _matching(
+    moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int
+) -> np.ndarray:
+    """Share (widths,) of the rows where either moves in which both do alike; 0 for few rows."""
+    known = np.isfinite(gained) & np.isfinite(moves)[:, None]
+    known &= (gained != 0) | (moves != 0)[:, None]
+    count = known.sum(axis=0)
+    within = 10 * _ROUNDING * _spread(np.where(known, gained, np.nan))
+    shares = [
+        (known & (np.abs(scale * moves[:, None] - gained) <= within)).sum(axis=0) / np.maximum(count, 1)
+        for scale in (1, widths)
+    ]
+    return np.asarray(np.where(count >= fewest, np.maximum(*shares), 0.0))
+
+
+def _steps(values: np.ndarray, start: np.ndarray, width: int) -> np.ndarray:
+    """What each row has more than the one `width` before it, nan where that has another key."""
+    steps = np.full(values.shape, np.nan)
+    if width < len(values):
+        steps[width:] = values[width:] - values[:-width]
+        steps[np.arange(len(values)) - start < width] = np.nan
+    return steps
+
+
+def _shifted(values: np.ndarray, start: np.ndarray, ahead: int) -> np.ndarray:
+    """The value `ahead` rows later, nan where that row has another key."""
+    if ahead == 0:
+        return values
+    later = np.full(len(values), np.nan)
+    later[:-ahead] = np.where(start[ahead:] == start[:-ahead], values[ahead:], np.nan)
+    return later
+
+
+def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Correlations (columns, others) over the rows that both know, each scaled by all it knows."""
+    first, second = _scaled(values), _scaled(others)
+    both = np.isfinite(values).astype(float).T @ np.isfinite(others).astype(float)
+    return np.asarray(np.where(both >= _FEWEST_ROWS, first.T @ second / np.maximum(both, 1), 0.0))
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation (columns,) of what is known."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, values, 0.0)
+    centred = np.where(known, centred - centred.sum(axis=0) / count, 0.0)
+    return np.asarray(np.sqrt((centred**2).sum(axis=0) / count))
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and standard deviation 1; what is unknown or constant is 0."""
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    centred = np.where(known, filled - filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
+    spread = _spread(values)
+    return np.asarray(centred / np.where(spread > 0, spread, 1.0))

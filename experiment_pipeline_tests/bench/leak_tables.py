@@ -1,0 +1,117 @@
+"""Made-up tables to plant leaks in: an honest problem of each kind, with a date and a shop.
+
+In: a seed. Out: `Problem`: the rows and what the YAML would say. The honest columns predict
+something, none of them much.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+ROWS = 3_000
+SHOPS = 400
+_NO_DAY = {"exclude": {"day": "a date, of which no part is used"}}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A table and what is asked of it.
+
+    Attributes:
+        name: of the table.
+        frame: its rows, as delivered.
+        task: binary, multiclass or regression.
+        declared: what else the YAML says: split, exclude, preparation, …
+    """
+
+    name: str
+    frame: pd.DataFrame
+    task: str
+    declared: Mapping[str, object] = field(default_factory=dict)
+    target: str = "y"
+
+
+def binary(seed: int) -> Problem:
+    """Customers who leave: 30 % of 3,000 rows in order of their day, AUC about .8."""
+    rng, frame, shop = _honest(seed)
+    score = frame["income"] / 20 + (frame["plan"] == "basic") + 0.8 * shop
+    odds = score - score.mean() + rng.logistic(size=ROWS) - 1
+    y = np.where(odds > 0, "churned", "stayed")
+    return Problem("leavers", frame.assign(y=y), "binary", _NO_DAY)
+
+
+def multiclass(seed: int) -> Problem:
+    """Four products of unlike shares that customers buy."""
+    rng, frame, shop = _honest(seed)
+    score = frame["income"] / 20 + shop + rng.logistic(size=ROWS)
+    cuts = np.quantile(score, [0.4, 0.7, 0.9])
+    names = np.array(["bronze", "silver", "golden", "platinum"])
+    y = names[np.searchsorted(cuts, score)]
+    return Problem("products", frame.assign(y=y), "multiclass", _NO_DAY)
+
+
+def by_time(seed: int) -> Problem:
+    """Daily sales of five stores over 600 days that resemble their yesterday; split by time."""
+    rng = np.random.default_rng(seed)
+    days, stores = 600, 5
+    noise = np.zeros((days, stores))
+    for day in range(1, days):
+        noise[day] = 0.5 * noise[day - 1] + rng.normal(size=stores)
+    date = pd.Timestamp("2022-01-01") + pd.to_timedelta(np.repeat(np.arange(days), stores), "D")
+    temperature = 12 - 9 * np.cos(np.arange(days) / 58) + rng.normal(size=days)
+    promotion = rng.random((days, stores)) < 0.2
+    weekday = date.dayofweek.to_numpy().reshape(days, stores)
+    sales = 20 + 2 * promotion + (weekday >= 5) * 1.5 + 0.05 * temperature[:, None] + noise
+    frame = pd.DataFrame(
+        {
+            "date": date,
+            "store": np.tile([f"store {s}" for s in range(stores)], days),
+            "product": rng.integers(0, SHOPS, days * stores).astype(str),
+            "temperature": np.repeat(temperature, stores).round(1),
+            "promotion": promotion.ravel(),
+            "weekday": weekday.ravel(),
+            "y": sales.ravel(),
+        }
+    )
+    split = {"split": {"by": "time", "column": "date"}}
+    return Problem("sales", frame, "regression", split)
+
+
+def by_group(seed: int) -> Problem:
+    """Visits of 400 patients, some of them sicker than others; split by patient."""
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(SHOPS), rng.integers(3, 12, SHOPS))
+    rows = len(patient)
+    age, pulse = rng.integers(20, 90, SHOPS)[patient], rng.normal(75, 9, rows).round()
+    odds = rng.normal(size=SHOPS)[patient] + (age - 55) / 20 + (pulse - 75) / 12
+    y = (odds + rng.logistic(size=rows) > 1).astype(int)
+    visit = pd.Series(patient).groupby(patient).cumcount()
+    frame = pd.DataFrame(
+        {"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y},
+    )
+    return Problem("visits", frame, "binary", {"split": {"by": "group", "column": "patient"}})
+
+
+def prices(seed: int) -> Problem:
+    """What 3,000 flats cost: a skewed number, random split."""
+    rng, frame, shop = _honest(seed)
+    log = frame["income"] / 60 + 0.3 * shop + 0.4 * rng.normal(size=ROWS)
+    return Problem("flats", frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
+
+
+def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shop = rng.integers(0, SHOPS, ROWS)
+    frame = pd.DataFrame(
+        {
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.random(ROWS)) * 365, "D"),
+            "age": rng.integers(18, 90, ROWS),
+            "income": rng.gamma(4, 10, ROWS).round(1),
+            "plan": rng.choice(["basic", "plus", "family"], ROWS, p=[0.5, 0.3, 0.2]),
+            "region": rng.choice([f"region {r}" for r in range(12)], ROWS),
+            "shop": np.char.add("shop ", shop.astype(str)),
+        }
+    )
+    return rng, frame, rng.normal(size=SHOPS)[shop]

@@ -1,0 +1,367 @@
+"""What the data analysis makes of planted leaks, and of tables that have none.
+
+In: nothing but seeds. Out: rows of the results: how many planted variants it names, and how
+many clean tables it accuses. A variant is a function from a table to the column that leaks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.core.data_analysis import Finding, analyse
+from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import assign_sets
+from experiment_pipeline.core.validated_data import feature_columns
+from experiment_pipeline_tests.bench.clean_tables import CLEAN
+from experiment_pipeline_tests.bench.leak_tables import (
+    Problem,
+    binary,
+    by_group,
+    by_time,
+    multiclass,
+    prices,
+)
+
+LEAK_CODES = ("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect")
+METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+LEAK = "leak"
+Plant = Callable[[pd.DataFrame, np.random.Generator], object]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A leak: the column `leak` that is computed from a table whose target is `y`."""
+
+    name: str
+    base: Callable[[int], Problem]
+    plant: Plant
+
+    def planted(self, seed: int) -> Problem:
+        """The table with the leak."""
+        problem = self.base(seed)
+        column = self.plant(problem.frame, np.random.default_rng([seed, 1]))
+        frame = problem.frame.assign(**{LEAK: column})
+        return Problem(f"{problem.name}: {self.name}", frame, problem.task, problem.declared)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the analysis says of one table.
+
+    Attributes:
+        name: of the table.
+        stopped: codes of leak findings that block.
+        asked: codes of those that are conditions.
+        columns: what they name.
+    """
+
+    name: str
+    stopped: tuple[str, ...]
+    asked: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """`stopped`, `asked` or `silent`."""
+        return "stopped" if self.stopped else "asked" if self.asked else "silent"
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        return f"| {self.name} | {self.word} | {', '.join((*self.stopped, *self.asked))} |"
+
+
+@dataclass(frozen=True)
+class Count:
+    """A figure with its aim, as a line of the results."""
+
+    name: str
+    figure: str
+    aim: str
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        return f"| {self.name} | **{self.figure}** | {self.aim} |"
+
+
+def judged(problem: Problem) -> Judged:
+    """Analyse a table and keep what is said about leaks."""
+    spec = _experiment(problem)
+    frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
+    prepared = prepare(frame, spec.preparation).frame
+    features = feature_columns(prepared, spec)
+    findings = analyse(prepared, assign_sets(prepared, spec, features), features, spec).findings
+    found = [f for f in findings if f.code in LEAK_CODES and f.outcome == "found"]
+    return Judged(
+        problem.name,
+        _codes(found, "blocks"),
+        _codes(found, "condition"),
+        tuple(dict.fromkeys(column for finding in found for column in finding.columns)),
+    )
+
+
+def hits(seeds: Sequence[int] = (0,)) -> list[Judged]:
+    """Every planted variant; one whose finding does not name the planted column is silent."""
+    found = [judged(variant.planted(seed)) for seed in seeds for variant in VARIANTS]
+    return [one if LEAK in one.columns else Judged(one.name, (), (), ()) for one in found]
+
+
+def false_alarms(seeds: Sequence[int] = (0,)) -> list[Judged]:
+    """Every table that has no leak; the real ones once."""
+    made = [judged(make(seed)) for seed in seeds for make in CLEAN.made]
+    return made + [judged(read()) for read in CLEAN.real]
+
+
+def figures(found: Sequence[Judged], clean: Sequence[Judged]) -> list[Count]:
+    """The two shares that are aimed at, and of the alarms those that stop a run."""
+    named = sum(one.word != "silent" for one in found)
+    alarmed = [one for one in clean if one.word != "silent"]
+    stopped = sum(one.word == "stopped" for one in alarmed)
+    return [
+        Count("planted leaks that are named", f"{named} of {len(found)}", "at least 8 in 10"),
+        Count("clean tables accused", f"{len(alarmed)} of {len(clean)}", "at most 1 in 10"),
+        Count("clean tables stopped", f"{stopped} of {len(clean)}", "none"),
+    ]
+
+
+def _codes(found: Sequence[Finding], severity: str) -> tuple[str, ...]:
+    return tuple(finding.code for finding in found if finding.severity == severity)
+
+
+def _experiment(problem: Problem) -> ExperimentSpec:
+    return ExperimentSpec.model_validate(
+        {
+            "name": "leaks",
+            "data": "table.csv",
+            "target": problem.target,
+            "task": problem.task,
+            "metric": METRICS[problem.task],
+            "search": [{"algorithm": "dummy"}],
+            **problem.declared,
+        }
+    )
+
+
+def _number(y: pd.Series) -> pd.Series:
+    """The target as a number: itself, or the place of its class, the rarest last."""
+    if pd.api.types.is_numeric_dtype(y):
+        return y.astype(float)
+    return y.map({name: place for place, name in enumerate(y.value_counts().index)}).astype(float)
+
+
+def _renamed(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return table["y"].map(lambda name: f"status {sorted(table['y'].unique()).index(name)}")
+
+
+def _near_copy(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return _number(table["y"]) + 1e-6 * rng.normal(size=len(table))
+
+
+def _noisy(share: float) -> Plant:
+    """The target with noise of a share of its spread."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        return table["y"] + share * table["y"].std() * rng.normal(size=len(table))
+
+    return plant
+
+
+def _flipped(share: float) -> Plant:
+    """The target, a share of whose rows hold another row's value."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        y = table["y"].to_numpy()
+        if len(np.unique(y)) == 2:
+            low, high = np.unique(y)
+            other = np.where(y == low, high, low)
+        else:
+            other = rng.permutation(y)
+        return np.where(rng.random(len(y)) < share, other, y)
+
+    return plant
+
+
+def _mean_by(key: str, prior: float = 0.0) -> Plant:
+    """Target encoding over all rows, drawn to the overall mean by `prior` rows."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        y = _number(table["y"])
+        y = (y == y.max()).astype(float) if not pd.api.types.is_numeric_dtype(table["y"]) else y
+        groups = y.groupby(table[key])
+        sums, rows = groups.transform("sum"), groups.transform("size")
+        return (sums + prior * y.mean()) / (rows + prior)
+
+    return plant
+
+
+def _others_mean(key: str) -> Plant:
+    """Target encoding over all rows but the row's own, which is thereby given away."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        y = _number(table["y"])
+        groups = y.groupby(table[key])
+        rows = groups.transform("size")
+        return ((groups.transform("sum") - y) / (rows - 1)).where(rows > 1, y.mean())
+
+    return plant
+
+
+def _window(make: Callable[[pd.Series], pd.Series], key: str | None = None) -> Plant:
+    """Something computed along the table's rows, of all or of each value of a key."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        y = _number(table["y"])
+        return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
+
+    return plant
+
+
+def _shuffled(make: Callable[[pd.Series], pd.Series]) -> Plant:
+    """A window along the days of a table whose rows are in no order."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        return make(_number(table.sort_values("day")["y"]))
+
+    return plant
+
+
+def _rounded(plant: Plant) -> Plant:
+    return lambda table, rng: np.round(np.asarray(plant(table, rng), dtype=float), 2)
+
+
+def _neighbours_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """The mean target of the 10 rows with the most similar income, the row among them."""
+    order = np.argsort(table["income"].to_numpy(), kind="stable")
+    means = _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean()
+    return means.sort_index()
+
+
+def _sorted_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """Ids given out in the order of the target, as an export sorted by it does."""
+    order = np.lexsort((rng.random(len(table)), _number(table["y"])))
+    places = np.empty(len(table), dtype=int)
+    places[order] = np.arange(len(table))
+    return pd.Series(places).map(lambda place: f"C{place:05d}")
+
+
+def _prefixed_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """Ids that begin with a letter for the outcome."""
+    letters = _number(table["y"]).astype(int).map(lambda code: "KXBD"[code])
+    return [f"{a}-{n:05d}" for a, n in zip(letters, rng.permutation(len(table)), strict=True)]
+
+
+WORDS = np.array(
+    "called about the bill and was told to wait offer sent again by letter branch visit".split()
+)
+
+
+def _text(said: Callable[[object], str], share: float = 1.0) -> Plant:
+    """Notes of random words, a share of which say the target somewhere."""
+
+    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
+        notes = []
+        for value in table["y"]:
+            words = list(rng.choice(WORDS, rng.integers(4, 12)))
+            if rng.random() < share:
+                words.insert(int(rng.integers(len(words))), said(value))
+            notes.append(" ".join(words))
+        return notes
+
+    return plant
+
+
+def _closed(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """A number that only those who left have."""
+    number = rng.normal(size=len(table)).round(3)
+    return np.where(_number(table["y"]) > 0, number, np.nan)
+
+
+def _refund(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """An amount that most of those who left got, and nobody else."""
+    paid = (_number(table["y"]) > 0) & (rng.random(len(table)) < 0.9)
+    return np.where(paid, rng.gamma(2, 20, len(table)).round(2), 0)
+
+
+def _own_forest(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """Predictions of a forest for the rows that it was fitted on."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    values = table[["age", "income"]]
+    forest = RandomForestClassifier(50, random_state=0, n_jobs=1).fit(values, table["y"])
+    return forest.predict_proba(values)[:, 0]
+
+
+def _bands(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return pd.qcut(table["y"], 20).astype(str)
+
+
+def _future(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """How many sick visits a patient has from here on."""
+    y = table["y"]
+    past = y.groupby(table["patient"]).cumsum() - y
+    return y.groupby(table["patient"]).transform("sum") - past
+
+
+def _unsorted(seed: int) -> Problem:
+    """Customers who leave, in no order."""
+    problem = binary(seed)
+    frame = problem.frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+    return Problem("unsorted leavers", frame, problem.task, problem.declared)
+
+
+VARIANTS = (
+    Variant("copy under other names", binary, _renamed),
+    Variant("copy with noise of 1e-6", binary, _near_copy),
+    Variant("copy with 5 % flips", binary, _flipped(0.05)),
+    Variant("copy with 10 % flips", binary, _flipped(0.1)),
+    Variant("target encoding over all rows", binary, _mean_by("shop")),
+    Variant("smoothed target encoding over all rows", binary, _mean_by("shop", 10)),
+    Variant("target encoding over the others", binary, _others_mean("shop")),
+    Variant("rolling mean of 30 rows", binary, _window(lambda y: y.rolling(30, 1).mean())),
+    Variant("share so far, by shop", binary, _window(lambda y: y.expanding().mean(), "shop")),
+    Variant("rolling mean of 7 rows", _unsorted, _shuffled(lambda y: y.rolling(7, 1).mean())),
+    Variant("copy with 20 % flips", binary, _flipped(0.2)),
+    Variant("target encoding in percent", binary, _rounded(_mean_by("shop"))),
+    Variant("mean of neighbours in income", binary, _neighbours_mean),
+    Variant("text that names the class in half of the rows", binary, _text(str, 0.5)),
+    Variant("text id sorted by the target", binary, _sorted_id),
+    Variant("text id with a prefix", binary, _prefixed_id),
+    Variant("text that names the class", binary, _text(str)),
+    Variant(
+        "text that tells the outcome",
+        binary,
+        _text(lambda y: "cancelled" if y == "churned" else "renewed", 0.97),
+    ),
+    Variant("missing unless the outcome", binary, _closed),
+    Variant("amount paid afterwards", binary, _refund),
+    Variant("predictions of a model for its own rows", binary, _own_forest),
+    Variant("copy under other names", multiclass, _renamed),
+    Variant("copy with noise of 1e-6", multiclass, _near_copy),
+    Variant("copy with 10 % flips", multiclass, _flipped(0.1)),
+    Variant("target encoding over all rows", multiclass, _mean_by("shop")),
+    Variant("text id sorted by the target", multiclass, _sorted_id),
+    Variant("text that names the class", multiclass, _text(str)),
+    Variant("copy with noise of 1e-6", by_time, _near_copy),
+    Variant("copy with noise of 5 %", by_time, _noisy(0.05)),
+    Variant("copy with 10 % flips", by_time, _flipped(0.1)),
+    Variant("logarithm", by_time, lambda table, rng: np.log(table["y"])),
+    Variant("rolling mean of 7 days", by_time, _window(lambda y: y.rolling(7, 1).mean(), "store")),
+    Variant("centred mean", by_time, _window(lambda y: y.rolling(5, 1, center=True).mean())),
+    Variant("exponential mean", by_time, _window(lambda y: y.ewm(alpha=0.2).mean(), "store")),
+    Variant("sum so far", by_time, _window(lambda y: y.cumsum(), "store")),
+    Variant("tomorrow's value", by_time, _window(lambda y: y.shift(-1), "store")),
+    Variant("target encoding over all rows", by_time, _mean_by("product")),
+    Variant("20 bands", by_time, _bands),
+    Variant("copy with noise of 50 %", by_time, _noisy(0.5)),
+    Variant("rolling mean, rounded", by_time, _rounded(_window(lambda y: y.rolling(7).mean()))),
+    Variant("copy with noise of 1e-6", prices, _near_copy),
+    Variant("copy with 10 % flips", prices, _flipped(0.1)),
+    Variant("target encoding over all rows", prices, _mean_by("shop")),
+    Variant("text id sorted by the target", prices, _sorted_id),
+    Variant("text that holds the number", prices, _text(lambda y: f"paid {y:.2f} EUR")),
+    Variant("mean of the patient", by_group, _mean_by("patient")),
+    Variant("copy with 10 % flips", by_group, _flipped(0.1)),
+    Variant("how many are still to come", by_group, _future),
+)
