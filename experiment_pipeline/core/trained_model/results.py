@@ -29,7 +29,7 @@ class ModelResult:
         status: "trained".
         metric: the ranking metric that was asked for; like the other scores it can be another one
             later, see `scoring.py`.
-        train_score: of `metric`, on train rows (thinned evenly above TRAIN_SCORE_ROWS).
+        train_score: of `metric`, on train rows (those of `scoring.scored_rows`).
         test_score: of `metric`, on all test rows; nan where undefined.
         test_scores: every metric of the experiment, on all test rows.
         rounds: boosting rounds that the model keeps; None for what does not boost.
@@ -115,11 +115,6 @@ class TrainedModel:
     def key(self) -> str:
         """The configuration's partition key."""
         return self.result.key
-
-    @property
-    def test_predictions(self) -> np.ndarray:
-        """Of the test rows."""
-        return self.predictions.test
 
 
 @dataclass(frozen=True)
