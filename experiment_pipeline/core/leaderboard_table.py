@@ -82,10 +82,10 @@ def check_same_metric(results: pd.DataFrame, metric: str) -> None:
     Raises:
         TrainingError: the YAML was changed in between.
     """
-    if results.attrs[METRIC] != metric:
+    if (scored_by := results.attrs.get(METRIC)) != metric:
         raise TrainingError(
             "search_results",
-            f"it was scored by {results.attrs[METRIC]}, the experiment's metric is {metric}",
+            f"it was scored by {scored_by}, the experiment's metric is {metric}",
             "Materialize it again; what is trained is reused.",
         )
 

@@ -196,7 +196,7 @@ def _trained(
     prints = {one.key: fingerprint(one, here.sets, here.spec) for one in pool}
     for outcome in train_configurations(pool, both, here.spec, joblib.cpu_count()):
         assert isinstance(outcome, TrainedModel), outcome
-        key, said = outcome.result.key, outcome.test_predictions
+        key, said = outcome.result.key, outcome.predictions.test
         on_test = metrics.score(here.spec.metric, here.sets.y_test, said[:n_test])
         on_validation = metrics.score(here.spec.metric, here.y_validation, said[n_test:])
         results[prints[key]] = replace(outcome.result, fingerprint=prints[key], test_score=on_test)

@@ -26,4 +26,4 @@ def test_both_ways_give_the_same_models(sets, algorithm):
     assert len(threads) == len(by_processes) == 4
     for one in by_processes:
         assert one.model == threads[one.result.key].model
-        assert np.array_equal(one.test_predictions, threads[one.result.key].test_predictions)
+        assert np.array_equal(one.predictions.test, threads[one.result.key].predictions.test)

@@ -121,7 +121,7 @@ def test_without_stopping_every_train_row_is_fitted() -> None:
     default = train_one(experiment([one("lightgbm")]), nothing_held_out)
     stated = train_one(experiment([one("lightgbm", early_stopping_round=0)]), sets)
     assert default.result.rounds == stated.result.rounds == 100
-    assert np.array_equal(default.test_predictions, stated.test_predictions)
+    assert np.array_equal(default.predictions.test, stated.predictions.test)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_special_settings_train_and_store(setting: str) -> None:
     reloaded = lgb.Booster(model_str=trained.model.decode())
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
     rows = pipeline[0].transform(sets.test)
-    assert np.array_equal(reloaded.predict(rows), trained.test_predictions)
+    assert np.array_equal(reloaded.predict(rows), trained.predictions.test)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

@@ -43,7 +43,7 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, class
         reloaded = persistence.from_bytes(persistence.to_bytes(assembled))
         for pipeline in (assembled, reloaded):
             again = predict(pipeline, sets.test, sets.features, task, sets.classes)
-            assert np.array_equal(again, trained.test_predictions)
+            assert np.array_equal(again, trained.predictions.test)
             labels = pipeline.predict(sets.test).tolist()
             assert classes is None or {type(label) for label in labels} <= {type(classes[0])}
 
@@ -55,7 +55,7 @@ def test_classes_name_the_columns_of_probabilities() -> None:
         pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
         column = pipeline.classes_.tolist().index("no")
         positive = pipeline.predict_proba(sets.test)[:, column]
-        assert np.array_equal(positive, trained.test_predictions)
+        assert np.array_equal(positive, trained.predictions.test)
 
 
 def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
@@ -65,7 +65,7 @@ def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None
     assert trained.result.trusted_types == (f"{OWN}.Helper", f"{OWN}.WithHelper")
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
     again = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
-    assert np.array_equal(again, trained.test_predictions)
+    assert np.array_equal(again, trained.predictions.test)
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
@@ -79,7 +79,7 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
         trained = outcomes[configuration.key]
         again = refit(configuration, trained.result.rounds, sets.train, sets, spec)
         predicted = predict(again, sets.test, sets.features, task, sets.classes)
-        assert np.array_equal(predicted, trained.test_predictions)
+        assert np.array_equal(predicted, trained.predictions.test)
 
 
 def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:

@@ -45,7 +45,7 @@ MIXED = [
 def essence(outcomes: dict) -> dict:
     """What of each outcome must not depend on how the sweep was run."""
     return {
-        key: (m.model, m.test_predictions.tobytes(), m.result.test_score, m.result.train_score)
+        key: (m.model, m.predictions.test.tobytes(), m.result.test_score, m.result.train_score)
         for key, m in outcomes.items()
     }
 
@@ -77,9 +77,9 @@ def test_every_algorithm_beats_the_dummy(algorithm: str, task: str) -> None:
     outcomes = train(spec, sets)
     trained = outcomes[algorithm]
     n_classes = len(CLASSES[task] or ())
-    assert trained.test_predictions.shape == ((200, n_classes) if n_classes > 2 else (200,))
+    assert trained.predictions.test.shape == ((200, n_classes) if n_classes > 2 else (200,))
     result = trained.result
-    assert result.test_score == metrics.score(spec.metric, sets.y_test, trained.test_predictions)
+    assert result.test_score == metrics.score(spec.metric, sets.y_test, trained.predictions.test)
     assert metrics.better(spec.metric, result.test_score, outcomes["dummy"].result.test_score)
 
 
@@ -116,7 +116,7 @@ def test_a_class_that_test_lacks_keeps_its_column() -> None:
         experiment([one("lightgbm")], "multiclass"),
         TrainingSets(**vars(sets) | {"test": without_a}),
     )
-    assert trained.test_predictions.shape == (len(without_a), 3)
+    assert trained.predictions.test.shape == (len(without_a), 3)
     assert np.isfinite(trained.result.test_score)
 
 

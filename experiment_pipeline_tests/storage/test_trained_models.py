@@ -78,8 +78,12 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
     assert_same(store.get(trained(1).result.fingerprint), trained(1))
     assert store.get("0" * 64) is None
     assert_same(store.require(trained(1).result.fingerprint), trained(1))
-    with pytest.raises(EntryCorrupt, match="is gone"):
-        store.require("0" * 64)
+    predictions = store.predictions(trained(1).result.fingerprint)
+    np.testing.assert_array_equal(predictions.test, trained(1).predictions.test)
+    np.testing.assert_array_equal(predictions.train, trained(1).predictions.train)
+    for read in (store.require, store.predictions):
+        with pytest.raises(EntryCorrupt, match="is gone"):
+            read("0" * 64)
 
 
 @pytest.mark.parametrize(("model", "ending"), [(b"tree\nversion=v4", "txt"), (b"PK\3\4", "skops")])
@@ -108,7 +112,7 @@ def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
     assert list(store.results(prints)) == present
     predictions = store.test_predictions(prints)
     assert list(predictions) == present
-    np.testing.assert_array_equal(predictions[prints[0]], trained(2).test_predictions)
+    np.testing.assert_array_equal(predictions[prints[0]], trained(2).predictions.test)
     assert store.get_many([]) == {}
 
 
@@ -140,7 +144,7 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
         outcomes = list(pool.map(write, range(6)))
     winner = store.get(trained(1).result.fingerprint)
     assert winner is not None
-    assert len(winner.test_predictions) == 10_000 + winner.result.fit_cpu_seconds
+    assert len(winner.predictions.test) == 10_000 + winner.result.fit_cpu_seconds
     for outcome in outcomes:
         assert_same(outcome, winner)
 
@@ -154,7 +158,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("part", ["model", "test_predictions", "result"])
+@pytest.mark.parametrize("part", ["model", "test_predictions", "train_predictions", "result"])
 def test_a_damaged_entry_is_never_returned(
     store: TrainedModelStore, part: str, damage: str
 ) -> None:

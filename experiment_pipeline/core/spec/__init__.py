@@ -232,7 +232,7 @@ class ExperimentSpec(Closed):
         except ValueError as error:
             raise impossible(str(error).removeprefix(f"{place}: "), *location) from None
 
-    def without(self, *names: str) -> Self:
+    def without(self, *names: str) -> "ExperimentSpec":
         """Return the experiment without some of its settings, for a stage that needs none of them.
 
         A stage's fingerprint is the digest of what it was given: a setting that is added later
@@ -241,7 +241,7 @@ class ExperimentSpec(Closed):
         given = dict(self)
         for name in names:
             del given[name]
-        part = self.model_construct(_fields_set=self.model_fields_set - {*names}, **given)
+        part = type(self).model_construct(_fields_set=self.model_fields_set - {*names}, **given)
         for name in names:
             # Where there is a default, model_construct has put it there.
             part.__dict__.pop(name, None)

@@ -46,9 +46,8 @@ def settle(estimator: Any, inner: np.ndarray) -> OwnStopping:
     if on_slice:
         estimator.set_params(**{_SWITCH: True})
         del asked[_SWITCH]
-    return OwnStopping(
-        on_slice, tuple(_note(estimator, *one, takes_slice) for one in asked.items())
-    )
+    notes = tuple(_note(estimator, *one, takes_slice) for one in asked.items())
+    return OwnStopping(on_slice, notes)
 
 
 def fix_rounds(estimator: Any, rounds: int | None) -> None:
@@ -84,7 +83,9 @@ def _off(name: str) -> bool | None:
 
 
 def _takes_slice(estimator: Any) -> bool:
-    return {"X_val", "y_val"} <= inspect.signature(estimator.fit).parameters.keys()
+    """Whether `fit` has a place for it, and the rounds it ends with can be asked for again."""
+    taken = inspect.signature(estimator.fit).parameters
+    return {"X_val", "y_val"} <= taken.keys() and "max_iter" in estimator.get_params(deep=False)
 
 
 def _note(estimator: Any, name: str, value: object, takes_slice: bool) -> str:

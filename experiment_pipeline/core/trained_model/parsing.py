@@ -31,4 +31,4 @@ def parse_one_at_a_time() -> None:
         with turn:
             return parse(*args, **kwargs)
 
-    ast.parse = parse_in_turn  # type: ignore[assignment]
+    ast.parse = parse_in_turn

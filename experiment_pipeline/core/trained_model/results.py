@@ -29,8 +29,8 @@ class ModelResult:
         status: "trained".
         metric: the ranking metric that was asked for; like the other scores it can be another one
             later, see `scoring.py`.
-        train_score: of `metric`, on train rows (thinned evenly above TRAIN_SCORE_ROWS), at the
-            threshold of the test score.
+        train_score: of `metric`, on train rows (those of `scoring.scored_rows`), at the threshold
+            of the test score.
         test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
             threshold is at the best one for these rows.
         test_scores: every metric of the experiment, on all test rows, at that threshold.
@@ -117,11 +117,6 @@ class TrainedModel:
     def key(self) -> str:
         """The configuration's partition key."""
         return self.result.key
-
-    @property
-    def test_predictions(self) -> np.ndarray:
-        """Of the test rows."""
-        return self.predictions.test
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def train_configurations(
 
 
 def _in_pools(
-    train: Train,
+    train: partial[Outcome],
     ordered: Sequence[Configuration],
     tried: Sequence[Configuration],
     sets: TrainingSets,
