@@ -27,6 +27,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 # What a finding cannot depend on.
 _SEARCH = {"search", "halving", "surrogate", "budget", "export", "schedule"}
+_SEARCH |= {"not_worse_than_champion"}
 
 
 def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
