@@ -167,8 +167,7 @@ def _leads(
         seed,
     )
     return [
-        Interval(*three)
-        for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()
+        Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()
     ]
 
 
@@ -181,5 +180,7 @@ def _entries(
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     ends = np.sort(sign * np.column_stack([comparison.low, comparison.high]), axis=1) + 0.0
     for number, (one, lead) in enumerate(zip(scored, leads, strict=True)):
-        difference = Interval(float(sign * comparison.difference[number]) + 0.0, *ends[number].tolist())
+        difference = Interval(
+            float(sign * comparison.difference[number]) + 0.0, *ends[number].tolist()
+        )
         yield Entry(one.result, one.score, difference, bool(comparison.tied[number]), lead)

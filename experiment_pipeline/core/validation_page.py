@@ -106,15 +106,15 @@ def _gap(report: ValidationReport) -> Section:
         ("validation", gap.validation.in_words()),
         ("validation minus test", gap.difference.in_words()),
     )
-    said = f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
+    said = (
+        f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
+    )
     if report.threshold is not None and METRICS[report.metric].by_threshold:
         said += (
             " On test, every row is decided by a threshold that was chosen on other rows: this "
             "score is lower than the one that ranked, and can be compared with validation."
         )
-    return Section(
-        "From test to validation", (Paragraph(said), Table(("on", report.metric), rows))
-    )
+    return Section("From test to validation", (Paragraph(said), Table(("on", report.metric), rows)))
 
 
 def _threshold(report: ValidationReport) -> list[Section]:

@@ -35,6 +35,20 @@ def test_texts_are_shuffled_like_numbers() -> None:
     assert table["drop"].iloc[0] > 0.3
 
 
+def test_importance_is_at_the_threshold_of_the_model() -> None:
+    """Probabilities of rare positives never reach 0.5: there, no feature would lose anything."""
+    y = (ROWS["much"] > 1.2).to_numpy().astype(int)
+
+    def rare(rows: pd.DataFrame) -> np.ndarray:
+        return 0.2 / (1 + np.exp(-5 * (rows["much"].to_numpy() - 1.2)))
+
+    at_half = permutation_importance(rare, ROWS, y, "f1", seed=0)
+    assert (at_half["drop"] == 0).all()
+    own = permutation_importance(rare, ROWS, y, "f1", seed=0, threshold=0.1)
+    assert own["feature"].iloc[0] == "much"
+    assert own["drop"].iloc[0] > 0.5
+
+
 def test_the_same_seed_gives_the_same_table() -> None:
     """Permutations come from the seed alone."""
     first, second = (permutation_importance(_predict, ROWS, Y, "rmse", seed=5) for _ in range(2))

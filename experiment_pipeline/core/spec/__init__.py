@@ -113,7 +113,7 @@ class ExperimentSpec(Closed):
     metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
     acceptance: tuple[Criterion, ...] = Field(
-        (), description="Empty: the lower bound must beat the baseline"
+        (), description="Empty: surely better than the baseline on the same rows"
     )
     export: Export = Export()
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
