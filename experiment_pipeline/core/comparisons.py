@@ -130,7 +130,7 @@ def _half_widths(
     errors = _pair_errors(contributions)
     bonferroni = quantile(n_units - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
     half = bonferroni * errors
-    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)):
+    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         critical = _critical_value(draws, control, errors[control], tails)
         half[control] = critical * errors[control]
     return half

@@ -8,7 +8,6 @@ from experiment_pipeline.core.gates import Gate, MetricScore, hold
 from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline_tests.core.board_examples import spec_of
 
-
 NONE = Interval(0.0, 0.0, 0.0)
 
 
