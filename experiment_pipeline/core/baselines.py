@@ -1,8 +1,8 @@
 """Predicting without features: the best constant for a metric, and a model's difference to it.
 
-The difference is paired: both are scored on the same rows, and what varies is the difference of their
-influence values. In: targets of the rows a model was fitted on, targets of the rows it is
-judged on. Out: predictions, scores, `Interval`s.
+The difference is paired: both are scored on the same rows, and what varies is the difference
+of their influence values. In: targets of the rows a model was fitted on, targets and predictions
+of the rows it is judged on. Out: constants, scores, `Interval`s.
 """
 
 import math

@@ -12,7 +12,6 @@ In: scores where greater is better, and what each unit adds to them. Out: `Compa
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +83,8 @@ def compare_with_best(
         unknown = np.full(len(scores), np.inf)
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
-    half = _half_widths(ahead, contributions, seed)
+    draws = _draws(contributions, seed)
+    half = _half_widths(ahead, contributions, draws, _tails(len(contributions), seed))
     tied = (ahead + half >= 0).all(axis=1)
     # To each member of the tie group, in a column each.
     behind = ahead[:, tied]
@@ -93,7 +93,7 @@ def compare_with_best(
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
         np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
-        _expected_maximum(contributions[:, tied], seed),
+        max(float(draws[:, tied].max(axis=1).mean()), 0.0) if tied.sum() > 1 else 0.0,
     )
 
 
@@ -113,12 +113,14 @@ def compare_with_control(
         return Bounds(-unknown, unknown)
     every = np.column_stack([control, contributions])
     errors = _pair_errors(every)[0]
-    draws = np.concatenate(list(_draws(every, seed)))
-    half = _critical_value(draws, 0, errors, _tails(len(every), seed)) * errors[1:]
+    tails = _tails(len(every), seed)
+    half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
     return Bounds(leads - half, leads + half)
 
 
-def _half_widths(ahead: np.ndarray, contributions: np.ndarray, seed: int) -> np.ndarray:
+def _half_widths(
+    ahead: np.ndarray, contributions: np.ndarray, draws: np.ndarray, tails: np.ndarray
+) -> np.ndarray:
     """Return cᵢ·seᵢⱼ of each control i (row) and configuration j (column), (C, C).
 
     Only who may be in the tie group needs its own cᵢ; for the others Bonferroni's, which is never
@@ -128,8 +130,7 @@ def _half_widths(ahead: np.ndarray, contributions: np.ndarray, seed: int) -> np.
     errors = _pair_errors(contributions)
     bonferroni = quantile(n_units - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
     half = bonferroni * errors
-    draws, tails = np.concatenate(list(_draws(contributions, seed))), _tails(n_units, seed)
-    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)):
+    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         critical = _critical_value(draws, control, errors[control], tails)
         half[control] = critical * errors[control]
     return half
@@ -179,15 +180,12 @@ def _inflation(n_units: int) -> float:
     return n_units / (n_units - 1)
 
 
-def _expected_maximum(contributions: np.ndarray, seed: int) -> float:
-    if contributions.shape[1] < 2:
-        return 0.0
-    means = [draws.max(axis=1).mean() for draws in _draws(contributions, seed)]
-    return max(float(np.mean(means)), 0.0)
-
-
-def _draws(contributions: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Yield (250, C) joint deviations, each unit's part multiplied by a standard normal."""
+def _draws(contributions: np.ndarray, seed: int) -> np.ndarray:
+    """Return (DRAWS, C) joint deviations, each unit's part multiplied by a standard normal."""
     generator = np.random.default_rng(seed)
-    for _ in range(DRAWS // _DRAWS_AT_ONCE):
-        yield generator.standard_normal((_DRAWS_AT_ONCE, len(contributions))) @ contributions
+    return np.concatenate(
+        [
+            generator.standard_normal((_DRAWS_AT_ONCE, len(contributions))) @ contributions
+            for _ in range(DRAWS // _DRAWS_AT_ONCE)
+        ]
+    )

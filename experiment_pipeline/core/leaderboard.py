@@ -1,9 +1,9 @@
 """The leaderboard: every configuration in a row, and the choice of one with its reason.
 
 Scores, intervals and ties come from `ranking.py`, the table from `leaderboard_rows.py`, the
-remarks from `leaderboard_notes.py`; how a board looks lives in `leaderboard_page.py`. In: the results of a search and its predictions
-of the test rows. Out: a `Leaderboard`; its order and choice depend neither on the order of the
-results nor on how fast they were trained.
+remarks from `leaderboard_notes.py`; how a board looks lives in `leaderboard_page.py`. In: the
+results of a search and its predictions of the test rows. Out: a `Leaderboard`; its order and
+choice depend neither on the order of the results nor on how fast they were trained.
 """
 
 from collections import Counter
@@ -33,7 +33,8 @@ class Leaderboard:
         rows: by `leaderboard_rows`: a row per declared configuration, the best first,
             those without a rank last. `low` and `high` bound the score (95 %);
             `difference_to_best` is the score minus the best one, `difference_low` and
-            `difference_high` bound what it truly is, for all configurations together; `overfit_gap` is by how much the train score is better.
+            `difference_high` bound what it truly is, for all configurations together;
+            `overfit_gap` is by how much the train score is better.
         chosen: key of the configuration to ship.
         reason: why, in words.
         score: the chosen configuration's score on the test set.

@@ -1,7 +1,8 @@
 """Trained configurations in order of their score on the test set, each with its uncertainty.
 
 Which of them is chosen, and the table, live in `leaderboard.py`. In: results and predictions
-of the test rows, targets that the baseline knows. Out: a `Ranking`, the same whatever the order of the results.
+of the test rows, targets that the baseline knows. Out: a `Ranking`, the same whatever the order
+of the results.
 """
 
 import math

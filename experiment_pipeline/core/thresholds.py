@@ -16,7 +16,7 @@ from experiment_pipeline.core.spec import ExperimentSpec
 
 # Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
 FOLDS = 5
-# The smallest threshold that no probability reaches, doubled: halfway to 1 is above 1.
+# The end above all probabilities: halfway from it to 1 is still above 1.
 _ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
 
 

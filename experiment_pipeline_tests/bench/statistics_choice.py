@@ -151,10 +151,10 @@ def best_of_many(
     generator = np.random.default_rng(seed)
     noise = np.concatenate([np.full(equal, 0.6), np.linspace(0.6, 2.0, count - equal + 1)[1:]])
     spec = experiment("brier", "binary", count)
-    truth = -np.array([_true_brier(one) for one in noise])
+    truth = -np.array([true_brier(one) for one in noise])
     outcomes = []
     for _ in range(tables):
-        y, probabilities = _correlated(generator, rows, noise)
+        y, probabilities = correlated(generator, rows, noise)
         scores, comparison = _compared(spec, y, probabilities)
         inside = (comparison.low <= truth - truth.max()) & (truth - truth.max() <= comparison.high)
         best = int(scores.argmax())
@@ -170,17 +170,18 @@ def best_of_many(
     return BestOfMany(*np.mean(outcomes, axis=0).tolist())
 
 
-def _correlated(
+def correlated(
     generator: np.random.Generator, rows: int, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and probabilities (rows, C): all see the same signal, through noise of their own."""
+    """Return targets and probabilities (rows, C): one signal, seen through noise of their own."""
     signal = generator.normal(size=(rows, 1))
     y = (generator.random(rows) < expit(signal[:, 0])).astype(np.int64)
     return y, expit(signal + noise * generator.normal(size=(rows, len(noise))))
 
 
-def _true_brier(noise: float) -> float:
-    y, probabilities = _correlated(np.random.default_rng(0), _TRUTH_ROWS, np.array([noise]))
+def true_brier(noise: float) -> float:
+    """Return the Brier score that predictions through such noise have on endless rows."""
+    y, probabilities = correlated(np.random.default_rng(0), _TRUTH_ROWS, np.array([noise]))
     return score("brier", y, probabilities[:, 0])
 
 

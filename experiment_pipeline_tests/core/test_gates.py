@@ -46,7 +46,7 @@ def test_the_upper_bound_of_a_loss_is_judged() -> None:
 
 
 def test_without_criteria_the_paired_difference_must_beat_the_baseline_and_it_is_said() -> None:
-    """No criteria is not the same as no gate: rule, value and limit tell baseline and difference."""
+    """No criteria is not no gate: rule, value and limit tell baseline and difference."""
     gate = _gate("roc_auc", {}, (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
     assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
     assert gate.rule == (

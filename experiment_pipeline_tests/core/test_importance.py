@@ -1,5 +1,7 @@
 """Permutation importance: what a score loses, in both directions, within bounds."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,7 @@ from experiment_pipeline.core.trained_model.features import build_features, enco
 ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
 COLUMNS = {name: np.array([place]) for place, name in enumerate(("much", "little", "none"))}
+Score = Callable[[np.ndarray, np.ndarray], float]
 ALL = Effort(rows=400, repeats=5)
 
 
@@ -25,9 +28,12 @@ def _predict(rows: np.ndarray) -> np.ndarray:
     return 3 * rows[:, 0] + 0.5 * rows[:, 1]
 
 
-def _importance(metric: str = "rmse", effort: Effort = ALL, **changed: object) -> pd.DataFrame:
+def _importance(
+    metric: str | Score = "rmse", effort: Effort = ALL, **changed: object
+) -> pd.DataFrame:
+    score = scored_by(metric) if isinstance(metric, str) else metric
     given = {"predict": _predict, "encoded": ROWS, "columns": COLUMNS, "y": Y, "seed": 0} | changed
-    found = permutation_importance(score=scored_by(metric), effort=effort, **given)
+    found = permutation_importance(score=score, effort=effort, **given)
     assert found is not None
     return found
 
@@ -83,6 +89,20 @@ def test_every_encoded_column_belongs_to_one_feature(recipe: str) -> None:
         changed = ~(np.isclose(again, encoded, equal_nan=True)).all(axis=0)
         assert set(np.flatnonzero(changed)) <= set(places)
         assert changed.any()
+
+
+def test_importance_is_at_the_threshold_of_the_model() -> None:
+    """Probabilities of rare positives never reach 0.5: there, no feature would lose anything."""
+    y = (ROWS[:, 0] > 1.2).astype(int)
+
+    def rare(rows: np.ndarray) -> np.ndarray:
+        return 0.2 / (1 + np.exp(-5 * (rows[:, 0] - 1.2)))
+
+    at_half = _importance("f1", predict=rare, y=y)
+    assert (at_half["drop"] == 0).all()
+    own = _importance(scored_by("f1", 0.1), predict=rare, y=y)
+    assert own["feature"].iloc[0] == "much"
+    assert own["drop"].iloc[0] > 0.5
 
 
 def test_the_same_seed_gives_the_same_table_whatever_the_workers() -> None:

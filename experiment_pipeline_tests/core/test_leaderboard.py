@@ -15,6 +15,7 @@ from experiment_pipeline.core.leaderboard import Leaderboard, rank
 from experiment_pipeline.core.leaderboard_notes import expected_best
 from experiment_pipeline.core.leaderboard_rows import COLUMNS
 from experiment_pipeline.core.search_results import Unranked
+from experiment_pipeline.core.thresholds import choose_threshold
 from experiment_pipeline_tests.core.board_examples import (
     failure_of,
     result_of,
@@ -127,11 +128,12 @@ def test_the_difference_is_in_units_of_the_metric_for_losses_too() -> None:
     assert str(rows["difference_to_best"].iloc[0]) == "0.0"
 
 
-def test_a_tie_is_a_difference_whose_interval_holds_zero() -> None:
-    """The tie group and the printed intervals tell the same story."""
+def test_a_tie_is_a_difference_that_may_be_none() -> None:
+    """The tie group and the printed intervals tell the same story: no difference is above 0."""
     board = search_of(spec_of(4), [0.5, 0.55, 0.6, 6]).rank()
     rows = board.rows
-    assert (rows["in_tie_group"] == (rows["difference_high"] >= 0)).all()
+    assert (rows["in_tie_group"] == (rows["difference_high"] == 0)).all()
+    assert (rows["difference_high"] <= 0).all()
     assert not rows["in_tie_group"].iloc[-1]
     assert board.tie_group == tuple(rows.loc[rows["in_tie_group"], "key"])
 
@@ -249,13 +251,47 @@ def test_equal_scores_go_to_the_smaller_model_and_say_so() -> None:
 
 
 def test_the_winner_is_held_against_predicting_without_features() -> None:
-    """The baseline is the train set's, scored on test; beating it takes the worse bound."""
+    """The baseline is the train set's, scored on test; beating it takes the paired worse bound."""
     good = search_of(spec_of(1), [0.2]).rank()
     assert good.baseline == 0.5
     assert good.beats_baseline
+    lead = good.difference_to_baseline
+    assert lead.estimate == pytest.approx(good.score.estimate - 0.5)
+    assert 0 < lead.low < lead.estimate < lead.high
     noise = search_of(spec_of(1), [500]).rank()
     assert not noise.beats_baseline
     assert "no configuration is surely better than predicting" in noise.notes[0]
+
+
+def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
+    """The same winner's lead has a wider interval among many: it was chosen for its luck, too."""
+    search = search_of(spec_of(40), [3] * 40)
+    many = search.rank().difference_to_baseline
+    best = search.rank().chosen
+    alone = search.rank(results=[one for one in search.results if one.key == best])
+    assert alone.difference_to_baseline.estimate == many.estimate
+    assert many.low < alone.difference_to_baseline.low
+
+
+def test_configurations_are_ranked_at_their_own_thresholds() -> None:
+    """Better order wins although its probabilities of rare positives never reach 0.5."""
+    search = search_of(spec_of(2, metric="f1"), [0.3, 3])
+    better, worse = (one.key for one in search.results)
+    search.predictions[better] = search.predictions[better] * 0.4
+    assert metrics.score("f1", search.y_test, search.predictions[better]) == 0
+    assert metrics.score("f1", search.y_test, search.predictions[worse]) > 0.4
+    board = search.rank()
+    assert board.chosen == better
+    own = choose_threshold("f1", search.y_test, search.predictions[better])
+    assert board.score.estimate == pytest.approx(own.test_score)
+    assert board.difference_to_baseline.estimate < own.test_score - board.baseline
+
+
+def test_the_luck_of_a_threshold_is_a_part_of_the_optimism() -> None:
+    """What noise gains by its best threshold is said, beside what it gains by being the best."""
+    by_threshold = search_of(spec_of(2, metric="balanced_accuracy"), [50, 50]).rank()
+    honest = by_threshold.difference_to_baseline.estimate + by_threshold.baseline
+    assert by_threshold.optimism >= by_threshold.score.estimate - honest > 0
 
 
 def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:

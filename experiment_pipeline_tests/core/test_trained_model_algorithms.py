@@ -1,12 +1,18 @@
 """Algorithms: names and import paths that work, and what is said about those that do not."""
 
+import numpy as np
 import pytest
 
 from experiment_pipeline.core import errors
+from experiment_pipeline.core.baselines import best_constant
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.trained_model import check_hyperparameters
-from experiment_pipeline.core.trained_model.algorithms import BUILT_IN, build_estimator
-from experiment_pipeline_tests.core.trained_model_scenario import OWN
+from experiment_pipeline.core.trained_model.algorithms import (
+    BUILT_IN,
+    build_estimator,
+    estimator_for,
+)
+from experiment_pipeline_tests.core.trained_model_scenario import OWN, experiment
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 
@@ -106,3 +112,15 @@ def test_an_objective_belongs_to_its_task() -> None:
     check_hyperparameters(quantile, "regression")
     with pytest.raises(errors.InvalidExperiment, match="no objective of task binary"):
         check_hyperparameters(quantile, "binary")
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
+def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
+    """It predicts mean, median or weighted median, and what it is told to where it is told."""
+    y = np.random.default_rng(0).lognormal(size=50)
+    spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
+    estimator = estimator_for(configuration("dummy"), "regression", spec, y)
+    predicted = estimator.fit(np.zeros((50, 1)), y).predict(np.zeros((3, 1)))
+    assert predicted.tolist() == [float(best_constant(metric, y, "regression"))] * 3
+    told = estimator_for(configuration("dummy", strategy="median"), "regression", spec, y)
+    assert told.strategy == "median"

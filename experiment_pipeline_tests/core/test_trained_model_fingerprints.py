@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.configurations import Configuration, configurations
 from experiment_pipeline.core.trained_model import TrainingSets, fingerprint, recipe_fingerprint
 from experiment_pipeline_tests.core.trained_model_scenario import (
     experiment,
@@ -139,3 +139,12 @@ def test_the_source_of_an_own_estimator_counts(tmp_path: Path) -> None:
     first = printed("class Model: pass", "1")
     assert printed("class Model: pass", "2") == first
     assert printed("class Model: depth = 2", "1") != first
+
+
+def test_the_metric_counts_for_a_dummy_of_numbers() -> None:
+    """It predicts what suits the metric: the mean for rmse, the median for mae."""
+    sets, prints = training_sets("regression"), []
+    for metric in ("rmse", "mae"):
+        spec = experiment([one("dummy")], "regression", metric=metric)
+        prints.append(fingerprint(configurations(spec)[0], sets, spec))
+    assert prints[0] != prints[1]

@@ -53,6 +53,26 @@ def test_the_gap_is_that_of_one_and_the_same_fit() -> None:
     assert report.score("roc_auc").interval.estimate == refit.score("roc_auc")
 
 
+def test_the_gap_of_a_threshold_metric_has_no_luck_of_the_threshold() -> None:
+    """On test each row is decided by other rows' threshold, so the score is below the best one."""
+    test = seen_through(30, n=300, seed=4)
+    report = report_of(spec_of(metric="f1"), exported=seen_through(30, seed=5), test=test)
+    assert report.gap.test.estimate < report.threshold.test_score
+    assert report.gap.validation.estimate == report.score("f1").interval.estimate
+    assert report_of(exported=test, test=test).gap.difference.estimate == 0
+
+
+def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
+    """The share that is predicted without features is that of the fit's own rows."""
+    exported = seen_through(1, seed=1)
+    known = np.array([0, 0, 0, 1])
+    score = report_of(exported=exported, y_fitted=known).score("log_loss")
+    assert score.baseline == metrics.score("log_loss", exported.y, np.full(1_500, 0.25))
+    difference = score.difference_to_baseline
+    assert difference.estimate == pytest.approx(score.interval.estimate - score.baseline)
+    assert difference.low < difference.estimate < difference.high < 0
+
+
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 def test_a_drop_from_test_to_validation_is_called_worse(metric: str) -> None:
     """In both directions of the metric a real loss is seen, and a gain is none."""

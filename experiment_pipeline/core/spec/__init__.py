@@ -114,7 +114,7 @@ class ExperimentSpec(Closed):
     metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
     acceptance: tuple[Criterion, ...] = Field(
-        (), description="Empty: the lower bound must beat the baseline"
+        (), description="Empty: surely better than the baseline on the same rows"
     )
     not_worse_than_champion: NotWorseThanChampion | None = Field(
         NotWorseThanChampion(), description="off, or how much worse than the current model"

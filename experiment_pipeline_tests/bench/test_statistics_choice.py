@@ -1,0 +1,60 @@
+"""The simulations of the choice, small and seeded: what they find holds the rules."""
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.core.metrics import score
+from experiment_pipeline_tests.bench import statistics_choice as simulated
+
+
+@pytest.mark.parametrize(("metric", "share"), [("accuracy", 0.5), ("f1", 0.05)])
+def test_coin_flips_rarely_pass_the_default_gate(metric: str, share: float) -> None:
+    """At most 2.5 % of models without knowledge pass; 5 of 100 are beyond chance."""
+    found = simulated.gate_error_of_coin_flips(100, 0, metric=metric, share=share)
+    assert found <= 0.05
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "mae", "mape"])
+def test_the_best_constant_never_passes_the_default_gate(metric: str) -> None:
+    """A refit that has learnt one value is what predicting without features is."""
+    assert simulated.gate_error_of_constants(40, 1, metric=metric) == 0
+
+
+def test_small_but_real_signal_passes_the_default_gate() -> None:
+    """5 % of the variance on 1,000 rows is seen in nearly all tables."""
+    assert simulated.power_at_r2(60, 2) >= 0.88
+
+
+def test_noise_hardly_ever_beats_the_baseline_as_the_best_of_many() -> None:
+    """The winner of 20 that know nothing is not said to be better than a constant."""
+    assert simulated.winner_error_of_noise(15, 3) <= 0.14
+
+
+def test_the_best_of_many_is_compared_honestly() -> None:
+    """The tie group holds the truly best, all differences are covered, and optimism is honest."""
+    found = simulated.best_of_many(25, 4, count=10, equal=4, rows=300)
+    assert found.tie_group >= 0.88
+    assert found.coverage >= 0.88
+    assert found.tied < 0.9
+    assert found.optimism == pytest.approx(found.flattery, rel=0.6)
+
+
+@pytest.mark.parametrize("metric", ["f1", "accuracy"])
+def test_a_gap_at_a_threshold_is_rarely_false(metric: str) -> None:
+    """The luck of the threshold is no loss on validation."""
+    assert simulated.gap_error(80, 5, metric=metric, rows=1_000) <= 0.0625
+
+
+def test_rare_positives_are_ranked_at_the_threshold_they_are_used_at() -> None:
+    """A forest that crosses 0.5 does not beat a better linear model that hardly does."""
+    cases = [simulated.rare_positives(seed) for seed in range(2)]
+    assert [one.winner for one in cases] == ["linear", "linear"]
+    assert all(one.auc["linear"] > one.auc["random_forest"] + 0.03 for one in cases)
+
+
+def test_the_truth_of_the_simulation_is_that_of_its_rows() -> None:
+    """More noise is truly worse, and a large sample scores what is taken for the truth."""
+    y, probabilities = simulated.correlated(np.random.default_rng(6), 50_000, np.array([0.6, 2]))
+    truth = [simulated.true_brier(noise) for noise in (0.6, 2)]
+    assert truth[0] < truth[1]
+    assert score("brier", y, probabilities[:, 1]) == pytest.approx(truth[1], abs=0.003)
