@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pandera.pandas as pa
-import yaml
 
 from experiment_pipeline.core.errors import InvalidSchema
 from experiment_pipeline.core.names import did_you_mean
@@ -18,7 +17,7 @@ from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.spec_errors import Problem, invalid
 from experiment_pipeline.core.spec_places import Location
 from experiment_pipeline.core.validated_data import fit_columns, named_columns, shared_schema
-from experiment_pipeline.core.yaml_nodes import closest_line
+from experiment_pipeline.core.yaml_nodes import FAST_LOADER, closest_line, compose
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,11 @@ class NamedColumns:
     ) -> list[str]:
         """The columns that validated rows will have: an empty table goes the way of the full one."""
         try:
-            frame, _ = fit_columns(pd.DataFrame(columns=prepared), pd.Index(delivered), schema)
+            frame, _ = fit_columns(
+                pd.DataFrame(columns=list(prepared)), pd.Index(delivered), schema
+            )
         except InvalidSchema as error:
-            root = yaml.compose(self.schema_text, Loader=yaml.SafeLoader)
+            [root] = compose(self.schema_text, FAST_LOADER)
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
             line = closest_line(root, ("columns", name))
             raise InvalidSchema(

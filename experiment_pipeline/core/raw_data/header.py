@@ -45,7 +45,7 @@ def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
             return None
         if open_contents(name, text, data.format).format != "csv":
             return None
-        return csv_text.read(name, text, data).table.column_names
+        return list(csv_text.read(name, text, data).table.column_names)
     except (UnreadableTable, InvalidExperiment, EOFError, OSError, zlib.error, lzma.LZMAError):
         return None
 
