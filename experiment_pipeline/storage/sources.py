@@ -101,14 +101,13 @@ def peek_columns(data: Data) -> list[str] | None:
         state = path.stat() if path is not None and path.is_file() else None
         if path is None or state is None:
             return None
-        return _peeked(path, state.st_mtime_ns, state.st_size, data.model_dump_json())
+        return _peeked(path, state.st_mtime_ns, state.st_size, data)
     except OSError:
         return None
 
 
 @functools.lru_cache(maxsize=256)
-def _peeked(path: Path, _time: int, _size: int, data_json: str) -> list[str] | None:
-    data = Data.model_validate_json(data_json)
+def _peeked(path: Path, _time: int, _size: int, data: Data) -> list[str] | None:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head.startswith(PARQUET_MAGIC):
