@@ -17,20 +17,24 @@ from experiment_pipeline.automation.jobs import build_job
 from experiment_pipeline.automation.schedules import build_schedule
 from experiment_pipeline.automation.sensors import build_sensor
 from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.core.named_columns import NamedColumns
 from experiment_pipeline.core.spec import ExperimentSpec
 
 
-def build_experiment(spec: ExperimentSpec, schema_text: str) -> dg.Definitions:
+def build_experiment(
+    spec: ExperimentSpec, schema_text: str, named: NamedColumns | None = None
+) -> dg.Definitions:
     """Everything Dagster knows of one experiment.
 
     Args:
         spec: what the YAML says.
         schema_text: the content of schema.yaml.
+        named: the columns that both name, with their lines; None: there are no files.
     """
     declared = configurations(spec)
     return dg.Definitions(
         assets=[
-            build_raw_data(spec),
+            build_raw_data(spec, named or NamedColumns(spec, schema_text)),
             build_data_analysis(spec, schema_text),
             build_validated_data(spec, schema_text),
             build_split_sets(spec, schema_text),

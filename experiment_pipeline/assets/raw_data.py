@@ -5,13 +5,19 @@ import dagster as dg
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import table_asset
 from experiment_pipeline.assets.shown import columns_of
+from experiment_pipeline.core.named_columns import NamedColumns
 from experiment_pipeline.core.raw_data import parse, preview
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.storage.sources import read_source
+from experiment_pipeline.storage.sources import peek_columns, read_source
 
 
-def build_raw_data(spec: ExperimentSpec) -> dg.AssetsDefinition:
-    """Read the source, say what was decided on the way."""
+def build_raw_data(spec: ExperimentSpec, named: NamedColumns) -> dg.AssetsDefinition:
+    """Read the source, say what was decided on the way.
+
+    Args:
+        spec: the experiment.
+        named: the columns that its YAML names; a wrong one ends the run here.
+    """
 
     @table_asset(
         spec,
@@ -21,7 +27,10 @@ def build_raw_data(spec: ExperimentSpec) -> dg.AssetsDefinition:
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with told_to_the_user():
+            if (columns := peek_columns(spec.data)) is not None:
+                named.check(columns)
             table = parse(read_source(spec.data), spec.data)
+            named.check(list(table.frame.columns))
         for note in table.notes:
             context.log.info(note)
         return dg.MaterializeResult(

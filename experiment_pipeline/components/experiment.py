@@ -5,7 +5,6 @@ declaration serves all and every error names file and line. What the assets do l
 `assets/`. In: defs.yaml, with schema.yaml beside it. Out: Definitions.
 """
 
-import functools
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from experiment_pipeline.components.scaffold import ExperimentScaffolder
 from experiment_pipeline.components.yaml_source import YamlSource, shown_path
 from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.errors import InvalidExperiment, InvalidSchema, UnknownAlgorithm
+from experiment_pipeline.core.named_columns import NamedColumns
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.spec_errors import spec_from
 from experiment_pipeline.core.spec_places import Location
@@ -61,8 +61,8 @@ class Experiment(dg.Component):
                       how the table is read, where the file does not tell
     """
 
-    def __init__(self, spec: ExperimentSpec, schema_text: str) -> None:
-        self.spec, self.schema_text = spec, schema_text
+    def __init__(self, named: NamedColumns) -> None:
+        self.spec, self.schema_text, self._named = named.spec, named.schema_text, named
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -81,17 +81,31 @@ class Experiment(dg.Component):
         given: dict[str, Any] = (attributes.model_extra or {}) if attributes is not None else {}
         spec = spec_from(context.path.name, source.filled_in(given), source.line_of)
         _check_search(spec, source)
-        return cls(spec, _schema_text(context.path / SCHEMA_FILE))
+        path = context.path / SCHEMA_FILE
+        return cls(NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path))))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster knows of the experiment."""
         from experiment_pipeline.assets import build_experiment
 
-        return build_experiment(self.spec, self.schema_text)
+        return build_experiment(self.spec, self.schema_text, self._named)
+
+    def check_table(self) -> None:
+        """Hold the columns that the YAML names against the table's, where a look is cheap.
+
+        Raises:
+            InvalidExperiment, InvalidSchema: with `file:line` of each column that is not there.
+        """
+        from experiment_pipeline.storage.sources import peek_columns
+
+        if (columns := peek_columns(self.spec.data)) is not None:
+            self._named.check(columns)
 
 
 def _schema_text(path: Path) -> str:
     """The content of schema.yaml, once it has been judged."""
+    from experiment_pipeline.core.validated_data import shared_schema
+
     shown = str(shown_path(path))
     try:
         text = path.read_text(encoding="utf-8")
@@ -107,16 +121,8 @@ def _schema_text(path: Path) -> str:
             f"is no UTF-8 text ({error.reason} at byte {error.start})",
             "Save the file as UTF-8.",
         ) from None
-    _judge_schema(text, shown)
+    shared_schema(text, shown)
     return text
-
-
-@functools.cache
-def _judge_schema(text: str, shown: str) -> None:
-    """Raise InvalidSchema; a sound one is judged once, for Dagster loads several times."""
-    from experiment_pipeline.core.validated_data import load_schema
-
-    load_schema(text, shown)
 
 
 def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:

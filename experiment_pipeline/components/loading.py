@@ -25,6 +25,7 @@ from dagster_shared.record import record, replace
 
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.components.component_files import Errors, judge_files
+from experiment_pipeline.components.experiment import Experiment
 from experiment_pipeline.core.errors import ExperimentPipelineError
 from experiment_pipeline.core.spec import NAME
 from experiment_pipeline.instance.executor import in_process_executor
@@ -66,21 +67,35 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
             file is.
     """
     root = tree.defs_module_path
-    experiments, errors = judge_files(root)
+    found, errors = judge_files(root)
+    experiments = [path for path in found if not set(path.parents) & errors.keys()]
     tree = replace(tree, unreadable=tuple(errors))
     errors |= _load_errors(tree, experiments)
-    if errors and (VALIDATION in os.environ or root in errors):
-        raise CannotLoad("\n".join(dict.fromkeys(map(str, errors.values()))))
+    tables = _table_errors(tree, [folder for folder in experiments if folder not in errors])
+    wrong = [*errors.values(), *tables.values()]
+    if wrong and (VALIDATION in os.environ or root in errors):
+        raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
+    for folder, error in tables.items():
+        _say_once(f"{folder.name} does not fit its table: {error}")
     if len(errors) > len(tree.unreadable):
         tree = replace(tree, unreadable=tuple(errors))
     return dg.Definitions.merge(tree.build_defs(), *_placeholders(errors, experiments))
 
 
+def _table_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
+    """What a run will stop at; no reason to leave an experiment out, for tables change."""
+    errors: Errors = {}
+    for folder in experiments:
+        try:
+            tree.load_component(folder, Experiment).check_table()
+        except ExperimentPipelineError as error:
+            errors[folder] = error
+    return errors
+
+
 def _load_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
     errors: Errors = {}
     for folder in experiments:
-        if tree.unreadable and any(other in folder.parents for other in tree.unreadable):
-            continue
         try:
             tree.load_component(folder)
         except ComponentTreeException as error:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import dagster as dg
+from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
@@ -42,7 +43,7 @@ class NotedExecutor(dg.Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+@dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
 def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """Every step of the run in one process, which is noted in a tag of the run."""
     create = dg.in_process_executor.executor_creation_fn

@@ -7,6 +7,7 @@ In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 """
 
 import difflib
+import functools
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from upath import UPath
 
 from experiment_pipeline.core.errors import StorageUnreachable, UnreadableTable
 from experiment_pipeline.core.names import listed
+from experiment_pipeline.core.raw_data.contents import PARQUET_MAGIC
+from experiment_pipeline.core.raw_data.header import HEAD_BYTES, csv_columns
 from experiment_pipeline.core.spec import Data
 from experiment_pipeline.storage.explanations import explained
 from experiment_pipeline.storage.files import list_names, read_bytes, read_many
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.locations import location, on_disk
 
 COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {
@@ -84,6 +89,33 @@ def fingerprint_source(data: Data) -> str:
             state["sha256"] = hashlib.sha256(read_bytes(part.path)).hexdigest()
         digest.update(f"{part.name!r} {sorted(state.items())}\n".encode())
     return digest.hexdigest()
+
+
+def peek_columns(data: Data) -> list[str] | None:
+    """Names of the table's columns where a look at one file of this machine's disk tells them.
+
+    Costs a few milliseconds, once per state of the file; None where the table must be read.
+    """
+    path = on_disk(location(data.url)) if _is_local(data.url) else None
+    try:
+        state = path.stat() if path is not None and path.is_file() else None
+        if path is None or state is None:
+            return None
+        return _peeked(path, state.st_mtime_ns, state.st_size, data)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _peeked(path: Path, _time: int, _size: int, data: Data) -> list[str] | None:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(PARQUET_MAGIC):
+        return csv_columns(path.name, head, data)
+    try:
+        return list(pq.read_schema(path).names)
+    except pa.ArrowException:
+        return None
 
 
 def _parts(data: Data) -> list[_Part]:
@@ -203,6 +235,10 @@ def _file_name(url: str) -> str:
 
 def _is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
+
+
+def _is_local(url: str) -> bool:
+    return "://" not in url or url.lower().startswith("file://")
 
 
 def _is_relative(url: str) -> bool:

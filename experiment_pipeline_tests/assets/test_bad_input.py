@@ -93,6 +93,17 @@ def test_a_target_that_cannot_be_learnt_stops_before_training(tmp_path, what):
     assert done.materialized("trained_model") == []
 
 
+@pytest.mark.parametrize("name", ["table.csv", "parts/one.csv"])
+def test_a_column_that_is_not_there_ends_the_run_before_anything_is_stored(tmp_path, name):
+    """By the header alone, or, where it is not looked at, as soon as the table is read."""
+    (tmp_path / "parts").mkdir()
+    good().to_csv(tmp_path / name, index=False)
+    url = tmp_path / name if name == "table.csv" else tmp_path / "parts"
+    done = runs.run(spec_on(url, exclude={"lat": "a slip"}), SCHEMA)
+    assert "exclude.lat: the table has no column 'lat'; did you mean 'late'?" in done.failure
+    assert done.materialized("raw_data") == []
+
+
 def test_a_set_that_would_be_empty_is_named(tmp_path):
     """A column that names no validation row leaves nothing to judge on."""
     frame = good().assign(part=["train"] * 200 + ["test"] * 100)

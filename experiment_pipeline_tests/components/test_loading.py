@@ -118,3 +118,40 @@ def test_the_file_of_all_experiments_cannot_be_left_out(folder) -> None:
     (folder.defs / "defs.yaml").write_text("type: [")
     with pytest.raises(CannotLoad, match=r"defs\.yaml:1: is no YAML"):
         folder.definitions()
+
+
+CSV = "visit,late\n1,0\n2,1\n"
+EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
+
+
+def test_a_column_that_is_not_there_is_told_when_it_is_loaded(folder, tmp_path, capsys) -> None:
+    """With its line and the likely name; tables change, so the experiment stays."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/visits.csv").write_text(CSV)
+    folder.write(EXCLUDING, "wrong")
+    definitions = folder.definitions()
+    assert stages(definitions, "wrong") > 10
+    said = capsys.readouterr().err
+    assert "wrong does not fit its table: " in said
+    assert "wrong/defs.yaml:13: exclude.vist: the table has no column 'vist'; did you mean" in said
+    assert "sound" not in said
+
+
+def test_a_check_fails_for_a_column_that_is_not_there(folder, tmp_path, monkeypatch) -> None:
+    """The same line, and what the schema requires of the table, with its own."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/visits.csv").write_text(CSV)
+    folder.write(EXCLUDING, "wrong")
+    folder.write(YAML, "another", schema="columns:\n  late: {}\n  lote: {}\n")
+    monkeypatch.setenv(VALIDATION, "1")
+    with pytest.raises(CannotLoad) as caught:
+        folder.definitions()
+    assert "wrong/defs.yaml:13: exclude.vist" in caught.value.message
+    assert "another/schema.yaml:3: columns.lote: the table lacks" in caught.value.message
+
+
+def test_a_table_that_is_not_there_is_for_the_run_to_say(folder, monkeypatch) -> None:
+    """Definitions load, and a check passes, where the data has not come yet."""
+    folder.write(EXCLUDING, "early")
+    monkeypatch.setenv(VALIDATION, "1")
+    assert stages(folder.definitions(), "early") > 10

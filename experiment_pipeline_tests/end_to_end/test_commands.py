@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -118,6 +119,18 @@ def test_a_mistake_in_the_yaml_is_one_line_with_file_line_and_suggestion(project
     assert "did you mean 'metric'" in done.stdout
     assert "Traceback" not in done.stdout
     assert len(done.stdout.splitlines()) < 20
+
+
+def test_a_broken_neighbour_stops_no_other_experiment(project, first_run):
+    """Its error is in the log, and the job of the one that is sound runs to its end."""
+    broken = project.add_experiment("broken", {"target": "late"}, scenario.SCHEMA)
+    try:
+        done = project.execute("clinic")
+    finally:
+        shutil.rmtree(broken.parent)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("broken is left out: ") == 1
+    assert "broken/defs.yaml:2: data: is missing" in done.stdout
 
 
 def test_one_failed_configuration_is_listed_last_and_spoils_nothing(project, first_run):

@@ -10,7 +10,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi
 from experiment_pipeline_tests.end_to_end.project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # it starts Dagster twice
 
 # The preparation of every run waits, so that a run can be killed while it is at work.
 NEVER_DONE = """\

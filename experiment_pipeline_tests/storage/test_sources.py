@@ -21,7 +21,7 @@ from experiment_pipeline.core.errors import (
 from experiment_pipeline.core.spec import Data
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.sources import fingerprint_source, read_source
+from experiment_pipeline.storage.sources import fingerprint_source, peek_columns, read_source
 from experiment_pipeline_tests.s3_server import S3Server
 
 TABLE = b"a,b\n1,x\n"
@@ -51,6 +51,22 @@ def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path) -> None:
     """Relative, absolute and file:// paths lead to the same bytes, under the file's name."""
     for url in ("flights.csv", folder / "flights.csv", f"file://{folder}/flights.csv"):
         assert read_source(Data(url=str(url))) == [("flights.csv", TABLE)]
+
+
+def test_a_look_at_a_file_tells_its_columns(folder: Path) -> None:
+    """CSV and Parquet, by what they hold; a file that has changed is looked at again."""
+    assert peek_columns(Data(url="flights.csv")) == ["a", "b"]
+    pd.DataFrame({"c": [1]}).to_parquet(folder / "table.pq")
+    assert peek_columns(Data(url=f"file://{folder}/table.pq")) == ["c"]
+    (folder / "flights.csv").write_bytes(b"other,names\n1,2\n")
+    assert peek_columns(Data(url="flights.csv")) == ["other", "names"]
+
+
+@pytest.mark.parametrize("url", ["absent.csv", "parts", "*.csv", "s3://bucket/t.csv", "broken.pq"])
+def test_a_look_that_would_cost_or_fail_tells_nothing(folder: Path, url: str) -> None:
+    """What is away, elsewhere, in parts or damaged is for the run to read."""
+    (folder / "broken.pq").write_bytes(b"PAR1" + bytes(50))
+    assert peek_columns(Data(url=url)) is None
 
 
 def test_a_folder_is_its_tables(folder: Path) -> None:

@@ -6,7 +6,11 @@ Dagster; changing values belongs to `preparation`, choosing sets to `split_sets`
 """
 
 from experiment_pipeline.core.targets import check_target
-from experiment_pipeline.core.validated_data.features import feature_columns, is_nested
+from experiment_pipeline.core.validated_data.features import (
+    feature_columns,
+    is_nested,
+    named_columns,
+)
 from experiment_pipeline.core.validated_data.guards import (
     check_conserved,
     check_rejection_bias,
@@ -16,7 +20,11 @@ from experiment_pipeline.core.validated_data.guards import (
 )
 from experiment_pipeline.core.validated_data.inference import infer_schema
 from experiment_pipeline.core.validated_data.rows import REASONS, ValidatedData, validate
-from experiment_pipeline.core.validated_data.schema import for_prediction, load_schema
+from experiment_pipeline.core.validated_data.schema import (
+    for_prediction,
+    load_schema,
+    shared_schema,
+)
 from experiment_pipeline.core.validated_data.shape import fit_columns, prepared_rows
 
 __all__ = [
@@ -33,7 +41,9 @@ __all__ = [
     "is_nested",
     "key_columns",
     "load_schema",
+    "named_columns",
     "prepared_rows",
     "rejection_bias",
+    "shared_schema",
     "validate",
 ]

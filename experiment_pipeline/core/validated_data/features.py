@@ -4,11 +4,14 @@ In: a table and the experiment. Out: names, in the order of the table. How they 
 belongs to `trained_model`.
 """
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from experiment_pipeline.core.errors import UnusableTable
 from experiment_pipeline.core.names import did_you_mean
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.spec_places import Location
 
 NESTED = (list, tuple, dict, set)
 ROWS_LOOKED_AT = 1000
@@ -38,6 +41,16 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     return features
 
 
+def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
+    """(path of the key, column) of the columns that are neither target nor feature."""
+    for name in spec.exclude:
+        yield ("exclude", name), name
+    for number, name in enumerate(spec.split.id_columns):
+        yield ("split", "id_columns", number), name
+    if spec.split.by != "random":
+        yield ("split", "column"), spec.split.column
+
+
 def is_nested(column: pd.Series) -> bool:
     """Tell whether cells are lists or mappings, from the first ones."""
     if not pd.api.types.is_object_dtype(column.dtype):
@@ -48,16 +61,10 @@ def is_nested(column: pd.Series) -> bool:
 
 
 def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
-    split = {} if spec.split.by == "random" else {"split.column": spec.split.column}
-    places = [
-        *((f"exclude.{name}", name) for name in spec.exclude),
-        *((f"split.id_columns.{name}", name) for name in spec.split.id_columns),
-        *split.items(),
-    ]
-    for place, name in places:
+    for place, name in named_columns(spec):
         if name not in frame.columns:
             raise UnusableTable(
-                place,
+                ".".join(map(str, place)),
                 f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",
                 "Correct the name in the YAML, or drop the entry.",
             )

@@ -5,6 +5,7 @@ In: YAML text, read safely. Out: `pandera.DataFrameSchema`. What the YAML may sa
 """
 
 import copy
+import functools
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -28,11 +29,9 @@ from experiment_pipeline.core.validated_data.schema_problems import (
     all_of,
     told,
 )
-from experiment_pipeline.core.yaml_nodes import MalformedYaml, compose, repeated_keys
+from experiment_pipeline.core.yaml_nodes import FAST_LOADER, MalformedYaml, compose, repeated_keys
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
-# The C parser reads a schema of 5,000 columns ten times faster, where it was built in.
-SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError)
 
 
@@ -49,7 +48,7 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
     """
     root = None
     try:
-        documents = compose(text, SafeLoader)
+        documents = compose(text, FAST_LOADER)
         root = documents[0] if documents else None
         settings = checked(_values(documents))
         all_of(settings["columns"], lambda name: _check_builds(name, settings["columns"][name]))
@@ -59,6 +58,12 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
         raise InvalidSchema(f"{path}:{line}", problem, "Correct the line.") from None
     except SchemaProblems as error:
         raise told(path, root, error) from None
+
+
+@functools.lru_cache(maxsize=64)
+def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
+    """`load_schema` for those who only look: a schema is read once however often it is loaded."""
+    return load_schema(text, path)
 
 
 def _values(documents: Sequence[yaml.Node]) -> Any:
@@ -71,7 +76,7 @@ def _values(documents: Sequence[yaml.Node]) -> Any:
         rule = f"it stands twice, in lines {first} and {line}"
         raise SchemaProblem(at, rule, "Keep one of the two.")
     try:
-        return SafeLoader("").construct_document(documents[0])
+        return FAST_LOADER("").construct_document(documents[0])
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise MalformedYaml(line, f"is no YAML of plain values: {error.problem}") from None
