@@ -76,7 +76,7 @@ def _freedom_by_tails(sums: np.ndarray) -> float:
     if total == 0:
         return n - 1.0
     kurtosis = n * float(squares @ squares) / total**2
-    return max(2 * n / (kurtosis - (n - 3) / (n - 1)), 1.0)
+    return float(max(2 * n / (kurtosis - (n - 3) / (n - 1)), 1.0))
 
 
 def _skewness(sums: np.ndarray) -> float:
