@@ -44,11 +44,17 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
     errors = np.where(np.arange(300) < 3, 30.0, 1.0)
     (said,) = _said(NUMBERS, _numbers(errors))
     assert said.startswith("the intervals of rmse, r2 on the validation set may be too narrow")
-    assert "1 % of the units (row), make 90 % of all" in said
+    assert "those of 3 of 300 units (row), make 90 % of all" in said
     assert said.endswith("mae is the metric to trust")
     (worse,) = _said(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
     assert "rmse, mae, r2" in worse
     assert "trust" not in worse
+
+
+def test_one_of_few_units_is_no_heavy_tail() -> None:
+    """Of three groups one always makes a third."""
+    rows = _numbers(np.random.default_rng(1).normal(size=300))
+    assert not _said(NUMBERS, SetPrediction(rows.y, rows.prediction, np.arange(300) % 3))
 
 
 def test_a_rare_class_is_named() -> None:
