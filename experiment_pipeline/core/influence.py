@@ -208,7 +208,7 @@ def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Return what each row adds to a relative error, (n,)."""
-    return absolute_errors(y, prediction) / np.maximum(np.abs(y), _EPSILON)
+    return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), _EPSILON))
 
 
 def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:

@@ -131,10 +131,11 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     if len(sums) < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
     of_sum = moments(sums, consecutive=layout.consecutive)
-    freedom = min(of_sum.degrees_of_freedom, _freedom_by_class(linearised, layout))
+    hidden, freedom_by_class = _by_class(linearised, layout, len(sums))
+    freedom = min(of_sum.degrees_of_freedom, freedom_by_class)
     return Spread(
         linearised.estimate,
-        math.sqrt(of_sum.variance + linearised.unseen),
+        math.sqrt(of_sum.variance + hidden + linearised.unseen),
         float(np.clip(freedom, 1, len(sums) - 1)),
         layout.scarcest,
         of_sum.skewness,
@@ -206,14 +207,19 @@ def few_units_note(units: np.ndarray, what: str, place: str) -> str | None:
     return None
 
 
-def _freedom_by_class(linearised: Linearised, layout: Layout) -> float:
-    """Welch and Satterthwaite's degrees of freedom, with the classes as samples.
+def _by_class(linearised: Linearised, layout: Layout, n_units: int) -> tuple[float, float]:
+    """Return what the variance lacks with the classes as samples, and its degrees of freedom.
 
-    Of 12,000 rows with 8 positives, an AUC knows its variance from 8 rows, not from 12,000.
+    Of 12,000 rows with 8 positives, an AUC knows its variance from 8 rows, not from 12,000:
+    their part of it needs the factor 8/7 (DeLong, DeLong and Clarke-Pearson 1988), and Welch
+    and Satterthwaite's degrees of freedom are about 7.
     """
     parts = np.bincount(layout.cell_class, unit_sums(linearised.influence, layout.cell) ** 2)
-    known = float((parts**2 / np.maximum(layout.units_per_class - 1, 1)).sum())
-    return float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
+    freedoms = np.maximum(layout.units_per_class - 1, 1)
+    lacking = float(parts @ (1 / freedoms - 1 / (n_units - 1)))
+    known = float((parts**2 / freedoms).sum())
+    freedom = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
+    return max(lacking, 0.0), freedom
 
 
 def _plain(spread: Spread, t: float) -> tuple[float, float]:

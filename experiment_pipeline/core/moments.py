@@ -71,12 +71,12 @@ def _freedom_by_tails(sums: np.ndarray) -> float:
     Var(V)/V² = (κ - (n-3)/(n-1)) / n: n - 1 for a normal sample, about 2k where k units of many
     add nearly all.
     """
-    n, squares = len(sums), sums**2
+    n, squares = len(sums), sums * sums
     total = float(squares.sum())
     if total == 0:
         return n - 1.0
     kurtosis = n * float(squares @ squares) / total**2
-    return max(2 * n / (kurtosis - (n - 3) / (n - 1)), 1.0)
+    return float(max(2 * n / (kurtosis - (n - 3) / (n - 1)), 1.0))
 
 
 def _skewness(sums: np.ndarray) -> float:
@@ -84,7 +84,8 @@ def _skewness(sums: np.ndarray) -> float:
     n, total = len(sums), float(sums @ sums)
     if n < 3 or total == 0:
         return 0.0
-    return float((sums**3).sum()) / total**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
+    adjusted = math.sqrt(n * (n - 1)) / (n - 2)
+    return float((sums * sums) @ sums / total**1.5) * adjusted
 
 
 def _autocorrelation(sums: np.ndarray, lag: int) -> float:

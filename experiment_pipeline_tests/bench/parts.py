@@ -19,6 +19,7 @@ from experiment_pipeline_tests.bench import (
     processes,
     reports,
     rivals,
+    statistics,
     surrogate,
     training,
     whole_job,
@@ -152,6 +153,7 @@ encoded tables; below 1 threads are faster.
 
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
+    "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
     "training": Part("The search", searches),
     "dagster": Part("Inside Dagster", dagster),
     "reports": Part("The validation report", validation_reports),

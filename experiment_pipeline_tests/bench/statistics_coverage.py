@@ -1,22 +1,26 @@
 """How often an interval holds the truth: samples drawn again and again from made-up populations.
 
 The truth is the score of the same predictions in the population: on so many rows that its own
-error is small beside an interval. What an interval is lives in `core/intervals.py`, the table
-in `statistics.py`. In: a scenario, a number of samples. Out: `Coverage`, a metric each.
+error is small beside an interval. What an interval is lives in `core/intervals.py`, how the
+figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Coverage`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
-from experiment_pipeline.core.intervals import ConsecutiveUnits
+from experiment_pipeline.core.interval_doubts import doubts
+from experiment_pipeline.core.intervals import ConsecutiveUnits, few_units_note
 from experiment_pipeline.core.set_prediction import SetPrediction
 
-# Rows of the population: an error of the truth of 1/50 to 1/140 of a sample's.
+# Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000
+
+Draw = Callable[[np.random.Generator, int], SetPrediction]
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,18 @@ class Scenario:
         units: in a sample.
         rows_per_unit: rows of each.
         draw: generator, number of units → a sample.
-        ordinary: whether intervals are expected to hold here.
+        note: whether one that says that an interval is too narrow is a false alarm, an open
+            question, or owed.
+        threshold: from which probability on a row is said to be positive.
     """
 
     name: str
     metrics: tuple[str, ...]
     units: int
     rows_per_unit: int
-    draw: Callable[[np.random.Generator, int], SetPrediction]
-    ordinary: bool = True
+    draw: Draw
+    note: Literal["false", "open", "owed"] = "false"
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,58 +52,97 @@ class Coverage:
     """What the intervals of one metric held.
 
     Attributes:
+        metric: its name.
         held: share of the samples whose interval holds the truth.
-        below: share whose interval lies below the truth.
-        width: mean of the widths, in units of the metric.
-        noted: share of the samples of which a note says that the interval is too narrow.
+        below: share of the samples whose interval lies below the truth.
+        width: mean width, in units of the metric.
     """
 
+    metric: str
     held: float
     below: float
     width: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the samples of a scenario showed.
+
+    Attributes:
+        coverages: one per metric.
+        noted: share of the samples of which it is said that an interval is too narrow.
+    """
+
+    coverages: tuple[Coverage, ...]
     noted: float
 
 
-_PROBABILITY = ("roc_auc", "average_precision", "log_loss", "brier")
-_DECISION = ("accuracy", "f1", "balanced_accuracy")
-_NUMBER = ("rmse", "mae", "r2")
+def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
+    """Draw samples and hold their intervals against the truth."""
+    truth = _truth(scenario)
+    bounds = np.empty((samples, len(scenario.metrics), 2))
+    noted = 0
+    for number in range(samples):
+        sample = scenario.draw(np.random.default_rng([seed, number]), scenario.units)
+        intervals = [sample.interval(name, scenario.threshold) for name in scenario.metrics]
+        bounds[number] = [(one.low, one.high) for one in intervals]
+        noted += _is_noted(scenario, sample)
+    # A sample without a positive has no interval, and says so.
+    known = np.isfinite(bounds).all(axis=2)
+    coverages = tuple(
+        _coverage(name, true, bounds[known[:, place], place])
+        for place, (name, true) in enumerate(zip(scenario.metrics, truth, strict=True))
+    )
+    return Outcome(coverages, noted / samples)
 
 
-def binary(
+def _is_noted(scenario: Scenario, sample: SetPrediction) -> bool:
+    few = few_units_note(sample.units, "unit", "sample")
+    return bool(few) or any(doubts(scenario.metrics, sample, "unit", "sample", scenario.threshold))
+
+
+def _truth(scenario: Scenario) -> list[float]:
+    units = POPULATION // scenario.rows_per_unit
+    population = scenario.draw(np.random.default_rng(0), units)
+    return [population.score(name, scenario.threshold) for name in scenario.metrics]
+
+
+def _coverage(metric: str, truth: float, bounds: np.ndarray) -> Coverage:
+    low, high = bounds.T
+    return Coverage(
+        metric,
+        held=float(((low <= truth) & (truth <= high)).mean()),
+        below=float((high < truth).mean()),
+        width=float((high - low).mean()),
+    )
+
+
+def labels(
     rate: float, rows_per_unit: int = 1, luck: float = 0.0, memory: float | None = None
-) -> Callable:
+) -> Draw:
     """Return a draw of labels and probabilities.
 
     Args:
         rate: about the share of positives.
         rows_per_unit: rows that share their luck.
         luck: its standard deviation on the scale of the logit.
-        memory: correlation of a unit's luck with that of the unit before.
+        memory: correlation of a unit's luck with that of the unit before, where units are
+            consecutive.
     """
-    return lambda generator, units: _binary(generator, units, rate, rows_per_unit, luck, memory)
+
+    def draw(generator: np.random.Generator, units: int) -> SetPrediction:
+        codes = np.repeat(np.arange(units), rows_per_unit)
+        known = np.log(rate / (1 - rate)) + 1.2 * generator.normal(size=len(codes))
+        truth = expit(known - 0.4 + luck * _luck(generator, units, memory)[codes])
+        y = (generator.random(len(codes)) < truth).astype(np.int64)
+        return SetPrediction(y, expit(known), _units(codes, memory))
+
+    return draw
 
 
-def _binary(
-    generator: np.random.Generator,
-    units: int,
-    rate: float,
-    rows_per_unit: int,
-    luck: float,
-    memory: float | None,
-) -> SetPrediction:
-    codes = np.repeat(np.arange(units), rows_per_unit)
-    known = np.log(rate / (1 - rate)) + 1.2 * generator.normal(size=len(codes))
-    truth = expit(known - 0.4 + luck * _luck(generator, units, memory)[codes])
-    y = (generator.random(len(codes)) < truth).astype(np.int64)
-    return SetPrediction(y, expit(known), _units(codes, memory))
-
-
-def regression(
-    noise: Callable[[np.random.Generator, int], np.ndarray],
-    rows_per_unit: int = 1,
-    luck: float = 0.0,
-    memory: float | None = None,
-) -> Callable:
+def numbers(
+    noise: Draw, rows_per_unit: int = 1, luck: float = 0.0, memory: float | None = None
+) -> Draw:
     """Return a draw of numbers: a known signal, the unit's luck, and noise."""
 
     def draw(generator: np.random.Generator, units: int) -> SetPrediction:
@@ -109,32 +155,31 @@ def regression(
     return draw
 
 
-def lognormal(generator: np.random.Generator, units: int) -> SetPrediction:
-    """Return amounts such as prices: their logarithm is normal, and half of it is known."""
+def amounts(generator: np.random.Generator, units: int) -> SetPrediction:
+    """Draw lognormal amounts, such as prices; half of the variance of the logarithm is known."""
     signal = np.sqrt(0.5) * generator.normal(size=units)
     y = np.exp(signal + np.sqrt(0.5) * generator.normal(size=units))
     return SetPrediction(y, np.exp(signal + 0.25), np.arange(units))
 
 
 def several_classes(generator: np.random.Generator, units: int) -> SetPrediction:
-    """Return four classes, of 50, 30, 15 and 5 %."""
-    y = generator.choice(4, size=units, p=[0.5, 0.3, 0.15, 0.05])
+    """Draw four classes, of 50, 30, 15 and 5 %."""
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    y = generator.choice(4, size=units, p=shares)
     evidence = 1.3 * np.eye(4)[y] + generator.normal(size=(units, 4))
-    return SetPrediction(
-        y, softmax(evidence + np.log([0.5, 0.3, 0.15, 0.05]), axis=1), np.arange(units)
-    )
+    return SetPrediction(y, softmax(evidence + np.log(shares), axis=1), np.arange(units))
 
 
 def _luck(generator: np.random.Generator, units: int, memory: float | None) -> np.ndarray:
-    """An autoregressive series of variance 1, as after a long time."""
-    memory = memory or 0.0
-    shocks = np.sqrt(1 - memory**2) * generator.normal(size=units)
+    """An autoregressive series of variance 1 that has been running for ever."""
+    persists = memory or 0.0
+    shocks = np.sqrt(1 - persists**2) * generator.normal(size=units)
     shocks[0] = generator.normal()
-    return lfilter([1.0], [1.0, -memory], shocks)
+    return lfilter([1.0], [1.0, -persists], shocks)
 
 
 def _units(codes: np.ndarray, memory: float | None) -> np.ndarray:
-    return codes.view(ConsecutiveUnits) if memory is not None else codes
+    return codes if memory is None else codes.view(ConsecutiveUnits)
 
 
 def _normal(generator: np.random.Generator, n: int) -> np.ndarray:
@@ -145,73 +190,38 @@ def _heavy(generator: np.random.Generator, n: int) -> np.ndarray:
     return generator.standard_t(5, size=n)
 
 
+_LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1")
+_CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
+_BY_DAY = ("roc_auc", "log_loss", "accuracy")
+_NUMBERS = ("rmse", "mae", "r2")
 _DAY = 40
+
 SCENARIOS = (
-    Scenario("30 % positives, 150 rows", _PROBABILITY + _DECISION, 150, 1, binary(0.3)),
-    Scenario("20 % positives, 1,000 rows", _PROBABILITY + _DECISION, 1_000, 1, binary(0.2)),
+    Scenario("30 % positives, 150 rows", _LABELS, 150, 1, labels(0.3)),
+    Scenario("20 % positives, 1,000 rows", _LABELS, 1_000, 1, labels(0.2)),
+    Scenario("30 % positives, 60 groups of 10", _LABELS, 60, 10, labels(0.3, 10, 0.8)),
+    Scenario("four classes, 400 rows", _CLASSES, 400, 1, several_classes),
+    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_normal)),
+    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_heavy)),
+    Scenario("60 days without memory", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 0.5, 0.0)),
     Scenario(
-        "30 % positives, 60 groups of 10", _PROBABILITY + _DECISION, 60, 10, binary(0.3, 10, 0.8)
+        "60 days without memory, normal errors", _NUMBERS, 60, _DAY, numbers(_normal, _DAY, 0.5, 0)
     ),
+    Scenario("5 % positives, 200 rows", _LABELS, 200, 1, labels(0.05), "open", 0.1),
+    Scenario("5 % positives, 20 groups of 10", _LABELS, 20, 10, labels(0.05, 10, 1.5), "open", 0.1),
+    Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "owed"),
+    Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "owed"),
+    Scenario("60 days, memory 0.5", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
+    Scenario("120 days, memory 0.5", _BY_DAY, 120, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
+    Scenario("60 days, memory 0.8", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.8), "owed"),
+    Scenario("120 days, memory 0.8", _BY_DAY, 120, _DAY, labels(0.3, _DAY, 1.0, 0.8), "owed"),
+    Scenario("20 days, memory 0.5", _BY_DAY, 20, _DAY, labels(0.3, _DAY, 1.0, 0.5), "owed"),
     Scenario(
-        "four classes, 400 rows",
-        ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr"),
-        400,
-        1,
-        several_classes,
-    ),
-    Scenario("normal errors, 200 rows", _NUMBER, 200, 1, regression(_normal)),
-    Scenario("errors of Student's t (5), 200 rows", _NUMBER, 200, 1, regression(_heavy)),
-    Scenario(
-        "60 days, each for itself",
-        ("roc_auc", "log_loss", "accuracy"),
+        "60 days, memory 0.5, normal errors",
+        _NUMBERS,
         60,
         _DAY,
-        binary(0.3, _DAY, 0.5, 0.0),
-    ),
-    Scenario("60 days, normal errors", _NUMBER, 60, _DAY, regression(_normal, _DAY, 0.5, 0.0)),
-    Scenario(
-        "5 % positives, 200 rows", _PROBABILITY + _DECISION, 200, 1, binary(0.05), ordinary=False
-    ),
-    Scenario(
-        "5 % positives, 20 groups of 10",
-        _PROBABILITY + _DECISION,
-        20,
-        10,
-        binary(0.05, 10, 1.5),
-        ordinary=False,
-    ),
-    Scenario("lognormal, 300 rows", _NUMBER, 300, 1, lognormal, ordinary=False),
-    Scenario("lognormal, 2,000 rows", _NUMBER, 2_000, 1, lognormal, ordinary=False),
-    Scenario(
-        "60 days, memory 0.5",
-        ("roc_auc", "log_loss", "accuracy"),
-        60,
-        _DAY,
-        binary(0.3, _DAY, 1.0, 0.5),
-        ordinary=False,
-    ),
-    Scenario(
-        "60 days, memory 0.8",
-        ("roc_auc", "log_loss", "accuracy"),
-        60,
-        _DAY,
-        binary(0.3, _DAY, 1.0, 0.8),
-        ordinary=False,
-    ),
-    Scenario(
-        "20 days, memory 0.5",
-        ("roc_auc", "log_loss", "accuracy"),
-        20,
-        _DAY,
-        binary(0.3, _DAY, 1.0, 0.5),
-        ordinary=False,
-    ),
-    Scenario(
-        "60 days, normal errors, memory 0.5",
-        _NUMBER,
-        60,
-        _DAY,
-        regression(_normal, _DAY, 1.0, 0.5),
-        ordinary=False,
+        numbers(_normal, _DAY, 1.0, 0.5),
+        "open",
     ),
 )

@@ -1,12 +1,21 @@
 """Intervals: as wide as a bootstrap of the units, honest where little is known."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
+from scipy.special import expit
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.intervals import difference, few_units_note, interval_of, spread
+from experiment_pipeline.core.intervals import (
+    ConsecutiveUnits,
+    difference,
+    few_units_note,
+    interval_of,
+    spread,
+)
 from experiment_pipeline.core.metrics import METRICS, names_of
 
 UNITS, ROWS = 60, 15
@@ -72,6 +81,72 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name: str) -> None:
         interval = metrics.interval(name, *sample(120), np.arange(120))
         held += interval.low <= truth <= interval.high
     assert 0.915 <= held / 400 <= 0.99
+
+
+Sample = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _rare(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of which 1 in 20 is positive."""
+    y = (generator.random(n) < 0.05).astype(int)
+    return y, expit(1.2 * y - 3 + generator.normal(size=n)), np.arange(n)
+
+
+def _amounts(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lognormal amounts, half known."""
+    known = np.sqrt(0.5) * generator.normal(size=n)
+    y = np.exp(known + np.sqrt(0.5) * generator.normal(size=n))
+    return y, np.exp(known + 0.25), np.arange(n)
+
+
+def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of days, 30 each, whose luck has a correlation of 0.5 with the day before's."""
+    luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=n // 30))
+    codes = np.repeat(np.arange(n // 30), 30)
+    y = 10 + luck[codes] + generator.normal(size=len(codes))
+    return y, np.full(len(codes), 10.0), codes.view(ConsecutiveUnits)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "rows", "least"),
+    [
+        ("log_loss", _rare, 200, 0.93),
+        ("roc_auc", _rare, 200, 0.93),
+        ("rmse", _amounts, 300, 0.89),
+        ("mae", _amounts, 300, 0.93),
+        ("r2", _amounts, 300, 0.90),
+        ("mae", _days, 1_800, 0.91),
+    ],
+)
+def test_hard_samples_are_covered_nearly_as_often(
+    name: str, sample: Sample, rows: int, least: float
+) -> None:
+    """Few positives, skewed errors and days with a memory: what a normal interval misses."""
+    generator = np.random.default_rng(6)
+    truth = metrics.score(name, *sample(generator, 1_500_000)[:2])
+    intervals = [metrics.interval(name, *sample(generator, rows)) for _ in range(500)]
+    held = np.mean([one.low <= truth <= one.high for one in intervals])
+    assert least <= held <= 0.985
+
+
+def test_parts_of_consecutive_units_are_consecutive() -> None:
+    """A segment's rows still allow for days that resemble their neighbours."""
+    units = np.repeat(np.arange(40), 5).view(ConsecutiveUnits)
+    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[units]
+    part = np.arange(200) % 5 < 3
+    in_order = spread("mae", y[part], np.zeros(120), units[part])
+    strangers = spread("mae", y[part], np.zeros(120), np.asarray(units[part]))
+    assert in_order.autocorrelation > 0.4
+    assert in_order.standard_error > 1.3 * strangers.standard_error
+
+
+def test_a_class_without_a_hit_is_no_certainty() -> None:
+    """None of 10 positives is found: the balanced accuracy may well be 0.55 or 0.6."""
+    y = (np.arange(200) < 10).astype(int)
+    prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
+    interval = metrics.interval("balanced_accuracy", y, prediction, np.arange(200))
+    assert interval.estimate < 0.5
+    assert interval.high > 0.57
 
 
 def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
@@ -152,7 +227,10 @@ def test_a_higher_level_makes_a_wider_interval() -> None:
 
 
 def test_few_units_are_said() -> None:
-    """Fewer than ten units make a note, ten do not."""
+    """Fewer than ten units make a note, of consecutive ones fewer than thirty."""
     assert "7 resampling units (day)" in str(few_units_note(np.arange(7), "day", "test"))
     assert "no interval" in str(few_units_note(np.zeros(7), "day", "test"))
     assert few_units_note(np.arange(10), "day", "test") is None
+    days = np.arange(29).view(ConsecutiveUnits)
+    assert "29 consecutive units (day): too few" in str(few_units_note(days, "day", "test"))
+    assert few_units_note(np.arange(30).view(ConsecutiveUnits), "day", "test") is None

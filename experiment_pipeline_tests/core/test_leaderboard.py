@@ -335,8 +335,8 @@ def test_few_units_are_noted_and_everything_ties_on_one() -> None:
     assert any("no interval can be computed" in note for note in board.notes)
 
 
-def test_predictions_are_read_once_per_key() -> None:
-    """A lazy mapping may read from the store: each prediction is asked for once."""
+def test_predictions_are_read_once_and_those_of_the_choice_once_more() -> None:
+    """A lazy mapping may read from the store: a second look is for the choice's notes alone."""
     search, asked = search_of(spec_of(3), [1, 1, 1]), []
 
     class Lazy(dict):
@@ -344,5 +344,13 @@ def test_predictions_are_read_once_per_key() -> None:
             asked.append(key)
             return super().__getitem__(key)
 
-    search.rank(predictions=Lazy(search.predictions))
-    assert sorted(asked) == sorted(search.predictions)
+    board = search.rank(predictions=Lazy(search.predictions))
+    assert sorted(asked) == sorted([*search.predictions, board.chosen])
+
+
+def test_an_interval_that_is_too_narrow_is_said() -> None:
+    """An AUC of 5 positives is doubted, one of a hundred is not."""
+    search = search_of(spec_of(2), [0.1, 5])
+    assert not any("too narrow" in note for note in search.rank().notes)
+    rare = np.where(np.cumsum(search.y_test) <= 5, search.y_test, 0)
+    assert any("is in 5 units (row)" in note for note in search.rank(y_test=rare).notes)

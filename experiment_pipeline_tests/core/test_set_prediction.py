@@ -1,9 +1,12 @@
 """Predictions of a set beside the truth: scores, parts, decisions."""
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.intervals import ConsecutiveUnits
+from experiment_pipeline.core.set_prediction import SetPrediction, drawn_units
+from experiment_pipeline_tests.core.board_examples import spec_of
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])
@@ -30,3 +33,12 @@ def test_decisions_are_by_threshold_or_by_the_likeliest_class() -> None:
     assert BINARY.decided(0.5).tolist() == [0, 0, 1, 1]
     several = SetPrediction(np.array([2]), np.array([[0.2, 0.3, 0.5]]), np.array([0]))
     assert several.decided(0.9).tolist() == [2]
+
+
+def test_units_of_a_split_by_time_know_that_they_are_consecutive() -> None:
+    """Days may resemble their neighbours; rows of a random split are strangers."""
+    rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
+    by_day = drawn_units(rows, spec_of(split={"by": "time", "column": "day"}))
+    assert isinstance(by_day, ConsecutiveUnits)
+    assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
+    assert not isinstance(drawn_units(rows, spec_of()), ConsecutiveUnits)

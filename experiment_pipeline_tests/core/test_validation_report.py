@@ -128,6 +128,19 @@ def test_few_units_and_weak_segments_are_noted() -> None:
     assert any("clearly weaker where origin is EWR (400 rows)" in note for note in report.notes)
 
 
+def test_intervals_that_are_too_narrow_are_noted() -> None:
+    """Errors with heavy tails leave mae to trust; normal ones leave nothing to say."""
+    generator, said = (
+        np.random.default_rng(0),
+        "of rmse, r2 on the validation set may be too narrow",
+    )
+    y, spec = 10 + generator.normal(size=1_000), spec_of(task="regression", metric="rmse")
+    for errors, heavy in ((generator.lognormal(size=1_000), True), (y[::-1] - 10, False)):
+        numbers = SetPrediction(y, y + 0.1 * errors, np.arange(1_000))
+        notes = judge(spec, "key", numbers, numbers, numbers, y, None).notes
+        assert any(said in note for note in notes) == heavy
+
+
 def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
     """A validation set of one class has no AUC; the report is still made."""
     rows = seen_through(1, seed=1)

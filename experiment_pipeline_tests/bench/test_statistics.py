@@ -1,0 +1,85 @@
+"""The part of the benchmark that simulates: its shares, its aims and its tables."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline_tests.bench import statistics_coverage
+from experiment_pipeline_tests.bench.statistics import (
+    BLOCKS,
+    SEED,
+    Aim,
+    Block,
+    Row,
+    coverage,
+    section,
+    share,
+)
+from experiment_pipeline_tests.bench.statistics_coverage import SCENARIOS, Scenario, cover
+
+
+def _half(simulations: int, seed: int, offset: float = 0.0) -> float:
+    return simulations / 200 + seed * offset
+
+
+def test_a_row_says_whether_its_figure_is_where_it_should_be() -> None:
+    """Inside the aim, outside, and where nothing is aimed at."""
+    inside = Row("x", 0.941, Aim(0.93, 0.97), 1_500)
+    assert inside.row() == "| x | **94.1 %** | 93 to 97 % | 1,500 | yes |"
+    assert Row("x", 0.98, Aim(0.93, 0.97), 10).holds == "no"
+    assert Row("x", 0.5, None, 10).row() == "| x | **50.0 %** |  | 10 |  |"
+
+
+def test_an_aim_with_one_end_is_a_limit() -> None:
+    """At most and at least."""
+    assert Aim(high=0.025).in_words() == "≤ 2.5 %"
+    assert Aim(low=0.9).in_words() == "≥ 90 %"
+
+
+def test_a_simulation_of_one_share_is_one_row() -> None:
+    """It gets the number, the seed and its arguments."""
+    assert share("x", _half, None, 100, offset=0.25) == [Row("x", 0.5 + 0.25 * SEED, None, 100)]
+
+
+def test_the_tables_come_in_order() -> None:
+    """Jobs run in processes; rows stay where their block puts them."""
+    jobs = tuple(partial(share, f"job {number}", _half, None, number) for number in range(3))
+    text = section([Block("first", jobs), Block("second", jobs[:1])])
+    lines = [line[:7] for line in text.splitlines() if "job" in line]
+    assert lines == ["| job 0", "| job 1", "| job 2", "| job 0"]
+    assert text.startswith("first\n\n| simulated |")
+
+
+def test_every_scenario_is_simulated() -> None:
+    """None is written down and left out."""
+    places = [job.args[0] for job in BLOCKS[0].jobs]
+    assert places == list(range(len(SCENARIOS)))
+
+
+def test_coverage_counts_the_samples_whose_interval_holds_the_truth() -> None:
+    """A model that is right in every second sample covers half the time; the rest lies below."""
+
+    def draw(generator: np.random.Generator, units: int) -> SetPrediction:
+        good = units > 1_000 or generator.random() < 0.5
+        y = generator.normal(size=units)
+        return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(units))
+
+    outcome = cover(Scenario("x", ("mae",), 50, 1, draw), samples=60, seed=1)
+    (found,) = outcome.coverages
+    assert found.held == pytest.approx(0.5, abs=0.2)
+    assert found.below == pytest.approx(1 - found.held)
+    assert found.width == pytest.approx(0, abs=1e-9)
+    assert outcome.noted == 0
+
+
+def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its samples are few here; its intervals hold nonetheless in most of them."""
+    monkeypatch.setattr(statistics_coverage, "POPULATION", 100_000)
+    rows = coverage(0, 40)
+    assert [row.name.split(": ")[1] for row in rows] == [*SCENARIOS[0].metrics, "a note"]
+    assert all(row.figure >= 0.8 for row in rows[:-1])
+    assert rows[-1].target == Aim(high=0.05)
