@@ -1,15 +1,20 @@
 """The inner slice and the unit of a split."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiment_pipeline.core.configurations import configurations
 from experiment_pipeline.core.split_sets import (
+    inner_gap,
     inner_slice,
     resampling_units,
     split,
 )
+from experiment_pipeline.core.trained_model import TrainingSets, train_configurations
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.core.made_rows import (
     BY_GROUP,
     BY_ID,
@@ -19,6 +24,8 @@ from experiment_pipeline_tests.core.made_rows import (
     experiment,
     made,
 )
+
+DIGESTS = {"train": "a", "test": "b"}
 
 
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
@@ -84,3 +91,48 @@ def test_intervals_resample_the_unit_of_the_split():
         "six hours": 40,
         "ids": 1,
     }
+
+
+def test_the_inner_slice_keeps_the_gap_of_the_split():
+    """Under a split by time no row that is fitted on is nearer to the slice than the gap."""
+    train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
+    inner = inner_slice(train, spec, FEATURES)
+    gap = inner_gap(train, inner, spec)
+    first, fitted = train["visited"][inner].min(), train["visited"][~(inner | gap)]
+    assert first - fitted.max() == pd.Timedelta("2 days")
+    assert not (inner & gap).any()
+    assert gap.sum() == 47
+
+
+@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME, {**BY_TIME, "gap": "60 days"}])
+def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
+    """Other splits have none; one that would take most of the rows is not kept."""
+    train, spec = made(2_000), experiment(by)
+    assert not inner_gap(train, inner_slice(train, spec, FEATURES), spec).any()
+
+
+def test_a_fit_that_stops_early_leaves_the_gap_out():
+    """What stands in the gap's rows changes nothing about the model, what is before them does."""
+    spec = scenario.spec("regression", "time", search=[{"algorithm": "lightgbm"}], exclude={})
+    frame = made(900)
+    train = frame[["a", "b", "cost", "visited"]]
+    columns = {"train": train, "test": train, "features": ("a", "b"), "target": "cost"}
+    inner = inner_slice(train, spec, FEATURES)
+    gap = inner_gap(train, inner, spec)
+    assert gap.sum() == 23
+
+    def model(**changes) -> bytes:
+        sets = TrainingSets(
+            **{**columns, **changes},
+            task="regression",
+            classes=None,
+            inner=inner,
+            digests=DIGESTS,
+            inner_gap=gap,
+        )
+        (trained,) = train_configurations(configurations(spec), sets, spec, workers=1)
+        return trained.model
+
+    assert model(train=train.assign(cost=train["cost"].mask(gap, 7.0))) == model()
+    before = ~(inner | gap)
+    assert model(train=train.assign(cost=train["cost"].mask(before, 7.0))) != model()

@@ -120,8 +120,10 @@ class _Neighbours:
     def _others_like(self, hashes: np.ndarray) -> np.ndarray:
         """Count the rows outside of each combination that share its hash: int64 (U,)."""
         codes, distinct = pd.factorize(hashes[self.asked])
-        places = pd.Index(distinct).get_indexer(hashes)
-        return np.bincount(places[places >= 0], minlength=len(distinct))[codes] - self.equal
+        places = pd.Index(distinct).get_indexer(pd.Index(hashes))
+        counts = np.bincount(places[places >= 0], minlength=len(distinct))
+        others: np.ndarray = counts[codes] - self.equal
+        return others
 
 
 def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:

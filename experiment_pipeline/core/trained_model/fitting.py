@@ -31,7 +31,6 @@ from experiment_pipeline.core.trained_model.results import (
 from experiment_pipeline.core.trained_model.rungs import Rung
 from experiment_pipeline.core.trained_model.scoring import Known, scored_as_asked
 from experiment_pipeline.core.trained_model.sets import TrainingSets
-from experiment_pipeline.core.trained_model.sweep import train_configurations
 
 
 @dataclass(frozen=True, eq=False)
