@@ -24,7 +24,7 @@ from experiment_pipeline.storage.results import ResultStore
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 # What a finding cannot depend on.
 _SEARCH = {"search", "halving", "surrogate", "budget", "export", "schedule"}
 

@@ -147,7 +147,7 @@ class _Accepted:
             ),
             gates=self.report.gates,
             looks=self.report.looks,
-            limits=(*self.board.notes, *self.report.notes),
+            limits=tuple(dict.fromkeys((*self.board.notes, *self.report.notes))),
             created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),

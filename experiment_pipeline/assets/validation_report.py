@@ -4,13 +4,13 @@ A report of the same choice on the same rows is reused: it is not another look.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
+from experiment_pipeline.assets import set_aside, shown
 from experiment_pipeline.assets.failures import console_message, told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import validation_page
@@ -134,6 +134,7 @@ class _Look:
                 "model": self.model_fingerprint,
                 "validation": self.digest,
                 "spec": self.spec.model_dump(mode="json", include=judged_by),
+                "set_aside": set_aside.of(self.validation),
                 "version": REPORT_VERSION,
             }
         )
@@ -146,7 +147,7 @@ class _Look:
         earlier = len(ledger.looks(self.digest))
         ledger.record_look(self.digest, self.model_fingerprint)
         model = TrainedModelStore(storage_root(), self.spec.name).require(self.model_fingerprint)
-        return final_check(
+        check = final_check(
             self.spec,
             self.board,
             model.result,
@@ -155,6 +156,8 @@ class _Look:
             self.validation,
             earlier_looks=earlier,
         )
+        notes = (*set_aside.of(self.validation), *check.report.notes)
+        return replace(check, report=replace(check.report, notes=notes))
 
     def table(self, report: ValidationReport) -> pd.DataFrame:
         """The scores as a table; its attrs say where the whole report is."""

@@ -63,9 +63,9 @@ def _strong_flag(table: pd.DataFrame, rng: np.random.Generator) -> object:
 
 def _review(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """Words that the unhappy and the happy use, each of both, mixed with others."""
-    happy = "good helpful quick fine thanks great".split()
-    unhappy = "slow expensive rude waiting broken never".split()
-    neutral = "the service shop i was and it phone bill today".split()
+    happy = ["good", "helpful", "quick", "fine", "thanks", "great"]
+    unhappy = ["slow", "expensive", "rude", "waiting", "broken", "never"]
+    neutral = ["the", "service", "shop", "i", "was", "and", "it", "phone", "bill", "today"]
     texts = []
     for positive in _positive(table):
         words = list(rng.choice(neutral, rng.integers(4, 12)))

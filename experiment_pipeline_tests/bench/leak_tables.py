@@ -106,7 +106,8 @@ def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
     shop = rng.integers(0, SHOPS, ROWS)
     frame = pd.DataFrame(
         {
-            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.random(ROWS)) * 365, "D"),
+            "day": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(np.sort(rng.random(ROWS)) * 365, "D"),
             "age": rng.integers(18, 90, ROWS),
             "income": rng.gamma(4, 10, ROWS).round(1),
             "plan": rng.choice(["basic", "plus", "family"], ROWS, p=[0.5, 0.3, 0.2]),

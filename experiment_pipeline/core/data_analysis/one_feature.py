@@ -86,7 +86,9 @@ def _by_number(subject: Subject, data: np.ndarray, y: np.ndarray, pairs: list[Fo
     if not regression:
         return _by_bins(subject, [_leaves(data, y, fit) for fit, _ in pairs], y, pairs)
     in_bins = _by_bins(subject, [_quantile_bins(data[fit], data) for fit, _ in pairs], y, pairs)
-    lines = [skill("regression", y[judge], _interpolated(data, y, fit, judge)) for fit, judge in pairs]
+    lines = [
+        skill("regression", y[judge], _interpolated(data, y, fit, judge)) for fit, judge in pairs
+    ]
     return max(in_bins, _mean_of_known(lines))
 
 

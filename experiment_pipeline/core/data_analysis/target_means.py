@@ -63,7 +63,7 @@ class Groups:
 def target_means(subject: Subject) -> Iterator[FromTarget]:
     """Yield the number features that are a group's mean target, each once."""
     suspects = dict(_on_the_scale_of_means(subject))
-    columns = list(subject.numbers)
+    columns = list(subject.calculable)
     keys = list(_keys(subject)) if columns else []
     for column, outcomes in suspects.items():
         x = numbers_of(subject.frame[column])
@@ -88,8 +88,8 @@ def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndar
     """
     rows = subject.sample(np.arange(len(subject.target.rows)), MOST_ROWS)
     outcomes = list(islice(subject.target.outcomes(), MOST_CLASSES))
-    for column, facts in subject.numbers.items():
-        if facts.distinct < _FEWEST_GROUPS or facts.infinite:
+    for column, facts in subject.calculable.items():
+        if facts.distinct < _FEWEST_GROUPS:
             continue
         x = numbers_of(subject.frame[column])[subject.target.rows[rows]]
         known = np.isfinite(x)

@@ -65,7 +65,8 @@ class _Walk:
 
 def target_windows(subject: Subject) -> Iterator[FromTarget]:
     """Yield the number features that are such a window, each once."""
-    columns = tuple(c for c, facts in subject.numbers.items() if facts.distinct > 2)[:MOST_COLUMNS]
+    columns = tuple(c for c, facts in subject.calculable.items() if facts.distinct > 2)
+    columns = columns[:MOST_COLUMNS]
     named: set[str] = set()
     for walk in _walks(subject, columns) if columns else ():
         for found in _found(walk):
@@ -245,16 +246,15 @@ def _width(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> int | N
     return None
 
 
-def _matching(
-    moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int
-) -> np.ndarray:
+def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int) -> np.ndarray:
     """Share (widths,) of the rows where either moves in which both do alike; 0 for few rows."""
     known = np.isfinite(gained) & np.isfinite(moves)[:, None]
     known &= (gained != 0) | (moves != 0)[:, None]
     count = known.sum(axis=0)
     within = 10 * _ROUNDING * _spread(np.where(known, gained, np.nan))
     shares = [
-        (known & (np.abs(scale * moves[:, None] - gained) <= within)).sum(axis=0) / np.maximum(count, 1)
+        (known & (np.abs(scale * moves[:, None] - gained) <= within)).sum(axis=0)
+        / np.maximum(count, 1)
         for scale in (1, widths)
     ]
     return np.asarray(np.where(count >= fewest, np.maximum(*shares), 0.0))

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from experiment_pipeline.core.spec.base import Closed, impossible
 
 UnseenCategories = Literal["reject", "allow"]
+RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
@@ -44,5 +45,10 @@ class Validation(Closed):
     )
     unseen_categories: UnseenCategories = Field(
         "reject", description="allow: a value outside a list of the schema (isin) is only counted"
+    )
+    rare_classes: RareClasses = Field(
+        "set_aside",
+        description="set_aside: the rows of a class that is too rare for three sets are rejected, "
+        "and no model can predict it; stop: the run ends",
     )
     drift: Drift = Drift()
