@@ -6,8 +6,9 @@ import pytest
 
 from experiment_pipeline.core.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
 from experiment_pipeline.core.preparation import prepare
-from experiment_pipeline.core.spec import Preparation, Validation
+from experiment_pipeline.core.spec import ExperimentSpec, Preparation, Validation
 from experiment_pipeline.core.validated_data import (
+    REASONS,
     ValidatedData,
     check_conserved,
     check_rejection_bias,
@@ -357,16 +358,16 @@ def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
-    spec = scenario.spec(
-        target="y",
-        task="multiclass",
-        metric="log_loss",
-        exclude={},
-        validation=validation,
-        positive_class=None,
-        preparation={},
-        split={"by": "random"},
-        acceptance=[],
+    spec = ExperimentSpec.model_validate(
+        {
+            "name": "rare",
+            "data": "table.csv",
+            "target": "y",
+            "task": "multiclass",
+            "metric": "log_loss",
+            "search": [{"algorithm": "dummy"}],
+            "validation": validation,
+        }
     )
     schema = load_schema("columns:\n  x: {dtype: float64}\n  y: {dtype: str}\n")
     return validate(raw, prepare(raw, Preparation()), schema, spec, lambda: sets)
