@@ -23,15 +23,15 @@ columns:
 
 
 def nursery() -> pd.DataFrame:
-    """Every combination 40 times, as in the nursery table: of one class there are two rows."""
+    """Every combination 20 times, as in the nursery table: of one class there are two rows."""
     values = ["usual", "pretentious"], ["fine", "poor"], ["good", "bad"], [1, 2, 3]
     frame = pd.DataFrame(
-        list(product(*values)) * 40, columns=["parents", "finance", "health", "size"]
+        list(product(*values)) * 20, columns=["parents", "finance", "health", "size"]
     )
     y = frame["parents"].map({"usual": "priority", "pretentious": "very_recom"})
     y = y.mask(frame["health"] == "bad", "not_recom")
     y[frame.index % 7 == 0] = "priority"
-    y.iloc[[3, 501]] = "recommend"
+    y.iloc[[3, 301]] = "recommend"
     return frame.assign(y=y)
 
 
@@ -46,7 +46,7 @@ def experiment(folder: Path, **validation: object) -> ExperimentSpec:
             "target": "y",
             "task": "multiclass",
             "metric": "log_loss",
-            "search": [{"algorithm": "linear"}],
+            "search": [{"algorithm": "linear", "hyperparameters": {"C": 1.0}}],
             "validation": validation,
         }
     )

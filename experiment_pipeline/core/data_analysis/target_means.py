@@ -19,6 +19,7 @@ from experiment_pipeline.core.data_analysis.subject import Subject
 from experiment_pipeline.core.data_analysis.whole_groups import key_columns, rows_of_groups
 
 MOST_ROWS = 10_000
+MOST_GROUPED_ROWS = 1_000
 MOST_CLASSES = 20
 MOST_KEYS = 20
 # Rows by which an encoder may have drawn a group's mean to the overall one.
@@ -157,7 +158,7 @@ def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> 
 
     (S - y)/(n - 1) differs between two rows of a group by -(y - y')/(n - 1), whatever S is.
     """
-    rows = rows_of_groups(subject, key, MOST_ROWS)
+    rows = rows_of_groups(subject, key, MOST_GROUPED_ROWS)
     groups = pd.factorize(subject.frame[key].iloc[rows])[0]
     others = (np.bincount(groups) - 1)[groups]
     seen = np.isin(rows, subject.target.rows)

@@ -210,7 +210,7 @@ def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, LONGEST_WINDOW + 1)
-        gained = np.column_stack([_gained(walk, width, ahead) for width in widths])
+        gained = np.column_stack([_gained(walk, int(width), ahead) for width in widths])
         for number in np.flatnonzero(related[:, ahead]):
             place = _width(moves[:, number], gained, widths)
             if place is not None:
