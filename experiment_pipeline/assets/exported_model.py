@@ -151,7 +151,7 @@ class _Accepted:
             looks=self.report.looks,
             overlap=self.report.overlap,
             champion=self.report.champion,
-            limits=(*self.board.notes, *self.report.notes),
+            limits=tuple(dict.fromkeys((*self.board.notes, *self.report.notes))),
             created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),

@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.assets import shown
+from experiment_pipeline.assets import set_aside, shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import metrics
@@ -52,6 +52,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
 
         with told_to_the_user():
             board, digests = _rank(spec, train_set, test_set, search_results)
+            board = replace(board, notes=(*set_aside.of(train_set), *board.notes))
             pictures = {"Scores": leaderboard_plot(board.rows, spec.metric, board.baseline)}
             page = storage_root() / spec.name / "leaderboard" / "leaderboard.html"
             write_bytes(page, to_html(board, spec.name, pictures).encode())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import data_changes, shown
+from experiment_pipeline.assets import data_changes, set_aside, shown
 from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
@@ -62,7 +62,10 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
         for name, frame in sets.tables().items():
             yield dg.MaterializeResult(
                 asset_key=asset_key(spec, f"{name}_set"),
-                value=data_changes.marked(frame, data_changes.mark_of(validated_data)),
+                value=set_aside.told(
+                    data_changes.marked(frame, data_changes.mark_of(validated_data)),
+                    set_aside.of(validated_data),
+                ),
                 data_version=dg.DataVersion(sets.digests[name]),
                 metadata={
                     "dagster/row_count": len(frame),

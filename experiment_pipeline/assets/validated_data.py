@@ -5,17 +5,21 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import data_changes, shown
+from experiment_pipeline.assets import data_changes, set_aside, shown
 from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.core.preparation import prepare
+from experiment_pipeline.core.rare_classes import in_words
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.split_sets import assign_sets
 from experiment_pipeline.core.validated_data import (
     check_conserved,
     check_rejection_bias,
     check_rejection_rate,
     check_target,
+    feature_columns,
+    fit_columns,
     key_columns,
     load_schema,
     rejection_bias,
@@ -60,7 +64,14 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
     ) -> Iterator[dg.MaterializeResult]:
         with told_to_the_user():
             prepared = prepare(raw_data, spec.preparation)
-            outcome = validate(raw_data, prepared, load_schema(schema_text), spec)
+            schema = load_schema(schema_text)
+            outcome = validate(
+                raw_data,
+                prepared,
+                schema,
+                spec,
+                sets=lambda: _sets(fit_columns(prepared.frame, raw_data.columns, schema)[0], spec),
+            )
             changed = data_changes.against_the_accepted(spec, outcome, context.log.warning)
         for note in outcome.notes:
             context.log.info(note)
@@ -95,10 +106,14 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
                 changed.note_run()
         yield dg.MaterializeResult(
             asset_key=validated,
-            value=data_changes.marked(outcome.validated, changed.profile.digest),
+            value=set_aside.told(
+                data_changes.marked(outcome.validated, changed.profile.digest),
+                in_words(outcome.set_aside),
+            ),
             metadata={
                 "dagster/row_count": len(outcome.validated),
                 "rejection_rate": shown.number(outcome.rejection_rate),
+                "set_aside": shown.notes(in_words(outcome.set_aside)),
                 "preparation": shown.table(prepared.changes),
                 "notes": shown.notes(outcome.notes),
                 **changed.metadata(),
@@ -114,3 +129,8 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         )
 
     return validated_data
+
+
+def _sets(prepared: pd.DataFrame, spec: ExperimentSpec) -> pd.Series:
+    """The set of each row, as the split stage will name it."""
+    return assign_sets(prepared, spec, feature_columns(prepared, spec))

@@ -4,7 +4,7 @@ A report of the same choice on the same rows is reused: it is not another look.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import dagster as dg
 import joblib
 import pandas as pd
 
-from experiment_pipeline.assets import shown
+from experiment_pipeline.assets import set_aside, shown
 from experiment_pipeline.assets.data_analysis import label_ceiling
 from experiment_pipeline.assets.failures import console_message, told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
@@ -186,6 +186,7 @@ class _Look:
                 "validation": self.digest,
                 "spec": self.spec.model_dump(mode="json"),
                 "champion": self.held_against,
+                "set_aside": set_aside.of(self.validation),
                 "version": REPORT_VERSION,
             }
         )
@@ -214,7 +215,7 @@ class _Look:
         ledger.record_look(*seen)
         store = TrainedModelStore(storage_root(), self.spec.name)
         model = store.require(self.model_fingerprint)
-        return final_check(
+        check = final_check(
             self.spec,
             self.board,
             model,
@@ -226,6 +227,8 @@ class _Look:
             evidence=lambda: self._evidence(store),
             workers=self.workers,
         )
+        notes = (*set_aside.of(self.validation), *check.report.notes)
+        return replace(check, report=replace(check.report, notes=notes))
 
     def _evidence(self, store: TrainedModelStore) -> "Evidence":
         """What the analysis and the search know of what is within reach."""

@@ -94,7 +94,7 @@ def final_check(
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
     on_test = SetPrediction(
-        sets.y_test, trained.test_predictions, drawn_units(sets.test, spec, sets.features)
+        sets.y_test, trained.predictions.test, drawn_units(sets.test, spec, sets.features)
     )
     on_validation = _predicted(exported, validation, sets, spec)
     cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))

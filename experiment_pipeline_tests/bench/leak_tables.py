@@ -62,7 +62,7 @@ def by_time(seed: int) -> Problem:
     date = pd.Timestamp("2022-01-01") + pd.to_timedelta(np.repeat(np.arange(days), stores), "D")
     temperature = 12 - 9 * np.cos(np.arange(days) / 58) + rng.normal(size=days)
     promotion = rng.random((days, stores)) < 0.2
-    weekday = date.dayofweek.to_numpy().reshape(days, stores)
+    weekday = date.day_of_week.to_numpy().reshape(days, stores)
     sales = 20 + 2 * promotion + (weekday >= 5) * 1.5 + 0.05 * temperature[:, None] + noise
     frame = pd.DataFrame(
         {

@@ -133,7 +133,7 @@ def _board(
     return rank(
         [one.result for one in trained.values()],
         [],
-        {key: one.test_predictions for key, one in trained.items()},
+        {key: one.predictions.test for key, one in trained.items()},
         sets.y_test,
         sets.y_train,
         resampling_units(sets.test, spec, sets.features),

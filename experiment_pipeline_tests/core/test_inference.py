@@ -302,8 +302,8 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
 
 
 def test_a_table_that_cannot_run_is_told_why() -> None:
-    """A class with one row fits into one set only: the draft is made, and the problem said."""
-    frame = table(y=[*repeated("a", "b")[:-1], "lonely"])
+    """One of two classes fits into one set only: the draft is made, and the problem said."""
+    frame = table(y=[*repeated("a")[:-1], "lonely"])
     spec = spec_from(
         "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
     )

@@ -6,8 +6,9 @@ import pytest
 
 from experiment_pipeline.core.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
 from experiment_pipeline.core.preparation import prepare
-from experiment_pipeline.core.spec import Preparation, Validation
+from experiment_pipeline.core.spec import ExperimentSpec, Preparation, Validation
 from experiment_pipeline.core.validated_data import (
+    REASONS,
     ValidatedData,
     check_conserved,
     check_rejection_bias,
@@ -347,3 +348,56 @@ def test_a_misspelt_excluded_column_is_an_error():
     spec = scenario.spec(exclude={"cots": "a typo", "triage": "later"})
     with pytest.raises(UnusableTable, match=r"exclude\.cots.*did you mean 'cost'"):
         feature_columns(clinic().validated, spec)
+
+
+def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
+    """A hundred rows, the last few of a third class, and the set of each."""
+    y = [*["a", "b"] * 50][: 100 - rare] + ["c"] * rare
+    raw = pd.DataFrame({"x": np.arange(100.0), "y": y}).rename_axis("row_number")
+    sets = pd.Series(["train", "train", "train", "test", "validation"] * 20, index=raw.index)
+    return raw, sets
+
+
+def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
+    spec = ExperimentSpec.model_validate(
+        {
+            "name": "rare",
+            "data": "table.csv",
+            "target": "y",
+            "task": "multiclass",
+            "metric": "log_loss",
+            "search": [{"algorithm": "dummy"}],
+            "validation": validation,
+        }
+    )
+    schema = load_schema("columns:\n  x: {dtype: float64}\n  y: {dtype: str}\n")
+    return validate(raw, prepare(raw, Preparation()), schema, spec, lambda: sets)
+
+
+def test_rows_of_a_class_that_is_too_rare_are_set_aside():
+    """They are rejected for that reason, conserved, said, and no part of the rejection rate."""
+    raw, sets = _three_classes(2)
+    outcome = _validated(raw, sets, max_rejected_fraction=0)
+    assert outcome.rejected[REASONS].tolist() == ["y: 'c' is a class with too few rows"] * 2
+    assert outcome.set_aside.to_dict() == {98: "c", 99: "c"}
+    assert (outcome.rejection_rate, len(outcome.validated)) == (0, 98)
+    assert check_conserved(raw, outcome) == []
+    assert check_rejection_rate(outcome, Validation(max_rejected_fraction=0)) == []
+    assert rejection_bias(raw, outcome, ["y"])["alarming"].tolist() == [False]
+    assert any("class c (2 rows) cannot be predicted" in note for note in outcome.notes)
+
+
+def test_rows_that_the_schema_rejects_make_a_class_rare():
+    """A class is counted by the rows that are left to learn from."""
+    raw, sets = _three_classes(6)
+    raw.loc[96:, "x"] = np.nan
+    outcome = _validated(raw, sets)
+    assert outcome.set_aside.index.tolist() == [94, 95]
+    assert outcome.rejection_rate == 0.04
+
+
+def test_the_yaml_keeps_rare_classes():
+    """`rare_classes: stop` leaves them where they are, for the check of the target to refuse."""
+    raw, sets = _three_classes(2)
+    outcome = _validated(raw, sets, rare_classes="stop")
+    assert len(outcome.rejected) == len(outcome.set_aside) == 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.core.data_analysis.columns import LARGEST_FLOAT32, numbers_of
+from experiment_pipeline.core.data_analysis.columns import numbers_of
 from experiment_pipeline.core.data_analysis.finding import shown
 from experiment_pipeline.core.data_analysis.subject import Subject
 
@@ -54,10 +54,9 @@ def exact_combination(subject: Subject) -> Combination | None:
 
 def _complete_columns(subject: Subject, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     columns, values = [], []
-    for column, facts in list(subject.numbers.items())[:MOST_COLUMNS]:
+    for column in list(subject.calculable)[:MOST_COLUMNS]:
         numbers = numbers_of(subject.frame[column].iloc[rows])
-        usable = facts.distinct > 1 and facts.largest_magnitude < LARGEST_FLOAT32
-        if usable and np.isfinite(numbers).all():
+        if np.isfinite(numbers).all():
             columns.append(column)
             values.append(numbers)
     return columns, np.column_stack(values) if values else np.empty((len(rows), 0))

@@ -50,7 +50,7 @@ def near_copies(subject: Subject) -> Iterator[NearCopy]:
         return
     if subject.spec.task == "regression":
         if np.unique(y, return_counts=True)[1].max() <= _COMMONEST * len(y):
-            for column in subject.numbers:
+            for column in subject.calculable:
                 share = _equal(numbers_of(subject.frame[column].iloc[rows]), y, subject)
                 if share >= FEWEST_EQUAL:
                     yield NearCopy(column, share, f"the target in {100 * share:.3g} % of the rows")

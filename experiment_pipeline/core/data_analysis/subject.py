@@ -6,7 +6,7 @@ outside of the validation set.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,8 +21,9 @@ from experiment_pipeline.core.data_analysis.columns import (
     facts_of,
 )
 from experiment_pipeline.core.data_analysis.one_feature import Association, associations
+from experiment_pipeline.core.rare_classes import too_rare
 from experiment_pipeline.core.row_hashes import row_hashes
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.targets import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
@@ -44,12 +45,15 @@ class Target:
         y: encoded targets (n,): class codes, or floats.
         classes: as `find_classes` gives them; None for regression.
         problem: why it cannot be modelled; then `rows` and `y` are empty.
+        set_aside: class → its visible rows, for classes that are too rare to be modelled; their
+            rows are none of `rows`.
     """
 
     rows: np.ndarray
     y: np.ndarray
     classes: tuple | None
     problem: str | None = None
+    set_aside: Mapping[Scalar, int] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
@@ -95,6 +99,15 @@ class Subject:
     def numbers(self) -> dict[str, NumberFacts]:
         """Facts of the number and boolean features."""
         return {c: f for c, f in self.facts.items() if isinstance(f, NumberFacts)}
+
+    @cached_property
+    def calculable(self) -> dict[str, NumberFacts]:
+        """The number features that vary and of which squares are finite."""
+        return {
+            c: f
+            for c, f in self.numbers.items()
+            if f.distinct > 1 and not f.infinite and f.largest_magnitude < LARGEST_FLOAT32
+        }
 
     @cached_property
     def texts(self) -> dict[str, TextFacts]:
@@ -151,9 +164,41 @@ class Subject:
         if self.spec.task == "regression":
             usable &= np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
         rows = np.flatnonzero(usable)
+        set_aside = self._too_rare(column.iloc[rows])
+        rows = rows[~column.iloc[rows].isin(list(set_aside)).to_numpy()]
         known = column.iloc[rows]
         classes = find_classes(known, self.spec)
-        return Target(rows, encode_target(known, classes), classes)
+        return Target(rows, encode_target(known, classes), classes, set_aside=set_aside)
+
+    def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
+        """Rows (classes, 3) of each class in train, test and validation.
+
+        Those of validation are expected: its rows by the share of the class elsewhere.
+
+        Args:
+            y: class codes (n,).
+            rows: positions (n,) of their rows, all of them visible.
+            classes: how many there are.
+        """
+        sets = self.sets.to_numpy()[rows]
+        seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
+        share = np.bincount(y, minlength=classes) / max(len(y), 1)
+        return np.column_stack([*seen, share * len(self.positions("validation"))])
+
+    def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
+        """Classes of the visible rows that validation will set aside, with their rows."""
+        if self.spec.task == "regression" or self.spec.validation.rare_classes == "stop":
+            return {}
+        classes = find_classes(known, self.spec)
+        codes = encode_target(known, classes)
+        rows = self.frame.index.get_indexer(known.index)
+        rare = too_rare(self.set_counts(codes, rows, len(classes or ())))
+        counts = np.bincount(codes, minlength=len(rare))
+        return {
+            name: int(count)
+            for name, count, is_rare in zip(classes or (), counts, rare, strict=True)
+            if is_rare
+        }
 
     @cached_property
     def associations(self) -> tuple[Association, ...]:

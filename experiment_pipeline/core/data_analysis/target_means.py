@@ -6,17 +6,20 @@ to a score cannot be told from its skill, so the arithmetic is checked instead: 
 visible rows must lie closer to the column than rows drawn from the group could.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.core.data_analysis.columns import kind_of, numbers_of
+from experiment_pipeline.core.data_analysis.columns import numbers_of
+from experiment_pipeline.core.data_analysis.finding import shown
 from experiment_pipeline.core.data_analysis.subject import Subject
+from experiment_pipeline.core.data_analysis.whole_groups import key_columns, rows_of_groups
 
 MOST_ROWS = 10_000
+MOST_GROUPED_ROWS = 1_000
 MOST_CLASSES = 20
 MOST_KEYS = 20
 # Rows by which an encoder may have drawn a group's mean to the overall one.
@@ -63,21 +66,20 @@ class Groups:
 def target_means(subject: Subject) -> Iterator[FromTarget]:
     """Yield the number features that are a group's mean target, each once."""
     suspects = dict(_on_the_scale_of_means(subject))
-    columns = list(subject.numbers)
-    keys = list(_keys(subject)) if columns else []
+    columns, keys = list(subject.calculable), key_columns(subject, MOST_KEYS)
+    groups = {key: _groups(key, subject.frame[key]) for key in keys if suspects}
     for column, outcomes in suspects.items():
         x = numbers_of(subject.frame[column])
-        grouped = [*(key for key in keys if _decides(key, x)), _groups(column, x)]
-        for groups in grouped:
-            if any(_is_mean(subject, x, outcome, groups) for outcome in outcomes):
-                weight = len(groups.sizes) / max(int(groups.sizes.sum()), 1)
-                where = "its value" if groups.name == column else groups.name
+        for one in (*groups.values(), _groups(column, x)):
+            if _decides(one, x) and any(_is_mean(subject, x, y, one) for y in outcomes):
+                weight = len(one.sizes) / max(int(one.sizes.sum()), 1)
+                where = "its value" if one.name == column else shown(one.name)
                 yield FromTarget(column, f"the mean target of all rows by {where}", weight)
                 columns.remove(column)
                 break
-    for key in keys:
+    for key in keys if columns else ():
         for column in _means_of_the_others(subject, columns, key):
-            yield FromTarget(column, f"the mean target of the other rows by {key.name}", 1.0)
+            yield FromTarget(column, f"the mean target of the other rows by {shown(key)}", 1.0)
             columns.remove(column)
 
 
@@ -88,8 +90,8 @@ def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndar
     """
     rows = subject.sample(np.arange(len(subject.target.rows)), MOST_ROWS)
     outcomes = list(islice(subject.target.outcomes(), MOST_CLASSES))
-    for column, facts in subject.numbers.items():
-        if facts.distinct < _FEWEST_GROUPS or facts.infinite:
+    for column, facts in subject.calculable.items():
+        if facts.distinct < _FEWEST_GROUPS:
             continue
         x = numbers_of(subject.frame[column])[subject.target.rows[rows]]
         known = np.isfinite(x)
@@ -103,21 +105,6 @@ def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndar
                 fitting.append(y)
         if fitting:
             yield column, fitting
-
-
-def _keys(subject: Subject) -> Iterator[Groups]:
-    """The columns that may have grouped the rows, features or not: texts and whole numbers."""
-    found = 0
-    for column in subject.frame.columns.drop(subject.spec.target):
-        values = subject.frame[column]
-        if kind_of(values) not in {"text", "number"} or pd.api.types.is_float_dtype(values.dtype):
-            continue
-        groups = _groups(str(column), values)
-        if _FEWEST_GROUPS <= len(groups.sizes) <= len(values) / 2:
-            yield groups
-            found += 1
-        if found == MOST_KEYS:
-            return
 
 
 def _groups(name: str, values: pd.Series | np.ndarray) -> Groups:
@@ -160,40 +147,43 @@ def _is_mean(subject: Subject, x: np.ndarray, y: np.ndarray, groups: Groups) -> 
     variance = within / freedom
     n, seen, means, value = groups.sizes[used], visible[used], means[used], value[used]
     hidden = float(np.mean(1 - seen / n))
-    for prior in PRIORS:
-        plain = (value * (n + prior) - prior * own.mean()) / n
-        distance = float(np.sum(seen * (plain - means) ** 2)) / variance
-        if distance / count <= 2 * hidden + 0.05:
-            return bool(chi2.cdf(distance, count) < _LARGEST_CHANCE)
-    return False
+    plain = [(value * (n + prior) - prior * own.mean()) / n for prior in PRIORS]
+    distance = min(float(np.sum(seen * (each - means) ** 2)) for each in plain) / variance
+    near = distance <= (2 * hidden + 0.05) * count
+    return near and bool(chi2.cdf(distance, count) < _LARGEST_CHANCE)
 
 
-def _means_of_the_others(subject: Subject, columns: list[str], key: Groups) -> list[str]:
+def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> list[str]:
     """Columns whose differences within a group are those of the target, turned and divided by n-1.
 
     (S - y)/(n - 1) differs between two rows of a group by -(y - y')/(n - 1), whatever S is.
     """
-    rows = subject.target.rows
-    codes = key.codes[rows]
-    few = codes < int(np.searchsorted(np.cumsum(np.bincount(codes[codes >= 0])), MOST_ROWS)) + 1
-    chosen = np.flatnonzero((codes >= 0) & few)[:MOST_ROWS]
-    if chosen.size < _FEWEST_ROWS:
-        return []
-    groups, sizes = codes[chosen], key.sizes[codes[chosen]]
-    found: list[str] = []
-    outcomes = [_within(y[chosen], groups) for y in islice(subject.target.outcomes(), MOST_CLASSES)]
-    for column in columns:
-        x = numbers_of(subject.frame[column].iloc[rows[chosen]])
-        if not np.isfinite(x).all():
-            continue
-        own = _within(x, groups) * (sizes - 1)
-        for y in outcomes:
-            telling = np.abs(y) > _EXACT * max(float(np.std(y)), 1e-300)
-            exact = np.abs(own + y) <= 1e-3 * max(float(np.std(y)), 1e-300)
-            if telling.sum() >= _FEWEST_ROWS and np.mean(exact[telling]) >= 0.95:
-                found.append(column)
-                break
-    return found
+    rows = rows_of_groups(subject, key, MOST_GROUPED_ROWS)
+    groups = pd.factorize(subject.frame[key].iloc[rows])[0]
+    others = (np.bincount(groups) - 1)[groups]
+    seen = np.isin(rows, subject.target.rows)
+    places = np.searchsorted(subject.target.rows, rows[seen])
+    outcomes = [y[places] for y in islice(subject.target.outcomes(), MOST_CLASSES)]
+    rows, groups, others = rows[seen], groups[seen], others[seen]
+    return [
+        column
+        for column in columns
+        if any(
+            _mirrors(numbers_of(subject.frame[column].iloc[rows]), y, groups, others)
+            for y in outcomes
+        )
+    ]
+
+
+def _mirrors(x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarray) -> bool:
+    known = np.isfinite(x)
+    x, y, groups, others = x[known], y[known], groups[known], others[known]
+    if len(x) < _FEWEST_ROWS or np.std(y) == 0:
+        return False
+    own, wanted = _within(x, groups) * others, _within(y, groups)
+    telling = np.abs(wanted) > _EXACT * np.std(y)
+    exact = np.abs(own + wanted) <= 1e-3 * np.std(y)
+    return bool(telling.sum() >= _FEWEST_ROWS and exact[telling].mean() >= 0.95)
 
 
 def _within(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

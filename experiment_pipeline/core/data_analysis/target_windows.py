@@ -17,6 +17,7 @@ from experiment_pipeline.core.data_analysis.columns import kind_of, numbers_of
 from experiment_pipeline.core.data_analysis.finding import shown
 from experiment_pipeline.core.data_analysis.subject import Subject
 from experiment_pipeline.core.data_analysis.target_means import FromTarget
+from experiment_pipeline.core.data_analysis.whole_groups import key_columns, rows_of_groups
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 200
@@ -43,29 +44,22 @@ class _Walk:
     Attributes:
         y: (m,) targets, nan where they are hidden or unknown.
         start: (m,) position of the first row of each row's key value.
-        values: (m, columns) number features.
+        numbers: (m, columns) number features.
         columns: their names.
         words: ` by store`, or nothing.
     """
 
     y: np.ndarray
     start: np.ndarray
-    values: np.ndarray
+    numbers: np.ndarray
     columns: tuple[str, ...]
     words: str
-
-    def turned(self) -> "_Walk":
-        """The same rows from the last to the first."""
-        last = len(self.y) - 1
-        ends = np.append(np.flatnonzero(np.diff(self.start)), last)
-        end = ends[np.searchsorted(ends, np.arange(len(self.y)))]
-        start = (last - end)[::-1]
-        return _Walk(self.y[::-1], start, self.values[::-1], self.columns, self.words)
 
 
 def target_windows(subject: Subject) -> Iterator[FromTarget]:
     """Yield the number features that are such a window, each once."""
-    columns = tuple(c for c, facts in subject.numbers.items() if facts.distinct > 2)[:MOST_COLUMNS]
+    columns = tuple(c for c, facts in subject.calculable.items() if facts.distinct > 2)
+    columns = columns[:MOST_COLUMNS]
     named: set[str] = set()
     for walk in _walks(subject, columns) if columns else ():
         for found in _found(walk):
@@ -82,8 +76,8 @@ def _found(walk: _Walk) -> Iterator[FromTarget]:
         yield from (FromTarget(column, words + walk.words, 1.0) for column in columns)
     for column, width, ahead in _rolling(walk):
         yield FromTarget(column, _in_words(width, ahead) + walk.words, 1.0)
-    for column in _recursive(walk.turned()):
-        words = "a sum of the target from the row itself on, as the next row's value shows"
+    for column in _still_to_come(walk):
+        words = "the sum of the target from the row itself on, as the next row's value shows"
         yield FromTarget(column, words + walk.words, 0.0)
 
 
@@ -100,18 +94,24 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
     for known in islice(subject.target.outcomes(), MOST_OUTCOMES):
         outcomes.append(np.full(len(subject.frame), np.nan))
         outcomes[-1][subject.target.rows] = known
-    keys = [("", np.zeros(len(subject.frame), dtype=np.int64)), *_keys(subject)]
+    keys = [
+        (key, rows_of_groups(subject, key, MOST_ROWS)) for key in key_columns(subject, MOST_KEYS)
+    ]
     for order in _orders(subject):
-        for name, codes in keys:
-            rows = _rows_of(codes[order], order)
-            if rows.size < _FEWEST_ROWS:
-                continue
-            values = np.column_stack([numbers_of(subject.frame[c].iloc[rows]) for c in columns])
-            first = np.append(True, np.diff(codes[rows]) != 0)
-            start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-            words = f" by {shown(name)}" if name else ""
-            for y in outcomes:
-                yield _Walk(y[rows], start, values, columns, words)
+        ways = [("", order[:MOST_ROWS], np.zeros(len(order[:MOST_ROWS]), dtype=np.int64))]
+        place = np.argsort(order)
+        for key, rows in keys:
+            codes = pd.factorize(subject.frame[key].iloc[rows])[0]
+            walked = np.lexsort((place[rows], codes))[:MOST_ROWS]
+            ways.append((f" by {shown(key)}", rows[walked], codes[walked]))
+        for words, rows, codes in ways:
+            if rows.size >= _FEWEST_ROWS:
+                numbers = np.column_stack(
+                    [numbers_of(subject.frame[c].iloc[rows]) for c in columns]
+                )
+                first = np.append(True, np.diff(codes) != 0)
+                start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
+                yield from (_Walk(y[rows], start, numbers, columns, words) for y in outcomes)
 
 
 def _orders(subject: Subject) -> Iterator[np.ndarray]:
@@ -126,32 +126,6 @@ def _orders(subject: Subject) -> Iterator[np.ndarray]:
             yield np.argsort(subject.frame[column].to_numpy(), kind="stable")
 
 
-def _keys(subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
-    """Codes of columns whose values repeat: the split's group first, then texts and whole numbers."""
-    grouped = [subject.spec.split.column] if subject.spec.split.by == "group" else []
-    others = [c for c in subject.frame.columns if c not in {*grouped, subject.spec.target}]
-    found = 0
-    for column in [*grouped, *others]:
-        values = subject.frame[column]
-        if kind_of(values) not in {"text", "number"} or pd.api.types.is_float_dtype(values.dtype):
-            continue
-        codes, names = pd.factorize(values)
-        if 2 <= len(names) <= len(values) / 3:
-            yield str(column), codes
-            found += 1
-        if found == MOST_KEYS:
-            return
-
-
-def _rows_of(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Positions of the first rows of the first key values, together by value, in their order."""
-    ends = np.cumsum(np.bincount(codes[codes >= 0]))
-    most = int(np.searchsorted(ends, MOST_ROWS)) + 1
-    chosen = np.flatnonzero((codes >= 0) & (codes < most))
-    together = chosen[np.argsort(codes[chosen], kind="stable")][:MOST_ROWS]
-    return np.asarray(order[together])
-
-
 def _recursive(walk: _Walk) -> Iterator[str]:
     """Columns of which x = p·x_before + q·y + r holds, and neither part alone does."""
     place = np.arange(len(walk.y))
@@ -160,9 +134,9 @@ def _recursive(walk: _Walk) -> Iterator[str]:
     rows = settled if settled.size >= _FEWEST_ROWS else after
     if rows.size < _FEWEST_ROWS or np.std(walk.y[rows]) == 0:
         return
-    moves = walk.values[rows] - walk.values[rows - 1]
-    for number in np.flatnonzero(_explained(moves, walk.values[rows - 1], walk.y[rows]) >= 0.8):
-        now, before = walk.values[rows, number], walk.values[rows - 1, number]
+    moves = walk.numbers[rows] - walk.numbers[rows - 1]
+    for number in np.flatnonzero(_explained(moves, walk.numbers[rows - 1], walk.y[rows]) >= 0.8):
+        now, before = walk.numbers[rows, number], walk.numbers[rows - 1, number]
         known = np.isfinite(now) & np.isfinite(before)
         now, before, own = now[known], before[known], walk.y[rows][known]
         steps = float(np.std(now - before))
@@ -201,9 +175,9 @@ def _mean_so_far(walk: _Walk) -> Iterator[str]:
     if rows.size < _FEWEST_ROWS:
         return
     n = (place - walk.start + 1)[rows][:, None]
-    told = n * walk.values[rows] - (n - 1) * walk.values[rows - 1]
+    told = n * walk.numbers[rows] - (n - 1) * walk.numbers[rows - 1]
     y = walk.y[rows][:, None]
-    moved = walk.values[rows] != walk.values[rows - 1]
+    moved = walk.numbers[rows] != walk.numbers[rows - 1]
     exact = np.abs(told - y) <= 10 * _ROUNDING * np.std(y)
     for number, column in enumerate(walk.columns):
         seen = moved[:, number]
@@ -211,18 +185,32 @@ def _mean_so_far(walk: _Walk) -> Iterator[str]:
             yield column
 
 
+def _still_to_come(walk: _Walk) -> Iterator[str]:
+    """Columns of which x - x_after is the target; of a sum over the past it is the opposite."""
+    rows = np.flatnonzero((walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1]))
+    if rows.size < _FEWEST_ROWS:
+        return
+    y = walk.y[rows][:, None]
+    spent = walk.numbers[rows] - walk.numbers[rows + 1]
+    telling = np.isfinite(spent) & ((spent != 0) | (y != 0))
+    exact = telling & (np.abs(spent - y) <= 10 * _ROUNDING * np.std(y))
+    count = telling.sum(axis=0)
+    found = (count >= _FEWEST_ROWS) & (exact.sum(axis=0) >= _EXACT_ROWS * count)
+    yield from (walk.columns[number] for number in np.flatnonzero(found))
+
+
 def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
     """Columns of which s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s = 1 or width.
 
     Only where the steps of x are related to those of the target so far ahead is it tried.
     """
-    moves = _steps(walk.values, walk.start, 1)
+    moves = _steps(walk.numbers, walk.start, 1)
     own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
     later = [_shifted(own_moves, walk.start, ahead) for ahead in range(FURTHEST_AHEAD + 1)]
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, LONGEST_WINDOW + 1)
-        gained = np.column_stack([_gained(walk, width, ahead) for width in widths])
+        gained = np.column_stack([_gained(walk, int(width), ahead) for width in widths])
         for number in np.flatnonzero(related[:, ahead]):
             place = _width(moves[:, number], gained, widths)
             if place is not None:

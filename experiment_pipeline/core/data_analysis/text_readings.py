@@ -43,9 +43,8 @@ def words_of_texts(texts: pd.Series) -> Any:
     from scipy.sparse import csr_matrix
 
     found = texts.str.slice(0, MOST_CHARACTERS).str.lower().str.findall(r"\w+")
-    words = found.reset_index(drop=True).explode().dropna()
-    words = words.reset_index().drop_duplicates()
-    words.columns = pd.Index(["row", "word"])
+    each = found.reset_index(drop=True).explode().dropna()
+    words = pd.DataFrame({"row": each.index, "word": each.to_numpy()}).drop_duplicates()
     frequent = words["word"].value_counts()
     frequent = frequent[frequent >= _FEWEST_ROWS].iloc[:MOST_WORDS]
     if frequent.empty:

@@ -11,7 +11,7 @@ import pandas as pd
 from experiment_pipeline.core.errors import DataError
 from experiment_pipeline.core.preparation import prepare
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import SplitSets, split
+from experiment_pipeline.core.split_sets import SplitSets, assign_sets, split
 from experiment_pipeline.core.validated_data import (
     check_rejection_rate,
     check_target,
@@ -42,9 +42,11 @@ def try_out(raw: pd.DataFrame, spec: ExperimentSpec) -> Trial:
     prepared = prepare(raw, spec.preparation)
     schema_text = infer_schema(prepared.frame, spec.target)
     try:
-        outcome = validate(raw, prepared, load_schema(schema_text), spec)
+        membership = assign_sets(prepared.frame, spec, feature_columns(prepared.frame, spec))
+        outcome = validate(raw, prepared, load_schema(schema_text), spec, sets=lambda: membership)
         check_target(outcome.validated, spec)
-        sets = split(outcome.validated, spec, feature_columns(outcome.validated, spec))
+        features = feature_columns(outcome.validated, spec)
+        sets = split(outcome.validated, spec, features, membership)
     except DataError as error:
         return Trial(schema_text, None, str(error))
     rejected = check_rejection_rate(outcome, spec.validation)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from experiment_pipeline.core.spec.base import Closed, impossible
 
 Unseen = Literal["allow", "reject"]
+RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
@@ -56,5 +57,10 @@ class Validation(Closed):
         "allow",
         description="A missing value in a feature of which schema.yaml does not say `nullable`: "
         "allow: kept and counted; reject: its row is rejected",
+    )
+    rare_classes: RareClasses = Field(
+        "set_aside",
+        description="set_aside: the rows of a class that is too rare for three sets are rejected, "
+        "and no model can predict it; stop: the run ends",
     )
     drift: Drift = Drift()

@@ -121,6 +121,9 @@ class Fitting:
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
     ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
         """Train in the pool; where nothing may start, nothing is even encoded."""
+        # A rerun that finds everything known need not import what fits.
+        from experiment_pipeline.core.trained_model.sweep import train_configurations
+
         timed = self.spec.budget.seconds is not None
         if timed:
             last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}

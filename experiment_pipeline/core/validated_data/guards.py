@@ -74,6 +74,8 @@ def rejection_bias(
         share of its rows), `rows` with it, `rejected` of them, `rejected_fraction`,
         `effect_size` and `alarming` as in `effect_sizes.Difference`, kept against rejected.
     """
+    # That a rare class is set aside is said as such: it is no bias of the schema's.
+    prepared = prepared.drop(index=data.set_aside.index)
     rejected = prepared.index.isin(data.rejected.index)
     found = []
     for name in columns:

@@ -5,8 +5,8 @@ each raw row exactly once. Which columns there must be belongs to `shape.py`, a 
 to `columns.py`, the words to `reasons.py`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandera.pandas as pa
 
 from experiment_pipeline.core.errors import TooManyRejectedRows, UnusableTable
 from experiment_pipeline.core.preparation import Prepared
+from experiment_pipeline.core.rare_classes import in_words, may_be_rare, rare_in
 from experiment_pipeline.core.row_hashes import row_hashes
 from experiment_pipeline.core.spec import ExperimentSpec, Validation
 from experiment_pipeline.core.validated_data.columns import (
@@ -47,9 +48,11 @@ class ValidatedData:
         validated: prepared rows that satisfy the schema, in its types.
         rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per
             line, with the offending value.
-        rejection_rate: rejected rows / all rows, in [0, 1].
+        rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
         reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
         notes: what was left out, filled or let pass, for people to read.
+        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
+            with the rows' index.
     """
 
     validated: pd.DataFrame
@@ -57,6 +60,7 @@ class ValidatedData:
     rejection_rate: float
     reasons: pd.DataFrame
     notes: tuple[str, ...] = ()
+    set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
 
 
 def validate(
@@ -65,6 +69,7 @@ def validate(
     schema: pa.DataFrameSchema,
     spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
+    sets: Callable[[], pd.Series] | None = None,
 ) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
@@ -78,6 +83,8 @@ def validate(
         spec: the experiment; None for rows to predict on, which need no target.
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own.
+        sets: gives the set of each prepared row, index `row_number`; asked only where a class may
+            be too rare for them. None: no class is.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -98,6 +105,10 @@ def validate(
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
     if spec is not None and spec.validation.duplicate_rows == "reject":
         broken += _check_duplicates(columns, _intact(broken, len(frame)))
+    rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, sets)
+    if len(rare):
+        broken.append(_rare(rare, frame.index))
+        notes += in_words(rare)
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
     if not intact.any():
@@ -110,10 +121,34 @@ def validate(
     return ValidatedData(
         validated=_kept(frame, columns, intact),
         rejected=raw[~intact].assign(**{REASONS: pd.array(texts, dtype="str")}),
-        rejection_rate=float(1 - intact.mean()),
+        rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),
+        set_aside=rare,
     )
+
+
+def _rare(rows: pd.Series, index: pd.Index) -> Broken:
+    rule, positions = "is a class with too few rows", index.get_indexer(rows.index)
+    return Broken(str(rows.name), rule, positions, rows.tolist())
+
+
+def _too_rare(
+    columns: Mapping[str, CheckedColumn],
+    intact: np.ndarray,
+    index: pd.Index,
+    spec: ExperimentSpec | None,
+    sets: Callable[[], pd.Series] | None,
+) -> pd.Series:
+    """Class of each intact row whose class is too rare, with the rows' index."""
+    none = pd.Series(dtype="str")
+    if spec is None or sets is None or spec.task == "regression" or spec.target not in columns:
+        return none
+    target = _of_rows(columns[spec.target], intact).set_axis(index[intact])
+    if spec.validation.rare_classes == "stop" or not may_be_rare(target):
+        return none
+    rare: pd.Series = target[target.isin(rare_in(target, sets()))]
+    return rare
 
 
 def _check_columns(

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiment_pipeline.core.data_analysis.findings.leak_suspect import check
@@ -59,6 +60,63 @@ def test_columns_that_multiply_to_the_target_block() -> None:
     quantity, price = RNG.integers(1, 20, ROWS), RNG.uniform(1, 9, ROWS)
     finding = check(subject(numeric(q=quantity, p=price, y=quantity * price), **REGRESSION))
     assert "q · p equals the target" in finding.evidence
+
+
+def test_a_copy_with_flips_is_a_condition() -> None:
+    """A tenth of wrong rows hides a copy from its skill, not from how it agrees."""
+    flipped = (table()["y"] == "yes") ^ (np.random.default_rng(1).random(ROWS) < 0.1)
+    finding = check(subject(table(x=RNG.normal(size=ROWS), copy=flipped)))
+    assert (finding.severity, finding.columns) == ("condition", ("copy",))
+
+
+def test_a_number_that_is_the_target_in_most_rows_is_a_condition() -> None:
+    """Equal to the last digit in nine of ten rows is a copy, in whatever unit."""
+    y = numeric()["y"].to_numpy()
+    copy = np.where(RNG.random(ROWS) < 0.1, RNG.permutation(y), y) * 1.8 + 32
+    finding = check(subject(numeric(copy=copy), **REGRESSION))
+    assert (finding.severity, finding.columns) == ("condition", ("copy",))
+
+
+def test_an_honest_flag_is_no_copy() -> None:
+    """A flag that is right in four of five rows is not found."""
+    flag = (table()["y"] == "yes") ^ (RNG.random(ROWS) < 0.2)
+    assert check(subject(table(flag=flag))).outcome == "not_found"
+
+
+def test_a_near_copy_of_a_rare_class_blocks() -> None:
+    """Noise of a millionth hides nothing, however few rows are positive."""
+    y = np.arange(ROWS) % 25 == 0
+    finding = check(subject(table(y=y, near=y + 1e-6 * RNG.normal(size=ROWS))))
+    assert (finding.severity, finding.columns) == ("blocks", ("near",))
+
+
+@pytest.mark.parametrize("name", ["C{}", "C{:06d}"])
+def test_ids_in_the_order_of_the_target_are_found(name) -> None:
+    """Ids given out after sorting by the target say it, C9 before C10."""
+    y = table()["y"].to_numpy()
+    places = np.argsort(np.argsort(y, kind="stable"), kind="stable")
+    finding = check(subject(table(id=[name.format(place) for place in places])))
+    assert finding.columns == ("id",)
+    assert "in the order of its texts" in finding.evidence
+    shuffled = RNG.permutation(places)
+    honest = table(id=[name.format(place) for place in shuffled])
+    assert check(subject(honest)).outcome == "not_found"
+
+
+def test_a_text_that_says_the_target_is_found() -> None:
+    """A word among others, or an amount; a text that only tends to say it is not."""
+    said = table()["y"].map({"yes": "closed", "no": "open"})
+    filler = pd.Series(RNG.choice(["the", "case", "was", "seen", "by", "us"], (ROWS, 3)).tolist())
+    number = pd.Series(RNG.integers(0, 10_000, ROWS).astype(str)) + " "
+    notes = number + filler.str.join(" ")
+    telling = check(subject(table(note=(notes + " " + said.array).array)))
+    assert (telling.severity, telling.columns) == ("blocks", ("note",))
+    assert "by its words" in telling.evidence
+    tends = said.where(RNG.random(ROWS) < 0.6, RNG.permutation(said))
+    assert check(subject(table(note=(notes + " " + tends.array).array))).outcome == "not_found"
+    amounts = numeric()["y"].abs().map(lambda y: f"paid {y:.4f} EUR").array
+    paid = numeric(note=amounts, y=numeric()["y"].abs())
+    assert check(subject(paid, **REGRESSION)).columns == ("note",)
 
 
 def test_several_classes_are_measured_too() -> None:

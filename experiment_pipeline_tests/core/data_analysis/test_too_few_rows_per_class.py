@@ -6,6 +6,7 @@ from experiment_pipeline_tests.core.data_analysis.tables import (
     REGRESSION,
     ROWS,
     VALIDATION,
+    after,
     numeric,
     subject,
     table,
@@ -26,9 +27,27 @@ def test_a_class_with_few_rows_in_a_set_is_a_condition() -> None:
     assert "'rare' has 3 rows in the test set" in finding.evidence
 
 
-def test_a_class_that_a_set_lacks_blocks() -> None:
-    """A class without a row in the test set cannot be judged."""
-    assert check(subject(table(y=_rare([0, 10, 20])), **MULTICLASS)).severity == "blocks"
+def test_a_class_that_a_set_lacks_is_set_aside() -> None:
+    """Without a row in the test set a class cannot be judged: a condition, which is said."""
+    examined = subject(table(y=_rare([0, 10, 20])), **MULTICLASS)
+    finding = check(examined)
+    assert finding.severity == "condition"
+    assert "'rare' (3 rows)" in finding.evidence
+    assert examined.target.set_aside == {"rare": 3}
+    assert "rare" not in (examined.target.classes or ())
+
+
+def test_the_yaml_decides_that_no_class_is_set_aside() -> None:
+    """`rare_classes: stop`, which the finding writes, makes it block."""
+    frame = table(y=_rare([0, 10, 20]))
+    finding = check(after(check(subject(frame, **MULTICLASS)), frame, **MULTICLASS))
+    assert (finding.severity, finding.number) == ("blocks", 0)
+
+
+def test_a_new_class_is_not_rare() -> None:
+    """A class that the test set lacks although it has many rows blocks as before."""
+    rows = [row for row in range(ROWS) if row % 10 < 6][:100]
+    assert check(subject(table(y=_rare(rows)), **MULTICLASS)).severity == "blocks"
 
 
 def test_the_validation_set_is_estimated_without_its_targets() -> None:
