@@ -243,7 +243,7 @@ def rare_positives(seed: int) -> RareCase:
     board = rank(
         [one.result for one in trained.values()],
         (),
-        {key: one.test_predictions for key, one in trained.items()},
+        {key: one.predictions.test for key, one in trained.items()},
         sets.y_test,
         sets.y_train,
         np.arange(len(sets.test)),
@@ -251,7 +251,7 @@ def rare_positives(seed: int) -> RareCase:
         sets.classes,
     )
     auc = {
-        one.result.algorithm: score("roc_auc", sets.y_test, one.test_predictions)
+        one.result.algorithm: score("roc_auc", sets.y_test, one.predictions.test)
         for one in trained.values()
     }
     return RareCase(trained[board.chosen].result.algorithm, auc)

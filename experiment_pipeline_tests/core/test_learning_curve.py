@@ -32,7 +32,7 @@ def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[s
     fitted = [event.model for event in ran.events if isinstance(event, Fitted)]
     stored = {model.result.fingerprint: model.test_predictions for model in fitted}
     trained = {key for key, found in ran.conclusions.items() if found.status == TRAINED}
-    ends = {m.key: m.test_predictions for m in fitted if m.key in trained}
+    ends = {m.key: m.predictions.test for m in fitted if m.key in trained}
     found = learning_curve(
         spec, sets, trained, lambda prints: {p: stored[p] for p in prints if p in stored}
     )

@@ -78,7 +78,7 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     board = rank(
         [one.result for one in models.values()],
         [],
-        {key: one.test_predictions for key, one in models.items()},
+        {key: one.predictions.test for key, one in models.items()},
         sets.y_test,
         sets.y_train,
         resampling_units(sets.test, spec, sets.features),
@@ -131,7 +131,7 @@ def test_a_shuffled_table_gives_the_same_answer(task, by):
         assert other.models[key].result.fingerprint == model.result.fingerprint
         assert other.models[key].model == model.model
         assert other.models[key].result.test_scores == model.result.test_scores
-        assert np.array_equal(other.models[key].test_predictions, model.test_predictions)
+        assert np.array_equal(other.models[key].predictions.test, model.predictions.test)
     assert other.board.chosen == usual.board.chosen
     boards = [one.board.rows.drop(columns=MEASURED) for one in (usual, other)]
     pd.testing.assert_frame_equal(*boards)
