@@ -1,8 +1,6 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
-import datetime as dt
 from collections.abc import Sequence
-from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -10,32 +8,21 @@ import pandas as pd
 from experiment_pipeline.assets import data_changes
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input
-from experiment_pipeline.assets.validation_report import MODEL, REPORT, STAGE
-from experiment_pipeline.core import golden_rows, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.delivered_rows import raw_types
-from experiment_pipeline.core.exported_model import (
-    ModelPackage,
-    build_package,
-    environment_packages,
-    serialize,
-)
-from experiment_pipeline.core.leaderboard import Leaderboard
+from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard_table import from_table
-from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
-from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import ModelResult
-from experiment_pipeline.core.validated_data import feature_columns
-from experiment_pipeline.core.validation_report import ValidationReport
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.provenance import code_provenance, environment
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 from experiment_pipeline.storage.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.repository import commit_version
-from experiment_pipeline.storage.results import ResultStore
-from experiment_pipeline.storage.trained_models import TrainedModelStore
+from experiment_pipeline.storage.results import ResultStore, StageResult
 
+STAGE = "exported_model"
+IDENTITY = "identity.txt"
+# Count it up whenever the code of this package would export otherwise.
+EXPORT_VERSION = 1
 INPUTS = ("raw_data", "validation_set", "leaderboard", "validation_report")
 
 
@@ -65,10 +52,16 @@ def build_exported_model(
     ) -> dg.MaterializeResult:
         with told_to_the_user():
             board = from_table(leaderboard)
-            accepted = _Accepted(spec, declared[board.chosen], board, validation_report)
-            package = accepted.package(raw_data, validation_set, schema_text)
-            registry = registry_of(spec)
-            published = registry.publish(package, check_in_fresh_process)
+            registry, store = registry_of(spec), ResultStore(storage_root(), spec.name, STAGE)
+            given = _given(spec, validation_report, raw_data, schema_text)
+            published = _still_champion(registry, store.intact(given, context.log.warning))
+            if published is None:
+                from experiment_pipeline.assets.accepted import Accepted
+
+                accepted = Accepted(spec, declared[board.chosen], board, validation_report)
+                package = accepted.package(raw_data, validation_set, schema_text)
+                published = registry.publish(package, check_in_fresh_process)
+                store.put(given, {IDENTITY: package.identity.encode()})
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set)
         if published.damaged:
@@ -77,7 +70,7 @@ def build_exported_model(
         context.log.info(f"{published.version} {said}: {published.path}{committed}")
         card = registry.model(published.version).read("README.md").decode()
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(package.identity),
+            data_version=dg.DataVersion(published.identity),
             metadata={
                 "version": published.version,
                 "path": dg.MetadataValue.path(published.path),
@@ -102,64 +95,22 @@ def build_exported_model(
     return exported_model
 
 
-class _Accepted:
-    """The accepted choice, gathered from the stages before."""
+def _given(spec: ExperimentSpec, judged: pd.DataFrame, raw: pd.DataFrame, schema_text: str) -> str:
+    """Everything that decides what is exported."""
+    return fingerprint_of(
+        {
+            "report": judged.attrs["fingerprint"],
+            "raw_types": raw_types(raw),
+            "schema": schema_text,
+            "spec": spec.model_dump(mode="json"),
+            "version": EXPORT_VERSION,
+        }
+    )
 
-    def __init__(
-        self,
-        spec: ExperimentSpec,
-        configuration: Configuration,
-        board: Leaderboard,
-        judged: pd.DataFrame,
-    ) -> None:
-        self.spec, self.configuration, self.board, self.judged = spec, configuration, board, judged
-        judgement = ResultStore(storage_root(), spec.name, STAGE)
-        files = judgement.require(judged.attrs["fingerprint"]).files
-        self.report = ValidationReport.from_json(files[REPORT].decode())
-        store = TrainedModelStore(storage_root(), spec.name)
-        self.result: ModelResult = store.require(judged.attrs["model_fingerprint"]).result
-        self.fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], STAGE)
-        self.pipeline = persistence.from_bytes(files[MODEL], self.result.trusted_types)
 
-    def package(
-        self, raw: pd.DataFrame, validation: pd.DataFrame, schema_text: str
-    ) -> ModelPackage:
-        """The files of the version."""
-        serialized = serialize(self.pipeline)
-        features = feature_columns(validation, self.spec)
-        facts = ModelFacts(
-            spec=self.spec,
-            configuration=self.configuration,
-            rounds=self.result.rounds,
-            fingerprint=self.result.fingerprint,
-            reason=self.board.reason,
-            raw_types=raw_types(raw),
-            sets=tuple(
-                SetFact(name, one["rows"], one["digest"])
-                for name, one in self.judged.attrs["sets"].items()
-            ),
-            positive_class=self.report.positive_class,
-            threshold=self.report.threshold.value if self.report.threshold else None,
-            scores=(
-                *(
-                    Score("validation", one.metric, one.interval, one.baseline)
-                    for one in self.report.scores
-                ),
-                Score("test", self.board.metric, self.board.score, self.board.baseline),
-            ),
-            gates=self.report.gates,
-            looks=self.report.looks,
-            overlap=self.report.overlap,
-            champion=self.report.champion,
-            limits=tuple(dict.fromkeys((*self.board.notes, *self.report.notes))),
-            created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
-            code=code_provenance(Path.cwd()),
-            environment=environment(environment_packages(serialized), serialized.own_packages),
-        )
-        golden = golden_rows.choose(validation, features)
-        return build_package(
-            self.pipeline, serialized, facts, schema_text, golden, self.fitted_rows
-        )
+def _still_champion(registry: Registry, stored: StageResult | None) -> PublishedVersion | None:
+    """The champion, where it is whole and what would be exported again."""
+    return None if stored is None else registry.same_champion(stored.files[IDENTITY].decode())
 
 
 def _commit(spec: ExperimentSpec, registry: Registry, published: PublishedVersion) -> str:

@@ -1,6 +1,6 @@
 """leaderboard: the configurations ranked on the test set, and the choice with its reason."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -13,30 +13,43 @@ from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.core import metrics
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard import Leaderboard, rank
-from experiment_pipeline.core.leaderboard_page import to_html
 from experiment_pipeline.core.leaderboard_table import (
     check_same_metric,
     check_same_sets,
+    from_table,
     to_table,
 )
+from experiment_pipeline.core.raw_data import table_digest
 from experiment_pipeline.core.search_results import as_scored, failures, unranked
 from experiment_pipeline.core.set_prediction import drawn_units
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import TRAINED
+from experiment_pipeline.core.trained_model import TRAINED, TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
-from experiment_pipeline.storage.files import storage_root, write_bytes
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+from experiment_pipeline.storage.results import ResultStore
 from experiment_pipeline.storage.trained_models import TrainedModelStore
 
+STAGE = "leaderboard"
+TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
+# Count it up whenever the code of this package would rank, choose or show otherwise.
+LEADERBOARD_VERSION = 1
+# What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
+_ELSEWHERE = (
+    *("data", "preparation", "analysis", "validation", "exclude"),
+    *("halving", "surrogate", "budget", "workers"),
+    *("export", "schedule", "not_worse_than_champion"),
+)
 INPUTS = ("train_set", "test_set", "search_results")
 
 
 def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key = asset_key(spec, "leaderboard")
+    key, given = asset_key(spec, STAGE), spec.without(*_ELSEWHERE)
 
     @table_asset(
         spec,
-        "leaderboard",
+        STAGE,
         ins={name: table_input(spec, name) for name in INPUTS},
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
@@ -48,20 +61,28 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
         test_set: pd.DataFrame,
         search_results: pd.DataFrame,
     ) -> dg.MaterializeResult:
-        from experiment_pipeline.core.plots import leaderboard_plot
-
+        store = ResultStore(storage_root(), spec.name, STAGE)
         with told_to_the_user():
-            board, digests = _rank(spec, train_set, test_set, search_results)
-            board = replace(board, notes=(*set_aside.of(train_set), *board.notes))
-            pictures = {"Scores": leaderboard_plot(board.rows, spec.metric, board.baseline)}
-            page = storage_root() / spec.name / "leaderboard" / "leaderboard.html"
-            write_bytes(page, to_html(board, spec.name, pictures).encode())
+            sets = training_sets(train_set, test_set, spec)
+            check_same_sets("search_results", search_results, sets.digests)
+            check_same_metric(search_results, spec.metric)
+            apart = set_aside.of(train_set)
+            fingerprint = _fingerprint(given, sets, search_results, apart)
+            stored = store.intact(fingerprint, context.log.warning)
+            if stored is None:
+                board = _rank(given, sets, search_results)
+                board = replace(board, notes=(*apart, *board.notes))
+                stored = store.put(fingerprint, _files(board, sets, spec.name))
+            else:
+                context.log.info("reused the ranking of the same results")
+        table = from_parquet(stored.files[TABLE])
+        board = from_table(table)
         context.log.info(f"chosen: {board.chosen}: {board.reason}")
         for note in board.notes:
             context.log.info(note)
         return dg.MaterializeResult(
-            value=to_table(board, digests),
-            data_version=dg.DataVersion(fingerprint_of({"chosen": board.chosen, **digests})),
+            value=table,
+            data_version=dg.DataVersion(fingerprint),
             metadata={
                 "chosen": board.chosen,
                 f"test {spec.metric}": shown.number(board.score.estimate),
@@ -72,8 +93,8 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
                     "\n".join(f"- {note}" for note in board.notes) or "none"
                 ),
                 "leaderboard": shown.table(board.rows),
-                "scores": shown.pictures(pictures),
-                "report": dg.MetadataValue.path(str(page)),
+                "scores": shown.pictures({"Scores": stored.files[SCORES]}),
+                "report": dg.MetadataValue.path(str(stored.paths[PAGE])),
             },
             check_results=[_beats_baseline(board)],
         )
@@ -81,29 +102,51 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     return leaderboard
 
 
-def _rank(
-    spec: ExperimentSpec, train: pd.DataFrame, test: pd.DataFrame, results: pd.DataFrame
-) -> tuple[Leaderboard, Mapping[str, str]]:
-    sets = training_sets(train, test, spec)
-    check_same_sets("search_results", results, sets.digests)
+def _fingerprint(
+    spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
+) -> str:
+    """Everything that decides the ranking; what the fits took is theirs, and stored with them."""
+    concluded = results[["key", "status", "rung", "fingerprint", "error_type", "reason", "notes"]]
+    return fingerprint_of(
+        {
+            "results": table_digest(concluded.reset_index(drop=True)),
+            "sets": dict(sets.digests),
+            "set_aside": list(apart),
+            "spec": spec.model_dump(mode="json"),
+            "version": LEADERBOARD_VERSION,
+        }
+    )
+
+
+def _files(board: Leaderboard, sets: TrainingSets, experiment: str) -> dict[str, bytes]:
+    from experiment_pipeline.core.leaderboard_page import to_html
+    from experiment_pipeline.core.plots import leaderboard_plot
+
+    picture = leaderboard_plot(board.rows, board.metric, board.baseline)
+    return {
+        TABLE: to_parquet(to_table(board, sets.digests)),
+        SCORES: picture,
+        PAGE: to_html(board, experiment, {"Scores": picture}).encode(),
+    }
+
+
+def _rank(spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame) -> Leaderboard:
     store = TrainedModelStore(storage_root(), spec.name)
-    check_same_metric(results, spec.metric)
     found = store.results([print_ for print_ in results["fingerprint"] if print_])
     stored = as_scored(results, found, spec.metric)
     trained = results[results["status"] == TRAINED]
     fingerprints = dict(zip(trained["key"], trained["fingerprint"], strict=True))
-    board = rank(
+    return rank(
         [replace(stored[print_], key=key) for key, print_ in fingerprints.items()],
         failures(results),
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        drawn_units(test, spec, sets.features),
+        drawn_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),
     )
-    return board, sets.digests
 
 
 class _Predictions(Mapping[str, np.ndarray]):

@@ -25,8 +25,6 @@ from experiment_pipeline.core.leaderboard_table import (
     check_same_sets,
     from_table,
 )
-from experiment_pipeline.core.persistence import to_bytes
-from experiment_pipeline.core.prediction import source_columns
 from experiment_pipeline.core.raw_data import rows_digest
 from experiment_pipeline.core.row_identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -197,6 +195,8 @@ class _Look:
 
     def fitted_rows(self) -> FittedRows:
         """The rows that the next challenger must not be compared on."""
+        from experiment_pipeline.core.prediction import source_columns
+
         rows = self.raw.loc[self.sets.train.index.append(self.sets.test.index)]
         # Only a user's function knows what it reads.
         preparation = self.spec.preparation
@@ -281,6 +281,8 @@ class _Look:
 
 def _files(check: "FinalCheck") -> dict[str, bytes]:
     """The result as files; the report in three forms, for programs, the UI and people."""
+    from experiment_pipeline.core.persistence import to_bytes
+
     files = {
         REPORT: check.report.to_json().encode(),
         MARKDOWN: validation_page.to_markdown(check.report, check.next_search).encode(),

@@ -44,12 +44,14 @@ class PublishedVersion:
     Attributes:
         version: `v0001` and so on.
         path: its folder, as text.
+        identity: by which two exports are the same model.
         reused: whether it was there before: the champion is the same model, file by file.
         damaged: what is wrong with the version that was the champion before, if anything.
     """
 
     version: str
     path: str
+    identity: str
     reused: bool
     damaged: str | None = None
 
@@ -187,11 +189,11 @@ class Registry:
             package: the files.
             check: raises when the package must not become visible.
         """
-        if (same := self._same_champion(package)) is not None:
+        if (same := self.same_champion(package.identity)) is not None:
             return same
         check(package)
         # The check takes seconds: another exporter may have published the same model meanwhile.
-        if (same := self._same_champion(package)) is not None:
+        if (same := self.same_champion(package.identity)) is not None:
             return same
         champion = self.champion()
         damaged = None if champion is None else self.model(champion).damage()
@@ -201,17 +203,20 @@ class Registry:
             write_bytes(folder / name, content)
         write_bytes(self.folder / "history" / f"{version}.json", _history(package, version))
         write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
-        return PublishedVersion(version, str(folder), reused=False, damaged=damaged)
+        return PublishedVersion(
+            version, str(folder), package.identity, reused=False, damaged=damaged
+        )
 
-    def _same_champion(self, package: ModelPackage) -> PublishedVersion | None:
+    def same_champion(self, identity: str) -> PublishedVersion | None:
+        """Return the champion, if it is the model of this identity and its files are whole."""
         version = self.champion()
         if version is None:
             return None
         model = self.model(version)
         # Only a model that claims to be the same is read whole.
-        if model.identity != package.identity or model.damage() is not None:
+        if model.identity != identity or model.damage() is not None:
             return None
-        return PublishedVersion(version, str(model.folder), reused=True)
+        return PublishedVersion(version, str(model.folder), identity, reused=True)
 
     def _claim(self, package: ModelPackage) -> str:
         claims = self.folder / "claims"

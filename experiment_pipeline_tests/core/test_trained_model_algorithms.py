@@ -1,5 +1,8 @@
 """Algorithms: names and import paths that work, and what is said about those that do not."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from experiment_pipeline.core.trained_model.algorithms import (
     BUILT_IN,
     build_estimator,
     estimator_for,
+    well_known_names,
 )
 from experiment_pipeline_tests.core.trained_model_scenario import OWN, experiment
 
@@ -124,3 +128,24 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
     assert predicted.tolist() == [float(best_constant(metric, y, "regression"))] * 3
     told = estimator_for(configuration("dummy", strategy="median"), "regression", spec, y)
     assert told.strategy == "median"
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("algorithm", BUILT_IN)
+def test_well_known_names_are_names(algorithm: str, task: str) -> None:
+    """What is let pass without an import is what the class takes."""
+    estimator = build_estimator(configuration(algorithm), task, seed=0)
+    assert well_known_names(algorithm, task) <= estimator.get_params().keys()
+
+
+def test_an_experiment_is_judged_without_scikit_learn() -> None:
+    """Well known hyperparameters import nothing: a YAML is read by every process."""
+    code = (
+        "import sys\n"
+        "from experiment_pipeline.core.configurations import Configuration\n"
+        "from experiment_pipeline.core.trained_model.algorithms import check_hyperparameters\n"
+        "for name, given in {'linear': {'C': 1}, 'random_forest': {'max_depth': 3}}.items():\n"
+        "    check_hyperparameters(Configuration('k', name, 'onehot', given), 'binary')\n"
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

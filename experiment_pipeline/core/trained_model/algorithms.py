@@ -30,6 +30,17 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "linear": ("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.Ridge"),
     "dummy": ("sklearn.dummy.DummyClassifier", "sklearn.dummy.DummyRegressor"),
 }
+# What classifier and regressor of every version take; of linear models, one name differs.
+_WELL_KNOWN: dict[str, frozenset[str]] = {
+    "random_forest": frozenset(
+        {
+            *("n_estimators", "max_depth", "max_features", "max_samples", "max_leaf_nodes"),
+            *("min_samples_leaf", "min_samples_split", "bootstrap"),
+        }
+    ),
+    "linear": frozenset({"max_iter", "tol", "fit_intercept", "solver"}),
+    "dummy": frozenset({"strategy", "constant"}),
+}
 # lbfgs on one-hot columns often needs more than scikit-learn's 100 iterations.
 _DEFAULTS: dict[str, dict[str, Scalar]] = {
     "sklearn.linear_model.LogisticRegression": {"max_iter": 1000},
@@ -47,8 +58,9 @@ def is_own_estimator(algorithm: str) -> bool:
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
     """Raise when a configuration's names cannot work, before anything is fitted.
 
-    LightGBM's are looked up in a list; for every other algorithm its class is imported and
-    an unfitted estimator is made. Values are judged by the algorithm, when it is fitted.
+    LightGBM's are looked up in a list. Of every other algorithm the class is imported and an
+    unfitted estimator is made, which takes a second: not where all names are well known. Values
+    are judged by the algorithm, when it is fitted.
 
     Raises:
         UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
@@ -56,8 +68,16 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
     """
     if configuration.algorithm == "lightgbm":
         lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
-    else:
+        return
+    known = well_known_names(configuration.algorithm, task)
+    if is_own_estimator(configuration.algorithm) or not set(configuration.hyperparameters) <= known:
         build_estimator(configuration, task, seed=0)
+
+
+def well_known_names(algorithm: str, task: str) -> frozenset[str]:
+    """Return hyperparameters that a built-in algorithm has in every version; none of others."""
+    strength = {"alpha" if task == "regression" else "C"} if algorithm == "linear" else set()
+    return _WELL_KNOWN.get(algorithm, frozenset()) | strength
 
 
 def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
