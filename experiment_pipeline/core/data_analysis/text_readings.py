@@ -49,7 +49,7 @@ def words_of_texts(texts: pd.Series) -> Any:
     frequent = frequent[frequent >= _FEWEST_ROWS].iloc[:MOST_WORDS]
     if frequent.empty:
         return None
-    column = frequent.index.get_indexer(words["word"])
+    column = frequent.index.get_indexer(pd.Index(words["word"]))
     kept = column >= 0
     places = (words["row"].to_numpy()[kept], column[kept])
     return csr_matrix((np.ones(kept.sum()), places), shape=(len(texts), len(frequent)))
