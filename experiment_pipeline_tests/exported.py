@@ -177,7 +177,8 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         *(rows, rows, features, target, task, classes, np.zeros(len(rows), dtype=bool)),
         digests={"train": "", "test": ""},
     )
-    pipeline = refit(configurations(experiment)[0], 5, rows, sets, experiment)
+    rounds = 5 if algorithm == "lightgbm" else None
+    pipeline = refit(configurations(experiment)[0], rounds, rows, sets, experiment)
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)
     golden = golden_rows.choose(rows, features)

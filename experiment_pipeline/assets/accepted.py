@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiment_pipeline.assets.validation_report import MODEL, REPORT, STAGE
+from experiment_pipeline.assets.look import MODEL, REPORT
+from experiment_pipeline.assets.validation_report import STAGE
 from experiment_pipeline.core import golden_rows, persistence
 from experiment_pipeline.core.configurations import Configuration
 from experiment_pipeline.core.delivered_rows import raw_types

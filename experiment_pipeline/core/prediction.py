@@ -22,7 +22,6 @@ from experiment_pipeline.core.names import did_you_mean, listed
 from experiment_pipeline.core.preparation import Prepared, prepare
 from experiment_pipeline.core.raw_data.wording import counted
 from experiment_pipeline.core.spec import Preparation
-from experiment_pipeline.core.trained_model.features import seen_categories
 from experiment_pipeline.core.validated_data import for_prediction, validate
 from experiment_pipeline.core.validated_data.reasons import most_frequent
 
@@ -164,6 +163,8 @@ def _unseen_categories(
     pipeline: Any, rows: pd.DataFrame, rules: pa.DataFrameSchema
 ) -> Iterator[str]:
     """Say of each text without a list in the schema, which the validation counts, what is new."""
+    from experiment_pipeline.core.trained_model.features import seen_categories
+
     for name, seen in seen_categories(pipeline[0]).items():
         column = rules.columns.get(name)
         if column is not None and any(check.name == "isin" for check in column.checks):

@@ -51,7 +51,10 @@ def pipelines() -> list:
         one("dummy") | {"features": "ordinal"},
     ]
     spec, sets = experiment(search), training_sets()
-    return [refit(c, 3, sets.train, sets, spec) for c in configurations(spec)]
+    return [
+        refit(c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec)
+        for c in configurations(spec)
+    ]
 
 
 def run(*arguments: str, **environment: str) -> list[str]:

@@ -74,7 +74,9 @@ def predicted(
         *(train, train, FEATURES, "late", "binary", ("no", "yes"), np.zeros(len(train), bool)),
         digests={"train": "", "test": ""},
     )
-    pipeline = refit(configurations(spec)[0], 5, train, sets, spec)
+    (configuration,) = configurations(spec)
+    rounds = 5 if configuration.algorithm == "lightgbm" else None
+    pipeline = refit(configuration, rounds, train, sets, spec)
     return predict_rows(
         pipeline,
         rows,
@@ -89,7 +91,7 @@ def signature(pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec) -> Signa
     facts = dataclasses.replace(exported.facts(spec=spec), raw_types=raw_types(train))
     golden = golden_rows.choose(train, FEATURES)
     package = exported_model.build_package(
-        pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden
+        pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED
     )
     return Signature.from_bytes(package.files["signature.json"], "here")
 

@@ -104,7 +104,6 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
         sets.y_train,
         sets.classes,
         segments=(),
-        earlier_looks=0,
     )
     intervals = [(one.metric, one.interval, one.baseline) for one in report.scores]
     return Answer(dict(parts.digests), models, board, to_bytes(exported), intervals)

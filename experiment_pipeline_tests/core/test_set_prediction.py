@@ -38,7 +38,7 @@ def test_decisions_are_by_threshold_or_by_the_likeliest_class() -> None:
 def test_units_of_a_split_by_time_know_that_they_are_consecutive() -> None:
     """Days may resemble their neighbours; rows of a random split are strangers."""
     rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
-    by_day = drawn_units(rows, spec_of(split={"by": "time", "column": "day"}))
+    by_day = drawn_units(rows, spec_of(split={"by": "time", "column": "day"}), [])
     assert isinstance(by_day, ConsecutiveUnits)
     assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
-    assert not isinstance(drawn_units(rows, spec_of()), ConsecutiveUnits)
+    assert not isinstance(drawn_units(rows, spec_of(), ["day"]), ConsecutiveUnits)
