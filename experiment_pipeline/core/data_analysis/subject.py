@@ -21,7 +21,7 @@ from experiment_pipeline.core.data_analysis.columns import (
     facts_of,
 )
 from experiment_pipeline.core.data_analysis.one_feature import Association, associations
-from experiment_pipeline.core.rare_classes import too_rare
+from experiment_pipeline.core.rare_classes import may_be_rare, too_rare
 from experiment_pipeline.core.row_hashes import row_hashes
 from experiment_pipeline.core.spec import ExperimentSpec, Scalar
 from experiment_pipeline.core.targets import encode_target, find_classes
@@ -188,6 +188,8 @@ class Subject:
     def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
         """Classes of the visible rows that validation will set aside, with their rows."""
         if self.spec.task == "regression" or self.spec.validation.rare_classes == "stop":
+            return {}
+        if not may_be_rare(known):
             return {}
         classes = find_classes(known, self.spec)
         codes = encode_target(known, classes)

@@ -99,7 +99,8 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
     ]
     for order in _orders(subject):
         ways = [("", order[:MOST_ROWS], np.zeros(len(order[:MOST_ROWS]), dtype=np.int64))]
-        place = np.argsort(order)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
         for key, rows in keys:
             codes = pd.factorize(subject.frame[key].iloc[rows])[0]
             walked = np.lexsort((place[rows], codes))[:MOST_ROWS]
