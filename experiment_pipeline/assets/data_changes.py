@@ -5,6 +5,7 @@ The digest of the profile travels from `validated_data` to `exported_model` in t
 has validated meanwhile. The comparison itself is in `core/data_changes.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -83,12 +84,14 @@ def check_spec(spec: ExperimentSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(CHECK, asset=key, blocking=blocking)
 
 
-def against_the_accepted(spec: ExperimentSpec, outcome: ValidatedData) -> Changed:
-    """Profile the validated rows, keep the profile, and compare it."""
+def against_the_accepted(
+    spec: ExperimentSpec, outcome: ValidatedData, tell: Callable[[str], object]
+) -> Changed:
+    """Profile the validated rows, keep the profile, and compare it; `tell` hears of damage."""
     store = DataProfiles(storage_root(), spec.name)
     current = profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
-    previous, accepted = store.previous(), store.accepted()
+    previous, accepted = store.previous(tell), store.accepted(tell)
     return Changed(
         profile=current,
         previous_rate=None if previous is None else previous.rejection_rate,

@@ -61,7 +61,7 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         with told_to_the_user():
             prepared = prepare(raw_data, spec.preparation)
             outcome = validate(raw_data, prepared, load_schema(schema_text), spec)
-            changed = data_changes.against_the_accepted(spec, outcome)
+            changed = data_changes.against_the_accepted(spec, outcome, context.log.warning)
         for note in outcome.notes:
             context.log.info(note)
         bias = rejection_bias(prepared.frame, outcome, key_columns(prepared.frame, spec))

@@ -12,6 +12,7 @@ in the order of their first use, plain values need no id, the time is fixed, the
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,15 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "pandas.DataFrame",
     "pandas.Series",
     "sklearn.tree._tree.Tree",
+)
+# What zipfile, zlib, json and numpy raise of a file with a few bytes changed.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    KeyError,
+    ValueError,
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMA = "schema.json"
@@ -86,7 +96,7 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
         raise errors.InvalidModel(
             "the stored estimator", str(error), "trust its types only if you know its origin"
         ) from error
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+    except _DAMAGED as error:
         raise errors.InvalidModel(
             "the stored estimator", f"it is no skops file: {error}", "train or export it again"
         ) from error

@@ -46,7 +46,7 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 def from_parquet(content: bytes) -> pd.DataFrame:
     """Return the table of a Parquet file, as `to_parquet` was given it."""
-    table = pq.read_table(io.BytesIO(content))
+    table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     metadata = table.schema.metadata or {}
     frame: pd.DataFrame = table.to_pandas()
     types: dict[str, dict[str, Any]] = json.loads(metadata.get(_METADATA, b"{}"))
@@ -72,7 +72,7 @@ def _written(frame: pd.DataFrame, attrs: str) -> bytes:
 
 def _file(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, write_page_checksum=True)
     return sink.getvalue()
 
 

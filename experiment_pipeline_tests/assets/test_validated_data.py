@@ -80,7 +80,7 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     assert "exported_model" in materialized(first)
     assert check(first, CHANGED).passed
     assert "no accepted version yet" in check(first, CHANGED).description
-    accepted = DataProfiles(storage_root(), "clinic").accepted()
+    accepted = DataProfiles(storage_root(), "clinic").accepted(print)
     assert accepted is not None
     assert accepted.rows == 470
 
@@ -100,7 +100,7 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "raise validation.drift.block" in found.description
     assert "train_set" not in materialized(blocked)
-    assert DataProfiles(storage_root(), "clinic").accepted() == accepted
+    assert DataProfiles(storage_root(), "clinic").accepted(print) == accepted
 
 
 def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):

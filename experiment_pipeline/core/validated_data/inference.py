@@ -21,12 +21,14 @@ HEADER = """\
 # A row that breaks a rule is rejected, with every reason. What a line can say:
 #   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
 #                      is converted where that changes nothing, else its row is rejected
-#   nullable: true     a missing value is allowed; false: its row is rejected; without a word, a
-#                      feature's are kept and counted (validation.unseen_missing_values in defs.yaml)
-#   isin: [a, b]       a row with another value is rejected
-#   isin: {allowed_values: [a, b], raise_warning: true}      it is kept and counted: this is how the
-#                      categories of features stand here, since new ones are normal life; for all
-#                      of them at once: validation.unseen_categories: reject in defs.yaml
+#   nullable: true     a missing value is allowed; false: it rejects its row; without a word, it is
+#                      kept and counted in a feature, and rejects its row elsewhere
+#   isin: [a, b]       another value rejects its row; with raise_warning: true, as in the lists
+#                      below, it is kept and counted: a new category is normal life
+# For all features at once, in defs.yaml:
+#   validation: {unseen_categories: reject, unseen_missing_values: reject}
+#
+# More rules:
 #   in_range: {min_value: 0, max_value: 120}      greater_than: 0      str_matches: "^[A-Z]{2}$"
 #   unique: true       no value twice; over several columns at the end: unique: [a, b]
 #   required: false    the column may be absent

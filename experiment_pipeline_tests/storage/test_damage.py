@@ -1,0 +1,184 @@
+"""Every file that a run stores, emptied, cut short and changed: what a later run makes of it."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from experiment_pipeline.core import persistence
+from experiment_pipeline.core.errors import ExperimentPipelineError
+from experiment_pipeline.prediction import predict
+from experiment_pipeline.storage.data_profiles import DataProfiles
+from experiment_pipeline.storage.ledger import Ledger
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.tables import read_table
+from experiment_pipeline.storage.trained_models import TrainedModelStore
+from experiment_pipeline_tests import runs, scenario
+
+pytestmark = pytest.mark.slow
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda content: b"",
+    "cut short": lambda content: content[: len(content) // 2],
+    "changed": lambda content: (
+        content[: len(content) // 3]
+        + bytes([content[len(content) // 3] ^ 2])
+        + content[len(content) // 3 + 1 :]
+    ),
+}
+# Written last, so that what they name counts.
+COMMITS = ("result.json", "manifest.json")
+# Folder → the reader that believes a letter changed in a small JSON file, which has no digest.
+UNGUARDED = {"history": "history", "v0001": "version", "validation_looks": "looks"}
+SEARCH = [
+    {"algorithm": "linear"},
+    {
+        "algorithm": "lightgbm",
+        "hyperparameters": {"n_estimators": 5, "num_leaves": [3], "early_stopping_round": 0},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one run stored, and the table beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    scenario.write_csv(folder / "visits.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STORAGE_VARIABLE, str(folder / "artifacts"))
+        done = experiment(folder)
+    assert done.success, done.failure
+    return folder
+
+
+def experiment(folder: Path) -> runs.Run:
+    """Run the experiment on the table of a folder."""
+    spec = scenario.spec(url=str(folder / "visits.csv"), search=SEARCH)
+    return runs.run(spec, scenario.SCHEMA)
+
+
+@pytest.fixture
+def copy(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The storage root again, to be damaged."""
+    root = tmp_path / "artifacts"
+    shutil.copytree(stored / "artifacts", root)
+    monkeypatch.setenv(STORAGE_VARIABLE, str(root))
+    monkeypatch.chdir(tmp_path)
+    return root
+
+
+def files(root: Path) -> list[Path]:
+    """Every file of a storage root, those that were set aside apart."""
+    found = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in found if "damaged" not in path.parts)
+
+
+def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]]]:
+    """Everything that reads what is stored: a name, and what it makes of it, as plain values."""
+    place, folder = UPath(root), root / "clinic"
+    for path in sorted((folder / "tables").glob("*.parquet")):
+        yield f"table {path.stem}", lambda path=path: read_table(UPath(path)).to_csv()
+    for stage in ("data_analysis", "validation_report"):
+        for print_ in names(folder / stage):
+            store = ResultStore(place, "clinic", stage)
+            yield stage, lambda store=store, print_=print_: dict(store.require(print_).files)
+    prints, models = names(folder / "trained_model"), TrainedModelStore(place, "clinic")
+    yield "results", lambda: [one.to_json() for one in models.results(prints).values()]
+    yield "models", lambda: [models.require(one).model for one in prints]
+    yield "predictions", lambda: [p.tolist() for p in models.test_predictions(prints).values()]
+    profiles = DataProfiles(place, "clinic")
+    yield "previous", lambda: profiles.previous(refuse)
+    yield "accepted", lambda: profiles.accepted(refuse)
+    whole = table.parent / "artifacts" / "clinic" / "validation_looks"
+    digest = json.loads((whole / names(whole)[0]).read_bytes())["validation_digest"]
+    yield "looks", lambda: Ledger(place, "clinic").looks(digest)
+    registry = Registry(place, "clinic")
+    yield "history", registry.history
+    yield "version", lambda: registry.model("v0001").files()
+    yield "predict", lambda: predict("clinic", str(table), "p.csv", "r.csv")
+
+
+def refuse(damage: str) -> None:
+    """Make of what is told an error of the family."""
+    raise ExperimentPipelineError(damage, "", "")
+
+
+def names(folder: Path) -> list[str]:
+    """The names in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def answers(root: Path, table: Path) -> dict[str, object]:
+    """What every reader makes of a storage root: a value, or the error it tells."""
+    found: dict[str, object] = {}
+    for name, read in readers(root, table):
+        try:
+            found[name] = read()
+        except ExperimentPipelineError as error:
+            found[name] = error
+    return found
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_reader_gives_the_right_answer_or_names_the_file(
+    stored: Path, copy: Path, damage: str
+) -> None:
+    """Each file in turn: what reads it answers as before, or with an error that names the file."""
+    table = stored / "visits.csv"
+    right = answers(copy, table)
+    assert not [one for one in right.values() if isinstance(one, Exception)]
+    unnoticed = []
+    for path in files(copy):
+        whole = path.read_bytes()
+        path.write_bytes(DAMAGE[damage](whole))
+        found = answers(copy, table)
+        path.write_bytes(whole)
+        errors = [one for one in found.values() if isinstance(one, ExperimentPipelineError)]
+        # A name or a digest that was changed in a list of files shows at the file that it is of.
+        culprit = path.parent if path.name in COMMITS else path
+        assert all(str(culprit) in str(one) for one in errors), (path, errors)
+        wrong = {name for name in right if found[name] != right[name] and found[name] not in errors}
+        assert wrong <= {UNGUARDED.get(path.parent.name)}, (path, wrong)
+        if not errors:
+            unnoticed.append(path.relative_to(copy / "clinic").parts[0])
+    # A page that every run writes anew, a claim that only takes its number, the time of a note,
+    # the description of a table: no answer depends on them.
+    assert {"trained_model", "data_analysis", "validation_report"}.isdisjoint(unnoticed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "commits"), [("emptied", True), ("cut short", False), ("changed", False)]
+)
+def test_a_run_over_damaged_files_ends_with_a_whole_model(
+    stored: Path, copy: Path, damage: str, commits: bool
+) -> None:
+    """All that name others, or all that are named: set aside, said, made again, published again."""
+    for path in files(copy):
+        if (path.name in COMMITS) is commits and path.parent.name != "validation_looks":
+            path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    done = experiment(stored)
+    assert done.success, done.failure
+    assert done.metadata("exported_model")["version"] == "v0002"
+    assert done.metadata("search_results")["reused"] == 0
+    assert Registry(UPath(copy), "clinic").model("v0002").damage() is None
+    aside = {path.name for path in (copy / "clinic" / "damaged").iterdir()}
+    assert aside == {"data_analysis", "trained_model", "validation_report"}
+
+
+def test_a_changed_model_is_an_error_of_the_family(stored: Path) -> None:
+    """Bytes that no digest guards: skops, handed a damaged file, ends in an error or a model."""
+    (path,) = (stored / "artifacts" / "clinic" / "registry" / "v0001").glob("*.skops")
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), len(whole) // 200):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        with contextlib.suppress(ExperimentPipelineError):
+            persistence.from_bytes(bytes(content))
+            refused -= 1
+        refused += 1
+    assert refused > 150

@@ -1,0 +1,68 @@
+"""Results of a stage by fingerprint: written once, checked when read, set aside when damaged."""
+
+from collections.abc import Callable
+
+import pytest
+from upath import UPath
+
+from experiment_pipeline.core.errors import EntryCorrupt
+from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
+from experiment_pipeline.storage.results import RESULT, ResultStore
+
+FILES = {"report.json": b'{"a": 1}', "report.html": b"<html></html>"}
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda content: b"",
+    "cut short": lambda content: content[:5],
+    "no object": lambda content: b"[1]",
+}
+
+
+@pytest.fixture
+def store(place: UPath) -> ResultStore:
+    """A store on a disk, and one in a bucket."""
+    return ResultStore(place, "clinic", "data_analysis")
+
+
+def told_never(damage: str) -> None:
+    """Whoever must not be told of damage."""
+    raise AssertionError(damage)
+
+
+def test_a_result_is_written_once(store: ResultStore) -> None:
+    """A second writer gets what is there."""
+    assert store.intact("f", told_never) is None
+    store.put("f", FILES)
+    assert store.put("f", {"report.json": b"other"}).files == FILES
+    assert store.intact("f", told_never).files == FILES
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["report", "result"])
+def test_a_damaged_result_is_set_aside_and_told(store: ResultStore, name: str, damage: str) -> None:
+    """It is an error that names the file to who must have it, and none to who can make it again."""
+    store.put("f", FILES)
+    folder = store.root / "clinic" / "data_analysis" / "f"
+    path = folder / next(one for one in list_names(folder) if one.startswith(name))
+    damaged = DAMAGE[damage](read_bytes(path))
+    write_bytes(path, damaged)
+    with pytest.raises(EntryCorrupt) as caught:
+        store.require("f")
+    assert caught.value.culprit == str(path)
+    told = []
+    assert store.intact("f", told.append) is None
+    assert told[0].startswith(f"{path} is not what was written: the entry was moved to ")
+    aside = store.root / "clinic" / "damaged" / "data_analysis" / "f"
+    (time,) = list_names(aside)
+    assert read_bytes(aside / time / path.name) == damaged
+    assert store.put("f", FILES).files == FILES
+
+
+def test_a_file_that_is_gone_is_damage(store: ResultStore) -> None:
+    """Without one of its files a result is none."""
+    store.put("f", FILES)
+    folder = store.root / "clinic" / "data_analysis" / "f"
+    (gone,) = (name for name in list_names(folder) if name.endswith(".html"))
+    remove(folder / gone)
+    with pytest.raises(EntryCorrupt, match="is gone"):
+        store.get("f")
+    assert RESULT in list_names(folder)
