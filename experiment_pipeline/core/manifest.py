@@ -94,7 +94,7 @@ class Manifest:
             raise InvalidModel(
                 f"{source}/{name}",
                 f"sha256 is {found[:12]}…, the manifest says {self.files[name][:12]}…",
-                "Use an unchanged copy of the version, or export the model again.",
+                "Use an unchanged copy, or run the experiment again: it publishes a new version.",
             )
         return content
 
@@ -134,7 +134,7 @@ def build_manifest(
 def _no_manifest(source: str) -> InvalidModel:
     return InvalidModel(
         source,
-        f"it is no manifest of format {FORMAT}, or was cut short",
+        f"it is not a manifest of format {FORMAT}, or one that was cut short",
         "Name a version that `experiment-pipeline models` lists, or run the experiment again: a "
         "damaged version is followed by a new one.",
     )

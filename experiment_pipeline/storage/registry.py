@@ -128,7 +128,9 @@ class ExportedModel:
         for name, path in paths.items():
             if name in manifest.files and path not in found:
                 raise InvalidModel(
-                    str(path), "is gone", "Use a complete copy, or export the model again."
+                    str(path),
+                    "is gone",
+                    "Use a complete copy, or run the experiment again: it publishes a new version.",
                 )
         source = str(self.folder)
         return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}

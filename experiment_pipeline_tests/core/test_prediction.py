@@ -121,12 +121,12 @@ def test_a_gap_that_training_never_saw_is_an_ordinary_value() -> None:
 def test_what_training_never_saw_is_counted_and_told() -> None:
     """A sentence per column: how many, and which; also for texts too many to be listed."""
     assert sorted(predicted(never_seen()).notes) == [
-        "colour: 1 missing value kept: the schema does not say nullable: false",
+        "colour: 1 missing value kept: the schema says nothing of missing ones",
         "colour: 3 values kept against isin(['blue', 'green', 'red']): 'pink' (2), 'grey' (1)",
-        "count: 1 missing value kept: the schema does not say nullable: false",
-        "flag: 1 missing value kept: the schema does not say nullable: false",
+        "count: 1 missing value kept: the schema says nothing of missing ones",
+        "flag: 1 missing value kept: the schema says nothing of missing ones",
         "name: 1 row with a category that training did not see: 'nobody' (1)",
-        "size: 1 missing value kept: the schema does not say nullable: false",
+        "size: 1 missing value kept: the schema says nothing of missing ones",
     ]
     assert predicted(seen(50).drop(columns="late")).notes == ()
 

@@ -10,6 +10,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
@@ -20,6 +21,9 @@ from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.raw_data.contents import FIX_DELIVER, refuse_duplicates
 from experiment_pipeline.core.raw_data.encodings import to_utf8
 from experiment_pipeline.core.raw_data.wording import counted
+
+if TYPE_CHECKING:
+    import _csv
 
 # Commas come last: where two delimiters fit equally well, the comma is the decimal one.
 DELIMITERS = ("\t", ";", "|", ",")
@@ -190,7 +194,7 @@ def _records(
         start = reader.line_num + 1
 
 
-def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "csv._reader":
+def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "_csv.Reader":
     """A reader of cells as large as Arrow reads them; by itself, csv gives up at 128 KiB."""
     # The limit is the whole process's: it is only ever raised, so nobody's reading breaks.
     csv.field_size_limit(max(csv.field_size_limit(), BLOCK_BYTES))

@@ -78,7 +78,7 @@ def check_column(
     if not schema.nullable and missing.any() and missing_rule is None:
         if _keeps_missing(schema, validation):
             kept = f"{counted(int(missing.sum()), 'missing value')} kept"
-            notes.append(f"{name}: {kept}: the schema does not say nullable: false")
+            notes.append(f"{name}: {kept}: the schema says nothing of missing ones")
             schema = with_room_for_missing(schema)
         else:
             broken.append(Broken(name, "is missing", positions[missing]))
@@ -92,12 +92,12 @@ def check_column(
         failed = failing_cells(coerced.fitting, check, f"columns.{name}")
         if not failed.any():
             continue
-        rule, values = shortened(str(check.error or check.name)), coerced.fitting[failed]
+        rule, failing = shortened(str(check.error or check.name)), coerced.fitting[failed]
         if _only_counts(check, validation):
-            kept = f"{counted(len(values), 'value')} kept against {rule}"
-            notes.append(f"{name}: {kept}: {most_frequent(values)}")
+            kept = f"{counted(len(failing), 'value')} kept against {rule}"
+            notes.append(f"{name}: {kept}: {most_frequent(failing)}")
         else:
-            broken.append(Broken(name, f"fails {rule}", positions[failed], values.tolist()))
+            broken.append(Broken(name, f"fails {rule}", positions[failed], failing.tolist()))
     return CheckedColumn(coerced.fitting, positions, tuple(broken), tuple(notes))
 
 
