@@ -1,7 +1,6 @@
 """Every file that a run stores, emptied, cut short and changed: what a later run makes of it."""
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -83,7 +82,7 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
     place, folder = UPath(root), root / "clinic"
     for path in sorted((folder / "tables").glob("*.parquet")):
         yield f"table {path.stem}", lambda path=path: read_table(UPath(path)).to_csv()
-    for stage in ("data_analysis", "validation_report"):
+    for stage in ("data_analysis", "leaderboard", "validation_report", "exported_model"):
         for print_ in names(folder / stage):
             store = ResultStore(place, "clinic", stage)
             yield stage, lambda store=store, print_=print_: dict(store.require(print_).files)
@@ -94,9 +93,7 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
     profiles = DataProfiles(place, "clinic")
     yield "previous", lambda: profiles.previous(refuse)
     yield "accepted", lambda: profiles.accepted(refuse)
-    whole = table.parent / "artifacts" / "clinic" / "validation_looks"
-    digest = json.loads((whole / names(whole)[0]).read_bytes())["validation_digest"]
-    yield "looks", lambda: Ledger(place, "clinic").looks(digest)
+    yield "looks", lambda: Ledger(place, "clinic").looks()
     registry = Registry(place, "clinic")
     yield "history", registry.history
     yield "version", lambda: registry.model("v0001").files()
