@@ -126,36 +126,6 @@ def score(name: str, y: "np.ndarray", prediction: "np.ndarray", threshold: float
     return linearise(name, y, prediction, threshold).estimate
 
 
-def influence(
-    name: str, y: "np.ndarray", prediction: "np.ndarray", threshold: float = 0.5
-) -> "np.ndarray":
-    """Return each row's influence on the score, (n,), of mean zero; see `influence.py`."""
-    from experiment_pipeline.core.influence import linearise
-
-    return linearise(name, y, prediction, threshold).influence
-
-
-def interval(
-    name: str,
-    y: "np.ndarray",
-    prediction: "np.ndarray",
-    units: "np.ndarray",
-    threshold: float = 0.5,
-) -> Interval:
-    """Return the score with its 95 % interval, as if the units had been drawn anew.
-
-    Args:
-        name: one of METRICS.
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        units: (n,) integer codes; rows of one unit (row, group, day) are drawn together.
-        threshold: as for `score`.
-    """
-    from experiment_pipeline.core.intervals import interval_of, spread
-
-    return interval_of(name, spread(name, y, prediction, units, threshold))
-
-
 def better(name: str, a: float, b: float) -> bool:
     """Whether score `a` is better than `b`; a score that is not finite is better than none."""
     if not math.isfinite(a):
