@@ -6,10 +6,11 @@ statistics of an interval in `intervals.py`. In: encoded targets and predictions
 Out: numbers and `Interval`s.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from experiment_pipeline.core.names import guessed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,10 +101,9 @@ def check_name(name: str, task: str, place: str) -> None:
     """Raise ValueError when no metric of that name judges that task."""
     allowed = names_of(task)
     if name not in allowed:
-        close = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(
-            f"{place}: {name!r} is no metric of task {task}; {hint}allowed: {', '.join(allowed)}"
+            f"{place}: {name!r} is no metric of task {task}; {guessed(name, allowed)}"
+            f"allowed: {', '.join(allowed)}"
         )
 
 
