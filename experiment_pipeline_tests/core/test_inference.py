@@ -204,11 +204,55 @@ def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
 
 def test_the_split_is_random_and_the_others_are_hints() -> None:
     """What the model will meet only people know, so dates and customers are pointed at."""
-    inferred = draft(NUMBERS, day=DAYS, customer_id=repeated(*range(60)))
+    visits = DAYS.repeat(2)[:ROWS]
+    inferred = draft(NUMBERS, day=visits, customer_id=repeated(*range(60)))
     assert inferred.split.value == {"by": "random"}
     customers, days = inferred.hints
     assert "(by: group, column: customer_id)" in customers
     assert "day holds dates, by which the rows are in order" in days
+
+
+@pytest.mark.parametrize(
+    ("when", "apart"),
+    [
+        (DAYS, "1 day apart in when"),
+        (DAYS[::-1], "1 day apart in when"),
+        (DAYS.strftime("%Y/%m/%d"), "1 day apart in when"),
+        (DAYS.strftime("%d.%m.%Y"), "1 day apart in when"),
+        (pd.bdate_range("2024-01-01", periods=ROWS), "1 day apart in when"),
+        (pd.date_range("2014-01-01", periods=ROWS, freq="MS"), "31 days apart in when"),
+        (pd.date_range("2024-01-01", periods=ROWS, freq="6h"), "6 hours apart in when"),
+        (DAYS + pd.to_timedelta(np.arange(ROWS) // 40, "h"), "1 day apart in when"),
+    ],
+)
+def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
+    """Days that follow one another resemble each other, however their dates are written."""
+    split = draft(NUMBERS, when=list(when)).split
+    assert split.value == {"by": "time", "column": "when"}
+    assert apart in split.why
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        DAYS.repeat(2)[:ROWS],
+        DAYS[np.random.default_rng(1).permutation(ROWS)],
+        DAYS[0] + pd.to_timedelta(np.cumsum(1 + np.arange(ROWS) * 37 % 101), "h"),
+        [*DAYS[:-1], None],
+        pd.date_range("2024-01-01", periods=ROWS, freq="min"),
+    ],
+    ids=["two a day", "out of order", "whenever someone comes", "one is missing", "one morning"],
+)
+def test_what_is_no_series_is_split_at_random(when: Any) -> None:
+    """Customers come when they like; dates alone make no series."""
+    assert draft(NUMBERS, when=list(when)).split.value == {"by": "random"}
+
+
+def test_a_word_of_the_user_goes_before_the_series() -> None:
+    """Who asks for a random split, or names the group, gets it."""
+    assert draft(NUMBERS, {"split": "random"}, when=DAYS).split.value == {"by": "random"}
+    parts = draft(NUMBERS, when=DAYS, part=repeated("train", "train", "val", "test"))
+    assert parts.split.value["by"] == "column"
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,11 @@ ISO = "ISO8601"
 # Tried in this order; of two that read as many texts the first wins.
 DATE_FORMATS = (
     ISO,
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M",
+    *(
+        f"{day}{time_of_day}"
+        for day in ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+        for time_of_day in ("", " %H:%M", " %H:%M:%S")
+    ),
     "%d-%m-%Y",
     "%m-%d-%Y",
     "%d %b %Y",

@@ -37,10 +37,19 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0
 
 @dataclass(frozen=True)
 class Times:
-    """When the rows of a datetime column are from."""
+    """When the rows of a datetime column are from.
+
+    Attributes:
+        days: how many different ones.
+        in_order: no row is from before the one above it.
+        step: between each row and the next, where the rows are a series: one after the other,
+            in either direction, and at least half of the steps alike (months and trading days
+            are not all alike).
+    """
 
     days: int
     in_order: bool
+    step: pd.Timedelta | None
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,8 @@ def _agree(texts: Sequence[str], formats: Sequence[str]) -> bool:
 
 def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
     known = instants.dropna()
-    times = Times(int(known.dt.normalize().nunique()), bool(known.is_monotonic_increasing))
+    days, in_order = int(known.dt.normalize().nunique()), bool(known.is_monotonic_increasing)
+    times = Times(days, in_order, _step_of_series(instants))
     parts = [
         part
         for part in ("month", "day_of_week", "hour", "minute")
@@ -162,6 +172,17 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
     why = f"dates, read as {', '.join(parts)}" + _format_of(settings)
     return ColumnPlan(name, why, preparation={**settings, "calendar": parts}, times=times)
+
+
+def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:
+    steps = instants.diff().iloc[1:].abs()
+    one_by_one = instants.is_unique and (
+        instants.is_monotonic_increasing or instants.is_monotonic_decreasing
+    )
+    if steps.empty or not one_by_one:
+        return None
+    alike = steps.value_counts()
+    return alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
 
 
 def _format_of(settings: Mapping[str, Any]) -> str:

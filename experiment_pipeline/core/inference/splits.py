@@ -1,7 +1,8 @@
 """How the rows are to be split, from what the user has decided and what the columns are.
 
-Without a word of the user rows are split at random, unless a column names the sets: whether the model will meet the future,
-or customers it has never seen, no table tells. What speaks for another split is a hint.
+Without a word of the user rows are split at random, unless a column names the sets, or the rows
+are a series in time: a random split would judge each day by the days around it. Whether other
+models will meet the future, or customers they have never seen, no table tells: it is a hint.
 In: the raw table and its column plans. Out: a Decision and hints, or UnusableTable with the
 columns that could be meant.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.core.data_analysis.finding import count
 from experiment_pipeline.core.errors import UnusableTable
 from experiment_pipeline.core.inference.columns import ColumnPlan
 from experiment_pipeline.core.inference.target import Decision
@@ -90,7 +92,7 @@ def _split_without_a_word(
 ) -> Decision:
     named = [name for name in plans if _named_sets(raw[name])]
     if column is None and len(named) != 1:
-        return Decision({"by": "random"}, "each row by chance")
+        return _series(plans) or Decision({"by": "random"}, "each row by chance")
     column = column or named[0]
     if column in named:
         sets = _sets_of(raw[column])
@@ -98,6 +100,28 @@ def _split_without_a_word(
     if plans[column].times is not None:
         return Decision({"by": "time", "column": column}, f"{column} holds dates")
     return Decision({"by": "group", "column": column}, f"the values of {column} stay together")
+
+
+def _series(plans: Mapping[str, ColumnPlan]) -> Decision | None:
+    """The split by time of a table whose rows follow one another at a steady step."""
+    times = _times(plans)
+    if len(times) != 1 or (found := plans[times[0]].times) is None:
+        return None
+    if found.step is None or found.days < FEWEST_DAYS:
+        return None
+    why = (
+        f"the rows are a series, {_in_words(found.step)} apart in {times[0]}: at random, each would be "
+        "judged by a model that knows its neighbours, so the past trains and the future judges"
+    )
+    return Decision({"by": "time", "column": times[0]}, why)
+
+
+def _in_words(step: pd.Timedelta) -> str:
+    for unit in ("day", "hour", "minute", "second"):
+        number = step / pd.Timedelta(1, unit)
+        if number >= 1 and number.is_integer():
+            return count(int(number), unit)
+    return str(step)
 
 
 def _only_column(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], by: str) -> str:

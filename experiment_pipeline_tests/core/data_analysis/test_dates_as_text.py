@@ -10,7 +10,11 @@ DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
 
 
 @pytest.mark.parametrize(
-    "form", ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y", "%m/%d/%Y", "%d %b %Y", "%B %d, %Y"]
+    "form",
+    [
+        *("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d"),
+        *("%d.%m.%Y", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y", "%d %b %Y", "%B %d, %Y"),
+    ],
 )
 def test_every_format_is_found_and_read(form) -> None:
     """Dates in text are found, and the preparation proposed reads every one of them."""
@@ -40,7 +44,12 @@ def test_an_ambiguous_format_is_said_to_be_one() -> None:
 
 def test_other_texts_are_not_found() -> None:
     """Categories, versions and phone numbers are no dates."""
-    frame = table(version=[f"1.{i % 9}.{i % 7}" for i in range(ROWS)], phone="01234-567890")
+    frame = table(
+        version=[f"1.{i % 9}.{i % 7}" for i in range(ROWS)],
+        release=[f"2024.{i % 20}.{i % 40}" for i in range(ROWS)],
+        file=[f"2024/{i:05}/{i % 7}" for i in range(ROWS)],
+        phone="01234-567890",
+    )
     assert check(subject(frame)).outcome == "not_found"
 
 
