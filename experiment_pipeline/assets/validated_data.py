@@ -14,6 +14,7 @@ from experiment_pipeline.core.rare_classes import in_words
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.split_sets import assign_sets
 from experiment_pipeline.core.validated_data import (
+    ValidatedData,
     check_conserved,
     check_rejection_bias,
     check_rejection_rate,
@@ -76,24 +77,7 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         for note in outcome.notes:
             context.log.info(note)
         bias = rejection_bias(prepared.frame, outcome, key_columns(prepared.frame, spec))
-        yield dg.MaterializeResult(
-            asset_key=rejected,
-            value=outcome.rejected,
-            metadata={
-                "dagster/row_count": len(outcome.rejected),
-                "reasons": shown.table(outcome.reasons),
-                "whom_rejecting_hits": shown.table(bias),
-            },
-            check_results=[
-                problems_check(
-                    context,
-                    "rejected_rows_resemble_the_others",
-                    check_rejection_bias(bias, outcome.rejection_rate),
-                    rejected,
-                    dg.AssetCheckSeverity.WARN,
-                )
-            ],
-        )
+        yield _rejected(context, outcome, bias, rejected)
         within_limit = problems_check(
             context,
             "rejection_rate_within_limit",
@@ -129,6 +113,33 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
         )
 
     return validated_data
+
+
+def _rejected(
+    context: dg.AssetExecutionContext,
+    outcome: ValidatedData,
+    bias: pd.DataFrame,
+    key: dg.AssetKey,
+) -> dg.MaterializeResult:
+    """The rejected rows, and a warning when they are of a kind."""
+    return dg.MaterializeResult(
+        asset_key=key,
+        value=outcome.rejected,
+        metadata={
+            "dagster/row_count": len(outcome.rejected),
+            "reasons": shown.table(outcome.reasons),
+            "whom_rejecting_hits": shown.table(bias),
+        },
+        check_results=[
+            problems_check(
+                context,
+                "rejected_rows_resemble_the_others",
+                check_rejection_bias(bias, outcome.rejection_rate),
+                key,
+                dg.AssetCheckSeverity.WARN,
+            )
+        ],
+    )
 
 
 def _sets(prepared: pd.DataFrame, spec: ExperimentSpec) -> pd.Series:

@@ -85,11 +85,6 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         context.log.info(f"report: {page}")
         if not report.accepted:
             context.log.error(_refusal(report, files))
-        pictures = {
-            name.removesuffix(PICTURE): data
-            for name, data in files.items()
-            if name.endswith(PICTURE)
-        }
         return dg.MaterializeResult(
             value=look.table(report),
             data_version=dg.DataVersion(look.fingerprint),
@@ -100,7 +95,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
                 ),
                 "looks": report.looks,
                 "judgement": dg.MetadataValue.md(files[MARKDOWN].decode()),
-                "pictures": shown.pictures(pictures),
+                "pictures": shown.pictures(_pictures(files)),
                 "report": dg.MetadataValue.path(str(page)),
             },
             check_results=[
@@ -125,6 +120,11 @@ def _evidence(
     store = TrainedModelStore(storage_root(), spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
+
+
+def _pictures(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Title → PNG."""
+    return {n.removesuffix(PICTURE): png for n, png in files.items() if n.endswith(PICTURE)}
 
 
 def _refusal(report: ValidationReport, files: Mapping[str, bytes]) -> str:

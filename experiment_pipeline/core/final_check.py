@@ -93,11 +93,18 @@ def final_check(
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
-    on_test = SetPrediction(
-        sets.y_test, trained.predictions.test, drawn_units(sets.test, spec, sets.features)
-    )
+    units = drawn_units(sets.test, spec, sets.features)
+    on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
     on_validation = _predicted(exported, validation, sets, spec)
     cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))
+    segments = weakest_segments(
+        validation, sets.features, on_validation, spec.metric, threshold=cut
+    )
+    champion = None
+    if current is not None:
+        champion = hold_against_champion(
+            spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
+        )
     report = judge(
         spec,
         board.chosen,
@@ -106,35 +113,18 @@ def final_check(
         on_test,
         _targets_of_the_fit(spec, sets),
         sets.classes,
-        segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=cut
-        ),
+        segments=segments,
         earlier_looks=earlier_looks,
         reweighted_by=reweighting(trained.result.hyperparameters),
-        champion=None
-        if current is None
-        else hold_against_champion(
-            spec,
-            current,
-            trained.result.fingerprint,
-            on_validation,
-            cut,
-            delivered,
-            sets.classes,
-        ),
+        champion=champion,
     )
-    pictures = plots.validation_plots(on_validation, sets.classes, cut)
     effort = _effort(board, trained.result, train_only, sets, workers)
     if effort is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
-    elif (found := _importance(spec, train_only, sets, effort, cut, workers)) is not None:
-        pictures["Importance of features"] = plots.importance_plot(found, spec.metric, effort)
-    return FinalCheck(
-        report,
-        None if report.accepted else next_search(spec, board, report, evidence()),
-        exported,
-        pictures,
-    )
+    pictures = plots.validation_plots(on_validation, sets.classes, cut)
+    pictures |= _importance(spec, train_only, sets, effort, cut, workers)
+    following = None if report.accepted else next_search(spec, board, report, evidence())
+    return FinalCheck(report, following, exported, pictures)
 
 
 def _targets_of_the_fit(spec: ExperimentSpec, sets: TrainingSets) -> np.ndarray:
@@ -182,12 +172,15 @@ def _importance(
     spec: ExperimentSpec,
     train_only: Pipeline,
     sets: TrainingSets,
-    effort: Effort,
+    effort: Effort | None,
     cut: float,
     workers: int,
-) -> pd.DataFrame | None:
+) -> dict[str, bytes]:
+    """The picture of what each feature is worth to the fit on the test rows, where it is known."""
+    if effort is None:
+        return {}
     features, model = train_only
-    return permutation_importance(
+    found = permutation_importance(
         lambda rows: predictions_of(model, rows, sets.task, sets.classes),
         features.transform(sets.test[list(sets.features)]),
         encoded_columns(features),
@@ -197,3 +190,6 @@ def _importance(
         seed=spec.seed,
         workers=workers,
     )
+    if found is None:
+        return {}
+    return {"Importance of features": plots.importance_plot(found, spec.metric, effort)}

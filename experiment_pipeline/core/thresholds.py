@@ -87,12 +87,6 @@ def on_test(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> Line
     return linearise(spec.metric, y, prediction, cut_at(decision_threshold(spec, y, prediction)))
 
 
-def scores_on_test(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """Return every metric of the experiment on the test rows, at the one threshold of `on_test`."""
-    cut = cut_at(decision_threshold(spec, y, prediction))
-    return {name: linearise(name, y, prediction, cut).estimate for name in spec.metric_names}
-
-
 def cross_fitted(
     metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray
 ) -> Linearised:

@@ -5,8 +5,9 @@
         runs/<time>-….json         a run whose rejection rate kept its limits; never changed
         accepted/<time>-….json     an export; never changed
 
-Notes are small files of their own, as in `ledger.py`; the latest counts, or the one before where it
-or its profile is damaged, which is told. In: profiles. Out: the same ones, checked. What a difference means is said by `core/data_changes.py`.
+Notes are small files of their own, as in `ledger.py`; the latest counts, or the one before where
+it or its profile is damaged, which is told. In: profiles. Out: the same ones, checked. What a
+difference means is said by `core/data_changes.py`.
 """
 
 import hashlib

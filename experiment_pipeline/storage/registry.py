@@ -184,8 +184,8 @@ class Registry:
     ) -> PublishedVersion:
         """Make a package the next version, unless the champion is the same model and whole.
 
-        A damaged champion stays as it is, and its model gets a new version. A model that comes back after another one gets a new version: the champion is the
-        latest, so it must not stay the one in between.
+        A damaged champion stays as it is, and its model gets a new version. So does one that comes
+        back after another: the champion is the latest, so it must not be the one in between.
 
         Args:
             package: the files.

@@ -9,8 +9,9 @@ from experiment_pipeline.core.thresholds import (
     cross_fitted,
     deciding_metric,
     on_test,
-    scores_on_test,
 )
+from experiment_pipeline.core.trained_model.results import Predictions
+from experiment_pipeline.core.trained_model.scoring import scores
 from experiment_pipeline_tests.core.board_examples import spec_of
 
 
@@ -64,9 +65,10 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
     assert on_test(spec, y, prediction).estimate == 1
-    assert scores_on_test(spec, y, prediction) == {"f1": 1, "accuracy": 1}
+    fit = Predictions(test=prediction, train=prediction)
+    assert scores(fit, y, y, spec).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
-    assert scores_on_test(ranked_by_auc, y, prediction) == {"roc_auc": 1, "f1": 1}
+    assert scores(fit, y, y, ranked_by_auc).test_scores == {"roc_auc": 1, "f1": 1}
 
 
 def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:

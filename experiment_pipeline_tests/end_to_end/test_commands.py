@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,9 +71,13 @@ def test_every_row_is_validated_or_rejected_with_its_reason(project, first_run):
         assert reason in rejected.loc[row, "rejection_reasons"]
 
 
-def test_a_rerun_on_unchanged_data_reuses_everything(project, first_run):
-    """Nothing is trained, judged or published twice, and the run says so."""
+def test_a_rerun_on_unchanged_data_reuses_everything(project, first_run, monkeypatch):
+    """Nothing is trained, judged or published twice; the run says so, and imports nothing for it."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     again = project.execute("clinic")
+    imported = set(re.findall(r"^import time:.*\| +(\w+)$", again.stdout, re.MULTILINE))
+    assert not imported & {"sklearn", "lightgbm", "matplotlib", "skops", "skrub", "jinja2"}
+    assert "pandas" in imported
     assert again.returncode == 0
     assert "reused 4 of 4 configurations" in again.stdout
     assert "reused the analysis of the same table" in again.stdout

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiment_pipeline.core import metrics
 from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.thresholds import cut_at, decision_threshold, scores_on_test
+from experiment_pipeline.core.thresholds import cut_at, decision_threshold
 from experiment_pipeline.core.trained_model.results import ModelResult, Predictions
 from experiment_pipeline.core.trained_model.sets import TrainingSets
 
@@ -68,7 +68,9 @@ def scores(
         spec: its metrics, at the threshold that is best for the test rows.
     """
     cut = cut_at(decision_threshold(spec, y_test, predictions.test))
-    on_test = scores_on_test(spec, y_test, predictions.test)
+    on_test = {
+        name: metrics.score(name, y_test, predictions.test, cut) for name in spec.metric_names
+    }
     return Scores(
         metric=spec.metric,
         train_score=metrics.score(spec.metric, y_scored, predictions.train, cut),

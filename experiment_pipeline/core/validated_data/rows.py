@@ -91,12 +91,7 @@ def validate(
         TooManyRejectedRows: not one row is left.
         UnusableTable: the table already has a column `rejection_reasons`.
     """
-    if not raw.index.equals(prepared.frame.index):
-        raise ValueError("raw and prepared are not of the same rows")
-    if REASONS in raw.columns:
-        raise UnusableTable(
-            f"column {REASONS}", "this name is kept for why rows were rejected", "Rename it."
-        )
+    _check_given(raw, prepared)
     frame, notes = fit_columns(prepared.frame, raw.columns, schema)
     schemas = column_schemas(frame, schema)
     columns, broken = _check_columns(frame, prepared, schemas, spec, validation)
@@ -126,6 +121,15 @@ def validate(
         notes=tuple(notes),
         set_aside=rare,
     )
+
+
+def _check_given(raw: pd.DataFrame, prepared: Prepared) -> None:
+    if not raw.index.equals(prepared.frame.index):
+        raise ValueError("raw and prepared are not of the same rows")
+    if REASONS in raw.columns:
+        raise UnusableTable(
+            f"column {REASONS}", "this name is kept for why rows were rejected", "Rename it."
+        )
 
 
 def _rare(rows: pd.Series, index: pd.Index) -> Broken:
