@@ -89,9 +89,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
                 "baseline": shown.number(board.baseline),
                 "tie_group": len(board.tie_group),
                 "reason": board.reason,
-                "notes": dg.MetadataValue.md(
-                    "\n".join(f"- {note}" for note in board.notes) or "none"
-                ),
+                "notes": shown.notes(board.notes),
                 "leaderboard": shown.table(board.rows),
                 "scores": shown.pictures({"Scores": stored.files[SCORES]}),
                 "report": dg.MetadataValue.path(str(stored.paths[PAGE])),

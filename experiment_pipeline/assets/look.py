@@ -49,8 +49,9 @@ class Look:
     sets: TrainingSets
     validation: pd.DataFrame
     board: Leaderboard
-    ceiling: Callable[[], float | None]
+    evidence: Callable[[], "Evidence"]
     workers: int
+    tell: Callable[[str], object]
 
     @property
     def model_fingerprint(self) -> str:
@@ -121,7 +122,7 @@ class Look:
         ledger = Ledger(storage_root(), self.spec.name)
         delivered = self.raw.loc[self.validation.index]
         seen = (self.digest, self.model_fingerprint, delivered, self.spec.split.id_columns)
-        earlier = ledger.earlier_looks(*seen)
+        earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
         store = TrainedModelStore(storage_root(), self.spec.name)
         model = store.require(self.model_fingerprint)
@@ -134,23 +135,11 @@ class Look:
             delivered=delivered,
             earlier_looks=earlier,
             current=self._current(store),
-            evidence=lambda: self._evidence(store),
+            evidence=self.evidence,
             workers=self.workers,
         )
         notes = (*set_aside.of(self.validation), *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))
-
-    def _evidence(self, store: TrainedModelStore) -> "Evidence":
-        """What the analysis and the search know of what is within reach."""
-        from experiment_pipeline.core.learning_curve import learning_curve
-        from experiment_pipeline.core.shortfall import Evidence
-
-        rows = self.board.rows
-        trained = set(rows.loc[rows["rank"].notna(), "key"])
-        return Evidence(
-            self.ceiling(),
-            learning_curve(self.spec, self.sets, trained, store.test_predictions),
-        )
 
     def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":
         """The champion, trusted as far as this storage trained it and the YAML names its code."""

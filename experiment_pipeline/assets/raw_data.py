@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import table_asset
-from experiment_pipeline.assets.shown import columns_of
 from experiment_pipeline.core.named_columns import NamedColumns
 from experiment_pipeline.core.raw_data import parse, preview
 from experiment_pipeline.core.spec import ExperimentSpec
@@ -44,9 +44,9 @@ def build_raw_data(spec: ExperimentSpec, named: NamedColumns) -> dg.AssetsDefini
                 "format": table.format,
                 "encoding": table.encoding or "does not apply",
                 "delimiter": repr(table.delimiter) if table.delimiter else "does not apply",
-                "notes": dg.MetadataValue.md("\n".join(f"- {n}" for n in table.notes) or "none"),
+                "notes": shown.notes(table.notes),
                 "preview": dg.MetadataValue.md(preview(table.frame)),
-                "dagster/column_schema": columns_of(table.frame),
+                "dagster/column_schema": shown.columns_of(table.frame),
             },
         )
 

@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from experiment_pipeline.core.markdown import bullets
+
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
 # What a reader compares; the stored tables and results keep every digit.
@@ -35,8 +37,8 @@ def table(frame: pd.DataFrame, most_rows: int = MOST_ROWS) -> dg.TableMetadataVa
 
 
 def notes(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """Sentences as a list; `none` for none."""
-    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines) or "none")
+    """Sentences as a list; `none` for none. Names and values of the table in them stay texts."""
+    return dg.MetadataValue.md(bullets(lines) or "none")
 
 
 def pictures(plots: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:

@@ -2,8 +2,9 @@
 
 One op makes both. It reuses what the store holds, trains the rest, and logs each configuration's
 materialization the moment it is stored, so that progress shows live and a kill loses nothing
-finished. Which rungs there are and who goes on is decided in core. `search_results` does not depend on `trained_model`: it reads the store, so a failed
-configuration stays missing while the leaderboard still gets made.
+finished. Which rungs there are and who goes on is decided in core.
+`search_results` does not depend on `trained_model`: it reads the store, so a failed configuration
+stays missing while the leaderboard still gets made.
 """
 
 import time
@@ -21,6 +22,7 @@ from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.assets.process_memory import peak_memory_bytes
 from experiment_pipeline.core.configurations import Configuration, search_notes
 from experiment_pipeline.core.errors import AllConfigurationsFailed
+from experiment_pipeline.core.markdown import fenced
 from experiment_pipeline.core.search_progress import Progress
 from experiment_pipeline.core.search_results import (
     SearchCost,
@@ -138,7 +140,7 @@ def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.
 
 
 def _in_full(failure: FailedConfiguration) -> str:
-    return f"**{failure.key}**\n\n```text\n{failure.traceback}\n```"
+    return f"**{failure.key}**\n\n{fenced('text', failure.traceback)}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A report of the same choice on the same rows is reused: it is not another look.
 """
 
 from collections.abc import Mapping
-from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
@@ -17,12 +17,18 @@ from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.assets.look import MARKDOWN, NEXT_SEARCH, PAGE, PICTURE, REPORT, Look
 from experiment_pipeline.core import validation_page
 from experiment_pipeline.core.errors import NotAccepted
+from experiment_pipeline.core.leaderboard import Leaderboard
 from experiment_pipeline.core.leaderboard_table import check_same_sets, from_table
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline.core.validation_report import ValidationReport
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.trained_models import TrainedModelStore
+
+if TYPE_CHECKING:
+    from experiment_pipeline.core.shortfall import Evidence
 
 STAGE = "validation_report"
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
@@ -64,8 +70,9 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
                 sets,
                 validation_set,
                 board,
-                partial(label_ceiling, raw_data, spec, schema_text),
+                lambda: _evidence(spec, sets, board, label_ceiling(raw_data, spec, schema_text)),
                 spec.workers or joblib.cpu_count(),
+                context.log.warning,
             )
             stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
@@ -106,6 +113,18 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         )
 
     return validation_report
+
+
+def _evidence(
+    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+) -> "Evidence":
+    """What the analysis and the search know of what is within reach."""
+    from experiment_pipeline.core.learning_curve import learning_curve
+    from experiment_pipeline.core.shortfall import Evidence
+
+    store = TrainedModelStore(storage_root(), spec.name)
+    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
+    return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
 
 
 def _refusal(report: ValidationReport, files: Mapping[str, bytes]) -> str:

@@ -8,6 +8,7 @@ nothing is loaded. In: the folder `defs/`. Out: Definitions.
 import functools
 import os
 import re
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
         CannotLoad: the command is there to check, and something is wrong; or the folder's own
             file is.
     """
+    with warnings.catch_warnings():
+        # As in Dagster's own `load_from_defs_folder`: it calls what its libraries have deprecated.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        return _loaded(tree)
+
+
+def _loaded(tree: ReadableTree) -> dg.Definitions:
     root = tree.defs_module_path
     found, errors = judge_files(root)
     experiments = [path for path in found if not set(path.parents) & errors.keys()]

@@ -67,7 +67,15 @@ def spread(
     units: np.ndarray,
     threshold: float = 0.5,
 ) -> Spread:
-    """Return a metric's score and spread; arguments as for `metrics.interval`."""
+    """Return a metric's score, and how it would vary if the units were drawn anew.
+
+    Args:
+        name: one of `metrics.METRICS`.
+        y: encoded targets (n,).
+        prediction: as for `metrics.score`.
+        units: (n,) integer codes; rows of one unit (row, group, day) are drawn together.
+        threshold: as for `metrics.score`.
+    """
     return spread_of(linearise(name, y, prediction, threshold), layout(name, y, units))
 
 

@@ -7,6 +7,7 @@ what Markdown or HTML would act upon is escaped.
 
 import html
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # An underscore inside a word is no emphasis; only a leading # makes a heading.
@@ -83,14 +84,25 @@ def escape(text: str) -> str:
     return _ACTIVE.sub(r"\\\g<0>", html.escape(one_line, quote=False))
 
 
+def bullets(items: Iterable[str]) -> str:
+    """Return plain texts as a list."""
+    return "\n".join(f"- {escape(item)}" for item in items)
+
+
+def fenced(language: str, text: str) -> str:
+    """Return a block of code; its fence is longer than any run of backticks inside."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def _rendered(block: Block) -> str:
     match block:
         case Paragraph(text):
             return escape(text)
         case Bullets(items):
-            return "\n".join(f"- {escape(item)}" for item in items)
+            return bullets(items)
         case Code(language, text):
-            return f"```{language}\n{text}\n```"
+            return fenced(language, text)
         case Table(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(escape, row) for row in rows)]

@@ -6,10 +6,11 @@ statistics of an interval in `intervals.py`. In: encoded targets and predictions
 Out: numbers and `Interval`s.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from experiment_pipeline.core.names import guessed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,10 +101,9 @@ def check_name(name: str, task: str, place: str) -> None:
     """Raise ValueError when no metric of that name judges that task."""
     allowed = names_of(task)
     if name not in allowed:
-        close = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(
-            f"{place}: {name!r} is no metric of task {task}; {hint}allowed: {', '.join(allowed)}"
+            f"{place}: {name!r} is no metric of task {task}; {guessed(name, allowed)}"
+            f"allowed: {', '.join(allowed)}"
         )
 
 
@@ -124,36 +124,6 @@ def score(name: str, y: "np.ndarray", prediction: "np.ndarray", threshold: float
     from experiment_pipeline.core.influence import linearise
 
     return linearise(name, y, prediction, threshold).estimate
-
-
-def influence(
-    name: str, y: "np.ndarray", prediction: "np.ndarray", threshold: float = 0.5
-) -> "np.ndarray":
-    """Return each row's influence on the score, (n,), of mean zero; see `influence.py`."""
-    from experiment_pipeline.core.influence import linearise
-
-    return linearise(name, y, prediction, threshold).influence
-
-
-def interval(
-    name: str,
-    y: "np.ndarray",
-    prediction: "np.ndarray",
-    units: "np.ndarray",
-    threshold: float = 0.5,
-) -> Interval:
-    """Return the score with its 95 % interval, as if the units had been drawn anew.
-
-    Args:
-        name: one of METRICS.
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        units: (n,) integer codes; rows of one unit (row, group, day) are drawn together.
-        threshold: as for `score`.
-    """
-    from experiment_pipeline.core.intervals import interval_of, spread
-
-    return interval_of(name, spread(name, y, prediction, units, threshold))
 
 
 def better(name: str, a: float, b: float) -> bool:

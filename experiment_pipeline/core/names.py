@@ -9,8 +9,13 @@ SHOWN_NAMES = 12
 def did_you_mean(name: str, names: Iterable[object]) -> str:
     """Return "did you mean 'x'?", or the names there are when none comes close."""
     known = [str(other) for other in names]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {listed(known)}"
+    return guessed(name, known).rstrip() or f"there are {listed(known)}"
+
+
+def guessed(name: str, names: Iterable[str]) -> str:
+    """Return "did you mean 'x'? ", for the list of names to follow; "" when none comes close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def listed(names: Iterable[object]) -> str:

@@ -6,7 +6,6 @@ member of a union says about the same value becomes one problem.
 In: a mapping as YAML gives it. Out: an ExperimentSpec, or InvalidExperiment.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiment_pipeline.core.errors import InvalidExperiment
+from experiment_pipeline.core.names import guessed
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.spec_places import (
     KEY_MARK,
@@ -69,15 +69,26 @@ def spec_from(
 
 def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:
     """One error for all problems, a line each, the first after its own `file:line`."""
-    shown = problems[:MOST_PROBLEMS]
-    first, *others = [(line_of(problem.location), str(problem)) for problem in shown]
-    rule = "\n".join([first[1], *(f"{line}: {text}" for line, text in others)])
-    if more := len(problems) - len(shown):
-        rule += f"\nand {more} more"
+    shown = [(line_of(problem.location), str(problem)) for problem in problems[:MOST_PROBLEMS]]
     count = "this line" if len(problems) == 1 else f"these {len(problems)} problems"
     return InvalidExperiment(
-        first[0], rule, f"correct {count}; `dg check defs` says when nothing is left"
+        shown[0][0],
+        a_line_each(shown, len(problems)),
+        f"correct {count}; `dg check defs` says when nothing is left",
     )
+
+
+def a_line_each(shown: Sequence[tuple[str, str]], problems: int) -> str:
+    """Say several problems at once; the first has its place in front, as the error's culprit.
+
+    Args:
+        shown: (`file:line`, what is wrong) of each, at most MOST_PROBLEMS.
+        problems: how many there are.
+    """
+    lines = [shown[0][1], *(f"{place}: {text}" for place, text in shown[1:])]
+    if more := problems - len(shown):
+        lines.append(f"and {more} more")
+    return "\n".join(lines)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -158,13 +169,8 @@ def _unknown_key(place: Place, model: type[BaseModel]) -> str:
     elsewhere = [path for path in key_paths(model) if path.endswith(f".{key}")]
     hint = f"it belongs to {elsewhere[0].removesuffix(f'.{key}')}; " if elsewhere else ""
     return (
-        f"unknown key {key!r}; {hint or _did_you_mean(key, allowed)}allowed: {', '.join(allowed)}"
+        f"unknown key {key!r}; {hint or guessed(key.lower(), allowed)}allowed: {', '.join(allowed)}"
     )
-
-
-def _did_you_mean(text: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text.lower(), allowed, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def _missing(place: Place) -> str:
@@ -182,7 +188,7 @@ def _example(place: Place) -> str:
 
 def _not_among(value: Any, allowed: Sequence[str]) -> str:
     wrong = "no value is given" if value is None else f"{_shown(value)} is not allowed"
-    return f"{wrong}; {_did_you_mean(str(value), allowed)}allowed: {', '.join(allowed)}"
+    return f"{wrong}; {guessed(str(value).lower(), allowed)}allowed: {', '.join(allowed)}"
 
 
 def _wrong_kind(value: Any, place: Place) -> str:

@@ -4,12 +4,12 @@ The outer keys, and what YAML passes over in silence (a key that stands twice, a
 second document). In: text. Out: findings with their line. `attributes` is the business of `spec`.
 """
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import yaml
 
+from experiment_pipeline.core.names import guessed
 from experiment_pipeline.core.yaml_nodes import (
     MalformedYaml,
     Oddity,
@@ -67,8 +67,7 @@ def read_component_file(text: str) -> ComponentFile:
 def _outer_problems(outer: dict[str, tuple[yaml.Node, yaml.Node]]) -> Iterator[Oddity]:
     for name, (key, _) in outer.items():
         if name not in OUTER_KEYS:
-            close = difflib.get_close_matches(name, OUTER_KEYS, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else "it belongs under attributes; "
+            hint = guessed(name, OUTER_KEYS) or "it belongs under attributes; "
             yield Oddity(
                 line_of(key), f"unknown key {name!r}; {hint}allowed: {', '.join(OUTER_KEYS)}"
             )

@@ -1,11 +1,11 @@
 """What stored entries have in common: when they exist, and where damaged ones go.
 
     <root>/<experiment>/<stage>/<fingerprint>/result.json            written last, once
-                        damaged/<stage>/<fingerprint>/<time>-…/      an entry that was set aside
+                        damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
 
-An entry is never changed, and a damaged one is none: it is moved whole out of the way of every
-run, kept for whoever looks into the cause, and what it held is made again. In: an entry's folder.
-Out: a sentence for the log. What is in an entry: `trained_models.py`, `results.py`.
+An entry is never changed, and a damaged one is none: quarantine takes it whole out of the way
+of every run, where it is kept for whoever looks into the cause, and what it held is made again.
+In: an entry's folder. Out: a sentence for the log. What is in an entry: `trained_models.py`, `results.py`.
 """
 
 import secrets
@@ -20,7 +20,7 @@ RESULT = "result.json"
 DAMAGED = "damaged"
 
 
-def set_aside(folder: UPath, damage: EntryCorrupt) -> str:
+def quarantine(folder: UPath, damage: EntryCorrupt) -> str:
     """Move an entry to the damaged ones, and return what to say about it.
 
     A bucket cannot rename: the files are copied, `result.json` is removed, then the others. Who

@@ -11,7 +11,7 @@ at. What that means is said by `core/validation_report.py`.
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -22,7 +22,7 @@ from upath import UPath
 from experiment_pipeline.core.errors import EntryCorrupt
 from experiment_pipeline.core.looks import EarlierLooks, count
 from experiment_pipeline.core.row_identity import HashedRows, RowSample, sample_rows
-from experiment_pipeline.storage.files import list_names, read_many, write_bytes
+from experiment_pipeline.storage.files import list_names, read_bytes, read_many, write_bytes
 from experiment_pipeline.storage.parquet import from_parquet, to_parquet
 
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
@@ -109,7 +109,7 @@ class Ledger:
         Raises:
             EntryCorrupt: a file of the ledger is damaged.
         """
-        paths = [self.folder / name for name in list_names(self.folder)]
+        paths = self._paths()
         looks = [Look.from_bytes(content, path) for path, content in read_many(paths).items()]
         return sorted(looks, key=lambda look: look.at)
 
@@ -119,21 +119,38 @@ class Ledger:
         fingerprint: str,
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
+        *,
+        tell: Callable[[str], object],
     ) -> EarlierLooks:
         """Return how often other models have looked at these rows; arguments as of `record_look`.
 
-        Raises:
-            EntryCorrupt: a file of the ledger is damaged.
+        A look whose file, or whose sample of rows, is damaged counts as one at these very rows: it
+        is told, and no look is forgotten.
         """
-        looks = self.looks()
-        samples = self._samples({look.sample for look in looks if look.sample is not None})
         here = HashedRows.of(rows)
-        shares = {name: one.overlap(here, id_columns) for name, one in samples.items()}
-        seen = [
-            1.0 if look.validation_digest == validation_digest else shares.get(look.sample, 0.0)
-            for look in looks
-        ]
-        return count(zip((look.fingerprint for look in looks), seen, strict=True), fingerprint)
+        shares: dict[str, float] = {}
+
+        def overlap(look: Look) -> float:
+            if look.validation_digest == validation_digest:
+                return 1.0
+            if look.sample is None:
+                return 0.0
+            if look.sample not in shares:
+                shares[look.sample] = self._sample(look.sample).overlap(here, id_columns)
+            return shares[look.sample]
+
+        seen = []
+        for path in self._paths():
+            try:
+                look = Look.from_bytes(read_bytes(path), path)
+                seen.append((look.fingerprint, overlap(look)))
+            except EntryCorrupt as damage:
+                tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
+                seen.append((path.name, 1.0))
+        return count(seen, fingerprint)
+
+    def _paths(self) -> list[UPath]:
+        return [self.folder / name for name in list_names(self.folder)]
 
     def _keep(self, sample: RowSample) -> str:
         """Store a sample under its digest: looks at the same rows share it."""
@@ -144,18 +161,15 @@ class Ledger:
         write_bytes(self._sample_path(digest), content)
         return digest
 
-    def _samples(self, digests: Iterable[str]) -> dict[str | None, RowSample]:
-        paths = {self._sample_path(digest): digest for digest in digests}
-        found = read_many(paths)
-        for path, digest in paths.items():
-            if path not in found or hashlib.sha256(found[path]).hexdigest() != digest:
-                raise EntryCorrupt(
-                    str(path),
-                    "is not the sample of rows that was written",
-                    "Delete the looks of the ledger that name it: they count for no other rows.",
-                )
-        tables = {digest: from_parquet(found[path]) for path, digest in paths.items()}
-        return {digest: RowSample(one.attrs[_ROWS], one) for digest, one in tables.items()}
+    def _sample(self, digest: str) -> RowSample:
+        path = self._sample_path(digest)
+        for content in read_many([path]).values():
+            if hashlib.sha256(content).hexdigest() == digest:
+                table = from_parquet(content)
+                return RowSample(table.attrs[_ROWS], table)
+        raise EntryCorrupt(
+            str(path), "is not the sample of rows that was written", "Nothing: it is passed over."
+        )
 
     def _sample_path(self, digest: str) -> UPath:
         return self.root / self.experiment / "validation_rows" / f"{digest}.parquet"

@@ -5,8 +5,8 @@
         result.json                  written last, once: only with it does the result exist
 
 As in `trained_models.py`, digests in the names keep two writers apart: the first `result.json`
-decides whose files count. In: files by name. Out: the same ones, checked; damaged results are set
-aside (`entries.py`).
+decides whose files count. In: files by name. Out: the same ones, checked; damaged results go
+into quarantine (`entries.py`).
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from upath import UPath
 
 from experiment_pipeline.core.errors import EntryCorrupt
-from experiment_pipeline.storage.entries import RESULT, set_aside
+from experiment_pipeline.storage.entries import RESULT, quarantine
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 
 
@@ -58,11 +58,11 @@ class ResultStore:
         return None
 
     def intact(self, fingerprint: str, tell: Callable[[str], object]) -> StageResult | None:
-        """The result to reuse; None when there is none, or a damaged one was set aside and told."""
+        """The result to reuse; None: there is none, or `tell` hears where the damaged one went."""
         try:
             return self.get(fingerprint)
         except EntryCorrupt as damage:
-            tell(set_aside(self._folder(fingerprint), damage))
+            tell(quarantine(self._folder(fingerprint), damage))
             return None
 
     def require(self, fingerprint: str) -> StageResult:
@@ -103,7 +103,7 @@ class ResultStore:
         return found[path]
 
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
-        fix = f"Materialize {self.stage}: it sets the damaged result aside and makes it again."
+        fix = f"Materialize {self.stage}: it moves the damaged result away and makes it again."
         return EntryCorrupt(str(path), rule, fix)
 
 

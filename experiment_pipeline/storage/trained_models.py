@@ -8,8 +8,8 @@
 
 `result.json` names the other three and their sha256. The digests in the names keep two writers
 apart who train one configuration at once: each file is whole, and the first `result.json`
-decides which ones count. In: a `TrainedModel`. Out: the same one, checked; damaged ones are set
-aside (`entries.py`). What decides a fingerprint is in `core/trained_model`.
+decides which ones count. In: a `TrainedModel`. Out: the same one, checked; damaged ones go
+into quarantine (`entries.py`). What decides a fingerprint is in `core/trained_model`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from upath import UPath
 from experiment_pipeline.core.errors import EntryCorrupt
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.trained_model.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.storage.entries import RESULT, set_aside
+from experiment_pipeline.storage.entries import RESULT, quarantine
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 
 _CHECKED_AT_ONCE = 8  # entries in memory: models may be large
@@ -100,21 +100,23 @@ class TrainedModelStore:
             for print_, (entry, files) in self._read(fingerprints, *_PARTS).items()
         }
 
-    def set_aside_damaged(self, fingerprints: Iterable[str], tell: Callable[[str], object]) -> None:
-        """Look into every file of the entries that exist, and set those aside that are damaged.
+    def quarantine_damaged(
+        self, fingerprints: Iterable[str], tell: Callable[[str], object]
+    ) -> None:
+        """Look into every file of the entries that exist, and put those that are damaged into quarantine.
 
-        What is left can be reused to the end of a run, and what was set aside is trained again.
+        What is left can be reused to the end of a run, and what is in quarantine is trained again.
 
         Args:
             fingerprints: which entries.
-            tell: is given a sentence for each that was set aside.
+            tell: is given a sentence for each that was damaged.
         """
         prints = list(fingerprints)
         for start in range(0, len(prints), _CHECKED_AT_ONCE):
             some = prints[start : start + _CHECKED_AT_ONCE]
             for print_, found in self._look(some, _PARTS).items():
                 if isinstance(found, EntryCorrupt):
-                    tell(set_aside(self.folder(print_), found))
+                    tell(quarantine(self.folder(print_), found))
 
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now.
@@ -198,7 +200,7 @@ class TrainedModelStore:
         return entry, contents
 
     def _corrupt(self, fingerprint: str, name: str, rule: str) -> EntryCorrupt:
-        fix = "Materialize trained_model: it sets the damaged entry aside and trains it again."
+        fix = "Materialize trained_model: it moves the damaged entry away and trains it again."
         return EntryCorrupt(str(self.folder(fingerprint) / name), rule, fix)
 
 
@@ -208,7 +210,7 @@ class IntactModels:
 
     Attributes:
         store: the trained models.
-        tell: is given a sentence for each damaged entry, which is set aside.
+        tell: is given a sentence for each damaged entry, which goes into quarantine.
     """
 
     store: TrainedModelStore
@@ -219,7 +221,7 @@ class IntactModels:
         """Return fingerprint → numbers, of the intact entries."""
         asked = list(fingerprints)
         new = [print_ for print_ in asked if print_ not in self._looked_into]
-        self.store.set_aside_damaged(new, self.tell)
+        self.store.quarantine_damaged(new, self.tell)
         self._looked_into.update(new)
         return self.store.results(asked)
 

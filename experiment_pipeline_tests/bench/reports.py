@@ -27,6 +27,7 @@ from experiment_pipeline.core.trained_model import (
 )
 from experiment_pipeline.core.training_sets import training_sets
 from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.results import NothingKnown
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -122,7 +123,7 @@ def _experiment(shape: Shape) -> ExperimentSpec:
 def _searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
     """Key → trained on all train rows."""
     workers = joblib.cpu_count()
-    events = search(configurations(spec), sets, spec, lambda _: {}, workers, time.perf_counter)
+    events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
     fits = [event for event in events if isinstance(event, Fitted)]
     return {one.model.key: one.model for one in fits if one.rung.is_full}
 

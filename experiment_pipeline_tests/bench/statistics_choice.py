@@ -228,6 +228,12 @@ class RareCase:
     auc: dict[str, float]
 
 
+def error_at_rare_positives(tables: int, seed: int) -> float:
+    """Return how often the model that orders the rows worse is ranked first by f1."""
+    cases = (rare_positives(seed + number) for number in range(tables))
+    return _share(one.winner != max(one.auc, key=one.auc.__getitem__) for one in cases)
+
+
 def rare_positives(seed: int) -> RareCase:
     """Train both on 5 % positives, and rank them by f1 at their own thresholds."""
     # Balanced, so that it crosses 0.5, which probabilities of rare positives hardly do.

@@ -2,10 +2,10 @@
 
 The truth is the score of the same predictions in the population: on so many rows that its own
 error is small beside an interval. What an interval is lives in `core/intervals.py`, how the
-figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Coverage`.
+figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Outcome`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,32 +48,15 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What the intervals of one metric held.
-
-    Attributes:
-        metric: its name.
-        held: share of the samples whose interval holds the truth.
-        below: share of the samples whose interval lies below the truth.
-        width: mean width, in units of the metric.
-    """
-
-    metric: str
-    held: float
-    below: float
-    width: float
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What the samples of a scenario showed.
 
     Attributes:
-        coverages: one per metric.
+        held: metric → share of the samples whose interval holds the truth.
         noted: share of the samples of which it is said that an interval is too narrow.
     """
 
-    coverages: tuple[Coverage, ...]
+    held: Mapping[str, float]
     noted: float
 
 
@@ -89,11 +72,9 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
         noted += _is_noted(scenario, sample)
     # A sample without a positive has no interval, and says so.
     known = np.isfinite(bounds).all(axis=2)
-    coverages = tuple(
-        _coverage(name, true, bounds[known[:, place], place])
-        for place, (name, true) in enumerate(zip(scenario.metrics, truth, strict=True))
-    )
-    return Outcome(coverages, noted / samples)
+    low, high = np.moveaxis(bounds, 2, 0)
+    held = np.mean((low <= truth) & (truth <= high), axis=0, where=known)
+    return Outcome(dict(zip(scenario.metrics, held.tolist(), strict=True)), noted / samples)
 
 
 def _is_noted(scenario: Scenario, sample: SetPrediction) -> bool:
@@ -105,16 +86,6 @@ def _truth(scenario: Scenario) -> list[float]:
     units = POPULATION // scenario.rows_per_unit
     population = scenario.draw(np.random.default_rng(0), units)
     return [population.score(name, scenario.threshold) for name in scenario.metrics]
-
-
-def _coverage(metric: str, truth: float, bounds: np.ndarray) -> Coverage:
-    low, high = bounds.T
-    return Coverage(
-        metric,
-        held=float(((low <= truth) & (truth <= high)).mean()),
-        below=float((high < truth).mean()),
-        width=float((high - low).mean()),
-    )
 
 
 def labels(

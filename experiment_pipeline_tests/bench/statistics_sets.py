@@ -1,11 +1,11 @@
 """How well the sets are cut, by simulation with the truth known: coverage, false alarms, moves.
 
 Tables are drawn from a model that is known, cut as an experiment cuts them, and judged as an
-experiment judges them. In: how many draws. Out: shares and counts. How they are shown, and
-which are good enough, belongs to the benchmark.
+experiment judges them. In: how many tables, a seed. Out: shares between 0 and 1. How they are
+shown, and which are good enough, belongs to the benchmark.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -47,14 +47,10 @@ def jobs(rows: int, rng: np.random.Generator) -> pd.DataFrame:
     return frame.assign(f0=codes[:, 0], f1=codes[:, 1])
 
 
-def repeated(table: Table, times: int) -> Table:
-    """Return a maker of tables whose file was concatenated some times, labels and all."""
-
-    def made(rows: int, rng: np.random.Generator) -> pd.DataFrame:
-        once = table(rows // times, rng)
-        return pd.concat([once] * times, ignore_index=True).rename_axis(index="row_number")
-
-    return made
+def four_times(rows: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Return measures whose file was concatenated four times, labels and all."""
+    once = measures(rows // 4, rng)
+    return pd.concat([once] * 4, ignore_index=True).rename_axis(index="row_number")
 
 
 def experiment(by: str = "random") -> ExperimentSpec:
@@ -84,44 +80,60 @@ def features_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name.startswith("f")]
 
 
-def coverage_of_score(table: Table, population: Table, metric: str, draws: int, rows: int) -> float:
-    """Return in which share of the draws the interval of a score covers the true one.
+def coverage_of_score(
+    tables: int, seed: int, *, table: Table, population: Table, metric: str, rows: int = 8_000
+) -> float:
+    """Return how often the interval of a score covers the true one.
 
     A linear model is fitted on the train rows; its interval is that of the validation rows, its
     true score that of many rows that were never drawn.
 
     Args:
+        tables: how many.
+        seed: of the tables.
         table: what is delivered, such as copies.
         population: where its rows come from.
         metric: roc_auc or log_loss.
-        draws: of the table.
         rows: of each table.
     """
-    covered = [_covers(table, population, metric, rows, seed) for seed in range(draws)]
-    return float(np.mean(covered))
+    draws = _draws(tables, seed)
+    return float(np.mean([_covers(table, population, metric, rows, draw) for draw in draws]))
 
 
-def share_blocked(table: Table, by: str, draws: int, rows: int, leaked: float = 0.0) -> float:
-    """Return in which share of the draws the check for leaks blocks the sets.
+def share_blocked(
+    tables: int, seed: int, *, table: Table, by: str, rows: int = 8_000, leaked: float = 0.0
+) -> float:
+    """Return how often the check for leaks blocks the sets.
 
     Args:
+        tables: how many.
+        seed: of the tables.
         table: what is delivered.
         by: id, time, column or random.
-        draws: of the table.
         rows: of each table.
         leaked: share of the rows that copy another row, which may be in another set.
     """
-    spec = experiment(by)
-    return float(np.mean([_blocked(table, spec, rows, leaked, seed) for seed in range(draws)]))
+    spec, draws = experiment(by), _draws(tables, seed)
+    return float(np.mean([_blocked(table, spec, rows, leaked, draw) for draw in draws]))
 
 
-def moved_by_adding(table: Table, added: int, rows: int, seed: int) -> int:
-    """Return how many of the rows change their set when some are added to them.
+def moved_by_adding(
+    tables: int, seed: int, *, table: Table, added: int = 2, rows: int = 5_000
+) -> float:
+    """Return which share of the rows changes its set when some are added, at the worst table.
 
     Rows equal in features and target are one and the same to a model: their numbers in each set
     are compared.
     """
-    frame = table(rows + added, np.random.default_rng(seed))
+    return max(_moved(table, added, rows, draw) for draw in _draws(tables, seed)) / rows
+
+
+def _draws(tables: int, seed: int) -> Iterator[np.random.Generator]:
+    return (np.random.default_rng([seed, number]) for number in range(tables))
+
+
+def _moved(table: Table, added: int, rows: int, rng: np.random.Generator) -> int:
+    frame = table(rows + added, rng)
     spec, features = experiment(), features_of(frame)
     before, after = (
         part.assign(set=assign_sets(part, spec, features)).value_counts([*features, TARGET, "set"])
@@ -146,8 +158,9 @@ def _with_target(values: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     ).rename_axis(index="row_number")
 
 
-def _covers(table: Table, population: Table, metric: str, rows: int, seed: int) -> bool:
-    rng = np.random.default_rng(seed)
+def _covers(
+    table: Table, population: Table, metric: str, rows: int, rng: np.random.Generator
+) -> bool:
     frame, spec = table(rows, rng), experiment()
     features = features_of(frame)
     sets = assign_sets(frame, spec, features)
@@ -160,8 +173,9 @@ def _covers(table: Table, population: Table, metric: str, rows: int, seed: int) 
     return bool(found.low <= _SCORES[metric](others[TARGET], true) <= found.high)
 
 
-def _blocked(table: Table, spec: ExperimentSpec, rows: int, leaked: float, seed: int) -> bool:
-    rng = np.random.default_rng(seed)
+def _blocked(
+    table: Table, spec: ExperimentSpec, rows: int, leaked: float, rng: np.random.Generator
+) -> bool:
     frame = table(rows, rng)
     features = features_of(frame)
     copies = rng.choice(rows, 2 * int(leaked * rows), replace=False).reshape(2, -1)

@@ -32,6 +32,7 @@ from experiment_pipeline.core.trained_model.order import drawn
 from experiment_pipeline_tests.bench.rivals import Mean, mean_of
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.tables import TABLES, Cut, Table, cut
+from experiment_pipeline_tests.results import NothingKnown
 
 POOL, SEEDS, RANDOM_ORDERS = 120, 5, 20
 # The defaults, but for the floor: what small rungs tell is a question here.
@@ -224,7 +225,7 @@ class Halved:
 def _halved(pool: Sequence[Configuration], here: Cut) -> Halved:
     """Search by halving on an empty store."""
     events = list(
-        search(pool, here.sets, here.spec, lambda _: {}, joblib.cpu_count(), time.perf_counter)
+        search(pool, here.sets, here.spec, NothingKnown(), joblib.cpu_count(), time.perf_counter)
     )
     fits = [one for one in events if isinstance(one, Fitted)]
     sign = metrics.METRICS[here.spec.metric].sign

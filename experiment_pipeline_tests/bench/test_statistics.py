@@ -1,19 +1,26 @@
 """The part of the benchmark that simulates: its shares, its aims and its tables."""
 
+import pickle
 from functools import partial
 
 import numpy as np
 import pytest
 
 from experiment_pipeline.core.set_prediction import SetPrediction
-from experiment_pipeline_tests.bench import statistics_coverage
+from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage
+from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench.statistics import (
     BLOCKS,
+    GATES,
+    MEMBERSHIP,
     SEED,
     Aim,
     Block,
     Row,
+    best_of_many,
+    clean,
     coverage,
+    planted,
     section,
     share,
 )
@@ -40,12 +47,12 @@ def test_an_aim_with_one_end_is_a_limit() -> None:
 
 def test_a_simulation_of_one_share_is_one_row() -> None:
     """It gets the number, the seed and its arguments."""
-    assert share("x", _half, None, 100, offset=0.25) == [Row("x", 0.5 + 0.25 * SEED, None, 100)]
+    assert share("x", None, 100, _half, offset=0.25) == [Row("x", 0.5 + 0.25 * SEED, None, 100)]
 
 
 def test_the_tables_come_in_order() -> None:
     """Jobs run in processes; rows stay where their block puts them."""
-    jobs = tuple(partial(share, f"job {number}", _half, None, number) for number in range(3))
+    jobs = tuple(partial(share, f"job {number}", None, number, _half) for number in range(3))
     text = section([Block("first", jobs), Block("second", jobs[:1])])
     lines = [line[:7] for line in text.splitlines() if "job" in line]
     assert lines == ["| job 0", "| job 1", "| job 2", "| job 0"]
@@ -59,7 +66,7 @@ def test_every_scenario_is_simulated() -> None:
 
 
 def test_coverage_counts_the_samples_whose_interval_holds_the_truth() -> None:
-    """A model that is right in every second sample covers half the time; the rest lies below."""
+    """A model that is right in every second sample covers half the time."""
 
     def draw(generator: np.random.Generator, units: int) -> SetPrediction:
         good = units > 1_000 or generator.random() < 0.5
@@ -67,10 +74,7 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth() -> None:
         return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(units))
 
     outcome = cover(Scenario("x", ("mae",), 50, 1, draw), samples=60, seed=1)
-    (found,) = outcome.coverages
-    assert found.held == pytest.approx(0.5, abs=0.2)
-    assert found.below == pytest.approx(1 - found.held)
-    assert found.width == pytest.approx(0, abs=1e-9)
+    assert outcome.held == {"mae": pytest.approx(0.5, abs=0.2)}
     assert outcome.noted == 0
 
 
@@ -83,3 +87,45 @@ def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
     assert [row.name.split(": ")[1] for row in rows] == [*SCENARIOS[0].metrics, "a note"]
     assert all(row.figure >= 0.8 for row in rows[:-1])
     assert rows[-1].target == Aim(high=0.05)
+
+
+@pytest.mark.parametrize("job", [*MEMBERSHIP, *GATES], ids=lambda job: job.args[0])
+def test_every_simulation_runs_and_is_named_once(job: partial[list[Row]]) -> None:
+    """Two tables of each are enough to see that its arguments fit, in another process too."""
+    name, target, _, simulate = job.args
+    small = pickle.loads(pickle.dumps(partial(share, name, target, 2, simulate, **job.keywords)))
+    (row,) = small()
+    assert (row.name, row.target, row.simulations) == (name, target, 2)
+    assert 0 <= row.figure <= 1
+
+
+def test_no_two_rows_have_one_name() -> None:
+    """A figure can be told by its name."""
+    names = [job.args[0] for job in (*MEMBERSHIP, *GATES)]
+    assert len(set(names)) == len(names)
+
+
+def test_optimism_is_shown_as_part_of_the_true_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said to be flattered by 3 and is by 2 is said half as much again."""
+    found = statistics_choice.BestOfMany(0.9, 0.96, 0.5, 2.0, 3.0)
+    monkeypatch.setattr(statistics_choice, "best_of_many", lambda tables, seed: found)
+    assert [(row.figure, row.holds) for row in best_of_many(10)] == [
+        (0.9, "no"),
+        (0.96, "yes"),
+        (0.5, ""),
+        (1.5, "no"),
+    ]
+
+
+def test_a_table_with_any_alarm_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question counts as much as a stop, and stops are counted besides."""
+    said = [
+        leaks.Judged("a", (), (), ()),
+        leaks.Judged("b", (), ("leak_suspect",), ("x",)),
+        leaks.Judged("c", ("made_of_target",), (), ("x",)),
+        leaks.Judged("d", (), (), ()),
+    ]
+    monkeypatch.setattr(leaks, "hits", lambda seed: said)
+    monkeypatch.setattr(leaks, "false_alarms", lambda seed: said)
+    figures = [(row.figure, row.simulations, row.holds) for row in (*planted(), *clean())]
+    assert figures == [(0.5, 4, "no"), (0.5, 4, "no"), (0.25, 4, "no")]

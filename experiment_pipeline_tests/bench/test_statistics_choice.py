@@ -50,6 +50,7 @@ def test_rare_positives_are_ranked_at_the_threshold_they_are_used_at() -> None:
     cases = [simulated.rare_positives(seed) for seed in range(2)]
     assert [one.winner for one in cases] == ["linear", "linear"]
     assert all(one.auc["linear"] > one.auc["random_forest"] + 0.03 for one in cases)
+    assert simulated.error_at_rare_positives(1, 0) == 0
 
 
 def test_the_truth_of_the_simulation_is_that_of_its_rows() -> None:

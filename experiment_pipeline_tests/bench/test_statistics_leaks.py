@@ -1,4 +1,4 @@
-"""The catalogue of leaks is planted as it says, and its figures count what was said."""
+"""The catalogue of leaks is planted as it says, and its leaks are named."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,6 @@ from experiment_pipeline_tests.bench.clean_tables import CLEAN
 from experiment_pipeline_tests.bench.statistics_leaks import (
     LEAK,
     VARIANTS,
-    Judged,
-    figures,
     judged,
 )
 
@@ -27,11 +25,3 @@ def test_a_planted_leak_is_named(name):
     """The analysis as a whole names the planted column."""
     (variant,) = [one for one in VARIANTS if one.name == name and "binary" in one.base.__name__]
     assert judged(variant.planted(2)).columns == (LEAK,)
-
-
-def test_a_table_with_any_alarm_counts():
-    """A question counts as much as a stop, and stops are counted besides."""
-    silent, asked = Judged("a", (), (), ()), Judged("b", (), ("leak_suspect",), ("x",))
-    stopped = Judged("c", ("made_of_target",), (), ("x",))
-    found = figures([silent, stopped], [silent, asked, stopped])
-    assert [one.figure for one in found] == ["1 of 2", "2 of 3", "1 of 3"]

@@ -12,6 +12,7 @@ from experiment_pipeline.core.baselines import (
     difference_to_baseline,
 )
 from experiment_pipeline.core.metrics import Interval
+from experiment_pipeline.core.set_prediction import SetPrediction
 
 NUMBERS = np.random.default_rng(0).lognormal(size=301)
 LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
@@ -65,7 +66,7 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
     difference = _difference("rmse", y, signal)
     assert metrics.surely_better("rmse", difference)
-    own = metrics.interval("rmse", y, signal, np.arange(1_000))
+    own = SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
     assert own.high > baseline_score("rmse", y, y, "regression")
 
 

@@ -57,7 +57,7 @@ def test_the_manifest_survives_and_finds_a_changed_file() -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "code": {}}'])
 def test_what_is_no_manifest_is_said(data: bytes) -> None:
     """Anything but a manifest of this format is a clear error."""
-    with pytest.raises(InvalidModel, match="no manifest of format"):
+    with pytest.raises(InvalidModel, match="not a manifest of format"):
         Manifest.from_bytes(data, "here")
 
 

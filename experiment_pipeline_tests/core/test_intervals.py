@@ -16,7 +16,8 @@ from experiment_pipeline.core.intervals import (
     interval_of,
     spread,
 )
-from experiment_pipeline.core.metrics import METRICS, names_of
+from experiment_pipeline.core.metrics import METRICS, Interval, names_of
+from experiment_pipeline.core.set_prediction import SetPrediction
 
 UNITS, ROWS = 60, 15
 RESAMPLES = 600
@@ -40,6 +41,11 @@ def _clustered(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.nda
     return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), units
 
 
+def interval_on(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> Interval:
+    """The interval of a score on one set."""
+    return SetPrediction(y, p, units).interval(name)
+
+
 def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> float:
     generator = np.random.default_rng(2)
     members = [np.flatnonzero(units == unit) for unit in range(UNITS)]
@@ -61,8 +67,8 @@ def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
 def test_rows_that_move_together_make_the_interval_wider() -> None:
     """Resampling rows where units are what varies would give a false certainty."""
     y, prediction, units = _clustered("roc_auc")
-    by_unit = metrics.interval("roc_auc", y, prediction, units)
-    by_row = metrics.interval("roc_auc", y, prediction, np.arange(len(y)))
+    by_unit = interval_on("roc_auc", y, prediction, units)
+    by_row = interval_on("roc_auc", y, prediction, np.arange(len(y)))
     assert by_unit.high - by_unit.low > 1.5 * (by_row.high - by_row.low)
 
 
@@ -78,7 +84,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name: str) -> None:
     truth = metrics.score(name, *sample(400_000))
     held = 0
     for _ in range(400):
-        interval = metrics.interval(name, *sample(120), np.arange(120))
+        interval = interval_on(name, *sample(120), np.arange(120))
         held += interval.low <= truth <= interval.high
     assert 0.915 <= held / 400 <= 0.99
 
@@ -124,7 +130,7 @@ def test_hard_samples_are_covered_nearly_as_often(
     """Few positives, skewed errors and days with a memory: what a normal interval misses."""
     generator = np.random.default_rng(6)
     truth = metrics.score(name, *sample(generator, 1_500_000)[:2])
-    intervals = [metrics.interval(name, *sample(generator, rows)) for _ in range(500)]
+    intervals = [interval_on(name, *sample(generator, rows)) for _ in range(500)]
     held = np.mean([one.low <= truth <= one.high for one in intervals])
     assert least <= held <= 0.985
 
@@ -144,7 +150,7 @@ def test_a_class_without_a_hit_is_no_certainty() -> None:
     """None of 10 positives is found: the balanced accuracy may well be 0.55 or 0.6."""
     y = (np.arange(200) < 10).astype(int)
     prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
-    interval = metrics.interval("balanced_accuracy", y, prediction, np.arange(200))
+    interval = interval_on("balanced_accuracy", y, prediction, np.arange(200))
     assert interval.estimate < 0.5
     assert interval.high > 0.57
 
@@ -152,8 +158,8 @@ def test_a_class_without_a_hit_is_no_certainty() -> None:
 def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
     """30 of 30 right leaves room for an accuracy of 0.89; an AUC of 1 on 5 positives for less."""
     y = np.repeat([1, 0], [5, 25])
-    accuracy = metrics.interval("accuracy", y, y.astype(float), np.arange(30))
-    auc = metrics.interval("roc_auc", y, y.astype(float), np.arange(30))
+    accuracy = interval_on("accuracy", y, y.astype(float), np.arange(30))
+    auc = interval_on("roc_auc", y, y.astype(float), np.arange(30))
     assert 0.85 < accuracy.low < 0.95
     assert auc.low < accuracy.low
     assert accuracy.high == auc.high == 1
@@ -161,7 +167,7 @@ def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
 
 def test_constant_predictions_have_an_auc_of_exactly_one_half() -> None:
     """What is certain has no width."""
-    interval = metrics.interval("roc_auc", np.array([0, 1] * 10), np.full(20, 0.3), np.arange(20))
+    interval = interval_on("roc_auc", np.array([0, 1] * 10), np.full(20, 0.3), np.arange(20))
     assert (interval.low, interval.estimate, interval.high) == (0.5, 0.5, 0.5)
 
 
@@ -170,7 +176,7 @@ def test_intervals_stay_inside_the_range_of_the_metric() -> None:
     for name, metric in METRICS.items():
         y, prediction, units = _clustered(name)
         few = units < 3
-        interval = metrics.interval(name, y[few], prediction[few], units[few])
+        interval = interval_on(name, y[few], prediction[few], units[few])
         assert metric.lowest <= interval.low <= interval.estimate
         assert interval.estimate <= interval.high <= metric.highest
 
@@ -178,9 +184,9 @@ def test_intervals_stay_inside_the_range_of_the_metric() -> None:
 def test_one_unit_says_nothing() -> None:
     """With a single unit the interval is the whole range."""
     y = np.array([0, 1, 0, 1])
-    interval = metrics.interval("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
+    interval = interval_on("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
     assert (interval.low, interval.high) == (0, 1)
-    regression = metrics.interval("rmse", y * 1.0, y * 0.5, np.zeros(4))
+    regression = interval_on("rmse", y * 1.0, y * 0.5, np.zeros(4))
     assert (regression.low, regression.high) == (0, math.inf)
 
 
@@ -195,7 +201,7 @@ def test_few_positives_leave_few_degrees_of_freedom() -> None:
 
 def test_an_undefined_score_has_an_undefined_interval() -> None:
     """Undefined stays undefined, bounds included."""
-    interval = metrics.interval("roc_auc", np.zeros(5), np.linspace(0, 1, 5), np.arange(5))
+    interval = interval_on("roc_auc", np.zeros(5), np.linspace(0, 1, 5), np.arange(5))
     assert np.isnan([interval.estimate, interval.low, interval.high]).all()
 
 

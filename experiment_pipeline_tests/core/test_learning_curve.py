@@ -30,7 +30,7 @@ def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[s
     sets = training_sets(frame[:3_000], frame[3_000:], spec)
     ran = run(spec, sets)
     fitted = [event.model for event in ran.events if isinstance(event, Fitted)]
-    stored = {model.result.fingerprint: model.test_predictions for model in fitted}
+    stored = {model.result.fingerprint: model.predictions.test for model in fitted}
     trained = {key for key, found in ran.conclusions.items() if found.status == TRAINED}
     ends = {m.key: m.predictions.test for m in fitted if m.key in trained}
     found = learning_curve(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.influence import linearise
 from experiment_pipeline.core.metrics import METRICS, Interval
 
 REFERENCE = {
@@ -77,7 +78,7 @@ def test_a_prediction_that_is_not_finite_has_no_score(name: str) -> None:
     prediction = np.full((4, 3) if task == "multiclass" else 4, 0.3)
     prediction[2] = np.nan
     assert np.isnan(metrics.score(name, y, prediction))
-    assert np.isnan(metrics.influence(name, y, prediction)).all()
+    assert np.isnan(linearise(name, y, prediction).influence).all()
 
 
 def test_an_auc_of_one_class_is_undefined() -> None:

@@ -370,7 +370,7 @@ def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> Vali
             "validation": validation,
         }
     )
-    schema = load_schema("columns:\n  x: {dtype: float64}\n  y: {dtype: str}\n")
+    schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
     return validate(raw, prepare(raw, Preparation()), schema, spec, sets=lambda: sets)
 
 

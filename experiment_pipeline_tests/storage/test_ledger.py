@@ -39,7 +39,7 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(place: UPath) -
     Ledger(place, "another").record_look(ROWS, MODELS[0], TABLE)
 
     def looks(rows: pd.DataFrame, *ids: str) -> tuple[int, float]:
-        found = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids)
+        found = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
         return found.models, round(found.overlap, 2)
 
     more = pd.concat([TABLE, pd.DataFrame({"id": [999], "size": [0.5]})])
@@ -55,9 +55,9 @@ def test_the_same_model_on_the_same_rows_is_no_new_look(place: UPath) -> None:
     ledger = Ledger(place, "flights")
     for model in (MODELS[0], MODELS[0], MODELS[1]):
         ledger.record_look(ROWS, model, TABLE)
-    assert ledger.earlier_looks(ROWS, MODELS[0], TABLE).models == 1
-    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE).models == 1
-    assert ledger.earlier_looks(ROWS, MODELS[2], TABLE).models == 2
+    assert ledger.earlier_looks(ROWS, MODELS[0], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(ROWS, MODELS[2], TABLE, tell=print).models == 2
 
 
 def test_looks_of_versions_that_kept_no_rows_count_by_the_digest(place: UPath) -> None:
@@ -65,8 +65,8 @@ def test_looks_of_versions_that_kept_no_rows_count_by_the_digest(place: UPath) -
     ledger = Ledger(place, "flights")
     old = {"at": "2026-01-01T00:00:00.000000+00:00", "validation_digest": ROWS}
     write_bytes(ledger.folder / "old.json", json.dumps({**old, "fingerprint": MODELS[0]}).encode())
-    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE).models == 1
-    assert ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE).models == 0
+    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE, tell=print).models == 0
 
 
 def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
@@ -110,13 +110,14 @@ def test_a_damaged_look_is_named(place: UPath, content: bytes) -> None:
     assert caught.value.culprit == str(ledger.folder / name)
 
 
-def test_a_damaged_sample_of_rows_is_named(place: UPath) -> None:
-    """Rows that cannot be recognised any more are an error, not one look less."""
-    ledger = Ledger(place, "flights")
+@pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])
+def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str) -> None:
+    """Rows that cannot be recognised any more are taken for these: not one look less."""
+    ledger, told = Ledger(place, "flights"), []
     ledger.record_look(ROWS, MODELS[0], TABLE)
-    folder = place / "flights" / "validation_rows"
+    folder = place / "flights" / damaged
     (name,) = list_names(folder)
     write_bytes(folder / name, read_bytes(folder / name)[:-1])
-    with pytest.raises(EntryCorrupt) as caught:
-        ledger.earlier_looks(ROWS, MODELS[1], TABLE)
-    assert caught.value.culprit == str(folder / name)
+    found = ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE + 1_000, tell=told.append)
+    assert (found.models, found.overlap) == (1, 1.0)
+    assert str(folder / name) in told[0]

@@ -1,4 +1,4 @@
-"""Results of a stage by fingerprint: written once, checked when read, set aside when damaged."""
+"""Results of a stage by fingerprint: written once, checked when read, in quarantine when damaged."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,9 @@ def test_a_result_is_written_once(store: ResultStore) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["report", "result"])
-def test_a_damaged_result_is_set_aside_and_told(store: ResultStore, name: str, damage: str) -> None:
+def test_a_damaged_result_goes_into_quarantine_and_is_told(
+    store: ResultStore, name: str, damage: str
+) -> None:
     """It is an error that names the file to who must have it, and none to who can make it again."""
     store.put("f", FILES)
     folder = store.root / "clinic" / "data_analysis" / "f"
@@ -51,9 +53,9 @@ def test_a_damaged_result_is_set_aside_and_told(store: ResultStore, name: str, d
     told = []
     assert store.intact("f", told.append) is None
     assert told[0].startswith(f"{path} is not what was written: the entry was moved to ")
-    aside = store.root / "clinic" / "damaged" / "data_analysis" / "f"
-    (time,) = list_names(aside)
-    assert read_bytes(aside / time / path.name) == damaged
+    quarantine = store.root / "clinic" / "damaged" / "data_analysis" / "f"
+    (time,) = list_names(quarantine)
+    assert read_bytes(quarantine / time / path.name) == damaged
     assert store.put("f", FILES).files == FILES
 
 

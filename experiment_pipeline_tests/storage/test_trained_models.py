@@ -177,31 +177,31 @@ def test_a_damaged_entry_is_never_returned(
         with pytest.raises(EntryCorrupt):
             store.put(trained(1))
         told = []
-        store.set_aside_damaged([fingerprint], told.append)
+        store.quarantine_damaged([fingerprint], told.append)
         assert told[0].startswith(str(path))
-        (kept,) = kept_aside(store, fingerprint)
+        (kept,) = in_quarantine(store, fingerprint)
         assert damaged is None or read_bytes(kept / path.name) == damaged
     assert store.get(fingerprint) is None
     store.put(trained(1))
     assert_same(store.get(fingerprint), trained(1))
 
 
-def kept_aside(store: TrainedModelStore, fingerprint: str) -> list[UPath]:
+def in_quarantine(store: TrainedModelStore, fingerprint: str) -> list[UPath]:
     """The folders that damaged entries of a fingerprint were moved to."""
     place = store.root / store.experiment / "damaged" / "trained_model" / fingerprint
     return [place / name for name in list_names(place)]
 
 
-def test_whole_entries_are_never_set_aside(store: TrainedModelStore) -> None:
+def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:
     """Of many entries only the damaged one goes, and one that is not there is no damage."""
     prints = [store.put(trained(number)).result.fingerprint for number in range(20)]
     folder = store.folder(prints[7])
     write_bytes(folder / list_names(folder)[0], b"tree")
     told = []
-    store.set_aside_damaged([*prints, "0" * 63 + "f"], told.append)
+    store.quarantine_damaged([*prints, "0" * 63 + "f"], told.append)
     assert len(told) == 1
     assert list(store.results(prints)) == [*prints[:7], *prints[8:]]
-    store.set_aside_damaged(prints, told.append)
+    store.quarantine_damaged(prints, told.append)
     assert len(told) == 1
 
 

@@ -6,7 +6,6 @@ hold anything. The full report is `report.py`.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from experiment_pipeline.core.data_analysis.finding import Finding
@@ -15,7 +14,7 @@ from experiment_pipeline.core.data_analysis.sentences import (
     probe_sentence,
     weight_in_words,
 )
-from experiment_pipeline.core.markdown import escape
+from experiment_pipeline.core.markdown import bullets, escape, fenced
 
 if TYPE_CHECKING:
     from experiment_pipeline.core.data_analysis.analysis import DataAnalysis
@@ -29,7 +28,7 @@ def render(analysis: DataAnalysis) -> str:
     }
     blocks = [
         f"## Verdict: {analysis.verdict}",
-        "\n".join(f"- {escape(reason)}" for reason in analysis.reasons),
+        bullets(analysis.reasons),
         escape(probe_sentence(analysis.probe)),
         *(_finding(finding) for finding in analysis.found),
         f"**Not found:** {', '.join(others['not_found']) or 'none'}",
@@ -49,7 +48,5 @@ def _finding(finding: Finding) -> str:
     if finding.accepted is not None:
         parts.append(f"Accepted: {escape(finding.accepted)}")
     if finding.yaml is not None:
-        # A longer fence than any run of backticks in the names of columns.
-        fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", finding.yaml))])
-        parts.append(f"{fence}yaml\n{finding.yaml}{fence}")
+        parts.append(fenced("yaml", finding.yaml.removesuffix("\n")))
     return "\n\n".join(parts)

@@ -84,9 +84,7 @@ def _strongest(
 def _by_number(subject: Subject, data: np.ndarray, y: np.ndarray, pairs: list[Fold]) -> float:
     regression = subject.spec.task == "regression"
     if not regression:
-        # A tree reads float32; places among the values are exact.
-        places = np.where(np.isnan(data), -1, np.unique(data, return_inverse=True)[1])
-        return _by_bins(subject, [_leaves(places, y, fit) for fit, _ in pairs], y, pairs)
+        return _by_bins(subject, [_leaves(data, y, fit) for fit, _ in pairs], y, pairs)
     in_bins = _by_bins(subject, [_quantile_bins(data[fit], data) for fit, _ in pairs], y, pairs)
     lines = [
         skill("regression", y[judge], _interpolated(data, y, fit, judge)) for fit, judge in pairs
@@ -130,17 +128,23 @@ def _mean_of_known(scores: Sequence[float]) -> float:
     return float(np.mean(known)) if known else 0.0
 
 
-def _leaves(places: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Leaf (m,) of each place in a small tree, which cuts where the classes part; 0 for missing."""
+def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    """Leaf (m,) of each value in a small tree, which cuts where the classes part; 0 for missing."""
     from sklearn.tree import DecisionTreeClassifier
 
-    known = fit[places[fit] >= 0]
+    missing = np.isnan(data)
+    known = fit[~missing[fit]]
     if not known.size:
-        return np.zeros(len(places), dtype=np.int64)
+        return np.zeros(len(data), dtype=np.int64)
+    # A tree reads float32; places among the values are exact.
+    values, places = np.unique(data[known], return_inverse=True)
     tree = DecisionTreeClassifier(max_leaf_nodes=_BINS, min_samples_leaf=_LEAF, random_state=0)
-    fitted = tree.fit(places[known][:, None], y[known]).tree_
-    cuts = np.sort(fitted.threshold[fitted.feature >= 0])
-    return np.asarray(np.where(places < 0, 0, np.searchsorted(cuts, places) + 1))
+    fitted = tree.fit(places[:, None], y[known]).tree_
+    below = np.sort(fitted.threshold[fitted.feature >= 0]).astype(np.int64)
+    # Halfway between two values, as a tree on the values would cut.
+    halfway = values[below] / 2 + values[below + 1] / 2
+    cuts = np.where(halfway > values[below], halfway, values[below + 1])
+    return np.asarray(np.where(missing, 0, np.searchsorted(cuts, data, side="right") + 1))
 
 
 def _quantile_bins(fitted: np.ndarray, data: np.ndarray) -> np.ndarray:

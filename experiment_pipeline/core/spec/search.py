@@ -1,11 +1,11 @@
 """`search`: the configurations of each algorithm, as a grid, by random draws, or one by one."""
 
-import difflib
 import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from experiment_pipeline.core.names import guessed
 from experiment_pipeline.core.spec.base import Closed, Scalar, impossible
 
 BUILT_IN_ALGORITHMS = ("lightgbm", "random_forest", "linear", "dummy")
@@ -66,8 +66,7 @@ class Search(Closed):
     def _is_known_or_a_path(cls, value: str) -> str:
         if value in BUILT_IN_ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             return value
-        close = difflib.get_close_matches(value, BUILT_IN_ALGORITHMS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = guessed(value, BUILT_IN_ALGORITHMS)
         raise ValueError(
             f"{value!r} is no algorithm; {hint}allowed: {', '.join(BUILT_IN_ALGORITHMS)} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"

@@ -139,7 +139,7 @@ def _fit_estimator(
     X, y, held_out = encoded.train, work.labels, dict[str, Any]()
     if stopping.on_slice:
         held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
-        X, y = X[~sets.inner], y[~sets.inner]
+        X, y = X[sets.grown], y[sets.grown]
     # Once more here: the import of a user's own estimator may have loaded another OpenMP.
     with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
         estimator.fit(X, y, **held_out)

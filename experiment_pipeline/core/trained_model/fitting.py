@@ -121,9 +121,6 @@ class Fitting:
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
     ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
         """Train in the pool; where nothing may start, nothing is even encoded."""
-        # A rerun that finds everything known need not import what fits.
-        from experiment_pipeline.core.trained_model.sweep import train_configurations
-
         timed = self.spec.budget.seconds is not None
         if timed:
             last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
@@ -131,9 +128,7 @@ class Fitting:
         tried = set[str]()
         somebody = any(competes(one) for one in (*found.values(), *self.in_full.values()))
         if missing and self.brake.may_start():
-            outcomes = train_configurations(
-                missing, rung.sets, self.spec, self.workers, self.brake, longest_first=not timed
-            )
+            outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
             with closing(outcomes):
                 for outcome in outcomes:
                     tried.add(outcome.key)
@@ -143,9 +138,22 @@ class Fitting:
             # One fit beyond the time: a search that has trained nobody is worth nothing.
             left = [one for one in missing if one.key not in tried]
             at_least = left[: 1 + sum(not competes(one) for one in left)]
-            yield from train_configurations(
-                at_least, rung.sets, self.spec, self.workers, longest_first=False
-            )
+            yield from self._trained(at_least, rung, None, longest_first=False)
+
+    def _trained(
+        self,
+        missing: Sequence[Configuration],
+        rung: Rung,
+        brake: Brake | None,
+        *,
+        longest_first: bool,
+    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
+        # A rerun that finds everything known imports nothing that fits.
+        from experiment_pipeline.core.trained_model.sweep import train_configurations
+
+        yield from train_configurations(
+            missing, rung.sets, self.spec, self.workers, brake, longest_first=longest_first
+        )
 
 
 def trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:

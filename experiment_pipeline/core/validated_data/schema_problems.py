@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 
 from experiment_pipeline.core.errors import InvalidSchema
-from experiment_pipeline.core.spec_errors import MOST_PROBLEMS
+from experiment_pipeline.core.spec_errors import MOST_PROBLEMS, a_line_each
 from experiment_pipeline.core.spec_places import Location, readable
 from experiment_pipeline.core.yaml_nodes import closest_line
 
@@ -64,14 +64,13 @@ def told(path: str, root: yaml.Node | None, error: SchemaProblems) -> InvalidSch
         root: its node; None for an empty file.
         error: what is wrong.
     """
-    shown = list(error.problems[:MOST_PROBLEMS])
-    places = [f"{path}:{closest_line(root, one.at) if root else 1}" for one in shown]
-    if len(error.problems) == 1:
-        return InvalidSchema(places[0], str(shown[0]), shown[0].fix)
-    lines = [f"{one}. {one.fix}" for one in shown]
-    rule = "\n".join(
-        [lines[0], *(f"{place}: {line}" for place, line in zip(places[1:], lines[1:], strict=True))]
-    )
-    if more := len(error.problems) - len(shown):
-        rule += f"\nand {more} more"
-    return InvalidSchema(places[0], rule, f"Correct these {len(error.problems)} problems.")
+    first, *others = error.problems
+    shown = [
+        (f"{path}:{closest_line(root, one.at) if root else 1}", f"{one}. {one.fix}")
+        for one in error.problems[:MOST_PROBLEMS]
+    ]
+    place = shown[0][0]
+    if not others:
+        return InvalidSchema(place, str(first), first.fix)
+    count = len(error.problems)
+    return InvalidSchema(place, a_line_each(shown, count), f"Correct these {count} problems.")
