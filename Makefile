@@ -8,6 +8,8 @@ BIN := .venv/bin
 EXPERIMENT ?= flight_delay
 APT := $(if $(shell command -v sudo),sudo,) apt-get
 export DAGSTER_DISABLE_TELEMETRY := 1
+# That `dg launch` and `dg dev` supersede two commands: they print and do the same.
+export PYTHONWARNINGS := ignore:Function::click.core
 
 .PHONY: help run ui test lint bench lock clean system system-test
 

@@ -1,7 +1,8 @@
 """What a run prints: what a person wants to read while it runs, and no more.
 
 An error that a user can act on is printed as its message; its Dagster stack stays in the event
-log. A bug keeps its stack. Dagster makes its console with `logging.getLoggerClass()`: the
+log. A bug keeps its stack. That the steps after a failed one do not run needs no line for each of
+them. Dagster makes its console with `logging.getLoggerClass()`: the
 standard library's way to replace it works for every kind of run, while a logger of a job's own
 would have to be named in each run's config.
 """
@@ -11,6 +12,9 @@ import logging
 from dagster import DagsterEvent
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
+# As Dagster begins the record that it logs for each step after a failed one.
+_NOT_REACHED = "Dependencies for step "
+
 
 class ConciseConsole(logging.Logger):
     """Step and message on a line; failures without the framework's stack."""
@@ -19,6 +23,8 @@ class ConciseConsole(logging.Logger):
         """Shorten a record of Dagster's log manager; leave every other as it is."""
         meta = getattr(record, LOG_RECORD_METADATA_ATTR, None)
         if meta is not None:
+            if meta["orig_message"].startswith(_NOT_REACHED):
+                return
             event = meta["dagster_event"]
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
             text = meta["orig_message"] if event is None else _told(event, record.getMessage())

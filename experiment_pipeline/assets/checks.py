@@ -11,21 +11,25 @@ def problems_check(
     problems: Sequence[str],
     asset_key: dg.AssetKey,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    doubts: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> dg.AssetCheckResult:
     """Passed when there is no problem; otherwise each is logged, so that the console says it too.
 
-    Notes are for people to judge: they are logged as warnings and shown, and fail nothing.
+    Doubts are for people to judge: they are logged as warnings. Notes are logged. Both are shown
+    and fail nothing.
     """
     log = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
     for problem in problems:
         log(f"{name}: {problem}")
+    for doubt in doubts:
+        context.log.warning(f"{name}: {doubt}")
     for note in notes:
-        context.log.warning(f"{name}: {note}")
+        context.log.info(f"{name}: {note}")
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=asset_key,
         passed=not problems,
         severity=severity,
-        description="\n".join([*(problems or ["no problem found"]), *notes]),
+        description="\n".join([*(problems or ["no problem found"]), *doubts, *notes]),
     )

@@ -60,10 +60,12 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
             else:
                 context.log.info("reused the analysis of the same table")
         analysis = json.loads(stored.files[ANALYSIS])
-        verdict, reasons = analysis["verdict"], "; ".join(analysis["reasons"]) or "nothing found"
-        context.log.info(f"verdict: {verdict}: {reasons}")
+        verdict = analysis["verdict"]
+        reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
         if verdict == "no go":
             context.log.error(console_message(_refusal(spec, reasons)))
+        else:
+            context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(fingerprint),
             metadata={

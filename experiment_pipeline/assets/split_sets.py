@@ -46,6 +46,7 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
             sets = core.split(validated_data, spec, features, membership)
         for note in sets.notes:
             context.log.info(note)
+        copies = core.note_copies(sets, spec, features)
         checks = [
             problems_check(
                 context, "sets_are_disjoint", core.check_disjoint(sets, validated_data), train
@@ -55,7 +56,8 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
                 "nothing_leaks_between_sets",
                 core.check_leaks(sets, spec, features),
                 train,
-                notes=core.note_copies(sets, spec, features),
+                doubts=[note.text for note in copies if note.doubtful],
+                notes=[note.text for note in copies if not note.doubtful],
             ),
             _look_alike(core.check_look_alike(sets, spec, features), train),
         ]

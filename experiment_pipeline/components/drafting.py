@@ -5,16 +5,16 @@ writes nothing. In: where the table is, and what the user has decided. Out: text
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from experiment_pipeline.components.draft_text import defs_yaml, summary
-from experiment_pipeline.core.inference import Wishes, infer
-from experiment_pipeline.core.inference.trial import try_out
+from experiment_pipeline.core.inference import Decision, Draft, Wishes, infer
+from experiment_pipeline.core.inference.trial import Trial, try_out
 from experiment_pipeline.core.raw_data import parse
-from experiment_pipeline.core.spec import Data
+from experiment_pipeline.core.spec import Data, ExperimentSpec
 from experiment_pipeline.core.spec_errors import explain, invalid, spec_from
 from experiment_pipeline.storage.sources import read_source
 
@@ -43,14 +43,31 @@ def draft_experiment(
     """
     source = _checked(data)
     table = parse(read_source(source), source)
-    draft = infer(table.frame, wishes)
     written = {**data, "url": written_url}
-    spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
-    trial = try_out(table.frame, spec)
+
+    def tried(draft: Draft) -> tuple[Draft, ExperimentSpec, Trial]:
+        spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
+        return draft, spec, try_out(table.frame, spec)
+
+    draft, spec, trial = tried(infer(table.frame, wishes))
+    nobody_asked = wishes.split is None and wishes.split_column is None
+    if trial.problem and nobody_asked and draft.split.value["by"] == "time":
+        draft, spec, trial = tried(_at_random(draft, trial.problem))
     return Drafted(
         {"schema.yaml": trial.schema_text, "defs.yaml": defs_yaml(name, draft, table, written)},
         summary(name, draft, table, spec, trial),
     )
+
+
+def _at_random(draft: Draft, problem: str) -> Draft:
+    """The draft of a series that cannot be split by time, and what that costs."""
+    culprit = problem.splitlines()[0]
+    why = (
+        f"the rows are a series in {draft.split.value['column']}, but by time a run would stop "
+        f"({culprit}). At random each row is judged by a model that knows its neighbours: scores "
+        "flatter"
+    )
+    return replace(draft, split=Decision({"by": "random"}, why))
 
 
 def _checked(data: Mapping[str, Any]) -> Data:

@@ -147,9 +147,9 @@ def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
     gain = METRICS[metric].sign * (scores[0] - expected_best(scores, fifth))
     seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.entries)
     yield (
-        f"the last 80 % of the spend bought {gain:+.2g} {metric}: {fifth} configurations drawn at "
-        f"random reach {shown(expected_best(scores, fifth))} on average, all {len(scores)} reach "
-        f"{shown(scores[0])} and cost {seconds:,.0f} CPU seconds"
+        f"the last 80 % of the spend made {metric} better by {gain:.2g}: {fifth} configurations "
+        f"drawn at random reach {shown(expected_best(scores, fifth))} on average, all {len(scores)} reach "
+        f"{shown(scores[0])} and cost {seconds:,.1f} CPU seconds"
     )
 
 

@@ -6,6 +6,7 @@ data are shown as they are: no mathematics in `$`, no letter that the font lacks
 """
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,8 @@ _MOST_POINTS = 1_500
 _MOST_CURVES = 6
 _MOST_CELLS = 12
 _MOST_BARS = 20
+_CHARACTERS_PER_INCH = 11
+_MOST_SIDE_BY_SIDE = 30
 _BLUE, _GREY, _RED = "#2b6cb0", "#8a94a3", "#b3261e"
 
 
@@ -118,6 +121,14 @@ def _drawn(
     return buffer.getvalue()
 
 
+def _label_below(axes: Axes, text: str) -> None:
+    """Write a long label under the whole picture: under axes beside long names it is cut off."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width = int(figure.get_figwidth() * _CHARACTERS_PER_INCH)
+    figure.supxlabel(textwrap.fill(text, width), fontsize="medium")
+
+
 def _curves(predicted: SetPrediction, names: Sequence[str]) -> list[tuple[str, Any, Any]]:
     """One (name, is it this class, its probability) per class; binary: the positive one."""
     if predicted.prediction.ndim == 1:
@@ -158,16 +169,18 @@ def _confusion(
 ) -> None:
     counts = np.bincount(predicted.y.astype(np.int64), minlength=len(names))
     labels = np.sort(np.argsort(-counts, kind="stable")[:_MOST_CELLS])
+    shown = [names[label] for label in labels]
+    side_by_side = len(labels) * max(map(len, shown)) <= _MOST_SIDE_BY_SIDE
     ConfusionMatrixDisplay.from_predictions(
         predicted.y,
         predicted.decided(threshold),
         labels=labels,
-        display_labels=[names[label] for label in labels],
+        display_labels=shown,
         ax=axes,
         cmap="Blues",
         colorbar=False,
         values_format="d",
-        xticks_rotation="horizontal" if len(labels) <= 3 else "vertical",
+        xticks_rotation="horizontal" if side_by_side else "vertical",
     )
     cut = "" if len(labels) == len(names) else f", the {len(labels)} most frequent classes"
     binary = f" from a probability of {threshold:.3g}" if predicted.prediction.ndim == 1 else ""
@@ -193,7 +206,7 @@ def _importance(axes: Axes, top: pd.DataFrame, metric: str, effort: Effort) -> N
     axes.invert_yaxis()
     axes.axvline(0, color=_GREY, linewidth=1)
     times = "once" if effort.repeats == 1 else f"{effort.repeats} times"
-    axes.set_xlabel(f"Loss of {metric} without it: {effort.rows:,} test rows, shuffled {times}")
+    _label_below(axes, f"Loss of {metric} without it: {effort.rows:,} test rows, shuffled {times}")
 
 
 def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) -> None:
@@ -204,7 +217,7 @@ def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) ->
     names = zip(top["rank"], top["key"], strict=True)
     axes.set_yticks(places, [f"{rank}  {plain(key, _LONGEST_KEY)}" for rank, key in names])
     axes.invert_yaxis()
-    axes.set_xlabel(f"{metric} on the test set, 95 % interval; blue: tied with the best")
+    _label_below(axes, f"{metric} on the test set, 95 % interval; blue: tied with the best")
     # A baseline far away would press the intervals together.
     left, right = axes.get_xlim()
     if left - (right - left) <= baseline <= right + (right - left):

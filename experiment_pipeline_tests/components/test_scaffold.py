@@ -193,6 +193,43 @@ def test_a_relative_path_is_seen_from_the_projects_root(
     assert spec.data.url == "visits.csv"
 
 
+def series(label: list[str]) -> None:
+    """Write series.csv: a row a day, with dates year first and with slashes."""
+    days = pd.date_range("2012-01-01", periods=len(label), freq="D").strftime("%Y/%m/%d")
+    wind = GENERATOR.normal(size=len(label))
+    pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv("series.csv", index=False)
+
+
+def test_a_series_is_split_by_time_and_the_files_say_why(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dates are read as they are written, and the reason stands beside the split."""
+    series(["sun", "rain"] * 90)
+    made = scaffold(folder, data="series.csv", target="weather")
+    spec = spec_in(made)
+    assert (spec.split.by, spec.split.column) == ("time", "date")
+    assert spec.preparation.datetime_formats == {"date": ("%Y/%m/%d",)}
+    text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
+    assert "# Inferred: the rows are a series, 1 day apart in date" in text
+    assert "the rows are a series, 1 day apart in date" in said
+
+
+def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody reports drizzle after the first year: the draft runs, and tells that scores flatter."""
+    series(["sun", "rain", "drizzle"] * 20 + ["sun", "rain"] * 60)
+    made = scaffold(folder, data="series.csv", target="weather")
+    assert spec_in(made).split.by == "random"
+    said = capsys.readouterr().out
+    assert "by time a run would stop (test set: its 36 rows lack 1 class of weather" in said
+    assert "scores flatter" in said
+    assert "Run: dagster job execute" in said
+    asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
+    assert spec_in(asked).split.by == "time"
+    assert "As they are, a run will stop:" in capsys.readouterr().out
+
+
 def test_an_absolute_path_stays(folder: Path) -> None:
     """A pasted path is written as it is."""
     path = str(folder / "visits.csv")

@@ -317,7 +317,16 @@ def test_the_last_of_the_spend_is_priced() -> None:
     board = search_of(spec_of(12), np.linspace(0.5, 2, 12).tolist()).rank()
     (note,) = [note for note in board.notes if "80 % of the spend" in note]
     assert "3 configurations drawn at random" in note
-    assert "cost 24 CPU seconds" in note
+    assert "cost 24.0 CPU seconds" in note
+
+
+def test_what_was_bought_is_better_where_less_is_better() -> None:
+    """A gain in log loss is no plus: the note says better, not more."""
+    spec = spec_of(12, metric="log_loss")
+    (note,) = [
+        n for n in search_of(spec, np.linspace(0.5, 2, 12).tolist()).rank().notes if "spend" in n
+    ]
+    assert "made log_loss better by 0." in note
 
 
 def test_expected_best_is_the_mean_over_all_subsets() -> None:

@@ -1,8 +1,10 @@
 """Pictures: PNG, small, never pyplot's, and safe with any name."""
 
+import io
 import struct
 
 import matplotlib as mpl
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,9 @@ def _check(pictures: dict[str, bytes], titles: list[str]) -> None:
         width, height = struct.unpack(">II", png[16:24])
         assert 300 < width < 900, title
         assert 60 < height < 700, title
+        pixels = mpl.image.imread(io.BytesIO(png))[..., :3]
+        border = [pixels[:, :2], pixels[:, -2:], pixels[:2], pixels[-2:]]
+        assert all((edge == 1).all() for edge in border), f"{title}: something is cut off"
 
 
 def test_a_binary_model_gets_four_pictures_whatever_its_classes_are_called() -> None:
@@ -71,11 +76,15 @@ def test_one_class_alone_has_no_curves() -> None:
 def test_importance_and_leaderboard_are_drawn() -> None:
     """The first twenty features and configurations, with their uncertainty."""
     importance = pd.DataFrame(
-        {"feature": [f"$f_{i}" for i in range(40)], "drop": 0.1, "deviation": 0.01}
+        {
+            "feature": [f"$f_{i}_of_the_scheduled_departure" for i in range(40)],
+            "drop": 0.1,
+            "deviation": 0.01,
+        }
     )
     board = search_of(spec_of(12), [1.0] * 12).rank()
     drawn = {
-        "Importance": plots.importance_plot(importance, "roc_auc", Effort(2_000, 5)),
+        "Importance": plots.importance_plot(importance, "balanced_accuracy", Effort(20_000, 5)),
         "Leaderboard": plots.leaderboard_plot(board.rows, "roc_auc", board.baseline),
     }
     _check(drawn, ["Importance", "Leaderboard"])

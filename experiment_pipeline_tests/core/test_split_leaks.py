@@ -119,7 +119,7 @@ def test_copies_with_another_id_group_or_time_are_a_note(by, said):
     assert check_leaks(sets, spec, FEATURES) == []
     notes = note_copies(sets, spec, FEATURES)
     assert notes
-    assert all(said in note for note in notes)
+    assert all(said in note.text and note.doubtful for note in notes)
 
 
 def test_equal_people_in_named_sets_are_a_note():
@@ -127,9 +127,9 @@ def test_equal_people_in_named_sets_are_a_note():
     spec = experiment(BY_COLUMN)
     sets = split(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
     assert check_leaks(sets, spec, FEATURES) == []
-    assert all(
-        "chance can explain 500 of them" in note for note in note_copies(sets, spec, FEATURES)
-    )
+    notes = note_copies(sets, spec, FEATURES)
+    assert all("chance can explain 500 of them" in note.text for note in notes)
+    assert not any(note.doubtful for note in notes)
 
 
 def test_equal_rows_with_other_targets_are_no_copies():
@@ -138,7 +138,8 @@ def test_equal_rows_with_other_targets_are_no_copies():
     title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
     sets = split(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
     assert check_leaks(sets, spec, FEATURES) == []
-    assert any("have another target" in note for note in note_copies(sets, spec, FEATURES))
+    notes = note_copies(sets, spec, FEATURES)
+    assert any("have another target" in note.text and note.doubtful for note in notes)
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
     alike = split(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
     assert check_leaks(alike, spec, FEATURES)

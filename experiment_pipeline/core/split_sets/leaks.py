@@ -71,17 +71,32 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) 
     ]
 
 
-def note_copies(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) -> list[str]:
-    """Tell how many rows equal a row of another set without being a leak, and why they are none.
+@dataclass(frozen=True)
+class CopiesNote:
+    """Rows that equal a row of another set without being a leak, in words.
 
-    For people to judge: it blocks nothing. Pairs of sets below 1 % are left out.
+    Attributes:
+        text: how many, and why they are none.
+        doubtful: chance alone does not explain them, so people should judge.
+    """
+
+    text: str
+    doubtful: bool
+
+
+def note_copies(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> tuple[CopiesNote, ...]:
+    """Tell how many rows equal a row of another set without being a leak; it blocks nothing.
+
+    Pairs of sets below 1 % are left out.
     """
     declared = _tells_people_apart(spec)
-    return [
-        f"{pair.in_words()}: {pair.why_no_leak(declared)}"
+    return tuple(
+        CopiesNote(f"{pair.in_words()}: {pair.why_no_leak(declared)}", not pair.by_chance)
         for pair in _equal_pairs(sets, spec, features)
         if (declared or not pair.leaks) and pair.equal > TOLERATED_COPIES * pair.rows
-    ]
+    )
 
 
 def _tells_people_apart(spec: ExperimentSpec) -> str:
@@ -116,7 +131,12 @@ class _EqualPair:
     @property
     def leaks(self) -> bool:
         """Whether more than 1 % of the set are copies, their targets with them."""
-        return self.copies > TOLERATED_COPIES * self.rows and not self._differ
+        return not self.by_chance and not self._differ
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance explains all but 1 % of the set."""
+        return self.copies <= TOLERATED_COPIES * self.rows
 
     @property
     def _differ(self) -> bool:
@@ -133,7 +153,7 @@ class _EqualPair:
         explained = f"chance can explain {self.equal - self.copies} of them"
         if declared:
             return f"{declared}, so they are taken for different people; {explained}"
-        if self.copies > TOLERATED_COPIES * self.rows:
+        if not self.by_chance:
             return f"{explained}, and {self.contradicted} of the others have another target"
         return explained
 

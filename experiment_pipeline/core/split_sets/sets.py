@@ -141,7 +141,7 @@ def _check_filled(
         counts = lacking.value_counts()
         raise EmptySet(
             f"{name} set",
-            f"its {len(table)} rows lack {len(counts)} classes of {spec.target}: "
+            f"its {len(table):,} rows lack {len(counts)} {'class' if len(counts) == 1 else 'classes'} of {spec.target}: "
             + ", ".join(f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()),
             FIXES[spec.split.by],
         )
