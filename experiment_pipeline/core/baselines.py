@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from experiment_pipeline.core.influence import Linearised, linearise
-from experiment_pipeline.core.intervals import unit_codes
+from experiment_pipeline.core.intervals import with_own_units
 from experiment_pipeline.core.metrics import METRICS, Interval
 from experiment_pipeline.core.paired import paired_difference
 
@@ -92,7 +92,7 @@ def difference_to_baseline(
         metric,
         np.concatenate([y, [0, 0, 1, 1]]),
         np.concatenate([prediction >= threshold, [0, 1, 0, 1]]),
-        np.concatenate([unit_codes(units), len(y) + np.arange(4)]),
+        with_own_units(units, 4),
         constant,
         0.5,
     )

@@ -8,6 +8,8 @@ Chetverikov and Kato 2013). The baseline is a control that nobody chose. The bes
 the best score as the yardstick, such intervals cover the truth in half of all searches, because
 it was chosen for its luck. So each configuration that may be the best is a control in turn
 (multiple comparisons with the best: Hsu 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4).
+Consecutive units that resemble their neighbours are compared by their slow projections
+(`moments.py`), which are fewer and nearly independent.
 In: scores where greater is better, and what each unit adds to them. Out: `Comparison`, bounds.
 """
 
@@ -16,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.core.intervals import quantile, unit_codes
+from experiment_pipeline.core.intervals import ConsecutiveUnits, quantile, unit_codes
 from experiment_pipeline.core.metrics import LEVEL
+from experiment_pipeline.core.moments import as_strangers
 
 DRAWS = 2_000
 # More units are put together, k-th with k-th, whatever their rows say (random groups, Wolter
@@ -57,13 +60,25 @@ class Bounds:
 
 
 def comparison_codes(units: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): the units, at most 2,048."""
+    """Return the codes 0 … G-1 that comparisons resample, (n,): the units, at most 2,048.
+
+    Of more consecutive ones neighbours are put together, so that they stay in order.
+    """
     codes = unit_codes(units)
-    return codes % MOST_UNITS if codes.max() >= MOST_UNITS else codes
+    n_units = int(codes.max()) + 1
+    if n_units <= MOST_UNITS:
+        return codes
+    consecutive = isinstance(units, ConsecutiveUnits)
+    return codes * MOST_UNITS // n_units if consecutive else codes % MOST_UNITS
 
 
 def compare_with_best(
-    scores: np.ndarray, contributions: np.ndarray, best: int, seed: int
+    scores: np.ndarray,
+    contributions: np.ndarray,
+    best: int,
+    seed: int,
+    *,
+    consecutive: bool = False,
 ) -> Comparison:
     """Compare configurations with the best one, whoever that truly is.
 
@@ -77,14 +92,19 @@ def compare_with_best(
         contributions: (G, C) what each unit adds to each score, for greater is better.
         best: position of the best score.
         seed: of the draws.
+        consecutive: whether the units are in the order of time, and may resemble neighbours.
     """
     difference = scores - scores[best]
     if len(contributions) < 2:
         unknown = np.full(len(scores), np.inf)
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
+    if consecutive:
+        shared = contributions.mean(axis=1, keepdims=True)
+        contributions = as_strangers(contributions, contributions - shared)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     draws = _draws(contributions, seed)
-    half = _half_widths(ahead, contributions, draws, _tails(len(contributions), seed))
+    tails = _tails(len(contributions), len(scores) if consecutive else 1, seed)
+    half = _half_widths(ahead, contributions, draws, tails)
     tied = (ahead + half >= 0).all(axis=1)
     # To each member of the tie group, in a column each.
     behind = ahead[:, tied]
@@ -98,7 +118,12 @@ def compare_with_best(
 
 
 def compare_with_control(
-    leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, seed: int
+    leads: np.ndarray,
+    contributions: np.ndarray,
+    control: np.ndarray,
+    seed: int,
+    *,
+    consecutive: bool = False,
 ) -> Bounds:
     """Bound the differences from a control that was not chosen by its score.
 
@@ -107,13 +132,16 @@ def compare_with_control(
         contributions: (G, C) what each unit adds to each score.
         control: (G,) what it adds to the control's.
         seed: of the draws.
+        consecutive: whether the units are in the order of time, and may resemble neighbours.
     """
     if len(contributions) < 2:
         unknown = np.full(len(leads), np.inf)
         return Bounds(-unknown, unknown)
     every = np.column_stack([control, contributions])
+    if consecutive:
+        every = as_strangers(every, contributions - control[:, None])
     errors = _pair_errors(every)[0]
-    tails = _tails(len(every), seed)
+    tails = _tails(len(every), every.shape[1] if consecutive else 1, seed)
     half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
     return Bounds(leads - half, leads + half)
 
@@ -155,25 +183,32 @@ def _critical_value(
         draws: (DRAWS, C) joint deviations.
         control: its column.
         errors: (C,) standard errors of the differences from it.
-        tails: (DRAWS,) divisors.
+        tails: (DRAWS, 1) or (DRAWS, C) divisors.
     """
     inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
     largest = np.empty(len(draws))
     # By blocks that stay in the cache.
     for start in range(0, len(draws), _DRAWS_AT_ONCE):
         some = draws[start : start + _DRAWS_AT_ONCE]
-        largest[start : start + len(some)] = np.abs((some - some[:, [control]]) * inverse).max(
-            axis=1
-        )
-    return float(np.quantile(largest / tails, LEVEL))
+        deviations = some - some[:, [control]]
+        deviations *= inverse
+        np.abs(deviations, out=deviations)
+        deviations /= tails[start : start + len(some)]
+        largest[start : start + len(some)] = deviations.max(axis=1)
+    return float(np.quantile(largest, LEVEL))
 
 
-def _tails(n_units: int, seed: int) -> np.ndarray:
-    """Divisors (DRAWS,) that give normal draws the t distribution's tails for few units."""
+def _tails(n_units: int, columns: int, seed: int) -> np.ndarray:
+    """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few units.
+
+    One column serves all differences where units are rows. Of consecutive units a handful may be
+    left, and each difference errs about its own error: a column for each.
+    """
     generator = np.random.default_rng([seed, 1])
     freedom = n_units - 1
+    squares = generator.chisquare(freedom, (DRAWS, columns))
     # Draws vary as contributions do, standard errors as an unbiased variance.
-    return np.asarray(np.sqrt(generator.chisquare(freedom, DRAWS) / freedom / _inflation(n_units)))
+    return np.asarray(np.sqrt(squares / freedom / _inflation(n_units)))
 
 
 def _inflation(n_units: int) -> float:

@@ -115,6 +115,15 @@ def unit_codes(units: np.ndarray) -> np.ndarray:
     return np.unique(np.asarray(units), return_inverse=True)[1]
 
 
+def with_own_units(units: np.ndarray, more: int) -> np.ndarray:
+    """Return the units of rows (n,) that are followed by more, each a unit of its own.
+
+    Consecutive ones stay so: the added ones come last.
+    """
+    codes = unit_codes(units)
+    return np.concatenate([codes, codes.max() + 1 + np.arange(more)]).view(type(units))
+
+
 def unit_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return what each unit adds to the score's deviation, (G,): its rows' ψ, divided by n."""
     return np.bincount(codes, weights=influence) / len(influence)

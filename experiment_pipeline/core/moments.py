@@ -51,18 +51,36 @@ def moments(sums: np.ndarray, *, consecutive: bool) -> Moments:
             they are consecutive.
         consecutive: whether neighbours may resemble one another.
     """
-    n_units = len(sums)
-    autocorrelation, cosines = 0.0, n_units - 1
-    variance = n_units / (n_units - 1) * float(sums @ sums)
-    if consecutive:
-        autocorrelation = _autocorrelation(sums, 1)
-        cosines = _slow_cosines(
-            n_units, _memory(autocorrelation, _autocorrelation(sums, 2), n_units)
-        )
-        projections = dct(sums, type=2, norm="ortho")[1 : cosines + 1]
-        variance = n_units * float((projections**2).mean())
-    freedom = min(float(cosines), _freedom_by_tails(sums))
+    strangers = as_strangers(sums) if consecutive else sums
+    n_strangers = len(strangers)
+    variance = n_strangers / (n_strangers - 1) * float(strangers @ strangers)
+    freedom = min(n_strangers - 1.0, _freedom_by_tails(sums))
+    autocorrelation = _autocorrelation(sums, 1) if consecutive else 0.0
     return Moments(variance, freedom, _skewness(sums), autocorrelation)
+
+
+def as_strangers(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
+    """Return what fewer units, independent of one another, would add to the same sums.
+
+    The slow projections of the series are nearly independent; with the first, which is zero, they
+    are K + 1 units whose sum varies as that of the G consecutive ones does. Without memory
+    K + 1 is G.
+
+    Args:
+        sums: (G,) or (G, C) what each unit adds to one sum or several, of mean zero, in the
+            order of time.
+        differing: (G, …) series whose memory counts, where it is not that of the sums: what
+            all of them share does not matter where they are compared.
+
+    Returns:
+        (K + 1,) or (K + 1, C).
+    """
+    n_units = len(sums)
+    series = sums if differing is None else differing
+    memory = _memory(_autocorrelation(series, 1), _autocorrelation(series, 2), n_units)
+    n_strangers = _slow_cosines(n_units, memory) + 1
+    slow = dct(sums, type=2, norm="ortho", axis=0)[:n_strangers]
+    return np.asarray(math.sqrt(n_units / n_strangers) * slow)
 
 
 def _freedom_by_tails(sums: np.ndarray) -> float:
@@ -89,11 +107,14 @@ def _skewness(sums: np.ndarray) -> float:
 
 
 def _autocorrelation(sums: np.ndarray, lag: int) -> float:
-    """The correlation at a lag, freed of its bias in short series (Kendall 1954)."""
-    n_units, total = len(sums), float(sums @ sums)
+    """The correlation at a lag, freed of its bias in short series (Kendall 1954).
+
+    Of several series, (G, C), the mean one, each weighted by its variance.
+    """
+    n_units, total = len(sums), float(np.vdot(sums, sums))
     if n_units < _FEWEST_UNITS or total == 0:
         return 0.0
-    raw = float(sums[lag:] @ sums[:-lag]) / total
+    raw = float(np.vdot(sums[lag:], sums[:-lag])) / total
     return raw + (1 + 3 * raw) / n_units
 
 

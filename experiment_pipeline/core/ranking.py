@@ -20,6 +20,7 @@ from experiment_pipeline.core.comparisons import (
 )
 from experiment_pipeline.core.influence import Linearised
 from experiment_pipeline.core.intervals import (
+    ConsecutiveUnits,
     interval_of,
     layout,
     spread_of,
@@ -124,6 +125,7 @@ def order(
         sign * np.column_stack([one.contribution for one in scored]),
         best=0,
         seed=spec.seed,
+        consecutive=isinstance(units, ConsecutiveUnits),
     )
     flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
     return Ranking(
@@ -146,7 +148,9 @@ def _measure(
     for result in results:
         prediction = predictions[result.key]
         best = on_test(spec, y_test, prediction)
-        honest = cross_fitted(spec.metric, y_test, prediction, units) if by_threshold else best
+        honest = (
+            cross_fitted(spec.metric, y_test, prediction, units).score if by_threshold else best
+        )
         yield _Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),
@@ -166,6 +170,7 @@ def _leads(
         np.column_stack([one.honest_contribution for one in scored]),
         unit_sums(control.influence, comparison_codes(units)),
         seed,
+        consecutive=isinstance(units, ConsecutiveUnits),
     )
     return [
         Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()

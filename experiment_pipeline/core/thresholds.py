@@ -5,6 +5,7 @@ Every score at a threshold of a configuration's own comes from here: `on_test` f
 the test rows. Out: a `Threshold`, scores with influence.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,10 +88,43 @@ def on_test(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> Line
     return linearise(spec.metric, y, prediction, cut_at(decision_threshold(spec, y, prediction)))
 
 
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """A score on the rows that the threshold is chosen on, without flattery.
+
+    Attributes:
+        score: of all rows, each decided by the threshold that is best on other folds.
+        cuts: (K,) the thresholds of the folds; empty where the metric needs none.
+    """
+
+    score: Linearised
+    cuts: np.ndarray
+
+    def luck(self, metric: str, y: np.ndarray, prediction: np.ndarray) -> float:
+        """Return how far other rows' score is from this one by the choice of the threshold alone.
+
+        The choice on all rows is one more draw like those of the folds. What they score on the
+        other rows varies by s²; one draw differs from the mean of K by s²·(1 + 1/K).
+
+        Args:
+            metric: of the score.
+            y: encoded targets (m,) of rows that no threshold was chosen on.
+            prediction: of the same fit for them.
+
+        Returns:
+            A standard error, in units of the metric; 0 where no threshold was chosen.
+        """
+        folds = len(self.cuts)
+        if folds < 2:
+            return 0.0
+        scores = [linearise(metric, y, prediction, cut).estimate for cut in self.cuts.tolist()]
+        return float(np.std(scores, ddof=1)) * math.sqrt(1 + 1 / folds)
+
+
 def cross_fitted(
     metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray
-) -> Linearised:
-    """Return a metric's score on the rows that its threshold is chosen on, without flattery.
+) -> CrossFitted:
+    """Score the rows that a threshold is chosen on as rows that it was not chosen on.
 
     The units are dealt into folds, and the rows of each are decided by the threshold that is
     best on the others (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold
@@ -104,13 +138,10 @@ def cross_fitted(
     """
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
-        return linearise(metric, y, prediction)
-    fold = _folds(y, unit_codes(units))
-    cuts, decided = _Cuts.of(prediction), np.zeros(len(y))
-    for number in range(int(fold.max()) + 1):
-        judged = fold == number
-        decided[judged] = prediction[judged] >= cuts.best(metric, y, ~judged).value
-    return linearise(metric, y, decided)
+        return CrossFitted(linearise(metric, y, prediction), np.empty(0))
+    fold, every = _folds(y, unit_codes(units)), _Cuts.of(prediction)
+    cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
+    return CrossFitted(linearise(metric, y, prediction >= cuts[fold]), cuts)
 
 
 def _folds(y: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -52,7 +52,8 @@ class Gap:
         test: its score on the test set, where it was chosen; at a cross-fitted threshold, so
             that what is lost on validation is not the luck of the threshold.
         validation: its score on the validation set.
-        difference: validation minus test, in units of the metric.
+        difference: validation minus test, in units of the metric; its interval holds the luck
+            of the threshold, too.
         worse: whether even the interval's better end is worse than no difference.
     """
 
@@ -221,15 +222,15 @@ def _scored(
 
 
 def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
-    on_test = spread_of(
-        cross_fitted(metric, test.y, test.prediction, test.units),
-        layout(metric, test.y, test.units),
-    )
-    gap = difference(on_test, validation.spread(metric, threshold))
+    fitted = cross_fitted(metric, test.y, test.prediction, test.units)
+    on_test = spread_of(fitted.score, layout(metric, test.y, test.units))
+    seen = validation.spread(metric, threshold)
+    luck = fitted.luck(metric, validation.y, validation.prediction)
+    gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
     best_case = gap.high if METRICS[metric].greater_is_better else gap.low
     return Gap(
         test=interval_of(metric, on_test),
-        validation=validation.interval(metric, threshold),
+        validation=interval_of(metric, seen),
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
     )

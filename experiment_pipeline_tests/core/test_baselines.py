@@ -11,6 +11,7 @@ from experiment_pipeline.core.baselines import (
     best_constant,
     difference_to_baseline,
 )
+from experiment_pipeline.core.intervals import ConsecutiveUnits
 from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.set_prediction import SetPrediction
 
@@ -100,3 +101,15 @@ def test_a_few_lucky_decisions_are_not_believed() -> None:
     assert not metrics.surely_better("f1", difference)
     called[-300:] = 0
     assert metrics.surely_better("f1", _difference("f1", y, called))
+
+
+def test_days_that_resemble_their_neighbours_widen_a_difference_of_decisions() -> None:
+    """A model that is right in one half of the months and wrong in the other is not surely better."""
+    days = np.repeat(np.arange(120), 10)
+    y = np.arange(1_200) % 2
+    right = np.isin(days // 20, [0, 2, 3, 5])
+    called = np.where(right, y, 1 - y)
+    by_chance, in_time = (
+        _difference("accuracy", y, called, units) for units in (days, days.view(ConsecutiveUnits))
+    )
+    assert in_time.high - in_time.low > 2 * (by_chance.high - by_chance.low)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from experiment_pipeline.core.comparisons import (
     MOST_UNITS,
@@ -10,6 +11,7 @@ from experiment_pipeline.core.comparisons import (
     compare_with_control,
     comparison_codes,
 )
+from experiment_pipeline.core.intervals import ConsecutiveUnits
 
 UNITS = 80
 
@@ -155,3 +157,42 @@ def test_units_beyond_the_limit_are_put_together() -> None:
     codes = comparison_codes(np.arange(3 * MOST_UNITS))
     assert np.bincount(codes).tolist() == [3] * MOST_UNITS
     assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]
+
+
+def test_consecutive_units_beyond_the_limit_are_put_together_with_their_neighbours() -> None:
+    """They stay in the order of time."""
+    codes = comparison_codes(np.arange(2 * MOST_UNITS).view(ConsecutiveUnits))
+    assert codes.tolist() == np.repeat(np.arange(MOST_UNITS), 2).tolist()
+
+
+def test_a_control_is_rarely_beaten_in_time_by_luck_that_lasts() -> None:
+    """Of 10 that equal the control one seems surely better in about 2.5 % of series, not 30."""
+    generator = np.random.default_rng(12)
+    found = []
+    for _ in range(100):
+        values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(UNITS, 11)), axis=0)
+        scores = values.mean(axis=0)
+        parts, leads = (values - scores) / UNITS, scores[1:] - scores[0]
+        found.append(
+            [
+                (compare_with_control(leads, parts[:, 1:], parts[:, 0], 0, consecutive=one).low > 0)
+                for one in (False, True)
+            ]
+        )
+    strangers, neighbours = np.any(found, axis=2).mean(axis=0)
+    assert strangers > 0.1
+    assert neighbours <= 0.06
+
+
+def test_days_in_a_row_tie_what_strangers_would_not() -> None:
+    """A lead that half a year made is not believed."""
+    months = np.repeat([1.0, -0.8], UNITS // 2)
+    values = np.column_stack([months + 0.1, np.zeros(UNITS)])
+    values += np.random.default_rng(13).normal(size=values.shape) * 0.1
+    scores = values.mean(axis=0)
+    compared = [
+        compare_with_best(scores, (values - scores) / UNITS, 0, 0, consecutive=one)
+        for one in (False, True)
+    ]
+    assert compared[0].low[1] > compared[1].low[1]
+    assert compared[1].tied.all()

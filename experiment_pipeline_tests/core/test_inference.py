@@ -98,6 +98,8 @@ def test_the_metric_suits_the_task() -> None:
     assert draft(repeated("yes", "no")).metric.value == "roc_auc"
     assert draft(repeated("a", "b", "c")).metric.value == "log_loss"
     assert draft(NUMBERS).metric.value == "rmse"
+    around_zero = [value - np.mean(NUMBERS) for value in NUMBERS]
+    assert draft(around_zero).metric.value == "rmse"  # mape has no finite mean there
     rare = draft(repeated(*["no"] * 39, "yes")).metric
     assert "only 2.5% of the rows are positive: average_precision" in rare.why
 

@@ -51,6 +51,21 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
     assert "trust" not in worse
 
 
+@pytest.mark.parametrize(("centre", "least", "most"), [(0, 0.95, 1), (4, 0, 0.05)])
+def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
+    centre: float, least: float, most: float
+) -> None:
+    """2,000 targets around zero are told so nearly always, as many far from it hardly ever."""
+
+    def drawn(generator: np.random.Generator) -> SetPrediction:
+        known = centre + 0.7 * generator.normal(size=2_000)
+        return SetPrediction(known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000))
+
+    assert least <= _share(("mape",), drawn) <= most
+    said = _said(("mape",), drawn(np.random.default_rng(0)))
+    assert all("targets come near zero" in one and "40 to 60 of 100" in one for one in said)
+
+
 def test_one_of_few_units_is_no_heavy_tail() -> None:
     """Of three groups one always makes a third."""
     rows = _numbers(np.random.default_rng(1).normal(size=300))

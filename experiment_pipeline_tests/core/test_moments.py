@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.core.moments import moments
+from experiment_pipeline.core.moments import as_strangers, moments
 
 
 def _series(units: int, memory: float, seed: int) -> np.ndarray:
@@ -65,3 +65,19 @@ def test_short_or_constant_series_have_moments() -> None:
     assert (two.variance, two.degrees_of_freedom, two.autocorrelation) == (pytest.approx(4), 1, 0)
     still = moments(np.zeros(30), consecutive=True)
     assert (still.variance, still.skewness, still.autocorrelation) == (0, 0, 0)
+
+
+def test_without_memory_every_unit_is_a_stranger() -> None:
+    """Contributions that change sign from day to day keep all of their units and products."""
+    several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
+    found = as_strangers(several)
+    assert found.shape == several.shape
+    assert found.T @ found == pytest.approx(several.T @ several)
+
+
+def test_what_all_series_share_does_not_decide_how_many_strangers_are_left() -> None:
+    """A common memory leaves few; where the differences have none, all units stay."""
+    shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
+    several = np.column_stack([shared + own, shared - own])
+    assert len(as_strangers(several)) < 20
+    assert len(as_strangers(several, np.column_stack([own, -own]))) == 200

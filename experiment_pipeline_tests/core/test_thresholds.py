@@ -78,7 +78,7 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
     for _ in range(60):
         y, noise = np.arange(60) % 2, generator.random(60)
         flattered.append(choose_threshold("accuracy", y, noise).test_score)
-        honest.append(cross_fitted("accuracy", y, noise, np.arange(60)).estimate)
+        honest.append(cross_fitted("accuracy", y, noise, np.arange(60)).score.estimate)
     assert np.mean(flattered) > 0.54
     assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
 
@@ -86,12 +86,12 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
 def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one unit are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).estimate == metrics.score(
+    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).score.estimate == metrics.score(
         "roc_auc", y, prediction
     )
     one_unit = cross_fitted("f1", y, prediction, np.zeros(6))
-    assert np.isfinite(one_unit.estimate)
-    assert np.isnan(cross_fitted("f1", y, np.full(6, np.nan), np.arange(6)).estimate)
+    assert np.isfinite(one_unit.score.estimate)
+    assert np.isnan(cross_fitted("f1", y, np.full(6, np.nan), np.arange(6)).score.estimate)
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
@@ -102,3 +102,14 @@ def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     criteria = [{"metric": "accuracy", "at_least": 0.7}]
     assert deciding_metric(spec_of(acceptance=criteria), rare) == "accuracy"
     assert deciding_metric(spec_of(metric="f1", acceptance=criteria), frequent) == "f1"
+
+
+def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:
+    """Noise has no best threshold, so its score hangs on the choice; a clear cut does not."""
+    generator = np.random.default_rng(1)
+    y, noise = np.arange(300) % 2, generator.random(300)
+    others = generator.integers(0, 2, 300), generator.random(300)
+    clear = 0.25 + 0.5 * y
+    assert cross_fitted("f1", y, clear, np.arange(300)).luck("f1", y, clear) == 0
+    assert cross_fitted("accuracy", y, noise, np.arange(300)).luck("accuracy", *others) > 0.005
+    assert cross_fitted("roc_auc", y, noise, np.arange(300)).luck("roc_auc", y, noise) == 0

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.intervals import difference, layout, spread_of
 from experiment_pipeline.core.looks import EarlierLooks
 from experiment_pipeline.core.metrics import Interval
 from experiment_pipeline.core.segments import Segment
 from experiment_pipeline.core.set_prediction import SetPrediction
+from experiment_pipeline.core.thresholds import cross_fitted
 from experiment_pipeline.core.validation_page import to_markdown
 from experiment_pipeline.core.validation_report import ValidationReport, judge
 from experiment_pipeline_tests.core.board_examples import spec_of
@@ -60,6 +62,34 @@ def test_the_gap_of_a_threshold_metric_has_no_luck_of_the_threshold() -> None:
     assert report.gap.test.estimate < report.threshold.test_score
     assert report.gap.validation.estimate == report.score("f1").interval.estimate
     assert report_of(exported=test, test=test).gap.difference.estimate == 0
+
+
+def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
+    """The validation set is decided by one choice of the threshold, and another was as likely."""
+    test, exported = seen_through(30, n=300, seed=4), seen_through(30, n=300, seed=5)
+    report = report_of(spec_of(metric="f1"), exported=exported, test=test)
+    on_test = spread_of(
+        cross_fitted("f1", test.y, test.prediction, test.units).score,
+        layout("f1", test.y, test.units),
+    )
+    given = difference(on_test, exported.spread("f1", report.threshold.value))
+    found = report.gap.difference
+    assert found.low < given.low < given.high < found.high
+
+
+@pytest.mark.parametrize(("centre", "noted"), [(0, True), (30, False)])
+def test_a_run_that_ranks_by_mape_is_told_that_targets_near_zero_have_no_mean(
+    centre: float, noted: bool
+) -> None:
+    """The report of such a run says it, and that of targets far from zero does not."""
+    known = centre + np.random.default_rng(6).normal(size=(2, 1_000))
+    y = known + np.random.default_rng(7).normal(size=(2, 1_000))
+    exported, test = (
+        SetPrediction(truth, said, np.arange(1_000)) for truth, said in zip(y, known, strict=True)
+    )
+    spec = spec_of(task="regression", metric="mape")
+    report = report_of(spec, exported=exported, test=test, classes=None)
+    assert any("the interval of mape" in note for note in report.notes) == noted
 
 
 def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
