@@ -89,6 +89,7 @@ def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
     assert rows[-1].target == Aim(high=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [*MEMBERSHIP, *GATES], ids=lambda job: job.args[0])
 def test_every_simulation_runs_and_is_named_once(job: partial[list[Row]]) -> None:
     """Two tables of each are enough to see that its arguments fit, in another process too."""
