@@ -12,7 +12,13 @@ from types import MappingProxyType
 import numpy as np
 
 from experiment_pipeline.core.influence import absolute_errors, relative_errors, squared_errors
-from experiment_pipeline.core.intervals import FEW_UNITS, Spread, unit_codes
+from experiment_pipeline.core.intervals import (
+    FEW_CONSECUTIVE_UNITS,
+    FEW_UNITS,
+    ConsecutiveUnits,
+    Spread,
+    unit_codes,
+)
 from experiment_pipeline.core.set_prediction import SetPrediction
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
@@ -33,6 +39,30 @@ _LOSSES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = MappingP
         "mape": relative_errors,
     }
 )
+
+
+def few_units_note(units: np.ndarray, what: str, place: str) -> str | None:
+    """Return a warning when the intervals of a set rest on few units; else None.
+
+    Args:
+        units: (n,) codes.
+        what: one unit in words, such as "group".
+        place: the set.
+    """
+    n_units = len(np.unique(units))
+    if n_units == 1:
+        return f"the {place} set is one {what}: no interval can be computed, only the full range"
+    if n_units < FEW_UNITS:
+        return (
+            f"the {place} set has {n_units} resampling units ({what}), fewer than {FEW_UNITS}: "
+            "its intervals are wide, and still rough"
+        )
+    if isinstance(units, ConsecutiveUnits) and n_units < FEW_CONSECUTIVE_UNITS:
+        return (
+            f"the {place} set has {n_units} consecutive units ({what}): too few to see whether "
+            "they resemble their neighbours, which would make its intervals too narrow"
+        )
+    return None
 
 
 def doubts(

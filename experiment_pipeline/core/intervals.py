@@ -192,30 +192,6 @@ def quantile(degrees_of_freedom: float, level: float) -> float:
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
-def few_units_note(units: np.ndarray, what: str, place: str) -> str | None:
-    """Return a warning when the intervals of a set rest on few units; else None.
-
-    Args:
-        units: (n,) codes.
-        what: one unit in words, such as "group".
-        place: the set.
-    """
-    n_units = len(np.unique(units))
-    if n_units == 1:
-        return f"the {place} set is one {what}: no interval can be computed, only the full range"
-    if n_units < FEW_UNITS:
-        return (
-            f"the {place} set has {n_units} resampling units ({what}), fewer than {FEW_UNITS}: "
-            "its intervals are wide, and still rough"
-        )
-    if isinstance(units, ConsecutiveUnits) and n_units < FEW_CONSECUTIVE_UNITS:
-        return (
-            f"the {place} set has {n_units} consecutive units ({what}): too few to see whether "
-            "they resemble their neighbours, which would make its intervals too narrow"
-        )
-    return None
-
-
 def _by_class(linearised: Linearised, layout: Layout, n_units: int) -> tuple[float, float]:
     """Return what the variance lacks with the classes as samples, and its degrees of freedom.
 

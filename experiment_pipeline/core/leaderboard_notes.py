@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from experiment_pipeline.core.calibration import PROBABILITY_METRICS, reweighting
-from experiment_pipeline.core.interval_doubts import doubts
-from experiment_pipeline.core.intervals import few_units_note
+from experiment_pipeline.core.interval_doubts import doubts, few_units_note
 from experiment_pipeline.core.metrics import METRICS, shown, surely_better
 from experiment_pipeline.core.names import listed
 from experiment_pipeline.core.ranking import Ranking

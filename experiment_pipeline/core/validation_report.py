@@ -21,10 +21,9 @@ from experiment_pipeline.core.baselines import (
 from experiment_pipeline.core.calibration import Miscalibration, miscalibration
 from experiment_pipeline.core.champion import ChampionComparison
 from experiment_pipeline.core.gates import Gate, MetricScore, hold
-from experiment_pipeline.core.interval_doubts import doubts
+from experiment_pipeline.core.interval_doubts import doubts, few_units_note
 from experiment_pipeline.core.intervals import (
     difference,
-    few_units_note,
     interval_of,
     layout,
     spread_of,

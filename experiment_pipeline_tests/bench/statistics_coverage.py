@@ -13,8 +13,8 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
-from experiment_pipeline.core.interval_doubts import doubts
-from experiment_pipeline.core.intervals import ConsecutiveUnits, few_units_note
+from experiment_pipeline.core.interval_doubts import doubts, few_units_note
+from experiment_pipeline.core.intervals import ConsecutiveUnits
 from experiment_pipeline.core.set_prediction import SetPrediction
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.

@@ -9,10 +9,10 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.core import metrics
+from experiment_pipeline.core.interval_doubts import few_units_note
 from experiment_pipeline.core.intervals import (
     ConsecutiveUnits,
     difference,
-    few_units_note,
     interval_of,
     spread,
 )
