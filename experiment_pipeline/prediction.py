@@ -20,9 +20,10 @@ from experiment_pipeline.core.model_signature import SIGNATURE, Signature
 from experiment_pipeline.core.prediction import ROW_NUMBER, check_predictions, predict_rows
 from experiment_pipeline.core.spec import Data
 from experiment_pipeline.core.validated_data import load_schema
+from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.registry import ExportedModel, find_model
+from experiment_pipeline.storage.registry import ExportedModel
 from experiment_pipeline.storage.sources import read_source
 
 

@@ -13,8 +13,9 @@ from experiment_pipeline.core.delivered_rows import raw_types
 from experiment_pipeline.core.fingerprints import fingerprint_of
 from experiment_pipeline.core.leaderboard_table import from_table
 from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.storage.exported_models import registry_of
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
+from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.storage.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.repository import commit_version
 from experiment_pipeline.storage.results import ResultStore, StageResult

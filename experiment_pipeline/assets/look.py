@@ -23,9 +23,9 @@ from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.core.trained_model import TrainingSets
 from experiment_pipeline.core.validation_report import ValidationReport
 from experiment_pipeline.storage.champions import PublishedChampion, find_champion
+from experiment_pipeline.storage.exported_models import registry_of
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.ledger import Ledger
-from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.trained_models import TrainedModelStore
 
 if TYPE_CHECKING:

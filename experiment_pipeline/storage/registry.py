@@ -12,6 +12,7 @@ or the files of one, each checked against the manifest. Building files belongs t
 
 import json
 import re
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,7 +23,6 @@ from experiment_pipeline.core.documents import json_bytes
 from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel
 from experiment_pipeline.core.exported_model import ModelPackage
 from experiment_pipeline.core.manifest import MANIFEST, Manifest
-from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
@@ -31,10 +31,11 @@ from experiment_pipeline.storage.files import (
     read_many,
     write_bytes,
 )
-from experiment_pipeline.storage.locations import location, storage_root
 
+# How long an exporter waits for another one of the same model: writing takes less.
+_RIVAL_SECONDS, _PAUSE = 5.0, 0.1
 _VERSION = re.compile(r"v\d{4,}")
-_EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,8 @@ class Registry:
         champion = self.champion()
         damaged = None if champion is None else self.model(champion).damage()
         version = self._claim(package)
+        if (same := self._rival(version, package.identity)) is not None:
+            return same
         folder = self.folder / version
         for name, content in package.files.items():
             write_bytes(folder / name, content)
@@ -220,6 +223,24 @@ class Registry:
             return None
         return PublishedVersion(version, str(model.folder), identity, reused=True)
 
+    def _rival(self, version: str, identity: str) -> PublishedVersion | None:
+        """Return the same model of who claimed a number just before, once it is visible.
+
+        Two runs at once export one model: the second waits for the first, unless that one died.
+        """
+        champion = self.champion()
+        first = 0 if champion is None else _number(champion)
+        claims = self.folder / "claims"
+        earlier = [v for v in self._numbered(claims) if first < _number(v) < _number(version)]
+        found = read_many(claims / f"{v}.json" for v in earlier)
+        if not any(identity.encode() in content for content in found.values()):
+            return None
+        for _ in range(round(_RIVAL_SECONDS / _PAUSE)):
+            if (same := self.same_champion(identity)) is not None:
+                return same
+            time.sleep(_PAUSE)
+        return None
+
     def _claim(self, package: ModelPackage) -> str:
         claims = self.folder / "claims"
         taken = {*self._numbered(self.folder), *self._numbered(claims)}
@@ -235,39 +256,6 @@ class Registry:
         """Return the names of versions in a folder, oldest first."""
         names = {name.partition(".")[0] for name in list_names(folder)}
         return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
-
-
-def registry_of(spec: ExperimentSpec) -> Registry:
-    """Return where an experiment's models go: the YAML's export url, else the storage root."""
-    return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
-
-
-def find_model(name: str) -> ExportedModel:
-    """Return the model that a user names.
-
-    Args:
-        name: a version's folder, a folder or URL `<root>/<experiment>`, or an experiment's
-            name under the storage root; the last two mean the champion.
-
-    Raises:
-        InvalidModel: there is none.
-    """
-    here = location(name)
-    if exists(here / MANIFEST):
-        return ExportedModel(here)
-    places = [here]
-    if _EXPERIMENT.fullmatch(name):
-        places.append(storage_root() / name)
-    for place in places:
-        registry = Registry(place.parent, place.name)
-        if (version := registry.champion()) is not None:
-            return registry.model(version)
-    raise InvalidModel(
-        name,
-        "is neither the folder of a version nor an experiment with an exported model "
-        f"(looked in {' and '.join(map(str, places))})",
-        "Export a model first, or name the folder that holds its manifest.json.",
-    )
 
 
 def _history(package: ModelPackage, version: str) -> bytes:

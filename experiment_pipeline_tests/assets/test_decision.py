@@ -6,8 +6,8 @@ import pytest
 
 from experiment_pipeline.core.spec import ExperimentSpec
 from experiment_pipeline.storage.champions import find_champion
+from experiment_pipeline.storage.exported_models import registry_of
 from experiment_pipeline.storage.files import list_names, storage_root
-from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")

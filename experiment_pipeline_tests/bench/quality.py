@@ -11,6 +11,7 @@ import numpy as np
 
 from experiment_pipeline.core import metrics
 from experiment_pipeline.core.configurations import Configuration
+from experiment_pipeline.core.influence import linearise
 from experiment_pipeline.core.intervals import unit_codes, unit_sums
 from experiment_pipeline.core.split_sets import resampling_units
 from experiment_pipeline.core.trained_model import (
@@ -75,7 +76,7 @@ def paired(
     """
     sign = metrics.METRICS[metric].sign
     scores = [metrics.score(metric, y, predictions) for predictions in (ours, other)]
-    influences = [metrics.influence(metric, y, predictions) for predictions in (ours, other)]
+    influences = [linearise(metric, y, predictions).influence for predictions in (ours, other)]
     sums = unit_sums(influences[0] - influences[1], unit_codes(units))
     error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
     return Quality(name, *scores, sign * (scores[0] - scores[1]), error)

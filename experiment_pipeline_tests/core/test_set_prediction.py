@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.core import metrics
-from experiment_pipeline.core.intervals import ConsecutiveUnits
+from experiment_pipeline.core.intervals import ConsecutiveUnits, interval_of, spread
 from experiment_pipeline.core.set_prediction import SetPrediction, drawn_units
 from experiment_pipeline_tests.core.board_examples import spec_of
 
@@ -17,7 +17,7 @@ def test_scores_and_intervals_are_those_of_the_metrics() -> None:
     """The object only carries what belongs together."""
     parts = (BINARY.y, BINARY.prediction, BINARY.units)
     assert BINARY.score("accuracy", 0.45) == metrics.score("accuracy", *parts[:2], 0.45)
-    assert BINARY.interval("roc_auc") == metrics.interval("roc_auc", *parts)
+    assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread("roc_auc", *parts))
 
 
 def test_a_part_keeps_truth_prediction_and_unit_together() -> None:

@@ -103,7 +103,7 @@ def test_a_column_can_name_the_sets():
         (
             made(50, readmitted=["no"] * 40 + ["yes"] * 10),
             BY_TIME,
-            r"train set: its 30 rows lack 1 classes.*'yes' \(10 rows in all\)",
+            r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)",
         ),
         (made(50, readmitted=["yes"] * 2 + ["no"] * 48), BY_ID, "validation set.*'yes'"),
     ],

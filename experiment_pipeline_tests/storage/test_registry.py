@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,9 @@ from upath import UPath
 from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel, PredictionsChanged
 from experiment_pipeline.core.exported_model import ModelPackage
 from experiment_pipeline.core.provenance import CodeProvenance
+from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
-from experiment_pipeline.storage.registry import Registry, find_model
+from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.reload_check import STALE_SECONDS, check_in_fresh_process
 from experiment_pipeline_tests import exported
 
@@ -316,3 +318,15 @@ def test_a_users_own_estimator_is_found_where_it_is(
     package = exported.package(exported.fitted(model=own.Own()))
     assert package.own_packages == ("own_estimators_of_a_user",)
     check_in_fresh_process(package)
+
+
+def test_two_exporters_of_one_model_at_once_publish_it_once(place: UPath) -> None:
+    """Both find no champion, both prove the model; the second waits for the first."""
+    registry, together = Registry(place, "flights"), threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(registry.publish, package(), lambda _: together.wait()) for _ in range(2)
+        ]
+    published = [run.result() for run in runs]
+    assert sorted(one.reused for one in published) == [False, True]
+    assert len(registry.versions()) == 1
