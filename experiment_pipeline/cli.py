@@ -48,7 +48,7 @@ def predict(
     """
     rejected = rejected or _beside(output)
     with _errors_in_words():
-        from experiment_pipeline import prediction
+        from experiment_pipeline.prediction import files as prediction
 
         if trust:  # as `python` itself does; a console script has no folder of its own
             sys.path.append("")
@@ -66,7 +66,7 @@ def predict(
 def models(experiment: str, root: str | None) -> None:
     """List the exported versions of EXPERIMENT, oldest first."""
     with _errors_in_words():
-        from experiment_pipeline.core.errors import InvalidModel
+        from experiment_pipeline.errors import InvalidModel
         from experiment_pipeline.storage.locations import location, storage_root
         from experiment_pipeline.storage.registry import Registry
 
@@ -92,7 +92,7 @@ def _beside(output: str) -> str:
 
 @contextmanager
 def _errors_in_words() -> Iterator[None]:
-    from experiment_pipeline.core.errors import ExperimentPipelineError
+    from experiment_pipeline.errors import ExperimentPipelineError
 
     try:
         yield

@@ -8,16 +8,18 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.core import delivered_rows, exported_model, golden_rows
-from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.exported_model import ModelPackage, serialize
-from experiment_pipeline.core.gates import Gate
-from experiment_pipeline.core.metrics import Interval
-from experiment_pipeline.core.model_facts import ModelFacts, Score, SetFact
-from experiment_pipeline.core.provenance import CodeProvenance, Environment
-from experiment_pipeline.core.row_identity import FittedRows
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model.features import build_features
+from experiment_pipeline.prediction import delivered_rows, golden_rows
+from experiment_pipeline.rows.identity import FittedRows
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.exported_model import package as exported_model
+from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score, SetFact
+from experiment_pipeline.stages.exported_model.package import serialize
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.features import build_features
+from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.model_package import ModelPackage
+from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]
@@ -88,7 +90,7 @@ def delivered(n: int = 60, seed: int = 0) -> pd.DataFrame:
 
 def prepared(raw: pd.DataFrame) -> pd.DataFrame:
     """The same rows after the preparation that the experiment declares."""
-    from experiment_pipeline.core.preparation import prepare
+    from experiment_pipeline.columns.preparation import prepare
 
     return prepare(raw, spec().preparation).frame
 
@@ -155,7 +157,8 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself."""
-    from experiment_pipeline.core.trained_model import TrainingSets, refit
+    from experiment_pipeline.stages.search.pipelines import refit
+    from experiment_pipeline.stages.search.sets import TrainingSets
 
     rows = prepared(delivered(200))
     target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiment_pipeline.core.trained_model import ModelResult, Predictions
+from experiment_pipeline.stages.search.results import ModelResult, Predictions
 
 
 class NothingKnown:

@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from experiment_pipeline.assets import build_experiment
 from experiment_pipeline.assets.keys import TABLES
-from experiment_pipeline.automation.jobs import range_tags
-from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.storage.tables import tables_io_manager
+from experiment_pipeline.orchestration.experiment import build_experiment
+from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import configurations
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
 
 ROWS = 480
 PATIENTS = 160

@@ -16,10 +16,12 @@ from sklearn.linear_model import Ridge
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.core import exported_model, golden_rows
-from experiment_pipeline.core.exported_model import ModelPackage, serialize
+from experiment_pipeline.prediction import golden_rows
+from experiment_pipeline.stages.exported_model import package as exported_model
+from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.storage.files import read_bytes, write_bytes
 from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.model_package import ModelPackage
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import exported
 

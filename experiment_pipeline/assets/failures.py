@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from experiment_pipeline.core.errors import ExperimentPipelineError
+from experiment_pipeline.errors import ExperimentPipelineError
 
 
 def console_message(error: ExperimentPipelineError) -> str:

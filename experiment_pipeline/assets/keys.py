@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
 
 TABLES = "tables"
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.core.markdown import bullets
+from experiment_pipeline.reporting.markdown import bullets
 
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000

@@ -1,1 +1,4 @@
-"""Everything that touches a disk or a bucket. What is stored is decided in `core/`."""
+"""Everything that touches a disk or a bucket, and the form in which things lie there.
+
+What is stored is decided by the stages.
+"""

@@ -5,7 +5,7 @@
 
 An entry is never changed, and a damaged one is none: quarantine takes it whole out of the way
 of every run, where it is kept for whoever looks into the cause, and what it held is made again.
-In: an entry's folder. Out: a sentence for the log. What is in an entry: `trained_models.py`, `results.py`.
+In: an entry's folder. Out: a sentence for the log. What is in an entry: `stages/search/store.py`, `results.py`.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from upath import UPath
 
-from experiment_pipeline.core.errors import EntryCorrupt
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.files import list_names, read_many, remove, write_bytes
 
 RESULT = "result.json"

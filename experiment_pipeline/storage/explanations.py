@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from upath import UPath
 
-from experiment_pipeline.core.documents import without_credentials
-from experiment_pipeline.core.errors import StorageUnreachable
+from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.documents import without_credentials
 
 _CREDENTIALS = (
     "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and that they may list, "

@@ -3,11 +3,11 @@
 What a registry holds lives in `registry.py`. In: an experiment, a name. Out: a registry, a model.
 """
 
-from experiment_pipeline.core.errors import InvalidModel
-from experiment_pipeline.core.manifest import MANIFEST
-from experiment_pipeline.core.spec import ExperimentSpec
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import exists
 from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.manifest import MANIFEST
 from experiment_pipeline.storage.registry import EXPERIMENT, ExportedModel, Registry
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from upath import UPath
 
-from experiment_pipeline.core.errors import StorageUnreachable
+from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage import disk
 from experiment_pipeline.storage.explanations import explained, s3_code
 from experiment_pipeline.storage.locations import (

@@ -1,6 +1,6 @@
 """Running git: one function, without prompts, without the caller's repository variables.
 
-What is asked of git lives in `provenance.py` and `repository.py`. In: arguments. Out: what
+What is asked of git lives in `origin.py` and `repository.py`. In: arguments. Out: what
 git printed, or `GitFailed` with git's own message, credentials removed.
 """
 
@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiment_pipeline.core.documents import without_credentials
+from experiment_pipeline.storage.documents import without_credentials
 
 SECONDS = 60
 # Set inside git hooks; they would point every command here at the hook's repository.

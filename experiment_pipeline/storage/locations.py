@@ -10,8 +10,8 @@ from typing import Any
 
 from upath import UPath
 
-from experiment_pipeline.core.documents import without_credentials
-from experiment_pipeline.core.errors import StorageUnreachable
+from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.documents import without_credentials
 
 STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 # A server that accepts and never answers costs ATTEMPTS * READ_SECONDS and two pauses of up to

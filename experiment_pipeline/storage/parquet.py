@@ -3,7 +3,7 @@
 pandas alone gives some columns back as another type: categories that are no texts, objects,
 whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
 is refused by name before it is written. Every reader of Parquet opens the file. Where tables
-are stored: `tables.py`.
+are stored: `orchestration/tables.py`.
 """
 
 import base64
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experiment_pipeline.core.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable
 
 _METADATA = b"experiment_pipeline"
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)

@@ -7,7 +7,7 @@
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
 exporter that died left behind is never read. In: a `ModelPackage`. Out: a `PublishedVersion`,
 or the files of one, each checked against the manifest. Building files belongs to
-`core/exported_model.py`, git to `repository.py`.
+`stages/exported_model/package.py`, git to `repository.py`.
 """
 
 import json
@@ -19,10 +19,8 @@ from functools import cached_property
 
 from upath import UPath
 
-from experiment_pipeline.core.documents import json_bytes
-from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel
-from experiment_pipeline.core.exported_model import ModelPackage
-from experiment_pipeline.core.manifest import MANIFEST, Manifest
+from experiment_pipeline.errors import EntryCorrupt, InvalidModel
+from experiment_pipeline.storage.documents import json_bytes
 from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
@@ -31,6 +29,8 @@ from experiment_pipeline.storage.files import (
     read_many,
     write_bytes,
 )
+from experiment_pipeline.storage.manifest import MANIFEST, Manifest
+from experiment_pipeline.storage.model_package import ModelPackage
 
 # How long an exporter waits for another one of the same model: writing takes less.
 _RIVAL_SECONDS, _PAUSE = 5.0, 0.1

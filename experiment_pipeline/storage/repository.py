@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment_pipeline.core.documents import without_credentials
-from experiment_pipeline.core.errors import RepositoryRefused
+from experiment_pipeline.errors import RepositoryRefused
+from experiment_pipeline.storage.documents import without_credentials
 from experiment_pipeline.storage.git import GitFailed, git
 
 COMMITTED = (

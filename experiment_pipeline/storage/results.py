@@ -4,7 +4,7 @@
         report.<digest>.html …       the files of one result
         result.json                  written last, once: only with it does the result exist
 
-As in `trained_models.py`, digests in the names keep two writers apart: the first `result.json`
+As in `stages/search/store.py`, digests in the names keep two writers apart: the first `result.json`
 decides whose files count. In: files by name. Out: the same ones, checked; damaged results go
 into quarantine (`entries.py`).
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from experiment_pipeline.core.errors import EntryCorrupt
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.entries import RESULT, quarantine
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
 

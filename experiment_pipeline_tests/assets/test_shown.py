@@ -1,7 +1,7 @@
 """Dagster metadata: what names and values of the table become in it."""
 
 from experiment_pipeline.assets import shown
-from experiment_pipeline.core.markdown import fenced
+from experiment_pipeline.reporting.markdown import fenced
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import yaml
 
-from experiment_pipeline.core.preparation import prepare
-from experiment_pipeline.core.raw_data import parse
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import assign_sets, split
-from experiment_pipeline.core.trained_model import TrainingSets
-from experiment_pipeline.core.training_sets import training_sets
-from experiment_pipeline.core.validated_data import feature_columns, load_schema, validate
-from experiment_pipeline.storage.sources import read_source
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.rows.membership import assign_sets
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.raw_data.sources import read_source
+from experiment_pipeline.stages.raw_data.table import parse
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.split_sets.sets import split
+from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests.bench.tables import Cut
 
 ROOT = Path(__file__).parent.parent.parent

@@ -20,11 +20,13 @@ from dataclasses import asdict, dataclass
 import joblib
 import numpy as np
 
-from experiment_pipeline.assets.process_memory import peak_memory_bytes
-from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import Conclusion, TrainingSets, search
-from experiment_pipeline.core.training_sets import training_sets
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.conclusions import Conclusion
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.process_memory import peak_memory_bytes
+from experiment_pipeline.stages.search.run import search
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
 from experiment_pipeline_tests.results import NothingKnown
 

@@ -17,15 +17,16 @@ from unittest.mock import patch
 import dagster as dg
 import joblib
 
-from experiment_pipeline.assets import trained_model
 from experiment_pipeline.assets.keys import asset_key
-from experiment_pipeline.automation.jobs import range_tags
-from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import TrainingSets, search
+from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.orchestration.tables import table_path, write_table
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search import asset as trained_model
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.run import search
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
-from experiment_pipeline.storage.tables import table_path, write_table
-from experiment_pipeline.storage.trained_models import TrainedModelStore
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured

@@ -15,21 +15,14 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from experiment_pipeline.core.configurations import Configuration, configurations
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.trained_model import (
-    FailedConfiguration,
-    TrainedModel,
-    TrainingSets,
-    train_configurations,
-)
-from experiment_pipeline.core.trained_model.boosting import boosting_plan
-from experiment_pipeline.core.trained_model.fit import fit_configuration
-from experiment_pipeline.core.trained_model.shared_work import (
-    BinnedTables,
-    SharedWork,
-    share_work,
-)
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.boosting import boosting_plan
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fit import fit_configuration
+from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.shared_work import BinnedTables, SharedWork, share_work
+from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio, compare

@@ -12,20 +12,19 @@ import joblib
 import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.core.configurations import Configuration, configurations
-from experiment_pipeline.core.final_check import final_check
-from experiment_pipeline.core.inference.search import propose_search
-from experiment_pipeline.core.leaderboard import Leaderboard, rank
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import SplitSets, resampling_units, split
-from experiment_pipeline.core.trained_model import (
-    Fitted,
-    TrainedModel,
-    TrainingSets,
-    refit,
-    search,
-)
-from experiment_pipeline.core.training_sets import training_sets
+from experiment_pipeline.drafting.search import propose_search
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.conclusions import Fitted
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.run import search
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.split_sets.sets import SplitSets, split
+from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
 

@@ -22,10 +22,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from experiment_pipeline.core import metrics
-from experiment_pipeline.core.configurations import Configuration, configurations
-from experiment_pipeline.core.spec import Budget, Range, Scalar
-from experiment_pipeline.core.trained_model import Fitted, TrainedModel, predict, refit, search
+from experiment_pipeline.spec import Budget, Range, Scalar
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.search.conclusions import Fitted
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.run import search
 from experiment_pipeline_tests.bench.rival_trials import Given, Trials
 from experiment_pipeline_tests.results import NothingKnown
 
@@ -58,7 +62,7 @@ def ours(given: Given) -> Found:
     spec = given.cut.spec.model_copy(
         update={"budget": Budget(seconds=SEARCH_SHARE * given.seconds)}
     )
-    sign = metrics.METRICS[spec.metric].sign
+    sign = METRICS[spec.metric].sign
     in_full: list[TrainedModel] = [
         event.model
         for event in search(

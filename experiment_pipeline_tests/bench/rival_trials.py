@@ -11,14 +11,11 @@ from dataclasses import dataclass
 import lightgbm as lgb
 import numpy as np
 
-from experiment_pipeline.core import metrics
-from experiment_pipeline.core.spec import Scalar
-from experiment_pipeline.core.trained_model.boosting import (
-    PATIENCE,
-    ROUNDS_AT_MOST,
-    stopping_metric,
-)
-from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline.spec import Scalar
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.search.boosting import PATIENCE, ROUNDS_AT_MOST, stopping_metric
+from experiment_pipeline.stages.search.features import build_features, categorical_positions
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline_tests.bench.tables import Cut
 
 
@@ -97,7 +94,7 @@ class Trials:
             keep_training_booster=True,
         )
         predictions = np.asarray(booster.predict(self._test, num_threads=1))
-        metric = metrics.METRICS[self._spec.metric]
+        metric = METRICS[self._spec.metric]
         score = metric.sign * metrics.score(metric.name, self._y_test, predictions)
         with self._lock:
             if self._best is None or score > self._best[0]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment_pipeline.core import metrics
-from experiment_pipeline.core.inference.search import propose_search
-from experiment_pipeline.core.intervals import quantile
-from experiment_pipeline.core.trained_model import TrainingSets
+from experiment_pipeline.drafting.search import propose_search
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.statistics.intervals import quantile
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.rival_tools import TOOLS
 from experiment_pipeline_tests.bench.rival_trials import Given, encode
@@ -143,7 +145,7 @@ def duel_of(table: Table, rival: str, played: Mapping[str, Sequence[Played]]) ->
         rival: a name of TOOLS.
         played: tool → what it did, in the order of the seeds.
     """
-    sign = metrics.METRICS[table.metric].sign
+    sign = METRICS[table.metric].sign
     ours = np.array([one.score for one in played[OURS]])
     theirs = np.array([one.score for one in played[rival]])
     refitted = np.array(
@@ -168,7 +170,7 @@ def mean_of(differences: np.ndarray) -> Mean:
     if n < 2:
         return Mean(float(differences.mean()), math.inf)
     error = differences.std(ddof=1) / math.sqrt(n)
-    return Mean(float(differences.mean()), quantile(n - 1, metrics.LEVEL) * float(error))
+    return Mean(float(differences.mean()), quantile(n - 1, LEVEL) * float(error))
 
 
 def given_to_all(table: Table, seed: int, seconds: float) -> Given:

@@ -16,10 +16,10 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it is 
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
 
-from experiment_pipeline.core.configurations import Configuration, configurations
-from experiment_pipeline.core.spec import ExperimentSpec, Scalar
-from experiment_pipeline.core.trained_model import TrainingSets
-from experiment_pipeline.core.trained_model.features import build_features, categorical_positions
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.features import build_features, categorical_positions
+from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline_tests.bench import flights
 
 

@@ -13,22 +13,20 @@ import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.core.baselines import best_constant
-from experiment_pipeline.core.comparisons import Comparison, compare_with_best
-from experiment_pipeline.core.configurations import configurations
-from experiment_pipeline.core.intervals import unit_sums
-from experiment_pipeline.core.leaderboard import Leaderboard, rank
-from experiment_pipeline.core.metrics import METRICS, score
-from experiment_pipeline.core.set_prediction import SetPrediction
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.thresholds import on_test
-from experiment_pipeline.core.trained_model import (
-    ModelResult,
-    TrainedModel,
-    TrainingSets,
-    train_configurations,
-)
-from experiment_pipeline.core.validation_report import ValidationReport, judge
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
+from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
+from experiment_pipeline.statistics.intervals import unit_sums
+from experiment_pipeline.statistics.metrics import score
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.thresholds import on_test
 
 # Rows whose scores are taken for the truth.
 _TRUTH_ROWS = 200_000

@@ -12,14 +12,12 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from experiment_pipeline.core.intervals import interval_of, spread
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import (
-    assign_sets,
-    check_leaks,
-    resampling_units,
-    split,
-)
+from experiment_pipeline.rows.membership import assign_sets
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.split_sets.leaks import check_leaks
+from experiment_pipeline.stages.split_sets.sets import split
+from experiment_pipeline.statistics.intervals import interval_of, spread
 
 TARGET = "bought"
 TRUE_ROWS = 100_000

@@ -17,18 +17,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from experiment_pipeline.core import metrics
-from experiment_pipeline.core.configurations import Configuration, configurations
-from experiment_pipeline.core.trained_model import (
-    Conclusion,
-    Fitted,
-    ModelResult,
-    TrainedModel,
-    fingerprint,
-    search,
-    train_configurations,
-)
-from experiment_pipeline.core.trained_model.order import drawn
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.order import drawn
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.run import search
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline_tests.bench.rivals import Mean, mean_of
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.tables import TABLES, Cut, Table, cut
@@ -192,7 +189,7 @@ def _trained(
     rows, n_test = pd.concat([here.sets.test, here.validation]), len(here.sets.test)
     # One prediction serves both sets: no fit looks at these rows.
     both = replace(here.sets, test=rows, digests={**here.sets.digests, "test": "and validation"})
-    sign = metrics.METRICS[here.spec.metric].sign
+    sign = METRICS[here.spec.metric].sign
     results, known = {}, {}
     prints = {one.key: fingerprint(one, here.sets, here.spec) for one in pool}
     for outcome in train_configurations(pool, both, here.spec, joblib.cpu_count()):
@@ -228,7 +225,7 @@ def _halved(pool: Sequence[Configuration], here: Cut) -> Halved:
         search(pool, here.sets, here.spec, NothingKnown(), joblib.cpu_count(), time.perf_counter)
     )
     fits = [one for one in events if isinstance(one, Fitted)]
-    sign = metrics.METRICS[here.spec.metric].sign
+    sign = METRICS[here.spec.metric].sign
     smallest = [one for one in fits if one.rung.number == 1]
     return Halved(
         sum(one.model.result.fit_cpu_seconds for one in fits),

@@ -12,13 +12,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.core.preparation import prepare
-from experiment_pipeline.core.spec import ExperimentSpec
-from experiment_pipeline.core.split_sets import split
-from experiment_pipeline.core.targets import encode_target
-from experiment_pipeline.core.trained_model import TrainingSets
-from experiment_pipeline.core.training_sets import training_sets
-from experiment_pipeline.core.validated_data import feature_columns
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.target import encode_target
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.split_sets.sets import split
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 60_000

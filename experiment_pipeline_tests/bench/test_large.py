@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment_pipeline.core.configurations import configurations
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline_tests.bench import large
 
 

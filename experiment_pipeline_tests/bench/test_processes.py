@@ -4,9 +4,9 @@ import joblib
 import numpy as np
 import pytest
 
-from experiment_pipeline.core.trained_model import TrainingSets
+from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline_tests.bench import processes
-from experiment_pipeline_tests.core.trained_model_scenario import training_sets
+from experiment_pipeline_tests.stages.search.scenario import training_sets
 
 
 @pytest.fixture(scope="module")

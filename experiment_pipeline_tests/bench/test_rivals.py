@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.core import metrics
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline_tests.bench import rival_tools, rivals
 from experiment_pipeline_tests.bench.rivals import Played
 from experiment_pipeline_tests.bench.tables import TABLES

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline_tests.bench.clean_tables import CLEAN
-from experiment_pipeline_tests.bench.statistics_leaks import (
-    LEAK,
-    VARIANTS,
-    judged,
-)
+from experiment_pipeline_tests.bench.statistics_leaks import LEAK, VARIANTS, judged
 
 
 def test_the_catalogue_is_large_enough_and_the_same_for_a_seed():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiment_pipeline.core.split_sets import SplitSets, check_leaks
+from experiment_pipeline.stages.split_sets.leaks import check_leaks
+from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import TABLES, Table
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from experiment_pipeline.core import persistence
-from experiment_pipeline.core.errors import ExperimentPipelineError
-from experiment_pipeline.prediction import predict
-from experiment_pipeline.storage.data_profiles import DataProfiles
-from experiment_pipeline.storage.ledger import Ledger
+from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.orchestration.tables import read_table
+from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
+from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.results import ResultStore
-from experiment_pipeline.storage.tables import read_table
-from experiment_pipeline.storage.trained_models import TrainedModelStore
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.slow

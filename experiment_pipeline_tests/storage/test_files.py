@@ -16,7 +16,7 @@ import pytest
 import s3fs
 from upath import UPath
 
-from experiment_pipeline.core.errors import StorageUnreachable
+from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage import files, locations
 from experiment_pipeline.storage.files import (
     create_by_claim,

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from experiment_pipeline.core.errors import EntryCorrupt, InvalidModel, PredictionsChanged
-from experiment_pipeline.core.exported_model import ModelPackage
-from experiment_pipeline.core.provenance import CodeProvenance
+from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
+from experiment_pipeline.stages.exported_model.reload_check import (
+    STALE_SECONDS,
+    check_in_fresh_process,
+)
 from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
+from experiment_pipeline.storage.model_package import ModelPackage
+from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.reload_check import STALE_SECONDS, check_in_fresh_process
 from experiment_pipeline_tests import exported
 
 CREATED = "2026-01-02T03:04:05+00:00"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.core.errors import RepositoryRefused
-from experiment_pipeline.core.manifest import CodeProvenance
-from experiment_pipeline.storage import provenance
+from experiment_pipeline.errors import RepositoryRefused
+from experiment_pipeline.storage import origin as provenance
+from experiment_pipeline.storage.manifest import CodeProvenance
 from experiment_pipeline.storage.repository import COMMITTED, commit_version
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from upath import UPath
 
-from experiment_pipeline.core.errors import EntryCorrupt
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
 from experiment_pipeline.storage.results import RESULT, ResultStore
 

@@ -1,0 +1,174 @@
+"""schema.yaml as text → a pandera schema, and the part of it that rows to predict on meet.
+
+In: YAML text, read safely. Out: `pandera.DataFrameSchema`. What the YAML may say belongs to
+`spec/schema_grammar.py`; applying the schema to rows belongs to `stages/validated_data/rows.py`.
+"""
+
+import copy
+import functools
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+import yaml
+from pandera.errors import SchemaInitError
+from pandera.io.pandas_io import deserialize_schema
+
+from experiment_pipeline.columns.coercion import coerce, holds_missing
+from experiment_pipeline.columns.cross_column import columns_of
+from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.spec.places import Location
+from experiment_pipeline.spec.schema_grammar import Settings, checked
+from experiment_pipeline.spec.schema_problems import SchemaProblem, SchemaProblems, all_of, told
+from experiment_pipeline.spec.yaml_nodes import FAST_LOADER, MalformedYaml, compose, repeated_keys
+
+DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
+# Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.
+NEVER_MISSING = {"never_missing": True}
+UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError)
+
+
+def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
+    """Read schema.yaml.
+
+    Args:
+        text: of the file.
+        path: of the file, as messages show it.
+
+    Raises:
+        InvalidSchema: it is no YAML, or says something that pandera or this project does not
+            know; the message begins with `file:line` and names every key that is wrong.
+    """
+    root = None
+    try:
+        documents = compose(text, FAST_LOADER)
+        root = documents[0] if documents else None
+        settings = checked(_values(documents))
+        all_of(settings["columns"], lambda name: _check_builds(name, settings["columns"][name]))
+        return _whole(settings)
+    except MalformedYaml as error:
+        line, problem = error.oddity
+        raise InvalidSchema(f"{path}:{line}", problem, "Correct the line.") from None
+    except SchemaProblems as error:
+        raise told(path, root, error) from None
+
+
+@functools.lru_cache(maxsize=64)
+def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
+    """`load_schema` for those who only look: a schema is read once however often it is loaded."""
+    return load_schema(text, path)
+
+
+def _values(documents: Sequence[yaml.Node]) -> Any:
+    """The plain values of the one document, whose keys stand once each."""
+    if len(documents) > 1:
+        raise SchemaProblem((), "it holds a second document (---)", "Keep one of them.")
+    if not documents:
+        return None
+    for at, line, first in repeated_keys(documents[0]):
+        rule = f"it stands twice, in lines {first} and {line}"
+        raise SchemaProblem(at, rule, "Keep one of the two.")
+    try:
+        return FAST_LOADER("").construct_document(documents[0])
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise MalformedYaml(line, f"is no YAML of plain values: {error.problem}") from None
+    except ValueError as error:  # a date that the calendar does not have
+        raise SchemaProblem((), f"is no YAML of plain values: {error}", "Correct it.") from None
+
+
+def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
+    """Return what rows to predict on must satisfy: the rules about the features alone.
+
+    Target, ids and excluded columns need not be there; nothing need be unique, and a new
+    column is no matter, because the model never sees it.
+
+    Args:
+        schema: the experiment's.
+        features: the columns that the model takes.
+    """
+    columns = {}
+    for name, column in schema.columns.items():
+        if column.regex or name in features:
+            column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's schema stays as it is
+            column.unique, column.required = False, not column.regex
+            columns[name] = column
+    checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
+    return pa.DataFrameSchema(columns, checks=checks, coerce=schema.coerce)
+
+
+def _check_builds(name: str, column: Settings) -> None:
+    """Find the key that pandera cannot build, by building the column without the others."""
+    at: Location = ("columns", name)
+    dtype = column.get("dtype")
+    if dtype is not None:
+        try:
+            _built({"columns": {name: {"dtype": dtype}}})
+        except UNBUILDABLE:
+            raise SchemaProblem(
+                (*at, "dtype"),
+                f"{dtype!r} is no type; {did_you_mean(str(dtype), DTYPES)}",
+                "Correct it.",
+            ) from None
+        if column.get("nullable") and not holds_missing(
+            _built({"columns": {name: column}}).columns[name]
+        ):
+            raise SchemaProblem(
+                (*at, "nullable"),
+                f"{dtype} cannot hold a missing value",
+                f"Write {dtype.capitalize() if dtype != 'bool' else 'boolean'} or float64.",
+            )
+    if column.get("regex"):
+        _check_pattern(at, name)
+    if column.get("default") is not None and dtype is not None:
+        default = pd.Series([column["default"]], dtype=object)
+        if coerce(default, _built({"columns": {name: {"dtype": dtype}}}).columns[name]).bad.any():
+            raise SchemaProblem((*at, "default"), f"it is no {dtype}", "Correct one of the two.")
+    for check in column.get("checks", []):
+        key = check["options"]["check_name"]
+        if key in ("str_matches", "str_contains"):
+            _check_pattern((*at, key), check["pattern"])
+        try:
+            _built({"columns": {name: {"dtype": dtype, "checks": [check]}}})
+        except UNBUILDABLE as error:
+            raise SchemaProblem((*at, key), str(error), "Correct its values.") from None
+
+
+def _whole(settings: Settings) -> pa.DataFrameSchema:
+    try:
+        schema = _built(settings)
+    except UNBUILDABLE as error:  # each column builds alone
+        raise SchemaProblem(("checks",), str(error), "Correct its values.") from None
+    for name, column in settings["columns"].items():
+        if column.get("nullable") is False:
+            schema.columns[name].metadata = NEVER_MISSING
+    return schema
+
+
+def _check_pattern(at: Location, pattern: object) -> None:
+    try:
+        re.compile(str(pattern))
+    except re.error as error:
+        raise SchemaProblem(
+            at, f"{pattern!r} is no regular expression: {error}", "Correct the pattern."
+        ) from None
+
+
+def _built(settings: Settings) -> pa.DataFrameSchema:
+    # pandera empties the options of the mapping it is given.
+    columns = {
+        name: {**column, "checks": [_copy(check) for check in column.get("checks", [])] or None}
+        for name, column in settings["columns"].items()
+    }
+    checks = [_copy(check) for check in settings.get("checks", [])] or None
+    schema: pa.DataFrameSchema = deserialize_schema(  # type: ignore[no-untyped-call]
+        {**settings, "columns": columns, "checks": checks}
+    )
+    return schema
+
+
+def _copy(check: Settings) -> Settings:
+    return {**check, "options": dict(check["options"])}

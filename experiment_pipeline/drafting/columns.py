@@ -1,0 +1,239 @@
+"""What a column of an unknown table is: a feature as it stands, one to prepare, or none at all.
+
+Looks at one column without the target, so nothing here can tell a leak (`data_analysis` does).
+In: a raw column. Out: a ColumnPlan with the reason in words. What looks like a type is only
+called one when the preparation then reads every cell of it.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.texts import read_datetimes
+from experiment_pipeline.spec import Preparation
+from experiment_pipeline.stages.data_analysis.columns import text_facts
+from experiment_pipeline.stages.data_analysis.findings.repeated_entities import is_named_like_an_id
+from experiment_pipeline.stages.data_analysis.numerals import writing_of
+from experiment_pipeline.stages.data_analysis.texts import ISO, date_formats, placeholders
+
+# A number that names one of so few things is read as a category.
+MOST_NAMED_CATEGORIES = 50
+# Texts are called free when more than half of them differ, and at least so many.
+FEWEST_FREE_TEXTS = 20
+FREE_TEXT_SHARE = 0.5
+# Digits without separators are numbers more often than dates.
+_NO_DATE = "%Y%m%d"
+_COUNTER_NAME = re.compile(
+    r"^(?:Unnamed: ?\d+|index|row(?:_?(?:number|nr|id))?|column_\d+)$", re.IGNORECASE
+)
+_DIGEST = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0-9a-f]{32,64}")
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the rows of a datetime column are from.
+
+    Attributes:
+        days: how many different ones.
+        in_order: no row is from before the one above it.
+        step: between each row and the next, where the rows are a series: one after the other,
+            in either direction, and at least half of the steps alike (months and trading days
+            are not all alike).
+    """
+
+    days: int
+    in_order: bool
+    step: pd.Timedelta | None
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """What is to happen to a column, and why.
+
+    Attributes:
+        name: of the column.
+        why: one clause for people; "" for a feature as it stands.
+        excluded: no feature, for the reason `why`.
+        identifies_rows: another value in every row, and it names the row.
+        names_entities: values that repeat and name something (a customer, a machine).
+        preparation: settings of `spec.Preparation` for this column, by setting.
+        times: of a datetime column.
+    """
+
+    name: str
+    why: str = ""
+    excluded: bool = False
+    identifies_rows: bool = False
+    names_entities: bool = False
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    times: Times | None = None
+
+
+def plan_column(raw: pd.Series) -> ColumnPlan:
+    """Look at one raw column, all of its rows."""
+    name, known = str(raw.name), raw.dropna()
+    if known.empty:
+        return ColumnPlan(name, "no value in any row", excluded=True)
+    kind = kind_of(raw)
+    if kind == "other":
+        return ColumnPlan(name, f"holds {raw.dtype}, which no model takes", excluded=True)
+    if len(known) == len(raw) and (known == known.iloc[0]).all():
+        return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
+    if kind == "datetime":
+        return _dates(name, raw, {})
+    return _number(name, raw, known) if kind == "number" else _text(name, raw, known)
+
+
+def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
+    """The column after its preparation; None when a cell could not be read."""
+    name = str(raw.name)
+    declared = {setting: {name: value} for setting, value in settings.items()}
+    prepared = prepare(raw.to_frame(name), Preparation.model_validate(declared))
+    return prepared.frame[name] if prepared.unparsable.empty else None
+
+
+def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+    values = known.to_numpy(dtype=np.float64)
+    if pd.api.types.is_bool_dtype(raw.dtype) or not np.all(values == np.floor(values)):
+        return ColumnPlan(name)
+    distinct, complete = known.nunique(), len(known) == len(raw)
+    counts_rows = complete and len(raw) > 2 and bool(np.all(np.diff(values) == 1))
+    if counts_rows and (_COUNTER_NAME.match(name) or not is_named_like_an_id(name)):
+        return ColumnPlan(name, "counts the rows", excluded=True)
+    if not is_named_like_an_id(name):
+        return ColumnPlan(name)
+    if distinct == len(raw):
+        return _identifier(name)
+    if distinct > MOST_NAMED_CATEGORIES:
+        return _entities(name, distinct, len(known))
+    return ColumnPlan(
+        name,
+        f"a number that names one of {distinct} things, read as a category",
+        names_entities=True,
+        preparation={"types": "text"},
+    )
+
+
+def _text(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+    texts = text_facts(known).texts
+    marks = list(itertools.compress(texts, placeholders(texts)))
+    rest = [text for text in texts if text not in set(marks)]
+    if not rest:
+        return ColumnPlan(name, f"only {_some(texts)}, which mean missing", excluded=True)
+    missing = {"missing_values": marks} if marks else {}
+    plan = _text_dates(name, raw, rest, missing) or _text_numbers(name, raw, rest, missing)
+    return plan or _category(name, raw, known)
+
+
+def _text_dates(
+    name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
+) -> ColumnPlan | None:
+    formats = {f: reads for f, reads in date_formats(texts).items() if f != _NO_DATE}
+    if not formats or not np.any([*formats.values()], axis=0).all():
+        return None
+    complete = [wanted for wanted, reads in formats.items() if reads.all()]
+    if not complete:
+        why = f"dates in several formats ({', '.join(formats)}); see preparation.datetime_formats"
+        return ColumnPlan(name, why, excluded=True)
+    if not _agree(texts, complete):
+        why = f"dates of {' or '.join(complete)}: decide in preparation.datetime_formats"
+        return ColumnPlan(name, why, excluded=True)
+    settings: dict[str, Any] = {**missing, "types": "datetime"}
+    if complete[0] != ISO:
+        settings["datetime_formats"] = complete[:1]
+    instants = read_completely(raw, settings)
+    return None if instants is None else _dates(name, instants, settings)
+
+
+def _agree(texts: Sequence[str], formats: Sequence[str]) -> bool:
+    """Whether all formats read the same dates: '5 May 2024' does not tell %b from %B."""
+    column = pd.Series(texts, dtype="str")
+    first, *others = [read_datetimes(column, (wanted,)) for wanted in formats]
+    return all(first.equals(other) for other in others)
+
+
+def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
+    known = instants.dropna()
+    days, in_order = int(known.dt.normalize().nunique()), bool(known.is_monotonic_increasing)
+    times = Times(days, in_order, _step_of_series(instants))
+    parts = [
+        part
+        for part in ("month", "day_of_week", "hour", "minute")
+        if np.ptp(getattr(known.dt, part)) > 0
+    ]
+    if not parts:
+        why = "dates that share month, day of week and hour"
+        return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
+    why = f"dates, read as {', '.join(parts)}" + _format_of(settings)
+    return ColumnPlan(name, why, preparation={**settings, "calendar": parts}, times=times)
+
+
+def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:
+    steps = instants.diff().iloc[1:].abs()
+    one_by_one = instants.is_unique and (
+        instants.is_monotonic_increasing or instants.is_monotonic_decreasing
+    )
+    if steps.empty or not one_by_one:
+        return None
+    alike = steps.value_counts()
+    return alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
+
+
+def _format_of(settings: Mapping[str, Any]) -> str:
+    formats = settings.get("datetime_formats")
+    return f" (format {formats[0]})" if formats else ""
+
+
+def _text_numbers(
+    name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
+) -> ColumnPlan | None:
+    writing = writing_of(texts)
+    if not writing.reads.all() or len(writing.units) > 1:
+        return None
+    settings: dict[str, Any] = {**missing, "types": "number"}
+    if not writing.plain:
+        settings["numbers"] = writing.declaration
+    if read_completely(raw, settings) is None:
+        return None
+    how = "" if writing.plain else f" ({writing.words})"
+    but = f"; {_some(missing['missing_values'])} read as missing" if missing else ""
+    return ColumnPlan(name, f"numbers written as text{how}{but}", preparation=settings)
+
+
+def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+    distinct, named = known.nunique(), is_named_like_an_id(name)
+    if distinct == len(raw) and (named or known.astype("str").str.fullmatch(_DIGEST).all()):
+        return _identifier(name)
+    if named and distinct > MOST_NAMED_CATEGORIES:
+        return _entities(name, distinct, len(known))
+    if distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known)):
+        why = f"free text: {distinct:,} different ones in {len(known):,} rows"
+        return ColumnPlan(name, why, excluded=True)
+    return ColumnPlan(name, names_entities=named and distinct < len(known))
+
+
+def _identifier(name: str) -> ColumnPlan:
+    why = "identifies the row: another value in every one"
+    return ColumnPlan(name, why, excluded=True, identifies_rows=True)
+
+
+def _entities(name: str, distinct: int, rows: int) -> ColumnPlan:
+    why = f"names {distinct:,} things, {rows / distinct:.3g} rows each: a model would learn them by heart"
+    return ColumnPlan(name, why, excluded=True, names_entities=distinct < rows)
+
+
+def _shown(value: object) -> str:
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _some(texts: Sequence[str]) -> str:
+    shown = ", ".join(_shown(text) for text in texts[:3])
+    return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"

@@ -1,0 +1,211 @@
+"""A first experiment on an unknown table: what can be inferred, why, and what only people know.
+
+Decides columns (`columns`), target (`target`), split (`splits`) and search (`search`); how it
+is written for people belongs to `orchestration/scaffold.py`. In: a raw table and the user's
+wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
+from experiment_pipeline.drafting.search import Proposal, propose_search
+from experiment_pipeline.drafting.splits import infer_split, split_hints
+from experiment_pipeline.drafting.target import (
+    Decision,
+    infer_metric,
+    infer_positive_class,
+    infer_task,
+    metrics_of,
+)
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.spec.names import did_you_mean, listed
+
+__all__ = ["ColumnPlan", "Decision", "Draft", "Proposal", "Wishes", "infer", "metrics_of"]
+
+# The rejection limit that a spec has by default, and what may be rejected beyond the rows
+# that lack a target.
+USUAL_LIMIT = 0.05
+ROOM = 0.02
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user has decided; None and empty where it is to be inferred.
+
+    `target` is "" where it was not given: only an error can say which columns there are.
+    """
+
+    target: str
+    task: str | None = None
+    positive_class: str | None = None
+    metric: str | None = None
+    split: str | None = None
+    split_column: str | None = None
+    exclude: tuple[str, ...] = ()
+    id_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An experiment as inferred.
+
+    Attributes:
+        target, task, positive_class, metric, split, search: as in the spec, with reasons.
+        excluded: column → reason.
+        prepared: columns that are changed before validation, with what is done and why.
+        id_columns: columns that decide a row's set.
+        max_rejected: the limit on rejected rows, where the usual one would be passed.
+        hints: what only people can decide, a sentence each.
+    """
+
+    target: str
+    task: Decision
+    positive_class: Decision | None
+    metric: Decision
+    split: Decision
+    excluded: Mapping[str, str]
+    prepared: tuple[ColumnPlan, ...]
+    id_columns: tuple[str, ...]
+    max_rejected: Decision | None
+    hints: tuple[str, ...]
+    search: tuple[Proposal, ...]
+
+    @property
+    def preparation(self) -> dict[str, dict[str, Any]]:
+        """`spec.preparation`: setting → column → value."""
+        settings: dict[str, dict[str, Any]] = {}
+        for plan in self.prepared:
+            for setting, value in plan.preparation.items():
+                settings.setdefault(setting, {})[plan.name] = value
+        return settings
+
+    @property
+    def full_split(self) -> dict[str, Any]:
+        """`spec.split`."""
+        ids = {"id_columns": list(self.id_columns)} if self.id_columns else {}
+        return {**self.split.value, **ids}
+
+    def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the YAML of this draft says, for `spec_from`; `data` as it is to say."""
+        said = {
+            "data": dict(data),
+            "target": self.target,
+            "task": self.task.value,
+            "exclude": dict(self.excluded),
+            "preparation": self.preparation,
+            "split": self.full_split,
+            "search": [dict(proposal.entry) for proposal in self.search],
+            "metric": self.metric.value,
+        }
+        if self.positive_class is not None:
+            said["positive_class"] = self.positive_class.value
+        if self.max_rejected is not None:
+            said["validation"] = {"max_rejected_fraction": self.max_rejected.value}
+        return said
+
+
+def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
+    """Draft an experiment.
+
+    Raises:
+        UnusableTable: a column that does not exist, a target that cannot be learnt, or a
+            decision that only the user can make; the fix names the option.
+    """
+    _check_names(raw, wishes)
+    plans = {str(name): plan_column(column) for name, column in raw.items()}
+    target_plan = plans.pop(wishes.target)
+    target = _as_prepared(raw[wishes.target], target_plan)
+    task = infer_task(target, wishes.task)
+    positive, share = _positive_class(target, task, wishes)
+    split = infer_split(raw, plans, wishes.split, wishes.split_column)
+    ids = wishes.id_columns or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
+    excluded = {
+        **{name: plan.why for name, plan in plans.items() if plan.excluded},
+        **dict.fromkeys(wishes.exclude, "excluded on the command line"),
+    }
+    excluded.pop(split.value.get("column"), None)
+    prepared = [target_plan] if target_plan.preparation and _is_number(target) else []
+    prepared += [p for p in plans.values() if _is_prepared(p, excluded, split)]
+    features = len(plans.keys() - excluded.keys() - {*ids, split.value.get("column")})
+    classes = 1 if task.value == "regression" else target.nunique()
+    return Draft(
+        target=wishes.target,
+        task=task,
+        positive_class=positive,
+        metric=infer_metric(task.value, wishes.metric, share),
+        split=split,
+        excluded=excluded,
+        prepared=tuple(prepared),
+        id_columns=ids,
+        max_rejected=_rejection_limit(target),
+        hints=split_hints(plans, split.value),
+        search=propose_search(task.value, len(raw), features, classes),
+    )
+
+
+def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
+    if not wishes.target:
+        raise UnusableTable(
+            "--target",
+            f"is missing: the column to predict; the table has {listed(raw.columns)}",
+            "add --target and one of these",
+        )
+    for option, name in [
+        ("--target", wishes.target),
+        *(("--exclude", name) for name in wishes.exclude),
+        *(("--id-column", name) for name in wishes.id_columns),
+    ]:
+        if name not in raw.columns:
+            known = did_you_mean(name, raw.columns)
+            raise UnusableTable(f"{option} {name}", f"no such column; {known}", "correct the name")
+        if option != "--target" and name == wishes.target:
+            raise UnusableTable(f"{option} {name}", "it is the target", "drop the option")
+
+
+def _positive_class(
+    target: pd.Series, task: Decision, wishes: Wishes
+) -> tuple[Decision | None, float | None]:
+    """The class that a binary task predicts, and its share of the rows."""
+    if task.value != "binary":
+        if wishes.positive_class is not None:
+            raise UnusableTable(
+                f"--positive-class {wishes.positive_class}",
+                f"has no effect on task {task.value} ({task.why})",
+                "drop it, or add --task binary",
+            )
+        return None, None
+    positive = infer_positive_class(target, wishes.positive_class)
+    return positive, float((target == positive.value).sum() / target.count())
+
+
+def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
+    """The target as the stages will see it: numbers and dates written as text are read."""
+    settings = {name: value for name, value in plan.preparation.items() if name != "calendar"}
+    if settings.get("types") not in ("number", "datetime"):
+        return target
+    prepared = read_completely(target, settings)
+    return target if prepared is None else prepared
+
+
+def _is_number(target: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(target.dtype)
+
+
+def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: Decision) -> bool:
+    return bool(plan.preparation) and (
+        plan.name not in excluded or plan.name == split.value.get("column")
+    )
+
+
+def _rejection_limit(target: pd.Series) -> Decision | None:
+    """Rows without a target are rejected; a limit that they pass would stop every run."""
+    missing = float(target.isna().mean())
+    if missing <= USUAL_LIMIT - ROOM:
+        return None
+    limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
+    return Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")

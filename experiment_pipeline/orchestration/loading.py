@@ -1,0 +1,172 @@
+"""Every experiment below `defs/`, each on its own: one that cannot be loaded stops no other.
+
+Its error stands where people look for it: in place of its job and its assets, in the log, and
+in `dg check defs`, which fails. A bug is no error of an experiment: it keeps its stack, and
+nothing is loaded. In: the folder `defs/`. Out: Definitions.
+"""
+
+import functools
+import os
+import re
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+
+import click
+import dagster as dg
+from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.core.context import ComponentDeclLoadContext
+from dagster.components.core.decl import (
+    ComponentDecl,
+    DefsFolderDecl,
+    build_filesystem_component_decl_from_context,
+)
+from dagster.components.core.defs_module import ComponentPath
+from dagster_shared.record import record, replace
+
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.orchestration.component import Experiment
+from experiment_pipeline.orchestration.component_files import Errors, judge_files
+from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.spec import NAME
+
+# `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
+VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+PLACEHOLDER = "cannot_be_loaded"
+
+
+class CannotLoad(click.ClickException):
+    """click prints `Error: …` and exits with 1, without a stack."""
+
+
+@record(checked=False)  # as its parent: a module is a field
+class ReadableTree(dg.ComponentTree):
+    """Dagster's tree of components, without the folders that cannot be read.
+
+    A folder of folders that has a defs.yaml of its own loses what it says while one of those
+    below it is left out.
+    """
+
+    unreadable: Collection[Path] = ()
+
+    def _get_filesystem_decl(self) -> ComponentDecl:
+        root = ComponentPath.from_path(self.defs_module_path)
+        if self.unreadable and self.state_tracker.get_cache_data(root).component_decl is None:
+            context = self.decl_load_context.for_component_loc(root)
+            self.state_tracker.set_cache_data(
+                root, component_decl=_readable(context, self.unreadable)
+            )
+        return super()._get_filesystem_decl()
+
+
+def load_experiments(tree: ReadableTree) -> dg.Definitions:
+    """Everything that can be loaded, and a placeholder for each experiment that cannot.
+
+    Raises:
+        CannotLoad: the command is there to check, and something is wrong; or the folder's own
+            file is.
+    """
+    with warnings.catch_warnings():
+        # As in Dagster's own `load_from_defs_folder`: it calls what its libraries have deprecated.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        return _loaded(tree)
+
+
+def _loaded(tree: ReadableTree) -> dg.Definitions:
+    root = tree.defs_module_path
+    found, errors = judge_files(root)
+    experiments = [path for path in found if not set(path.parents) & errors.keys()]
+    tree = replace(tree, unreadable=tuple(errors))
+    errors |= _load_errors(tree, experiments)
+    tables = _table_errors(tree, [folder for folder in experiments if folder not in errors])
+    wrong = [*errors.values(), *tables.values()]
+    if wrong and (VALIDATION in os.environ or root in errors):
+        raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
+    for folder, error in tables.items():
+        _say_once(f"{folder.name} does not fit its table: {error}")
+    if len(errors) > len(tree.unreadable):
+        tree = replace(tree, unreadable=tuple(errors))
+    return dg.Definitions.merge(tree.build_defs(), *_placeholders(errors, experiments))
+
+
+def _table_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
+    """What a run will stop at; no reason to leave an experiment out, for tables change."""
+    errors: Errors = {}
+    for folder in experiments:
+        try:
+            tree.load_component(folder, Experiment).check_table()
+        except ExperimentPipelineError as error:
+            errors[folder] = error
+    return errors
+
+
+def _load_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
+    errors: Errors = {}
+    for folder in experiments:
+        try:
+            tree.load_component(folder)
+        except ComponentTreeException as error:
+            if not isinstance(error.__cause__, ExperimentPipelineError):
+                raise
+            errors[folder] = error.__cause__
+    return errors
+
+
+def _readable(
+    context: ComponentDeclLoadContext, unreadable: Collection[Path]
+) -> ComponentDecl | None:
+    """What Dagster makes of a folder, without those below it that are left out."""
+    if context.path in unreadable:
+        return None
+    if not any(context.path in folder.parents for folder in unreadable):
+        return build_filesystem_component_decl_from_context(context)
+    ignored = ("__pycache__", *(path.name for path in context.path.glob(".*")))
+    below = [path for path in sorted(context.path.iterdir()) if path.name not in ignored]
+    contexts = {path: context.for_component_loc(ComponentPath.from_path(path)) for path in below}
+    found = {path: _readable(inner, unreadable) for path, inner in contexts.items()}
+    return DefsFolderDecl(
+        context=context,
+        loc=ComponentPath.from_path(context.path),
+        children={path: decl for path, decl in found.items() if decl is not None},
+        source_tree=None,
+        component_file_model=None,
+    )
+
+
+def _placeholders(errors: Errors, experiments: Collection[Path]) -> list[dg.Definitions]:
+    taken = {folder.name for folder in experiments if folder not in errors}
+    told: dict[str, ExperimentPipelineError] = {}
+    for folder, error in errors.items():
+        name = folder.name
+        if not re.fullmatch(NAME, name):
+            name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
+        while name in taken:
+            name += "_"
+        told.setdefault(name, error)
+    return [_placeholder(name, error) for name, error in told.items()]
+
+
+def _placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
+    """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
+    _say_once(f"{name} is left out: {error}")
+    description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
+
+    @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
+    def cannot_be_loaded() -> None:
+        with told_to_the_user():
+            raise error
+
+    job = dg.define_asset_job(
+        name,
+        selection=[cannot_be_loaded],
+        description=description,
+        executor_def=in_process_executor,
+    )
+    return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """Dagster loads the same definitions several times in one command."""
+    click.echo(message, err=True)

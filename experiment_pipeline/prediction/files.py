@@ -1,0 +1,120 @@
+"""Predicting with an exported model, from its folder and a table's URL to two files.
+
+The shell around `prediction/rows.py`: finds and verifies the model, reads, writes. In: names.
+Out: files, and an `Outcome` to report. The command line is `cli.py`.
+"""
+
+import io
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.errors import InvalidModel, UnusableTable
+from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
+from experiment_pipeline.prediction.rows import ROW_NUMBER, check_predictions, predict_rows
+from experiment_pipeline.prediction.signature import SIGNATURE, Signature
+from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.raw_data.sources import read_source
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.exported_models import find_model
+from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.model_package import EXAMPLE, EXPECTED, MODEL, SCHEMA, TRUSTED
+from experiment_pipeline.storage.registry import ExportedModel
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a prediction came to.
+
+    Attributes:
+        model: the version that predicted.
+        predicted: number of rows with a prediction.
+        rejected: number of rows without one.
+        notes: what was let pass, as of `Predicted`.
+    """
+
+    model: str
+    predicted: int
+    rejected: int
+    notes: tuple[str, ...] = ()
+
+
+def predict(
+    model: str, table: str, output: str, rejected: str, trusted: Collection[str] = ()
+) -> Outcome:
+    """Predict for the rows of a table, as delivered.
+
+    Args:
+        model: as `find_model` takes it.
+        table: any URL that `data.url` of an experiment may be.
+        output: where the predictions go; a .csv or .parquet file.
+        rejected: where the rows go that break the schema; the same.
+        trusted: code of the user's own that the model may run: types of an estimator, and
+            `module:function` of a preparation.
+
+    Raises:
+        InvalidModel: no model, a changed one, or one that needs code that is not trusted.
+        PredictionsChanged: it predicts something else here than at its export.
+        UnreadableTable, UnusableTable, TooManyRejectedRows, StorageUnreachable.
+    """
+    _check_outputs(table, output, rejected)
+    exported = find_model(model)
+    source = f"{exported.manifest.experiment} {exported.manifest.version}"
+    signature = Signature.from_bytes(exported.read(SIGNATURE), source)
+    reading = Reading.from_bytes(exported.read(PREPARATION), source)
+    schema = load_schema(exported.read(SCHEMA).decode())
+    pipeline = _load(exported, reading, trusted, source)
+    check_predictions(pipeline, exported.read(EXAMPLE), exported.read(EXPECTED), signature)
+    raw = reading.rows(read_source(Data.model_validate({"url": table})), table)
+    found = predict_rows(pipeline, raw, reading, schema, signature)
+    write_bytes(location(output), _table_bytes(found.predictions, output))
+    write_bytes(location(rejected), _table_bytes(_numbered(found.rejected), rejected))
+    return Outcome(source, len(found.predictions), len(found.rejected), found.notes)
+
+
+def _load(exported: ExportedModel, reading: Reading, trusted: Collection[str], source: str) -> Any:
+    """Return the pipeline, when it needs no code but this project's and what is trusted."""
+    wanted = set(json.loads(exported.read(TRUSTED))) - set(persistence.TRUSTED_TYPES)
+    if reading.preparation.function is not None:
+        wanted.add(reading.preparation.function)
+    if unknown := sorted(wanted - set(trusted)):
+        options = " ".join(f"--trust {name}" for name in unknown)
+        raise InvalidModel(
+            source,
+            f"it runs code that is not part of this project: {', '.join(unknown)}",
+            f"If you know where it comes from, add {options}",
+        )
+    types = [name for name in trusted if ":" not in name]
+    # The list above is only what the model says of itself; here skops looks into the bytes.
+    return persistence.from_bytes(exported.read(MODEL), types)
+
+
+def _check_outputs(table: str, output: str, rejected: str) -> None:
+    for url in (output, rejected):
+        if not url.endswith((".csv", ".parquet")):
+            raise UnusableTable(url, "is neither .csv nor .parquet", "Name a file of these.")
+    paths = [str(location(url)) for url in (table, output, rejected)]
+    if len(set(paths)) < len(paths):
+        raise UnusableTable(
+            output, "table, predictions and rejected rows would share a file", "Name three."
+        )
+
+
+def _numbered(rejected: pd.DataFrame) -> pd.DataFrame:
+    name = ROW_NUMBER
+    while name in rejected.columns:
+        name = f"{name}_in_table"
+    return rejected.reset_index(names=name)
+
+
+def _table_bytes(table: pd.DataFrame, url: str) -> bytes:
+    if url.endswith(".csv"):
+        return table.to_csv(index=False).encode()
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()

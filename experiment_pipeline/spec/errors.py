@@ -1,0 +1,236 @@
+"""What an invalid experiment is told: one line per problem, with what is allowed instead.
+
+Rules are declared in `spec`; here pydantic's findings become sentences. Discriminator tags
+and names of union members, which no YAML holds, are dropped from the paths, and what every
+member of a union says about the same value becomes one problem.
+In: a mapping as YAML gives it. Out: an ExperimentSpec, or InvalidExperiment.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.names import guessed
+from experiment_pipeline.spec.places import (
+    KEY_MARK,
+    Location,
+    Place,
+    choices,
+    find_place,
+    in_words,
+    key_paths,
+    readable,
+)
+
+# One screen: what comes after these is counted.
+MOST_PROBLEMS = 12
+
+# pydantic's types of "this is another kind of value"; at a union each member reports its own.
+_WRONG_KIND = ("_type", "_parsing", "_from_float", "finite_number")
+_BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: the path of its key, and a sentence that says what is allowed."""
+
+    location: Location
+    message: str
+
+    def __str__(self) -> str:
+        path = ".".join(map(readable, self.location))
+        return f"{path}: {self.message}" if path else self.message
+
+
+def spec_from(
+    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str]
+) -> ExperimentSpec:
+    """Return the spec that the YAML describes, or raise InvalidExperiment with every problem.
+
+    Args:
+        name: of the experiment: the folder's.
+        raw: the YAML's `attributes`.
+        line_of: path of a key → `file:line`, of the key or of what would hold it.
+    """
+    if "name" in raw:
+        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
+        raise invalid([problem], line_of)
+    try:
+        return ExperimentSpec.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise invalid(explain(error, ExperimentSpec), line_of) from None
+
+
+def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:
+    """One error for all problems, a line each, the first after its own `file:line`."""
+    shown = [(line_of(problem.location), str(problem)) for problem in problems[:MOST_PROBLEMS]]
+    count = "this line" if len(problems) == 1 else f"these {len(problems)} problems"
+    return InvalidExperiment(
+        shown[0][0],
+        a_line_each(shown, len(problems)),
+        f"correct {count}; `dg check defs` says when nothing is left",
+    )
+
+
+def a_line_each(shown: Sequence[tuple[str, str]], problems: int) -> str:
+    """Say several problems at once; the first has its place in front, as the error's culprit.
+
+    Args:
+        shown: (`file:line`, what is wrong) of each, at most MOST_PROBLEMS.
+        problems: how many there are.
+    """
+    lines = [shown[0][1], *(f"{place}: {text}" for place, text in shown[1:])]
+    if more := problems - len(shown):
+        lines.append(f"and {more} more")
+    return "\n".join(lines)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Turn pydantic's findings into problems, one per culprit, in the order of the model."""
+    findings = [(item, find_place(item["loc"], model)) for item in error.errors(include_url=False)]
+    problems = [
+        Problem(_location(item, place), _message(item, place, model))
+        for item, place in findings
+        if not _is_echo(item, place, findings)
+    ]
+    return list(dict.fromkeys(problems))
+
+
+def _location(item: ErrorDetails, place: Place) -> Location:
+    """The key that is to blame, which a model's own validator sees from above."""
+    context = item.get("ctx", {})
+    if "discriminator" in context:
+        return (*place.location, _discriminator(context))
+    if item["loc"] and item["loc"][-1] == KEY_MARK:
+        return (*place.location[:-1], item["input"])
+    return (*place.location, *context.get("at", ()))
+
+
+def _discriminator(context: Mapping[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _is_wrong_kind(item: ErrorDetails) -> bool:
+    return item["type"].endswith(_WRONG_KIND)
+
+
+def _is_echo(
+    item: ErrorDetails, place: Place, findings: Sequence[tuple[ErrorDetails, Place]]
+) -> bool:
+    """Whether another finding says more about the same value.
+
+    A union member of another kind than the value, and a list that is too short because its
+    items are wrong, say nothing of their own.
+    """
+    at_member = place.union is not None and _is_wrong_kind(item)
+    if not at_member and item["type"] != "too_short":
+        return False
+    depth = len(place.location)
+    return any(
+        other.location[:depth] == place.location
+        and (len(other.location) > depth or not _is_wrong_kind(finding))
+        for finding, other in findings
+        if finding is not item
+    )
+
+
+def _message(  # noqa: PLR0911 - a sentence per kind
+    item: ErrorDetails, place: Place, model: type[BaseModel]
+) -> str:
+    kind, context, value = item["type"], item.get("ctx", {}), item["input"]
+    if kind == "impossible":
+        return str(context["message"])
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "extra_forbidden":
+        return _unknown_key(place, model)
+    if kind == "missing":
+        return _missing(place)
+    if kind == "union_tag_not_found":
+        return f"is missing; allowed: {', '.join(place.tags)}"
+    if kind == "union_tag_invalid":
+        return _not_among(value[_discriminator(context)], place.tags)
+    if kind == "literal_error":
+        return _not_among(value, choices(place.annotation))
+    if _is_wrong_kind(item):
+        return _wrong_kind(value, place)
+    return _beyond_limit(kind, context, value, place)
+
+
+def _unknown_key(place: Place, model: type[BaseModel]) -> str:
+    key = str(place.location[-1])
+    allowed = [name for name in place.owner.model_fields if name != "name"] if place.owner else []
+    elsewhere = [path for path in key_paths(model) if path.endswith(f".{key}")]
+    hint = f"it belongs to {elsewhere[0].removesuffix(f'.{key}')}; " if elsewhere else ""
+    return (
+        f"unknown key {key!r}; {hint or guessed(key.lower(), allowed)}allowed: {', '.join(allowed)}"
+    )
+
+
+def _missing(place: Place) -> str:
+    if place.field is None:
+        return "is missing"
+    allowed = ", ".join(choices(place.annotation))
+    hint = f", one of {allowed}" if allowed else _example(place)
+    return f"is missing: {_lower(place.field.description or 'a value')}{hint}"
+
+
+def _example(place: Place) -> str:
+    examples = place.field.examples if place.field is not None else None
+    return f", such as {examples[0]}" if examples else ""
+
+
+def _not_among(value: Any, allowed: Sequence[str]) -> str:
+    wrong = "no value is given" if value is None else f"{_shown(value)} is not allowed"
+    return f"{wrong}; {guessed(str(value).lower(), allowed)}allowed: {', '.join(allowed)}"
+
+
+def _wrong_kind(value: Any, place: Place) -> str:
+    wanted = in_words(place.union or place.annotation, place.tags) + _example(place)
+    if value is None:
+        optional = place.field is None or not place.field.is_required()
+        return f"no value is given; write {wanted}{', or drop the key' if optional else ''}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not finite; write a number"
+    if place.annotation is str and place.union is None and isinstance(value, bool):
+        return (
+            f"{_shown(value)} is no text (unquoted yes, no, on and off are true and false "
+            "in YAML); put it in quotes"
+        )
+    if place.annotation is str and place.union is None and isinstance(value, int | float):
+        return f"{_shown(value)} is a number, no text; put it in quotes: '{value}'"
+    return f"{_shown(value)} is not allowed here; write {wanted}"
+
+
+def _beyond_limit(kind: str, context: Mapping[str, Any], value: Any, place: Place) -> str:
+    """A value of the right kind beyond a limit that the model declares."""
+    described = place.field.description if place.field is not None else None
+    wanted = _lower(described or in_words(place.annotation))
+    if kind in ("string_too_short", "too_short"):
+        return f"is empty; write {wanted}{_example(place)}"
+    if kind == "string_too_long":
+        return f"{_shown(value)} has {len(value)} characters; allowed: {context['max_length']}"
+    if kind == "string_pattern_mismatch":
+        return f"{_shown(value)} does not fit; write {wanted}"
+    bounds = place.bounds or {name: context[name] for name in _BOUNDS if name in context}
+    allowed = " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
+    return f"{_shown(value)} is out of range; allowed: {allowed}"
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, as YAML spells it where that differs from Python."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _lower(sentence: str) -> str:
+    """A description as the second half of a sentence."""
+    return sentence[:1].lower() + sentence[1:]

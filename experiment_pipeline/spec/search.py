@@ -1,0 +1,132 @@
+"""`search`: the configurations of each algorithm, as a grid, by random draws, or one by one."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from experiment_pipeline.spec.base import Closed, Scalar, impossible
+from experiment_pipeline.spec.names import guessed
+
+BUILT_IN_ALGORITHMS = ("lightgbm", "random_forest", "linear", "dummy")
+
+
+class Range(Closed):
+    """An interval to draw from; both ends whole numbers = whole numbers are drawn."""
+
+    low: int | float = Field(description="The smallest value", examples=[0.01])
+    high: int | float = Field(description="The largest value", examples=[0.3])
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _is_an_interval(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low}) is not below high ({self.high}); exchange them")
+        if self.scale == "log" and self.low <= 0:
+            raise impossible(f"low ({self.low}) has no logarithm; use a positive low", "low")
+        return self
+
+    @property
+    def integer(self) -> bool:
+        """Whether whole numbers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def _read_exponent(value: Any) -> Any:
+    """YAML takes 1e-3 for a text (it wants 1.0e-3); nobody who writes it means a text."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+Setting = Annotated[Scalar, BeforeValidator(_read_exponent)]
+Hyperparameter = Annotated[Scalar | Range | tuple[Setting, ...], BeforeValidator(_read_exponent)]
+
+
+class Search(Closed):
+    """The configurations of one algorithm: a grid, random draws, or an explicit list."""
+
+    algorithm: str = Field(
+        description="lightgbm, random_forest, linear, dummy or an import path",
+        examples=["lightgbm"],
+    )
+    method: Literal["grid", "random"] = "grid"
+    draws: int | None = Field(None, ge=1, le=100_000)
+    seed: int = Field(0, ge=0, lt=2**31)
+    hyperparameters: dict[str, Hyperparameter] = Field(
+        {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
+    )
+    configurations: tuple[dict[str, Setting], ...] = ()
+    features: Literal["ordinal", "onehot"] | None = Field(
+        None, description="How categories reach the model; unset: what suits the algorithm"
+    )
+
+    @field_validator("algorithm")
+    @classmethod
+    def _is_known_or_a_path(cls, value: str) -> str:
+        if value in BUILT_IN_ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+            return value
+        hint = guessed(value, BUILT_IN_ALGORITHMS)
+        raise ValueError(
+            f"{value!r} is no algorithm; {hint}allowed: {', '.join(BUILT_IN_ALGORITHMS)} "
+            "or an import path such as sklearn.neighbors.KNeighborsClassifier"
+        )
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> Self:
+        for key, value in self.hyperparameters.items():
+            if value == ():
+                raise impossible("the list is empty; name values", "hyperparameters", key)
+        if self.configurations:
+            self._check_explicit()
+        if self.method == "random":
+            self._check_random()
+        else:
+            self._check_grid()
+        return self
+
+    @property
+    def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:
+        """The hyperparameters with more than one value, in the order of the YAML."""
+        return {k: v for k, v in self.hyperparameters.items() if isinstance(v, Range | tuple)}
+
+    def _check_explicit(self) -> None:
+        for key in self.searched:
+            raise impossible(
+                "cannot be searched beside explicit configurations; write two entries",
+                *("hyperparameters", key),
+            )
+        if self.method == "random":
+            raise impossible(
+                "method random has no effect on explicit configurations; drop it", "method"
+            )
+        for number, configuration in enumerate(self.configurations):
+            place = ("configurations", number)
+            for key in sorted(configuration.keys() & self.hyperparameters.keys()):
+                raise impossible(
+                    f"{key} also stands in hyperparameters; keep it in one place", *place, key
+                )
+            if configuration in self.configurations[:number]:
+                raise impossible("repeats an earlier configuration; drop it", *place)
+
+    def _check_random(self) -> None:
+        if self.draws is None:
+            raise ValueError("method random needs draws: the number of configurations")
+        if not self.searched:
+            raise impossible(
+                "method random has nothing to draw; give a hyperparameter a list or low and high",
+                "method",
+            )
+
+    def _check_grid(self) -> None:
+        for key in ("draws", "seed"):
+            if key in self.model_fields_set and getattr(self, key) is not None:
+                raise impossible(
+                    f"{key} has no effect on a grid; write method: random, or drop it", key
+                )
+        for key, value in self.searched.items():
+            if isinstance(value, Range):
+                raise impossible(
+                    "a grid cannot hold a range; write a list, or method: random with draws",
+                    *("hyperparameters", key),
+                )

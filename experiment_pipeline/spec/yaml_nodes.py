@@ -1,0 +1,153 @@
+"""YAML text → nodes that know their lines, within bounds that keep reading it cheap.
+
+An alias (`*name`) repeats a part of the file; ten lines of aliases can stand for 10**10 values,
+which whoever walks through them never finishes. In: text. Out: nodes, or MalformedYaml with its
+line. What the keys mean is the business of `yaml_text`, `spec` and `validated_data`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import yaml
+
+from experiment_pipeline.spec.places import Location
+
+# The C parser, where it was built in: ten times faster.
+FAST_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# How many values aliases may add to those that are written, and how deep values may be nested.
+MOST_REPEATED = 100_000
+DEEPEST = 100
+
+
+class Oddity(NamedTuple):
+    """Something wrong with the text; `line` counts from 1."""
+
+    line: int
+    message: str
+
+
+class MalformedYaml(Exception):
+    """The text is no YAML, or more than anybody wants to read."""
+
+    def __init__(self, line: int, message: str) -> None:
+        self.oddity = Oddity(line, message)
+        super().__init__(f"line {line}: {message}")
+
+
+def compose(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> list[yaml.Node]:
+    """Return the root of each document; what an alias repeats is one node in several places.
+
+    Args:
+        text: of the file.
+        loader: whose parser reads it.
+
+    Raises:
+        MalformedYaml: no YAML, nested too deeply, or aliases that stand for too much.
+    """
+    try:
+        try:
+            _refuse_excess(yaml.parse(text, Loader=FAST_LOADER))
+        except yaml.YAMLError:  # told in the words of the caller's loader, or nested too deeply
+            _refuse_excess(yaml.parse(text, Loader=loader))
+        return [*yaml.compose_all(text, Loader=loader)]
+    except yaml.MarkedYAMLError as error:
+        raise _no_yaml(error) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise MalformedYaml(line, f"is no YAML: {error.reason}") from None
+
+
+def line_of(node: yaml.Node) -> int:
+    """Line of a node, from 1."""
+    return int(node.start_mark.line) + 1
+
+
+def closest_line(node: yaml.Node, location: Location) -> int:
+    """Line of the key (or list position) that a path leads to, or of what would hold it."""
+    line = line_of(node)
+    for part in location:
+        found = _child(node, part)
+        if found is None:
+            break
+        line, node = found
+    return line
+
+
+def repeated_keys(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, int, int]]:
+    """(path, line, line of the first) of each key that stands twice in its mapping."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from repeated_keys(item, (*above, number))
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[tuple[str, str], int] = {}
+    for key, value in node.value:
+        name, path = (key.tag, str(key.value)), (*above, str(key.value))
+        if name in lines:
+            yield path, line_of(key), lines[name]
+        lines.setdefault(name, line_of(key))
+        yield from repeated_keys(value, path)
+
+
+@dataclass
+class _Open:
+    """A mapping or list that has begun, and how many values it stands for so far."""
+
+    anchor: str | None
+    size: int = 1
+
+
+def _refuse_excess(events: Iterable[yaml.Event]) -> None:
+    """Count what aliases stand for while the text is read, before anybody repeats it."""
+    sizes: dict[str | None, int] = {}
+    around = [_Open(None)]
+    repeated = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(_Open(event.anchor))
+            if len(around) > DEEPEST:
+                raise _excess(event, f"is nested more than {DEEPEST} deep; flatten it")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            done = around.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if any(event.anchor == one.anchor for one in around):
+                raise _excess(event, f"*{event.anchor} stands inside itself; write it out")
+            done = _Open(None, sizes.get(event.anchor, 1))
+            repeated += done.size
+            if repeated > MOST_REPEATED:
+                raise _excess(
+                    event,
+                    f"aliases such as *{event.anchor} repeat more than {MOST_REPEATED:,} values; "
+                    "write what is meant",
+                )
+        elif isinstance(event, yaml.ScalarEvent):
+            done = _Open(event.anchor)
+        else:
+            continue
+        around[-1].size += done.size
+        sizes[done.anchor] = done.size
+
+
+def _excess(event: yaml.Event, message: str) -> MalformedYaml:
+    mark = event.start_mark
+    return MalformedYaml(mark.line + 1 if mark is not None else 1, message)
+
+
+def _no_yaml(error: yaml.MarkedYAMLError) -> MalformedYaml:
+    mark = error.problem_mark or error.context_mark
+    context = f"{error.context}: " if error.context else ""
+    return MalformedYaml(
+        mark.line + 1 if mark is not None else 1, f"is no YAML: {context}{error.problem}"
+    )
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return line_of(key), value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return line_of(node.value[part]), node.value[part]
+    return None

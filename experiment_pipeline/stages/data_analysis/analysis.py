@@ -1,0 +1,114 @@
+"""The data analysis as a whole: every rule once, the probe, the verdict.
+
+In: the prepared table, the set of each row, the features, the spec. Out: a frozen
+DataAnalysis. How it is shown is in `markdown.py` and `page.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.stages.data_analysis import markdown
+from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+from experiment_pipeline.stages.data_analysis.one_feature import Association
+from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.stages.data_analysis.verdict import Verdict, accept, by_weight, judge
+from experiment_pipeline.storage.documents import json_bytes
+
+
+@dataclass(frozen=True)
+class DataAnalysis:
+    """What the analysis of one table found.
+
+    Attributes:
+        findings: one per code of `catalogue.CODES`; found first, the heaviest first.
+        probe: what simple models reach, or why there are none.
+        verdict: go, go with conditions, or no go.
+        reasons: a sentence per finding that weighed, per acceptance, and per idle acceptance.
+        associations: how well each feature predicts the target alone, the strongest first.
+        shown_rows: positions of the rows that a report may show: a sample without the
+            validation set, at most `spec.analysis.report_rows`.
+        rows: number of rows of the table.
+    """
+
+    findings: tuple[Finding, ...]
+    probe: Probe | NoProbe
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    associations: tuple[Association, ...]
+    rows: int
+    shown_rows: np.ndarray = field(compare=False, repr=False)
+
+    @property
+    def found(self) -> tuple[Finding, ...]:
+        """The findings that the table has."""
+        return tuple(finding for finding in self.findings if finding.outcome == "found")
+
+    def finding(self, code: str) -> Finding:
+        """The finding of one code."""
+        return next(finding for finding in self.findings if finding.code == code)
+
+    def to_markdown(self) -> str:
+        """Verdict first, then what was found, then what was not, for the Dagster UI."""
+        return markdown.render(self)
+
+    def to_json(self) -> str:
+        """Everything but the rows to show; a number that JSON lacks becomes null."""
+        content = asdict(self)
+        del content["shown_rows"]
+        return json_bytes(content).decode()
+
+
+def analyse(
+    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+) -> DataAnalysis:
+    """Analyse a table before anything is validated or trained.
+
+    Rules about the table alone read all rows; whatever reads the target reads no row of the
+    validation set. Work is bounded: see the constants of the modules.
+
+    Args:
+        frame: (n, columns) prepared rows.
+        sets: (n,) train, test, validation or gap, with the index of `frame`.
+        features: columns that a model would get.
+        spec: the experiment.
+
+    Raises:
+        UnusableTable: the target is no column of the table.
+    """
+    if spec.target not in frame.columns:
+        raise UnusableTable(
+            f"target {spec.target!r}",
+            f"the table has no such column; {did_you_mean(spec.target, frame.columns)}",
+            "Correct target in the YAML.",
+        )
+    visible = (sets != "validation").to_numpy()
+    subject = Subject(frame, visible, tuple(features), spec, sets)
+    findings = [check(subject) for check in TABLE_RULES]
+    probe = run_probe(subject, _left_out(findings, spec))
+    findings += [check(subject, probe) for check in PROBE_RULES]
+    marked = accept(findings, spec.analysis.accept)
+    judgement = judge(marked, spec.analysis.accept)
+    return DataAnalysis(
+        findings=by_weight(marked),
+        probe=probe,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        associations=subject.associations,
+        rows=len(frame),
+        shown_rows=subject.sample(np.flatnonzero(visible), spec.analysis.report_rows),
+    )
+
+
+def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
+    """What gives the target away, unless people said that it does not."""
+    codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
+    columns = [column for one in findings if one.code in codes for column in one.columns]
+    return tuple(dict.fromkeys(columns))

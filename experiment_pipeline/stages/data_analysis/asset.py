@@ -1,0 +1,143 @@
+"""data_analysis: findings, verdict and HTML report; `no go` stops the run before it costs."""
+
+import json
+from collections.abc import Sequence
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.assets.failures import console_message, told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_input
+from experiment_pipeline.columns.digest import table_digest
+from experiment_pipeline.columns.features import feature_columns, is_nested
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.errors import UnfitForModelling
+from experiment_pipeline.rows.membership import assign_sets
+from experiment_pipeline.rows.order import canonical_order
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.analysis import analyse
+from experiment_pipeline.stages.data_analysis.page import report_html
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.results import ResultStore
+
+ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
+# Count it up whenever the code of this package would find otherwise in the same table.
+ANALYSIS_VERSION = 2
+# What no finding depends on: the analysis is not given it.
+_SEARCH = (
+    *("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule"),
+    "not_worse_than_champion",
+)
+
+
+def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+    """Examine the prepared rows; what looks at the target sees no validation row."""
+    key = asset_key(spec, "data_analysis")
+    given = spec.without(*_SEARCH)
+
+    @dg.asset(
+        name="data_analysis",
+        key_prefix=spec.name,
+        group_name=spec.name,
+        ins={"raw_data": table_input(spec, "raw_data")},
+        kinds={"python"},
+        description="Findings, the verdict they lead to, and a profile of every column.",
+        check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def data_analysis(
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+    ) -> dg.MaterializeResult:
+        store = ResultStore(storage_root(), spec.name, "data_analysis")
+        fingerprint = _fingerprint(raw_data, given, schema_text)
+        with told_to_the_user():
+            stored = store.intact(fingerprint, context.log.warning)
+            if stored is None:
+                stored = store.put(fingerprint, _examine(raw_data, given, schema_text))
+            else:
+                context.log.info("reused the analysis of the same table")
+        analysis = json.loads(stored.files[ANALYSIS])
+        verdict = analysis["verdict"]
+        reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
+        if verdict == "no go":
+            context.log.error(console_message(_refusal(spec, reasons)))
+        else:
+            context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint),
+            metadata={
+                "verdict": verdict,
+                "findings": dg.MetadataValue.md(stored.files[MARKDOWN].decode()),
+                "report": dg.MetadataValue.path(str(stored.paths[REPORT])),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="fit_for_modelling",
+                    passed=verdict != "no go",
+                    description=f"{verdict} for predicting {spec.target}: {reasons}",
+                )
+            ],
+        )
+
+    return data_analysis
+
+
+def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
+    """Return the best score that conflicting labels allow; None where the analysis knows none."""
+    store = ResultStore(storage_root(), spec.name, "data_analysis")
+    stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
+    if stored is None:
+        return None
+    findings = json.loads(stored.files[ANALYSIS])["findings"]
+    ceilings = [one["ceiling"] for one in findings if one["code"] == "conflicting_labels"]
+    return ceilings[0] if ceilings else None
+
+
+def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:
+    """Everything that the analysis is given."""
+    return fingerprint_of(
+        {
+            "raw": table_digest(raw),
+            "spec": spec.model_dump(mode="json"),
+            "schema": schema_text,
+            "version": ANALYSIS_VERSION,
+        }
+    )
+
+
+def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
+    prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
+    features = feature_columns(prepared, spec)
+    sets = assign_sets(prepared, spec, features)
+    # No finding is about lists or mappings; they can only stand in columns that are no features.
+    nested = [name for name in prepared.columns if is_nested(prepared[name])]
+    prepared = prepared.drop(columns=nested)
+    prepared = _in_order(prepared, sets, features, spec)
+    sets = sets[prepared.index]
+    analysis = analyse(prepared, sets, features, spec)
+    return {
+        ANALYSIS: analysis.to_json().encode(),
+        MARKDOWN: analysis.to_markdown().encode(),
+        REPORT: report_html(analysis, prepared, spec).encode(),
+    }
+
+
+def _in_order(
+    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+) -> pd.DataFrame:
+    """Order the rows by what is in them, but by no target of a validation row."""
+    visible = (sets != "validation").to_numpy()
+    targets = [name for name in prepared.columns if name == spec.target]
+    seen = prepared.assign(**{name: prepared[name].where(visible) for name in targets})
+    return prepared.iloc[canonical_order(seen, spec, features)]
+
+
+def _refusal(spec: ExperimentSpec, reasons: str) -> UnfitForModelling:
+    return UnfitForModelling(
+        f"target {spec.target}",
+        f"the data analysis says no go: {reasons}",
+        "Change the data or the YAML as the report says, or accept the finding by its code under "
+        "analysis.accept with the reason.",
+    )

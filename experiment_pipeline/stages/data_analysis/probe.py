@@ -1,0 +1,204 @@
+"""The probe: what simple models reach on a sample, before anything is spent on a search.
+
+In: a subject and the features to leave out. Out: scores of the baseline, a linear model and a
+small LightGBM, cross-validated on visible rows, cut into folds as the experiment cuts its
+sets. The work is bounded by rows, columns, classes and rounds, never by time, so the result
+does not depend on the machine.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.data_analysis.encoding import Encoded, encode
+from experiment_pipeline.stages.data_analysis.folds import folds
+from experiment_pipeline.stages.data_analysis.probe_models import MODELS, fitted_models, predict
+from experiment_pipeline.stages.data_analysis.skill import skill
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.baselines import baseline_score
+from experiment_pipeline.statistics.thresholds import choose_threshold
+
+BASELINE = "baseline"
+MOST_ROWS = 10_000
+FEWEST_ROWS = 1_000
+# Rows are thinned until rows times features times classes are at most this many.
+MOST_CELLS = 2_000_000
+# One-hot encoding costs time per column, however few rows there are.
+MOST_TEXTS = 200
+FOLDS = 5
+_FEWEST_TO_FIT = 10
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """Mean score of a model over the folds.
+
+    Attributes:
+        standard_error: of the mean, with the correction for folds that share their training
+            rows (Nadeau and Bengio 2003): √((1/k + judged rows / fitted rows) · variance).
+        gain: how much better than the baseline of the same fold, on average; positive is
+            better whatever the metric.
+        gain_error: standard error of the gain, which is smaller where folds differ in difficulty.
+    """
+
+    model: str
+    metric: str
+    mean: float
+    standard_error: float
+    gain: float
+    gain_error: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probe measured.
+
+    Attributes:
+        metric: the experiment's metric, by which `best` was chosen.
+        scores: every model on every metric of the experiment.
+        best: name of the best model; never the baseline.
+        skill: of the best model, from 0 to 1 (see `skill.py`).
+        rows, folds: how much was read.
+        left_out: leak suspects, which took no part.
+        unread: how many further text features took no part, because there are too many.
+    """
+
+    metric: str
+    scores: tuple[ProbeScore, ...]
+    best: str
+    skill: float
+    rows: int
+    folds: int
+    left_out: tuple[str, ...]
+    unread: int
+
+    def score(self, model: str, metric: str | None = None) -> ProbeScore:
+        """One score, by default on the experiment's metric."""
+        wanted = metric or self.metric
+        return next(s for s in self.scores if s.model == model and s.metric == wanted)
+
+
+@dataclass(frozen=True)
+class NoProbe:
+    """Why there was nothing to measure: one sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """One fold: encoded targets of both sides, and each model's predictions for the second."""
+
+    y_fit: np.ndarray
+    y: np.ndarray
+    predictions: dict[str, np.ndarray]
+
+
+def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
+    """Cross-validate the probe's models on the features that are not left out."""
+    if subject.target.problem:
+        return NoProbe(f"Nothing to predict: {subject.target.problem}.")
+    usable = [column for column in subject.features if column not in set(left_out)]
+    unread = [column for column in usable if column in subject.texts][MOST_TEXTS:]
+    features = [column for column in usable if column not in set(unread)]
+    rows = subject.sample(subject.target.rows, _most_rows(subject, len(features)))
+    encoded = encode(subject.frame[features].iloc[rows], features)
+    if not encoded.values.shape[1]:
+        return NoProbe("No number or text feature is left to learn from.")
+    # Small fits on many threads wait for each other, above all on a busy machine.
+    with threadpool_limits(limits=1):
+        judged = list(_judge(subject, rows, encoded))
+    if len(judged) < 2:
+        return NoProbe(f"{len(rows):,} rows do not make two folds with every class to learn.")
+    return _summary(subject, judged, len(rows), tuple(left_out), len(unread))
+
+
+def _most_rows(subject: Subject, features: int) -> int:
+    cells_per_row = max(features, 1) * max(subject.target.n_classes, 2) / 2
+    return int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
+
+
+def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Judged]:
+    """Fit and predict every usable fold."""
+    y = subject.target.y[np.searchsorted(subject.target.rows, rows)]
+    classification = subject.spec.task != "regression"
+    for fit, judge in folds(subject, rows, FOLDS):
+        if len(fit) < _FEWEST_TO_FIT or (classification and len(np.unique(y[fit])) < 2):
+            continue
+        predictions = {
+            name: predict(subject, model, encoded.values[judge])
+            for name, model in fitted_models(subject, encoded, y, fit)
+        }
+        yield _Judged(y[fit], y[judge], predictions)
+
+
+def _summary(
+    subject: Subject, judged: list[_Judged], rows: int, left_out: tuple[str, ...], unread: int
+) -> Probe:
+    metric = subject.spec.metric
+    scores = tuple(
+        _averaged(subject, judged, name, wanted)
+        for wanted in subject.spec.metric_names
+        for name in (BASELINE, *MODELS)
+    )
+    means = {s.model: s.mean for s in scores if s.metric == metric}
+    best = MODELS[0]
+    for name in MODELS[1:]:
+        best = name if metrics.better(metric, means[name], means[best]) else best
+    skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
+    mean_skill = _mean_of_known(skills)
+    return Probe(metric, scores, best, mean_skill, rows, len(judged), left_out, unread)
+
+
+def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) -> list[float]:
+    task, classes = subject.spec.task, subject.target.n_classes
+    if model == BASELINE:
+        return [baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
+    by_threshold = task == "binary" and METRICS[metric].by_threshold
+    thresholds = [
+        _threshold(judged[:i] + judged[i + 1 :], model, metric) if by_threshold else 0.5
+        for i in range(len(judged))
+    ]
+    return [
+        metrics.score(metric, fold.y, fold.predictions[model], threshold)
+        for fold, threshold in zip(judged, thresholds, strict=True)
+    ]
+
+
+def _threshold(others: list[_Judged], model: str, metric: str) -> float:
+    """The decision threshold that suits the other folds best."""
+    y = np.concatenate([fold.y for fold in others])
+    prediction = np.concatenate([fold.predictions[model] for fold in others])
+    return choose_threshold(metric, y, prediction).value
+
+
+def _averaged(subject: Subject, judged: list[_Judged], model: str, metric: str) -> ProbeScore:
+    scores = np.array(_scores(subject, judged, model, metric))
+    gains = scores - np.array(_scores(subject, judged, BASELINE, metric))
+    gains *= METRICS[metric].sign
+    return ProbeScore(
+        model,
+        metric,
+        _mean_of_known(scores),
+        _error_of_mean(scores, judged),
+        _mean_of_known(gains),
+        _error_of_mean(gains, judged),
+    )
+
+
+def _error_of_mean(values: np.ndarray, judged: list[_Judged]) -> float:
+    known = np.isfinite(values)
+    if known.sum() < 2:
+        return float("nan")
+    ratios = np.array([len(fold.y) / len(fold.y_fit) for fold in judged])
+    factor = 1 / known.sum() + ratios[known].mean()
+    return float(np.sqrt(factor * np.var(values[known], ddof=1)))
+
+
+def _mean_of_known(values: Sequence[float] | np.ndarray) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,255 @@
+"""What is analysed: one table, its features, and which rows may be looked at with the target.
+
+In: the prepared table, the set of each row, the spec. Out: views that several findings
+share, measured at most once. The target is read in one place, `target`, and only for rows
+outside of the validation set.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.target import encode_target, find_classes
+from experiment_pipeline.rows.hashes import row_hashes
+from experiment_pipeline.rows.rare_classes import may_be_rare, too_rare
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec.catalogue import THRESHOLDS
+from experiment_pipeline.stages.data_analysis.columns import (
+    LARGEST_FLOAT32,
+    Facts,
+    NumberFacts,
+    TextFacts,
+    facts_of,
+)
+from experiment_pipeline.stages.data_analysis.one_feature import Association, associations
+
+# With fewer possible combinations than this many times the rows, equal rows happen by chance.
+ROOM = 10
+# What is fitted per class takes memory and time for each.
+MOST_CLASSES = 200
+# The square of a smaller spread of a target is 0 in float64.
+SMALLEST_SPREAD = 1e-150
+# Odd, so that multiplying loses nothing.
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of the visible rows that have one.
+
+    Attributes:
+        rows: positions (n,) in the table of the rows it is known for.
+        y: encoded targets (n,): class codes, or floats.
+        classes: as `find_classes` gives them; None for regression.
+        problem: why it cannot be modelled; then `rows` and `y` are empty.
+        set_aside: class → its visible rows, for classes that are too rare to be modelled; their
+            rows are none of `rows`.
+    """
+
+    rows: np.ndarray
+    y: np.ndarray
+    classes: tuple | None
+    problem: str | None = None
+    set_aside: Mapping[Scalar, int] = field(default_factory=dict)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return len(self.classes or ())
+
+    def outcomes(self) -> Iterator[np.ndarray]:
+        """Yield what a mean may be of, float64 (n,): the number, or for each class 1 where it is."""
+        if self.classes is None:
+            yield self.y
+        else:
+            yield from ((self.y == code).astype(np.float64) for code in range(self.n_classes))
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One table under analysis.
+
+    Attributes:
+        frame: the prepared table, all rows.
+        visible: bool (n,), the rows that are not in the validation set.
+        features: columns that a model would get.
+        spec: the experiment.
+        sets: name of the set of every row, indexed as the frame.
+    """
+
+    frame: pd.DataFrame
+    visible: np.ndarray
+    features: tuple[str, ...]
+    spec: ExperimentSpec
+    sets: pd.Series
+
+    def threshold(self, name: str) -> float:
+        """The YAML's value of a threshold, else its default."""
+        return self.spec.analysis.thresholds.get(name, THRESHOLDS[name].default)
+
+    @cached_property
+    def facts(self) -> Mapping[str, Facts]:
+        """Facts about every feature, over all rows."""
+        return {column: facts_of(self.frame[column]) for column in self.features}
+
+    @cached_property
+    def numbers(self) -> dict[str, NumberFacts]:
+        """Facts of the number and boolean features."""
+        return {c: f for c, f in self.facts.items() if isinstance(f, NumberFacts)}
+
+    @cached_property
+    def calculable(self) -> dict[str, NumberFacts]:
+        """The number features that vary and of which squares are finite."""
+        return {
+            c: f
+            for c, f in self.numbers.items()
+            if f.distinct > 1 and not f.infinite and f.largest_magnitude < LARGEST_FLOAT32
+        }
+
+    @cached_property
+    def texts(self) -> dict[str, TextFacts]:
+        """Facts of the text and category features."""
+        return {c: f for c, f in self.facts.items() if isinstance(f, TextFacts)}
+
+    @cached_property
+    def undeclared_texts(self) -> dict[str, TextFacts]:
+        """The text features that the preparation does not declare to be text."""
+        types = self.spec.preparation.types
+        return {c: f for c, f in self.texts.items() if types.get(c) != "text"}
+
+    @cached_property
+    def texts_and_target(self) -> dict[str, TextFacts]:
+        """The text features, and the visible part of the target where its classes are texts."""
+        facts = facts_of(self.visible_target)
+        target = {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
+        return self.texts | target
+
+    def is_category(self, column: str) -> bool:
+        """Whether a text feature is no number or date in disguise, which other rules find."""
+        facts = self.undeclared_texts.get(column)
+        return facts is None or (
+            facts.share_of_numbers < self.threshold("numbers_as_text")
+            and facts.share_of_dates < self.threshold("dates_as_text")
+        )
+
+    @cached_property
+    def numbers_and_target(self) -> dict[str, NumberFacts]:
+        """The number features, and the visible part of the target of a regression."""
+        facts = facts_of(self.visible_target)
+        if self.spec.task != "regression" or not isinstance(facts, NumberFacts):
+            return self.numbers
+        return {**self.numbers, self.spec.target: facts}
+
+    @property
+    def possible_combinations(self) -> float:
+        """Product of the numbers of distinct values of the number and text features."""
+        distinct = [facts.distinct for facts in (self.numbers | self.texts).values()]
+        return float(10 ** min(sum(np.log10(max(n, 1)) for n in distinct), 300))
+
+    @cached_property
+    def visible_target(self) -> pd.Series:
+        """The target as delivered, of the visible rows, missing ones included."""
+        return self.frame[self.spec.target][self.visible]
+
+    @cached_property
+    def target(self) -> Target:
+        """The target for modelling: visible, known, encoded."""
+        if problem := self._target_problem():
+            return Target(np.empty(0, np.int64), np.empty(0), None, problem)
+        column = self.frame[self.spec.target]
+        usable = self.visible & column.notna().to_numpy()
+        if self.spec.task == "regression":
+            usable &= np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        rows = np.flatnonzero(usable)
+        set_aside = self._too_rare(column.iloc[rows])
+        rows = rows[~column.iloc[rows].isin(list(set_aside)).to_numpy()]
+        known = column.iloc[rows]
+        classes = find_classes(known, self.spec)
+        return Target(rows, encode_target(known, classes), classes, set_aside=set_aside)
+
+    def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
+        """Rows (classes, 3) of each class in train, test and validation.
+
+        Those of validation are expected: its rows by the share of the class elsewhere.
+
+        Args:
+            y: class codes (n,).
+            rows: positions (n,) of their rows, all of them visible.
+            classes: how many there are.
+        """
+        sets = self.sets.to_numpy()[rows]
+        seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
+        share = np.bincount(y, minlength=classes) / max(len(y), 1)
+        return np.column_stack([*seen, share * len(self.positions("validation"))])
+
+    def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
+        """Classes of the visible rows that validation will set aside, with their rows."""
+        if self.spec.task == "regression" or self.spec.validation.rare_classes == "stop":
+            return {}
+        if not may_be_rare(known):
+            return {}
+        classes = find_classes(known, self.spec)
+        codes = encode_target(known, classes)
+        rows = self.frame.index.get_indexer(known.index)
+        rare = too_rare(self.set_counts(codes, rows, len(classes or ())))
+        counts = np.bincount(codes, minlength=len(rare))
+        return {
+            name: int(count)
+            for name, count, is_rare in zip(classes or (), counts, rare, strict=True)
+            if is_rare
+        }
+
+    @cached_property
+    def associations(self) -> tuple[Association, ...]:
+        """How well each feature predicts the target alone, the strongest first."""
+        return associations(self)
+
+    @cached_property
+    def feature_hashes(self) -> np.ndarray:
+        """uint64 (n,): equal for rows with the same features."""
+        return row_hashes(self.frame, self.features, "features")
+
+    @cached_property
+    def whole_row_hashes(self) -> np.ndarray:
+        """uint64 (n,): equal for rows that are the same in all columns but the target."""
+        others = [c for c in self.frame.columns if c not in {self.spec.target, *self.features}]
+        hashes: np.ndarray = self.feature_hashes * _ODD + row_hashes(self.frame, others, "others")
+        return hashes
+
+    def positions(self, name: str) -> np.ndarray:
+        """Positions (m,) of the rows of one set."""
+        return np.flatnonzero(self.sets.to_numpy() == name)
+
+    def generator(self) -> np.random.Generator:
+        """A fresh random generator; the same for the same spec."""
+        return np.random.default_rng(self.spec.seed)
+
+    def sample(self, rows: np.ndarray, most: int) -> np.ndarray:
+        """At most `most` of these positions, drawn with the experiment's seed, in table order."""
+        if len(rows) <= most:
+            return rows
+        return np.sort(self.generator().choice(rows, most, replace=False))
+
+    def _target_problem(self) -> str | None:
+        known = self.visible_target.dropna()
+        distinct, task = known.nunique(), self.spec.task
+        if distinct < 2:
+            return f"the target has {distinct} distinct values in the rows that may be seen"
+        if task == "binary" and distinct > 2:
+            return f"a binary target has two classes, this one {distinct:,}"
+        if task == "multiclass" and distinct > MOST_CLASSES:
+            return f"{distinct:,} classes are more than the {MOST_CLASSES} that are modelled here"
+        return _problem_of_number(facts_of(known)) if task == "regression" else None
+
+
+def _problem_of_number(facts: Facts) -> str | None:
+    if not isinstance(facts, NumberFacts):
+        return "a regression target is a number, this one is none"
+    if facts.largest_magnitude > LARGEST_FLOAT32:
+        return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
+    if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
+        return "the target varies by less than models can calculate"
+    return None

@@ -1,0 +1,204 @@
+"""The files of an exported model, built in memory.
+
+In: a fitted pipeline and what is known about it. Out: a `ModelPackage`, file name → bytes,
+complete but for the manifest, which names the version and is written by the registry.
+Storing lives in `storage/registry.py`, the fresh-process check in `stages/exported_model/reload_check.py`.
+"""
+
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
+from experiment_pipeline.prediction.golden_rows import example_bytes, expected_predictions
+from experiment_pipeline.prediction.signature import SIGNATURE, Signature
+from experiment_pipeline.reporting import markdown
+from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.stages.exported_model import card as model_card
+from experiment_pipeline.stages.exported_model.facts import ModelFacts
+from experiment_pipeline.stages.exported_model.verify_script import VERIFY
+from experiment_pipeline.storage import manifest, persistence
+from experiment_pipeline.storage.documents import json_bytes, redacted, yaml_bytes
+from experiment_pipeline.storage.model_package import (
+    CARD,
+    EXAMPLE,
+    EXPECTED,
+    METRICS,
+    MODEL,
+    SCHEMA,
+    TRUSTED,
+    ModelPackage,
+)
+
+HOLDS = {
+    MODEL: "the whole fitted pipeline: features and model (skops format)",
+    TRUSTED: "the types that loading it must trust; read them before you do",
+    SIGNATURE: "features with dtypes, classes, threshold",
+    "hyperparameters.yaml": "the chosen configuration",
+    METRICS: "metrics with intervals, gates, looks",
+    PREPARATION: "how a table as delivered is read and prepared",
+    SCHEMA: "what a prepared row must satisfy (pandera)",
+    "experiment.yaml": "the experiment as run, without credentials",
+    "sets.json": "rows and digests of train, test and validation set",
+    "environment.txt": "pinned requirements, for pip install -r",
+    FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
+    EXAMPLE: "example rows, with missing values and unseen categories",
+    EXPECTED: "what the model predicted for them at the export",
+    "verify.py": "checks that it predicts the same here",
+    manifest.MANIFEST: "sha256 of every file, version, code commit",
+}
+
+# Packages every model needs, whichever of their types it holds.
+NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
+_COME_ALONG = frozenset({"builtins", "collections", "functools", "operator", "numpy", "scipy"})
+_NOT_OWN = _COME_ALONG | {"sklearn", "lightgbm", "pandas", "skops"}
+
+
+@dataclass(frozen=True)
+class SerializedModel:
+    """A fitted pipeline as bytes.
+
+    Attributes:
+        data: the skops file, the same bytes for the same pipeline.
+        trusted_types: what loading it must trust beyond skops' own defaults, sorted.
+    """
+
+    data: bytes
+    trusted_types: tuple[str, ...]
+
+    @property
+    def own_packages(self) -> tuple[str, ...]:
+        """Top-level packages of a user's own estimator, sorted."""
+        return tuple(sorted({_package(name) for name in self.trusted_types} - _NOT_OWN))
+
+    @property
+    def needs_lightgbm(self) -> bool:
+        """Whether loading it imports lightgbm."""
+        return any(_package(name) == "lightgbm" for name in self.trusted_types)
+
+
+def serialize(pipeline: Any) -> SerializedModel:
+    """Return the pipeline as bytes, and what they need.
+
+    Raises:
+        InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
+    """
+    import skops.io
+
+    data = persistence.to_bytes(pipeline)
+    return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))
+
+
+def build_package(
+    pipeline: Any,
+    serialized: SerializedModel,
+    facts: ModelFacts,
+    schema: str,
+    golden: pd.DataFrame,
+    fitted_rows: FittedRows,
+) -> ModelPackage:
+    """Return the files of an exported model.
+
+    Args:
+        pipeline: the fitted pipeline; it predicts on the golden rows here.
+        serialized: the same pipeline, by `serialize`.
+        facts: what is known about it.
+        schema: the text of schema.yaml.
+        golden: features of some rows, by `golden_rows.choose`; their dtypes are the signature's.
+        fitted_rows: what it was fitted and chosen on.
+    """
+    spec, signature = facts.spec, _signature(pipeline, facts, golden)
+    declared = spec.model_dump(mode="json", exclude_unset=True)
+    files = {
+        MODEL: serialized.data,
+        TRUSTED: json_bytes(list(serialized.trusted_types)),
+        SIGNATURE: signature.to_bytes(),
+        "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
+        METRICS: json_bytes(_metrics(facts)),
+        PREPARATION: Reading.of(spec, facts.raw_types).to_bytes(),
+        SCHEMA: schema.encode(),
+        "experiment.yaml": yaml_bytes(redacted(declared)),
+        "sets.json": json_bytes({one.name: _set(one.rows, one.digest) for one in facts.sets}),
+        "environment.txt": facts.environment.requirements().encode(),
+        FITTED_ROWS: fitted_rows.to_bytes(),
+        EXAMPLE: example_bytes(golden),
+        EXPECTED: json_bytes(expected_predictions(pipeline, golden)),
+        "verify.py": VERIFY.encode(),
+    }
+    card = model_card.build_card(facts, signature, list(HOLDS.items()))
+    files[CARD] = markdown.render(card).encode()
+    return ModelPackage(
+        experiment=spec.name,
+        created=facts.created,
+        fingerprint=facts.fingerprint,
+        configuration=facts.configuration.key,
+        headline=facts.scores[0].in_words(),
+        code=facts.code,
+        files=MappingProxyType(files),
+        own_packages=serialized.own_packages,
+    )
+
+
+def environment_packages(serialized: SerializedModel) -> tuple[str, ...]:
+    """Return the distributions a model needs besides those of a user's own estimator."""
+    return NEEDED if not serialized.needs_lightgbm else (*NEEDED, "lightgbm")
+
+
+def _signature(pipeline: Any, facts: ModelFacts, golden: pd.DataFrame) -> Signature:
+    regression = facts.spec.task == "regression"
+    classes = None if regression else tuple(np.asarray(pipeline.classes_).tolist())
+    return Signature(
+        task=facts.spec.task,
+        target=facts.spec.target,
+        features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},
+        id_columns=facts.spec.split.id_columns,
+        classes=classes,
+        positive_class=facts.positive_class,
+        threshold=facts.threshold,
+    )
+
+
+def _hyperparameters(facts: ModelFacts) -> dict[str, Any]:
+    chosen = facts.configuration
+    return {
+        "key": chosen.key,
+        "algorithm": chosen.algorithm,
+        "features": chosen.features,
+        "hyperparameters": dict(chosen.hyperparameters),
+        "rounds": facts.rounds,
+        "fingerprint": facts.fingerprint,
+    }
+
+
+def _metrics(facts: ModelFacts) -> dict[str, Any]:
+    return {
+        "scores": [
+            {
+                "set": score.set_name,
+                "metric": score.metric,
+                "estimate": score.interval.estimate,
+                "low": score.interval.low,
+                "high": score.interval.high,
+                "level": score.interval.level,
+                "baseline": score.baseline,
+            }
+            for score in facts.scores
+        ],
+        "gates": [vars(gate) for gate in facts.gates],
+        "threshold": facts.threshold,
+        "looks": facts.looks,
+        "overlap": facts.overlap,
+        "champion": None if facts.champion is None else asdict(facts.champion),
+        "reason": facts.reason,
+    }
+
+
+def _set(rows: int, digest: str) -> dict[str, Any]:
+    return {"rows": rows, "sha256": digest}
+
+
+def _package(type_name: str) -> str:
+    return type_name.partition(".")[0]

@@ -1,0 +1,86 @@
+"""The proof that a model leaves this process: loaded in a fresh one, it predicts the same.
+
+In: a `ModelPackage` that is not visible yet. Out: nothing, or `PredictionsChanged`. What is
+compared is written in `stages/exported_model/verify_script.py`, which travels with the model.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from experiment_pipeline.errors import PredictionsChanged
+from experiment_pipeline.storage.model_package import ModelPackage
+
+SECONDS = 300
+FOLDER = "experiment_pipeline_model_"  # how the names of the folders begin that a model is put in
+STALE_SECONDS = 3600  # no check lives that long: a folder of this age was left by a killed one
+# `python -I` ignores the environment and the working directory, so that only what is
+# installed, and the folders of a user's own packages, can be imported.
+_LAUNCH = """
+import runpy, sys
+folder, *own = sys.argv[1:]
+sys.path += own
+runpy.run_path(folder + "/verify.py", run_name="__main__")
+foreign = {"experiment_pipeline", "dagster"} & {name.partition(".")[0] for name in sys.modules}
+if foreign and not own:
+    sys.exit(f"the model needs {', '.join(sorted(foreign))} to load")
+"""
+
+
+def check_in_fresh_process(package: ModelPackage) -> None:
+    """Load a package in a fresh process and predict on its example rows.
+
+    Raises:
+        PredictionsChanged: it does not load with scikit-learn, lightgbm, skops and the
+            user's own packages alone, or predicts something else, by a single bit.
+    """
+    _remove_stale()
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+        for name, content in package.files.items():
+            (Path(folder) / name).write_bytes(content)
+        own = [_folder_of(name) for name in package.own_packages]
+        command = [sys.executable, "-I", "-c", _LAUNCH, folder, *own]
+        try:
+            subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            raise _changed(package, f"gave no answer within {SECONDS} s") from None
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip().splitlines()
+            raise _changed(package, "; ".join(said[-3:])) from None
+
+
+def _remove_stale() -> None:
+    """Remove what killed checks of this user have left; other users' folders are not ours."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        try:
+            found = folder.lstat()
+        except FileNotFoundError:  # another process has cleaned up
+            continue
+        if found.st_uid == os.getuid() and time.time() - found.st_mtime > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _changed(package: ModelPackage, said: str) -> PredictionsChanged:
+    return PredictionsChanged(
+        f"the exported model of {package.experiment}",
+        f"a fresh process does not reproduce its predictions: {said}",
+        "Keep what the estimator predicts with in its fitted attributes, fix its random "
+        "seed, and import nothing at prediction time that the model does not name.",
+    )
+
+
+def _folder_of(package: str) -> str:
+    """Return the folder from which a package is imported."""
+    spec = find_spec(package)
+    if spec is None:
+        raise PredictionsChanged(
+            f"package {package}", "cannot be imported", "Put it on PYTHONPATH, or install it."
+        )
+    if spec.submodule_search_locations:
+        return str(Path(next(iter(spec.submodule_search_locations))).parent)
+    return str(Path(spec.origin or ".").parent)

@@ -1,0 +1,179 @@
+"""leaderboard: the configurations ranked on the test set, and the choice with its reason."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
+from experiment_pipeline.columns.digest import table_digest
+from experiment_pipeline.rows import set_aside
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.table import (
+    check_same_metric,
+    check_same_sets,
+    from_table,
+    to_table,
+)
+from experiment_pipeline.stages.search.conclusions import TRAINED
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.table import as_scored, failures, unranked
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.statistics.interval import shown as metrics_shown
+from experiment_pipeline.statistics.set_prediction import drawn_units
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+from experiment_pipeline.storage.results import ResultStore
+
+STAGE = "leaderboard"
+TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
+# Count it up whenever the code of this package would rank, choose or show otherwise.
+LEADERBOARD_VERSION = 1
+# What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
+_ELSEWHERE = (
+    *("data", "preparation", "analysis", "validation", "exclude"),
+    *("halving", "surrogate", "budget", "workers"),
+    *("export", "schedule", "not_worse_than_champion"),
+)
+INPUTS = ("train_set", "test_set", "search_results")
+
+
+def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """Rank what the store holds for the current sets."""
+    key, given = asset_key(spec, STAGE), spec.without(*_ELSEWHERE)
+
+    @table_asset(
+        spec,
+        STAGE,
+        ins={name: table_input(spec, name) for name in INPUTS},
+        kinds={"pandas"},
+        description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
+        check_specs=[dg.AssetCheckSpec("winner_beats_baseline", asset=key)],
+    )
+    def leaderboard(
+        context: dg.AssetExecutionContext,
+        train_set: pd.DataFrame,
+        test_set: pd.DataFrame,
+        search_results: pd.DataFrame,
+    ) -> dg.MaterializeResult:
+        store = ResultStore(storage_root(), spec.name, STAGE)
+        with told_to_the_user():
+            sets = training_sets(train_set, test_set, spec)
+            check_same_sets("search_results", search_results, sets.digests)
+            check_same_metric(search_results, spec.metric)
+            apart = set_aside.of(train_set)
+            fingerprint = _fingerprint(given, sets, search_results, apart)
+            stored = store.intact(fingerprint, context.log.warning)
+            if stored is None:
+                board = _rank(given, sets, search_results)
+                board = replace(board, notes=(*apart, *board.notes))
+                stored = store.put(fingerprint, _files(board, sets, spec.name))
+            else:
+                context.log.info("reused the ranking of the same results")
+        table = from_parquet(stored.files[TABLE])
+        board = from_table(table)
+        context.log.info(f"chosen: {board.chosen}: {board.reason}")
+        for note in board.notes:
+            context.log.info(note)
+        return dg.MaterializeResult(
+            value=table,
+            data_version=dg.DataVersion(fingerprint),
+            metadata={
+                "chosen": board.chosen,
+                f"test {spec.metric}": shown.number(board.score.estimate),
+                "baseline": shown.number(board.baseline),
+                "tie_group": len(board.tie_group),
+                "reason": board.reason,
+                "notes": shown.notes(board.notes),
+                "leaderboard": shown.table(board.rows),
+                "scores": shown.pictures({"Scores": stored.files[SCORES]}),
+                "report": dg.MetadataValue.path(str(stored.paths[PAGE])),
+            },
+            check_results=[_beats_baseline(board)],
+        )
+
+    return leaderboard
+
+
+def _fingerprint(
+    spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
+) -> str:
+    """Everything that decides the ranking; what the fits took is theirs, and stored with them."""
+    concluded = results[["key", "status", "rung", "fingerprint", "error_type", "reason", "notes"]]
+    return fingerprint_of(
+        {
+            "results": table_digest(concluded.reset_index(drop=True)),
+            "sets": dict(sets.digests),
+            "set_aside": list(apart),
+            "spec": spec.model_dump(mode="json"),
+            "version": LEADERBOARD_VERSION,
+        }
+    )
+
+
+def _files(board: Leaderboard, sets: TrainingSets, experiment: str) -> dict[str, bytes]:
+    from experiment_pipeline.reporting.plots import leaderboard_plot
+    from experiment_pipeline.stages.leaderboard.page import to_html
+
+    picture = leaderboard_plot(board.rows, board.metric, board.baseline)
+    return {
+        TABLE: to_parquet(to_table(board, sets.digests)),
+        SCORES: picture,
+        PAGE: to_html(board, experiment, {"Scores": picture}).encode(),
+    }
+
+
+def _rank(spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame) -> Leaderboard:
+    store = TrainedModelStore(storage_root(), spec.name)
+    found = store.results([print_ for print_ in results["fingerprint"] if print_])
+    stored = as_scored(results, found, spec.metric)
+    trained = results[results["status"] == TRAINED]
+    fingerprints = dict(zip(trained["key"], trained["fingerprint"], strict=True))
+    return rank(
+        [replace(stored[print_], key=key) for key, print_ in fingerprints.items()],
+        failures(results),
+        _Predictions(store, fingerprints),
+        sets.y_test,
+        sets.y_train,
+        drawn_units(sets.test, spec, sets.features),
+        spec,
+        sets.classes,
+        unranked(results, stored),
+    )
+
+
+class _Predictions(Mapping[str, np.ndarray]):
+    """Key → stored prediction of the test rows, read when asked for."""
+
+    def __init__(self, store: TrainedModelStore, fingerprints: Mapping[str, str]) -> None:
+        self._store, self._fingerprints = store, fingerprints
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        fingerprint = self._fingerprints[key]
+        return self._store.test_predictions([fingerprint])[fingerprint]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fingerprints)
+
+    def __len__(self) -> int:
+        return len(self._fingerprints)
+
+
+def _beats_baseline(board: Leaderboard) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name="winner_beats_baseline",
+        passed=board.beats_baseline,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{board.metric} {board.score.in_words()} on the test set; predicting without "
+            f"features scores {metrics_shown(board.baseline)}; the paired difference is "
+            f"{board.difference_to_baseline.in_words()}"
+        ),
+    )

@@ -1,0 +1,195 @@
+"""The leaderboard: every configuration in a row, and the choice of one with its reason.
+
+Scores, intervals and ties come from `ranking.py`, the table from `rows.py`, the
+remarks from `notes.py`; how a board looks lives in `page.py`. In: the
+results of a search and its predictions of the test rows. Out: a `Leaderboard`; its order and
+choice depend neither on the order of the results nor on how fast they were trained.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
+from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
+from experiment_pipeline.stages.leaderboard.ranking import Entry, Ranking, order
+from experiment_pipeline.stages.leaderboard.rows import build_rows, failure_in_words
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.table import Unranked
+from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.metrics import surely_better
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """A ranking and its choice.
+
+    Attributes:
+        metric: what ranks.
+        rows: by `leaderboard_rows`: a row per declared configuration, the best first,
+            those without a rank last. `low` and `high` bound the score (95 %);
+            `difference_to_best` is the score minus the best one, `difference_low` and
+            `difference_high` bound what it truly is, for all configurations together;
+            `overfit_gap` is by how much the train score is better.
+        chosen: key of the configuration to ship.
+        reason: why, in words.
+        score: the chosen configuration's score on the test set.
+        baseline: what predicting without features scores there.
+        difference_to_baseline: the chosen score minus the baseline's on the same rows, at a
+            cross-fitted threshold; the bounds hold for all configurations together.
+        tie_group: keys that the test set cannot tell from the best, the best first.
+        optimism: by how much the best score is expected to flatter; None where that cannot be
+            told from drift (a split by time), or not be estimated (one resampling unit).
+        edges: where the choice lies at an end of the search.
+        notes: what to know before believing it, one sentence each.
+    """
+
+    metric: str
+    rows: pd.DataFrame
+    chosen: str
+    reason: str
+    score: Interval
+    baseline: float
+    difference_to_baseline: Interval
+    tie_group: tuple[str, ...]
+    optimism: float | None
+    edges: tuple[SearchEdge, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def beats_baseline(self) -> bool:
+        """Whether the chosen score is better than the baseline's by more than chance."""
+        return surely_better(self.metric, self.difference_to_baseline)
+
+
+def rank(
+    results: Sequence[ModelResult],
+    failed: Sequence[FailedConfiguration],
+    predictions: Mapping[str, np.ndarray],
+    y_test: np.ndarray,
+    y_train: np.ndarray,
+    units: np.ndarray,
+    spec: ExperimentSpec,
+    classes: tuple | None,
+    unranked: Sequence[Unranked] = (),
+) -> Leaderboard:
+    """Rank configurations by the experiment's metric and choose one.
+
+    Args:
+        results: fully trained ones of the current sets, in any order; `key` is the current one.
+        failed: what failed.
+        predictions: key → prediction of the test rows; read once per key, that of the choice once
+            more, so it may be lazy.
+        y_test: encoded targets (n_test,).
+        y_train: encoded targets (n_train,).
+        units: (n_test,) codes of the resampling units.
+        spec: the experiment. Configurations it declares and nobody trained are listed last.
+        classes: of the target; None for regression.
+        unranked: what was stopped early, or not started for a reason.
+
+    Raises:
+        AllConfigurationsFailed: no configuration has a score.
+    """
+    ranking = order(results, predictions, y_test, y_train, units, spec, len(classes or ()))
+    if not ranking.entries:
+        raise _nothing_to_rank(ranking, failed, unranked, spec.metric)
+    chosen, reason = _choose(ranking, spec)
+    edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
+    rows = build_rows(ranking, chosen.result.key, unranked, failed, spec)
+    return Leaderboard(
+        metric=spec.metric,
+        rows=rows,
+        chosen=chosen.result.key,
+        reason=reason,
+        score=chosen.score,
+        baseline=ranking.baseline,
+        difference_to_baseline=chosen.difference_to_baseline,
+        tie_group=tuple(entry.result.key for entry in ranking.tie_group),
+        optimism=leaderboard_notes.optimism(ranking, spec),
+        edges=edges,
+        notes=(
+            *(f"{chosen.result.key}: {note}" for note in chosen.result.notes),
+            *leaderboard_notes.notes(
+                ranking,
+                rows,
+                edges,
+                SetPrediction(y_test, predictions[chosen.result.key], units),
+                spec,
+            ),
+        ),
+    )
+
+
+def _nothing_to_rank(
+    ranking: Ranking,
+    failed: Sequence[FailedConfiguration],
+    unranked: Sequence[Unranked],
+    metric: str,
+) -> errors.AllConfigurationsFailed:
+    if ranking.undefined:
+        return errors.AllConfigurationsFailed(
+            f"all {len(ranking.undefined)} trained configurations",
+            f"have an undefined {metric} on the test set",
+            "look for predictions that are not finite, or choose another metric",
+        )
+    if unranked:
+        # Those who failed came further than those who were stopped.
+        whys = map(failure_in_words, failed) if failed else (one.reason for one in unranked)
+        (reason, _), *_ = Counter(whys).most_common(1)
+        return errors.AllConfigurationsFailed(
+            "the leaderboard",
+            f"no configuration was trained on all rows: {reason}",
+            "raise the budget, write halving: off, or mend what failed",
+        )
+    if not failed:
+        return errors.AllConfigurationsFailed(
+            "the leaderboard", "no configuration was trained", "train trained_model first"
+        )
+    (reason, count), *_ = Counter(map(failure_in_words, failed)).most_common(1)
+    return errors.AllConfigurationsFailed(
+        f"all {len(failed)} configurations",
+        f"failed, {count} of them with {reason}",
+        "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
+        "log, and with search_results",
+    )
+
+
+def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
+    """Return the choice and its reason. Never by seconds: they differ from run to run."""
+    best, tied = ranking.entries[0], ranking.tie_group
+    among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"
+    standing = f"best {spec.metric} of {among} on the test set: {best.score.in_words()}"
+    if len(tied) > 1:
+        standing += f"; {len(tied) - 1:,} more cannot be told from it"
+    if spec.choice == "best_score":
+        return best, standing + _tie_break(ranking.entries)
+    sign = METRICS[spec.metric].sign
+    smallest = min(
+        tied,
+        key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
+    )
+    if smallest is best:
+        return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
+    return smallest, (
+        f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
+        f"{smallest.result.model_bytes:,} bytes, {spec.metric} {smallest.score.in_words()}; "
+        f"the best, {best.result.key}, has {best.result.model_bytes:,} bytes and "
+        f"{shown(best.score.estimate)}"
+    )
+
+
+def _tie_break(entries: Sequence[Entry]) -> str:
+    best = entries[0]
+    equal = [e for e in entries[1:] if e.score.estimate == best.score.estimate]
+    if not equal:
+        return ""
+    larger = equal[0].result.model_bytes > best.result.model_bytes
+    rule = "the smallest model of them" if larger else "of equal size, the first by key"
+    return f"; {len(equal)} more score exactly the same: taken is {rule}"

@@ -1,0 +1,94 @@
+"""A leaderboard as Markdown and as a page. In: data. Out: text; nothing is computed."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.reporting.html_page import render_html
+from experiment_pipeline.reporting.markdown import (
+    Block,
+    Bullets,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+    render,
+)
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.statistics.interval import shown
+
+MOST_ROWS_OF_MARKDOWN = 20
+_MOST_ROWS_OF_PAGE = 1_000
+_OTHER_COLUMNS = (
+    *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
+    *("bytes", "rounds", "status"),
+)
+
+
+def to_markdown(board: Leaderboard, experiment: str) -> str:
+    """Return the choice, the notes and the first rows as Markdown."""
+    return render(document(board, experiment, MOST_ROWS_OF_MARKDOWN))
+
+
+def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:
+    """Return the board as one self-contained page with its pictures (title → PNG)."""
+    shown_board = document(board, experiment, _MOST_ROWS_OF_PAGE)
+    return render_html(shown_board, pictures, passed=board.beats_baseline)
+
+
+def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
+    """Return the board as a document.
+
+    Args:
+        board: the leaderboard.
+        experiment: its name.
+        most_rows: rows of the table; that there are more is said.
+    """
+    said = (
+        f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
+        f"{shown(board.baseline)}; the paired difference is "
+        f"{board.difference_to_baseline.in_words()}."
+    )
+    choice: list[Block] = [Paragraph(said)]
+    if board.notes:
+        choice.append(Bullets(board.notes))
+    return Document(
+        f"{experiment}: leaderboard",
+        (Section("Choice", tuple(choice)), _table(board, most_rows)),
+    )
+
+
+def _table(board: Leaderboard, most_rows: int) -> Section:
+    header = ("rank", "configuration", board.metric, *_OTHER_COLUMNS)
+    rows = board.rows.head(most_rows).to_dict("records")
+    table = Table(header, tuple(map(_cells, rows)))
+    if len(board.rows) <= most_rows:
+        return Section("Configurations", (table,))
+    more = Paragraph(f"{len(board.rows) - most_rows:,} more rows are in the stored table.")
+    return Section("Configurations", (table, more))
+
+
+def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    return (
+        _whole(row["rank"]),
+        row["key"],
+        _number(row["test_score"]),
+        "" if pd.isna(row["low"]) else f"{shown(row['low'])} to {shown(row['high'])}",
+        _number(row["difference_to_best"]),
+        "yes" if row["in_tie_group"] else "",
+        _number(row["overfit_gap"]),
+        _number(row["fit_cpu_seconds"]),
+        _number(row["predict_microseconds_per_row"]),
+        _whole(row["model_bytes"]),
+        _whole(row["rounds"]),
+        ", ".join(filter(None, [row["status"], row["reason"]])),
+    )
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else shown(value)
+
+
+def _whole(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:,}"

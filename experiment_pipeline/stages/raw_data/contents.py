@@ -1,0 +1,207 @@
+"""What a delivered file is, by its bytes and never by its name: compression and format.
+
+Refuses what is no table: HTML, workbooks, archives, images, truncated files. CSV text is read
+in `csv_text`. In: a file's name and bytes. Out: its unpacked bytes, or an Arrow table (Parquet).
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiment_pipeline.errors import UnreadableTable
+from experiment_pipeline.spec.names import listed
+
+PARQUET_MAGIC = b"PAR1"
+LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it
+FIX_DELIVER = "point data.url at a CSV or Parquet file"
+FIX_DOWNLOAD = "download or write the file again"
+
+# (offset, first bytes, what it is, what to do)
+OTHER_KINDS = (
+    (0, b"PARE", "an encrypted Parquet file", "deliver it decrypted"),
+    (0, b"\xd0\xcf\x11\xe0", "an old Office document, perhaps Excel", "save the sheet as CSV"),
+    (0, b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
+    (0, b"ORC", "an ORC file", "write it as Parquet"),
+    (0, b"Obj\x01", "an Avro file", "write it as Parquet"),
+    (0, b"\x89HDF", "an HDF5 file", "write the table as Parquet"),
+    (0, b"SQLite format 3", "an SQLite database", "export the table as CSV"),
+    (0, b"%PDF", "a PDF document", FIX_DELIVER),
+    (0, b"\x89PNG", "a PNG image", FIX_DELIVER),
+    (0, b"\xff\xd8\xff", "a JPEG image", FIX_DELIVER),
+    (0, b"7z\xbc\xaf", "a 7z archive", "unpack it"),
+    (0, b"Rar!", "a RAR archive", "unpack it"),
+    (257, b"ustar", "a tar archive", "unpack it"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
+)
+HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One unpacked file; `name` is relative to the folder that was read."""
+
+    name: str
+    content: bytes
+    format: str
+    compression: str | None
+
+    @property
+    def folder_keys(self) -> dict[str, str | None]:
+        """Column → value of the folders of a partitioned table: `year=2013/part-0.parquet`."""
+        folders = (folder.partition("=") for folder in self.name.split("/")[:-1])
+        return {
+            key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+            for key, equals, value in folders
+            if key and equals
+        }
+
+    def with_folder_keys(self, table: pa.Table) -> pa.Table:
+        """The table with the folders' values as further columns of text."""
+        for key, value in self.folder_keys.items():
+            if key in table.column_names:
+                raise UnreadableTable(
+                    self.name,
+                    f"the folder's name and the file both have a column {key!r}",
+                    "rename one of the two",
+                )
+            table = table.append_column(
+                key, pa.repeat(pa.scalar(value, pa.large_string()), table.num_rows)
+            )
+        return table
+
+
+def open_contents(name: str, content: bytes, declared: str | None) -> Contents:
+    """Unpack a file and find out its format.
+
+    Args:
+        name: for messages; its folders may name columns (see `folder_keys`).
+        content: the file as it was delivered.
+        declared: the format that the user expects; None: whatever it is.
+
+    Raises:
+        UnreadableTable: the file is empty, truncated, or something else than a table.
+    """
+    unpacked, compression = _unpack(name, content)
+    found = _format(name, unpacked)
+    if declared and declared != found:
+        raise UnreadableTable(
+            name,
+            f"data.format says {declared}, but the file's first bytes say {found}",
+            "correct data.format, or drop it",
+        )
+    return Contents(name, unpacked, found, compression)
+
+
+def read_parquet(name: str, content: bytes) -> pa.Table:
+    """All columns of a Parquet file.
+
+    Raises:
+        UnreadableTable: truncated or damaged, or two columns of one name.
+    """
+    if content[-4:] != PARQUET_MAGIC:
+        raise UnreadableTable(
+            name,
+            f"it is a truncated Parquet file: no footer in {len(content):,} bytes",
+            FIX_DOWNLOAD,
+        )
+    try:
+        # The file handle and not `pq.read_table`, which refuses duplicate names without naming them.
+        table = pq.ParquetFile(pa.BufferReader(content)).read()
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableTable(
+            name, f"it is a damaged Parquet file: {error}", FIX_DOWNLOAD
+        ) from None
+    refuse_duplicates(name, table.column_names)
+    return table
+
+
+def refuse_duplicates(name: str, column_names: list[str]) -> None:
+    """Raise UnreadableTable when a name stands twice, and say where."""
+    twice = [column for column, times in Counter(column_names).items() if times > 1]
+    if not twice:
+        return
+    places = [i for i, column in enumerate(column_names, 1) if column == twice[0]]
+    raise UnreadableTable(
+        name,
+        f"columns {' and '.join(map(str, places))} have the same name; twice: {listed(twice)}",
+        "give every column its own name",
+    )
+
+
+def _format(name: str, content: bytes) -> str:
+    if not content[:LOOK].strip() and not content.strip():
+        raise UnreadableTable(
+            name, f"it is empty ({len(content):,} bytes, nothing but blanks)", FIX_DELIVER
+        )
+    if content[:4] == PARQUET_MAGIC:
+        return "parquet"
+    for offset, magic, what, fix in OTHER_KINDS:
+        if content[offset : offset + len(magic)] == magic:
+            raise UnreadableTable(name, f"it is {what}", fix)
+    if content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(HTML_STARTS):
+        raise UnreadableTable(
+            name,
+            "it is an HTML or XML page, not a table",
+            "open the URL in a browser: it may be a log-in or preview page; use the raw file's URL",
+        )
+    return "csv"
+
+
+def _unpack(name: str, content: bytes) -> tuple[bytes, str | None]:
+    for magic, compression, unpack in UNPACKERS:
+        if content.startswith(magic):
+            try:
+                return unpack(name, content), compression
+            except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+                # EOFError is how gzip and bz2 say that the stream stops too early.
+                raise UnreadableTable(
+                    name, f"its {compression} stream is truncated or damaged: {error}", FIX_DOWNLOAD
+                ) from None
+    return content, None
+
+
+def _unpack_zip(name: str, content: bytes) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if "[Content_Types].xml" in archive.namelist():
+                raise UnreadableTable(name, "it is an Office document", "save the sheet as CSV")
+            members = [m for m in archive.namelist() if not _is_clutter(m)]
+            if len(members) != 1:
+                raise UnreadableTable(
+                    name,
+                    f"the archive holds {len(members)} files: {listed(members)}",
+                    "zip exactly one table",
+                )
+            return archive.read(members[0])
+    except zipfile.BadZipFile as error:
+        raise UnreadableTable(name, f"it is a damaged zip file: {error}", FIX_DOWNLOAD) from None
+    except (RuntimeError, NotImplementedError) as error:  # a password; a method zipfile lacks
+        raise UnreadableTable(name, f"cannot be unpacked: {error}", "zip it without one") from None
+
+
+def _is_clutter(member: str) -> bool:
+    return member.endswith("/") or member.startswith("__MACOSX/") or "/." in f"/{member}"
+
+
+def _unpack_zstd(_: str, content: bytes) -> bytes:
+    unpacked: bytes = pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
+    return unpacked
+
+
+UNPACKERS: tuple[tuple[bytes, str, Callable[[str, bytes], bytes]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda _, content: gzip.decompress(content)),
+    (b"BZh", "bzip2", lambda _, content: bz2.decompress(content)),
+    (b"\xfd7zXZ\x00", "xz", lambda _, content: lzma.decompress(content)),
+    (b"PK\x03\x04", "zip", _unpack_zip),
+    (b"\x28\xb5\x2f\xfd", "zstd", _unpack_zstd),
+)

@@ -1,0 +1,251 @@
+"""trained_model: one partition per configuration; search_results: a row per configuration.
+
+One op makes both. It reuses what the store holds, trains the rest, and logs each configuration's
+materialization the moment it is stored, so that progress shows live and a kill loses nothing
+finished. Which rungs there are and who goes on is decided in core.
+`search_results` does not depend on `trained_model`: it reads the store, so a failed configuration
+stays missing while the leaderboard still gets made.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+import joblib
+import pandas as pd
+
+from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.failures import told_to_the_user
+from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
+from experiment_pipeline.errors import AllConfigurationsFailed
+from experiment_pipeline.reporting.markdown import fenced
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Event,
+    Fitted,
+    Note,
+    RungStarted,
+)
+from experiment_pipeline.stages.search.configurations import Configuration, search_notes
+from experiment_pipeline.stages.search.process_memory import peak_memory_bytes
+from experiment_pipeline.stages.search.progress import Progress
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
+from experiment_pipeline.stages.search.table import (
+    SearchCost,
+    accounts,
+    failures,
+    search_cost,
+    search_results,
+)
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.storage.files import storage_root
+
+
+def build_trained_model(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.AssetsDefinition:
+    """The search: train every configuration that is asked for and not stored yet."""
+    models, results = asset_key(spec, "trained_model"), asset_key(spec, "search_results")
+    upstream = [asset_key(spec, "train_set"), asset_key(spec, "test_set")]
+
+    @dg.multi_asset(
+        name=f"{spec.name}__training",
+        specs=[
+            dg.AssetSpec(
+                models,
+                deps=upstream,
+                partitions_def=dg.StaticPartitionsDefinition([c.key for c in configurations]),
+                skippable=True,
+                group_name=spec.name,
+                kinds={"scikitlearn"},
+                description="One fitted pipeline per hyperparameter configuration.",
+            ),
+            table_spec(
+                spec,
+                "search_results",
+                deps=upstream,
+                kinds={"pandas"},
+                description=(
+                    "Every configuration of the YAML: trained, stopped early, failed or not started."
+                ),
+            ),
+        ],
+        ins={
+            "train_set": table_input(spec, "train_set"),
+            "test_set": table_input(spec, "test_set"),
+        },
+        check_specs=[dg.AssetCheckSpec("no_configuration_failed", asset=results)],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"{spec.name}_training",
+    )
+    def trained_model(
+        context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        for note in search_notes(spec):
+            context.log.info(note)
+        with told_to_the_user():
+            sets = training_sets(train_set, test_set, spec)
+            run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
+            table, cost = run.run(_asked_for(context, configurations), configurations)
+            table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
+        if results in context.selected_asset_keys:
+            yield dg.MaterializeResult(
+                asset_key=results,
+                value=table,
+                metadata={
+                    **accounts(table),
+                    **{f"search/{name}": value for name, value in asdict(cost).items()},
+                    "results": shown.table(table.drop(columns="traceback")),
+                },
+            )
+        if context.selected_asset_check_keys:
+            yield _none_failed(failures(table), results)
+
+    return trained_model
+
+
+def _asked_for(
+    context: dg.AssetExecutionContext, configurations: Sequence[Configuration]
+) -> list[Configuration]:
+    """The partitions of the run; all of them when only `search_results` is asked for."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return list(configurations)
+    keys = set(context.partition_keys)
+    return [configuration for configuration in configurations if configuration.key in keys]
+
+
+def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.AssetCheckResult:
+    reasons = pd.DataFrame(
+        [{"key": f.key, "error": f.error_type, "reason": f.reason} for f in failed],
+        columns=["key", "error", "reason"],
+    )
+    return dg.AssetCheckResult(
+        check_name="no_configuration_failed",
+        asset_key=key,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(failed)} configurations failed",
+        metadata={
+            "failed": shown.table(reasons),
+            "tracebacks": dg.MetadataValue.md("\n\n".join(map(_in_full, failed)) or "none"),
+        },
+    )
+
+
+def _in_full(failure: FailedConfiguration) -> str:
+    return f"**{failure.key}**\n\n{fenced('text', failure.traceback)}"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search of one run: what is fitted is stored, what is concluded is materialized."""
+
+    context: dg.AssetExecutionContext
+    spec: ExperimentSpec
+    sets: TrainingSets
+    store: TrainedModelStore
+
+    def run(
+        self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
+    ) -> tuple[pd.DataFrame, SearchCost]:
+        """Search among the wanted; a row for each declared configuration, and the cost."""
+        from experiment_pipeline.stages.search.run import search, settled
+
+        workers = self.spec.workers or joblib.cpu_count()
+        progress, started = Progress(self.spec.metric), time.perf_counter()
+        concluded: dict[str, Conclusion] = {}
+        fitted = []
+        known = IntactModels(self.store, self.context.log.warning)
+        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
+        with closing(events):
+            for event in events:
+                if isinstance(event, Fitted):
+                    self.store.put(event.model)
+                    fitted.append(event.model.result)
+                self._tell(event)
+                if isinstance(event, Conclusion):
+                    concluded[event.key] = event
+                seconds = time.perf_counter() - started
+                if progress.see(event) and progress.is_due(seconds):
+                    self.context.log.info(progress.line(seconds))
+        self._tell_result(list(concluded.values()))
+        seconds = time.perf_counter() - started
+        if len(wanted) < len(declared):
+            others = settled(declared, self.sets, self.spec, known)
+            concluded = {one.key: one for one in others} | concluded
+        cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
+        return search_results(declared, concluded.values()), cost
+
+    def _tell(self, event: Event) -> None:
+        """Log an event; one materialization per configuration the moment it is concluded."""
+        log = self.context.log
+        if isinstance(event, Fitted):
+            for note in event.model.result.notes:
+                log.warning(f"{event.model.key}: {note}")
+        elif isinstance(event, Note):
+            log.info(event.text)
+        elif isinstance(event, RungStarted) and event.place:
+            place = event.round or event.rung
+            log.info(f"{place}: {event.configurations} configurations, {event.known} reused")
+        elif isinstance(event, Conclusion) and event.failure is not None:
+            log.warning(
+                f"{event.key} failed: {event.failure.error_type}: {event.reason}\n"
+                f"{event.failure.traceback}"
+            )
+        elif isinstance(event, Conclusion) and event.result is not None:
+            self._materialize(event, event.result)
+
+    def _tell_result(self, concluded: Sequence[Conclusion]) -> None:
+        """Say what was reused, and raise when nothing at all worked."""
+        if reused := sum(one.reused for one in concluded):
+            self.context.log.info(f"reused {reused} of {len(concluded)} configurations")
+        failed = [one.failure for one in concluded if one.failure is not None]
+        if len(failed) == len(concluded):
+            raise AllConfigurationsFailed(
+                f"{len(failed)} of {len(concluded)} configurations",
+                f"failed, the first ({failed[0].key}) with {failed[0].error_type}: "
+                f"{failed[0].reason}",
+                "Mend the cause, or take the algorithm out of `search`.",
+            )
+
+    def _materialize(self, one: Conclusion, result: ModelResult) -> None:
+        """One event per configuration; the step itself could only report all of them at once."""
+        hyperparameters = {f"hyperparameter/{k}": v for k, v in result.hyperparameters.items()}
+        why = {"reason": one.reason} if one.reason else {}
+        self.context.log_event(
+            dg.AssetMaterialization(
+                asset_key=asset_key(self.spec, "trained_model"),
+                partition=one.key,
+                metadata={
+                    "status": one.status.replace(" ", "_"),
+                    **why,
+                    "algorithm": result.algorithm,
+                    **hyperparameters,
+                    f"test {result.metric}": shown.number(result.test_score),
+                    f"train {result.metric}": shown.number(result.train_score),
+                    **{f"test {n}": shown.number(v) for n, v in result.test_scores.items()},
+                    "share of the train rows": one.fraction,
+                    "rounds": result.rounds,
+                    "fit_cpu_seconds": shown.number(result.fit_cpu_seconds),
+                    "fit_wall_seconds": shown.number(result.fit_wall_seconds),
+                    "predict_microseconds_per_row": shown.number(
+                        1e6 * result.predict_seconds_per_row
+                    ),
+                    "model_bytes": result.model_bytes,
+                    "notes": shown.notes(result.notes),
+                    "reused": one.reused,
+                    "fingerprint": result.fingerprint,
+                    "path": str(self.store.folder(result.fingerprint)),
+                },
+                tags={
+                    "dagster/data_version": result.fingerprint,
+                    "dagster/data_version_is_user_provided": "true",
+                },
+            )
+        )

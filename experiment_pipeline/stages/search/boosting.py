@@ -1,0 +1,264 @@
+"""LightGBM: how a configuration is boosted, on binned tables that fits share.
+
+Which names a configuration may set lives in `lightgbm_parameters.py`, the way from a Booster
+to a scikit-learn estimator in `boosted_estimator.py`, threads in `sweep.py`.
+In: an encoded table and a configuration. Out: a Booster.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.stages.search import lightgbm_parameters
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.sets import TrainingSets
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+PATIENCE = 50
+ROUNDS_AT_MOST = 2_000
+# Without early stopping: LightGBM's own default.
+ROUNDS_FIXED = 100
+LEARNING_RATE = 0.1
+# What early stopping watches. LightGBM has no metric of its own for the others, or one that
+# moves in steps (accuracy): they stop on the logarithmic loss.
+STOPPING_METRICS: Mapping[str, str] = {
+    "roc_auc": "auc",
+    "average_precision": "average_precision",
+    "brier": "l2",
+    "rmse": "l2",
+    "r2": "l2",
+    "mae": "l1",
+    "mape": "mape",
+}
+_LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
+_RANKING = frozenset({"auc", "average_precision"})
+_OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class BoostingPlan:
+    """How one configuration is boosted.
+
+    With early stopping it is fitted on the train rows without the inner slice and the gap before
+    it, otherwise on all.
+
+    Attributes:
+        parameters: LightGBM's own names → values, all but the number of rounds and the metric.
+        rounds: how many at the most.
+        patience: rounds without improvement before it stops; 0 = no early stopping.
+        min_delta: what counts as an improvement.
+        watched: LightGBM's metric that stops it: all that a fit takes from the experiment's;
+            None = no early stopping.
+    """
+
+    parameters: Mapping[str, Scalar]
+    rounds: int
+    patience: int
+    min_delta: float
+    watched: str | None
+
+    @property
+    def binning(self) -> tuple[tuple[str, Scalar], ...]:
+        """The parameters that decide the bins: equal ones can share a binned table."""
+        names = sorted(self.parameters.keys() & lightgbm_parameters.DATASET_PARAMETERS)
+        return tuple((name, self.parameters[name]) for name in names)
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedTable:
+    """Binned train rows, which any number of threads may read.
+
+    Attributes:
+        fit: the rows trees are grown on.
+        inner: the held-out slice that early stopping watches; None = no early stopping.
+        inner_classes: how many distinct targets the slice has.
+    """
+
+    fit: "lgb.Dataset"
+    inner: "lgb.Dataset | None"
+    inner_classes: int
+
+
+def plan_boosting(
+    configuration: Configuration,
+    task: str,
+    classes: tuple | None,
+    seed: int,
+    metric: str,
+    *,
+    can_stop: bool,
+    rounds: int | None = None,
+) -> BoostingPlan:
+    """Return how a configuration is boosted.
+
+    Args:
+        configuration: an algorithm `lightgbm`.
+        task: binary, multiclass or regression.
+        classes: of the target; None for regression.
+        seed: of the experiment.
+        metric: that ranks.
+        can_stop: whether there is an inner slice to stop on.
+        rounds: a fixed number of rounds instead of early stopping.
+
+    Raises:
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """
+    given = lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
+    at_most = _taken(given, "num_iterations", configuration.key)
+    patience = _taken(given, "early_stopping_round", configuration.key)
+    min_delta = _taken(given, "early_stopping_min_delta", configuration.key)
+    patience = PATIENCE if patience is None else max(int(patience), 0)
+    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
+    if not can_stop or rounds is not None or given.get("boosting") in ("dart", "rf"):
+        patience = 0
+    default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
+    return BoostingPlan(
+        parameters=_defaults(given, task, classes) | given | _fixed(seed),
+        rounds=rounds or int(default if at_most is None else at_most),
+        patience=patience,
+        min_delta=min_delta or 0.0,
+        watched=stopping_metric(metric, task) if patience else None,
+    )
+
+
+def boosting_plan(
+    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
+) -> BoostingPlan:
+    """Return how a LightGBM configuration is boosted on these sets.
+
+    Raises:
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """
+    return plan_boosting(
+        configuration,
+        sets.task,
+        sets.classes,
+        spec.seed,
+        spec.metric,
+        can_stop=bool(sets.inner.any() and not sets.inner.all()),
+    )
+
+
+def bin_table(
+    table: Any,
+    y: np.ndarray,
+    inner: np.ndarray | None,
+    categorical: list[int],
+    plan: BoostingPlan,
+    grown: np.ndarray | None = None,
+) -> BinnedTable:
+    """Bin encoded train rows once, for every configuration with the same binning.
+
+    Raw data is freed and no feature filtered beforehand: otherwise a fit that differs in
+    `min_data_in_leaf` would rebuild the table under the fits that are reading it.
+
+    Args:
+        table: float64 (n_train, d), dense or sparse.
+        y: (n_train,) class codes or floats.
+        inner: bool (n_train,) rows to hold out; None = none.
+        categorical: which columns are codes of categories.
+        plan: its binning parameters decide.
+        grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
+    """
+    import lightgbm as lgb
+
+    seed = plan.parameters["seed"]
+    settings: dict[str, Any] = {
+        "params": dict(plan.binning) | _fixed(seed) | {"feature_pre_filter": False},
+        "categorical_feature": categorical,
+        "free_raw_data": True,
+    }
+    if inner is None:
+        return BinnedTable(lgb.Dataset(table, y, **settings).construct(), None, 0)
+    grown = ~inner if grown is None else grown
+    fit = lgb.Dataset(table[grown], y[grown], **settings).construct()
+    held_out = lgb.Dataset(table[inner], y[inner], reference=fit, **settings).construct()
+    return BinnedTable(fit, held_out, len(np.unique(y[inner])))
+
+
+def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
+    """Grow trees on a binned table; several threads may do so on one table at once.
+
+    With patience the best round on the inner slice is `booster.best_iteration`.
+    """
+    import lightgbm as lgb
+
+    parameters: dict[str, Any] = dict(plan.parameters) | {"feature_pre_filter": False}
+    if binned.inner is None:
+        return lgb.train(
+            parameters | {"metric": "None"},
+            binned.fit,
+            num_boost_round=plan.rounds,
+            keep_training_booster=True,
+        )
+    # A slice of one class has no ranking; LightGBM would call the first round perfect.
+    is_perfect = plan.watched in _RANKING and binned.inner_classes < 2
+    return lgb.train(
+        parameters | {"metric": _LOSSES[task] if is_perfect else plan.watched},
+        binned.fit,
+        num_boost_round=plan.rounds,
+        valid_sets=[binned.inner],
+        callbacks=[lgb.early_stopping(plan.patience, min_delta=plan.min_delta, verbose=False)],
+        keep_training_booster=True,
+    )
+
+
+def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
+    """Return what all rounds predict for the rows that trees were grown on, in their order.
+
+    LightGBM keeps them while it boosts: they cost nothing, and are those of `predict` (bit by
+    bit; to rounding for dart and rf, to float32 for linear trees).
+    """
+    kept: list[np.ndarray] = []
+
+    def keep(predictions: np.ndarray, _: object) -> tuple[str, float, bool]:
+        kept.append(predictions.copy())
+        return "kept", 0.0, True
+
+    booster.eval_train(feval=keep)
+    return kept[0]
+
+
+def stopping_metric(metric: str, task: str) -> str:
+    """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
+    return STOPPING_METRICS.get(metric, _LOSSES[task])
+
+
+def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:
+    """Take a number out of the hyperparameters: it is ours to use, not LightGBM's to judge."""
+    value = given.pop(name, None)
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (name != "early_stopping_min_delta" and value != int(value)):
+        raise errors.InvalidExperiment(
+            f"configuration {key}", f"{name} is {value!r}", "write a number, whole if it is a count"
+        )
+    return float(value)
+
+
+def _defaults(given: Mapping[str, Scalar], task: str, classes: tuple | None) -> dict[str, Scalar]:
+    defaults: dict[str, Scalar] = {"objective": _OBJECTIVES[task], "learning_rate": LEARNING_RATE}
+    if task == "multiclass" and classes is not None:
+        defaults["num_class"] = len(classes)
+    if any(name.endswith("bagging_fraction") for name in given):
+        # LightGBM's default 0 would switch the fraction off without a word.
+        defaults["bagging_freq"] = 1
+    return defaults
+
+
+def _fixed(seed: Scalar) -> dict[str, Scalar]:
+    # Unset, LightGBM would time two layouts and choose, which makes runs differ.
+    return {
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }

@@ -1,0 +1,232 @@
+"""The search space as an ordered list of configurations, and the key of each.
+
+Grids, random draws and explicit lists live here; what a hyperparameter means to its
+algorithm, and which names it accepts, lives in `trained_model/`. In: an ExperimentSpec.
+Out: configurations, each once, grouped by algorithm, in an order that depends on the YAML
+alone: the static partitions of `trained_model`.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Features = Literal["ordinal", "onehot"]
+MAX_KEY_LENGTH = 200
+MAX_CONFIGURATIONS = 100_000
+# Random draws end after so many repetitions in a row: the space holds (almost) nothing new.
+MAX_REPETITIONS = 1_000
+SIGNIFICANT_DIGITS = 4
+ORDINAL_ALGORITHMS = ("lightgbm", "random_forest")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One algorithm with one full set of hyperparameters.
+
+    Attributes:
+        key: the readable name, unique in the experiment; alphabet [A-Za-z0-9_.=-].
+        algorithm: a built-in algorithm's name, or an import path.
+        features: how categories reach the model.
+        hyperparameters: all that the YAML gives, fixed and searched, sorted by name.
+    """
+
+    key: str
+    algorithm: str
+    features: Features
+    hyperparameters: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A configuration that has no key yet."""
+
+    algorithm: str
+    features: Features
+    hyperparameters: dict[str, Scalar]
+    searched: frozenset[str]
+
+    @property
+    def identity(self) -> str:
+        """What two drafts share when they are the same configuration."""
+        return json.dumps([self.algorithm, self.features, self.hyperparameters], sort_keys=True)
+
+    @property
+    def nameable(self) -> dict[str, Scalar]:
+        """What a key can tell: hyperparameters, and where they coincide the features."""
+        return {"features": self.features, **self.hyperparameters}
+
+
+def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
+    """Return every configuration of the search, each once.
+
+    The order is that of the YAML, with the entries of one algorithm brought together.
+
+    Raises:
+        InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
+    """
+    algorithms = [entry.algorithm for entry in spec.search]
+    first: dict[str, _Draft] = {}
+    for draft in itertools.chain.from_iterable(map(_drafts, spec.search)):
+        first.setdefault(draft.identity, draft)
+    if len(first) > MAX_CONFIGURATIONS:
+        raise _too_many("the search", len(first))
+    drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
+    return tuple(
+        Configuration(key, draft.algorithm, draft.features, draft.hyperparameters)
+        for key, draft in zip(_keys(drafts), drafts, strict=True)
+    )
+
+
+def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
+    """Return a sentence for each search entry that yields less than it declares."""
+    notes, seen = [], set[str]()
+    for number, entry in enumerate(spec.search):
+        place = f"search.{number} ({entry.algorithm})"
+        identities = [draft.identity for draft in _drafts(entry)]
+        if entry.draws is not None and len(identities) < entry.draws:
+            notes.append(
+                f"{place}: only {len(identities)} of {entry.draws} draws differ; "
+                f"{MAX_REPETITIONS} more in a row brought nothing new"
+            )
+        new = set(identities) - seen
+        if repeated := len(identities) - len(new):
+            notes.append(f"{place}: {repeated} configurations were declared before; counted once")
+        seen |= new
+    return tuple(notes)
+
+
+def default_features(algorithm: str) -> Features:
+    """Return the feature recipe that suits an algorithm: trees that split codes get codes."""
+    return "ordinal" if algorithm in ORDINAL_ALGORITHMS else "onehot"
+
+
+def _drafts(entry: Search) -> Iterator[_Draft]:
+    fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
+    features = entry.features or default_features(entry.algorithm)
+    for chosen in _choices(entry):
+        full = dict(sorted({**fixed, **chosen}.items()))
+        yield _Draft(entry.algorithm, features, full, frozenset(chosen))
+
+
+def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
+    if entry.configurations:
+        return entry.configurations
+    if entry.method == "random":
+        return _random_choices(entry)
+    lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
+    if (size := math.prod(len(values) for values in lists.values())) > MAX_CONFIGURATIONS:
+        raise _too_many(f"the grid of {entry.algorithm}", size)
+    return (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
+
+
+def _random_choices(entry: Search) -> Iterator[dict[str, Scalar]]:
+    """Yield distinct draws: more draws from the same seed begin with the same ones."""
+    import numpy as np
+
+    generator = np.random.default_rng(entry.seed)
+    spaces = sorted(entry.searched.items())
+    seen, repetitions = set[str](), 0
+    while len(seen) < (entry.draws or 0) and repetitions < MAX_REPETITIONS:
+        drawn = {name: _draw(generator, space) for name, space in spaces}
+        identity = json.dumps(drawn)
+        repetitions = repetitions + 1 if identity in seen else 0
+        if not repetitions:
+            seen.add(identity)
+            yield drawn
+
+
+def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -> Scalar:
+    if isinstance(space, tuple):
+        return space[int(generator.integers(len(space)))]
+    if space.integer and space.scale == "linear":
+        return int(generator.integers(int(space.low), int(space.high), endpoint=True))
+    if space.integer:
+        # Each whole number gets the logarithmic width of [n, n + 1).
+        drawn = math.exp(generator.uniform(math.log(space.low), math.log(space.high + 1)))
+        return int(min(max(math.floor(drawn), space.low), space.high))
+    if space.scale == "log":
+        value = math.exp(generator.uniform(math.log(space.low), math.log(space.high)))
+    else:
+        value = float(generator.uniform(space.low, space.high))
+    # Rounded before training, so that the key tells the truth; rounding may pass an end.
+    return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high))
+
+
+def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
+    return errors.InvalidExperiment(
+        culprit,
+        f"{size} configurations, of {MAX_CONFIGURATIONS} at the most",
+        "search fewer values, or write method: random with draws",
+    )
+
+
+def _keys(drafts: Sequence[_Draft]) -> list[str]:
+    """Name the drafts; where names coincide, add what tells them apart, at last a digest."""
+    heads = _heads({draft.algorithm for draft in drafts})
+    keys = [_key(heads[draft.algorithm], draft, draft.searched) for draft in drafts]
+    for same in _collisions(keys):
+        telling = _telling_names([drafts[i] for i in same])
+        for i in same:
+            keys[i] = _key(heads[drafts[i].algorithm], drafts[i], drafts[i].searched | telling)
+    for same in _collisions(keys):
+        for i in same:
+            keys[i] = _marked(keys[i], drafts[i])
+    return keys
+
+
+def _heads(algorithms: set[str]) -> dict[str, str]:
+    """Return how each algorithm is called in keys: its class, or its path if that is shared."""
+    short = {algorithm: algorithm.rpartition(".")[2] for algorithm in algorithms}
+    shared = Counter(short.values())
+    return {a: a if shared[name] > 1 else name for a, name in short.items()}
+
+
+def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
+    values = draft.nameable
+    parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
+    key = "__".join([_escaped(head), *parts])
+    return key if len(key) <= MAX_KEY_LENGTH else _marked(key, draft)
+
+
+def _telling_names(drafts: Sequence[_Draft]) -> frozenset[str]:
+    names = frozenset[str]().union(*(draft.nameable for draft in drafts))
+    absent = object()
+    return frozenset(
+        name
+        for name in names
+        if len({repr(draft.nameable.get(name, absent)) for draft in drafts}) > 1
+    )
+
+
+def _collisions(keys: Sequence[str]) -> list[list[int]]:
+    places: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        places.setdefault(key, []).append(i)
+    return [same for same in places.values() if len(same) > 1]
+
+
+def _marked(key: str, draft: _Draft) -> str:
+    digest = hashlib.sha256(draft.identity.encode()).hexdigest()[:10]
+    return f"{key[: MAX_KEY_LENGTH - 11]}-{digest}"
+
+
+def _text(value: Scalar) -> str:
+    # 1e+20 loses its plus sign, which the alphabet lacks, not its meaning.
+    return _escaped(repr(value).replace("e+", "e") if isinstance(value, float) else str(value))
+
+
+def _escaped(text: str) -> str:
+    """Replace what the alphabet lacks, and runs of dots, which Dagster reads as a range."""
+    return re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", text)

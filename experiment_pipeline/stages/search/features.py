@@ -1,0 +1,197 @@
+"""Feature recipes: how the columns of a prepared table become the numbers a model reads.
+
+scikit-learn transformers and functions of numpy and pandas only, because the features travel
+in the exported pipeline, which loads without this package. In: a table and a recipe.
+Out: an unfitted ColumnTransformer that finds its columns by name, in any order, and ignores
+the others.
+
+Numbers and booleans become float64, at most as large as a forest can hold: a missing value is
+nan whatever the type said. Every other column is read as text, one value at
+a time: categories, mixed objects and nullable strings alike, and None, nan and NA are missing.
+
+ordinal: numbers keep nan, which LightGBM and forests split on, where the rows that the features
+were made for lack some; where they lack none, the median stands in for a later one, which LightGBM
+would read as 0 and other estimators refuse. A category is its code, a missing or unseen one is -1,
+which LightGBM takes for missing.
+onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
+missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
+infrequent one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
+
+from experiment_pipeline.stages.search.configurations import Features
+
+# LightGBM's default number of bins: more codes would share bins anyway.
+MAX_ORDINAL_CATEGORIES = 255
+MAX_ONEHOT_CATEGORIES = 50
+# Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
+MAX_DENSE_BYTES = 2**30
+_FLOAT_BYTES = 8
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ColumnKinds:
+    """The features by how they are encoded; the encoded columns come in this order."""
+
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> ColumnKinds:
+    """Sort the features of a table by the type of their column; a boolean is a number."""
+    numbers = [name for name in features if pd.api.types.is_numeric_dtype(table[name].dtype)]
+    texts = [name for name in features if name not in numbers]
+    return ColumnKinds(tuple(numbers), tuple(texts))
+
+
+def build_features(
+    recipe: Features, table: pd.DataFrame, features: Sequence[str]
+) -> ColumnTransformer:
+    """Return the unfitted features of a recipe for a table of such columns.
+
+    Args:
+        recipe: ordinal or onehot.
+        table: (n, columns) the rows they will be fitted on; read for types, size and, where a
+            number is never missing, its median.
+        features: the columns to use.
+    """
+    kinds = column_kinds(table, features)
+    sparse = recipe == "onehot" and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
+    bounded = recipe == "ordinal"
+    numbers = _bounded(_stand_ins(table, kinds.numbers)) if bounded else _standardised()
+    encoder = _ordinal() if bounded else _onehot(sparse)
+    parts: list[tuple[str, Any, Any]] = [
+        # A column that is named alone arrives as a Series, which pandas can read as text.
+        (f"text_{number}", _text(encoder), name)
+        for number, name in enumerate(kinds.texts)
+    ]
+    if kinds.numbers:
+        parts.insert(0, ("numbers", numbers, list(kinds.numbers)))
+    return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
+
+
+def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
+    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
+
+    Args:
+        fitted: what `build_features` made, fitted.
+    """
+    return {
+        column: pipeline[-1].categories_[0]
+        for _, pipeline, column in fitted.transformers_
+        if isinstance(column, str)
+    }
+
+
+def categorical_positions(
+    recipe: Features, table: pd.DataFrame, features: Sequence[str]
+) -> list[int]:
+    """Return which columns of the encoded table are codes of categories."""
+    if recipe != "ordinal":
+        return []
+    return list(range(len(column_kinds(table, features).numbers), len(features)))
+
+
+def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
+    """Return feature → positions of the columns that encode it, of fitted features."""
+    places = np.arange(max(part.stop for part in features.output_indices_.values()))
+    found: dict[str, np.ndarray] = {}
+    for part, transformer, names in features.transformers_:
+        if part == "remainder":
+            continue
+        columns = places[features.output_indices_[part]]
+        if isinstance(names, str):
+            found[names] = columns
+            continue
+        # Indicators of what was missing follow the numbers.
+        sources = [*range(len(names)), *_indicated(transformer)]
+        for number, name in enumerate(names):
+            found[name] = columns[np.equal(sources, number)]
+    return found
+
+
+def _indicated(numbers: Pipeline) -> Sequence[int]:
+    imputer = numbers.named_steps.get("simpleimputer")
+    return () if imputer is None else [int(number) for number in imputer.indicator_.features_]
+
+
+def _function(function: Any, **arguments: Any) -> FunctionTransformer:
+    return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
+
+
+def _text(encoder: Any) -> Pipeline:
+    return make_pipeline(
+        _function(pd.Series, dtype="str"), _function(np.expand_dims, axis=1), encoder
+    )
+
+
+def _stand_ins(table: pd.DataFrame, numbers: Sequence[str]) -> np.ndarray:
+    """Per number its median; nan where some are missing, and stay so."""
+    return np.array(
+        [np.nan if table[name].hasnans else float(table[name].median()) for name in numbers]
+    )
+
+
+def _bounded(stand_ins: np.ndarray) -> Pipeline:
+    return make_pipeline(
+        _float64(), _function(np.nan_to_num, nan=stand_ins, posinf=np.inf, neginf=-np.inf), _clip()
+    )
+
+
+def _standardised() -> Pipeline:
+    return make_pipeline(
+        _float64(),
+        # One infinite cell would flatten its whole column.
+        _function(np.nan_to_num, nan=np.nan, posinf=np.nan, neginf=np.nan),
+        _clip(),
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+    )
+
+
+def _float64() -> FunctionTransformer:
+    return _function(pd.DataFrame, dtype="float64")
+
+
+def _clip() -> FunctionTransformer:
+    return _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
+
+
+def _ordinal() -> OrdinalEncoder:
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=-1,
+        encoded_missing_value=-1,
+        max_categories=MAX_ORDINAL_CATEGORIES,
+    )
+
+
+def _onehot(sparse: bool) -> OneHotEncoder:
+    return OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=MAX_ONEHOT_CATEGORIES,
+        sparse_output=sparse,
+    )
+
+
+def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:
+    """Bound the size of the dense encoding of a table, in bytes."""
+    # Each number may get an indicator, each text a column for missing.
+    categories = (min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in kinds.texts)
+    return len(table) * (2 * len(kinds.numbers) + sum(categories)) * _FLOAT_BYTES

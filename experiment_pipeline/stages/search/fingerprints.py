@@ -1,0 +1,114 @@
+"""What decides a trained model, as one digest, known before anything is fitted.
+
+Two fits with the same fingerprint are the same model, whatever their keys and whatever other
+configurations surround them. In: a configuration, the sets, the experiment. Out: sha256 hex.
+"""
+
+import hashlib
+import importlib.util
+from functools import cache
+from importlib import metadata
+from importlib.abc import InspectLoader
+from typing import Any
+
+import numpy as np
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
+from experiment_pipeline.stages.search.boosting import boosting_plan
+from experiment_pipeline.stages.search.configurations import Configuration, Features
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.storage.fingerprints import fingerprint_of
+
+# Count it up whenever the code of this package would train, encode or score otherwise.
+TRAINING_VERSION = 2
+_FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
+
+
+def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
+    """Return the digest of everything that decides a trained model and its predictions.
+
+    The rows (train of the rung, its inner slice, test), features, target and classes, the
+    algorithm with its full hyperparameters, seed, the metric where the fit looks at one, this code's version
+    and those of the fitting libraries; for a user's own estimator its package's version and the
+    source of its module (modules that it imports in turn are not looked at). Not the
+    metrics: scores follow from the predictions.
+    """
+    return fingerprint_of(
+        {
+            "recipe": recipe_fingerprint(configuration.features, sets),
+            "test": sets.digests["test"],
+            "inner": [_digest(sets.inner), _digest(sets.grown)],
+            "target": sets.target,
+            "task": sets.task,
+            "classes": list(sets.classes or ()),
+            "algorithm": configuration.algorithm,
+            "hyperparameters": dict(configuration.hyperparameters),
+            "seed": spec.seed,
+            "watched": _watched(configuration, sets, spec),
+            "code": _code(configuration.algorithm),
+        }
+    )
+
+
+def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
+    """Return the digest of everything that decides the fitted features of a recipe."""
+    return fingerprint_of(
+        {
+            "train": sets.digests["train"],
+            "features": list(sets.features),
+            "recipe": recipe,
+            "training_version": TRAINING_VERSION,
+            "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
+        }
+    )
+
+
+def _digest(rows: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()
+
+
+def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str | None:
+    if is_baseline(configuration, sets.task):
+        return spec.metric  # its constant is the best one for it
+    if configuration.algorithm != "lightgbm":
+        return None
+    try:
+        return boosting_plan(configuration, sets, spec).watched
+    except InvalidExperiment:
+        # An impossible configuration: the fit will say so.
+        return None
+
+
+def _code(algorithm: str) -> dict[str, Any]:
+    if algorithm == "lightgbm":
+        return {"lightgbm": _version("lightgbm")}
+    return _own_code(algorithm) if is_own_estimator(algorithm) else {}
+
+
+@cache
+def _version(distribution: str) -> str:
+    return metadata.version(distribution)
+
+
+@cache
+def _own_code(path: str) -> dict[str, Any]:
+    module_name = path.rpartition(".")[0]
+    distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
+    return {
+        "source": _source_digest(module_name),
+        **{name: _version(name) for name in sorted(set(distributions))},
+    }
+
+
+def _source_digest(module_name: str) -> str | None:
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        # No such module: the fit will say so.
+        return None
+    loader = found.loader if found else None
+    source = loader.get_source(module_name) if isinstance(loader, InspectLoader) else None
+    # None also for a compiled module, which its package's version covers.
+    return hashlib.sha256(source.encode()).hexdigest() if source else None

@@ -1,0 +1,186 @@
+"""One fit: a configuration on shared work, measured, scored and ready to be stored.
+
+Threads, order and failures live in `sweep.py`. In: a configuration and the shared work.
+Out: a TrainedModel.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator
+from experiment_pipeline.stages.search.boosting import boost, boosting_plan, predictions_of_grown
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.own_stopping import settle
+from experiment_pipeline.stages.search.predictions import predictions_of
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.scoring import scored_rows, scores
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.shared_work import SharedWork
+from experiment_pipeline.storage import persistence
+
+# Rows on which a user's own estimator must predict the same after it was stored and loaded.
+RELOADED_ROWS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost.
+
+    What it predicts for every train row is given where the fit has found that anyway.
+    """
+
+    predict: Callable[[Any], np.ndarray]
+    model: bytes
+    cpu_seconds: float
+    wall_seconds: float
+    rounds: int | None = None
+    trusted_types: tuple[str, ...] = ()
+    on_train: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Clock:
+    """Time spent inside its `with` block by this thread: one thread per fit, so all of it."""
+
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def __enter__(self) -> Self:
+        self._cpu, self._wall = time.thread_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_seconds = time.thread_time() - self._cpu
+        self.wall_seconds = time.perf_counter() - self._wall
+
+
+def fit_configuration(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> TrainedModel:
+    """Fit one configuration and score it.
+
+    Raises:
+        TrainingError: it predicts something that is not finite, or not the same once reloaded.
+        Exception: whatever the estimator raises.
+    """
+    is_lightgbm = configuration.algorithm == "lightgbm"
+    fitted = (_fit_lightgbm if is_lightgbm else _fit_estimator)(configuration, work, sets, spec)
+    encoded = work.encoded[configuration.features]
+    with _Clock() as predicting:
+        on_test = fitted.predict(encoded.test)
+    scored = scored_rows(len(work.y_train), sets.classes)
+    if fitted.on_train is None:
+        on_train = fitted.predict(encoded.train[scored])
+    else:
+        on_train = fitted.on_train[scored]
+    for rows, predicted in (("test", on_test), ("train", on_train)):
+        _check_finite(configuration, rows, predicted)
+    predictions = Predictions(on_test, on_train)
+    result = ModelResult(
+        key=configuration.key,
+        fingerprint=fingerprint(configuration, sets, spec),
+        recipe_fingerprint=recipe_fingerprint(configuration.features, sets),
+        algorithm=configuration.algorithm,
+        features=configuration.features,
+        hyperparameters=configuration.hyperparameters,
+        status="trained",
+        rounds=fitted.rounds,
+        fit_cpu_seconds=fitted.cpu_seconds,
+        fit_wall_seconds=fitted.wall_seconds,
+        predict_seconds_per_row=predicting.cpu_seconds / len(on_test),
+        model_bytes=len(fitted.model),
+        trusted_types=fitted.trusted_types,
+        notes=fitted.notes,
+        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+    )
+    return TrainedModel(result, fitted.model, predictions)
+
+
+def _fit_lightgbm(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    plan = boosting_plan(configuration, sets, spec)
+    with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
+        booster = boost(binned, plan, sets.task)
+    rounds = booster.best_iteration or booster.current_iteration()
+
+    def predict(rows: Any) -> np.ndarray:
+        return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+
+    return _Fitted(
+        predict=predict,
+        model=booster.model_to_string(num_iteration=rounds).encode(),
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        rounds=rounds,
+        # Rows that were held out to stop on are not among those that trees were grown on.
+        on_train=None if plan.patience else predictions_of_grown(booster),
+    )
+
+
+def _fit_estimator(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    estimator = estimator_for(configuration, sets.task, spec, work.labels)
+    encoded = work.encoded[configuration.features]
+    stopping = settle(estimator, sets.inner)
+    X, y, held_out = encoded.train, work.labels, dict[str, Any]()
+    if stopping.on_slice:
+        held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
+        X, y = X[sets.grown], y[sets.grown]
+    # Once more here: the import of a user's own estimator may have loaded another OpenMP.
+    with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
+        estimator.fit(X, y, **held_out)
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    model = persistence.to_bytes(estimator)
+    trusted_types: tuple[str, ...] = ()
+    if is_own_estimator(configuration.algorithm):
+        trusted_types = persistence.untrusted_types(model)
+        reloaded = persistence.from_bytes(model, trusted_types)
+        _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)
+    return _Fitted(
+        predict=predict,
+        model=model,
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        rounds=estimator.n_iter_ if stopping.on_slice else None,
+        trusted_types=trusted_types,
+        notes=stopping.notes,
+    )
+
+
+def _check_reloaded(
+    configuration: Configuration,
+    predict: Callable[[Any], np.ndarray],
+    reloaded: Any,
+    rows: Any,
+    sets: TrainingSets,
+) -> None:
+    again = predictions_of(reloaded, rows, sets.task, sets.classes)
+    if not np.array_equal(predict(rows), again, equal_nan=True):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            "the estimator predicts something else after it was stored and loaded",
+            "keep everything that it has learnt in attributes of plain data and arrays",
+        )
+
+
+def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
+    if odd := int((~np.isfinite(predictions)).sum()):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            f"{odd} of {predictions.size} predictions on {rows} rows are not finite",
+            "regularise more, learn more slowly, or scale the target",
+        )

@@ -1,0 +1,108 @@
+"""Scores of a fit, from its predictions alone: no score decides a fit, none is a reason for one.
+
+A fit is stored with what it predicts for the test rows and for some train rows. Whatever an
+experiment asks for later (another ranking metric, a gate) is computed from these. Fitting lives in
+`fit.py`. In: predictions, targets, the experiment. Out: scores.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.results import ModelResult, Predictions
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
+
+# The train score tells overfitting; predicting every train row could cost as much as the fit.
+TRAIN_SCORE_ROWS = 5_000
+# Boosted trees predict a number per row and class, each by trees of its own.
+TRAIN_SCORE_NUMBERS = 50_000
+
+
+class Known(Protocol):
+    """What earlier fits have left, by fingerprint: those that exist."""
+
+    def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
+        """Return the numbers, scored by what was asked for when they were trained."""
+        ...
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an existing one predicts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one fit, as `ModelResult` keeps them."""
+
+    metric: str
+    train_score: float
+    test_score: float
+    test_scores: Mapping[str, float]
+
+
+def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
+    """Return the positions of the train rows that the train score is of: all, or evenly spaced.
+
+    Args:
+        n_train: how many train rows there are.
+        classes: of the target; None for regression.
+    """
+    at_most = min(TRAIN_SCORE_ROWS, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
+    return np.linspace(0, n_train - 1, min(n_train, at_most)).astype(np.int64)
+
+
+def scores(
+    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, spec: ExperimentSpec
+) -> Scores:
+    """Return the scores of one fit.
+
+    Args:
+        predictions: of the scored train rows and of the test rows.
+        y_scored: encoded targets of the train rows of `scored_rows`.
+        y_test: (n_test,) encoded targets.
+        spec: its metrics, at the threshold that is best for the test rows.
+    """
+    cut = cut_at(decision_threshold(spec, y_test, predictions.test))
+    on_test = {
+        name: metrics.score(name, y_test, predictions.test, cut) for name in spec.metric_names
+    }
+    return Scores(
+        metric=spec.metric,
+        train_score=metrics.score(spec.metric, y_scored, predictions.train, cut),
+        test_score=on_test[spec.metric],
+        test_scores=on_test,
+    )
+
+
+def scored_as_asked(
+    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
+) -> dict[str, ModelResult]:
+    """Return the known results with the scores that are asked for now.
+
+    Predictions are read of those alone that were asked for other metrics when they were trained.
+
+    Args:
+        known: earlier fits.
+        fingerprints: of fits on these sets.
+        sets: what they were fitted and scored on.
+        spec: its metrics.
+    """
+    found = dict(known.results(fingerprints))
+    others = [
+        fingerprint
+        for fingerprint, result in found.items()
+        # The first metric ranks, and the first that needs a threshold decides it.
+        if tuple(result.test_scores) != spec.metric_names
+    ]
+    if others:
+        y_train, y_test = sets.y_train, sets.y_test
+        y_scored = y_train[scored_rows(len(y_train), sets.classes)]
+        for fingerprint in others:
+            again = scores(known.predictions(fingerprint), y_scored, y_test, spec)
+            found[fingerprint] = replace(found[fingerprint], **asdict(again))
+    return found

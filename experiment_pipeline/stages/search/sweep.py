@@ -1,0 +1,211 @@
+"""The sweep: every configuration trained, as many at a time as there are workers.
+
+One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
+linear models release the GIL, and no table is copied. Imported estimators may not release it:
+where the first fits of one spend their time waiting for it, its others go to `processes.py`.
+Storing and progress live in the shell. In: configurations and sets. Out: what was trained and
+what failed, as it is done; the same whatever the number of workers, the order of the
+configurations and their company.
+"""
+
+import traceback
+from collections import Counter
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.algorithms import is_own_estimator
+from experiment_pipeline.stages.search.brake import Brake
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import estimated_cost, seconds_of
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fit import fit_configuration
+from experiment_pipeline.stages.search.parsing import parse_one_at_a_time
+from experiment_pipeline.stages.search.processes import Outcome, Train, in_processes
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.sets import TrainingSets, without_rows
+from experiment_pipeline.stages.search.shared_work import SharedWork, share_work
+
+# Seconds of fits that are worth the start of processes, which takes two.
+WORTH_PROCESSES = 10.0
+# The share of its seconds that a fit was at work, beside others of its kind: those that release
+# the GIL come near 1, those that hold it to one over the workers.
+RELEASES_THE_GIL = 0.8
+# What an estimator does not raise by itself, and what may be otherwise a minute later: the
+# interpreter is at fault, memory is short, a disk or a network fails.
+OF_THE_MACHINE = (SystemError, MemoryError, OSError)
+
+
+def train_configurations(
+    configurations: Sequence[Configuration],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    workers: int,
+    brake: Brake | None = None,
+    *,
+    longest_first: bool = True,
+) -> Generator[Outcome, None, None]:
+    """Train configurations, and yield each when it is done.
+
+    Args:
+        configurations: what to train; not those the store has.
+        sets: train and test set.
+        spec: its seed and its metrics are used.
+        workers: how many fits at a time, one thread each; one per core is right.
+        brake: asked before each fit; where it says no, the configuration is left out, while
+            those that are running end and are yielded.
+        longest_first: which keeps every core busy to the end; else in the order given, for
+            when there may be no time for all.
+
+    Closing the generator cancels the fits that wait and lets those that run in threads end. What
+    a configuration raises becomes a `FailedConfiguration`; an interruption propagates. What says
+    nothing of the configuration (`OF_THE_MACHINE`) gets a second attempt, by itself in the calling
+    thread, when all others are done.
+    """
+    ordered = list(configurations)
+    if longest_first:
+        size = len(sets.train), len(sets.classes or ())
+        ordered.sort(key=lambda one: estimated_cost(one, *size), reverse=True)
+    if not ordered:
+        return
+    parse_one_at_a_time()
+    # BLAS threads are counted per process, those of OpenMP per thread that starts them.
+    with threadpool_limits(limits=1, user_api="blas"):
+        work = share_work(ordered, sets, spec)
+        train = partial(_train, work=work, sets=sets, spec=spec)
+        # Where there may be no time for all, the order is what counts.
+        tried = _to_be_tried(ordered, workers) if longest_first else []
+        disturbed = list[FailedConfiguration]()
+        with closing(_in_pools(train, ordered, tried, sets, workers, brake)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
+                    disturbed.append(outcome)
+                else:
+                    yield outcome
+        by_key = {one.key: one for one in ordered}
+        for first in disturbed:
+            yield _second_attempt(first, by_key[first.key], train, brake)
+
+
+def _in_pools(
+    train: partial[Outcome],
+    ordered: Sequence[Configuration],
+    tried: Sequence[Configuration],
+    sets: TrainingSets,
+    workers: int,
+    brake: Brake | None,
+) -> Generator[Outcome, None, None]:
+    """Train each once: those to be tried in threads, the others in threads or in processes."""
+    found = list[ModelResult]()
+    with closing(_in_threads(train, tried, workers, brake)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, TrainedModel):
+                found.append(outcome.result)
+            yield outcome
+    keys = {one.key for one in tried}
+    left = [one for one in ordered if one.key not in keys]
+    held = _held_back(found, left, len(sets.test), workers)
+    if apart := [one for one in left if one.algorithm in held]:
+        train_apart = partial(train, sets=without_rows(sets))
+        yield from in_processes(train_apart, apart, workers, brake)
+    others = [one for one in left if one.algorithm not in held]
+    yield from _in_threads(train, others, workers, brake)
+
+
+def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configuration]:
+    """The first of each imported estimator that has more than there are workers."""
+    imported = [one for one in ordered if is_own_estimator(one.algorithm)]
+    counts = Counter(one.algorithm for one in imported)
+    places = Counter[str]()
+    tried = []
+    for one in imported:
+        places[one.algorithm] += 1
+        if 1 < workers < counts[one.algorithm] and places[one.algorithm] <= workers:
+            tried.append(one)
+    return tried
+
+
+def _held_back(
+    tried: Sequence[ModelResult], left: Sequence[Configuration], n_test: int, workers: int
+) -> set[str]:
+    """The algorithms that threads hold back, where what is left of them is worth processes."""
+    waiting = Counter(one.algorithm for one in left)
+    held = set()
+    for algorithm in {one.algorithm for one in tried}:
+        fits = [one for one in tried if one.algorithm == algorithm]
+        wall = sum(seconds_of(one, n_test) for one in fits)
+        at_work = sum(one.fit_cpu_seconds for one in fits) / sum(o.fit_wall_seconds for o in fits)
+        to_come = wall / len(fits) * waiting[algorithm] / workers
+        if at_work < RELEASES_THE_GIL and to_come >= WORTH_PROCESSES:
+            held.add(algorithm)
+    return held
+
+
+def _in_threads(
+    train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
+) -> Generator[Outcome, None, None]:
+    pool = ThreadPoolExecutor(workers, "fit", initializer=_one_openmp_thread)
+    try:
+        # No name for the futures: each is forgotten, with its model, once it is yielded.
+        for future in as_completed(
+            [pool.submit(_train_unless, brake, one, train) for one in configurations]
+        ):
+            if (outcome := future.result()) is not None:
+                yield outcome
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outcome | None:
+    """Train, unless the brake is on: None."""
+    if brake is None:
+        return train(one)
+    if not brake.may_start():
+        return None
+    outcome = train(one)
+    brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
+    return outcome
+
+
+def _second_attempt(
+    first: FailedConfiguration, one: Configuration, train: Train, brake: Brake | None
+) -> Outcome:
+    """Train by itself what the machine disturbed, also beyond a budget: it was begun within."""
+    with threadpool_limits(limits=1):
+        second = train(one)
+    if brake is not None:
+        brake.saw(failure=isinstance(second, FailedConfiguration))
+    said = f"a first attempt ended with {first.error_type}: {first.reason}"
+    if isinstance(second, FailedConfiguration):
+        reason = f"{second.reason} (in a second attempt by itself; {said})"
+        return replace(second, reason=reason)
+    note = f"{said}; as that says nothing of the configuration, it was trained again, by itself"
+    return replace(second, result=replace(second.result, notes=(*second.result.notes, note)))
+
+
+def _train(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> Outcome:
+    try:
+        return fit_configuration(configuration, work, sets, spec)
+    # The one place that catches every Exception: estimators, users' own among them, raise
+    # anything, and one configuration must not end a sweep. It is reported, never dropped.
+    except Exception as error:  # noqa: BLE001
+        return FailedConfiguration(
+            key=configuration.key,
+            fingerprint=fingerprint(configuration, sets, spec),
+            error_type=type(error).__name__,
+            reason=str(error),
+            traceback=traceback.format_exc(),
+            says_nothing=isinstance(error, OF_THE_MACHINE),
+        )
+
+
+def _one_openmp_thread() -> None:
+    """Limit a worker for as long as it lives: nothing is to be restored."""
+    threadpool_limits(limits=1, user_api="openmp")

@@ -1,0 +1,209 @@
+"""What the sets must not share, in words; an empty list means that they do not.
+
+In: the sets and the experiment. Out: problems for blocking asset checks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.rows.equal_rows import equal_rows
+from experiment_pipeline.rows.hashes import row_hashes
+from experiment_pipeline.rows.membership import SETS
+from experiment_pipeline.rows.units import times_of
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.stages.split_sets.sets import SplitSets
+
+PAIRS = list(combinations(SETS, 2))
+# Rows that a model can have memorised lift a share of right answers by at most their own share.
+TOLERATED_COPIES = 0.01
+# Copies bring their target along. Where the targets of equal rows differ a quarter as often as
+# those of any two rows, they are different people.
+CONTRADICTED = 0.25
+
+
+def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
+    """Tell whether every validated row is in one set, unchanged, or left out by the gap."""
+    tables = sets.tables()
+    problems = [
+        f"{len(shared)} rows are in both {one} and {other}"
+        for one, other in PAIRS
+        if len(shared := tables[one].index.intersection(tables[other].index))
+    ]
+    for name, table in tables.items():
+        if twice := int(table.index.duplicated().sum()):
+            problems.append(f"{twice} rows are in {name} twice")
+        if invented := len(table.index.difference(validated.index)):
+            problems.append(f"{invented} rows of {name} are no validated rows")
+    rows = sum(map(len, tables.values()))
+    if not problems and rows + sets.left_out != len(validated):
+        problems.append(
+            f"{rows} rows in the sets and {sets.left_out} left out are not the "
+            f"{len(validated)} validated rows"
+        )
+    return problems
+
+
+def check_leaks(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) -> list[str]:
+    """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
+
+    Copies count where nothing says that equal rows are different people: neither ids, groups or
+    time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
+    tolerated.
+    """
+    problems = []
+    if spec.split.id_columns:
+        problems += _shared(sets, spec.split.id_columns, "ids")
+    if spec.split.by == "group":
+        problems += _shared(sets, [spec.split.column], "groups")
+    if isinstance(spec.split, TimeSplit):
+        problems += _overlaps(sets, spec.split)
+    if _tells_people_apart(spec):
+        return problems
+    return problems + [
+        f"{pair.in_words()} and in the target; name the entity in split: {{by: group}}, or write "
+        "validation: {duplicate_rows: reject}"
+        for pair in _equal_pairs(sets, spec, features)
+        if pair.leaks
+    ]
+
+
+@dataclass(frozen=True)
+class CopiesNote:
+    """Rows that equal a row of another set without being a leak, in words.
+
+    Attributes:
+        text: how many, and why they are none.
+        doubtful: chance alone does not explain them, so people should judge.
+    """
+
+    text: str
+    doubtful: bool
+
+
+def note_copies(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> tuple[CopiesNote, ...]:
+    """Tell how many rows equal a row of another set without being a leak; it blocks nothing.
+
+    Pairs of sets below 1 % are left out.
+    """
+    declared = _tells_people_apart(spec)
+    return tuple(
+        CopiesNote(f"{pair.in_words()}: {pair.why_no_leak(declared)}", not pair.by_chance)
+        for pair in _equal_pairs(sets, spec, features)
+        if (declared or not pair.leaks) and pair.equal > TOLERATED_COPIES * pair.rows
+    )
+
+
+def _tells_people_apart(spec: ExperimentSpec) -> str:
+    """Return what the YAML says about who is who, in words; empty for nothing."""
+    if spec.split.id_columns:
+        return f"their ids ({', '.join(spec.split.id_columns)}) differ"
+    return {"group": "their groups differ", "time": "their times differ"}.get(spec.split.by, "")
+
+
+@dataclass(frozen=True)
+class _EqualPair:
+    """Rows of a later set that equal a row of an earlier one in every feature.
+
+    Attributes:
+        earlier: name of a set.
+        later: name of another.
+        rows: of the later set.
+        equal: how many equal a row of the earlier one in every feature.
+        copies: those of them that chance cannot explain.
+        contradicted: those of the copies whose target no equal row of the earlier set has.
+        usual: share of pairs of any two rows whose targets differ.
+    """
+
+    earlier: str
+    later: str
+    rows: int
+    equal: int
+    copies: int
+    contradicted: int
+    usual: float
+
+    @property
+    def leaks(self) -> bool:
+        """Whether more than 1 % of the set are copies, their targets with them."""
+        return not self.by_chance and not self._differ
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance explains all but 1 % of the set."""
+        return self.copies <= TOLERATED_COPIES * self.rows
+
+    @property
+    def _differ(self) -> bool:
+        return self.contradicted > CONTRADICTED * self.usual * self.copies
+
+    def in_words(self) -> str:
+        return (
+            f"{self.equal} of {self.rows} {self.later} rows ({self.equal / self.rows:.1%}) equal "
+            f"a {self.earlier} row in every feature"
+        )
+
+    def why_no_leak(self, declared: str) -> str:
+        """Say what speaks against copies of a record."""
+        explained = f"chance can explain {self.equal - self.copies} of them"
+        if declared:
+            return f"{declared}, so they are taken for different people; {explained}"
+        if not self.by_chance:
+            return f"{explained}, and {self.contradicted} of the others have another target"
+        return explained
+
+
+def _equal_pairs(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> Iterator[_EqualPair]:
+    tables = sets.tables()
+    columns = [*features, spec.target]
+    everything = pd.concat([table[columns] for table in tables.values()])
+    equal = equal_rows(everything, features, "leaks")
+    whole = row_hashes(everything, columns, "leaks")
+    shares = everything[spec.target].value_counts(normalize=True).to_numpy()
+    ends = np.cumsum([len(table) for table in tables.values()])
+    rows = {n: slice(end - len(tables[n]), end) for n, end in zip(SETS, ends, strict=True)}
+    for one, other in PAIRS:
+        copies = equal.copied[rows[other]]
+        found = np.isin(equal.hashes[rows[other]], equal.hashes[rows[one]])
+        agreeing = np.isin(whole[rows[other]], whole[rows[one]])
+        yield _EqualPair(
+            earlier=one,
+            later=other,
+            rows=len(found),
+            equal=int(found.sum()),
+            copies=int((found & copies).sum()),
+            contradicted=int((found & copies & ~agreeing).sum()),
+            usual=1 - float(np.sum(shares**2)),
+        )
+
+
+def _shared(sets: SplitSets, columns: Sequence[str], what: str) -> list[str]:
+    hashes = {
+        name: np.unique(row_hashes(table, columns, "leaks"))
+        for name, table in sets.tables().items()
+    }
+    return [
+        f"{len(shared)} {what} ({', '.join(columns)}) are in both {one} and {other}"
+        for one, other in PAIRS
+        if len(shared := np.intersect1d(hashes[one], hashes[other], assume_unique=True))
+    ]
+
+
+def _overlaps(sets: SplitSets, split: TimeSplit) -> list[str]:
+    problems, tables = [], sets.tables()
+    for earlier, later in (("train", "test"), ("test", "validation")):
+        before, gap = times_of(tables[earlier], split.column, pd.Timedelta(split.gap))
+        after, _ = times_of(tables[later], split.column, pd.Timedelta(split.gap))
+        distance = after.min() - before.max()
+        if distance <= 0:
+            problems.append(f"{later} begins before {earlier} ends, in {split.column}")
+        elif distance < gap:
+            problems.append(f"{later} begins within the gap of {split.gap} after {earlier}")
+    return problems

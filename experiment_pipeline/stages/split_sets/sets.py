@@ -1,0 +1,223 @@
+"""The three sets as tables, with what there is to say about them.
+
+In: validated rows and the experiment. Out: `SplitSets`, or EmptySet with the counts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.digest import rows_digest
+from experiment_pipeline.errors import EmptySet, UnusableTable
+from experiment_pipeline.rows.equal_rows import equal_rows
+from experiment_pipeline.rows.membership import LEFT_OUT, SETS, assign_sets, has_keys
+from experiment_pipeline.rows.order import canonical_order
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.spec.names import listed
+
+MOST_CLASSES_SHOWN = 20
+# A share of the rows that is off by more than a fifth of itself is worth a note.
+SHARE_OFF = 0.2
+FIXES = {
+    "random": "Deliver more rows, raise the set's fraction, or unite rare classes by "
+    "preparation.categories.",
+    "group": "Write another split.seed, raise the set's fraction, or deliver more groups.",
+    "time": "Change split.fractions, shorten split.gap, or deliver a longer time.",
+    "column": "Correct the split column, or the values that split names for the set.",
+}
+
+
+@dataclass(frozen=True)
+class SplitSets:
+    """Disjoint parts of the validated rows, each in the canonical order of rows.
+
+    Attributes:
+        train: rows to fit on.
+        test: rows to choose between configurations on.
+        validation: rows to look at once, with the chosen one.
+        notes: how the rows were told apart and what that entails, for people to read.
+        digests: set → `raw_data.rows_digest` of its table: the order of the source's rows has
+            no part in it.
+        summary: a row per set: `set`, `rows`, `share`; for classes the share of each (up to
+            20), for regression `mean` and `std` of the target; by time `first` and `last`.
+        left_out: number of validated rows in no set: those of the gap.
+    """
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    validation: pd.DataFrame
+    notes: tuple[str, ...]
+    digests: Mapping[str, str]
+    summary: pd.DataFrame
+    left_out: int = 0
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return set → table, in the order train, test, validation."""
+        return {name: getattr(self, name) for name in SETS}
+
+
+def split(
+    validated: pd.DataFrame,
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    membership: pd.Series | None = None,
+) -> SplitSets:
+    """Cut the validated rows into three sets.
+
+    Args:
+        validated: rows with the index `row_number`.
+        spec: the experiment.
+        features: feature columns.
+        membership: `assign_sets` of the prepared rows, where the data analysis has already
+            kept away from those of the validation set; None: computed from `validated`, which
+            cuts elsewhere if rejected rows shift a cut in time or in a small class.
+
+    Raises:
+        EmptySet: a set would be empty, or lack a class.
+        UnusableTable: a row lacks the value that the split goes by, or it names no set.
+    """
+    _check_keys(validated, spec)
+    if membership is None:
+        membership = assign_sets(validated, spec, features)
+    membership = membership.reindex(validated.index)
+    _check_values_named(validated, membership, spec)
+    order = canonical_order(validated, spec, features)
+    in_order = membership.to_numpy()[order]
+    tables = {name: validated.iloc[order[in_order == name]] for name in SETS}
+    for name, table in tables.items():
+        _check_filled(name, table, validated, spec)
+    left_out = len(validated) - sum(map(len, tables.values()))
+    return SplitSets(
+        **tables,
+        notes=tuple(_notes(validated, tables, spec, features, left_out)),
+        digests={name: rows_digest(table) for name, table in tables.items()},
+        summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
+        left_out=left_out,
+    )
+
+
+def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+    lacking = ~has_keys(validated, spec)
+    if lacking.any():
+        names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
+        raise UnusableTable(
+            f"split columns {listed(name for name in names if name)}",
+            f"{lacking.sum()} rows lack a value, the first is row {validated.index[lacking][0]}",
+            "Drop nullable there in schema.yaml: these rows are then rejected.",
+        )
+
+
+def _check_values_named(
+    validated: pd.DataFrame, membership: pd.Series, spec: ExperimentSpec
+) -> None:
+    unnamed = (membership == LEFT_OUT).to_numpy()
+    if spec.split.by == "column" and unnamed.any():
+        raise UnusableTable(
+            f"split.column {spec.split.column}",
+            f"{unnamed.sum()} rows hold values that name no set: "
+            f"{listed(validated[spec.split.column][unnamed].unique())}",
+            "List these values under split.train, test or validation, or reject them by isin.",
+        )
+
+
+def _check_filled(
+    name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
+) -> None:
+    if table.empty:
+        raise EmptySet(
+            f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
+        )
+    if spec.task == "regression":
+        return
+    lacking = validated[~validated[spec.target].isin(table[spec.target].unique())][spec.target]
+    if len(lacking):
+        counts = lacking.value_counts()
+        raise EmptySet(
+            f"{name} set",
+            f"its {len(table):,} rows lack {len(counts)} {'class' if len(counts) == 1 else 'classes'} of {spec.target}: "
+            + ", ".join(f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()),
+            FIXES[spec.split.by],
+        )
+
+
+def _facts(
+    name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
+) -> dict[str, object]:
+    table, rows = tables[name], sum(map(len, tables.values()))
+    facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
+    target = table[spec.target]
+    if spec.task == "regression":
+        facts |= {"mean": float(target.mean()), "std": float(target.std())}
+    elif target.nunique() <= MOST_CLASSES_SHOWN:
+        shares = target.value_counts(normalize=True).sort_index()
+        facts |= {f"{spec.target}={value}": float(share) for value, share in shares.items()}
+    if spec.split.by == "time":
+        times = table[spec.split.column]
+        facts |= {"first": str(times.min()), "last": str(times.max())}
+    return facts
+
+
+def _notes(
+    validated: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    left_out: int,
+) -> Iterator[str]:
+    if spec.split.by == "random" and not spec.split.id_columns:
+        yield (
+            "Rows are told apart by their features, so a new feature column reshuffles every row. "
+            "Name split.id_columns to prevent that."
+        )
+        yield from _equal_rows(validated, features)
+    if isinstance(spec.split, TimeSplit):
+        if left_out:
+            yield f"{left_out} rows are in no set: they lie within the gap of {spec.split.gap}."
+        yield from _unseen_calendar(tables, spec, features)
+    if spec.split.by in ("random", "group"):
+        fractions = spec.split.fractions
+        for name, table in tables.items():
+            share, wanted = len(table) / len(validated), getattr(fractions, name)
+            if abs(share - wanted) > SHARE_OFF * wanted:
+                yield (
+                    f"The {name} set holds {share:.1%} of the rows instead of {wanted:.1%}: "
+                    "units are few, or one holds many rows."
+                )
+
+
+def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
+    """Tell which equal rows were taken for copies, and which for different people."""
+    equal = equal_rows(validated, features, "notes")
+    if together := int(np.sum(equal.repeated & ~equal.by_chance)):
+        yield (
+            f"{together} of {len(validated)} rows equal another in every feature, more than the "
+            "rows around them let expect: they are taken for copies, and stay in one set."
+        )
+    if people := int(np.sum(equal.by_chance)):
+        yield (
+            f"{people} of {len(validated)} rows equal another in every feature, as the rows "
+            "around them let expect: they are taken for different people, each by chance in a set."
+        )
+
+
+def _unseen_calendar(
+    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
+) -> Iterator[str]:
+    """Tell where a set holds months, weekdays or hours that training never saw."""
+    for source, parts in spec.preparation.calendar.items():
+        for column in (f"{source}_{part}" for part in parts):
+            if column not in features:
+                continue
+            seen = set(tables["train"][column].dropna())
+            for name in ("test", "validation"):
+                values = tables[name][column].dropna()
+                unseen = sorted(set(values) - seen)
+                if unseen:
+                    share = values.isin(unseen).mean()
+                    yield (
+                        f"{column}: {share:.1%} of the {name} rows hold values that the train "
+                        f"set lacks ({listed(f'{value:g}' for value in unseen)}); a model can "
+                        "only guess there. Leave this part out of preparation.calendar."
+                    )

@@ -1,0 +1,121 @@
+"""The validated data against its accepted version: asset check, metadata, and what is kept.
+
+The digest of the profile travels from `validated_data` to `exported_model` in the tables'
+`attrs`, so that what is accepted is what the exported model was made from, whatever another run
+has validated meanwhile. The comparison itself is in `stages/validated_data/changes.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.assets import shown
+from experiment_pipeline.assets.checks import problems_check
+from experiment_pipeline.spec import Drift, ExperimentSpec
+from experiment_pipeline.stages.validated_data.changes import DataChanges, compare
+from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
+from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
+from experiment_pipeline.stages.validated_data.rows import ValidatedData
+from experiment_pipeline.storage.files import storage_root
+
+CHECK = "data_resembles_the_accepted"
+MARK = "data_profile"
+FIRST = "no accepted version yet: the first export makes one"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The profile of this run, and how it differs from what was there before.
+
+    Attributes:
+        profile: of this run, stored.
+        previous_rate: rejection rate of the run before, in [0, 1]; None for the first.
+        changes: against the accepted version; None when there is none.
+        limits: from the YAML.
+        store: where profiles are.
+    """
+
+    profile: DataProfile
+    previous_rate: float | None
+    changes: DataChanges | None
+    limits: Drift
+    store: DataProfiles
+
+    def note_run(self) -> None:
+        """Let the next run compare its rejection rate with this one's.
+
+        Only for a run that kept the limits: else a second try would pass as no rise.
+        """
+        self.store.note_run(self.profile.digest)
+
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        """What changed, as tables."""
+        if self.changes is None:
+            return {"changes": dg.MetadataValue.text(FIRST)}
+        return {
+            "changes": shown.table(self.changes.totals),
+            "schema_changes": shown.notes(self.changes.schema),
+            "drift": shown.table(self.changes.drift),
+        }
+
+    def check(self, context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetCheckResult:
+        """Warn of changes; an error, which ends the run, only past the YAML's limit."""
+        if self.changes is None:
+            return dg.AssetCheckResult(
+                check_name=CHECK, asset_key=key, passed=True, description=FIRST
+            )
+        warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+        if stopping := self.changes.blocking(self.limits):
+            return problems_check(context, CHECK, [*stopping, _WAY_ON], key, error)
+        return problems_check(context, CHECK, self.changes.problems(self.limits), key, warn)
+
+
+_WAY_ON = (
+    "if the data is right, raise validation.drift.block for one run: what its model is exported "
+    "from is the accepted version from then on"
+)
+
+
+def check_spec(spec: ExperimentSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The asset check; it can end a run where the YAML has a limit for that."""
+    blocking = spec.validation.drift.block is not None
+    return dg.AssetCheckSpec(CHECK, asset=key, blocking=blocking)
+
+
+def against_the_accepted(
+    spec: ExperimentSpec, outcome: ValidatedData, tell: Callable[[str], object]
+) -> Changed:
+    """Profile the validated rows, keep the profile, and compare it; `tell` hears of damage."""
+    store = DataProfiles(storage_root(), spec.name)
+    current = profile(outcome.validated, outcome.rejection_rate)
+    store.put(current)
+    previous, accepted = store.previous(tell), store.accepted(tell)
+    return Changed(
+        profile=current,
+        previous_rate=None if previous is None else previous.rejection_rate,
+        changes=None if accepted is None else compare(accepted, current, outcome.validated, spec),
+        limits=spec.validation.drift,
+        store=store,
+    )
+
+
+def marked(table: pd.DataFrame, digest: str | None) -> pd.DataFrame:
+    """Return the table with the digest of the profile it belongs to."""
+    table = table.copy(deep=False)
+    table.attrs[MARK] = digest
+    return table
+
+
+def mark_of(table: pd.DataFrame) -> str | None:
+    """Return the digest that `marked` noted; None for a table of an older version."""
+    digest: str | None = table.attrs.get(MARK)
+    return digest
+
+
+def accept(spec: ExperimentSpec, validation_set: pd.DataFrame) -> None:
+    """Make the version of the data accepted that an exported model was made from."""
+    digest = mark_of(validation_set)
+    if digest is not None:
+        DataProfiles(storage_root(), spec.name).accept(digest)

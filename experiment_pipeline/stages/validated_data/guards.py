@@ -1,0 +1,129 @@
+"""What must hold about validated and rejected rows, in words; an empty list means it does.
+
+In: the two parts of a table. Out: problems for asset checks, and whom rejecting hits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.features import is_nested
+from experiment_pipeline.spec import ExperimentSpec, Validation
+from experiment_pipeline.stages.validated_data.rows import ValidatedData
+from experiment_pipeline.statistics.effect_sizes import differences
+
+LISTED_VALUES = 20
+
+
+def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
+    """Tell whether raw == validated + rejected, each row once, rejected ones as delivered."""
+    problems = []
+    both = data.validated.index.append(data.rejected.index)
+    if twice := int(both.duplicated().sum()):
+        problems.append(f"{twice} rows are in both parts, or twice in one")
+    if lost := len(raw.index.difference(both)):
+        problems.append(f"{lost} of {len(raw)} raw rows are in neither part")
+    if invented := len(both.difference(raw.index)):
+        problems.append(f"{invented} rows are in no raw table")
+    if not problems:
+        delivered = raw.loc[data.rejected.index]
+        if not data.rejected[list(raw.columns)].equals(delivered):
+            problems.append("rejected rows differ from what was delivered")
+    return problems
+
+
+def check_rejection_rate(
+    data: ValidatedData, validation: Validation, previous_rate: float | None = None
+) -> list[str]:
+    """Tell whether the rejection rate keeps its limits.
+
+    Args:
+        data: the two parts.
+        validation: the limits.
+        previous_rate: rejection rate of the run before, in [0, 1]; None: there is none.
+    """
+    rate, problems = data.rejection_rate, []
+    most = ", ".join(f"{r.reason} ({r.rows} rows)" for r in data.reasons.head(3).itertuples())
+    if rate > validation.max_rejected_fraction:
+        problems.append(
+            f"{rate:.2%} of the rows are rejected, "
+            f"max_rejected_fraction is {validation.max_rejected_fraction:.2%}; most often: {most}"
+        )
+    limit = validation.max_rejected_increase
+    if limit is not None and previous_rate is not None and rate - previous_rate > limit:
+        problems.append(
+            f"{rate:.2%} of the rows are rejected, {previous_rate:.2%} before; "
+            f"max_rejected_increase is {limit:.2%}; most often: {most}"
+        )
+    return problems
+
+
+def rejection_bias(
+    prepared: pd.DataFrame, data: ValidatedData, columns: Sequence[str]
+) -> pd.DataFrame:
+    """Tell whether rejected rows differ from the kept ones, such as in the target.
+
+    Args:
+        prepared: all rows as prepared, index `row_number`.
+        data: the two parts.
+        columns: target and key columns; numbers with many values are cut into quarters.
+
+    Returns:
+        A row per column: `column`, `value` (the value, or quarter, that loses the largest
+        share of its rows), `rows` with it, `rejected` of them, `rejected_fraction`,
+        `effect_size` and `alarming` as in `effect_sizes.Difference`, kept against rejected.
+    """
+    # That a rare class is set aside is said as such: it is no bias of the schema's.
+    prepared = prepared.drop(index=data.set_aside.index)
+    rejected = prepared.index.isin(data.rejected.index)
+    found = []
+    for name in columns:
+        column = prepared[name]
+        # A row without a target is rejected for just that, which is no bias.
+        present = column.notna().to_numpy()
+        (apart,) = differences(column[~rejected & present], column[rejected & present])
+        losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
+        losses = losses.groupby("value", observed=True)["rejected"].agg(["size", "sum", "mean"])
+        if losses.empty:
+            continue
+        worst = losses.sort_values(["mean", "size"], ascending=False).iloc[0]
+        counts = (str(worst.name), int(worst["size"]), int(worst["sum"]), float(worst["mean"]))
+        found.append((name, *counts, apart.effect_size, apart.alarming))
+    names = ["column", "value", "rows", "rejected", "rejected_fraction"]
+    return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
+
+
+def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
+    """Return the columns in which rejecting must not choose: target, and group or time."""
+    names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
+    return [name for name in names if name in prepared.columns and not is_nested(prepared[name])]
+
+
+def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]:
+    """Say whom rejecting hits, from the table of `rejection_bias`; an empty list: nobody more.
+
+    Args:
+        bias: the table.
+        rejection_rate: of all rows, in [0, 1].
+    """
+    return [
+        f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
+        f"{row.value} ({row.rejected} of {row.rows}), and {rejection_rate:.1%} of all rows: "
+        "what is learnt and measured without them may not hold for them"
+        for row in bias[bias["alarming"]].itertuples()
+    ]
+
+
+def _grouped(column: pd.Series) -> pd.Series:
+    numeric = pd.api.types.is_numeric_dtype(column.dtype)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.qcut(column, 4, duplicates="drop")
+    if numeric and not pd.api.types.is_bool_dtype(column.dtype):
+        if column.nunique() <= LISTED_VALUES:
+            return column
+        return pd.qcut(
+            column.astype("float64").replace([np.inf, -np.inf], np.nan), 4, duplicates="drop"
+        )
+    frequent = column.value_counts().index[:LISTED_VALUES]
+    return column.where(column.isin(frequent))

@@ -1,0 +1,189 @@
+"""A table in a few kilobytes: what is kept of a version, so that a later one can be compared.
+
+In: validated rows. Out: `DataProfile`, which JSON holds. Names of rare values are not kept: they
+say little, and in a column of ids they would say who was in the table. Comparing belongs to
+`changes.py`, storing to the shell.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.instants import microseconds
+from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.statistics.effect_sizes import BINS, LISTED_CATEGORIES, Bins
+
+# A value has a bin of its own when it stands in this share of the rows, and more than once.
+LEAST_SHARE = 0.01
+SHOWN_CATEGORIES = 3
+DECILES = np.linspace(0, 1, BINS + 1)
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """A column, counted.
+
+    Attributes:
+        dtype: pandas' name of its type.
+        kind: `number` and `instant` are cut at their deciles; `category`: texts, booleans, and
+            numbers with few values, counted one by one; `nested`: lists or mappings.
+        deciles: 11 numbers from smallest to largest value; instants in microseconds since 1970.
+            Empty when another kind, or when all cells are missing.
+        categories: the values with a bin of their own, most frequent first.
+        counts: rows per bin, the last two of a category being other values and missing ones;
+            the last one of the other kinds is missing ones.
+    """
+
+    dtype: str
+    kind: str
+    deciles: tuple[float, ...]
+    categories: tuple[Any, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def bins(self) -> Bins:
+        """The bins that `counts` were counted over."""
+        if self.kind in ("number", "instant"):
+            return Bins(np.unique(self.deciles[1:-1]), None)
+        return Bins(None, pd.Index(self.categories))
+
+    @property
+    def text(self) -> str:
+        """The column in a line, for people."""
+        rows, missing = sum(self.counts), self.counts[-1]
+        parts = [f"{missing / rows:.1%} missing"] if rows and missing else []
+        if self.deciles:
+            low, middle, high = (self._shown(self.deciles[i]) for i in (0, BINS // 2, BINS))
+            parts.insert(0, f"median {middle} ({low} to {high})")
+        elif self.categories:
+            named = zip(self.categories[:SHOWN_CATEGORIES], self.counts, strict=False)
+            parts.insert(0, ", ".join(f"{value} {count / rows:.1%}" for value, count in named))
+        return ", ".join(parts) or self.kind
+
+    def _shown(self, number: float) -> str:
+        if self.kind == "instant":
+            return str(pd.Timestamp(int(number), unit="us"))
+        return f"{number:.6g}"
+
+
+@dataclass(frozen=True)
+class DataProfile:
+    """A version of the validated data.
+
+    Attributes:
+        rows: number of validated rows.
+        rejection_rate: rejected rows / all rows, in [0, 1].
+        columns: name → profile, in the order of the table; the target is among them.
+    """
+
+    rows: int
+    rejection_rate: float
+    columns: Mapping[str, ColumnProfile]
+
+    def to_bytes(self) -> bytes:
+        """The profile as JSON, the same bytes for the same profile."""
+        columns = [{"name": name, **asdict(column)} for name, column in self.columns.items()]
+        stated = {"rows": self.rows, "rejection_rate": self.rejection_rate, "columns": columns}
+        return json.dumps(stated, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str) -> "DataProfile":
+        """Read it back; EntryCorrupt when it is none."""
+        try:
+            stated = json.loads(content)
+            columns = {
+                one.pop("name"): ColumnProfile(**{k: _frozen(v) for k, v in one.items()})
+                for one in stated["columns"]
+            }
+            return cls(stated["rows"], stated["rejection_rate"], columns)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EntryCorrupt(
+                source, "is no profile of a table", "Delete it, and materialize validated_data."
+            ) from error
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256 in hex of the profile as JSON."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
+    """Profile every column of a table.
+
+    Args:
+        validated: (n, columns) rows that satisfy the schema.
+        rejection_rate: of the table they are from, in [0, 1].
+    """
+    columns = {str(name): _profile(column) for name, column in validated.items()}
+    return DataProfile(len(validated), rejection_rate, columns)
+
+
+def kind_of(column: pd.Series) -> str:
+    """Return number, instant, category or nested: how a column can be counted."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return "instant"
+    if pd.api.types.is_bool_dtype(column.dtype) or not _is_real(column):
+        return "category" if _is_countable(column) else "nested"
+    return "number"
+
+
+def _profile(column: pd.Series) -> ColumnProfile:
+    kind, dtype = kind_of(column), str(column.dtype)
+    if kind == "nested":
+        missing = int(column.isna().sum())
+        return ColumnProfile(dtype, kind, (), (), (len(column) - missing, missing))
+    if kind == "number" and not _has_many_values(column):
+        kind = "category"
+    deciles = () if kind == "category" else _deciles(column)
+    categories = _frequent(column) if kind == "category" else ()
+    empty = ColumnProfile(dtype, kind, deciles, categories, ())
+    counts = empty.bins.counts(column)
+    return ColumnProfile(dtype, kind, deciles, categories, tuple(int(n) for n in counts))
+
+
+def _deciles(column: pd.Series) -> tuple[float, ...]:
+    present = column.dropna()
+    if present.empty:
+        return ()
+    instants = pd.api.types.is_datetime64_any_dtype(column.dtype)
+    numbers = microseconds(present) if instants else present.to_numpy("float64")
+    # "lower" is always a value of the column, so that a rounded one is not cut in between.
+    return tuple(float(n) for n in np.quantile(numbers, DECILES, method="lower"))
+
+
+def _frequent(column: pd.Series) -> tuple[Any, ...]:
+    counts = column.value_counts().head(LISTED_CATEGORIES)
+    least = max(2, LEAST_SHARE * len(column))
+    return tuple(_plain(value) for value, count in counts.items() if count >= least)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _has_many_values(column: pd.Series) -> bool:
+    # The first rows answer for almost every column, a hundred times faster.
+    some = column.head(1_000)
+    return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
+
+
+def _is_real(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and column.dtype.kind != "c"
+
+
+def _is_countable(column: pd.Series) -> bool:
+    if not pd.api.types.is_object_dtype(column.dtype):
+        return True
+    types = column.map(type).unique()
+    return all(one.__hash__ is not None and not issubclass(one, tuple) for one in types)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,270 @@
+"""Every row against the schema: kept, or rejected with every rule it breaks.
+
+In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold
+each raw row exactly once. Which columns there must be belongs to `columns/shape.py`, a single column
+to `columns.py`, the words to `reasons.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from experiment_pipeline.columns.cross_column import columns_of
+from experiment_pipeline.columns.preparation import Prepared
+from experiment_pipeline.columns.shape import column_schemas, fit_columns
+from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
+from experiment_pipeline.rows.hashes import row_hashes
+from experiment_pipeline.rows.rare_classes import in_words, may_be_rare, rare_in
+from experiment_pipeline.spec import ExperimentSpec, Validation
+from experiment_pipeline.stages.validated_data.columns import (
+    CheckedColumn,
+    check_column,
+    failing_cells,
+)
+from experiment_pipeline.stages.validated_data.reasons import (
+    Broken,
+    count_reasons,
+    rejection_reasons,
+    shortened,
+)
+
+REASONS = "rejection_reasons"
+KEEP: dict[str, Literal["first", "last", False]] = {
+    "all": False,
+    "exclude_first": "first",
+    "exclude_last": "last",
+}
+
+
+@dataclass(frozen=True)
+class ValidatedData:
+    """The table in two parts.
+
+    Attributes:
+        validated: prepared rows that satisfy the schema, in its types.
+        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per
+            line, with the offending value.
+        rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
+        reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
+        notes: what was left out, filled or let pass, for people to read.
+        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
+            with the rows' index.
+    """
+
+    validated: pd.DataFrame
+    rejected: pd.DataFrame
+    rejection_rate: float
+    reasons: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+
+
+def validate(
+    raw: pd.DataFrame,
+    prepared: Prepared,
+    schema: pa.DataFrameSchema,
+    spec: ExperimentSpec | None = None,
+    validation: Validation | None = None,
+    sets: Callable[[], pd.Series] | None = None,
+) -> ValidatedData:
+    """Part the rows that satisfy the schema from those that do not.
+
+    Uniqueness is judged last, among the rows that break no other rule: a row is not rejected
+    for repeating one that is itself rejected. Missing values are never duplicates.
+
+    Args:
+        raw: the table as delivered.
+        prepared: what `prepare` made of it.
+        schema: from `load_schema`.
+        spec: the experiment; None for rows to predict on, which need no target.
+        validation: of rows to predict on, all of whose columns are features; an experiment has
+            its own.
+        sets: gives the set of each prepared row, index `row_number`; asked only where a class may
+            be too rare for them. None: no class is.
+
+    Raises:
+        InvalidSchema: the schema and the table's columns contradict each other.
+        TooManyRejectedRows: not one row is left.
+        UnusableTable: the table already has a column `rejection_reasons`.
+    """
+    _check_given(raw, prepared)
+    frame, notes = fit_columns(prepared.frame, raw.columns, schema)
+    schemas = column_schemas(frame, schema)
+    columns, broken = _check_columns(frame, prepared, schemas, spec, validation)
+    notes += [note for column in columns.values() for note in column.notes]
+    broken += _check_rows(frame, columns, schema)
+    broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
+    if spec is not None and spec.validation.duplicate_rows == "reject":
+        broken += _check_duplicates(columns, _intact(broken, len(frame)))
+    rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, sets)
+    if len(rare):
+        broken.append(_rare(rare, frame.index))
+        notes += in_words(rare)
+    intact = _intact(broken, len(frame))
+    reasons = count_reasons(broken)
+    if not intact.any():
+        raise TooManyRejectedRows(
+            "the schema",
+            f"all {len(frame)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
+            "Correct schema.yaml or preparation, or the data.",
+        )
+    texts = rejection_reasons(broken, ~intact)
+    return ValidatedData(
+        validated=_kept(frame, columns, intact),
+        rejected=raw[~intact].assign(**{REASONS: pd.array(texts, dtype="str")}),
+        rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
+        reasons=reasons,
+        notes=tuple(notes),
+        set_aside=rare,
+    )
+
+
+def _check_given(raw: pd.DataFrame, prepared: Prepared) -> None:
+    if not raw.index.equals(prepared.frame.index):
+        raise ValueError("raw and prepared are not of the same rows")
+    if REASONS in raw.columns:
+        raise UnusableTable(
+            f"column {REASONS}", "this name is kept for why rows were rejected", "Rename it."
+        )
+
+
+def _rare(rows: pd.Series, index: pd.Index) -> Broken:
+    rule, positions = "is a class with too few rows", index.get_indexer(rows.index)
+    return Broken(str(rows.name), rule, positions, rows.tolist())
+
+
+def _too_rare(
+    columns: Mapping[str, CheckedColumn],
+    intact: np.ndarray,
+    index: pd.Index,
+    spec: ExperimentSpec | None,
+    sets: Callable[[], pd.Series] | None,
+) -> pd.Series:
+    """Class of each intact row whose class is too rare, with the rows' index."""
+    none = pd.Series(dtype="str")
+    if spec is None or sets is None or spec.task == "regression" or spec.target not in columns:
+        return none
+    target = _of_rows(columns[spec.target], intact).set_axis(index[intact])
+    if spec.validation.rare_classes == "stop" or not may_be_rare(target):
+        return none
+    rare: pd.Series = target[target.isin(rare_in(target, sets()))]
+    return rare
+
+
+def _check_columns(
+    frame: pd.DataFrame,
+    prepared: Prepared,
+    schemas: Mapping[str, pa.Column],
+    spec: ExperimentSpec | None,
+    validation: Validation | None,
+) -> tuple[dict[str, CheckedColumn], list[Broken]]:
+    unparsable, broken = _unparsable(prepared)
+    checked: dict[str, CheckedColumn] = {}
+    for name, column in frame.items():
+        target, lenience = None, validation
+        if spec is not None:
+            lenience = None if name in spec.not_features else spec.validation
+        if spec is not None and name == spec.target:
+            missing = column.isna().to_numpy() & ~unparsable.get(name, np.array(False))
+            if missing.any():
+                target = Broken(None, "target is missing", np.flatnonzero(missing))
+                broken.append(target)
+        checked[str(name)] = check_column(
+            column, schemas[str(name)], unparsable.get(str(name)), lenience, target
+        )
+        broken += checked[str(name)].broken
+    return checked, broken
+
+
+def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]]:
+    """Turn what the preparation could not read into masks and broken rules."""
+    masks: dict[str, np.ndarray] = {}
+    broken = []
+    for name, cells in prepared.unparsable.groupby("column", sort=False):
+        positions = prepared.frame.index.get_indexer(pd.Index(cells["row_number"]))
+        masks[str(name)] = np.zeros(len(prepared.frame), dtype=bool)
+        masks[str(name)][positions] = True
+        rule = cells["rule"].iloc[0]
+        broken.append(Broken(str(name), rule, positions, cells["value"].tolist()))
+    return masks, broken
+
+
+def _check_rows(
+    frame: pd.DataFrame, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
+) -> list[Broken]:
+    """Apply the checks over several columns; a cell that does not fit counts as missing.
+
+    A check whose column is absent, as `required: false` allows, has nothing to check.
+    """
+    broken = []
+    for check in schema.checks:
+        names = columns_of(check)
+        if not set(names) <= columns.keys():
+            continue
+        cells = pd.DataFrame({name: _whole(columns[name], frame.index) for name in names})
+        failed = np.flatnonzero(failing_cells(cells, check, "checks"))
+        if len(failed):
+            values = cells.iloc[failed].to_dict("records")
+            rule = f"fails {shortened(str(check.error or check.name))}"
+            broken.append(Broken(None, rule, failed, values))
+    return broken
+
+
+def _whole(column: CheckedColumn, index: pd.Index) -> pd.Series:
+    if len(column.fitting) == len(index):
+        return column.fitting
+    integer = pd.api.types.is_integer_dtype(column.fitting.dtype)
+    cells = column.fitting.astype("Int64") if integer else column.fitting
+    return cells.reindex(index)
+
+
+def _check_unique(
+    columns: Mapping[str, CheckedColumn],
+    schemas: Mapping[str, pa.Column],
+    schema: pa.DataFrameSchema,
+    intact: np.ndarray,
+) -> list[Broken]:
+    rows = np.flatnonzero(intact)
+    broken = []
+    for name, rule in schemas.items():
+        if rule.unique:
+            cells = _of_rows(columns[name], intact)
+            twice = (cells.duplicated(keep=KEEP[rule.report_duplicates]) & cells.notna()).to_numpy()
+            broken.append(Broken(name, "is not unique", rows[twice], cells[twice].tolist()))
+    if schema.unique and set(schema.unique) <= columns.keys():
+        table = pd.DataFrame({name: _of_rows(columns[name], intact) for name in schema.unique})
+        repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
+        twice = (repeated & table.notna().any(axis="columns")).to_numpy()
+        values = table[twice].to_dict("records")
+        broken.append(Broken(None, "is not unique", rows[twice], values))
+    return [rule for rule in broken if len(rule.positions)]
+
+
+def _check_duplicates(columns: Mapping[str, CheckedColumn], intact: np.ndarray) -> list[Broken]:
+    table = pd.DataFrame({name: _of_rows(column, intact) for name, column in columns.items()})
+    hashes = pd.Series(row_hashes(table, list(table.columns), "duplicates"))
+    twice = np.flatnonzero(intact)[hashes.duplicated().to_numpy()]
+    return [Broken(None, "repeats an earlier row", twice)] if len(twice) else []
+
+
+def _of_rows(column: CheckedColumn, intact: np.ndarray) -> pd.Series:
+    cells: pd.Series = column.fitting[intact[column.positions]]
+    return cells
+
+
+def _intact(broken: list[Broken], rows: int) -> np.ndarray:
+    intact = np.ones(rows, dtype=bool)
+    for rule in broken:
+        intact[rule.positions] = False
+    return intact
+
+
+def _kept(
+    frame: pd.DataFrame, columns: Mapping[str, CheckedColumn], intact: np.ndarray
+) -> pd.DataFrame:
+    kept = {name: _of_rows(column, intact).array for name, column in columns.items()}
+    return pd.DataFrame(kept, index=frame.index[intact], copy=False)

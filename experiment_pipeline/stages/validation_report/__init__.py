@@ -1,0 +1,1 @@
+"""validation_report: the chosen configuration on rows nobody chose by, its gates, the decision."""

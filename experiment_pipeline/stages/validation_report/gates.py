@@ -1,0 +1,108 @@
+"""The acceptance criteria, held against what the exported fit scores on the validation set.
+
+In: criteria, scores with intervals, baselines. Out: `Gate`s. Without criteria there is still
+one gate, and it says so: the ranking metric must be better than the baseline's on the same
+rows by more than chance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiment_pipeline.spec import Criterion, ExperimentSpec
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.metrics import surely_better
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """What the exported fit scores on the validation set.
+
+    Attributes:
+        metric: its name.
+        interval: estimate and 95 % bounds.
+        baseline: what predicting without features scores on the same rows.
+        difference_to_baseline: the estimate minus the baseline, paired on these rows.
+    """
+
+    metric: str
+    interval: Interval
+    baseline: float
+    difference_to_baseline: Interval
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One criterion and how it was met.
+
+    Attributes:
+        metric: that is judged.
+        rule: in words, such as `lower bound of roc_auc at least 0.65`.
+        value: what was held against the limit: a bound or the estimate; nan never passes.
+            Against the baseline it is the baseline plus the worse bound of the difference.
+        limit: the limit.
+        by_bound: whether `value` is a bound.
+        passed: the outcome.
+        told: False when there is too little to judge by; such a gate blocks nothing.
+    """
+
+    metric: str
+    rule: str
+    value: float
+    limit: float
+    by_bound: bool
+    passed: bool
+    told: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """PASS, FAIL or CANNOT BE TOLD."""
+        if not self.told:
+            return "CANNOT BE TOLD"
+        return "PASS" if self.passed else "FAIL"
+
+    def in_words(self) -> str:
+        """`lower bound of roc_auc at least 0.65: 0.6803, PASS`."""
+        return f"{self.rule}: {shown(self.value)}, {self.outcome}"
+
+
+def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
+    """Return every gate of an experiment.
+
+    Args:
+        spec: the experiment.
+        scores: one per metric, at least those of `spec.metric_names`.
+    """
+    by_name = {score.metric: score for score in scores}
+    if not spec.acceptance:
+        return (_against_baseline(by_name[spec.metric]),)
+    return tuple(_held(one, by_name[one.metric].interval) for one in spec.acceptance)
+
+
+def _held(criterion: Criterion, interval: Interval) -> Gate:
+    by_bound = criterion.judged_by == "bound"
+    value = interval.worse_bound(criterion.metric) if by_bound else interval.estimate
+    if criterion.at_least is not None:
+        limit, relation, passed = criterion.at_least, "at least", value >= criterion.at_least
+    else:
+        limit = float(criterion.at_most)  # type: ignore[arg-type]
+        relation, passed = "at most", value <= limit
+    judged = f"{_worse_end(criterion.metric)} bound" if by_bound else "estimate"
+    rule = f"{judged} of {criterion.metric} {relation} {limit:g}"
+    return Gate(criterion.metric, rule, value, limit, by_bound, bool(passed))
+
+
+def _against_baseline(score: MetricScore) -> Gate:
+    difference = score.difference_to_baseline
+    rule = (
+        f"no acceptance criteria are set: the {_worse_end(score.metric)} bound of {score.metric} "
+        f"must beat the baseline {shown(score.baseline)}, paired on the same rows (difference "
+        f"{difference.in_words()})"
+    )
+    value = score.baseline + difference.worse_bound(score.metric)
+    passed = surely_better(score.metric, difference)
+    return Gate(score.metric, rule, value, score.baseline, by_bound=True, passed=passed)
+
+
+def _worse_end(metric: str) -> str:
+    return "lower" if METRICS[metric].greater_is_better else "upper"

@@ -1,0 +1,177 @@
+"""A validation report as Markdown and as a page. In: data. Out: text; nothing is computed.
+
+Pictures go into the page; the Dagster UI shows them beside the Markdown.
+"""
+
+from collections.abc import Mapping
+
+from experiment_pipeline.reporting.html_page import render_html
+from experiment_pipeline.reporting.markdown import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+    render,
+)
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.stages.validation_report.looks import looked_at
+from experiment_pipeline.stages.validation_report.next_search import NextSearch
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.statistics.calibration import named
+from experiment_pipeline.statistics.interval import shown
+
+
+def to_markdown(report: ValidationReport, next_search: NextSearch | None = None) -> str:
+    """Return the report as Markdown; with `next_search` also why, and what to try next."""
+    return render(document(report, next_search))
+
+
+def to_html(
+    report: ValidationReport,
+    pictures: Mapping[str, bytes],
+    next_search: NextSearch | None = None,
+) -> str:
+    """Return the report as one self-contained page with its pictures (title → PNG)."""
+    return render_html(document(report, next_search), pictures, passed=report.accepted)
+
+
+def headline(report: ValidationReport) -> str:
+    """Return the decision in a sentence."""
+    score = report.score(report.metric).interval.in_words()
+    decision = "accepted" if report.accepted else "not accepted"
+    return f"{report.configuration} is {decision}: {report.metric} {score} on the validation set"
+
+
+def document(report: ValidationReport, next_search: NextSearch | None = None) -> Document:
+    """Return the report as a document."""
+    sections = [_gates(report), *_champion(report), _metrics(report), _gap(report)]
+    sections += _threshold(report)
+    if next_search is not None:
+        sections.insert(1, _next(next_search))
+    sections += [_segments(report), _notes(report)]
+    return Document(f"{report.experiment}: validation report", tuple(sections))
+
+
+def _gates(report: ValidationReport) -> Section:
+    rows = tuple(
+        (gate.rule, shown(gate.value), shown(gate.limit), gate.outcome) for gate in report.gates
+    )
+    table = Table(("gate", "value", "limit", "outcome"), rows)
+    return Section("Decision", (Paragraph(headline(report) + "."), table))
+
+
+def _champion(report: ValidationReport) -> list[Section]:
+    """The numbers behind the gate, where there are some."""
+    held = report.champion
+    if held is None or held.scores is None:
+        return []
+    level = 100 * held.scores.difference.level
+    rows = (
+        ("this model", shown(held.scores.challenger)),
+        (f"champion {held.version}", shown(held.scores.champion)),
+        (f"this model minus champion ({level:.0f} % interval)", held.scores.difference.in_words()),
+        ("tolerance", shown(held.tolerance)),
+    )
+    said = f"Both on the same {held.scores.rows:,} validation rows, paired."
+    if held.left_out:
+        said += f" Left out: {held.left_out:,} rows that the champion was fitted or chosen on."
+    table = Table(("", held.metric), rows)
+    return [Section("Against the champion", (Paragraph(said), table))]
+
+
+def _next(next_search: NextSearch) -> Section:
+    reasons = tuple(f"{reason.evidence} {reason.advice}" for reason in next_search.reasons)
+    return Section(
+        "Why, and what to try next",
+        (
+            Paragraph("Reasons seen so far, the surest first:"),
+            Bullets(reasons),
+            Paragraph("The next search to try:"),
+            Code("yaml", next_search.yaml.rstrip("\n")),
+        ),
+    )
+
+
+def _metrics(report: ValidationReport) -> Section:
+    rows = tuple(
+        (
+            named(score.metric, reweighted=report.miscalibration is not None),
+            shown(score.interval.estimate),
+            f"{shown(score.interval.low)} to {shown(score.interval.high)}",
+            shown(score.baseline),
+            score.difference_to_baseline.in_words(),
+            "higher" if METRICS[score.metric].greater_is_better else "lower",
+        )
+        for score in report.scores
+    )
+    seen = "train and test rows" if report.refitted else "train rows"
+    said = f"The exported model was fitted on {seen}; {report.rows:,} validation rows."
+    if report.prevalence is not None:
+        said += f" Positive are {100 * report.prevalence:.3g} % of them."
+    said += (
+        " The baseline predicts the same for every row, what suits the metric best; the "
+        "difference to it is paired, so its interval is not that of the score moved."
+    )
+    header = (
+        *("metric", "estimate", "95 % interval", "baseline"),
+        *("minus the baseline", "better is"),
+    )
+    return Section("Metrics", (Paragraph(said), Table(header, rows)))
+
+
+def _gap(report: ValidationReport) -> Section:
+    gap = report.gap
+    rows = (
+        ("test", gap.test.in_words()),
+        ("validation", gap.validation.in_words()),
+        ("validation minus test", gap.difference.in_words()),
+    )
+    said = (
+        f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
+    )
+    if report.threshold is not None and METRICS[report.metric].by_threshold:
+        said += (
+            " On test, every row is decided by a threshold that was chosen on other rows: this "
+            "score is lower than the one that ranked, and can be compared with validation."
+        )
+    return Section("From test to validation", (Paragraph(said), Table(("on", report.metric), rows)))
+
+
+def _threshold(report: ValidationReport) -> list[Section]:
+    if report.threshold is None:
+        return []
+    said = (
+        f"A row is called positive from a probability of {report.threshold.value:.4g} on: this "
+        f"maximises {report.threshold.metric} on the test set "
+        f"({shown(report.threshold.test_score)} there)."
+    )
+    return [Section("Decision threshold", (Paragraph(said),))]
+
+
+def _segments(report: ValidationReport) -> Section:
+    if not report.segments:
+        return Section(
+            "Weakest segments", (Paragraph("No part of the set scores below the whole."),)
+        )
+    rows = tuple(
+        (
+            segment.column,
+            segment.value,
+            f"{segment.rows:,}",
+            segment.score.in_words(),
+            "clearly" if segment.clearly_worse else "perhaps by chance",
+        )
+        for segment in report.segments
+    )
+    header = ("feature", "value", "rows", report.metric, "worse than the whole set")
+    return Section("Weakest segments", (Table(header, rows),))
+
+
+def _notes(report: ValidationReport) -> Section:
+    blocks: list[Block] = [Paragraph(looked_at(report.looks, report.overlap))]
+    if report.notes:
+        blocks.append(Bullets(report.notes))
+    return Section("Notes", tuple(blocks))

@@ -1,0 +1,270 @@
+"""The validation report: what the chosen configuration is worth on rows nobody chose by.
+
+Scores live in `statistics/set_prediction.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
+is not good enough is `next_search.py`'s question, and how a report looks `page.py`'s.
+In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, rendered last.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec.metrics import METRICS, names_of
+from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.validation_report.champion import ChampionComparison
+from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
+from experiment_pipeline.stages.validation_report.looks import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.segments import Segment
+from experiment_pipeline.statistics.baselines import baseline, best_constant, difference_to_baseline
+from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
+from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval_doubts import doubts, few_units_note
+from experiment_pipeline.statistics.intervals import difference, interval_of, layout, spread_of
+from experiment_pipeline.statistics.metrics import better
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.thresholds import (
+    Threshold,
+    cross_fitted,
+    cut_at,
+    decision_threshold,
+)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How one and the same train-only fit scores on test and on validation.
+
+    Attributes:
+        test: its score on the test set, where it was chosen; at a cross-fitted threshold, so
+            that what is lost on validation is not the luck of the threshold.
+        validation: its score on the validation set.
+        difference: validation minus test, in units of the metric; its interval holds the luck
+            of the threshold, too.
+        worse: whether even the interval's better end is worse than no difference.
+    """
+
+    test: Interval
+    validation: Interval
+    difference: Interval
+    worse: bool
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """The judgement of one exported fit.
+
+    Attributes:
+        experiment: its name.
+        configuration: key of the chosen configuration.
+        metric: the ranking metric.
+        rows: of the validation set.
+        refitted: whether the exported fit has seen the test rows as well.
+        scores: of every metric of the task, the ranking metric first, then the criteria's.
+            f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
+        gates: at least one.
+        gap: of the ranking metric.
+        positive_class: binary only; the class that was modelled, whether or not the YAML names it.
+        threshold: binary only; chosen on the test set.
+        prevalence: binary only: share of positive rows in the validation set.
+        miscalibration: of a reweighted model; None for one that is not.
+        units_that_count: metric → units that decide how sure it is: those of the rarest class,
+            where it compares classes, else all.
+        segments: the weakest parts of the validation set.
+        champion: how it stands against the exported model; None when there is none, or the
+            YAML does not ask.
+        looks: how many models have looked at these rows, this one included.
+        overlap: share of these rows that another model has seen at once, at most.
+        notes: what to know before believing it, one sentence each.
+    """
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
+
+    experiment: str
+    configuration: str
+    metric: str
+    rows: int
+    refitted: bool
+    scores: tuple[MetricScore, ...]
+    gates: tuple[Gate, ...]
+    gap: Gap
+    positive_class: Scalar
+    threshold: Threshold | None
+    prevalence: float | None
+    miscalibration: Miscalibration | None
+    units_that_count: Mapping[str, int]
+    segments: tuple[Segment, ...]
+    champion: ChampionComparison | None
+    looks: int
+    overlap: float
+    notes: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every gate passed."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def failed_gates(self) -> tuple[Gate, ...]:
+        """The gates that did not pass."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+    def score(self, metric: str) -> MetricScore:
+        """Return what the exported fit scores; StopIteration for a metric of another task."""
+        return next(score for score in self.scores if score.metric == metric)
+
+    def to_json(self) -> str:
+        """Return strict JSON; numbers that JSON lacks are the texts NaN and Infinity."""
+        return TypeAdapter(ValidationReport).dump_json(self, indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the report that `to_json` wrote; pydantic's ValidationError for another text."""
+        return TypeAdapter(cls).validate_json(text)
+
+
+def judge(
+    spec: ExperimentSpec,
+    configuration: str,
+    exported: SetPrediction,
+    train_only: SetPrediction,
+    test: SetPrediction,
+    y_fitted: np.ndarray,
+    classes: tuple[Scalar, ...] | None,
+    *,
+    segments: Sequence[Segment] = (),
+    earlier_looks: EarlierLooks = NO_LOOKS,
+    champion: ChampionComparison | None = None,
+    reweighted_by: str | None = None,
+) -> ValidationReport:
+    """Judge the chosen configuration on the validation set.
+
+    Args:
+        spec: the experiment.
+        configuration: key of the chosen one.
+        exported: the fit that would be exported, on the validation rows.
+        train_only: the fit of the search, on the same rows; without a refit it is `exported`.
+        test: that fit on the test rows: the threshold is chosen there.
+        y_fitted: encoded targets of the rows that `exported` was fitted on, train and test
+            after a refit: the baseline knows them, and nothing else.
+        classes: of the target, for binary the positive one last; None for regression.
+        segments: by `weakest_segments`, of `exported`.
+        earlier_looks: of other models at these validation rows.
+        champion: how `exported` stands against the exported model.
+        reweighted_by: the setting that reweights the configuration's classes.
+    """
+    threshold = decision_threshold(spec, test.y, test.prediction)
+    cut = cut_at(threshold)
+    scores = tuple(
+        _scored(spec, metric, exported, cut, y_fitted, len(classes or ()))
+        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+    )
+    report = ValidationReport(
+        experiment=spec.name,
+        configuration=configuration,
+        metric=spec.metric,
+        rows=len(exported.y),
+        refitted=spec.export.refit == "train_and_test",
+        scores=scores,
+        gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
+        gap=_gap(spec.metric, train_only, test, cut),
+        positive_class=_positive_class(spec, classes),
+        threshold=threshold,
+        prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
+        miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
+        units_that_count={
+            score.metric: exported.spread(score.metric, cut).scarcest for score in scores
+        },
+        segments=tuple(segments),
+        champion=champion,
+        looks=earlier_looks.models + 1,
+        overlap=earlier_looks.overlap,
+        notes=(),
+    )
+    notes = _notes(spec, report, earlier_looks, exported, test)
+    return replace(report, notes=tuple(notes))
+
+
+def _positive_class(spec: ExperimentSpec, classes: Sequence[Scalar] | None) -> Scalar:
+    return classes[1] if spec.task == "binary" and classes is not None else None
+
+
+def _scored(
+    spec: ExperimentSpec,
+    metric: str,
+    exported: SetPrediction,
+    cut: float,
+    y_fitted: np.ndarray,
+    n_classes: int,
+) -> MetricScore:
+    constant = best_constant(metric, y_fitted, spec.task, n_classes)
+    return MetricScore(
+        metric,
+        exported.interval(metric, cut),
+        baseline(metric, exported.y, constant).estimate,
+        difference_to_baseline(
+            metric, exported.y, exported.prediction, exported.units, constant, cut
+        ),
+    )
+
+
+def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
+    fitted = cross_fitted(metric, test.y, test.prediction, test.units)
+    on_test = spread_of(fitted.score, layout(metric, test.y, test.units))
+    seen = validation.spread(metric, threshold)
+    luck = fitted.luck(metric, validation.y, validation.prediction)
+    gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
+    best_case = gap.high if METRICS[metric].greater_is_better else gap.low
+    return Gap(
+        test=interval_of(metric, on_test),
+        validation=interval_of(metric, seen),
+        difference=gap,
+        worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
+    )
+
+
+def _notes(
+    spec: ExperimentSpec,
+    report: ValidationReport,
+    earlier: EarlierLooks,
+    exported: SetPrediction,
+    test: SetPrediction,
+) -> Iterator[str]:
+    if earlier.models:
+        yield (
+            f"these validation rows have been {earlier.in_words()}: every choice made after a "
+            "look makes their scores more flattering"
+        )
+    if report.gap.worse:
+        yield _gap_in_words(spec, report.gap)
+    if report.miscalibration is not None:
+        yield report.miscalibration.in_words()
+    unit = unit_in_words(spec)
+    yield from filter(None, [few_units_note(exported.units, unit, "validation")])
+    yield from filter(None, [few_units_note(test.units, unit, "test")])
+    metrics = [score.metric for score in report.scores]
+    yield from doubts(metrics, exported, unit, "validation", cut_at(report.threshold))
+    for score in report.scores:
+        if math.isnan(score.interval.estimate):
+            yield f"{score.metric} is undefined on the validation set"
+    for segment in report.segments:
+        if segment.clearly_worse:
+            yield (
+                f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
+                f"rows): {spec.metric} {segment.score.in_words()}"
+            )
+
+
+def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
+    lost = (
+        f"the fit that was chosen on test loses {shown(abs(gap.difference.estimate))} "
+        f"{spec.metric} on validation ({shown(gap.difference.low)} to "
+        f"{shown(gap.difference.high)})"
+    )
+    if spec.split.by == "time":
+        return f"{lost}: drift and the optimism of the choice, which cannot be told apart here"
+    return f"{lost}: more than chance; the choice was optimistic, or the sets are not alike"

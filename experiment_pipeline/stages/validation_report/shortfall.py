@@ -1,0 +1,284 @@
+"""Why no configuration is good enough: reasons, each with its number, the surest first.
+
+What to search next is `next_search.py`'s answer. In: a leaderboard and a validation report
+whose gate failed. Out: `Reason`s, in this order: what no search can mend (nothing learnt, a
+ceiling in the labels, too few rows to be sure), then what was measured on the chosen fit
+(drift, underfit, overfit, weak segments), then what the search and the data leave open.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.metrics import better
+from experiment_pipeline.statistics.sample_size import fewest_units, perfect_bound
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Something that explains a failed gate.
+
+    Attributes:
+        code: stable name.
+        evidence: a sentence with the numbers.
+        advice: what to do about it.
+    """
+
+    code: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What the last step to all train rows brought, on the same test rows.
+
+    Attributes:
+        rows_before: train rows of the last rung but one.
+        rows: all train rows.
+        before: mean score of the ranking metric with `rows_before`.
+        after: the same with all.
+        gain: after minus before, paired.
+        configurations: how many were trained on both.
+    """
+
+    rows_before: int
+    rows: int
+    before: float
+    after: float
+    gain: Interval
+    configurations: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What other stages know, where they do.
+
+    Attributes:
+        ceiling: the best score of the ranking metric that rows with the same features and
+            different labels allow on the train and test rows.
+        learning_curve: what more train rows brought.
+    """
+
+    ceiling: float | None = None
+    learning_curve: LearningCurve | None = None
+
+
+def reasons(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    evidence: Evidence,
+) -> tuple[Reason, ...]:
+    """Return the reasons, the surest first; none when every gate passed.
+
+    Args:
+        spec: the experiment.
+        board: of the search.
+        report: of its choice.
+        evidence: from other stages.
+    """
+    if report.accepted:
+        return ()
+    gate = _decisive(spec, report)
+    return (
+        *_nothing_learnt(board),
+        *_ceiling(gate, spec, evidence),
+        *_sample_size(gate, spec, report),
+        *_worse_than_champion(report),
+        *_drift(report),
+        *_fit(gate, spec, board),
+        *_weak_segments(report),
+        *_edges(board),
+        *_more_rows(spec, evidence),
+        *_families(spec, board),
+    )
+
+
+def families(spec: ExperimentSpec) -> tuple[str, ...]:
+    """Return the algorithms of the search that look at features, in the order of the YAML."""
+    tried = dict.fromkeys(entry.algorithm for entry in spec.search)
+    return tuple(name for name in tried if name != "dummy")
+
+
+def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
+    """The gate to explain: that of the ranking metric, which all the evidence is about.
+
+    None when the model is good enough, and only the champion is better.
+    """
+    against_champion = None if report.champion is None else report.champion.gate
+    failed = [gate for gate in report.failed_gates if gate != against_champion]
+    first = failed[0] if failed else None
+    return next((gate for gate in failed if gate.metric == spec.metric), first)
+
+
+def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
+    if not board.beats_baseline:
+        yield Reason(
+            "nothing_learnt",
+            f"No configuration is surely better than predicting without features: {board.metric} "
+            f"{board.score.in_words()}, baseline {shown(board.baseline)}.",
+            "Look for features that have to do with the target; another search will not help.",
+        )
+
+
+def _ceiling(gate: Gate | None, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+    ceiling = evidence.ceiling
+    if (
+        ceiling is None
+        or gate is None
+        or gate.metric != spec.metric
+        or not better(gate.metric, gate.limit, ceiling)
+    ):
+        return
+    yield Reason(
+        "label_ceiling",
+        f"Rows with the same features have different labels: on the train and test rows no model "
+        f"can do better than {spec.metric} {shown(ceiling)}, the limit is {shown(gate.limit)}.",
+        "Correct the labels, add features that tell these rows apart, or change the limit.",
+    )
+
+
+def _sample_size(
+    gate: Gate | None, spec: ExperimentSpec, report: ValidationReport
+) -> Iterator[Reason]:
+    """Too few rows even for a perfect score, or for the one that was reached."""
+    if gate is None or not gate.by_bound or math.isnan(gate.value):
+        return
+    units = report.units_that_count[gate.metric]
+    needed = fewest_units(gate.metric, gate.limit)
+    if needed is not None and needed <= units:
+        yield from _uncertainty(gate, report)
+        return
+    enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
+    yield Reason(
+        "too_few_validation_rows",
+        f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count for "
+        f"{gate.metric}: even a perfect score has the bound "
+        f"{shown(perfect_bound(gate.metric, units))} there; it cannot reach {shown(gate.limit)} "
+        f"{enough}.",
+        "Validate on more rows, or change the limit; no search can mend it.",
+    )
+
+
+def _worse_than_champion(report: ValidationReport) -> Iterator[Reason]:
+    held = report.champion
+    if held is None or held.scores is None or held.gate.passed:
+        return
+    yield Reason(
+        "worse_than_champion",
+        f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
+        f"{held.metric} {shown(held.scores.champion)}, this model "
+        f"{shown(held.scores.challenger)} (difference {held.scores.difference.in_words()}).",
+        "Find what the champion's data, features or search had that these lack; where it is "
+        "right to replace it all the same, raise not_worse_than_champion.tolerance.",
+    )
+
+
+def _uncertainty(gate: Gate, report: ValidationReport) -> Iterator[Reason]:
+    """The estimate is good enough, its bound is not: the standard error shrinks as 1/√rows."""
+    interval = report.score(gate.metric).interval
+    estimate = interval.estimate
+    if not better(gate.metric, estimate, gate.limit):
+        return
+    factor = ((estimate - gate.value) / (estimate - gate.limit)) ** 2
+    more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
+    yield Reason(
+        "too_few_validation_rows",
+        f"The estimate of {gate.metric}, {interval.in_words()}, meets the limit "
+        f"{shown(gate.limit)}; its bound does not.",
+        f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
+    )
+
+
+def _drift(report: ValidationReport) -> Iterator[Reason]:
+    gap = report.gap
+    if gap.worse:
+        yield Reason(
+            "drift",
+            f"The same fit scores worse on validation than on test: {report.metric} "
+            f"{shown(gap.validation.estimate)} after {shown(gap.test.estimate)} (difference "
+            f"{gap.difference.in_words()}).",
+            "Find the features that changed between the sets, retrain on later rows, or drop them.",
+        )
+
+
+def _fit(gate: Gate | None, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+    """Overfit when train beats test by more than the interval's width, else underfit when even
+    train misses the limit.
+    """
+    row = board.rows[board.rows["key"] == board.chosen].iloc[0]
+    train, gap = float(row["train_score"]), float(row["overfit_gap"])
+    if gap > board.score.high - board.score.low:
+        yield Reason(
+            "overfit",
+            f"On its train rows the chosen model has {spec.metric} {shown(train)}, on test "
+            f"{shown(board.score.estimate)}: it has learnt rows by heart.",
+            "Regularise more, drop features, or train on more rows.",
+        )
+    elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
+        yield Reason(
+            "underfit",
+            f"Even on its own train rows the chosen model has {spec.metric} {shown(train)}, the "
+            f"limit is {shown(gate.limit)}.",
+            "Let models be more flexible, and add features.",
+        )
+
+
+def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
+    weak = [segment for segment in report.segments if segment.clearly_worse]
+    if weak:
+        worst = weak[0]
+        yield Reason(
+            "weak_segment",
+            f"The model is clearly weaker where {worst.column} is {worst.value}: {report.metric} "
+            f"{worst.score.in_words()} on {worst.rows:,} rows.",
+            "Look for features that matter there, or leave these rows to another model.",
+        )
+
+
+def _edges(board: Leaderboard) -> Iterator[Reason]:
+    for edge in board.edges:
+        sentence = edge.in_words().partition(";")[0]
+        yield Reason(
+            "search_edge",
+            f"{sentence}.",
+            f"Search on to {edge.wider:g}.",
+        )
+
+
+def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+    """All train rows are surely better than a part of them."""
+    curve = evidence.learning_curve
+    if curve is None or not better(spec.metric, curve.gain.worse_bound(spec.metric), 0.0):
+        return
+    yield Reason(
+        "few_train_rows",
+        f"More train rows still help: {spec.metric} {shown(curve.before)} with "
+        f"{curve.rows_before:,} rows, {shown(curve.after)} with {curve.rows:,} on the same test "
+        f"rows (gain {curve.gain.in_words()}, mean of {curve.configurations} configurations).",
+        "Collect more rows of the same kind.",
+    )
+
+
+def _families(spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+    tried = families(spec)
+    if len(tried) == 1:
+        yield Reason(
+            "one_family", f"Only {tried[0]} was tried.", "Try an algorithm of another family."
+        )
+        return
+    tied = board.rows.loc[board.rows["in_tie_group"], "algorithm"]
+    if len(tried) > 1 and set(tried) <= set(tied):
+        yield Reason(
+            "families_agree",
+            f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same {spec.metric}: what "
+            "they share, the features, sets the limit.",
+            "Add or improve features before searching on.",
+        )

@@ -1,0 +1,1 @@
+"""Metrics, influence, intervals, comparisons, distances, thresholds: arrays in, numbers out."""

@@ -1,0 +1,127 @@
+"""Which features a model uses: what its score loses when a feature's values change places.
+
+Permutation importance (Breiman 2001) on test rows with the train-only fit: on rows that the
+model was fitted on, it would also count what was learnt by heart; and a model's own importance
+differs in meaning between algorithms. Two features that say the same each look unimportant.
+The rows are encoded once: a feature's encoded columns change places together. In: encoded rows
+and how to predict them. Out: a table.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.statistics import metrics
+
+MOST_ROWS, FEWEST_ROWS = 2_000, 200
+MOST_REPEATS = 5
+# Numbers in one table of shuffled rows: 160 MB for each worker.
+_MOST_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many rows are predicted, and how often each feature is shuffled."""
+
+    rows: int
+    repeats: int
+
+    @classmethod
+    def within(
+        cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
+    ) -> Self | None:
+        """Return what can be done in a time: many rows first, then repeats.
+
+        Args:
+            seconds: of one core.
+            seconds_per_row: of one core, to predict an encoded row.
+            n_rows: that there are.
+            shape: number of features, and of columns that encode them.
+
+        Returns:
+            None where not even FEWEST_ROWS (or all, if they are fewer) can be predicted once
+            for each feature.
+        """
+        n_features, n_columns = shape
+        per_feature = min(
+            seconds / (max(seconds_per_row, 1e-9) * n_features), _MOST_CELLS / n_columns
+        )
+        rows = min(n_rows, MOST_ROWS, int(per_feature))
+        if rows < min(n_rows, FEWEST_ROWS):
+            return None
+        return cls(rows, int(np.clip(per_feature // rows, 1, MOST_REPEATS)))
+
+
+def permutation_importance(
+    predict: Callable[[np.ndarray], np.ndarray],
+    encoded: Any,
+    columns: Mapping[str, np.ndarray],
+    score: Callable[[np.ndarray, np.ndarray], float],
+    y: np.ndarray,
+    effort: Effort,
+    *,
+    seed: int,
+    workers: int = 1,
+) -> pd.DataFrame | None:
+    """Return how much worse the score is without each feature, the most important first.
+
+    Args:
+        predict: encoded rows → their prediction; called by several threads at once.
+        encoded: (n, d) test rows as the model reads them, dense or sparse.
+        columns: feature → positions of the columns that encode it.
+        score: (truth, prediction) → score, greater is better.
+        y: encoded targets (n,).
+        effort: how many of the rows are used, evenly spaced, and how often.
+        seed: of the permutations; each feature has its own, whatever the workers.
+        workers: features that are shuffled at a time, with one thread each.
+
+    Returns:
+        Columns feature, drop (in units of the metric, positive = worse without it), deviation
+        (between repeats); None for an undefined score.
+    """
+    chosen = np.linspace(0, len(y) - 1, effort.rows).astype(np.int64)
+    truth, rows = y[chosen], encoded[chosen]
+    rows = rows.toarray() if issparse(rows) else np.asarray(rows)
+    whole = score(truth, predict(rows))
+    if np.isnan(whole):
+        return None
+
+    def drops(number: int) -> np.ndarray:
+        generator = np.random.default_rng([seed, number])
+        orders = [generator.permutation(len(rows)) for _ in range(effort.repeats)]
+        predicted = predict(_shuffled(rows, columns[names[number]], orders))
+        parts = np.split(predicted, effort.repeats)
+        return whole - np.array([score(truth, part) for part in parts])
+
+    names = list(columns)
+    with ThreadPoolExecutor(workers, initializer=_one_openmp_thread) as pool:
+        found = np.array(list(pool.map(drops, range(len(names)))))
+    table = pd.DataFrame(
+        {"feature": names, "drop": found.mean(axis=1), "deviation": found.std(axis=1)}
+    )
+    return table.sort_values(["drop", "feature"], ascending=[False, True], ignore_index=True)
+
+
+def scored_by(metric: str, threshold: float = 0.5) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return (truth, prediction) → score by a metric, turned so that greater is better."""
+    sign = METRICS[metric].sign
+    return lambda y, prediction: sign * metrics.score(metric, y, prediction, threshold)
+
+
+def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
+    """Stack one copy of the rows for each order: one prediction costs less than many."""
+    stacked = np.tile(rows, (len(orders), 1))
+    stacked[:, columns] = rows[np.concatenate(orders)][:, columns]
+    return stacked
+
+
+def _one_openmp_thread() -> None:
+    """Limit a worker for as long as it lives: nothing is to be restored."""
+    threadpool_limits(limits=1, user_api="openmp")

@@ -1,0 +1,198 @@
+"""The decision threshold of a binary model: chosen on the test set, applied from then on.
+
+Every score at a threshold of a configuration's own comes from here: `on_test` for the test rows,
+`cross_fitted` where that score must not flatter itself. In: the truth and the probabilities of
+the test rows. Out: a `Threshold`, scores with influence.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.statistics.influence import Linearised, linearise
+from experiment_pipeline.statistics.intervals import unit_codes
+
+# Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
+FOLDS = 5
+# The end above all probabilities: halfway from it to 1 is still above 1.
+_ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which probability on a row is called positive.
+
+    Attributes:
+        value: the threshold; above 1 where no row is called positive.
+        metric: what it maximises on the test set.
+        test_score: what it reaches there.
+    """
+
+    value: float
+    metric: str
+    test_score: float
+
+
+def deciding_metric(spec: ExperimentSpec, y: np.ndarray) -> str:
+    """Return the metric that a threshold maximises.
+
+    The first metric of the experiment that depends on a threshold; else f1, or balanced
+    accuracy when most rows are positive: f1 is then best served by calling every row positive.
+    """
+    named = [name for name in spec.metric_names if METRICS[name].by_threshold]
+    if named:
+        return named[0]
+    return "f1" if np.mean(y) < 0.5 else "balanced_accuracy"
+
+
+def choose_threshold(metric: str, y: np.ndarray, prediction: np.ndarray) -> Threshold:
+    """Return the threshold that maximises a metric, halfway to the next smaller probability.
+
+    Args:
+        metric: f1, accuracy or balanced_accuracy.
+        y: class codes 0 and 1 (n,).
+        prediction: probability of 1, (n,).
+    """
+    return _Cuts.of(prediction).best(metric, y)
+
+
+def decision_threshold(
+    spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray
+) -> Threshold | None:
+    """Return the threshold of one fit, from its predictions of the test rows; None: not binary."""
+    if spec.task != "binary":
+        return None
+    return choose_threshold(deciding_metric(spec, y), y, prediction)
+
+
+def cut_at(threshold: Threshold | None) -> float:
+    """Return the threshold's value; without one any value serves, 0.5."""
+    return 0.5 if threshold is None else threshold.value
+
+
+def on_test(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> Linearised:
+    """Return the score of a configuration on the test rows: by this it is ranked.
+
+    The score is that of the experiment's metric; one that depends on a threshold is at the
+    threshold that is best for this configuration, as the chosen one will be used. The influence
+    takes the threshold as given: at a maximum it moves the score in second order only.
+
+    Args:
+        spec: the experiment.
+        y: encoded targets (n,), of all test rows or those of a rung.
+        prediction: as for `metrics.score`.
+    """
+    return linearise(spec.metric, y, prediction, cut_at(decision_threshold(spec, y, prediction)))
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """A score on the rows that the threshold is chosen on, without flattery.
+
+    Attributes:
+        score: of all rows, each decided by the threshold that is best on other folds.
+        cuts: (K,) the thresholds of the folds; empty where the metric needs none.
+    """
+
+    score: Linearised
+    cuts: np.ndarray
+
+    def luck(self, metric: str, y: np.ndarray, prediction: np.ndarray) -> float:
+        """Return how far other rows' score is from this one by the choice of the threshold alone.
+
+        The choice on all rows is one more draw like those of the folds. What they score on the
+        other rows varies by s²; one draw differs from the mean of K by s²·(1 + 1/K).
+
+        Args:
+            metric: of the score.
+            y: encoded targets (m,) of rows that no threshold was chosen on.
+            prediction: of the same fit for them.
+
+        Returns:
+            A standard error, in units of the metric; 0 where no threshold was chosen.
+        """
+        folds = len(self.cuts)
+        if folds < 2:
+            return 0.0
+        scores = [linearise(metric, y, prediction, cut).estimate for cut in self.cuts.tolist()]
+        return float(np.std(scores, ddof=1)) * math.sqrt(1 + 1 / folds)
+
+
+def cross_fitted(
+    metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray
+) -> CrossFitted:
+    """Score the rows that a threshold is chosen on as rows that it was not chosen on.
+
+    The units are dealt into folds, and the rows of each are decided by the threshold that is
+    best on the others (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold
+    are scored as they are.
+
+    Args:
+        metric: one of `metrics.METRICS`.
+        y: encoded targets (n,).
+        prediction: as for `metrics.score`.
+        units: (n,) codes of the resampling units.
+    """
+    by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
+    if not by_threshold or not np.isfinite(prediction).all():
+        return CrossFitted(linearise(metric, y, prediction), np.empty(0))
+    fold, every = _folds(y, unit_codes(units)), _Cuts.of(prediction)
+    cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
+    return CrossFitted(linearise(metric, y, prediction >= cuts[fold]), cuts)
+
+
+def _folds(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the fold (n,) of each row: units by their share of positives, dealt in turn.
+
+    Units of equal shares are dealt at random: five working days would be a fold per weekday.
+    """
+    shares = np.bincount(codes, weights=y) / np.bincount(codes)
+    order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))
+    fold = np.empty(len(shares), dtype=np.int64)
+    fold[order] = np.arange(len(shares)) % FOLDS
+    return np.asarray(fold[codes])
+
+
+@dataclass(frozen=True, eq=False)
+class _Cuts:
+    """Where probabilities can be cut: above all, then between the distinct ones, falling.
+
+    Attributes:
+        values: (k + 1,) thresholds.
+        code: (n,) place of each row's probability among the k distinct ones, the largest first.
+    """
+
+    values: np.ndarray
+    code: np.ndarray
+
+    @classmethod
+    def of(cls, prediction: np.ndarray) -> "_Cuts":
+        falling, code = np.unique(-prediction, return_inverse=True)
+        ends = np.concatenate([[_ABOVE_ALL], -falling, [0.0]])
+        return cls((ends[:-1] + ends[1:]) / 2, code)
+
+    def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> Threshold:
+        """Return the best threshold for all rows, or those of a mask; of equal ones the highest."""
+        counted = np.ones(len(y)) if rows is None else rows.astype(np.float64)
+        hits = self._called(counted * (y == 1))
+        called = self._called(counted)
+        positives, n = hits[-1], called[-1]
+        negatives = n - positives
+        right_negatives = negatives - (called - hits)
+        shares = hits / max(positives, 1) + right_negatives / max(negatives, 1)
+        scores = {
+            "f1": 2 * hits / np.maximum(called + positives, 1),
+            "accuracy": (hits + right_negatives) / max(n, 1),
+            # A class that is not there has no share, as in the metric itself.
+            "balanced_accuracy": shares / max(int(positives > 0) + int(negatives > 0), 1),
+        }[metric]
+        best = int(scores.argmax())
+        return Threshold(float(self.values[best]), metric, float(scores[best]))
+
+    def _called(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weight of what each threshold calls positive, (k + 1,)."""
+        counts = np.bincount(self.code, weights=weights, minlength=len(self.values) - 1)
+        return np.concatenate([[0.0], np.cumsum(counts)])

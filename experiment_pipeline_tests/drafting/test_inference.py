@@ -1,0 +1,373 @@
+"""What the scaffolder infers from a table, and what it asks the user for."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
+from experiment_pipeline.drafting.inference import Draft, Wishes, infer
+from experiment_pipeline.drafting.search import propose_search
+from experiment_pipeline.drafting.trial import try_out
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.spec.errors import spec_from
+
+ROWS = 120
+GENERATOR = np.random.default_rng(7)
+NUMBERS = GENERATOR.normal(size=ROWS)
+DAYS = pd.date_range("2024-01-01", periods=ROWS, freq="D")
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    """A table of one feature and the given columns, with the index of raw tables."""
+    frame = pd.DataFrame({"feature": NUMBERS, **columns})
+    frame.index = pd.RangeIndex(len(frame), name="row_number")
+    return frame
+
+
+def repeated(*values: Any) -> list[Any]:
+    """The values over and over, to the length of the table."""
+    return [values[row % len(values)] for row in range(ROWS)]
+
+
+def draft(target: Any, wishes: dict[str, Any] | None = None, **columns: Any) -> Draft:
+    """What is inferred for a target column."""
+    return infer(table(**columns, y=target), Wishes("y", **(wishes or {})))
+
+
+def plan(name: str, values: Any) -> ColumnPlan:
+    """What is planned for one column."""
+    return plan_column(pd.Series(values, name=name))
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (repeated("yes", "no"), "binary"),
+        (repeated(0, 1), "binary"),
+        (repeated(True, False), "binary"),
+        (repeated(0.0, 1.0, np.nan), "binary"),
+        (repeated(1.5, 2.5), "binary"),
+        (repeated("a", "b", "c"), "multiclass"),
+        (repeated(3, 4, 5, 6), "multiclass"),
+        (repeated(3.0, 4.0, 5.0, np.nan), "multiclass"),
+        (NUMBERS, "regression"),
+        (list(range(ROWS)), "regression"),
+        (repeated(*range(11)), "regression"),
+        (repeated("1,000", "2,500", "3,250", *(f"4,{n}" for n in range(100, 120))), "regression"),
+    ],
+)
+def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> None:
+    """Two values are binary, few are classes, many or fractional numbers a regression."""
+    inferred = draft(target).task
+    assert inferred.value == task
+    assert inferred.why
+
+
+@pytest.mark.parametrize(
+    ("target", "positive"),
+    [
+        (repeated("no", "yes"), "yes"),
+        (repeated("N", "Y"), "Y"),
+        (repeated(0, 1), 1),
+        (repeated(0.0, 1.0, np.nan), 1),
+        (repeated(True, False), True),
+        (repeated("kept", "kept", "left"), "left"),
+        (repeated(1, 2, 2), 1),
+    ],
+)
+def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positive: Any) -> None:
+    """`yes`, 1 and true are predicted; without such a word the rarer class is."""
+    inferred = draft(target).positive_class
+    assert inferred is not None
+    assert inferred.value == positive
+    assert type(inferred.value) is type(positive)
+
+
+def test_a_class_named_on_the_command_line_keeps_its_type() -> None:
+    """A command line gives texts; the YAML needs the number that the table holds."""
+    inferred = draft(repeated(1, 2), {"positive_class": "1"}).positive_class
+    assert inferred is not None
+    assert inferred.value == 1
+
+
+def test_the_metric_suits_the_task() -> None:
+    """Each task has a default; where positives are rare, average_precision is pointed at."""
+    assert draft(repeated("yes", "no")).metric.value == "roc_auc"
+    assert draft(repeated("a", "b", "c")).metric.value == "log_loss"
+    assert draft(NUMBERS).metric.value == "rmse"
+    around_zero = [value - np.mean(NUMBERS) for value in NUMBERS]
+    assert draft(around_zero).metric.value == "rmse"  # mape has no finite mean there
+    rare = draft(repeated(*["no"] * 39, "yes")).metric
+    assert "only 2.5% of the rows are positive: average_precision" in rare.why
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("empty", [np.nan] * ROWS, "no value in any row"),
+        ("blank", repeated("?", "n/a"), "only '?', 'n/a', which mean missing"),
+        ("const", [5] * ROWS, "the same in every row: 5"),
+        ("wait", pd.to_timedelta(range(ROWS)), "holds timedelta64[ns], which no model takes"),
+        ("Unnamed: 0", list(range(ROWS)), "counts the rows"),
+        ("counter", list(range(5, ROWS + 5)), "counts the rows"),
+        ("PassengerId", list(range(1, ROWS + 1)), "identifies the row"),
+        ("order_id", [f"A{row:04d}" for row in range(ROWS)], "identifies the row"),
+        ("token", [f"{row:032x}" for row in range(ROWS)], "identifies the row"),
+        ("customer_id", repeated(*range(100, 160)), "names 60 things, 2 rows each"),
+        ("tailnum", repeated(*(f"N{n}" for n in range(60))), "names 60 things, 2 rows each"),
+        ("name", [f"Mr {row} Smith" for row in range(ROWS)], "free text: 120 different ones"),
+        ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
+        ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
+        ("same", pd.to_datetime(["2024-05-06"] * (ROWS - 1) + [None]), "dates that share month"),
+    ],
+)
+def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason: str) -> None:
+    """What no model can use is left out, and the reason is said."""
+    planned = plan(name, values)
+    assert planned.excluded
+    assert planned.why.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("age", repeated(*range(60))),
+        ("salary", [30_000 + 7 * (row * 37 % 1000) for row in range(ROWS)]),
+        ("ratio", NUMBERS),
+        ("flag", repeated(True, False)),
+        ("sometimes", repeated("only", None)),
+        ("ward", repeated("north", "south", "?")),
+        ("code", repeated("007", "012", "500")),
+    ],
+)
+def test_an_ordinary_column_is_left_alone(name: str, values: Any) -> None:
+    """A column that models take as it is needs no word in the YAML."""
+    assert plan(name, values) == ColumnPlan(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "preparation"),
+    [
+        (repeated("1,234", "5,678.5"), {"types": "number", "numbers": {"thousands": ","}}),
+        (repeated("5 kg", "7 kg"), {"types": "number", "numbers": {"units": {"kg": 1}}}),
+        (repeated("12", "?", "14"), {"types": "number", "missing_values": ["?"]}),
+        (
+            repeated("2024-01-31", "2024-02-29"),
+            {"types": "datetime", "calendar": ["month", "day_of_week"]},
+        ),
+        (
+            repeated("31.12.2024 08:15", "01.06.2024 09:00"),
+            {
+                "types": "datetime",
+                "datetime_formats": ["%d.%m.%Y %H:%M"],
+                "calendar": ["month", "day_of_week", "hour", "minute"],
+            },
+        ),
+        (DAYS, {"calendar": ["month", "day_of_week"]}),
+    ],
+)
+def test_a_type_inside_text_is_declared(values: Any, preparation: dict[str, Any]) -> None:
+    """Numbers and dates written as text are read, with the format that reads every cell."""
+    planned = plan("written", values)
+    assert dict(planned.preparation) == preparation
+    assert planned.why
+
+
+@pytest.mark.parametrize("odd", ["heavy", "9 lb"])
+def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
+    """A declaration that would reject rows is not made without a word of the user."""
+    assert not plan("weight", ["5 kg"] * (ROWS - 1) + [odd]).preparation
+
+
+def test_few_named_things_become_a_category() -> None:
+    """A store's number has no order: with few stores it is read as a category."""
+    planned = plan("store_id", repeated(3, 7, 9))
+    assert planned.preparation == {"types": "text"}
+    assert planned.names_entities
+
+
+def test_a_row_id_decides_the_rows_set() -> None:
+    """The first column that identifies a row is its id; the user may name another."""
+    ids = {"visit_id": [f"V{row}" for row in range(ROWS)], "other_id": range(7, 7 + 3 * ROWS, 3)}
+    assert draft(NUMBERS, **ids).id_columns == ("visit_id",)
+    assert draft(NUMBERS, {"id_columns": ("other_id",)}, **ids).id_columns == ("other_id",)
+
+
+def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
+    """Rows without a target are rejected: the usual limit would stop the very first run."""
+    limit = draft(repeated(*NUMBERS[:9], np.nan)).max_rejected
+    assert limit is not None
+    assert limit.value == pytest.approx(0.12)
+    assert draft(NUMBERS).max_rejected is None
+
+
+def test_the_split_is_random_and_the_others_are_hints() -> None:
+    """What the model will meet only people know, so dates and customers are pointed at."""
+    visits = DAYS.repeat(2)[:ROWS]
+    inferred = draft(NUMBERS, day=visits, customer_id=repeated(*range(60)))
+    assert inferred.split.value == {"by": "random"}
+    customers, days = inferred.hints
+    assert "(by: group, column: customer_id)" in customers
+    assert "day holds dates, by which the rows are in order" in days
+
+
+@pytest.mark.parametrize(
+    ("when", "apart"),
+    [
+        (DAYS, "1 day apart in when"),
+        (DAYS[::-1], "1 day apart in when"),
+        (DAYS.strftime("%Y/%m/%d"), "1 day apart in when"),
+        (DAYS.strftime("%d.%m.%Y"), "1 day apart in when"),
+        (pd.bdate_range("2024-01-01", periods=ROWS), "1 day apart in when"),
+        (pd.date_range("2014-01-01", periods=ROWS, freq="MS"), "31 days apart in when"),
+        (pd.date_range("2024-01-01", periods=ROWS, freq="6h"), "6 hours apart in when"),
+        (DAYS + pd.to_timedelta(np.arange(ROWS) // 40, "h"), "1 day apart in when"),
+    ],
+)
+def test_a_series_is_split_by_time(when: Any, apart: str) -> None:
+    """Days that follow one another resemble each other, however their dates are written."""
+    split = draft(NUMBERS, when=list(when)).split
+    assert split.value == {"by": "time", "column": "when"}
+    assert apart in split.why
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        DAYS.repeat(2)[:ROWS],
+        DAYS[np.random.default_rng(1).permutation(ROWS)],
+        DAYS[0] + pd.to_timedelta(np.cumsum(1 + np.arange(ROWS) * 37 % 101), "h"),
+        [*DAYS[:-1], None],
+        pd.date_range("2024-01-01", periods=ROWS, freq="min"),
+    ],
+    ids=["two a day", "out of order", "whenever someone comes", "one is missing", "one morning"],
+)
+def test_what_is_no_series_is_split_at_random(when: Any) -> None:
+    """Customers come when they like; dates alone make no series."""
+    assert draft(NUMBERS, when=list(when)).split.value == {"by": "random"}
+
+
+def test_a_word_of_the_user_goes_before_the_series() -> None:
+    """Who asks for a random split, or names the group, gets it."""
+    assert draft(NUMBERS, {"split": "random"}, when=DAYS).split.value == {"by": "random"}
+    parts = draft(NUMBERS, when=DAYS, part=repeated("train", "train", "val", "test"))
+    assert parts.split.value["by"] == "column"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "split"),
+    [
+        ({"split": "time"}, {"by": "time", "column": "day"}),
+        ({"split_column": "day"}, {"by": "time", "column": "day"}),
+        ({"split": "group"}, {"by": "group", "column": "customer_id"}),
+        ({"split_column": "feature"}, {"by": "group", "column": "feature"}),
+        ({"split": "random"}, {"by": "random"}),
+    ],
+)
+def test_a_split_that_is_asked_for_finds_its_column(
+    wishes: dict[str, Any], split: dict[str, Any]
+) -> None:
+    """The one column that can be meant need not be named."""
+    columns = {"day": DAYS, "customer_id": repeated(*range(60))}
+    assert draft(NUMBERS, wishes, **columns).split.value == split
+
+
+def test_a_column_that_names_the_sets_is_followed() -> None:
+    """Someone has split this table already; the set's own name needs no mapping."""
+    inferred = draft(NUMBERS, part=repeated("train", "train", "val", "test"))
+    assert inferred.split.value == {"by": "column", "column": "part", "validation": ["val"]}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"target": "featur"}, "--target featur: no such column; did you mean 'feature'?"),
+        ({"exclude": ("featur",)}, "--exclude featur: no such column; did you mean 'feature'?"),
+        ({"exclude": ("y",)}, "--exclude y: it is the target"),
+        ({"task": "clasification"}, "--task clasification: no such task"),
+        ({"task": "binary"}, "target y: it holds 120 different values, binary needs 2"),
+        ({"metric": "auc"}, "--metric auc: no metric of task regression"),
+        ({"positive_class": "1"}, "--positive-class 1: has no effect on task regression"),
+        ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
+        ({"split": "time"}, "--split time: the column it goes by is not told; columns: 'feature'"),
+        ({"split": "time", "split_column": "feature"}, "--split-column feature: it holds no dates"),
+        ({"split": "random", "split_column": "feature"}, "has no effect on a random split"),
+        ({"split": "column", "split_column": "feature"}, "its values do not name train, test and"),
+        ({"split_column": "day"}, "--split-column day: no such column"),
+    ],
+)
+def test_what_cannot_be_inferred_is_asked_for_by_name(wishes: dict[str, Any], message: str) -> None:
+    """A wrong or missing decision names the option and lists what is possible."""
+    with pytest.raises(UnusableTable) as caught:
+        infer(table(y=NUMBERS), Wishes(**{"target": "y", **wishes}))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ([np.nan] * ROWS, "missing in every row"),
+        (["a"] * ROWS, "'a' in every row"),
+        (DAYS, "it holds dates, which no task predicts"),
+        ([f"text {row}" for row in range(ROWS)], "120 different texts in 120 rows"),
+    ],
+)
+def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) -> None:
+    """There must be something to predict, and a task for it."""
+    with pytest.raises(UnusableTable, match=message):
+        draft(target)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("size", [(30, 3), (5_000, 20), (1_000_000, 50), (50, 5_000)])
+def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]) -> None:
+    """Four algorithms always; fewer draws and smaller samples on large tables."""
+    rows, features = size
+    boosted, forest, _, dummy = (p.entry for p in propose_search(task, rows, features, 3))
+    assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
+    assert ("max_samples" in forest["hyperparameters"]) == (rows > 50_000)
+    assert dummy == {"algorithm": "dummy"}
+
+
+@pytest.mark.parametrize(
+    "target", [repeated("yes", "no"), repeated("a", "b", "c"), NUMBERS], ids=["two", "three", "num"]
+)
+def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
+    """The inferred attributes are a valid spec under which the table validates and splits."""
+    frame = table(day=DAYS.astype("str"), mass=repeated("5 kg", "6 kg"), y=target)
+    spec = spec_from(
+        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+    )
+    trial = try_out(frame, spec)
+    assert trial.problem is None
+    assert trial.sets is not None
+    assert sum(map(len, trial.sets.tables().values())) == ROWS
+
+
+def test_a_table_that_cannot_run_is_told_why() -> None:
+    """One of two classes fits into one set only: the draft is made, and the problem said."""
+    frame = table(y=[*repeated("a")[:-1], "lonely"])
+    spec = spec_from(
+        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+    )
+    trial = try_out(frame, spec)
+    assert trial.sets is None
+    assert "lonely" in (trial.problem or "")
+
+
+def test_many_classes_are_searched_within_their_time() -> None:
+    """Boosting grows a tree per class and round: with many classes less than half of them."""
+
+    def trees(classes: int) -> float:
+        """Trees of the draws at the mean of the rates, which are drawn on a logarithmic scale."""
+        entry = propose_search("multiclass", 20_000, 16, classes)[0].entry
+        rates = entry["hyperparameters"]["learning_rate"]
+        low, high = rates["low"], rates["high"]
+        per_rate = (1 / low - 1 / high) / math.log(high / low)
+        return float(entry["draws"] * per_rate * classes)
+
+    assert trees(26) < trees(10) * 26 / 10 * 0.45
+    assert trees(7) / trees(3) == pytest.approx(7 / 3)

@@ -1,0 +1,81 @@
+"""A folder of experiments of a test's own, loaded as the code location loads `defs/`."""
+
+import importlib
+import itertools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from experiment_pipeline.assets.keys import TABLES
+from experiment_pipeline.orchestration.component import Experiment
+from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
+from experiment_pipeline.orchestration.tables import tables_io_manager
+
+SCHEMA = "columns:\n  late: {dtype: int64}\n"
+YAML = """\
+type: experiment_pipeline.Experiment
+
+attributes:
+  data: data/visits.csv
+  target: late
+  task: binary
+  metric: roc_auc
+  search:
+    - algorithm: lightgbm
+      hyperparameters:
+        num_leaves: [15, 31]
+"""
+_numbers = itertools.count()
+
+
+class ExperimentsFolder:
+    """`defs/` in a package that nobody else has imported."""
+
+    def __init__(self, root: Path) -> None:
+        self.package = f"experiments_of_a_test_{next(_numbers)}"
+        self.root = root
+        self.defs = root / self.package / "defs"
+        self.defs.mkdir(parents=True)
+        for folder in (self.defs.parent, self.defs):
+            (folder / "__init__.py").touch()
+
+    def write(self, text: str | bytes, name: str = "visits", schema: str | None = SCHEMA) -> Path:
+        """Write an experiment's files; the path of its defs.yaml."""
+        folder = self.defs / name
+        folder.mkdir(parents=True)
+        if schema is not None:
+            (folder / "schema.yaml").write_text(schema)
+        path = folder / "defs.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def load(self, name: str = "visits") -> Experiment:
+        """Load every experiment and return one; its errors are the caller's."""
+        with self._tree() as tree:
+            load_experiments(tree)
+            return tree.load_component(self.defs / name, Experiment)
+
+    def definitions(self) -> dg.Definitions:
+        """What the code location makes of the folder."""
+        with self._tree() as tree:
+            shared = dg.Definitions(resources={TABLES: tables_io_manager()})
+            return dg.Definitions.merge(load_experiments(tree), shared)
+
+    @contextmanager
+    def _tree(self) -> Iterator[ReadableTree]:
+        with _importable(self.root):
+            module = importlib.import_module(f"{self.package}.defs")
+            yield ReadableTree(defs_module=module, project_root=self.root)
+
+
+@contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(root))

@@ -1,0 +1,271 @@
+"""`dg scaffold defs`: from a table to an experiment that runs, or to what is still to decide."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.drafting.text import in_yaml
+from experiment_pipeline.orchestration.scaffold import CannotScaffold, ExperimentScaffolder, Options
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.errors import spec_from
+from experiment_pipeline_tests.end_to_end.project import Project
+
+ROWS = 60
+GENERATOR = np.random.default_rng(3)
+STRANGE = [
+    "a b",
+    "yes",
+    "null",
+    "2013",
+    "- dash",
+    "? key",
+    "a: b # c",
+    "'\"",
+    "<script>alert(1)</script>",
+    "ünï\N{LINE SEPARATOR}code",
+    "two\nlines",
+    "{{ x }}",
+    "{% if %}",
+    "é" * 200,
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a small table of visits in it."""
+    monkeypatch.chdir(tmp_path)
+    visits = pd.DataFrame(
+        {
+            "visit_id": [f"V{row}" for row in range(ROWS)],
+            "age": GENERATOR.integers(20, 90, ROWS),
+            "ward": GENERATOR.choice(["north", "south"], ROWS),
+            "day": pd.date_range("2024-01-01", periods=ROWS).astype("str"),
+            "late": GENERATOR.choice(["yes", "no"], ROWS),
+        }
+    )
+    visits.to_csv("visits.csv", index=False)
+    return tmp_path
+
+
+def scaffold(folder: Path, name: str = "visits", **options: Any) -> Path:
+    """Call the scaffolder as `dg` does, with the folder already made."""
+    target = folder / "defs" / name
+    target.mkdir(parents=True)
+    ExperimentScaffolder().scaffold(
+        dg.ScaffoldRequest(
+            type_name="experiment_pipeline.Experiment",
+            target_path=target,
+            scaffold_format=options.pop("scaffold_format", "yaml"),
+            project_root=options.pop("project_root", folder),
+            params=Options(**options),
+        )
+    )
+    return target
+
+
+def spec_in(folder: Path) -> ExperimentSpec:
+    """The spec that a scaffolded YAML describes."""
+    declared = yaml.safe_load((folder / "defs.yaml").read_text(encoding="utf-8"))
+    assert declared["type"] == "experiment_pipeline.Experiment"
+    return spec_from(folder.name, declared["attributes"], lambda _: "defs.yaml")
+
+
+def test_a_table_becomes_a_commented_experiment(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both files are valid, and what was inferred is said on the console and in comments."""
+    made = scaffold(folder, data="visits.csv", target="late")
+    spec = spec_in(made)
+    assert (spec.task, spec.positive_class, spec.metric) == ("binary", "yes", "roc_auc")
+    assert spec.split.id_columns == ("visit_id",)
+    assert spec.preparation.types == {"day": "datetime"}
+    assert "late" in load_schema((made / "schema.yaml").read_text()).columns
+    text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
+    assert "# Inferred: binary, because the target holds two values, 'no' and 'yes'." in text
+    assert "visit_id: identifies the row: another value in every one" in said
+    assert said.endswith("dagster job execute -m experiment_pipeline.definitions -j visits\n")
+
+
+def test_options_overrule_what_would_be_inferred(folder: Path) -> None:
+    """Every decision can be taken on the command line."""
+    spec = spec_in(
+        scaffold(
+            folder,
+            data="visits.csv",
+            target="late",
+            task="multiclass",
+            metric="accuracy",
+            split="time",
+            exclude=["age", "ward"],
+            id_column=["visit_id"],
+        )
+    )
+    assert (spec.task, spec.metric, spec.split.by) == ("multiclass", "accuracy", "time")
+    assert spec.exclude["age"] == spec.exclude["ward"] == "excluded on the command line"
+
+
+def test_how_the_table_is_read_can_be_told(folder: Path) -> None:
+    """What the file does not tell is said on the command line, and stands in the YAML."""
+    (folder / "semicolon.csv").write_text((folder / "visits.csv").read_text().replace(",", "|"))
+    made = scaffold(folder, data="semicolon.csv", target="late", delimiter="|", encoding="utf-8")
+    data = spec_in(made).data
+    assert (data.delimiter, data.encoding) == ("|", "utf-8")
+
+
+def test_strange_column_names_survive(folder: Path) -> None:
+    """Names with quotes, markup, line breaks and YAML's own signs are read back as they are."""
+    columns = {name: GENERATOR.normal(size=ROWS) for name in STRANGE}
+    constant = {f"{name}!": ["x"] * ROWS for name in STRANGE}
+    table = pd.DataFrame({**columns, **constant, "tar: get": GENERATOR.choice(["no", "yes"], ROWS)})
+    table.to_parquet("strange.parquet")
+    spec = spec_in(scaffold(folder, data="strange.parquet", target="tar: get"))
+    assert spec.target == "tar: get"
+    assert set(spec.exclude) == set(constant)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*STRANGE, "", " ", "1e-3", "0o7", "=", "~", "on", "\x07", 1, 0.5, True, None, ["a", "b, c"]],
+)
+def test_every_value_is_one_line_of_yaml(value: Any) -> None:
+    """What is written into the YAML is read back as the same value of the same type."""
+    text = in_yaml(value)
+    assert len(text.splitlines()) == 1
+    assert yaml.safe_load(f"key: {text}\n") == {"key": value}
+    if isinstance(value, str):
+        assert yaml.safe_load(f"{text}: value\n") == {value: "value"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--data: is missing"),
+        ({"data": "visits.csv"}, "--target: is missing: the column to predict; the table has 'vi"),
+        ({"data": "visits.csv", "target": "lat"}, "did you mean 'late'?"),
+        ({"data": "visit.csv", "target": "late"}, "no such file"),
+        ({"data": "visits.csv", "target": "late", "metric": "auc"}, "--metric auc: no metric of"),
+        ({"data": "visits.csv", "target": "late", "anonymous": True}, "--anonymous: anonymous: "),
+        ({"name": "my-visits", "data": "visits.csv", "target": "late"}, "call it my_visits"),
+        ({"name": "2", "data": "visits.csv", "target": "late"}, "call it experiment_2"),
+        ({"scaffold_format": "python", "data": "x", "target": "y"}, "--format: an experiment is"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_left(
+    folder: Path, options: dict[str, Any], message: str
+) -> None:
+    """A refused scaffold leaves no folder in the way of the next attempt."""
+    with pytest.raises(CannotScaffold, match=message.replace("?", r"\?")) as caught:
+        scaffold(folder, **options)
+    assert len(caught.value.message.splitlines()) <= 3
+    assert not list((folder / "defs").iterdir())
+
+
+def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
+    """An experiment that exists is not written over."""
+    used = folder / "defs" / "used"
+    used.mkdir(parents=True)
+    (used / "defs.yaml").write_text("type: mine")
+    request = dg.ScaffoldRequest(
+        type_name="experiment_pipeline.Experiment",
+        target_path=used,
+        scaffold_format="yaml",
+        project_root=folder,
+        params=Options(data="visits.csv", target="late"),
+    )
+    with pytest.raises(CannotScaffold, match="is not empty"):
+        ExperimentScaffolder().scaffold(request)
+    assert (used / "defs.yaml").read_text() == "type: mine"
+
+
+def test_a_relative_path_is_seen_from_the_projects_root(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scaffolded from a folder below, the path still leads to the table when jobs are run."""
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    spec = spec_in(scaffold(folder, data="../visits.csv", target="late"))
+    assert spec.data.url == "visits.csv"
+
+
+def series(label: list[str]) -> None:
+    """Write series.csv: a row a day, with dates year first and with slashes."""
+    days = pd.date_range("2012-01-01", periods=len(label), freq="D").strftime("%Y/%m/%d")
+    wind = GENERATOR.normal(size=len(label))
+    pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv("series.csv", index=False)
+
+
+def test_a_series_is_split_by_time_and_the_files_say_why(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dates are read as they are written, and the reason stands beside the split."""
+    series(["sun", "rain"] * 90)
+    made = scaffold(folder, data="series.csv", target="weather")
+    spec = spec_in(made)
+    assert (spec.split.by, spec.split.column) == ("time", "date")
+    assert spec.preparation.datetime_formats == {"date": ("%Y/%m/%d",)}
+    text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
+    assert "# Inferred: the rows are a series, 1 day apart in date" in text
+    assert "the rows are a series, 1 day apart in date" in said
+
+
+def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody reports drizzle after the first year: the draft runs, and tells that scores flatter."""
+    series(["sun", "rain", "drizzle"] * 20 + ["sun", "rain"] * 60)
+    made = scaffold(folder, data="series.csv", target="weather")
+    assert spec_in(made).split.by == "random"
+    said = capsys.readouterr().out
+    assert "by time a run would stop (test set: its 36 rows lack 1 class of weather" in said
+    assert "scores flatter" in said
+    assert "Run: dagster job execute" in said
+    asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
+    assert spec_in(asked).split.by == "time"
+    assert "As they are, a run will stop:" in capsys.readouterr().out
+
+
+def test_an_absolute_path_stays(folder: Path) -> None:
+    """A pasted path is written as it is."""
+    path = str(folder / "visits.csv")
+    assert spec_in(scaffold(folder, data=path, target="late")).data.url == path
+
+
+def test_a_problem_that_only_the_data_can_solve_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A class with one row stops a run: the files are made, and what stops it is said."""
+    pd.DataFrame({"a": range(41), "y": ["u", "v"] * 20 + ["w"]}).to_csv("rare.csv", index=False)
+    scaffold(folder, data="rare.csv", target="y", task="multiclass")
+    said = capsys.readouterr().out
+    assert "As they are, a run will stop:" in said
+    assert "dagster job execute" not in said
+
+
+@pytest.mark.slow
+def test_the_command_writes_an_experiment_that_runs(tmp_path: Path, folder: Path) -> None:
+    """`dg scaffold defs`, `dg check defs`, `dagster job execute`: from a table to a model."""
+    root = tmp_path / "project"
+    root.mkdir()
+    project = Project(root)
+    age = GENERATOR.integers(20, 90, 10 * ROWS)
+    late = np.where(age + GENERATOR.normal(0, 10, len(age)) > 55, "yes", "no")
+    table = str(folder / "patients.csv")
+    pd.DataFrame({"age": age, "ward": "north", "late": late}).to_csv(table, index=False)
+    command = ("dg", "scaffold", "defs", "experiment_pipeline.Experiment", "visits")
+    refused = project.run(*command, "--data", table)
+    assert refused.returncode == 1
+    assert "Error: --target: is missing" in refused.stdout
+    options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
+    made = project.run(*command, "--data", table, *options)
+    assert made.returncode == 0, made.stdout
+    assert "Wrote defs.yaml and schema.yaml" in made.stdout
+    checked = project.run("dg", "check", "defs")
+    assert checked.returncode == 0, checked.stdout
+    ran = project.execute("visits")
+    assert ran.returncode == 0, ran.stdout

@@ -1,0 +1,279 @@
+"""Tables come back as they went: through Parquet, through storage, through Dagster."""
+
+import datetime as dt
+import decimal
+from concurrent.futures import ThreadPoolExecutor
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from upath import UPath
+
+from experiment_pipeline.columns.digest import table_digest
+from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
+from experiment_pipeline.orchestration.tables import (
+    read_table,
+    table_path,
+    tables_io_manager,
+    write_table,
+)
+from experiment_pipeline.storage.files import list_names, location, storage_root, write_bytes
+from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+
+ROWS = pd.Index([7, 2, 40], name="row_number", dtype="int64")
+DAYS = ["2013-01-01 00:00", None, "2013-06-30 23:59"]
+COLUMNS = {
+    "text": pd.Series(["ä", None, ""], dtype="str"),
+    "nullable text": pd.Series(["ä", None, ""], dtype="string"),
+    "category": pd.Categorical(["b", None, "b"], categories=["c", "b", "a"]),
+    "ordered category": pd.Categorical(["b", None, "b"], categories=["c", "b"], ordered=True),
+    "category of numbers": pd.Categorical([2, None, 1], categories=[3, 2, 1]),
+    "category of truths": pd.Categorical([True, None, False]),
+    "category of times": pd.Categorical(pd.to_datetime(DAYS)),
+    "no category": pd.Categorical([None, None, None]),
+    "bool": [True, False, True],
+    "nullable bool": pd.array([True, None, False], dtype="boolean"),
+    "int8": np.array([1, -2, 3], dtype="int8"),
+    "uint64": np.array([0, 1, 2**64 - 1], dtype="uint64"),
+    "Int64": pd.array([2**62 + 1, None, -1], dtype="Int64"),
+    "float32": np.array([0.1, np.nan, np.inf], dtype="float32"),
+    "float64": [-0.0, np.nan, 1e-320],
+    "Float64": pd.array([1.5, None, 2.5], dtype="Float64"),
+    "microseconds": pd.to_datetime(DAYS),
+    "seconds": np.array(["2013-01-01", "NaT", "2014-01-01"], dtype="datetime64[s]"),
+    "nanoseconds": np.array(["2013-01-01", "NaT", "2014-01-01"], dtype="datetime64[ns]"),
+    "time zone": pd.Series(pd.to_datetime(DAYS)).dt.tz_localize("America/New_York"),
+    "duration": pd.to_timedelta([1.5, None, 3], unit="s"),
+    "objects of text": pd.Series(["a", None, "b"], dtype=object),
+    "objects of truth": pd.Series([True, None, False], dtype=object),
+    "objects of numbers": pd.Series([2**60 + 1, None, 0], dtype=object),
+    "dates": pd.Series([dt.date(1, 1, 1), None, dt.date(2013, 1, 1)], dtype=object),
+    "decimals": pd.Series([decimal.Decimal("1.10"), None, decimal.Decimal("2.00")], dtype=object),
+    "bytes": pd.Series([b"\xff", None, b""], dtype=object),
+    "nothing": pd.Series([None, None, None], dtype=object),
+}
+
+
+def one_column(values: object) -> pd.DataFrame:
+    """A table with one column and row numbers that are neither sorted nor dense."""
+    return pd.Series(values).set_axis(ROWS).to_frame("x")
+
+
+def sample() -> pd.DataFrame:
+    """A table with every kind of column, under awkward names."""
+    names = {"text": "<script>", "bool": " a 'b\" ", "int8": "naïve ☃", "uint64": "__index__"}
+    columns = {names.get(k, k): pd.Series(v).set_axis(ROWS) for k, v in COLUMNS.items()}
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_comes_back_as_it_went(kind: str) -> None:
+    """Values, missing values and type of a column survive, and so does its digest."""
+    frame = one_column(COLUMNS[kind])
+    back = from_parquet(to_parquet(frame))
+    pd.testing.assert_frame_equal(frame, back)
+    assert table_digest(frame) == table_digest(back)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_table_without_rows_keeps_its_types(kind: str) -> None:
+    """A column that is empty comes back empty, with its type."""
+    frame = one_column(COLUMNS[kind]).iloc[:0]
+    pd.testing.assert_frame_equal(frame, from_parquet(to_parquet(frame)))
+
+
+def test_a_table_keeps_order_names_index_and_attrs() -> None:
+    """Column order, awkward names, the row numbers and the attrs survive together."""
+    frame = sample()
+    frame.attrs = {"digests": {"train": "ab", "test": "cd"}, "notes": ["x"]}
+    back = from_parquet(to_parquet(frame))
+    pd.testing.assert_frame_equal(frame, back)
+    assert list(back.columns) == list(frame.columns)
+    assert back.index.name == "row_number"
+    assert back.attrs == frame.attrs
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_table_without_columns_keeps_its_rows(rows: int) -> None:
+    """Row numbers survive when no column is left."""
+    frame = pd.DataFrame(index=ROWS[:rows])
+    back = from_parquet(to_parquet(frame))
+    pd.testing.assert_index_equal(frame.index, back.index)
+
+
+def test_the_same_table_gives_the_same_bytes() -> None:
+    """Writing a table twice gives identical files."""
+    assert to_parquet(sample()) == to_parquet(sample())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, "a", None],
+        [1, 2.5, None],
+        [True, 2, None],
+        [{"a": 1}, None, {"b": 2}],
+        ["\ud800", None, "a"],
+        [2**70, None, 1],
+        [decimal.Decimal("1.10"), None, decimal.Decimal(2)],  # would become 2.00
+    ],
+)
+def test_objects_that_would_change_are_refused_by_name(values: list[object]) -> None:
+    """A column of mixed objects is an error that names the column and what it holds."""
+    frame = sample().assign(guilty=pd.Series(values, index=ROWS, dtype=object))
+    with pytest.raises(UnusableTable, match=r"column 'guilty'.*holds objects"):
+        to_parquet(frame)
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([1j, 2, 3]), pd.arrays.SparseArray([1.0, np.nan, 2.0])]
+)
+def test_types_without_a_way_back_are_refused_by_name(values: object) -> None:
+    """A column whose type Parquet does not know is an error that names both."""
+    with pytest.raises(UnusableTable, match=r"column 'x'.*type (complex|Sparse)"):
+        to_parquet(one_column(values))
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", 1], ["row_number", "a"]])
+def test_names_that_are_not_unique_texts_are_refused(names: list[object]) -> None:
+    """Duplicate names, numbers as names and a second `row_number` are errors."""
+    frame = pd.DataFrame([[1, 2]] * 3, index=ROWS, columns=names)
+    with pytest.raises(UnusableTable, match="its name"):
+        to_parquet(frame)
+
+
+def test_a_table_is_stored_and_read(place: UPath) -> None:
+    """A table survives the way to a disk or a bucket and back; a second one replaces it."""
+    path = table_path(storage_root(), "flights", "raw_data")
+    write_table(path, sample())
+    pd.testing.assert_frame_equal(read_table(path), sample())
+    write_table(path, sample().iloc[:1])
+    assert len(read_table(path)) == 1
+    assert list_names(place / "flights" / "tables") == ["raw_data.parquet"]
+
+
+def test_readers_see_one_version_whole(place: UPath) -> None:
+    """Tables that are replaced while they are read are read whole."""
+    path = table_path(place, "flights", "raw_data")
+    versions = [pd.DataFrame({"x": np.full(20_000, n)}) for n in range(8)]
+    write_table(path, versions[0])
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(lambda: [write_table(path, version) for version in versions])
+        while not writing.done():
+            assert len(set(read_table(path)["x"])) == 1
+        writing.result()
+
+
+def test_a_missing_table_and_a_cut_one_are_errors(place: UPath) -> None:
+    """No table, half a table and something else are told apart from a table."""
+    path = table_path(place, "flights", "raw_data")
+    with pytest.raises(StorageUnreachable, match="does not exist"):
+        read_table(path)
+    for content in (to_parquet(sample())[:-100], to_parquet(sample())[:100], b"", b"<html>"):
+        write_bytes(path, content)
+        with pytest.raises(EntryCorrupt, match="Materialize"):
+            read_table(path)
+
+
+# --- Dagster ---
+
+RAW = dg.AssetKey(["flights", "raw_data"])
+PARTITIONS = dg.StaticPartitionsDefinition(["a", "b", "c"])
+
+
+@dg.asset(key_prefix="flights", io_manager_key="tables")
+def raw_data() -> pd.DataFrame:
+    """A table without partitions."""
+    return sample()
+
+
+@dg.multi_asset(
+    name="flights__training",
+    specs=[
+        dg.AssetSpec(
+            ["flights", "trained_model"], deps=[RAW], partitions_def=PARTITIONS, skippable=True
+        ),
+        dg.AssetSpec(["flights", "search_results"], deps=[RAW]).with_io_manager_key("tables"),
+    ],
+    ins={"raw_data": dg.AssetIn(RAW)},
+    can_subset=True,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def training(context: dg.AssetExecutionContext, raw_data: pd.DataFrame):
+    """A table without partitions from an op with partitions, which reads one without."""
+    pd.testing.assert_frame_equal(raw_data, sample())
+    yield dg.MaterializeResult(
+        asset_key=["flights", "search_results"],
+        value=pd.DataFrame({"key": context.partition_keys}),
+        metadata={"mine": 1},
+    )
+
+
+@dg.asset(ins={"table": dg.AssetIn(["flights", "search_results"])}, io_manager_key="tables")
+def leaderboard(table: pd.DataFrame) -> pd.DataFrame:
+    """A table without a prefix in its key."""
+    return table.iloc[::-1]
+
+
+def run(selection: object = None, **options: object) -> dg.ExecuteInProcessResult:
+    """Materialize the three assets, or some, over a range of partitions in one run."""
+    tags = {
+        "dagster/asset_partition_range_start": "a",
+        "dagster/asset_partition_range_end": "c",
+    }
+    definitions = dg.Definitions(
+        assets=[raw_data, training, leaderboard],
+        jobs=[dg.define_asset_job("everything", selection=selection, tags=tags)],
+        resources={"tables": tables_io_manager(**options)},
+        executor=dg.in_process_executor,
+    )
+    with dg.instance_for_test() as instance:
+        job = definitions.resolve_job_def("everything")
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def test_dagster_stores_tables_without_partitions_in_a_run_over_a_range(place: UPath) -> None:
+    """One file per asset, whatever the partitions of the run, at the promised paths."""
+    result = run()
+    assert result.success
+    assert list_names(place / "flights" / "tables") == [
+        "raw_data.parquet",
+        "search_results.parquet",
+    ]
+    assert read_table(place / "tables" / "leaderboard.parquet")["key"].tolist() == ["c", "b", "a"]
+    pd.testing.assert_frame_equal(read_table(table_path(place, "flights", "raw_data")), sample())
+
+
+def test_dagster_is_told_rows_columns_and_path(place: UPath) -> None:
+    """The materialization carries the table's size and where it is, beside the asset's own."""
+    (event,) = run().asset_materializations_for_node("flights__training")
+    assert event.metadata["dagster/row_count"].value == 3
+    assert event.metadata["columns"].value == 1
+    assert event.metadata["mine"].value == 1
+    assert event.metadata["path"].value == str(table_path(place, "flights", "search_results"))
+
+
+def test_dagster_shows_what_a_user_can_act_on(place: UPath) -> None:
+    """A table that was cut short fails the step that reads it with our three sentences."""
+    assert run().success
+    write_bytes(table_path(place, "flights", "raw_data"), b"PAR1")
+    (failure,) = [event for event in run(selection=[training]).all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told.description.startswith(f"EntryCorrupt: {place}")
+    assert told.metadata["fix"].value == "Materialize its asset again."
+
+
+def test_the_root_can_be_given(storage: UPath, tmp_path: UPath) -> None:
+    """A root given to the resource takes precedence over the environment."""
+    assert run(root=str(tmp_path / "elsewhere")).success
+    assert read_table(table_path(location(str(tmp_path / "elsewhere")), "flights", "raw_data")).size
+    assert not storage.exists()
+
+
+def test_loading_definitions_touches_no_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root that cannot be reached is no error before a run starts."""
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", "s4://nowhere/x")
+    assert isinstance(tables_io_manager(), dg.IOManagerDefinition)
+    with pytest.raises(StorageUnreachable):
+        storage_root()

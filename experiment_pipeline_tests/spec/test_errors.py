@@ -1,0 +1,117 @@
+"""Problems are told once, at their own key, with what is allowed; many fit on one screen."""
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.errors import MOST_PROBLEMS, Problem, explain, spec_from
+from experiment_pipeline.spec.places import find_place, key_paths
+from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, told
+
+
+def test_an_unknown_key_is_told_the_likely_one() -> None:
+    """A misspelt key is named, with the one that was meant and all that are allowed there."""
+    [problem] = told(changed("search.0.drawss", 3))
+    assert problem == (
+        "defs.yaml:3: search.0.drawss: unknown key 'drawss'; did you mean 'draws'? allowed: "
+        "algorithm, method, draws, seed, hyperparameters, configurations, features"
+    )
+
+
+def test_an_unknown_key_is_told_where_it_belongs() -> None:
+    """A key of another place is sent there, even where a similar one is allowed."""
+    [problem] = told(changed("fractions", {}))
+    assert "unknown key 'fractions'; it belongs to split; allowed: data, target" in problem
+
+
+def test_the_allowed_keys_are_those_of_the_chosen_union_member() -> None:
+    """Below a discriminator only the keys of the chosen kind are listed."""
+    [problem] = told(changed("split", {"by": "time", "column": "t", "gapp": "1 day"}))
+    assert problem.endswith(
+        "unknown key 'gapp'; did you mean 'gap'? "
+        "allowed: by, column, gap, unit, id_columns, fractions"
+    )
+
+
+def test_a_path_holds_no_names_that_the_yaml_lacks() -> None:
+    """Discriminator tags and names of union members do not appear in the path."""
+    problems = told(changed("split", {"by": "group", "column": "g", "fractions": {"tran": 0.5}}))
+    problems += told(changed("search.0.hyperparameters.C", {"low": 1, "hihg": 2}))
+    assert [problem.split(": ")[1] for problem in problems] == [
+        "split.fractions.tran",
+        "search.0.hyperparameters.C.high",
+        "search.0.hyperparameters.C.hihg",
+    ]
+
+
+def test_a_union_says_once_what_it_takes() -> None:
+    """A value that no member of a union takes is one problem, with all that are possible."""
+    [problem] = told(changed("positive_class", {"a": 1}))
+    assert problem.endswith("positive_class: {'a': 1} is not allowed here; write a single value")
+
+
+def test_every_missing_key_is_asked_for_with_an_example() -> None:
+    """An empty file is told all that is needed, and what it could look like."""
+    assert told({}) == [
+        "defs.yaml:1: data: is missing: the table, such as data/customers.csv",
+        "defs.yaml:1: target: is missing: the column to predict, such as price",
+        "defs.yaml:1: task: is missing: what is predicted, one of binary, multiclass, regression",
+        "defs.yaml:1: search: is missing: the algorithms to try, such as [{algorithm: lightgbm}]",
+        "defs.yaml:1: metric: is missing: what ranks the configurations, such as roc_auc",
+    ]
+
+
+def test_the_message_begins_with_file_and_line() -> None:
+    """The first word of the error is where an editor can jump to."""
+    with pytest.raises(InvalidExperiment) as caught:
+        spec_from("visits", changed("workers", 0), lambda _: "defs.yaml:7")
+    assert str(caught.value) == (
+        "defs.yaml:7: workers: 0 is out of range; allowed: at least 1 and at most 256\n"
+        "  fix: correct this line; `dg check defs` says when nothing is left"
+    )
+
+
+def test_many_problems_fit_on_one_screen() -> None:
+    """Beyond a dozen, problems are counted."""
+    raw = {**VALID, **{f"key_{number}": 1 for number in range(30)}}
+    lines = told(raw)
+    assert len(lines) == MOST_PROBLEMS + 1
+    assert lines[-1] == f"and {30 - MOST_PROBLEMS} more"
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "", "\x1b[31m"])
+def test_a_problem_is_one_line_whatever_the_key(key: str) -> None:
+    """Keys that would break a line or colour a terminal are shown escaped."""
+    [problem] = told(changed("preparation", {"types": {key: "date"}}))
+    assert problem.isprintable()
+    assert repr(key) in problem
+
+
+def test_long_values_are_cut() -> None:
+    """A value of a whole page does not hide the message."""
+    [problem] = told(changed("task", "x" * 1000))
+    assert len(problem) < 200
+
+
+def test_every_key_of_the_spec_can_be_found_again() -> None:
+    """Each path that people can write leads to a declaration of its own."""
+    for path in key_paths(ExperimentSpec):
+        if not {"split", "search", "acceptance", "categories", "numbers"} & set(path.split(".")):
+            assert find_place(path.split("."), ExperimentSpec).field is not None, path
+
+
+def test_other_models_are_explained_alike() -> None:
+    """Nothing is tied to the one spec: a model of any user's is explained the same way."""
+
+    class Box(BaseModel, extra="forbid"):
+        """A model that is not the spec."""
+
+        width: int
+
+    with pytest.raises(ValidationError) as caught:
+        Box.model_validate({"width": "wide", "hight": 2})
+    assert explain(caught.value, Box) == [
+        Problem(("width",), "'wide' is not allowed here; write a whole number"),
+        Problem(("hight",), "unknown key 'hight'; allowed: width"),
+    ]

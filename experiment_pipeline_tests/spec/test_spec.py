@@ -1,0 +1,320 @@
+"""Every impossible value, and every setting without effect, is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
+
+SEARCH = "search.0"
+PLAIN = {"algorithm": "lightgbm"}
+LIST = {"num_leaves": [15, 31]}
+CRITERION = {"metric": "roc_auc", "at_least": 0.7}
+
+IMPOSSIBLE: list[tuple[str, Any, str]] = [
+    # data
+    ("data.url", "", "data.url: is empty"),
+    ("data.format", "xlsx", "data.format: 'xlsx' is not allowed; allowed: csv, parquet"),
+    ("data.delimiter", ";;", "data.delimiter: ';;' has 2 characters; allowed: 1"),
+    ("data.missing_values", "NA", "data.missing_values: 'NA' is not allowed here; write a list"),
+    ("data.endpoint_url", "http://localhost", "data.endpoint_url: endpoint_url is for s3:// URLs"),
+    ("data.anonymous", True, "data.anonymous: anonymous has no effect on a file URL"),
+    ("data", {"url": "x", "format": "parquet", "delimiter": ","}, "data.delimiter: delimiter has"),
+    ("data", 7, "data: 7 is not allowed here"),
+    # target, task, positive class, exclude
+    ("target", 2013, "target: 2013 is a number, no text; put it in quotes: '2013'"),
+    ("target", "", "target: is empty"),
+    ("task", "binry", "task: 'binry' is not allowed; did you mean 'binary'?"),
+    ("task", "regression", "metric: 'roc_auc' is no metric of task regression"),
+    ("positive_class", ["yes"], "positive_class: ['yes'] is not allowed here"),
+    ("exclude", ["arrival"], "exclude: write each excluded column with its reason"),
+    ("exclude", {"arrival": ""}, "exclude.arrival: is empty; write the reason"),
+    ("exclude", {"arrival": None}, "exclude.arrival: no value is given; write a text"),
+    ("exclude", {"late": "leaks"}, "exclude.late: names the target 'late'"),
+    ("exclude", {True: "leaks"}, "exclude.true: true is no text (unquoted yes, no"),
+    # the other roles of the target
+    ("split.id_columns", ["late"], "split.id_columns: names the target"),
+    ("split", {"by": "group", "column": "late"}, "split.column: names the target"),
+    ("preparation.calendar", {"late": ["month"]}, "preparation.calendar: names the target"),
+    # validation
+    ("validation.drift.warn", 0, "validation.drift.warn: 0 is out of range"),
+    ("validation.drift", {"warn": 0.3, "block": 0.2}, "validation.drift.block: 0.2 is below warn"),
+    ("validation.drift", {"blok": 0.5}, "did you mean 'block'?"),
+    # split
+    ("split", None, "split: no value is given"),
+    ("split", "random", "split: 'random' is not allowed here"),
+    ("split", {"column": "x"}, "split.by: is missing; allowed: random, group, time, column"),
+    ("split", {"by": "tme"}, "split.by: 'tme' is not allowed; did you mean 'time'?"),
+    ("split", {"by": "group"}, "split.column: is missing: the column whose values stay together"),
+    ("split", {"by": "time", "column": ""}, "split.column: is empty"),
+    ("split.gap", "1 day", "split.gap: unknown key 'gap'"),
+    ("split", {"by": "time", "column": "t", "gap": "soon"}, "split.gap: 'soon' is no duration"),
+    ("split", {"by": "time", "column": "t", "gap": "-1 day"}, "split.gap: '-1 day' is no duration"),
+    ("split", {"by": "time", "column": "t", "gap": "7"}, "split.gap: '7' is no duration"),
+    ("split", {"by": "time", "column": "t", "gap": "NaT"}, "split.gap: 'NaT' is no duration"),
+    ("split", {"by": "time", "column": "t", "unit": "0 days"}, "split.unit: the unit is zero"),
+    ("split", {"by": "column", "column": "s", "train": []}, "split.train: is empty"),
+    ("split", {"by": "column", "column": "s", "train": ["test"]}, "the values test stand in two"),
+    ("split.fractions", {"train": 0.5}, "split.fractions: train (0.5) + test (0.2) + validation"),
+    ("split.fractions", {"train": 1.5}, "split.fractions.train: 1.5 is out of range; allowed: abo"),
+    ("split.fractions", {"train": "most"}, "split.fractions.train: 'most' is not allowed here"),
+    ("split.seed", True, "split.seed: true is no number"),
+    # search
+    ("search", [], "search: is empty"),
+    ("search", PLAIN, "search: {'algorithm': 'lightgbm'} is not allowed here; write a list"),
+    ("search.0", {}, "search.0.algorithm: is missing"),
+    (f"{SEARCH}.algorithm", "ligthgbm", "did you mean 'lightgbm'? allowed: lightgbm"),
+    (f"{SEARCH}.draws", 0, "search.0.draws: 0 is out of range; allowed: at least 1 and at most"),
+    (f"{SEARCH}.draws", None, "search.0: method random needs draws"),
+    (f"{SEARCH}.seed", -1, "search.0.seed: -1 is out of range"),
+    (f"{SEARCH}.method", "bayes", "search.0.method: 'bayes' is not allowed; allowed: grid, random"),
+    (f"{SEARCH}.method", "grid", "search.0.draws: draws has no effect on a grid"),
+    ("search.0", {**PLAIN, "seed": 1}, "search.0.seed: seed has no effect on a grid"),
+    (f"{SEARCH}.hyperparameters", {"C": 1}, "search.0.method: method random has nothing to draw"),
+    (f"{SEARCH}.hyperparameters.C", [], "search.0.hyperparameters.C: the list is empty"),
+    (f"{SEARCH}.hyperparameters.C", float("inf"), "search.0.hyperparameters.C: inf is not finite"),
+    (f"{SEARCH}.hyperparameters.C", [[1]], "search.0.hyperparameters.C.0: [1] is not allowed"),
+    (f"{SEARCH}.hyperparameters.C", {"low": 1}, "search.0.hyperparameters.C.high: is missing"),
+    (f"{SEARCH}.hyperparameters.C", {"low": 2, "high": 1}, "C: low (2) is not below high (1)"),
+    (f"{SEARCH}.hyperparameters.C", {"low": 0, "high": 1, "scale": "log"}, "has no logarithm"),
+    (f"{SEARCH}.hyperparameters.C", {"low": True, "high": 2}, "C.low: true is no number"),
+    ("search.0", {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}}, "a grid cannot hold"),
+    (
+        "search.0",
+        {**PLAIN, "hyperparameters": LIST, "configurations": [{"max_depth": 3}]},
+        "search.0.hyperparameters.num_leaves: cannot be searched beside explicit configurations",
+    ),
+    (
+        "search.0",
+        {**PLAIN, "method": "random", "draws": 2, "configurations": [{"max_depth": 3}]},
+        "search.0.method: method random has no effect on explicit configurations",
+    ),
+    (
+        "search.0",
+        {**PLAIN, "hyperparameters": {"C": 1}, "configurations": [{"C": 2}]},
+        "search.0.configurations.0.C: C also stands in hyperparameters",
+    ),
+    (
+        "search.0",
+        {**PLAIN, "configurations": [{"C": 2}, {"C": 2}]},
+        "search.0.configurations.1: repeats an earlier configuration",
+    ),
+    (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
+    # halving, budget
+    ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
+    ("halving", 4, "halving: write off, on, or keys and values"),
+    ("halving", "of", "halving: write off, on, or keys and values"),
+    ("halving", {"fraction": [1]}, "halving.fraction: unknown key 'fraction'; did you mean 'frac"),
+    ("halving", {"fractions": [1.0]}, "halving.fractions: one rung stops nobody; write two or mo"),
+    ("halving", {"fractions": [0.5, 0.5, 1]}, "halving.fractions: each rung needs more rows"),
+    ("halving", {"fractions": [0.1, 0.5]}, "halving.fractions: the last rung has 0.5 of the rows"),
+    ("halving", {"fractions": [0, 1]}, "halving.fractions.0: 0 is out of range; allowed: above 0"),
+    ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
+    ("halving", {"keep": True}, "halving.keep: true is no number"),
+    # surrogate; without "halving" it takes its place
+    ("surrogate", None, "surrogate: write off, on, or keys and values {first: 8, per_round: 8}"),
+    ("surrogate", "of", "surrogate: write off, on, or keys and values"),
+    ("surrogate", {"firts": 9}, "surrogate.firts: unknown key 'firts'; did you mean 'first'?"),
+    ("surrogate", {"first": 1}, "surrogate.first: 1 is out of range; allowed: at least 2"),
+    ("surrogate", {"per_round": 0}, "surrogate.per_round: 0 is out of range; allowed: at least 1"),
+    ("surrogate", {"first": True}, "surrogate.first: true is no number"),
+    (
+        "surrogate",
+        True,
+        "surrogate: without a limit all configurations are tried; write budget: {c",
+    ),
+    ("budget", None, "budget: no value is given"),
+    ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),
+    ("budget", {"seconds": 0}, "budget.seconds: 0 is out of range; allowed: above 0"),
+    ("budget", {"seconds": None}, "budget.seconds: no value is given; write a number"),
+    ("budget", {"configurations": 1.5}, "budget.configurations: 1.5 is not allowed here"),
+    ("budget", {"failures_in_a_row": 0}, "budget.failures_in_a_row: 0 is out of range"),
+    # not_worse_than_champion
+    (
+        "not_worse_than_champion",
+        "of",
+        "not_worse_than_champion: write off, on, or keys and values {t",
+    ),
+    (
+        "not_worse_than_champion",
+        {"tolerance": -1},
+        "tolerance: -1 is out of range; allowed: at leas",
+    ),
+    # metric, choice, acceptance
+    ("metric", "auc", "metric: 'auc' is no metric of task binary"),
+    ("metric", None, "metric: no value is given; write a text"),
+    ("choice", "fastest", "choice: 'fastest' is not allowed; allowed: best_score, smallest_in"),
+    ("acceptance", [{"metric": "roc_auc"}], "acceptance.0: give exactly one of at_least"),
+    ("acceptance", [{**CRITERION, "at_most": 1}], "acceptance.0: give exactly one of at_least"),
+    ("acceptance", [{"metric": "brier", "at_least": 0.1}], "brier is a metric that needs at_most"),
+    ("acceptance", [{"metric": "roc_auc", "at_least": 70}], "acceptance.0.at_least: 70 is out of"),
+    ("acceptance", [{"metric": "rmse", "at_most": 1}], "acceptance.0.metric: 'rmse' is no metric"),
+    ("acceptance", [CRITERION, CRITERION], "acceptance.1.metric: roc_auc has a limit already"),
+    ("acceptance", [{**CRITERION, "judged_by": "luck"}], "allowed: bound, estimate"),
+    # the rest
+    ("export.refit", "always", "export.refit: 'always' is not allowed; allowed: train_and_test"),
+    ("schedule", "daily", "schedule: 'daily' is no cron expression"),
+    ("schedule", None, "schedule: no value is given; write a text"),
+    ("workers", 0, "workers: 0 is out of range; allowed: at least 1 and at most 256"),
+    ("workers", True, "workers: true is no number"),
+    ("workers", "many", "workers: 'many' is not allowed here; write a whole number"),
+    ("seed", 1.5, "seed: 1.5 is not allowed here; write a whole number"),
+    ("seed", 2**31, "seed: 2147483648 is out of range; allowed: at least 0 and below"),
+    ("name", "visits", "name: the folder names the experiment (visits); drop this key"),
+]
+
+
+def test_the_scenario_is_valid() -> None:
+    """The experiment that the tests change is told nothing."""
+    assert told(VALID) == []
+
+
+@pytest.mark.parametrize(("path", "value", "message"), IMPOSSIBLE)
+def test_an_impossible_value_is_refused(path: str, value: Any, message: str) -> None:
+    """One impossible value gives one problem, which names the key and what is right."""
+    problems = told(changed(path, value))
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_a_positive_class_is_for_binary_tasks_only() -> None:
+    """A positive class that no metric would look at is refused."""
+    raw = {**changed("positive_class", "yes"), "task": "multiclass", "metric": "log_loss"}
+    assert told(raw) == ["defs.yaml:1: positive_class: no effect on task multiclass; drop it"]
+
+
+@pytest.mark.parametrize("name", ["my-visits", "2visits", "visits 2", "", "v" * 81])
+def test_a_name_must_do_for_asset_keys_and_ops(name: str) -> None:
+    """The folder's name becomes part of keys and op names, so it is judged like them."""
+    from experiment_pipeline.errors import InvalidExperiment
+    from experiment_pipeline.spec.errors import spec_from
+
+    with pytest.raises(InvalidExperiment, match="write a folder name of letters, digits and _"):
+        spec_from(name, VALID, lambda _: "defs.yaml:1")
+
+
+def test_a_url_alone_is_the_data() -> None:
+    """`data: path` is short for `data: {url: path}`."""
+    assert spec_of(changed("data", "visits.csv")).data.url == "visits.csv"
+
+
+@pytest.mark.parametrize("value", ["1e-3", 0.001, "1E-3"])
+def test_an_exponent_without_a_dot_is_a_number(value: Any) -> None:
+    """YAML takes 1e-3 for a text; as a hyperparameter it is the number that was meant."""
+    spec = spec_of(changed("search.1.hyperparameters.C", [value, 1.0]))
+    assert spec.search[1].hyperparameters["C"] == (0.001, 1.0)
+
+
+def test_hyperparameters_keep_their_types() -> None:
+    """Whole numbers stay whole, texts stay texts, and true stays true."""
+    values = {"a": 3, "b": 3.0, "c": "3", "d": True, "e": None, "f": ["sqrt", 0.5]}
+    read = spec_of(changed("search.1.hyperparameters", values)).search[1].hyperparameters
+    assert {key: repr(value) for key, value in read.items()} == {
+        **{key: repr(value) for key, value in values.items()},
+        "f": "('sqrt', 0.5)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "fractions"),
+    [
+        ({}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": True}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": "on"}, (1 / 16, 1 / 4, 1.0)),
+        ({"halving": {"fractions": [0.5, 1]}}, (0.5, 1.0)),
+        ({"halving": False}, None),
+        ({"halving": "off"}, None),
+    ],
+)
+def test_halving_is_on_unless_one_word_says_off(written: Any, fractions: Any) -> None:
+    """YAML reads an unquoted off as false; both mean the same."""
+    halving = spec_of({**VALID, **written}).halving
+    assert (halving and halving.fractions) == fractions
+
+
+def test_a_surrogate_takes_the_place_of_halving() -> None:
+    """One word is enough; halving need not be switched off."""
+    for written in (True, "on", {}, {"first": 5}):
+        spec = spec_of({**VALID, "surrogate": written, "budget": {"configurations": 20}})
+        assert spec.surrogate is not None
+        assert spec.halving is None
+    for written in (False, "off"):
+        assert spec_of({**VALID, "surrogate": written}) == spec_of(VALID)
+    assert spec_of({**VALID, "surrogate": True, "budget": {"seconds": 9}}).halving is None
+
+
+@pytest.mark.parametrize("way", ["surrogate", "halving"])
+def test_what_is_off_is_written_as_off(way: str) -> None:
+    """An exported experiment.yaml can be read again."""
+    raw = {**VALID, way: way == "surrogate", "budget": {"configurations": 20}}
+    spec = spec_of(raw)
+    written = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    assert written["halving"] == "off"
+    assert spec_of(written) == spec
+
+
+def test_a_surrogate_beside_halving_is_refused() -> None:
+    """Both written are two ways to search; one of them switched off is fine."""
+    both = {**VALID, "surrogate": True, "halving": True, "budget": {"configurations": 20}}
+    (line,) = told(both)
+    assert "surrogate: halving and surrogate are two ways to search; write off at" in line
+    assert not told({**both, "halving": False})
+    assert not told({**both, "surrogate": False})
+
+
+def test_a_surrogate_needs_something_to_pick() -> None:
+    """A first round of the whole budget leaves nothing, and is refused with the way out."""
+    raw = {**VALID, "surrogate": {"first": 8}, "budget": {"configurations": 8}}
+    (line,) = told(raw)
+    assert "surrogate: the first round (8) leaves nothing to pick of budget.configurations" in line
+    assert not told({**raw, "budget": {"configurations": 9}})
+
+
+def test_a_spec_is_frozen() -> None:
+    """Nothing can change a spec after it was judged."""
+    with pytest.raises(ValueError, match="frozen"):
+        spec_of(VALID).target = "other"  # type: ignore[misc]
+
+
+def test_what_never_reaches_a_model() -> None:
+    """Target, excluded, id and split columns are no features."""
+    split = {"by": "time", "column": "departure", "id_columns": ["visit"]}
+    spec = spec_of(changed("split", split))
+    assert spec.not_features == {"late", "arrival", "visit", "departure"}
+
+
+def test_the_ranking_metric_comes_first() -> None:
+    """Metrics of the gates are computed too, each once, after the one that ranks."""
+    gates = [{"metric": "brier", "at_most": 0.2}, CRITERION]
+    assert spec_of(changed("acceptance", gates)).metric_names == ("roc_auc", "brier")
+
+
+def test_a_part_of_an_experiment_is_what_it_says_it_is() -> None:
+    """Other settings cannot be read, do not count, and a name that is no setting is a bug."""
+    spec = spec_of(changed("workers", 3))
+    part = spec.without("workers", "data", "exclude")
+    assert part.metric_names == spec.metric_names
+    for read in (lambda: part.workers, lambda: part.data, lambda: part.not_features):
+        with pytest.raises(AttributeError):
+            read()
+    assert part.model_dump() == spec.model_dump(exclude={"workers", "data", "exclude"})
+    assert (
+        part.model_dump()
+        == spec_of(changed("workers", 4)).without("workers", "data", "exclude").model_dump()
+    )
+    with pytest.raises(KeyError):
+        spec.without("wokers")
+
+
+@pytest.mark.parametrize(
+    ("written", "tolerance"), [({}, 0.0), (True, 0.0), ({"tolerance": 0.02}, 0.02), (False, None)]
+)
+def test_a_challenger_is_held_against_the_champion_unless_it_is_off(
+    written: object, tolerance: float | None
+) -> None:
+    """On by default, with no loss allowed; what was written is what is dumped and read again."""
+    spec = spec_of(VALID if written == {} else changed("not_worse_than_champion", written))
+    again = spec_of(spec.model_dump(mode="json", exclude_unset=True, exclude={"name"}))
+    for one in (spec, again):
+        rule = one.not_worse_than_champion
+        assert (None if rule is None else rule.tolerance) == tolerance

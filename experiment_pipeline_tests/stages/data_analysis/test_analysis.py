@@ -1,0 +1,160 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.rows.membership import assign_sets
+from experiment_pipeline.spec.catalogue import CODES
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    MULTICLASS,
+    REGRESSION,
+    ROWS,
+    VALIDATION,
+    experiment,
+    features_of,
+    numeric,
+    sets_of,
+    table,
+)
+
+
+def _analysis(frame: pd.DataFrame, **changes) -> DataAnalysis:
+    spec = experiment(**changes)
+    return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
+
+
+def test_a_plain_table_is_a_go() -> None:
+    """Without a finding that weighs there is nothing to explain."""
+    analysis = _analysis(table())
+    assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
+
+
+def test_every_code_has_exactly_one_finding() -> None:
+    """All rules speak about every table, in one of three outcomes."""
+    findings = _analysis(table()).findings
+    assert Counter(finding.code for finding in findings) == Counter(CODES)
+    assert all(finding.evidence.strip() and finding.advice.strip() for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("frame", "changes"),
+    [
+        (table(when=pd.date_range("2024-01-01", periods=ROWS)), {}),
+        (numeric(), REGRESSION),
+        (table(y=1.0 * (np.arange(ROWS) % 3)), MULTICLASS),
+    ],
+)
+def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
+    """Whatever stands in the validation set's targets, the analysis is the same."""
+    rng = np.random.default_rng(0)
+    shuffled = frame["y"].to_numpy(copy=True)
+    shuffled[VALIDATION] = rng.permutation(shuffled[VALIDATION])[::-1]
+    removed = frame["y"].mask(VALIDATION)
+    expected = _analysis(frame, **changes)
+    assert _analysis(frame.assign(y=shuffled), **changes) == expected
+    assert _analysis(frame.assign(y=removed), **changes).to_json() == expected.to_json()
+
+
+def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
+    """A copy of the target blocks; accepted with a reason it is a condition, and is probed."""
+    frame = table(outcome=table()["y"])
+    blocked = _analysis(frame)
+    accepted = _analysis(frame, analysis={"accept": {"leak_suspect": "known before"}})
+    assert (blocked.verdict, accepted.verdict) == ("no go", "go with conditions")
+    assert blocked.probe.left_out == ("outcome",)
+    assert accepted.probe.left_out == ()
+    assert "accepted: known before" in accepted.reasons[0]
+
+
+def test_an_absent_target_is_an_error_that_names_the_columns() -> None:
+    """A misspelt target is told what there is."""
+    with pytest.raises(UnusableTable, match="did you mean 'colour'"):
+        _analysis(table(), target="color")
+
+
+def test_json_is_strict_and_complete() -> None:
+    """Every finding stands in the JSON, and numbers that JSON lacks are null."""
+    content = json.loads(
+        _analysis(table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
+    )
+    assert {finding["code"] for finding in content["findings"]} == set(CODES)
+    assert content["probe"]["scores"]
+    assert "shown_rows" not in content
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+@pytest.mark.parametrize("split", ["random", "group", "time"])
+def test_the_clinic_is_fit_for_modelling(task, split) -> None:
+    """The awkward table, prepared as its YAML says, is no `no go` for any task and split."""
+    spec = scenario.spec(task, split)
+    frame = prepare(scenario.table(), spec.preparation).frame
+    features = feature_columns(frame, spec)
+    analysis = analyse(frame, assign_sets(frame, spec, features), features, spec)
+    assert analysis.verdict != "no go"
+    found = {finding.code for finding in analysis.found}
+    assert not found & {"numbers_as_text", "dates_as_text", "category_variants"}
+
+
+def test_the_unprepared_clinic_shows_its_dirt() -> None:
+    """Without the preparation everything that it deals with is found."""
+    spec = scenario.spec(preparation={})
+    frame = scenario.table()
+    features = feature_columns(frame, spec)
+    analysis = analyse(frame, assign_sets(frame, spec, features), features, spec)
+    assert {finding.code for finding in analysis.found} >= {
+        "numbers_as_text",
+        "dates_as_text",
+        "category_variants",
+        "placeholder_values",
+        "repeated_entities",
+    }
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.integers(-(10**6), 10**6),
+    st.floats(),
+    st.text(max_size=8),
+    st.booleans(),
+    st.sampled_from(["?", "1,5", "2024-01-01", "-999", " a", "A"]),
+)
+COLUMNS = st.one_of(
+    st.lists(st.floats(), min_size=12, max_size=12),
+    st.lists(st.text(max_size=6), min_size=12, max_size=12),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=12, max_size=12),
+    st.lists(CELLS, min_size=12, max_size=12),
+)
+
+
+TARGETS = st.one_of(
+    COLUMNS,
+    st.lists(st.sampled_from(["yes", "no"]), min_size=12, max_size=12),
+    st.lists(st.sampled_from(["a", "b", "c", None]), min_size=12, max_size=12),
+    st.lists(st.floats(-1e6, 1e6), min_size=12, max_size=12),
+)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
+@pytest.mark.parametrize("task", [{}, REGRESSION, MULTICLASS])
+def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
+    """Whatever the cells are, every rule answers and the reports can be written."""
+    frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
+    analysis = _analysis(frame, **task)
+    assert len(analysis.findings) == len(CODES)
+    assert json.loads(analysis.to_json())["verdict"] in analysis.to_markdown()
+
+
+def test_a_table_without_rows_is_a_no_go() -> None:
+    """An empty table gets its verdict without an error."""
+    assert _analysis(table().head(0)).verdict == "no go"

@@ -1,0 +1,39 @@
+import pandas as pd
+
+from experiment_pipeline.stages.data_analysis.findings.duplicate_rows import check
+from experiment_pipeline_tests.stages.data_analysis.tables import after, subject, table
+
+
+def _with_copies() -> pd.DataFrame:
+    frame = table(when=pd.date_range("2024-01-01", periods=400))
+    return pd.concat([frame, frame.head(40)], ignore_index=True)
+
+
+def test_copies_are_found() -> None:
+    """Rows that repeat another are counted; a random split keeps them together."""
+    finding = check(subject(_with_copies()))
+    assert (finding.outcome, finding.severity) == ("found", "note")
+    assert "40 of 440 rows" in finding.evidence
+
+
+def test_copies_may_straddle_other_splits() -> None:
+    """Under a split by time copies are a condition."""
+    assert check(subject(_with_copies(), split={"by": "time", "column": "when"})).severity == (
+        "condition"
+    )
+
+
+def test_rejecting_them_settles_it() -> None:
+    """The proposed YAML leaves nothing to ask."""
+    finding = check(subject(_with_copies()))
+    assert check(after(finding, _with_copies())).outcome == "not_applicable"
+
+
+def test_a_table_without_copies_is_not_found() -> None:
+    """Rows that differ in one column are no copies."""
+    assert check(subject(table())).outcome == "not_found"
+
+
+def test_few_combinations_are_not_applicable() -> None:
+    """A table of two small categories must repeat itself."""
+    assert check(subject(table()[["colour", "y"]])).outcome == "not_applicable"

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.stages.data_analysis.probe import (
+    BASELINE,
+    MOST_ROWS,
+    NoProbe,
+    Probe,
+    run_probe,
+)
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    MULTICLASS,
+    REGRESSION,
+    ROWS,
+    VALIDATION,
+    numeric,
+    subject,
+    table,
+)
+
+
+def _probe(frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes) -> Probe:
+    probe = run_probe(subject(frame, **changes), left_out)
+    assert isinstance(probe, Probe)
+    return probe
+
+
+@pytest.mark.parametrize(
+    ("frame", "changes"),
+    [
+        (table(), {}),
+        (table(), {"metric": "f1"}),
+        (numeric(), REGRESSION),
+        (table(y=np.digitize(numeric()["y"], [-3, 3])), MULTICLASS),
+    ],
+)
+def test_every_task_has_a_probe_that_beats_its_baseline(frame, changes) -> None:
+    """A table with signal gives a best model with a gain of several standard errors."""
+    probe = _probe(frame, **changes)
+    best = probe.score(probe.best)
+    assert best.gain > 2 * best.gain_error > 0
+    assert 0 < probe.skill < 1
+    assert probe.folds == 5
+
+
+def test_every_metric_of_the_experiment_is_measured() -> None:
+    """Criteria on other metrics than the ranking one are probed too."""
+    acceptance = [{"metric": "accuracy", "at_least": 0.5}]
+    probe = _probe(table(), acceptance=acceptance)
+    assert {(s.model, s.metric) for s in probe.scores} == {
+        (model, metric)
+        for model in (BASELINE, "linear", "lightgbm")
+        for metric in ("roc_auc", "accuracy")
+    }
+
+
+def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it() -> None:
+    """F1 of a rare class is not judged at a probability of one half."""
+    y = np.where(table()["x"] + np.random.default_rng(0).normal(size=ROWS) > 1.5, "yes", "no")
+    probe = _probe(table(y=y), metric="f1", positive_class="yes")
+    assert probe.score(probe.best).mean > 0.35
+
+
+def test_columns_left_out_take_no_part() -> None:
+    """Without the only feature that knows, nothing is gained."""
+    without = _probe(table(), left_out=("x",))
+    assert without.score(without.best).gain < _probe(table()).score("linear").gain / 2
+    assert without.left_out == ("x",)
+
+
+def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
+    """The same table gives the same numbers, whatever the validation targets are."""
+    changed = np.where(VALIDATION, "yes", table()["y"])
+    assert _probe(table()) == _probe(table()) == _probe(table(y=changed))
+
+
+def test_rows_are_bounded() -> None:
+    """A long table is sampled."""
+    long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
+    assert _probe(long, exclude={"row": "counts"}).rows == MOST_ROWS
+
+
+def test_many_text_features_are_bounded_and_said_aloud() -> None:
+    """Of very many text features some are left unread."""
+    texts = {f"t{i}": table()["colour"] for i in range(210)}
+    assert _probe(table(**texts)).unread == 11
+
+
+@pytest.mark.parametrize(
+    ("frame", "changes", "reason"),
+    [
+        (table(y="yes"), {}, "the target has 1 distinct values"),
+        (table()[["y"]], {}, "No number or text feature"),
+        (table().head(12), {}, "do not make two folds"),
+        (table(y=[f"class {i}" for i in range(ROWS)]), MULTICLASS, "more than the 200"),
+    ],
+)
+def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) -> None:
+    """A probe that cannot run says why."""
+    probe = run_probe(subject(frame, **changes), ())
+    assert isinstance(probe, NoProbe)
+    assert reason in probe.reason
+
+
+def test_awkward_values_are_survived() -> None:
+    """Infinite, huge, missing and mixed values do not stop the probe."""
+    values = np.array([1, "one", None, 2.5] * 100, dtype=object)
+    huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
+    assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320

@@ -1,0 +1,102 @@
+"""A small search with made-up predictions, for the tests of what comes after training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.statistics import metrics
+
+N_TEST = 300
+
+
+def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:
+    """Return an experiment whose search holds `count` configurations of lightgbm."""
+    search = {
+        "algorithm": "lightgbm",
+        "hyperparameters": {"num_leaves": [4 * 2**i for i in range(count)]},
+    }
+    fields = {
+        "name": "board",
+        "data": "rows.csv",
+        "target": "late",
+        "task": "binary",
+        "metric": "roc_auc",
+        "search": [search],
+    }
+    return ExperimentSpec.model_validate(fields | changes)
+
+
+def result_of(configuration: object, score: float, spec: ExperimentSpec, **changes: object):
+    """Return what training would have left behind."""
+    fields = {
+        "key": configuration.key,
+        "fingerprint": "f" * 64,
+        "recipe_fingerprint": "r" * 64,
+        "algorithm": configuration.algorithm,
+        "features": configuration.features,
+        "hyperparameters": configuration.hyperparameters,
+        "status": "trained",
+        "metric": spec.metric,
+        "train_score": 0.9,
+        "test_score": score,
+        "test_scores": {spec.metric: score},
+        "rounds": 50,
+        "fit_cpu_seconds": 2.0,
+        "fit_wall_seconds": 2.5,
+        "predict_seconds_per_row": 3e-6,
+        "model_bytes": 1_000,
+    }
+    return ModelResult(**(fields | changes))
+
+
+def failure_of(key: str, reason: str = "no such tree") -> FailedConfiguration:
+    """Return a configuration that raised."""
+    return FailedConfiguration(key, "f" * 64, "ValueError", reason, "Traceback …")
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A finished search: everything `rank` needs."""
+
+    spec: ExperimentSpec
+    results: Sequence[ModelResult]
+    failed: Sequence[FailedConfiguration]
+    predictions: dict[str, np.ndarray]
+    y_test: np.ndarray
+    y_train: np.ndarray
+    units: np.ndarray
+
+    def rank(self, **changes: object) -> Leaderboard:
+        """Return the leaderboard."""
+        arguments = {
+            "results": self.results,
+            "failed": self.failed,
+            "predictions": self.predictions,
+            "y_test": self.y_test,
+            "y_train": self.y_train,
+            "units": self.units,
+            "spec": self.spec,
+            "classes": (False, True) if self.spec.task == "binary" else None,
+        }
+        return rank(**(arguments | changes))
+
+
+def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes) -> Search:
+    """Return a search whose i-th configuration sees the truth through noise of that size."""
+    generator = np.random.default_rng(seed)
+    y = (generator.random(N_TEST) < 0.4).astype(int)
+    shared = generator.normal(size=N_TEST)
+    predictions, results = {}, []
+    for one, noise in zip(configurations(spec), noises, strict=False):
+        logit = y + 0.8 * shared + noise * generator.normal(size=N_TEST)
+        predictions[one.key] = expit(logit)
+        score = metrics.score(spec.metric, y, predictions[one.key])
+        results.append(result_of(one, score, spec, **changes))
+    y_train = (generator.random(900) < 0.4).astype(int)
+    return Search(spec, results, (), predictions, y, y_train, np.arange(N_TEST))

@@ -1,0 +1,365 @@
+"""The leaderboard: order, ties, the choice and its reason, and nobody forgotten."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.errors import AllConfigurationsFailed
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.notes import expected_best
+from experiment_pipeline.stages.leaderboard.rows import COLUMNS
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.table import Unranked
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.thresholds import choose_threshold
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    failure_of,
+    result_of,
+    search_of,
+    spec_of,
+)
+
+Y = np.array([0.0, 1.0, 2.0, 3.0])
+
+
+def _board(
+    errors: list[float], sizes: list[int], metric: str, order: list[int], choice: str
+) -> tuple[Leaderboard, dict[str, float]]:
+    """Rank regressions that are off by a constant; nan among the errors is a nan score."""
+    spec = spec_of(len(errors), task="regression", metric=metric, choice=choice)
+    declared = configurations(spec)
+    predictions = {one.key: Y + error for one, error in zip(declared, errors, strict=True)}
+    scores = {key: metrics.score(metric, Y, p) for key, p in predictions.items()}
+    results = [
+        result_of(one, scores[one.key], spec, model_bytes=size)
+        for one, size in zip(declared, sizes, strict=True)
+    ]
+    shuffled = [results[i] for i in order]
+    return rank(shuffled, (), predictions, Y, Y, np.arange(4), spec, None), scores
+
+
+@st.composite
+def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
+    """Errors with many ties and some nan, sizes with ties, and an order."""
+    some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
+    errors = draw(st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all()))
+    sizes = draw(st.lists(st.integers(1, 3), min_size=len(errors), max_size=len(errors)))
+    return errors, sizes, draw(st.permutations(range(len(errors))))
+
+
+@given(_boards(), st.sampled_from(["rmse", "r2"]))
+@settings(max_examples=80, deadline=None)
+def test_the_choice_is_the_best_score_in_any_order(
+    board: tuple[list[float], list[int], list[int]], metric: str
+) -> None:
+    """Whatever the order, nan, direction and ties: no configuration beats the chosen one."""
+    errors, sizes, order = board
+    chosen, scores = _board(errors, sizes, metric, order, "best_score")
+    best = scores[chosen.chosen]
+    assert not any(metrics.better(metric, score, best) for score in scores.values())
+    equal = {key: size for key, size in zip(scores, sizes, strict=True) if scores[key] == best}
+    assert chosen.chosen == min(equal, key=lambda key: (equal[key], key))
+
+
+@given(_boards(), st.sampled_from(["best_score", "smallest_in_tie_group"]))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_the_results_changes_nothing(
+    board: tuple[list[float], list[int], list[int]], choice: str
+) -> None:
+    """The same results in another order give the same board, row by row."""
+    errors, sizes, order = board
+    first, _ = _board(errors, sizes, "rmse", order, choice)
+    second, _ = _board(errors, sizes, "rmse", sorted(order), choice)
+    assert first.rows.equals(second.rows)
+    assert (first.chosen, first.reason, first.notes) == (
+        second.chosen,
+        second.reason,
+        second.notes,
+    )
+
+
+@given(_boards())
+@settings(max_examples=40, deadline=None)
+def test_the_smallest_choice_is_the_smallest_of_the_tie_group(
+    board: tuple[list[float], list[int], list[int]],
+) -> None:
+    """With smallest_in_tie_group nothing smaller is tied with the best."""
+    errors, sizes, order = board
+    chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
+    by_key = dict(zip(scores, sizes, strict=True))
+    assert chosen.chosen in chosen.tie_group
+    assert by_key[chosen.chosen] == min(by_key[key] for key in chosen.tie_group)
+
+
+def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:
+    """A configuration whose predictions are not finite has no rank and says why."""
+    search = search_of(spec_of(3), [1, 1, 1])
+    broken = search.results[0].key
+    search.predictions[broken][5] = np.nan
+    board = search.rank()
+    last = board.rows.iloc[-1]
+    assert (last["key"], last["reason"]) == (broken, "roc_auc is undefined")
+    assert board.rows["rank"].isna().tolist() == [False, False, True]
+    assert any("without a rank" in note for note in board.notes)
+
+
+def test_a_row_holds_score_interval_difference_and_cost() -> None:
+    """The columns are those promised, in this order, with their types."""
+    board = search_of(spec_of(3), [0.5, 1, 5]).rank()
+    rows = board.rows
+    assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == COLUMNS
+    assert rows["rank"].tolist() == [1, 2, 3]
+    assert ((rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])).all()
+    assert rows["difference_to_best"].tolist()[0] == 0
+    assert (rows["difference_low"] <= rows["difference_to_best"]).all()
+    assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 3
+
+
+def test_the_difference_is_in_units_of_the_metric_for_losses_too() -> None:
+    """For a loss a worse configuration has a positive difference, and its bounds in order."""
+    rows = search_of(spec_of(3, metric="log_loss"), [0.5, 1, 5]).rank().rows
+    assert rows["test_score"].is_monotonic_increasing
+    assert rows["difference_to_best"].iloc[2] > 0
+    assert (rows["difference_low"] <= rows["difference_high"]).all()
+    assert str(rows["difference_to_best"].iloc[0]) == "0.0"
+
+
+def test_a_tie_is_a_difference_that_may_be_none() -> None:
+    """The tie group and the printed intervals tell the same story: no difference is above 0."""
+    board = search_of(spec_of(4), [0.5, 0.55, 0.6, 6]).rank()
+    rows = board.rows
+    assert (rows["in_tie_group"] == (rows["difference_high"] == 0)).all()
+    assert (rows["difference_high"] <= 0).all()
+    assert not rows["in_tie_group"].iloc[-1]
+    assert board.tie_group == tuple(rows.loc[rows["in_tie_group"], "key"])
+
+
+def test_the_overfit_gap_is_positive_when_train_looks_better() -> None:
+    """In both directions a positive gap means overfitting."""
+    loss = search_of(spec_of(1, metric="log_loss"), [1], train_score=0.1).rank()
+    gain = search_of(spec_of(1), [1], train_score=0.9).rank()
+    assert loss.rows["overfit_gap"].iloc[0] == pytest.approx(loss.score.estimate - 0.1)
+    assert gain.rows["overfit_gap"].iloc[0] == pytest.approx(0.9 - gain.score.estimate)
+
+
+def test_every_declared_configuration_is_accounted_for() -> None:
+    """Failed ones come after the ranked, same reasons together; then those not started."""
+    search = search_of(spec_of(6), [1, 1])
+    keys = [one.key for one in configurations(search.spec)]
+    failed = [failure_of(keys[4], "b"), failure_of(keys[3], "a"), failure_of(keys[2], "b")]
+    board = search.rank(failed=failed)
+    rows = board.rows
+    assert sorted(rows["key"]) == sorted(keys)
+    assert rows["status"].tolist() == ["trained"] * 2 + ["failed"] * 3 + ["not started"]
+    assert rows["reason"].tolist()[2:5] == ["ValueError: a", "ValueError: b", "ValueError: b"]
+    assert "2 of 6 configurations failed with ValueError: b" in board.notes
+
+
+def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
+    """A better score from a rung does not win."""
+    search = search_of(spec_of(3), [1, 1, 1])
+    first, second, third = search.results
+    early = [
+        Unranked(first.key, "stopped early", "at rung 1", 0.25, replace(first, test_score=0.99)),
+        Unranked(second.key, "not started", "the budget was spent"),
+    ]
+    board = search.rank(results=[third], unranked=early, failed=[failure_of("x", "a")])
+    assert board.chosen == third.key
+    assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
+    assert board.rows["rank"].isna().tolist() == [False, True, True, True]
+    assert board.rows["reason"].tolist()[1] == "at rung 1"
+    assert any(
+        note.startswith("1 more were stopped early by scores on a part") for note in board.notes
+    )
+    assert board.rows["reason"].tolist()[3] == "the budget was spent"
+
+
+def test_those_that_came_furthest_come_first_of_the_stopped() -> None:
+    """By rung, then by score at the rung; an undefined score comes last there."""
+    search = search_of(spec_of(5), [1, 1, 1, 1, 1])
+    fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
+    early = [
+        Unranked(one.key, "stopped early", "", fraction, replace(one, test_score=score))
+        for one, fraction, score in zip(search.results, fractions, scores, strict=False)
+    ]
+    rows = search.rank(results=search.results[4:], unranked=early).rows
+    assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
+    assert math.isnan(rows["test_score"].iloc[4])
+
+
+def test_nothing_trained_in_full_says_what_stopped_it() -> None:
+    """A budget that ends before the last rung leaves nothing to rank, and is named."""
+    search = search_of(spec_of(1), [1])
+    (result,) = search.results
+    early = [
+        Unranked(result.key, "stopped early", "the budget of 1 seconds was spent", 0.25, result)
+    ]
+    with pytest.raises(AllConfigurationsFailed, match="budget of 1 seconds"):
+        search.rank(results=[], unranked=early)
+
+
+def test_all_failed_is_an_error_that_names_the_most_frequent_reason() -> None:
+    """Nothing to rank ends with the reason of most failures."""
+    search = search_of(spec_of(3), [])
+    failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
+    with pytest.raises(AllConfigurationsFailed, match="2 of them with ValueError: y"):
+        search.rank(failed=failed)
+    with pytest.raises(AllConfigurationsFailed, match="no configuration was trained"):
+        search.rank()
+
+
+def test_only_undefined_scores_is_an_error() -> None:
+    """When no configuration has a score there is no choice."""
+    search = search_of(spec_of(2), [1, 1])
+    with pytest.raises(AllConfigurationsFailed, match="undefined roc_auc"):
+        search.rank(y_test=np.zeros(len(search.y_test), dtype=int))
+
+
+def test_the_reason_names_score_interval_and_ties() -> None:
+    """A reader learns from the reason why this one and how sure it is."""
+    board = search_of(spec_of(3), [0.5, 0.5, 0.5]).rank()
+    assert board.reason.startswith("best roc_auc of 3 configurations on the test set: 0.")
+    assert "cannot be told from it" in board.reason
+
+
+def test_the_smallest_model_of_a_tie_says_what_it_gives_up() -> None:
+    """The reason names both sizes and both scores, and the row is marked."""
+    search = search_of(spec_of(3, choice="smallest_in_tie_group"), [0.5, 0.5, 0.5])
+    sizes = dict(zip([300, 200, 100], search.rank().rows["key"], strict=True))
+    results = [
+        replace(one, model_bytes=size)
+        for size, key in sizes.items()
+        for one in search.results
+        if one.key == key
+    ]
+    board = search.rank(results=results)
+    assert board.chosen == sizes[100]
+    assert "100 bytes" in board.reason
+    assert f"the best, {sizes[300]}, has 300 bytes" in board.reason
+    assert board.rows.loc[board.rows["reason"] == "chosen", "key"].tolist() == [board.chosen]
+
+
+def test_equal_scores_go_to_the_smaller_model_and_say_so() -> None:
+    """A tie to the last digit is broken by size, not by seconds."""
+    board, _ = _board([1.0, 1.0], [900, 100], "rmse", [0, 1], "best_score")
+    assert board.rows["model_bytes"].tolist() == [100, 900]
+    assert "the smallest model of them" in board.reason
+
+
+def test_the_winner_is_held_against_predicting_without_features() -> None:
+    """The baseline is the train set's, scored on test; beating it takes the paired worse bound."""
+    good = search_of(spec_of(1), [0.2]).rank()
+    assert good.baseline == 0.5
+    assert good.beats_baseline
+    lead = good.difference_to_baseline
+    assert lead.estimate == pytest.approx(good.score.estimate - 0.5)
+    assert 0 < lead.low < lead.estimate < lead.high
+    noise = search_of(spec_of(1), [500]).rank()
+    assert not noise.beats_baseline
+    assert "no configuration is surely better than predicting" in noise.notes[0]
+
+
+def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
+    """The same winner's lead has a wider interval among many: it was chosen for its luck, too."""
+    search = search_of(spec_of(40), [3] * 40)
+    many = search.rank().difference_to_baseline
+    best = search.rank().chosen
+    alone = search.rank(results=[one for one in search.results if one.key == best])
+    assert alone.difference_to_baseline.estimate == many.estimate
+    assert many.low < alone.difference_to_baseline.low
+
+
+def test_configurations_are_ranked_at_their_own_thresholds() -> None:
+    """Better order wins although its probabilities of rare positives never reach 0.5."""
+    search = search_of(spec_of(2, metric="f1"), [0.3, 3])
+    better, worse = (one.key for one in search.results)
+    search.predictions[better] = search.predictions[better] * 0.4
+    assert metrics.score("f1", search.y_test, search.predictions[better]) == 0
+    assert metrics.score("f1", search.y_test, search.predictions[worse]) > 0.4
+    board = search.rank()
+    assert board.chosen == better
+    own = choose_threshold("f1", search.y_test, search.predictions[better])
+    assert board.score.estimate == pytest.approx(own.test_score)
+    assert board.difference_to_baseline.estimate < own.test_score - board.baseline
+
+
+def test_the_luck_of_a_threshold_is_a_part_of_the_optimism() -> None:
+    """What noise gains by its best threshold is said, beside what it gains by being the best."""
+    by_threshold = search_of(spec_of(2, metric="balanced_accuracy"), [50, 50]).rank()
+    honest = by_threshold.difference_to_baseline.estimate + by_threshold.baseline
+    assert by_threshold.optimism >= by_threshold.score.estimate - honest > 0
+
+
+def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
+    """Under a time split drift and optimism are confounded, which is said instead."""
+    by_row = search_of(spec_of(4), [1.5] * 4).rank()
+    assert 0 < by_row.optimism < 0.05
+    assert any("expect roc_auc to be worse by up to" in note for note in by_row.notes)
+    timed = spec_of(4, split={"by": "time", "column": "day"})
+    by_time = search_of(timed, [1.5] * 4).rank()
+    assert by_time.optimism is None
+    assert any("cannot be told from drift" in note for note in by_time.notes)
+
+
+def test_a_choice_at_the_end_of_the_search_is_noted() -> None:
+    """The note names the hyperparameter and a wider range."""
+    board = search_of(spec_of(3), [5, 5, 0.1]).rank()
+    assert [edge.hyperparameter for edge in board.edges] == ["num_leaves"]
+    assert any("num_leaves = 16 is at the high end" in note for note in board.notes)
+
+
+def test_the_last_of_the_spend_is_priced() -> None:
+    """With ten configurations and more the board says what most of the search bought."""
+    board = search_of(spec_of(12), np.linspace(0.5, 2, 12).tolist()).rank()
+    (note,) = [note for note in board.notes if "80 % of the spend" in note]
+    assert "3 configurations drawn at random" in note
+    assert "cost 24.0 CPU seconds" in note
+
+
+def test_what_was_bought_is_better_where_less_is_better() -> None:
+    """A gain in log loss is no plus: the note says better, not more."""
+    spec = spec_of(12, metric="log_loss")
+    (note,) = [
+        n for n in search_of(spec, np.linspace(0.5, 2, 12).tolist()).rank().notes if "spend" in n
+    ]
+    assert "made log_loss better by 0." in note
+
+
+def test_expected_best_is_the_mean_over_all_subsets() -> None:
+    """The formula agrees with listing every subset."""
+    assert expected_best([5.0, 3.0, 1.0], 2) == pytest.approx((5 + 5 + 3) / 3)
+    assert expected_best([5.0, 3.0, 1.0], 1) == pytest.approx(3)
+    assert expected_best([5.0, 3.0, 1.0], 3) == 5
+
+
+def test_few_units_are_noted_and_everything_ties_on_one() -> None:
+    """A test set of one day tells nothing apart, and says so."""
+    search = search_of(spec_of(2), [0.1, 5])
+    board = search.rank(units=np.zeros(len(search.units), dtype=int))
+    assert len(board.tie_group) == 2
+    assert any("no interval can be computed" in note for note in board.notes)
+
+
+def test_predictions_are_read_once_and_those_of_the_choice_once_more() -> None:
+    """A lazy mapping may read from the store: a second look is for the choice's notes alone."""
+    search, asked = search_of(spec_of(3), [1, 1, 1]), []
+
+    class Lazy(dict):
+        def __getitem__(self, key: str) -> np.ndarray:
+            asked.append(key)
+            return super().__getitem__(key)
+
+    board = search.rank(predictions=Lazy(search.predictions))
+    assert sorted(asked) == sorted([*search.predictions, board.chosen])
+
+
+def test_an_interval_that_is_too_narrow_is_said() -> None:
+    """An AUC of 5 positives is doubted, one of a hundred is not."""
+    search = search_of(spec_of(2), [0.1, 5])
+    assert not any("too narrow" in note for note in search.rank().notes)
+    rare = np.where(np.cumsum(search.y_test) <= 5, search.y_test, 0)
+    assert any("is in 5 units (row)" in note for note in search.rank(y_test=rare).notes)

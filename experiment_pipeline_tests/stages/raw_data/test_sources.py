@@ -1,0 +1,275 @@
+"""Fetching the user's table: files, folders, patterns, servers, and every way that leads nowhere."""
+
+import functools
+import http.server
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiment_pipeline.errors import (
+    DataError,
+    ExperimentPipelineError,
+    StorageUnreachable,
+    UnreadableTable,
+)
+from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.raw_data.sources import (
+    fingerprint_source,
+    peek_columns,
+    read_source,
+)
+from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline_tests.s3_server import S3Server
+
+TABLE = b"a,b\n1,x\n"
+NOBODY = 65_534
+
+
+def refused(url: object, **settings: object) -> ExperimentPipelineError:
+    """The error that a URL ends in, the same for reading and for looking."""
+    data = Data(url=str(url), **settings)
+    with pytest.raises(ExperimentPipelineError) as caught:
+        read_source(data)
+    with pytest.raises(type(caught.value)):
+        fingerprint_source(data)
+    return caught.value
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command runs in, with a table and its parts."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("flights.csv", "parts/y=1/p.parquet", "parts/y=2/p.parquet", "parts/_SUCCESS"):
+        write_bytes(location(str(tmp_path / name)), TABLE)
+    return tmp_path
+
+
+def test_a_file_is_read_from_any_way_to_write_its_path(folder: Path) -> None:
+    """Relative, absolute and file:// paths lead to the same bytes, under the file's name."""
+    for url in ("flights.csv", folder / "flights.csv", f"file://{folder}/flights.csv"):
+        assert read_source(Data(url=str(url))) == [("flights.csv", TABLE)]
+
+
+def test_a_look_at_a_file_tells_its_columns(folder: Path) -> None:
+    """CSV and Parquet, by what they hold; a file that has changed is looked at again."""
+    assert peek_columns(Data(url="flights.csv")) == ["a", "b"]
+    pd.DataFrame({"c": [1]}).to_parquet(folder / "table.pq")
+    assert peek_columns(Data(url=f"file://{folder}/table.pq")) == ["c"]
+    (folder / "flights.csv").write_bytes(b"other,names\n1,2\n")
+    assert peek_columns(Data(url="flights.csv")) == ["other", "names"]
+
+
+@pytest.mark.parametrize("url", ["absent.csv", "parts", "*.csv", "s3://bucket/t.csv", "broken.pq"])
+def test_a_look_that_would_cost_or_fail_tells_nothing(folder: Path, url: str) -> None:
+    """What is away, elsewhere, in parts or damaged is for the run to read."""
+    (folder / "broken.pq").write_bytes(b"PAR1" + bytes(50))
+    assert peek_columns(Data(url=url)) is None
+
+
+def test_a_folder_is_its_tables(folder: Path) -> None:
+    """Every part below the folder is read, in order, by its relative name; markers are not."""
+    expected = [("y=1/p.parquet", TABLE), ("y=2/p.parquet", TABLE)]
+    assert read_source(Data(url="parts")) == expected
+    assert read_source(Data(url="parts/")) == expected
+    (folder / "parts" / ".hidden.parquet").write_bytes(b"")
+    (folder / "parts" / "notes.txt").write_text("")
+    assert read_source(Data(url="parts")) == expected
+
+
+def test_a_pattern_names_its_files(folder: Path) -> None:
+    """What a pattern matches is named from where the pattern begins."""
+    names = [name for name, _ in read_source(Data(url="parts/*/p.*"))]
+    assert names == ["y=1/p.parquet", "y=2/p.parquet"]
+    assert [name for name, _ in read_source(Data(url=f"{folder}/fl*.csv"))] == ["flights.csv"]
+
+
+def test_a_name_with_brackets_is_no_pattern(folder: Path) -> None:
+    """A file that is called like a pattern is read itself."""
+    (folder / "data[1].csv").write_bytes(TABLE)
+    assert read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
+
+
+def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
+    """The first step of the path that is not there is named, with names like it."""
+    error = refused("flight.csv")
+    assert isinstance(error, UnreadableTable)
+    assert error.culprit == "flight.csv"
+    assert str(folder) in error.rule
+    assert "did you mean 'flights.csv'" in error.fix
+    assert "no such folder as partz" in refused("partz/y=1/p.parquet").rule
+    assert "did you mean 'parts'" in refused("partz/y=1/p.parquet").fix
+    assert "'flights.csv'" in refused("zzz").fix
+    assert "is a file, not a folder" in refused("flights.csv/part").rule
+    assert "'flights.csv', 'parts'" in refused("*.zip").fix
+
+
+def test_a_folder_without_one_table_says_what_it_holds(folder: Path) -> None:
+    """No tables, or two kinds of them, are an error that lists or counts them."""
+    (folder / "empty").mkdir()
+    assert "holds none" in refused("empty").rule
+    (folder / "empty" / "notes.txt").write_text("")
+    assert "holds 'notes.txt'" in refused("empty").rule
+    assert "2 Parquet and 1 CSV files" in refused(folder).rule
+
+
+def test_a_device_is_never_read() -> None:
+    """A path that would never end is refused."""
+    assert "device" in refused("/dev/zero").rule
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_of_somebody_else_is_no_bug(folder: Path) -> None:
+    """Without permission the error names the file and says what to change."""
+    (folder / "flights.csv").chmod(0o600)
+    for path in [folder, *folder.parents][:3]:
+        path.chmod(0o755)
+    read_source(Data(url="flights.csv"))  # what is imported on the way needs permission too
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(StorageUnreachable) as caught:
+            read_source(Data(url=str(folder / "flights.csv")))
+    finally:
+        os.seteuid(0)
+    assert "flights.csv" in caught.value.culprit
+    assert "may not read" in caught.value.rule
+
+
+def test_a_protocol_must_be_known_and_installed() -> None:
+    """An unknown protocol, and one whose package is missing, are named."""
+    assert "nope" in refused("nope://bucket/x.csv").rule
+    assert "gcsfs" in refused("gs://bucket/x.csv").rule
+    assert isinstance(refused("s3://"), StorageUnreachable)
+
+
+def test_a_fingerprint_follows_the_content(folder: Path) -> None:
+    """It stays while nothing changes, and changes with a file, a new part or a lost one."""
+    data = Data(url="parts")
+    seen = [fingerprint_source(data), fingerprint_source(data)]
+    (folder / "parts/y=1/p.parquet").write_bytes(b"longer than before")
+    seen.append(fingerprint_source(data))
+    (folder / "parts/y=3").mkdir()
+    (folder / "parts/y=3/p.parquet").write_bytes(TABLE)
+    seen.append(fingerprint_source(data))
+    (folder / "parts/y=2/p.parquet").unlink()
+    seen.append(fingerprint_source(data))
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 4
+
+
+def test_a_fingerprint_reads_what_says_nothing_about_itself() -> None:
+    """Where a file system has no times, the content counts: same size, other bytes."""
+    data = Data(url="memory://source/x.csv")
+    fingerprints = []
+    for content in (TABLE, TABLE[::-1]):
+        write_bytes(location(data.url), content)
+        fingerprints.append(fingerprint_source(data))
+    assert fingerprints[0] != fingerprints[1]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files; /denied is denied."""
+
+    def do_GET(self) -> None:
+        """Deny or serve."""
+        if self.path.startswith("/denied"):
+            self.send_error(403)
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[str]:
+    """The URL of a web server over the folder."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str) -> None:
+    """User, password and query reach the server, but no name and no message."""
+    data = Data(url=f"http://me:hidden@{web}/flights.csv?token=hidden")
+    assert read_source(data) == [("flights.csv", TABLE)]
+    assert fingerprint_source(data) == fingerprint_source(data)
+    for path in ("flight.csv", "denied.csv"):
+        error = refused(f"http://me:hidden@{web}/{path}?token=hidden")
+        assert "hidden" not in str(error)
+        assert path in error.culprit
+
+
+def test_the_web_says_what_is_wrong(web: str) -> None:
+    """A missing page, a denied one and a server that is not there are told apart."""
+    assert "404" in refused(f"http://{web}/flight.csv").rule
+    assert "403" in refused(f"http://{web}/denied.csv").rule
+    error = refused(f"http://127.0.0.1:{_free_port()}/x.csv")
+    assert isinstance(error, StorageUnreachable)
+    assert "Connect" in error.rule
+
+
+def test_a_dead_s3_server_is_told_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection ends in one error, soon."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    begin = time.perf_counter()
+    error = refused("s3://bucket/x.csv", endpoint_url=f"http://127.0.0.1:{_free_port()}")
+    assert time.perf_counter() - begin < 60
+    assert isinstance(error, StorageUnreachable)
+    assert "hidden" not in str(error)
+
+
+@pytest.mark.slow
+def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
+    """Files, folders and patterns mean the same in a bucket."""
+    root = location(f"s3://{s3_bucket}/some")
+    part = pd.DataFrame({"a": [1]}).to_parquet()
+    for name in ("flights.csv", "parts/y=1/p.parquet", "parts/_SUCCESS"):
+        write_bytes(root / name, part)
+    for url in ("parts", "parts/", "parts/*/*.parquet"):
+        assert read_source(Data(url=f"{root}/{url}")) == [("y=1/p.parquet", part)]
+    assert read_source(Data(url=f"{root}/flights.csv")) == [("flights.csv", part)]
+    first = fingerprint_source(Data(url=f"{root}/parts"))
+    write_bytes(root / "parts/y=1/p.parquet", part + b"x")
+    assert fingerprint_source(Data(url=f"{root}/parts")) != first
+    assert "did you mean 'flights.csv'" in refused(f"{root}/flight.csv").fix
+
+
+@pytest.mark.slow
+def test_what_a_bucket_refuses_is_told(
+    s3: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No bucket, no credentials and wrong credentials are three different things."""
+    write_bytes(location(f"s3://{s3_bucket}/x.csv"), TABLE)
+    endpoint = s3.environment["AWS_ENDPOINT_URL"]
+    assert "bucket does not exist" in refused("s3://nobody-made-this/x.csv").rule
+    assert "bucket does not exist" in refused("s3://nobody-made-this/*.csv").rule
+    anonymous = refused(f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint)
+    assert "denied" in anonymous.rule
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), StorageUnreachable)
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    none = refused(f"s3://{s3_bucket}/x.csv")
+    assert "no usable credentials" in none.rule
+    assert not isinstance(none, DataError)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

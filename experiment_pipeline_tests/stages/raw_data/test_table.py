@@ -1,0 +1,458 @@
+"""Bytes of files → one typed table: what is read, what is refused, and what is said about it."""
+
+# ruff: noqa: RUF001 - Cyrillic letters are what is tested
+
+import bz2
+import csv
+import datetime as dt
+import decimal
+import gzip
+import io
+import lzma
+import time
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.raw_data.page import preview
+from experiment_pipeline.stages.raw_data.table import RawTable, parse
+
+# No zero bytes, which are refused as binary; a letter in front, so that it stays text.
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map("t{}".format)
+SMALL = b"a,b\n1,x\n2,y\n"
+
+
+def read(content: bytes | str, name: str = "table.csv", **settings: object) -> RawTable:
+    """Parse one file."""
+    data = content.encode() if isinstance(content, str) else content
+    return parse([(name, data)], Data(url="table.csv", **settings))
+
+
+def refused(content: bytes | str, **settings: object) -> errors.ExperimentPipelineError:
+    """The error that a file is refused with; it names the file or the setting."""
+    with pytest.raises(errors.ExperimentPipelineError) as caught:
+        read(content, **settings)
+    assert caught.value.rule
+    assert caught.value.fix
+    return caught.value
+
+
+def parquet(table: pa.Table | pd.DataFrame) -> bytes:
+    """A Parquet file."""
+    table = pa.Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    return stream.getvalue()
+
+
+def zipped(*members: str) -> bytes:
+    """A zip archive of small tables."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for member in members:
+            archive.writestr(member, SMALL)
+    return stream.getvalue()
+
+
+def test_a_table_is_typed_and_counts_its_rows() -> None:
+    """Numbers become numbers, the rest text, and the index is the row's position."""
+    table = read(SMALL)
+    assert table.frame["a"].tolist() == [1, 2]
+    assert table.frame.dtypes.astype(str).to_dict() == {"a": "int64", "b": "str"}
+    assert table.frame.index.name == "row_number"
+    assert table.frame.index.dtype == "int64"
+    assert (table.format, table.encoding, table.delimiter) == ("csv", "utf-8", ",")
+    assert table.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("texts", "values", "dtype"),
+    [
+        (["1", "-2"], [1, -2], "int64"),
+        (["1", ""], [1.0, None], "float64"),
+        (["1.5", "2e3"], [1.5, 2000.0], "float64"),
+        ([" 7", "8 "], [7, 8], "int64"),
+        (["+5", "6"], [5.0, 6.0], "float64"),
+        (["True", "false"], [True, False], "bool"),
+        (["yes", "no"], ["yes", "no"], "str"),
+        (["2013-01-01", "2013-01-02"], ["2013-01-01", "2013-01-02"], "str"),
+        (["0x1F", "1"], ["0x1F", "1"], "str"),
+        (["1", "x"], ["1", "x"], "str"),
+        (["0.1", "0.30000000000000004"], [0.1, 0.1 + 0.2], "float64"),
+        (["-0.5", "0"], [-0.5, 0.0], "float64"),
+    ],
+)
+def test_a_type_is_that_of_every_value(texts: list[str], values: list, dtype: str) -> None:
+    """A column is a number only when all its texts are, and keeps them exactly."""
+    frame = read("a,b\n" + "".join(f"{text},z\n" for text in texts)).frame
+    assert str(frame["a"].dtype) == dtype
+    expected = pd.Series(values, dtype=dtype, index=frame.index, name="a")
+    pd.testing.assert_series_equal(frame["a"], expected, check_exact=True)
+
+
+def test_a_late_exception_decides_too() -> None:
+    """One text after thousands of numbers makes the column text; nothing is lost."""
+    frame = read("a\n" + "1\n" * 5_000 + "unknown\n").frame
+    assert frame["a"].iloc[-1] == "unknown"
+    assert frame["a"].iloc[0] == "1"
+
+
+@pytest.mark.parametrize(
+    ("texts", "note"),
+    [
+        (["00501", "10001"], "leading zeros"),
+        (["12345678901234567890", "1"], "cannot hold exactly"),
+        (["9007199254740993", ""], "cannot hold exactly"),
+        (["True", ""], "true, false and missing"),
+        (["1,5", "2,25"], "decimal comma"),
+    ],
+)
+def test_what_a_number_would_change_stays_text(texts: list[str], note: str) -> None:
+    """Codes, huge numbers and half-empty booleans keep their texts, and it is said."""
+    table = read("a;b\n" + "".join(f"{text};z\n" for text in texts))
+    assert table.frame["a"].fillna("").tolist() == texts
+    assert any(note in said and "'a'" in said for said in table.notes)
+
+
+def test_missing_values_are_those_declared_and_counted() -> None:
+    """The usual texts are missing; data.missing_values replaces them all."""
+    usual = read("country,x\nNA,1\nDE,\n")
+    assert usual.frame["country"].isna().tolist() == [True, False]
+    assert any("'NA' was read as missing: 1 cell in 1 column" in said for said in usual.notes)
+    own = read("country,x\nNA,1\nDE,-\n", missing_values=["-"])
+    assert own.frame["country"].tolist() == ["NA", "DE"]
+    assert own.frame["x"].isna().tolist() == [False, True]
+
+
+def test_empty_and_infinite_columns_are_told() -> None:
+    """A column without a value is an empty float column; infinite values are counted on."""
+    table = read("a,b,c\n,inf,1\n,2,1\n")
+    assert table.frame["a"].isna().all()
+    assert table.frame["a"].dtype == "float64"
+    assert np.isinf(table.frame["b"].iloc[0])
+    assert any("no value" in said for said in table.notes)
+    assert any("infinite" in said for said in table.notes)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter: str) -> None:
+    """Each usual delimiter is found, although the values hold the other ones."""
+    others = {",": "x|y", ";": "1,5", "\t": "a, b; c", "|": "a; b"}
+    rows = [["name", "value", "n"], [others[delimiter], "2", "3"], ["plain", "4", "5"]]
+    table = read("\n".join(delimiter.join(row) for row in rows))
+    assert table.delimiter == delimiter
+    assert list(table.frame.columns) == rows[0]
+    assert bool(table.notes) == (delimiter != ",")
+
+
+def test_a_declared_delimiter_wins() -> None:
+    """What the user says is not second-guessed, and one column is a table."""
+    assert list(read("a,b:c\n1,2:3\n", delimiter=":").frame.columns) == ["a,b", "c"]
+    assert read("a\n1\n2\n").frame["a"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("row", [0, 1, 300])
+def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
+    """A text of a megabyte in the first row or a later one leaves the file its columns."""
+    texts = ["plain"] * 400
+    texts[row] = '"' + "a long, long text; with | all\n" * 35_000 + '"'
+    rows = "".join(f"{number}{delimiter}{text}\n" for number, text in enumerate(texts))
+    table = read(f"id{delimiter}text\n{rows}")
+    assert list(table.frame.columns) == ["id", "text"]
+    assert table.delimiter == delimiter
+    assert len(table.frame["text"][row]) == 35_000 * 30
+
+
+def test_a_huge_cell_is_no_open_quote() -> None:
+    """A megabyte between quotes beside a value with a single quote is closed, and read."""
+    frame = read('a,b\n5" pipe,1\n"' + "x" * 1_000_000 + '",2\n').frame
+    assert frame["a"].str.len().tolist() == [7, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
+)
+def test_the_encoding_is_found(encoding: str, told: bool) -> None:
+    """Marks and valid UTF-8 decide, the rest is guessed and the guess is told."""
+    table = read("Straße,n\nMünchen,1\nKöln,2\nDüsseldorf,3\n".encode(encoding))
+    assert list(table.frame.columns) == ["Straße", "n"]
+    assert table.frame["Straße"].tolist() == ["München", "Köln", "Düsseldorf"]
+    assert table.encoding == encoding
+    assert any(encoding in said for said in table.notes) == told
+
+
+ALPHABETS = {
+    "cp1252": "Straße,n\nMünchen,1\nKöln,2\n",
+    "latin-1": "ville,n\nOrléans,1\nBesançon,2\nNîmes,3\n",
+    "cp437": "Straße,n\nMünchen,1\nKöln,2\nDüsseldorf,3\n",
+    "cp1250": "miasto,n\nŁódź,1\nGdańsk,2\nPoznań,3\n",
+    "cp1251": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
+    "cp866": "город,n\nсторона,1\nраннее утро,2\nкрасная трава,3\n",
+    "koi8-r": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
+    "shift-jis": "住所,n\n東京都,1\n大阪府,2\n北海道,3\nカタカナ,4\n",
+    "gb18030": "城市,n\n我们的数据集包含每一个城市的人口和经济指标,1\n北京市上海市广州深圳,2\n",
+    "big5": "地址,n\n臺北市高雄,1\n繁體中文價格數量,2\n",
+    "euc-kr": "이름,n\n서울특별시부산,1\n한국어 텍스트 가격,2\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ALPHABETS)
+def test_a_file_of_one_code_page_is_no_mixture(encoding: str) -> None:
+    """Text of every alphabet in its own code page is still read, and the guess is told."""
+    table = read(ALPHABETS[encoding].encode(encoding))
+    assert len(table.frame) == ALPHABETS[encoding].count("\n") - 1
+    assert any("was guessed" in said for said in table.notes)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> None:
+    """Exports of two programs in one file: no code page is right, so none is guessed."""
+    lines = ["Straße,n".encode(), "München,1".encode(), "Köln,2".encode("cp1252"), b"Bonn,3"]
+    error = refused(line_end.join([*lines, "Gießen,4".encode()]))
+    assert "line 3 is not: byte 0xf6 at the start of b'\\xf6ln,2" in error.rule
+    assert "data.encoding" in error.fix
+    assert "iconv" in error.fix
+
+
+def test_the_bad_line_of_a_large_file_is_counted_through() -> None:
+    """A letter that stands across the border of two chunks is none; the bad one after it is."""
+    start = b"a" * (4 * 1024 * 1024 - 1) + "ö\n".encode()
+    assert "line 3 is not: byte 0xfc" in refused(start + "süß\n".encode() + b"\xfc\n").rule
+
+
+def test_a_file_cut_within_a_letter_is_named() -> None:
+    """UTF-8 that stops in the middle of a letter is no other code page."""
+    assert "line 3 is not: byte 0xc3" in refused("stadt\nKöln\nGieß".encode()[:-1]).rule
+
+
+def test_a_declared_encoding_must_fit() -> None:
+    """The declared encoding is used as it is, and bytes it does not know are an error."""
+    assert read("ł\nż\n".encode("cp1250"), encoding="cp1250").frame["ł"].tolist() == ["ż"]
+    assert "utf-8" in refused("é\n1\n".encode("cp1252"), encoding="utf-8").rule
+    assert "no encoding" in refused("a\n1\n", encoding="utf-9").rule
+
+
+@pytest.mark.parametrize(
+    ("compression", "content"),
+    [
+        ("gzip", gzip.compress(SMALL)),
+        ("bzip2", bz2.compress(SMALL)),
+        ("xz", lzma.compress(SMALL)),
+        ("zip", zipped("table.csv", "__MACOSX/table.csv", "folder/")),
+        ("zstd", pa.compress(SMALL, codec="zstd", asbytes=True)),
+    ],
+    # The bytes hold the second that they were made in: no names for workers to agree on.
+    ids=["gzip", "bzip2", "xz", "zip", "zstd"],
+)
+def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> None:
+    """A compressed file is unpacked whatever it is called; a cut one is refused."""
+    table = read(content, name="table.txt")
+    assert table.compression == compression
+    assert table.frame["b"].tolist() == ["x", "y"]
+    assert "damaged" in refused(content[: len(content) - 7]).rule
+
+
+NO_TABLES = {
+    "empty": (b"", "empty"),
+    "blank": (b" \n\r\n\n", "empty"),
+    "blank in UTF-16": ("\n\n".encode("utf-16"), "blank lines only"),
+    "header alone": (b"a,b\n", "no rows"),
+    "HTML": (b"\n <!DOCTYPE html><html><body>log in</body></html>", "HTML"),
+    "binary": (b"a,b\n1,\x00\x01\n", "binary"),
+    "image": (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "PNG"),
+    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "Git LFS"),
+    "workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Office"),
+    "two in a zip": (zipped("a.csv", "b.csv"), "2 files: 'a.csv', 'b.csv'"),
+    "names twice": (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name; twice: 'a'"),
+    "short line": (b"a,b\n1,2\n\n3\n", "line 4 has 1 field, the header has 2"),
+    "long line": (b'a,b\n"x\ny",2\n3,4,5\n', "line 4 has 3 fields, the header has 2"),
+    "trailing delimiter": (b"a,b\n1,2,\n", "line 2 has 3 fields"),
+    "open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "after line 2 is never closed"),
+    "cut Parquet": (parquet(pd.DataFrame({"a": [1]}))[:-9], "truncated Parquet"),
+    "damaged Parquet": (b"PAR1" + b"\0" * 20 + b"PAR1", "damaged Parquet"),
+    "Parquet without rows": (parquet(pd.DataFrame({"a": [1]}).head(0)), "no rows"),
+    "Parquet, names twice": (parquet(pa.table([[1], [2]], ["a", "a"])), "columns 1 and 2"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TABLES)
+def test_what_is_no_table_is_refused(case: str) -> None:
+    """Each kind of bad file ends in an error that names the file and what is wrong with it."""
+    content, rule = NO_TABLES[case]
+    error = refused(content)
+    assert isinstance(error, errors.UnreadableTable)
+    assert error.culprit == "table.csv"
+    assert rule in error.rule
+
+
+def test_nested_and_opaque_columns_are_named() -> None:
+    """A Parquet file whose columns hold no single values is readable, but not usable."""
+    nested = refused(parquet(pa.table({"l": [[1]], "s": [{"x": 1}], "n": [1]})))
+    assert isinstance(nested, errors.UnusableTable)
+    assert nested.culprit == "columns 'l', 's'"
+    opaque = refused(parquet(pa.table({"image": [b"\xff\xd8"]})))
+    assert isinstance(opaque, errors.UnusableTable)
+    assert opaque.culprit == "column 'image'"
+
+
+def test_quotes_inside_values_are_no_open_quotes() -> None:
+    """Inches and line breaks in quotes are values like any other."""
+    frame = read('a,b\n5" pipe,1\n"two\nlines, ""quoted""",2\n').frame
+    assert frame["a"].tolist() == ['5" pipe', 'two\nlines, "quoted"']
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
+def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
+    """Delimiters, quotes, line breaks and every alphabet come back as they were written."""
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([("a", "b"), *rows])
+    frame = read(stream.getvalue(), delimiter=",").frame
+    assert list(frame.itertuples(index=False, name=None)) == rows
+
+
+def test_strange_names_stay_as_they_are() -> None:
+    """Spaces, quotes, tags, line breaks and other alphabets are names; no name gets one."""
+    names = [" a b ", 'q"x', "<script>alert(1)</script>", "größe", "two\nlines", "{{x}}"]
+    header = ",".join('"' + name.replace('"', '""') + '"' for name in names)
+    table = read(f"{header},\n1,2,3,4,5,6,7\n")
+    assert list(table.frame.columns) == [*names, "Unnamed: 6"]
+    assert any("1 column without a name" in said for said in table.notes)
+
+
+def test_a_missing_header_is_suspected() -> None:
+    """A first line of numbers is taken as the header, but not in silence."""
+    assert any("first line" in said for said in read("1,2\n3,4\n").notes)
+
+
+def test_every_line_end_is_a_line_end() -> None:
+    """Files from Windows, Unix and old Macs hold the same table."""
+    for line_end in ("\n", "\r\n", "\r"):
+        assert read(SMALL.decode().replace("\n", line_end)).digest == read(SMALL).digest
+
+
+def test_several_files_are_one_table() -> None:
+    """Parts are appended in order, types are found over all of them, folders name columns."""
+    parts = [("year=2013/a.csv", b"a,b\n1,x\n"), ("year=2014/a.csv", b"b,a\ny,z\n")]
+    table = parse(parts, Data(url="folder"))
+    assert table.frame.to_dict("list") == {"a": ["1", "z"], "b": ["x", "y"], "year": [2013, 2014]}
+    assert any("2 files are one table" in said for said in table.notes)
+    assert any("'year'" in said for said in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("second", "rule"),
+    [
+        (("b.csv", b"a,c\n1,2\n"), "differ from those of a.csv: 'b', 'c'"),
+        (("b.parquet", parquet(pd.DataFrame({"a": [1]}))), "is parquet, but a.csv is csv"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(second: tuple[str, bytes], rule: str) -> None:
+    """Other columns, or another format, end in an error that names the part."""
+    with pytest.raises(errors.UnreadableTable) as caught:
+        parse([("a.csv", b"a,b\n1,2\n"), second], Data(url="folder"))
+    assert caught.value.culprit == second[0]
+    assert rule in caught.value.rule
+
+
+def test_parquet_types_become_those_of_pandas() -> None:
+    """Decimals, dates, times, bytes and dictionaries are reduced to plain types, and told."""
+    table = pa.table(
+        {
+            "whole": pa.array([1, 2], pa.int8()),
+            "some": [1, None],
+            "huge": [2**53 + 1, None],
+            "flag": [True, None],
+            "money": [decimal.Decimal("1.5"), None],
+            "day": [dt.date(2020, 1, 1), None],
+            "clock": [dt.time(1, 2), None],
+            "raw": [b"ab", None],
+            "kind": pa.array(["x", "y"]).dictionary_encode(),
+            "length": pa.array([1, 2], pa.duration("s")),
+            "instant": pa.array([1, 2], pa.timestamp("us", "UTC")),
+            "nothing": pa.nulls(2),
+        }
+    )
+    read_back = read(parquet(table))
+    assert read_back.frame.dtypes.astype(str).to_dict() == {
+        "whole": "int8",
+        "some": "float64",
+        "huge": "str",
+        "flag": "str",
+        "money": "float64",
+        "day": "datetime64[us]",
+        "clock": "str",
+        "raw": "str",
+        "kind": "str",
+        "length": "float64",
+        "instant": "datetime64[us, UTC]",
+        "nothing": "float64",
+    }
+    assert read_back.frame.loc[0, "huge"] == "9007199254740993"
+    assert (read_back.format, read_back.encoding, read_back.delimiter) == ("parquet", None, None)
+    told = " ".join(read_back.notes)
+    assert all(f"'{name}'" in told for name in ("huge", "flag", "money", "day", "raw", "nothing"))
+
+
+def test_parquet_parts_may_widen_a_number() -> None:
+    """Whole numbers in one part and fractions in another are one float column."""
+    parts = [
+        (f"k={i}/p", parquet(pd.DataFrame({"a": [value]}))) for i, value in enumerate((1, 1.5))
+    ]
+    table = parse(parts, Data(url="folder"))
+    assert table.frame.to_dict("list") == {"a": [1.0, 1.5], "k": [0, 1]}
+    clash = [("p", parts[0][1]), ("q", parquet(pd.DataFrame({"a": ["x"]})))]
+    with pytest.raises(errors.UnreadableTable, match="do not go together"):
+        parse(clash, Data(url="folder"))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"delimiter": ";"}, {"encoding": "utf-8"}, {"missing_values": ["-"]}]
+)
+def test_settings_of_csv_have_no_effect_on_parquet(setting: dict[str, object]) -> None:
+    """A setting that would do nothing is an error that names it."""
+    error = refused(parquet(pd.DataFrame({"a": [1]})), **setting)
+    assert isinstance(error, errors.InvalidExperiment)
+    assert error.culprit == f"data.{next(iter(setting))}"
+
+
+def test_a_declared_format_must_be_true() -> None:
+    """The bytes decide what a file is; a declaration that says otherwise is an error."""
+    assert "say csv" in refused(SMALL, format="parquet").rule
+    assert read(parquet(pd.DataFrame({"a": [1]})), name="t.csv").format == "parquet"
+    assert isinstance(refused(SMALL, delimiter='"'), errors.InvalidExperiment)
+
+
+def test_a_very_wide_table_is_read_in_seconds() -> None:
+    """5,000 columns and 50 rows are no trouble."""
+    header = ",".join(f"c{i}" for i in range(5_000))
+    row = ",".join(str(i / 7) for i in range(5_000))
+    begin = time.perf_counter()
+    table = read("\n".join([header] + [row] * 50))
+    assert table.frame.shape == (50, 5_000)
+    assert time.perf_counter() - begin < 20
+
+
+def test_the_preview_shows_what_could_act() -> None:
+    """Tags, pipes, links and line breaks are shown as text in one table row."""
+    frame = pd.DataFrame({"<script>": ["a|b", "x\ny"], "[l](js:x)": ["`c`", None]})
+    lines = preview(frame).splitlines()
+    assert lines[0] == r"| &lt;script&gt; | \[l\](js:x) |"
+    assert lines[2:] == [r"| a\|b | \`c\` |", "| x y |  |"]
+
+
+def test_the_preview_is_small() -> None:
+    """Rows, columns and long texts are cut, and the columns left out are counted."""
+    frame = pd.DataFrame({f"c{i}": ["x" * 500] * 9 for i in range(100)})
+    text = preview(frame, rows=2)
+    assert len(text) < 8_000
+    assert text.endswith("… and 60 more columns")
+    assert text.count("\n| x") == 2

@@ -1,0 +1,148 @@
+"""Rows enough for rungs, an experiment that searches them, and a store in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.run import search
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline_tests.stages.search.scenario import one
+
+TRAIN, TEST = 3_000, 600
+SEARCH = [
+    one("dummy"),
+    one("linear", C=[0.00001, 0.0001, 0.001, 0.1, 10.0]),
+    one("lightgbm", n_estimators=5, num_leaves=[2, 4, 8], learning_rate=[0.01, 0.1, 0.3]),
+]
+HALVING = {"fractions": [0.2, 0.5, 1.0], "keep": 0.4, "fewest_rows": 500}
+
+
+def rows(count: int = TRAIN + TEST, classes: Sequence[Any] = ("no", "yes")) -> pd.DataFrame:
+    """Return rows whose target leans on two columns, with an owner of ten rows and an hour."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {
+            "age": random.normal(size=count),
+            "size": random.normal(size=count),
+            "colour": random.choice(["red", "blue"], count),
+            "owner": [f"O{number // 10}" for number in range(count)],
+            "hour": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(count), unit="h"),
+        },
+        index=pd.RangeIndex(count, name="row_number"),
+    )
+    signal = frame["age"] + frame["size"] ** 2 + random.normal(size=count)
+    parts = np.quantile(signal, np.linspace(0, 1, len(classes) + 1)[1:-1])
+    return frame.assign(late=[classes[code] for code in np.digitize(signal, parts)])
+
+
+def experiment(by: str = "random", searched: Any = None, **changes: Any) -> ExperimentSpec:
+    """Return an experiment on such rows; by random, group or time."""
+    columns = {"group": "owner", "time": "hour"}
+    split = {"by": by} | ({"column": columns[by]} if by in columns else {})
+    others = {"owner", "hour"} - {columns.get(by)}
+    settings = {
+        "name": "e",
+        "data": "x.csv",
+        "target": "late",
+        "task": "binary",
+        "metric": "roc_auc",
+        "search": searched or SEARCH,
+        "split": split,
+        "exclude": dict.fromkeys(sorted(others), "is no property of the row"),
+        "halving": HALVING,
+    }
+    return ExperimentSpec.model_validate(settings | changes)
+
+
+def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
+    """Return the first rows to train on and the last to choose on."""
+    frame = rows() if frame is None else frame
+    return training_sets(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
+
+
+@dataclass
+class Memory:
+    """What a store would hold: fingerprint → trained model."""
+
+    models: dict[str, TrainedModel] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """What must not depend on how the search was run: fingerprint → bytes of the model."""
+        return {name: one.model for name, one in self.models.items()}
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+        """The results that exist."""
+        return {name: self.models[name].result for name in fingerprints if name in self.models}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """What one predicts."""
+        return self.models[fingerprint].predictions
+
+    def keep(self, event: Fitted) -> None:
+        """Store a model."""
+        self.models[event.model.result.fingerprint] = event.model
+
+
+@dataclass
+class Ran:
+    """A search that was run, or killed after some fits."""
+
+    events: list[Event]
+
+    @property
+    def fits(self) -> int:
+        return sum(isinstance(event, Fitted) for event in self.events)
+
+    @property
+    def conclusions(self) -> dict[str, Conclusion]:
+        found = [event for event in self.events if isinstance(event, Conclusion)]
+        by_key = {event.key: event for event in found}
+        assert len(by_key) == len(found)
+        return by_key
+
+    @property
+    def answer(self) -> dict[str, tuple]:
+        """What must not depend on how the search was run."""
+        return {
+            key: (one.status, one.reason, one.fraction, one.result and one.result.test_score)
+            for key, one in self.conclusions.items()
+        }
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status → how many."""
+        statuses = [one.status for one in self.conclusions.values()]
+        return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+def run(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    memory: Memory | None = None,
+    *,
+    workers: int = 2,
+    wanted: Sequence[Configuration] | None = None,
+    kill_after: int | None = None,
+    now: Callable[[], float] = lambda: 0.0,
+) -> Ran:
+    """Run a search and store what it fits."""
+    memory = memory or Memory()
+    events = []
+    wanted = configurations(spec) if wanted is None else wanted
+    running = search(wanted, sets, spec, memory, workers, now)
+    for event in running:
+        events.append(event)
+        if isinstance(event, Fitted):
+            memory.keep(event)
+            if kill_after == sum(isinstance(one, Fitted) for one in events):
+                running.close()
+    return Ran(events)

@@ -1,0 +1,151 @@
+"""Algorithms: names and import paths that work, and what is said about those that do not."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiment_pipeline import errors
+from experiment_pipeline.stages.search.algorithms import (
+    BUILT_IN,
+    build_estimator,
+    check_hyperparameters,
+    estimator_for,
+    well_known_names,
+)
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
+
+HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
+
+
+def configuration(algorithm: str, **hyperparameters: object) -> Configuration:
+    """A configuration by hand."""
+    return Configuration("key", algorithm, "onehot", hyperparameters)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", *BUILT_IN])
+def test_every_built_in_algorithm_suits_every_task(algorithm: str, task: str) -> None:
+    """The built-in names need no hyperparameters."""
+    check_hyperparameters(configuration(algorithm), task)
+
+
+def test_the_sweep_decides_seed_and_threads() -> None:
+    """An estimator is seeded by the experiment and has one thread."""
+    forest = build_estimator(configuration("random_forest", max_depth=3), "binary", seed=7)
+    assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
+    foreign = build_estimator(configuration("lightgbm.LGBMClassifier"), "binary", seed=7)
+    assert (foreign.random_state, foreign.n_jobs) == (7, 1)
+
+
+def test_a_nested_hyperparameter_reaches_its_estimator() -> None:
+    """Two underscores lead into a part, as in scikit-learn."""
+    ridge = configuration("sklearn.linear_model.RidgeCV", alphas=1.0)
+    assert build_estimator(ridge, "regression", seed=0).alphas == 1.0
+    calibrated = configuration("sklearn.calibration.CalibratedClassifierCV", estimator__C=2.0)
+    with pytest.raises(errors.InvalidExperiment, match="cannot be made"):
+        build_estimator(calibrated, "binary", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("sklearn.ensemble.RandomForestClasifier", "did you mean 'RandomForestClassifier'"),
+        ("sklearn.ensembel.RandomForestClassifier", "did you mean 'ensemble'"),
+        ("no_such_package.models.Model", "there is no module no_such_package"),
+        ("sklearn.metrics.roc_auc_score", "no class with fit and predict"),
+        ("sklearn.preprocessing.StandardScaler", "no class with fit and predict"),
+        ("sklearn.linear_model.Ridge", "it is a regressor, the task is binary"),
+        ("sklearn.svm.LinearSVC", "no predict_proba"),
+        (f"{OWN}.Regressor", "it is a regressor"),
+        (f"{OWN}.not_a_class", "no class"),
+        (f"{OWN}.Plane", "did you mean 'Plain'"),
+    ],
+)
+def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: str) -> None:
+    """The error says what is there instead."""
+    with pytest.raises(errors.UnknownAlgorithm, match=message):
+        check_hyperparameters(configuration(path), "binary")
+
+
+def test_probabilities_may_depend_on_a_hyperparameter() -> None:
+    """What counts is the estimator as it is configured."""
+    path = "sklearn.linear_model.SGDClassifier"
+    check_hyperparameters(configuration(path, loss="log_loss"), "binary")
+    with pytest.raises(errors.UnknownAlgorithm, match="no predict_proba"):
+        check_hyperparameters(configuration(path, loss="hinge"), "binary")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "message"),
+    [
+        ("lightgbm", "num_leafs", "did you mean 'num_leaf"),
+        ("lightgbm", "max_dept", "did you mean 'max_depth'"),
+        ("lightgbm", "random_state", "drop it"),
+        ("lightgbm", "n_jobs", "drop it"),
+        ("lightgbm", "deterministic", "drop it"),
+        ("lightgbm", "metric", "drop it"),
+        ("random_forest", "max_dept", "did you mean 'max_depth'"),
+        ("random_forest", "n_jobs", "drop it"),
+        ("linear", "random_state", "drop it"),
+        ("linear", "wholly_unknown", "which has 'penalty', 'C'"),
+        (HIST, "learning_rat", "did you mean 'learning_rate'"),
+    ],
+)
+def test_a_hyperparameter_that_cannot_be_set_is_refused(
+    algorithm: str, name: str, message: str
+) -> None:
+    """Misspelt and reserved names are errors, with the right name where one comes close."""
+    with pytest.raises(errors.InvalidExperiment, match=message):
+        check_hyperparameters(configuration(algorithm, **{name: 1}), "binary")
+
+
+def test_one_parameter_under_two_names_is_refused() -> None:
+    """LightGBM would take one of them without a word."""
+    both = configuration("lightgbm", min_child_samples=5, min_data_in_leaf=7)
+    with pytest.raises(errors.InvalidExperiment, match="set already"):
+        check_hyperparameters(both, "binary")
+
+
+def test_an_objective_belongs_to_its_task() -> None:
+    """A regression may choose its loss; a binary task may not become one."""
+    quantile = configuration("lightgbm", objective="quantile", alpha=0.9)
+    check_hyperparameters(quantile, "regression")
+    with pytest.raises(errors.InvalidExperiment, match="no objective of task binary"):
+        check_hyperparameters(quantile, "binary")
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
+def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
+    """It predicts mean, median or weighted median, and what it is told to where it is told."""
+    y = np.random.default_rng(0).lognormal(size=50)
+    spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
+    estimator = estimator_for(configuration("dummy"), "regression", spec, y)
+    predicted = estimator.fit(np.zeros((50, 1)), y).predict(np.zeros((3, 1)))
+    assert predicted.tolist() == [float(best_constant(metric, y, "regression"))] * 3
+    told = estimator_for(configuration("dummy", strategy="median"), "regression", spec, y)
+    assert told.strategy == "median"
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("algorithm", BUILT_IN)
+def test_well_known_names_are_names(algorithm: str, task: str) -> None:
+    """What is let pass without an import is what the class takes."""
+    estimator = build_estimator(configuration(algorithm), task, seed=0)
+    assert well_known_names(algorithm, task) <= estimator.get_params().keys()
+
+
+def test_an_experiment_is_judged_without_scikit_learn() -> None:
+    """Well known hyperparameters import nothing: a YAML is read by every process."""
+    code = (
+        "import sys\n"
+        "from experiment_pipeline.stages.search.configurations import Configuration\n"
+        "from experiment_pipeline.stages.search.algorithms import check_hyperparameters\n"
+        "for name, given in {'linear': {'C': 1}, 'random_forest': {'max_depth': 3}}.items():\n"
+        "    check_hyperparameters(Configuration('k', name, 'onehot', given), 'binary')\n"
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,195 @@
+"""LightGBM: shared bins change nothing, and neither does the way to an estimator."""
+
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from lightgbm.basic import _ConfigAliases
+
+from experiment_pipeline.stages.search import lightgbm_parameters
+from experiment_pipeline.stages.search.boosting import (
+    BinnedTable,
+    bin_table,
+    boost,
+    plan_boosting,
+    predictions_of_grown,
+    stopping_metric,
+)
+from experiment_pipeline.stages.search.pipelines import fitted_pipeline
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline_tests.stages.search.scenario import (
+    METRIC,
+    experiment,
+    lightgbm,
+    one,
+    table,
+    train,
+    train_one,
+    training_sets,
+)
+
+
+def plan(task: str = "binary", *, can_stop: bool = True, **hyperparameters: Any) -> Any:
+    """A plan of the scenario's experiment."""
+    classes = training_sets(task).classes
+    return plan_boosting(
+        lightgbm(**hyperparameters), task, classes, 0, METRIC[task], can_stop=can_stop
+    )
+
+
+def numbers(sets: TrainingSets) -> np.ndarray:
+    """The numeric columns of train."""
+    return sets.train[["distance", "delay", "night"]].to_numpy(dtype=np.float64)
+
+
+def grown(binned: BinnedTable, **hyperparameters: Any) -> str:
+    """The text of a booster grown on a binned table without early stopping."""
+    planned = plan(can_stop=False, n_estimators=20, **hyperparameters)
+    return boost(binned, planned, "binary").model_to_string()
+
+
+def test_the_list_of_names_is_that_of_the_library() -> None:
+    """Every name and alias is LightGBM's, complete for what is listed."""
+    known = _ConfigAliases._get_all_param_aliases()
+    ours = lightgbm_parameters.ACCEPTED | lightgbm_parameters.RESERVED
+    for own, aliases in ours.items():
+        assert sorted(known[own]) == sorted([own, *aliases]), own
+    assert lightgbm_parameters.ACCEPTED.keys() >= lightgbm_parameters.DATASET_PARAMETERS
+
+
+@pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, recipe: str) -> None:
+    """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
+    sets = training_sets(task)
+    entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
+    spec = experiment([entry | {"features": recipe}], task)
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    features, model = pipeline[0], pipeline[-1]
+    kept = sets.train[~sets.inner]
+    codes = {"categorical_feature": [3]} if recipe == "ordinal" else {}
+    # The booster's codes follow the order of the classes, fit's that of their names.
+    ordinary = type(model)(**model.get_params())
+    ordinary.fit(features.transform(kept), _coded(kept["late"], sets.classes), **codes)
+    method = "predict" if task == "regression" else "predict_proba"
+    rows = features.transform(sets.test)
+    assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
+
+
+def _coded(y: Any, classes: tuple | None) -> np.ndarray:
+    return y.to_numpy() if classes is None else y.map({c: i for i, c in enumerate(classes)})
+
+
+def test_a_shared_table_gives_what_a_table_of_its_own_gives() -> None:
+    """Configurations that differ in anything but the bins may read one binned table."""
+    sets = training_sets()
+    X, y = numbers(sets), sets.y_train
+    shared = bin_table(X, y, None, [], plan())
+    for leaf in (2, 20, 100):
+        own = bin_table(X, y, None, [], plan(min_data_in_leaf=leaf))
+        assert grown(shared, min_data_in_leaf=leaf) == grown(own, min_data_in_leaf=leaf)
+
+
+def test_bins_of_another_size_are_another_table() -> None:
+    """Only the parameters that decide the bins tell binnings apart."""
+    assert not plan(num_leaves=5, learning_rate=0.2).binning
+    assert list(plan(max_bins=15).binning) == [("max_bin", 15)]
+    outcomes = train(experiment([one("lightgbm", max_bin=[15, 255])]), training_sets())
+    assert len({outcome.model for outcome in outcomes.values()}) == 2
+
+
+def test_early_stopping_keeps_the_best_round_and_leaves_the_test_set_alone() -> None:
+    """Other test rows give the same model; another inner slice another one."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    first = train_one(spec, sets)
+    assert 1 <= first.result.rounds < 2000
+    other = table(sets.classes).iloc[600:].assign(distance=0.0, late="no")
+    swapped = TrainingSets(**vars(sets) | {"test": other})
+    assert train_one(spec, swapped).model == first.model
+    moved = TrainingSets(**vars(sets) | {"inner": np.roll(sets.inner, 1)})
+    assert train_one(spec, moved).model != first.model
+
+
+def test_without_stopping_every_train_row_is_fitted() -> None:
+    """No inner slice, or patience 0: a fixed number of rounds on all rows."""
+    sets = training_sets()
+    nothing_held_out = TrainingSets(**vars(sets) | {"inner": np.zeros(600, dtype=bool)})
+    default = train_one(experiment([one("lightgbm")]), nothing_held_out)
+    stated = train_one(experiment([one("lightgbm", early_stopping_round=0)]), sets)
+    assert default.result.rounds == stated.result.rounds == 100
+    assert np.array_equal(default.predictions.test, stated.predictions.test)
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "watched"),
+    [
+        ("roc_auc", "binary", "auc"),
+        ("average_precision", "binary", "average_precision"),
+        ("brier", "binary", "l2"),
+        ("f1", "binary", "binary_logloss"),
+        ("log_loss", "multiclass", "multi_logloss"),
+        ("accuracy", "multiclass", "multi_logloss"),
+        ("mae", "regression", "l1"),
+        ("r2", "regression", "l2"),
+    ],
+)
+def test_stopping_watches_what_ranks(metric: str, task: str, watched: str) -> None:
+    """Where LightGBM has the metric it is watched, else the loss."""
+    assert stopping_metric(metric, task) == watched
+
+
+def test_a_slice_of_one_class_is_watched_by_its_loss() -> None:
+    """LightGBM calls any ranking of one class perfect, and would stop at once."""
+    sets = training_sets()
+    inner = sets.inner & (sets.y_train == 1)
+    trained = train_one(
+        experiment([one("lightgbm")]), TrainingSets(**vars(sets) | {"inner": inner})
+    )
+    assert trained.result.rounds > 1
+
+
+def test_a_bagging_fraction_has_an_effect() -> None:
+    """LightGBM's default frequency of 0 would ignore it."""
+    assert plan(subsample=0.5).parameters["bagging_freq"] == 1
+    assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
+    assert "bagging_freq" not in plan().parameters
+
+
+@pytest.mark.parametrize("boosting", ["dart", "rf"])
+def test_boosting_without_a_best_round_does_not_stop_early(boosting: str) -> None:
+    """Both dart and rf run their number of rounds, LightGBM's own default where none is given."""
+    planned = plan(boosting_type=boosting, subsample=0.5)
+    assert (planned.patience, planned.rounds) == (0, 100)
+
+
+def test_every_fit_is_deterministic_and_of_one_thread() -> None:
+    """What reproducibility needs is set for every configuration."""
+    fixed = plan().parameters
+    assert fixed["deterministic"]
+    assert fixed["force_row_wise"]
+    assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
+
+
+@pytest.mark.parametrize("setting", ["linear_tree", "use_quantized_grad", "extra_trees"])
+def test_special_settings_train_and_store(setting: str) -> None:
+    """Parameters that change how trees are grown survive the store."""
+    spec, sets = experiment([one("lightgbm", **{setting: True})]), training_sets()
+    trained = train_one(spec, sets)
+    reloaded = lgb.Booster(model_str=trained.model.decode())
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    rows = pipeline[0].transform(sets.test)
+    assert np.array_equal(reloaded.predict(rows), trained.predictions.test)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("boosting", ["gbdt", "dart", "rf"])
+def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting: str) -> None:
+    """The train score may rest on it: nothing is predicted a second time."""
+    sets = training_sets(task)
+    planned = plan(task, can_stop=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
+    booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task)
+    kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
+    assert kept.shape == predicted.shape
+    np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)

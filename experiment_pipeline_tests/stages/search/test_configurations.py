@@ -1,0 +1,233 @@
+"""Configurations: what a search becomes, in which order, and under which keys."""
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline import errors
+from experiment_pipeline.stages.search.configurations import (
+    MAX_KEY_LENGTH,
+    configurations,
+    search_notes,
+)
+from experiment_pipeline_tests.stages.search.scenario import experiment, one
+
+
+def keys(*search: dict[str, Any]) -> list[str]:
+    """The keys of a search, in order."""
+    return [configuration.key for configuration in configurations(experiment(search))]
+
+
+def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
+    """The values that a random search over one space draws."""
+    entry = {
+        "algorithm": "lightgbm",
+        "method": "random",
+        "draws": draws,
+        "seed": seed,
+        "hyperparameters": {"x": space},
+    }
+    return [one.hyperparameters["x"] for one in configurations(experiment([entry]))]
+
+
+def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
+    """A grid runs through its lists, the last one fastest."""
+    grid = one("lightgbm", num_leaves=[7, 31], learning_rate=[0.1, 1e-05])
+    assert keys(grid) == [
+        "lightgbm__learning_rate=0.1__num_leaves=7",
+        "lightgbm__learning_rate=1e-05__num_leaves=7",
+        "lightgbm__learning_rate=0.1__num_leaves=31",
+        "lightgbm__learning_rate=1e-05__num_leaves=31",
+    ]
+
+
+def test_the_key_names_only_what_is_searched() -> None:
+    """Fixed hyperparameters are in the configuration but not in its key."""
+    (found,) = configurations(experiment([one("lightgbm", max_depth=[3], num_leaves=8)]))
+    assert found.key == "lightgbm__max_depth=3"
+    assert found.hyperparameters == {"max_depth": 3, "num_leaves": 8}
+
+
+def test_a_single_configuration_is_called_like_its_algorithm() -> None:
+    """Without anything searched the key is the algorithm, or the class of an import path."""
+    assert keys(one("dummy"), one("sklearn.neighbors.KNeighborsClassifier")) == [
+        "dummy",
+        "KNeighborsClassifier",
+    ]
+
+
+def test_explicit_configurations_are_taken_as_listed() -> None:
+    """An explicit list names in each key what that configuration sets."""
+    entry = {
+        "algorithm": "linear",
+        "hyperparameters": {"max_iter": 50},
+        "configurations": [{"C": 0.1}, {"C": 1, "class_weight": None, "fit_intercept": False}],
+    }
+    found = configurations(experiment([entry]))
+    assert [one.key for one in found] == [
+        "linear__C=0.1",
+        "linear__C=1__class_weight=None__fit_intercept=False",
+    ]
+    assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
+
+
+def test_entries_of_one_algorithm_stand_together() -> None:
+    """The order is grouped by algorithm, in the order of their first entries."""
+    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
+    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
+
+
+def test_trees_get_codes_and_others_columns_unless_told() -> None:
+    """The default recipe suits the algorithm; the YAML may choose the other one."""
+    search = [one("lightgbm"), one("linear"), one("random_forest") | {"features": "onehot"}]
+    found = configurations(experiment(search))
+    assert [one.features for one in found] == ["ordinal", "onehot", "onehot"]
+
+
+def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
+    """A drawn float has four significant digits and stays within its ends."""
+    values = drawn({"low": 0.000123456, "high": 0.98765432, "scale": "log"}, draws=200)
+    assert all(0.000123456 <= value <= 0.98765432 for value in values)
+    assert all(value == float(f"{value:.4g}") for value in values)
+    # On a logarithmic scale each power of ten gets its share.
+    assert sum(value < 0.01 for value in values) > 60
+
+
+def test_a_draw_that_is_rounded_past_an_end_is_that_end() -> None:
+    """Rounding never leaves the interval."""
+    values = drawn({"low": 0.99999, "high": 1.00001})
+    assert set(values) <= {0.99999, 1.0, 1.00001}
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_whole_ends_draw_whole_numbers_both_ends_included(scale: str) -> None:
+    """Between integers only integers are drawn, and each can be."""
+    values = drawn({"low": 1, "high": 5, "scale": scale}, draws=50)
+    assert sorted(values) == [1, 2, 3, 4, 5]
+    assert all(type(value) is int for value in values)
+
+
+def test_more_draws_begin_with_the_same_ones() -> None:
+    """Widening a random search keeps what was trained."""
+    space = {"low": 0.0, "high": 1.0}
+    assert drawn(space, draws=20)[:5] == drawn(space, draws=5)
+    assert drawn(space, seed=1) != drawn(space, seed=2)
+
+
+def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
+    """Draws never repeat; what is missing is said."""
+    entry = {
+        "algorithm": "lightgbm",
+        "method": "random",
+        "draws": 10,
+        "hyperparameters": {"num_leaves": [7, 31], "extra_trees": [True, False]},
+    }
+    spec = experiment([entry])
+    assert len(configurations(spec)) == 4
+    assert search_notes(spec) == (
+        "search.0 (lightgbm): only 4 of 10 draws differ; 1000 more in a row brought nothing new",
+    )
+
+
+def test_a_configuration_declared_twice_counts_once() -> None:
+    """Identical hyperparameters are one configuration, under its first key, and it is said."""
+    spec = experiment([one("lightgbm", num_leaves=[7, 31]), one("lightgbm", num_leaves=31)])
+    assert [c.key for c in configurations(spec)] == [
+        "lightgbm__num_leaves=7",
+        "lightgbm__num_leaves=31",
+    ]
+    assert search_notes(spec) == (
+        "search.1 (lightgbm): 1 configurations were declared before; counted once",
+    )
+
+
+def test_a_full_search_has_nothing_to_note() -> None:
+    """No notes where every entry yields what it declares."""
+    assert search_notes(experiment([one("dummy"), one("linear", C=[1, 2])])) == ()
+
+
+def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
+    """Where searched parameters coincide, fixed ones that differ join the key."""
+    found = keys(
+        one("lightgbm", num_leaves=[7], max_depth=3, verbose_eval=1),
+        one("lightgbm", num_leaves=[7], max_depth=5, verbose_eval=1),
+        one("lightgbm", num_leaves=[7], verbose_eval=1),
+    )
+    assert found == [
+        "lightgbm__max_depth=3__num_leaves=7",
+        "lightgbm__max_depth=5__num_leaves=7",
+        "lightgbm__num_leaves=7",
+    ]
+
+
+def test_the_recipe_tells_apart_what_nothing_else_does() -> None:
+    """The same hyperparameters on other features are another configuration."""
+    found = keys(one("lightgbm"), one("lightgbm") | {"features": "onehot"})
+    assert found == ["lightgbm__features=ordinal", "lightgbm__features=onehot"]
+
+
+def test_values_that_are_written_alike_still_have_keys_of_their_own() -> None:
+    """None and "None", or two escaped texts, are told apart by a digest."""
+    found = keys(one("linear", class_weight=[None, "None"], penalty=["a b", "a/b"]))
+    assert len(set(found)) == 4
+    assert all(
+        re.fullmatch(r"linear__class_weight=None__penalty=a-b-[0-9a-f]{10}", k) for k in found
+    )
+
+
+def test_classes_of_one_name_are_called_by_their_paths() -> None:
+    """Two import paths that end alike keep their modules in the key."""
+    assert keys(one("a.Model"), one("b.Model")) == ["a.Model", "b.Model"]
+
+
+def test_a_key_holds_no_run_of_dots() -> None:
+    """Dagster reads three dots as a range of partitions."""
+    assert keys(one("linear", note=["1...5"])) == ["linear__note=1-5"]
+
+
+def test_a_long_key_is_cut_and_stays_unique() -> None:
+    """Keys have at most 200 characters; a digest stands for what was cut."""
+    long = {f"parameter_number_{i}": [1.5, 2.5] if i == 19 else [i] for i in range(20)}
+    found = keys(one("lightgbm", **long))
+    assert len(set(found)) == 2
+    assert all(len(key) == MAX_KEY_LENGTH for key in found)
+
+
+def test_a_grid_beyond_all_measure_is_refused() -> None:
+    """A grid is counted before it is built."""
+    lists = {f"p{i}": list(range(10)) for i in range(12)}
+    with pytest.raises(errors.InvalidExperiment, match="1000000000000 configurations"):
+        configurations(experiment([one("lightgbm", **lists)]))
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+names = st.text(min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(names, values, max_size=4), min_size=1, max_size=6))
+def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) -> None:
+    """Any names and values give one valid key per distinct configuration."""
+    explicit = [one for number, one in enumerate(search) if one not in search[:number]]
+    found = keys({"algorithm": "a.B", "configurations": explicit})
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.=-]{1,200}", key) and ".." not in key for key in found)
+
+
+def test_the_order_depends_on_the_yaml_alone() -> None:
+    """Two loads give the same configurations in the same order."""
+    entry = {"algorithm": "lightgbm", "method": "random", "draws": 30}
+    entry["hyperparameters"] = {"x": {"low": 0.1, "high": 1.0}, "y": [1, 2, 3]}
+    first, second = (configurations(experiment([entry])) for _ in range(2))
+    assert first == second
+    assert all(one.hyperparameters != two.hyperparameters for one, two in pairwise(first))

@@ -1,0 +1,152 @@
+"""Features: every type of column becomes numbers, on train and on rows never seen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import issparse
+
+from experiment_pipeline.stages.search import features as recipes
+from experiment_pipeline.stages.search.features import (
+    MAX_ONEHOT_CATEGORIES,
+    MAX_ORDINAL_CATEGORIES,
+    build_features,
+    categorical_positions,
+    column_kinds,
+)
+
+N = 60
+RECIPES = ["ordinal", "onehot"]
+NUMBERS = ["whole", "real", "flag", "empty", "constant", "infinite", "huge"]
+
+
+def awkward() -> pd.DataFrame:
+    """A column of every type that a prepared table may hold, most with gaps."""
+    random = np.random.default_rng(1)
+    gap = random.random(N) < 0.2
+    return pd.DataFrame(
+        {
+            'te"xt {é}': pd.Series(np.where(gap, None, random.choice(["a", "b"], N)), dtype="str"),
+            "whole": pd.array(np.where(gap, None, random.integers(0, 9, N)), dtype="Int64"),
+            "real": pd.array(np.where(gap, None, random.normal(size=N)), dtype="Float64"),
+            "flag": pd.array(np.where(gap, None, random.random(N) < 0.5), dtype="boolean"),
+            "category": pd.Categorical(random.choice(["u", "v"], N)),
+            "number category": pd.Categorical(random.integers(0, 3, N)),
+            "mixed": pd.Series([1, "x", None, 2.5, True] * (N // 5), dtype="object"),
+            "nullable": pd.array(np.where(gap, None, random.choice(["p", "q"], N)), dtype="string"),
+            "no text": pd.Series([None] * N, dtype="str"),
+            "empty": np.full(N, np.nan),
+            "constant": np.ones(N),
+            "infinite": random.choice([np.inf, -np.inf, 0.0, 1.0], N),
+            "huge": random.choice([1e300, -1e300, 1.0], N),
+        }
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_type_of_column_is_encoded(recipe: str) -> None:
+    """Gaps, constants, infinities and mixtures become float64 that a model can read."""
+    table = awkward()
+    encoded = build_features(recipe, table, list(table)).fit_transform(table)
+    assert encoded.dtype == np.float64
+    assert not np.isinf(encoded).any()
+    # The ordinal recipe leaves what is missing among numbers to the model.
+    assert np.isnan(encoded).any() == (recipe == "ordinal")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_columns_are_found_by_name(recipe: str) -> None:
+    """Another order and further columns change nothing."""
+    table = awkward()
+    fitted = build_features(recipe, table, list(table)).fit(table)
+    turned = table[table.columns[::-1]].assign(further=1)
+    assert np.array_equal(fitted.transform(turned), fitted.transform(table), equal_nan=True)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_rows_as_a_caller_builds_them_are_taken(recipe: str) -> None:
+    """A row of objects with None, and a text column of nan alone, encode like typed rows."""
+    table = awkward()
+    fitted = build_features(recipe, table, list(table)).fit(table)
+    row = table[table['te"xt {é}'].isna()].iloc[[0]]
+    loose = row.astype("object").where(row.notna(), None).assign(**{"no text": np.nan})
+    assert np.array_equal(fitted.transform(loose), fitted.transform(row), equal_nan=True)
+
+
+def test_missing_and_unseen_categories_are_minus_one() -> None:
+    """The ordinal recipe gives codes, and -1 for what has none."""
+    train = pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")})
+    fitted = build_features("ordinal", train, ["x"]).fit(train)
+    later = pd.DataFrame({"x": pd.Series(["a", "b", None, "never seen"], dtype="str")})
+    assert fitted.transform(later).ravel().tolist() == [0, 1, -1, -1]
+
+
+def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
+    """The one-hot recipe keeps the frequent categories and puts the others in one column."""
+    frequent = [f"c{number:02}" for number in range(MAX_ONEHOT_CATEGORIES - 1)]
+    train = pd.DataFrame({"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")})
+    fitted = build_features("onehot", train, ["x"]).fit(train)
+    rows = pd.DataFrame({"x": pd.Series(["rare 1", "never seen", "c00"], dtype="str")})
+    rare, unseen, known = fitted.transform(rows)
+    assert len(rare) == MAX_ONEHOT_CATEGORIES
+    assert rare.tolist() == unseen.tolist() != known.tolist()
+
+
+def test_many_categories_share_a_code() -> None:
+    """The ordinal recipe knows as many codes as LightGBM has bins."""
+    train = pd.DataFrame({"x": pd.Series([f"c{n}" for n in range(1000)], dtype="str")})
+    codes = build_features("ordinal", train, ["x"]).fit_transform(train)
+    assert codes.max() == MAX_ORDINAL_CATEGORIES - 1
+
+
+def test_a_missing_number_leaves_a_mark() -> None:
+    """The one-hot recipe imputes the median and says where."""
+    train = pd.DataFrame({"x": [1.0, 2.0, 9.0, np.nan]})
+    encoded = build_features("onehot", train, ["x"]).fit_transform(train)
+    assert encoded[3, 0] == encoded[1, 0]
+    assert encoded[3, 1] > 0 > encoded[0, 1]
+
+
+def test_missing_is_missing_in_every_spelling() -> None:
+    """None, nan and NA, in columns of objects or of nullable strings, are one category."""
+    train = pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")})
+    fitted = build_features("onehot", train, ["x"]).fit(train)
+    for spelling in ("object", "string", "category"):
+        rows = pd.DataFrame({"x": pd.Series([None, "a"], dtype=spelling)})
+        assert fitted.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
+    loose = pd.DataFrame({"x": pd.Series([None, np.nan, pd.NA], dtype="object")})
+    assert fitted.transform(loose)[:, 2].tolist() == [1, 1, 1]
+
+
+def test_kinds_are_told_by_the_type_of_the_column() -> None:
+    """Numbers and flags are numbers, everything else is text."""
+    table = awkward()
+    kinds = column_kinds(table, list(table))
+    assert list(kinds.numbers) == NUMBERS
+    assert list(kinds.texts) == [name for name in table if name not in NUMBERS]
+
+
+def test_only_codes_are_categories_for_lightgbm() -> None:
+    """The codes come after the numbers; a one-hot table has none."""
+    table = awkward()
+    positions = categorical_positions("ordinal", table, list(table))
+    assert positions == list(range(len(NUMBERS), table.shape[1]))
+    assert categorical_positions("onehot", table, list(table)) == []
+
+
+def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense up to a size, sparse beyond it, and the same numbers."""
+    table = awkward()
+    dense = build_features("onehot", table, list(table)).fit_transform(table)
+    monkeypatch.setattr(recipes, "MAX_DENSE_BYTES", 100)
+    sparse = build_features("onehot", table, list(table)).fit_transform(table)
+    assert issparse(sparse)
+    assert np.array_equal(sparse.toarray(), dense)
+
+
+def test_names_of_encoded_columns_are_unique_and_tell_their_origin() -> None:
+    """Plots can name what the model read."""
+    table = awkward()
+    for recipe in RECIPES:
+        names = build_features(recipe, table, list(table)).fit(table).get_feature_names_out()
+        assert len(set(names)) == len(names)
+        assert all(any(column in name for column in table) for name in names)

@@ -1,0 +1,151 @@
+"""Fingerprints: everything that decides a model, and nothing else."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    lightgbm,
+    one,
+    training_sets,
+)
+
+SPEC = experiment([one("lightgbm")])
+SETS = training_sets()
+BASE = lightgbm(num_leaves=5, learning_rate=0.1)
+
+
+def with_(**changes: Any) -> TrainingSets:
+    """The sets of the scenario, but for something."""
+    return TrainingSets(**vars(SETS) | changes)
+
+
+def test_the_key_and_the_order_of_names_do_not_count() -> None:
+    """Keys may be renamed, and the YAML reordered."""
+    renamed = Configuration("other", "lightgbm", "ordinal", {"learning_rate": 0.1, "num_leaves": 5})
+    assert fingerprint(renamed, SETS, SPEC) == fingerprint(BASE, SETS, SPEC)
+
+
+def test_what_surrounds_a_configuration_does_not_count() -> None:
+    """A wider search, other workers and another name reuse what is stored."""
+    wider = experiment([one("lightgbm"), one("dummy")], workers=3, name="other")
+    assert fingerprint(BASE, SETS, wider) == fingerprint(BASE, SETS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        with_(digests={"train": "other", "test": "digest of test"}),
+        with_(digests={"train": "digest of train", "test": "other"}),
+        with_(inner=np.roll(SETS.inner, 1)),
+        with_(features=SETS.features[1:]),
+        with_(features=SETS.features[::-1]),
+        with_(classes=("yes", "no")),
+    ],
+)
+def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> None:
+    """Everything that a fit reads of the sets counts."""
+    assert fingerprint(BASE, sets, SPEC) != fingerprint(BASE, SETS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm": "random_forest"},
+        {"features": "onehot"},
+        {"hyperparameters": {"num_leaves": 6, "learning_rate": 0.1}},
+        {"hyperparameters": {"num_leaves": 5}},
+    ],
+)
+def test_another_configuration_is_another_model(changes: dict) -> None:
+    """Algorithm, recipe and every hyperparameter count."""
+    other = dataclasses.replace(BASE, **changes)
+    assert fingerprint(other, SETS, SPEC) != fingerprint(BASE, SETS, SPEC)
+
+
+GATE = [{"metric": "accuracy", "at_least": 0.6}]
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"metric": "brier"}])
+def test_seed_and_what_stops_a_fit_count(changes: dict) -> None:
+    """Another seed fits otherwise, and early stopping that watches another metric."""
+    other = experiment([one("lightgbm")], **changes)
+    assert fingerprint(BASE, SETS, other) != fingerprint(BASE, SETS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        lightgbm(early_stopping_round=0),
+        Configuration("key", "linear", "onehot", {"C": 0.1}),
+        Configuration("key", "random_forest", "ordinal", {}),
+    ],
+)
+@pytest.mark.parametrize("changes", [{"metric": "brier"}, {"acceptance": GATE}])
+def test_no_metric_counts_that_does_not_stop_a_fit(
+    configuration: Configuration, changes: dict
+) -> None:
+    """Scores follow from stored predictions: what is trained is trained."""
+    other = experiment([one("lightgbm")], **changes)
+    assert fingerprint(configuration, SETS, other) == fingerprint(configuration, SETS, SPEC)
+
+
+def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
+    """A gate leaves early stopping as it is; log_loss and accuracy both watch the loss."""
+    gate = experiment([one("lightgbm")], acceptance=GATE)
+    assert fingerprint(BASE, SETS, gate) == fingerprint(BASE, SETS, SPEC)
+    loss, accuracy = (experiment([one("lightgbm")], metric=m) for m in ("log_loss", "accuracy"))
+    assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
+
+
+def test_a_recipe_counts_train_rows_and_columns_alone() -> None:
+    """Features are fitted on train: other test rows leave them as they are."""
+    recipe = recipe_fingerprint("ordinal", SETS)
+    assert recipe == recipe_fingerprint("ordinal", with_(digests=SETS.digests | {"test": "other"}))
+    assert recipe != recipe_fingerprint("onehot", SETS)
+    assert recipe != recipe_fingerprint("ordinal", with_(features=SETS.features[1:]))
+
+
+PRINT = """
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline_tests.stages.search.test_fingerprints import SETS; from experiment_pipeline_tests.stages.search.test_fingerprints import SPEC
+own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
+print(fingerprint(own, SETS, SPEC))
+"""
+
+
+def test_the_source_of_an_own_estimator_counts(tmp_path: Path) -> None:
+    """Every process gets the same fingerprint, until the estimator's module is edited."""
+
+    def printed(source: str, hash_seed: str) -> str:
+        (tmp_path / "my_models.py").write_text(source)
+        paths = os.pathsep.join([str(tmp_path), *sys.path])
+        environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-B", "-c", PRINT]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    first = printed("class Model: pass", "1")
+    assert printed("class Model: pass", "2") == first
+    assert printed("class Model: depth = 2", "1") != first
+
+
+def test_the_metric_counts_for_a_dummy_of_numbers() -> None:
+    """It predicts what suits the metric: the mean for rmse, the median for mae."""
+    sets, prints = training_sets("regression"), []
+    for metric in ("rmse", "mae"):
+        spec = experiment([one("dummy")], "regression", metric=metric)
+        prints.append(fingerprint(configurations(spec)[0], sets, spec))
+    assert prints[0] != prints[1]

@@ -1,0 +1,324 @@
+"""The search: the best go on, the same ones however it is run, and everybody is accounted for."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.stages.search import sweep
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, Note, RungStarted
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.run import settled
+from experiment_pipeline.stages.search.shared_work import share_work
+from experiment_pipeline.stages.search.table import accounts, search_results
+from experiment_pipeline_tests.stages.search.halving_scenario import (
+    HALVING,
+    SEARCH,
+    Memory,
+    experiment,
+    run,
+    sets_of,
+)
+from experiment_pipeline_tests.stages.search.scenario import OWN, one
+
+SPEC = experiment()
+SETS = sets_of(SPEC)
+KEYS = [one.key for one in configurations(SPEC)]
+FITS = 14 + 6 + 5 + 1
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """What the first run stores."""
+    return Memory()
+
+
+@pytest.fixture
+def memory(stored, ran):
+    """A store after the first run."""
+    return Memory(dict(stored.models))
+
+
+@pytest.fixture(scope="module")
+def ran(stored):
+    """One search on an empty store."""
+    return run(SPEC, SETS, stored, workers=1)
+
+
+def test_the_best_of_each_rung_go_on(ran):
+    """14 compete on a fifth of the rows, 6 on half of them, 5 and the dummy on all."""
+    rungs = [event for event in ran.events if isinstance(event, RungStarted)]
+    assert [event.configurations for event in rungs] == [14, 6, 6]
+    assert [event.work_after for event in rungs] == [6 * 0.5 + 5, 5, 0]
+    assert ran.fits == FITS
+    assert ran.counts == {"stopped early": 9, "trained": 6}
+
+
+def test_nobody_better_was_stopped(ran):
+    """At each rung, whoever goes on scored at least as well as whoever does not."""
+    for number in (1, 2):
+        fits = [e for e in ran.events if isinstance(e, Fitted) and e.rung.number == number]
+        (rung,) = {id(e.rung): e.rung for e in fits}.values()
+        stopped = {k for k, c in ran.conclusions.items() if c.fraction == rung.fraction}
+        scores = {e.model.result.key: e.model.result.test_score for e in fits}
+        worst_on = min(score for key, score in scores.items() if key not in stopped)
+        assert max(scores[key] for key in stopped) <= worst_on
+
+
+def test_who_is_stopped_says_where_and_why(ran):
+    """Rung, number and score stand in the conclusion."""
+    stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
+    reasons = {one.reason for one in stopped}
+    assert "not among the best 6 of 14 at rung 1 of 3 (0.2 of the train rows)" in reasons
+    assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
+
+
+def test_the_baseline_takes_no_place(ran):
+    """The dummy is trained on all rows although it is the worst."""
+    assert ran.conclusions["dummy"].status == "trained"
+    assert ran.conclusions["dummy"].fraction == 1.0
+
+
+def test_a_model_comes_before_the_conclusion_that_rests_on_it(ran):
+    """What is told of is stored already."""
+    met = set()
+    for event in ran.events:
+        if isinstance(event, Fitted):
+            met.add(event.model.result.fingerprint)
+        if isinstance(event, Conclusion):
+            assert event.result.fingerprint in met
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_answer_does_not_depend_on_workers(ran, memory, workers):
+    """The same conclusions, and the same bytes of every model."""
+    other = Memory()
+    assert run(SPEC, SETS, other, workers=workers).answer == ran.answer
+    assert other.contents == memory.contents
+
+
+def test_the_answer_does_not_depend_on_the_order(ran):
+    """Configurations turned round end alike."""
+    assert run(SPEC, SETS, wanted=configurations(SPEC)[::-1]).answer == ran.answer
+
+
+@pytest.mark.parametrize("fits", [1, 14, 17, FITS - 1])
+def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
+    """Killed anywhere, the next run fits the rest and comes to the same conclusions."""
+    other = Memory()
+    run(SPEC, SETS, other, kill_after=fits)
+    rest = run(SPEC, SETS, other)
+    assert rest.fits <= FITS - fits
+    assert rest.answer == ran.answer
+    assert other.contents == memory.contents
+
+
+def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
+    """Those stopped early are told again from what is stored."""
+    again = run(SPEC, SETS, memory)
+    assert again.fits == 0
+    assert again.answer == ran.answer
+    assert all(one.reused for one in again.conclusions.values())
+
+
+def test_a_wider_search_reuses_rungs(memory, ran):
+    """One more configuration costs its own fits, and those of whom it lets in."""
+    wider = experiment(searched=[*SEARCH, one("random_forest", n_estimators=3)])
+    more = run(wider, SETS, memory)
+    assert more.fits <= 3
+    assert len(more.conclusions) == len(KEYS) + 1
+
+
+def test_one_configuration_alone_is_trained_on_all_rows():
+    """Who asks for one gets it, and is told."""
+    (alone,) = [c for c in configurations(SPEC) if c.key == KEYS[1]]
+    ran = run(SPEC, SETS, wanted=[alone])
+    assert ran.conclusions[alone.key].fraction == 1.0
+    (note,) = [event for event in ran.events if isinstance(event, Note)]
+    assert "no halving" in note.text
+
+
+def test_who_was_trained_in_full_before_stays_trained(ran):
+    """A full model that exists is not reported as stopped, and nobody loses a place by it."""
+    worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")
+    memory = Memory()
+    run(SPEC, SETS, memory, wanted=[c for c in configurations(SPEC) if c.key == worst])
+    after = run(SPEC, SETS, memory).answer
+    assert after.pop(worst)[0] == "trained"
+    assert after == {key: value for key, value in ran.answer.items() if key != worst}
+
+
+def test_without_halving_everything_is_trained():
+    """`halving: off` is one rung."""
+    ran = run(experiment(halving=False), SETS)
+    assert ran.counts == {"trained": len(KEYS)}
+    assert ran.fits == len(KEYS)
+
+
+def test_failures_take_no_place():
+    """What fails at a small rung is failed, says where, and as many go on as without it."""
+    bad = [one(f"{OWN}.Raises"), one(f"{OWN}.NotFinite")]
+    ran = run(experiment(searched=[*SEARCH, *bad]), SETS)
+    assert ran.counts == {"failed": 2, "stopped early": 9, "trained": 6}
+    failed = ran.conclusions["Raises"]
+    assert failed.reason == "this table has a bad smell (at rung 1 of 3 (0.2 of the train rows))"
+    assert failed.failure.reason == failed.reason
+
+
+def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
+    """Stored results keep the key of when they were trained; the conclusion does not."""
+    best = next(k for k, c in ran.conclusions.items() if k[0] == "l" and c.status == "trained")
+    found = ran.conclusions[best].configuration
+    fixed = one(found.algorithm, **found.hyperparameters)
+    again = run(experiment(searched=[fixed]), SETS, memory)
+    assert again.fits == 0
+    (conclusion,) = again.conclusions.values()
+    assert conclusion.key == conclusion.result.key == found.algorithm
+
+
+def test_a_budget_of_configurations_is_drawn_by_the_seed():
+    """So many are tried beside the baseline, the others not; a larger budget only adds."""
+    small = run(experiment(budget={"configurations": 4}), SETS)
+    large = run(experiment(budget={"configurations": 6}), SETS)
+    assert small.counts == {"not started": len(KEYS) - 5, "trained": 5}
+    tried = [
+        {key for key, c in ran.conclusions.items() if c.status == "trained"}
+        for ran in (small, large)
+    ]
+    assert tried[0] < tried[1]
+    reasons = {c.reason for c in small.conclusions.values() if c.status == "not started"}
+    assert reasons == {"the budget is 4 configurations"}
+
+
+@pytest.mark.parametrize("ticks", [3, 16, 22])
+def test_a_budget_of_seconds_ends_between_fits(ticks):
+    """What is running ends and is kept; the rest says that the time was spent."""
+    clock = itertools.count()
+    spec = experiment(budget={"seconds": ticks})
+    memory = Memory()
+    ran = run(spec, SETS, memory, workers=1, now=lambda: float(next(clock)))
+    assert 0 < ran.fits < FITS
+    assert set(ran.conclusions) == set(KEYS)
+    assert any("budget of" in c.reason for c in ran.conclusions.values())
+    assert any("depends on the speed" in e.text for e in ran.events if isinstance(e, Note))
+    # Who was trained in full for lack of time stays so.
+    in_full = {key for key, c in ran.conclusions.items() if c.status == "trained"}
+    after, quiet = run(spec, SETS, memory), run(SPEC, SETS)
+    assert {key for key in KEYS if after.answer[key] != quiet.answer[key]} <= in_full
+    assert all(after.conclusions[key].status == "trained" for key in in_full)
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 60])
+def test_a_budget_of_seconds_always_trains_somebody(seconds):
+    """Each rung has its share of the time, and the last one trains its best after all."""
+    clock = itertools.chain([0.0], itertools.count(1.0, 2.0))
+    ran = run(
+        experiment(budget={"seconds": seconds}), SETS, workers=1, now=lambda: float(next(clock))
+    )
+    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
+    assert "dummy" in trained
+    assert len(trained) > 1
+
+
+@pytest.mark.parametrize("halving", [False, HALVING])
+def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
+    """The clock runs while tables are encoded, before any fit may start."""
+    clock = [0.0]
+
+    def slow(*given):
+        clock[0] += 10.0
+        return share_work(*given)
+
+    monkeypatch.setattr(sweep, "share_work", slow)
+    spec = experiment(budget={"seconds": 5}, halving=halving)
+    ran = run(spec, SETS, workers=2, now=lambda: clock[0])
+    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
+    assert "dummy" in trained
+    assert len(trained) == 2
+
+
+def test_without_time_for_all_the_best_go_first():
+    """Whoever gets to the second rung scored at least as well as whoever the time ended before."""
+    clock = itertools.count()
+    ran = run(experiment(budget={"seconds": 29}), SETS, workers=1, now=lambda: float(next(clock)))
+    scores = {1: {}, 2: {}, 3: {}}
+    for event in ran.events:
+        if isinstance(event, Fitted):
+            scores[event.rung.number][event.model.result.key] = event.model.result.test_score
+    late = {key for key, one in ran.conclusions.items() if "before rung 2" in one.reason}
+    assert late
+    assert max(scores[1][key] for key in late) <= min(scores[1][key] for key in scores[2])
+
+
+def test_failures_in_a_row_end_the_search():
+    """After two the others are not started, and say why."""
+    bad = one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0])
+    spec = experiment(searched=[bad, one("linear")], budget={"failures_in_a_row": 2})
+    ran = run(spec, SETS, workers=1)
+    assert ran.counts == {"failed": 2, "not started": 3}
+    assert ran.conclusions["linear"].reason == "2 configurations in a row had failed"
+
+
+def test_others_are_settled_from_what_is_stored(memory, ran):
+    """A run for some configurations reports the others as the search before left them."""
+    again = {one.key: one for one in settled(configurations(SPEC), SETS, SPEC, memory)}
+    assert {k: (c.status, c.reason) for k, c in again.items()} == {
+        k: (c.status, c.reason) for k, c in ran.conclusions.items()
+    }
+    nothing = settled(configurations(SPEC), SETS, SPEC, Memory())
+    assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_the_accounts_always_add_up(stored, ran, data):
+    """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
+    names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
+    wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
+    budget = data.draw(
+        st.sampled_from([{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}])
+    )
+    spec = experiment(budget=budget)
+    part = Memory({name: stored.models[name] for name in names})
+    clock = itertools.count()
+    declared = configurations(spec)
+    wanted = [c for c in declared if c.key in wanted_keys]
+    now = lambda: float(next(clock))  # noqa: E731
+    asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
+    assert set(asked) == wanted_keys
+    others = {one.key: one for one in settled(declared, SETS, spec, part)}
+    table = search_results(declared, (others | asked).values())
+    counts = accounts(table)
+    assert (
+        counts["declared"]
+        == len(declared)
+        == sum(counts[name] for name in ("trained", "stopped_early", "failed", "not_started"))
+    )
+    full = {fingerprint(c, SETS, spec) for c in declared}
+    trained = table[table["status"] == "trained"]
+    assert set(trained["fingerprint"]) == full & part.models.keys()
+    assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
+
+
+def test_a_budget_leaves_others_as_the_search_left_them():
+    """Played again for a run of one configuration, the same ones are within the budget."""
+    spec = experiment(budget={"configurations": 12})
+    memory = Memory()
+    before = run(spec, SETS, memory).answer
+    after = settled(configurations(spec), SETS, spec, memory)
+    assert {one.key: (one.status, one.reason) for one in after} == {
+        key: (status, reason) for key, (status, reason, *_) in before.items()
+    }
+
+
+def test_a_full_model_outlives_a_failure_at_a_small_rung():
+    """Neighbours that a small rung lacks are there in all rows, and were asked for."""
+    many = one("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[2_000])
+    spec = experiment(searched=[*SEARCH, many])
+    (last,) = [c for c in configurations(spec) if "KNeighbors" in c.key]
+    memory = Memory()
+    assert run(spec, SETS).conclusions[last.key].status == "failed"
+    run(spec, SETS, memory, wanted=[last])
+    assert run(spec, SETS, memory).conclusions[last.key].status == "trained"

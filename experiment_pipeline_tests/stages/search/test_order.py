@@ -1,0 +1,55 @@
+"""Who comes first: the same ones in a larger search, under other keys and in any order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.order import drawn, promising_first, within_budget
+from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.search.scenario import experiment, one
+
+RATES = [0.01, 0.02, 0.05, 0.1, 0.2]
+
+
+def space(**more: Any) -> list[Configuration]:
+    """LightGBM with five learning rates, and the baseline."""
+    search = [one("dummy"), one("lightgbm", learning_rate=RATES, **more)]
+    return configurations(experiment(search))
+
+
+def rates(found: Sequence[Configuration]) -> list[float]:
+    """Their learning rates."""
+    return [c.hyperparameters["learning_rate"] for c in found if c.algorithm == "lightgbm"]
+
+
+def test_a_wider_search_keeps_the_order_of_those_it_had() -> None:
+    """Although every key changes when one more hyperparameter is searched."""
+    before = drawn(space(n_estimators=5), seed=3)
+    after = drawn(space(n_estimators=[5, 6]), seed=3)
+    assert not {c.key for c in before} & {c.key for c in after if c.algorithm == "lightgbm"}
+    assert rates(before) == rates([c for c in after if c.hyperparameters.get("n_estimators") == 5])
+    assert rates(drawn(space(), seed=3)) == rates(drawn(space()[::-1], seed=3))
+    assert rates(drawn(space(), seed=3)) != rates(drawn(space(), seed=4))
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 9])
+def test_the_baseline_takes_no_place_of_a_budget(count: int) -> None:
+    """So many compete, and it is beside them."""
+    spec = experiment([one("dummy")], budget={"configurations": count})
+    found = within_budget(space(), spec)
+    assert [c.algorithm for c in found] == ["dummy", *["lightgbm"] * min(count, 5)]
+    more = within_budget(space(), experiment([one("dummy")]))
+    assert rates(found) == rates(more)[:count]
+
+
+def test_the_best_so_far_go_first_and_the_others_as_given() -> None:
+    """After the baseline, which costs nothing."""
+    given = space()
+    scored = {
+        given[2].key: model_result(given[2].key, 0.6),
+        given[4].key: model_result(given[4].key, 0.7),
+    }
+    found = promising_first(given[::-1], scored, "roc_auc")
+    assert [given.index(c) for c in found] == [0, 4, 2, 5, 3, 1]

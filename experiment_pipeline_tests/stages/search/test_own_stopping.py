@@ -1,0 +1,120 @@
+"""An estimator's own early stopping never holds out rows that the split would keep together."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neural_network import MLPClassifier
+
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.own_stopping import AUTO_ROWS, settle
+from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    one,
+    table,
+    train_one,
+    training_sets,
+)
+
+HIST = "sklearn.ensemble.HistGradientBoosting"
+FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, AUTO_ROWS + 1))
+NO_SLICE = np.zeros(AUTO_ROWS + 1, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier(early_stopping=True),
+        SGDClassifier(early_stopping=True),
+        SGDRegressor(early_stopping=True),
+        Perceptron(early_stopping=True),
+        OneVsRestClassifier(SGDClassifier(early_stopping=True)),
+    ],
+)
+def test_where_no_slice_can_be_given_it_is_off_and_said(estimator: Any) -> None:
+    """These hold out random rows of what they are fitted on."""
+    stopping = settle(estimator, FEW)
+    values = [v for k, v in estimator.get_params().items() if k.endswith("early_stopping")]
+    assert values == [False]
+    assert not stopping.on_slice
+    (note,) = stopping.notes
+    assert "early_stopping: True is not done" in note
+
+
+def test_patience_is_a_switch_where_there_is_no_other() -> None:
+    """GradientBoosting holds out rows as soon as it is patient; MLP's patience is for train rows."""
+    boosting = GradientBoostingClassifier(n_iter_no_change=5)
+    (note,) = settle(boosting, FEW).notes
+    assert boosting.n_iter_no_change is None
+    assert "n_iter_no_change: 5 is not done" in note
+    for patient in (MLPClassifier(n_iter_no_change=5), SGDClassifier(n_iter_no_change=3)):
+        patience = patient.n_iter_no_change
+        assert settle(patient, FEW).notes == ()
+        assert patient.n_iter_no_change == patience
+
+
+@pytest.mark.parametrize(
+    ("asked", "inner", "on_slice", "notes"),
+    [
+        (True, FEW, True, 0),
+        (True, MANY, True, 0),
+        (True, NO_SLICE, False, 1),
+        ("auto", FEW, False, 0),
+        ("auto", MANY, True, 0),
+        ("auto", NO_SLICE, False, 1),
+        (False, MANY, False, 0),
+    ],
+)
+@pytest.mark.parametrize("kind", [HistGradientBoostingClassifier, HistGradientBoostingRegressor])
+def test_what_takes_a_slice_is_given_ours(
+    kind: Any, asked: Any, inner: np.ndarray, on_slice: bool, notes: int
+) -> None:
+    """True stops whatever the size, auto from 10,000 rows on, as scikit-learn has it."""
+    estimator = kind(early_stopping=asked)
+    stopping = settle(estimator, inner)
+    assert (stopping.on_slice, len(stopping.notes)) == (on_slice, notes)
+    assert estimator.early_stopping is on_slice
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_fit_stops_on_the_inner_slice_alone(task: str) -> None:
+    """The rounds are those of a fit by hand with that slice, and the refit makes as many."""
+    name = "Regressor" if task == "regression" else "Classifier"
+    spec = experiment([one(f"{HIST}{name}", early_stopping=True, max_iter=500)], task)
+    sets = training_sets(task)
+    trained = train_one(spec, sets)
+    assert 1 <= trained.result.rounds < 500
+    moved = replace(sets, inner=np.roll(sets.inner, 1))
+    assert train_one(spec, moved).model != trained.model
+    pipeline = refit(configurations(spec)[0], trained.result.rounds, sets.train, sets, spec)
+    assert pipeline[-1].n_iter_ == trained.result.rounds
+    assert predict(pipeline, sets.test, sets.features, task, sets.classes).shape[0] == 200
+
+
+def test_no_group_is_on_both_sides_of_the_stop() -> None:
+    """Copies of rows with targets by chance: rows held out beside their copies would reward noise."""
+    frame, copies = table(("no", "yes")), 4
+    late = np.random.default_rng(0).permutation(frame["late"])
+    train = pd.concat([frame.assign(late=late)] * copies, ignore_index=True)
+    group = np.tile(np.arange(len(frame)), copies)
+    sets = replace(training_sets(), train=train, inner=group % 7 == 0, groups=group)
+    spec = experiment([one(f"{HIST}Classifier", early_stopping=True, max_iter=60)])
+    by_chance = replace(sets, inner=np.random.default_rng(1).random(len(train)) < 1 / 7)
+    assert train_one(spec, sets).result.rounds < 30 < train_one(spec, by_chance).result.rounds
+
+
+def test_a_note_reaches_the_result() -> None:
+    """Who asked for something that is not done can read it beside the scores."""
+    entry = one("sklearn.linear_model.SGDClassifier", loss="log_loss", early_stopping=True)
+    assert "not done" in train_one(experiment([entry]), training_sets()).result.notes[0]

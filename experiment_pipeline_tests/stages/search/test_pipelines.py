@@ -1,0 +1,123 @@
+"""Whole pipelines: what was trained, assembled; what was chosen, fitted anew."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
+from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.stages.search.scenario import (
+    OWN,
+    experiment,
+    one,
+    train,
+    train_one,
+    training_sets,
+)
+
+SEARCH = [one("lightgbm"), one("random_forest", n_estimators=5), one("linear"), one("dummy")]
+
+
+@pytest.mark.parametrize(
+    ("task", "classes"),
+    [
+        ("binary", ("no", "yes")),
+        ("binary", (True, False)),
+        ("multiclass", ("c", "a", "b")),
+        ("multiclass", (3, 1, 2)),
+        ("regression", None),
+    ],
+)
+def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
+    """Bit for bit, also after it was stored and loaded, and with labels of the target's kind."""
+    spec, sets = experiment(SEARCH, task), training_sets(task, classes)
+    for trained in train(spec, sets).values():
+        assembled = fitted_pipeline(trained.result, trained.model, sets, spec)
+        reloaded = persistence.from_bytes(persistence.to_bytes(assembled))
+        for pipeline in (assembled, reloaded):
+            again = predict(pipeline, sets.test, sets.features, task, sets.classes)
+            assert np.array_equal(again, trained.predictions.test)
+            labels = pipeline.predict(sets.test).tolist()
+            assert classes is None or {type(label) for label in labels} <= {type(classes[0])}
+
+
+def test_classes_name_the_columns_of_probabilities() -> None:
+    """A caller reads column order from `classes_`, whichever algorithm was chosen."""
+    spec, sets = experiment(SEARCH), training_sets(classes=("yes", "no"))
+    for trained in train(spec, sets).values():
+        pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+        column = pipeline.classes_.tolist().index("no")
+        positive = pipeline.predict_proba(sets.test)[:, column]
+        assert np.array_equal(positive, trained.predictions.test)
+
+
+def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
+    """The result carries what loading it needs to trust, and nothing is asked of the bytes."""
+    spec, sets = experiment([one(f"{OWN}.WithHelper")]), training_sets()
+    trained = train_one(spec, sets)
+    assert trained.result.trusted_types == (f"{OWN}.Helper", f"{OWN}.WithHelper")
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    again = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
+    assert np.array_equal(again, trained.predictions.test)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
+    """With as many rounds and no row held out, refit and fit agree bit for bit."""
+    sets = training_sets(task)
+    search = [one("lightgbm", early_stopping_round=0, n_estimators=12), *SEARCH[1:]]
+    spec = experiment(search, task)
+    outcomes = train(spec, sets)
+    for configuration in configurations(spec):
+        trained = outcomes[configuration.key]
+        again = refit(configuration, trained.result.rounds, sets.train, sets, spec)
+        predicted = predict(again, sets.test, sets.features, task, sets.classes)
+        assert np.array_equal(predicted, trained.predictions.test)
+
+
+def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:
+    """No early stopping: the rows of train and test, and exactly the rounds that were chosen."""
+    spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
+    both = pd.concat([sets.train, sets.test])
+    first, second = (refit(configurations(spec)[0], 17, both, sets, spec) for _ in range(2))
+    assert first[-1].booster_.current_iteration() == 17
+    assert first[-1].n_estimators == 17
+    assert persistence.to_bytes(first) == persistence.to_bytes(second)
+
+
+def test_a_refit_learns_features_from_its_own_rows() -> None:
+    """A category that only the test rows have is known after a refit on both."""
+    sets = training_sets()
+    test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
+    spec = experiment([one("lightgbm")])
+    pipeline = refit(configurations(spec)[0], 5, pd.concat([sets.train, test]), sets, spec)
+    codes = pipeline[0].transform(test)[:, -1]
+    assert set(codes) == {3.0}
+
+
+def test_a_prediction_aligns_with_the_classes() -> None:
+    """A class that the fit has not seen has probability 0."""
+    sets = training_sets("multiclass")
+    spec = experiment([one("linear")], "multiclass")
+    seen = sets.train[sets.train["late"] != "a"]
+    pipeline = refit(configurations(spec)[0], None, seen, sets, spec)
+    predicted = predict(pipeline, sets.test, sets.features, "multiclass", sets.classes)
+    assert np.all(predicted[:, 1] == 0)
+    assert np.allclose(predicted.sum(axis=1), 1)
+
+
+def test_a_result_survives_its_json() -> None:
+    """Scores, hyperparameters of every type, and an undefined score come back."""
+    spec = experiment([one("linear", C=0.5, class_weight=None, fit_intercept=True)])
+    sets = training_sets()
+    one_class = sets.test[sets.test["late"] == "no"]
+    defined = train_one(spec, sets).result
+    assert ModelResult.from_json(defined.to_json()) == defined
+    undefined = train_one(spec, TrainingSets(**vars(sets) | {"test": one_class})).result
+    again = ModelResult.from_json(undefined.to_json())
+    assert np.isnan(again.test_score)
+    assert again.to_json() == undefined.to_json()

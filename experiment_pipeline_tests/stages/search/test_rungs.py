@@ -1,0 +1,195 @@
+"""Rungs: nested, representative parts of the rows, and as many of them as make sense."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.stages.search.rungs import ladder, survivors
+from experiment_pipeline.stages.search.thinning import evenly_thinned, thinning_order
+from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.search.halving_scenario import (
+    TEST,
+    TRAIN,
+    experiment,
+    rows,
+    sets_of,
+)
+
+BY = ("random", "group", "time")
+FRACTIONS = (1 / 16, 1 / 4, 0.6, 1.0)
+
+
+def masks(by: str, frame: pd.DataFrame | None = None) -> list[np.ndarray]:
+    """The rows of each fraction."""
+    spec = experiment(by)
+    order = thinning_order(sets_of(spec, frame), spec)
+    assert ((order >= 0) & (order < 1)).all()
+    return [order < fraction for fraction in FRACTIONS]
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_larger_fraction_has_every_row_of_a_smaller_one(by):
+    """Rungs are nested, and the last one has all rows."""
+    smaller, *larger = masks(by)
+    for one in larger:
+        assert (one | ~smaller).all()
+        smaller = one
+    assert smaller.all()
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_fraction_has_its_share_of_the_rows(by):
+    """Of all rows, of the inner slice, and where single rows are drawn of each class."""
+    sets = sets_of(experiment(by))
+    for fraction, mask in zip(FRACTIONS, masks(by), strict=True):
+        parts = [slice(None), sets.inner, ~sets.inner]
+        parts += [] if by == "group" else [sets.y_train == 0, sets.y_train == 1]
+        for part in parts:
+            assert mask[part].mean() == pytest.approx(fraction, abs=0.02)
+
+
+def test_no_group_is_split():
+    """All rows of an owner are in a rung, or none."""
+    owner = sets_of(experiment("group")).train["owner"]
+    for mask in masks("group"):
+        assert set(pd.Series(mask).groupby(owner.to_numpy()).nunique()) == {1}
+
+
+def test_time_is_thinned_evenly():
+    """A rung spans the whole train period without a hole, outside the inner slice and in it."""
+    for fraction, mask in zip(FRACTIONS, masks("time"), strict=True):
+        hours = np.flatnonzero(mask)
+        assert hours[0] <= 2 / fraction
+        assert TRAIN - hours[-1] <= 4 / fraction
+        assert np.diff(hours).max() <= 10 / fraction
+
+
+def test_rows_of_one_id_stay_together():
+    """What identifies a row decides where it goes."""
+    frame = rows()
+    frame["visit"] = np.arange(len(frame)) // 3
+    spec = experiment(split={"by": "random", "id_columns": ["visit"]})
+    mask = thinning_order(sets_of(spec, frame), spec) < 0.25
+    visits = frame["visit"].iloc[:TRAIN].to_numpy()
+    assert set(pd.Series(mask).groupby(visits).nunique()) == {1}
+
+
+@pytest.mark.parametrize("by", BY)
+def test_every_class_is_in_every_rung(by):
+    """Also a class of ten rows, or one that a single owner holds."""
+    frame = rows()
+    rare = np.zeros(len(frame), dtype=bool)
+    rare[1230:1240] = True
+    rare[[7, 3100]] = True
+    frame["late"] = np.where(rare, "perhaps", frame["late"])
+    spec = experiment(by, task="multiclass", metric="log_loss")
+    sets = sets_of(spec, frame)
+    order = thinning_order(sets, spec)
+    for fraction in (0.001, *FRACTIONS):
+        for part in (sets.inner, ~sets.inner):
+            here = set(sets.y_train[part])
+            assert set(sets.y_train[part & (order < fraction)]) == here
+
+
+def test_rows_that_are_added_move_few_others():
+    """Under a split by hash a rung of more rows is the old one and some new rows."""
+    spec = experiment()
+    frame = rows(4_000)
+    few, many = (sets_of(spec, frame.iloc[: count + TEST]) for count in (3_000, 3_400))
+    before = few.train.index[thinning_order(few, spec) < 0.25]
+    after = many.train.index[thinning_order(many, spec) < 0.25]
+    assert len(set(before) - set(after)) < 0.05 * len(before)
+
+
+def test_a_rung_is_training_sets_with_digests_of_its_own():
+    """Fewer train rows, a part of the test rows, and no digest of another rung."""
+    spec = experiment("group")
+    sets = sets_of(spec)
+    rungs = ladder(20, sets, spec).rungs
+    assert rungs[-1].sets is sets
+    assert [len(rung.sets.train) for rung in rungs] == pytest.approx([600, 1500, 3000], abs=15)
+    assert len({rung.sets.digests["train"] for rung in rungs}) == 3
+    for rung in rungs:
+        assert len(rung.sets.inner) == len(rung.sets.groups) == len(rung.sets.train)
+
+
+def test_small_rungs_are_scored_on_fewer_rows():
+    """Evenly spaced ones, the share of each class kept, at least so many."""
+    y = np.repeat([0, 1, 0, 1], [4_000, 1_000, 4_990, 10])
+    kept = evenly_thinned(y, 0.1, 500, by_class=True)
+    assert kept.sum() == 1_000
+    assert y[kept].mean() == pytest.approx(y.mean(), abs=0.001)
+    assert kept[:5_000].sum() == pytest.approx(500, abs=5)
+    assert evenly_thinned(y, 0.1, 20_000, by_class=True).all()
+    assert set(y[evenly_thinned(y, 1e-9, 1, by_class=True)]) == {0, 1}
+
+
+def test_few_configurations_need_no_rungs():
+    """Below eight nothing is stopped, and a note says so."""
+    spec = experiment()
+    found = ladder(7, sets_of(spec), spec)
+    assert len(found.rungs) == 1
+    assert found.notes == ("no halving: 7 configurations compete, it needs 8",)
+
+
+def test_a_rung_that_stops_nobody_is_left_out():
+    """8 → 5 on half of the rows; the smallest rung goes."""
+    spec = experiment()
+    assert [r.fraction for r in ladder(8, sets_of(spec), spec).rungs] == [0.5, 1.0]
+    assert [r.kept for r in ladder(100, sets_of(spec), spec).rungs] == [40, 16, 0]
+
+
+def test_few_rows_have_fewer_rungs():
+    """A rung of fewer than the experiment asks for is left out, and a note says so."""
+    spec = experiment(halving={"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000})
+    found = ladder(100, sets_of(spec), spec)
+    assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
+    assert [rung.of for rung in found.rungs] == [2, 2]
+    (note,) = found.notes
+    assert note.startswith("no rung of 0.1 of the train rows: it would have 30")
+    assert note.endswith(" rows, it needs 1000")
+
+
+def test_by_default_a_rung_has_1500_rows() -> None:
+    """On fewer the order of the configurations says little of their order on all rows."""
+    spec = experiment(halving=True)
+    found = ladder(100, sets_of(spec), spec)
+    assert [rung.fraction for rung in found.rungs] == [1.0]
+    assert [note.endswith("it needs 1500") for note in found.notes] == [True, True]
+
+
+def test_a_rare_class_has_fewer_rungs():
+    """A rung with fewer than twenty rows of a class is left out."""
+    frame = rows()
+    frame["late"] = np.where(np.arange(len(frame)) % 50 == 0, "yes", "no")
+    spec = experiment()
+    found = ladder(100, sets_of(spec, frame), spec)
+    assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
+    assert "its rarest class would have 1" in found.notes[0]
+
+
+def test_keeping_nearly_all_is_no_halving():
+    """Where nobody would be stopped there is one rung, and a note that says so."""
+    spec = experiment(halving={"keep": 0.95})
+    found = ladder(14, sets_of(spec), spec)
+    assert [(rung.number, rung.of) for rung in found.rungs] == [(1, 1)]
+    assert found.notes == ("no halving: keeping 0.95 of 14 configurations stops nobody",)
+
+
+def test_off_is_one_rung():
+    """Without halving there is nothing to note."""
+    spec = experiment(halving=False)
+    found = ladder(100, sets_of(spec), spec)
+    assert (len(found.rungs), found.notes) == (1, ())
+
+
+def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
+    """In the direction of the metric."""
+    spec = experiment()
+    rung = ladder(12, sets_of(spec), spec).rungs[0]
+    assert rung.kept == 5
+    scored = {key: model_result(key, 0.5) for key in "gfedcba"}
+    scored["c"] = model_result("c", float("nan"))
+    scored["g"] = model_result("g", 0.6)
+    assert survivors(rung, scored, "roc_auc") == ("g", "a", "b", "d", "e")
+    assert survivors(rung, scored, "log_loss") == ("a", "b", "d", "e", "f")

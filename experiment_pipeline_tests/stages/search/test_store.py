@@ -1,0 +1,301 @@
+"""Trained models stored by fingerprint: whole or not at all, and never changed."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from upath import UPath
+
+from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.store import RESULT, TrainedModelStore
+from experiment_pipeline.storage.files import list_names, location, read_bytes, remove, write_bytes
+
+
+def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedModel:
+    """A trained model whose content follows from its number."""
+    result = ModelResult(
+        key=f"lightgbm__num_leaves={number}",
+        fingerprint=f"{number:064x}",
+        recipe_fingerprint="f" * 64,
+        algorithm="lightgbm",
+        features="ordinal",
+        hyperparameters={"num_leaves": number, "learning_rate": 0.1, "name": "x", "none": None},
+        status="trained",
+        metric="roc_auc",
+        train_score=1 / 3,
+        test_score=math.nan,
+        test_scores={"roc_auc": math.nan, "log_loss": 0.1 + 0.2},
+        rounds=None,
+        fit_cpu_seconds=1.5,
+        fit_wall_seconds=1.6,
+        predict_seconds_per_row=1e-7,
+        model_bytes=size,
+    )
+    random = np.random.default_rng(number)
+    on_test, on_train = (random.random((n, 3)).astype("float32") for n in (size, size // 2))
+    predictions = Predictions(test=on_test, train=on_train)
+    return TrainedModel(replace(result, **changes), f"tree\n{number}".encode() * size, predictions)
+
+
+def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
+    """Two trained models are the same, to the bit."""
+    assert one is not None
+    assert one.result.to_json() == other.result.to_json()
+    assert one.model == other.model
+    for rows in ("test", "train"):
+        mine, theirs = getattr(one.predictions, rows), getattr(other.predictions, rows)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture
+def store(place: UPath) -> TrainedModelStore:
+    """A store on a disk, and one in a bucket."""
+    return TrainedModelStore(place, "flights")
+
+
+def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
+    """Numbers, model and predictions come back as they went; undefined scores too."""
+    store.put(trained(1))
+    assert_same(store.get(trained(1).result.fingerprint), trained(1))
+    assert store.get("0" * 64) is None
+    assert_same(store.require(trained(1).result.fingerprint), trained(1))
+    predictions = store.predictions(trained(1).result.fingerprint)
+    np.testing.assert_array_equal(predictions.test, trained(1).predictions.test)
+    np.testing.assert_array_equal(predictions.train, trained(1).predictions.train)
+    for read in (store.require, store.predictions):
+        with pytest.raises(EntryCorrupt, match="is gone"):
+            read("0" * 64)
+
+
+@pytest.mark.parametrize(("model", "ending"), [(b"tree\nversion=v4", "txt"), (b"PK\3\4", "skops")])
+def test_files_are_named_after_what_they_are(storage: UPath, model: bytes, ending: str) -> None:
+    """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
+    store = TrainedModelStore(UPath(storage), "flights")
+    entry = replace(trained(1), model=model)
+    store.put(entry)
+    names = list_names(store.folder(entry.result.fingerprint))
+    assert [name.split(".")[0] for name in names] == [
+        *("model", "result", "test_predictions", "train_predictions")
+    ]
+    assert names[0].endswith(ending)
+    written = json.loads(read_bytes(store.folder(entry.result.fingerprint) / RESULT))
+    assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}
+    assert written["result"]["key"] == "lightgbm__num_leaves=1"
+
+
+def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
+    """Of many fingerprints those that exist come back, in the order given, each complete."""
+    for number in (3, 1, 2):
+        store.put(trained(number))
+    prints = [trained(number).result.fingerprint for number in (2, 9, 3, 1)]
+    present = [print_ for print_ in prints if print_ != prints[1]]
+    assert list(store.get_many(prints)) == present
+    assert list(store.results(prints)) == present
+    predictions = store.test_predictions(prints)
+    assert list(predictions) == present
+    np.testing.assert_array_equal(predictions[prints[0]], trained(2).predictions.test)
+    assert store.get_many([]) == {}
+
+
+def test_an_entry_never_changes(store: TrainedModelStore) -> None:
+    """A second writer gets what is there; what they brought is dropped."""
+    first = store.put(trained(1))
+    assert_same(first, trained(1))
+    second = replace(trained(1, fit_cpu_seconds=99.0), model=b"another")
+    assert_same(store.put(second), trained(1))
+    assert_same(store.get(first.result.fingerprint), trained(1))
+
+
+def test_experiments_do_not_share_entries(place: UPath) -> None:
+    """A fingerprint of one experiment is none of another."""
+    TrainedModelStore(place, "one").put(trained(1))
+    assert TrainedModelStore(place, "two").get(trained(1).result.fingerprint) is None
+
+
+def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModelStore) -> None:
+    """Of six writers with different content, one wins whole, and all are given the winner's."""
+    start = threading.Barrier(6)
+
+    def write(writer: int) -> TrainedModel:
+        mine = trained(1, size=10_000 + writer, fit_cpu_seconds=float(writer))
+        start.wait()
+        return store.put(mine)
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(write, range(6)))
+    winner = store.get(trained(1).result.fingerprint)
+    assert winner is not None
+    assert len(winner.predictions.test) == 10_000 + winner.result.fit_cpu_seconds
+    for outcome in outcomes:
+        assert_same(outcome, winner)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "changed": lambda content: content[:-9] + b"x" + content[-8:],
+    "gone": lambda content: None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("part", ["model", "test_predictions", "train_predictions", "result"])
+def test_a_damaged_entry_is_never_returned(
+    store: TrainedModelStore, part: str, damage: str
+) -> None:
+    """A file that is cut, emptied, changed or gone is an error that names it and the way out."""
+    fingerprint = store.put(trained(1)).result.fingerprint
+    folder = store.folder(fingerprint)
+    path = folder / next(name for name in list_names(folder) if name.startswith(part))
+    damaged = DAMAGE[damage](read_bytes(path))
+    remove(path) if damaged is None else write_bytes(path, damaged)
+    if part == "result" and damage == "gone":
+        assert store.get(fingerprint) is None
+    else:
+        with pytest.raises(EntryCorrupt) as caught:
+            store.get_many([fingerprint])
+        assert caught.value.culprit == str(path)
+        with pytest.raises(EntryCorrupt):
+            store.put(trained(1))
+        told = []
+        store.quarantine_damaged([fingerprint], told.append)
+        assert told[0].startswith(str(path))
+        (kept,) = in_quarantine(store, fingerprint)
+        assert damaged is None or read_bytes(kept / path.name) == damaged
+    assert store.get(fingerprint) is None
+    store.put(trained(1))
+    assert_same(store.get(fingerprint), trained(1))
+
+
+def in_quarantine(store: TrainedModelStore, fingerprint: str) -> list[UPath]:
+    """The folders that damaged entries of a fingerprint were moved to."""
+    place = store.root / store.experiment / "damaged" / "trained_model" / fingerprint
+    return [place / name for name in list_names(place)]
+
+
+def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:
+    """Of many entries only the damaged one goes, and one that is not there is no damage."""
+    prints = [store.put(trained(number)).result.fingerprint for number in range(20)]
+    folder = store.folder(prints[7])
+    write_bytes(folder / list_names(folder)[0], b"tree")
+    told = []
+    store.quarantine_damaged([*prints, "0" * 63 + "f"], told.append)
+    assert len(told) == 1
+    assert list(store.results(prints)) == [*prints[:7], *prints[8:]]
+    store.quarantine_damaged(prints, told.append)
+    assert len(told) == 1
+
+
+def test_an_edited_score_is_noticed(storage: UPath) -> None:
+    """A score that somebody improved by hand is an error, also where only scores are read."""
+    store = TrainedModelStore(UPath(storage), "flights")
+    path = store.folder(store.put(trained(1)).result.fingerprint) / RESULT
+    edited = read_bytes(path).replace(b"0.3333333333333333", b"0.9333333333333333")
+    write_bytes(path, edited)
+    with pytest.raises(EntryCorrupt):
+        store.results([path.parent.name])
+
+
+def test_an_entry_under_another_name_is_noticed(storage: UPath) -> None:
+    """A folder that was renamed or copied is no entry of its new name."""
+    store = TrainedModelStore(UPath(storage), "flights")
+    folder = store.folder(store.put(trained(1)).result.fingerprint)
+    write_bytes(store.folder("other") / RESULT, read_bytes(folder / RESULT))
+    with pytest.raises(EntryCorrupt, match="another fingerprint"):
+        store.get("other")
+
+
+WRITER = """
+import sys, time
+from experiment_pipeline.stages.search import store as trained_models
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline_tests.stages.search.test_store import trained
+
+store = trained_models.TrainedModelStore(storage_root(), "flights")
+"""
+STOPS_BEFORE = """
+def stop(*_):
+    print("stopped", flush=True)
+    time.sleep(600)
+trained_models.{step} = stop
+store.put(trained(1))
+"""
+GOES_ON = """
+for number in range(100_000):
+    store.put(trained(number, size=20_000))
+    print(number, flush=True)
+"""
+
+
+def start_writer(code: str) -> subprocess.Popen[str]:
+    """Start a process that writes entries, and wait for its first line."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER + code], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline()
+    return writer
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "create_exclusive"])
+def test_a_writer_killed_between_files_leaves_no_entry(store: TrainedModelStore, step: str) -> None:
+    """Kill -9 before the first file or before the last leaves nothing that can be read."""
+    writer = start_writer(STOPS_BEFORE.format(step=step))
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.communicate()
+    fingerprint = trained(1).result.fingerprint
+    assert store.get(fingerprint) is None
+    assert store.results([fingerprint]) == {}
+    store.put(trained(1))
+    assert_same(store.get(fingerprint), trained(1))
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_entries(store: TrainedModelStore) -> None:
+    """After kill -9, everything that was told to be stored is there, and nothing is half there."""
+    writer = start_writer(GOES_ON)
+    time.sleep(random.uniform(0.3, 0.8))
+    os.kill(writer.pid, signal.SIGKILL)
+    told = writer.communicate()[0].split()
+    prints = [trained(number).result.fingerprint for number in range(len(told) + 50)]
+    entries = store.get_many(prints)
+    assert len(entries) in (len(told) + 1, len(told) + 2)  # the first line was read before
+    for number, entry in enumerate(entries.values()):
+        assert_same(entry, trained(number, size=20_000))
+
+
+def test_a_thousand_entries_are_read_within_seconds(storage: UPath) -> None:
+    """Reading 1,000 entries with their models takes seconds, their numbers alone less."""
+    store = TrainedModelStore(UPath(storage), "flights")
+    entries = [trained(number) for number in range(1_000)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store.put, entries))
+    prints = [entry.result.fingerprint for entry in entries]
+    start = time.monotonic()
+    assert len(store.get_many(prints)) == 1_000
+    assert len(store.results(prints)) == 1_000
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.slow
+def test_many_entries_of_a_bucket_are_read_at_once(s3_bucket: str) -> None:
+    """Reading 100 entries of a bucket is not 300 waits in a row."""
+    store = TrainedModelStore(location(f"s3://{s3_bucket}/x"), "flights")
+    prints = [f"{number:064x}" for number in range(100)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(store.put, map(trained, range(100))))
+    start = time.monotonic()
+    assert list(store.get_many(prints)) == prints
+    assert time.monotonic() - start < 20

@@ -1,0 +1,248 @@
+"""The sweep: the same answer however it is run, and no failure spoils another fit."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.stages.search import features
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.cost import estimated_cost
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline_tests.stages.search import own_estimators
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    OWN,
+    TRAIN_ROWS,
+    experiment,
+    lightgbm,
+    one,
+    table,
+    train,
+    train_one,
+    training_sets,
+)
+
+MIXED = [
+    one("lightgbm", min_child_samples=[5, 50], num_leaves=[4, 8], n_estimators=30),
+    one("lightgbm", max_bin=[15, 63], subsample=0.7, n_estimators=30),
+    one("random_forest", n_estimators=5),
+    one("linear", C=[0.1, 1.0]),
+    one("dummy"),
+    one("sklearn.ensemble.HistGradientBoostingClassifier", max_iter=10),
+    one(f"{OWN}.Plain", strength=2.0),
+]
+
+
+def essence(outcomes: dict) -> dict:
+    """What of each outcome must not depend on how the sweep was run."""
+    return {
+        key: (m.model, m.predictions.test.tobytes(), m.result.test_score, m.result.train_score)
+        for key, m in outcomes.items()
+    }
+
+
+def test_the_answer_does_not_depend_on_workers_or_order() -> None:
+    """1, 2 and 4 workers, and the configurations turned round: the same bytes and scores."""
+    spec, sets = experiment(MIXED), training_sets()
+    first = essence(train(spec, sets, workers=1))
+    assert len(first) == 12
+    assert essence(train(spec, sets, workers=2)) == first
+    assert essence(train(spec, sets, workers=4)) == first
+    assert essence(train(experiment(MIXED[::-1]), sets, workers=4)) == first
+
+
+def test_a_configuration_alone_is_what_it_is_in_company() -> None:
+    """No configuration leaks into another one."""
+    sets = training_sets()
+    together = essence(train(experiment(MIXED), sets))
+    alone = experiment([one("lightgbm", min_child_samples=[50], num_leaves=[8], n_estimators=30)])
+    (key, value), *_ = essence(train(alone, sets)).items()
+    assert together[key] == value
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest", "linear"])
+def test_every_algorithm_beats_the_dummy(algorithm: str, task: str) -> None:
+    """Predictions have the shape of the task, and scores are those of the metrics."""
+    spec, sets = experiment([one("dummy"), one(algorithm)], task), training_sets(task)
+    outcomes = train(spec, sets)
+    trained = outcomes[algorithm]
+    n_classes = len(CLASSES[task] or ())
+    assert trained.predictions.test.shape == ((200, n_classes) if n_classes > 2 else (200,))
+    result = trained.result
+    assert result.test_score == metrics.score(spec.metric, sets.y_test, trained.predictions.test)
+    assert metrics.better(spec.metric, result.test_score, outcomes["dummy"].result.test_score)
+
+
+def test_a_result_tells_what_the_fit_cost() -> None:
+    """Seconds, bytes and rounds are measured, and only metrics of the experiment scored."""
+    spec = experiment([one("lightgbm")], acceptance=[{"metric": "brier", "at_most": 0.3}], seed=3)
+    trained = train_one(spec, training_sets())
+    result = trained.result
+    assert result.fit_cpu_seconds > 0
+    assert result.fit_wall_seconds > 0
+    assert 0 < result.predict_seconds_per_row < 0.01
+    assert result.model_bytes == len(trained.model)
+    assert list(result.test_scores) == ["roc_auc", "brier"]
+    assert result.metric == "roc_auc"
+
+
+@pytest.mark.parametrize("classes", [("yes", "no"), (True, False), (2, 1)])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest", "linear", "dummy"])
+def test_the_positive_class_may_sort_first(algorithm: str, classes: tuple) -> None:
+    """Predictions are the probability of classes[1], in whatever order an estimator sorts."""
+    sets = training_sets(classes=classes)
+    usual = training_sets(classes=(0, 1))
+    spec = experiment([one(algorithm)])
+    turned = train_one(spec, sets).result.test_score
+    assert turned == pytest.approx(train_one(spec, usual).result.test_score, abs=0.03)
+    assert algorithm == "dummy" or turned > 0.8
+
+
+def test_a_class_that_test_lacks_keeps_its_column() -> None:
+    """Multiclass predictions have the columns of all classes; ranking may be undefined."""
+    sets = training_sets("multiclass")
+    without_a = sets.test[sets.test["late"] != "a"]
+    trained = train_one(
+        experiment([one("lightgbm")], "multiclass"),
+        TrainingSets(**vars(sets) | {"test": without_a}),
+    )
+    assert trained.predictions.test.shape == (len(without_a), 3)
+    assert np.isfinite(trained.result.test_score)
+
+
+def test_a_class_that_only_test_has_is_an_error_of_the_data() -> None:
+    """No model can predict it, and no score would say so."""
+    sets = training_sets("multiclass")
+    strange = sets.test.assign(late="never seen")
+    with pytest.raises(UnusableTable, match="never seen"):
+        train(
+            experiment([one("dummy")], "multiclass"),
+            TrainingSets(**vars(sets) | {"test": strange}),
+        )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "error_type", "reason"),
+    [
+        (f"{OWN}.Raises", "ZeroDivisionError", "bad smell"),
+        (f"{OWN}.Writes", "ValueError", "read-only"),
+        (f"{OWN}.NotFinite", "TrainingError", "predictions on test rows are not finite"),
+        (f"{OWN}.Forgets", "TrainingError", "after it was stored and loaded"),
+        (f"{OWN}.NotStorable", "InvalidModel", "cannot be stored without pickle"),
+        ("no_such_package.Model", "UnknownAlgorithm", "no module no_such_package"),
+    ],
+)
+def test_a_failure_is_reported_and_spoils_no_other_fit(
+    algorithm: str, error_type: str, reason: str
+) -> None:
+    """A failed configuration comes with type, message and traceback; the others are trained."""
+    good = [one("lightgbm"), one("linear")]
+    spec, sets = experiment([one(algorithm), *good]), training_sets()
+    outcomes = train(spec, sets)
+    failed = outcomes.pop(algorithm.rpartition(".")[2])
+    assert isinstance(failed, FailedConfiguration)
+    assert failed.error_type == error_type
+    assert reason in failed.reason
+    assert "Traceback" in failed.traceback
+    assert failed.fingerprint == fingerprint(configurations(spec)[0], sets, spec)
+    assert essence(outcomes) == essence(train(experiment(good), sets))
+
+
+def test_a_value_that_lightgbm_refuses_fails_alone(capfd: pytest.CaptureFixture) -> None:
+    """Values are judged by the library, also those that decide the bins."""
+    search = [one("lightgbm", max_bin=[-5, 63]), one("lightgbm", num_leaves=[1, 7])]
+    outcomes = train(experiment(search), training_sets())
+    failed = [key for key, one in outcomes.items() if isinstance(one, FailedConfiguration)]
+    assert sorted(failed) == ["lightgbm__max_bin=-5", "lightgbm__num_leaves=1"]
+    assert "num_leaves" in capfd.readouterr().err
+
+
+def test_a_count_that_is_none_fails_alone() -> None:
+    """Rounds and patience are numbers, and whole ones."""
+    search = [one("lightgbm", n_estimators=["many", 10.5, 10]), one("dummy")]
+    outcomes = train(experiment(search), training_sets())
+    failed = {key: one for key, one in outcomes.items() if isinstance(one, FailedConfiguration)}
+    assert set(failed) == {"lightgbm__n_estimators=many", "lightgbm__n_estimators=10.5"}
+    assert {one.error_type for one in failed.values()} == {"InvalidExperiment"}
+
+
+def test_a_sparse_table_trains_like_a_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a size the one-hot table is sparse: the same scores."""
+    entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]
+    spec, sets = experiment(entries), training_sets()
+    dense = train(spec, sets)
+    monkeypatch.setattr(features, "MAX_DENSE_BYTES", 0)
+    for key, trained in train(spec, sets).items():
+        assert trained.result.test_score == pytest.approx(dense[key].result.test_score, abs=1e-3)
+
+
+def test_strange_names_of_columns_train() -> None:
+    """Quotes, JSON and other scripts in a column's name reach no LightGBM."""
+    frame = table(CLASSES["binary"]).rename(
+        columns={"distance": 'x"{}[]:,', "delay": "名前", "night": " ", "carrier": "a b'c"}
+    )
+    sets = training_sets(frame=frame)
+    outcomes = train(experiment([one("lightgbm"), one("linear")]), sets)
+    assert all(isinstance(one, TrainedModel) for one in outcomes.values())
+
+
+def test_closing_cancels_what_waits() -> None:
+    """Once the reader stops, the running fit ends and no other one starts."""
+    own_estimators.STARTED.clear()
+    strengths = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    spec = experiment([one(f"{OWN}.Plain", strength=strengths, pause=0.2)])
+    running = train_configurations(configurations(spec), training_sets(), spec, workers=1)
+    with closing(running):
+        assert isinstance(next(running), TrainedModel)
+    assert len(own_estimators.STARTED) <= 2
+
+
+def test_an_exit_ends_the_sweep() -> None:
+    """What is no Exception, such as an interruption, is not turned into a result."""
+    spec = experiment([one(f"{OWN}.Exits"), one("linear")])
+    with pytest.raises(SystemExit):
+        train(spec, training_sets())
+
+
+def test_python_estimators_use_every_worker() -> None:
+    """Two workers hold two fits at a time, one thread each."""
+    own_estimators.THREADS.clear()
+    spec = experiment([one(f"{OWN}.Plain", strength=[1.0, 2.0, 3.0, 4.0], pause=0.1)])
+    train(spec, training_sets(), workers=2)
+    assert len(own_estimators.THREADS) == 2
+
+
+def test_nothing_to_train_is_no_work() -> None:
+    """Where everything is in the store, the sweep ends at once."""
+    spec = experiment([one("dummy")])
+    assert list(train_configurations([], training_sets(), spec, workers=2)) == []
+
+
+def test_the_longest_fit_comes_first() -> None:
+    """Slow learning, many leaves and deep forests are long; the unknown comes before all."""
+    cost = {
+        name: estimated_cost(configuration, TRAIN_ROWS)
+        for name, configuration in {
+            "unknown": Configuration("k", "a.B", "onehot", {}),
+            "slow": lightgbm(learning_rate=0.01, num_leaves=63),
+            "usual": lightgbm(),
+            "short": lightgbm(n_estimators=10, num_leaves="many"),
+            "linear": Configuration("k", "linear", "onehot", {}),
+            "dummy": Configuration("k", "dummy", "onehot", {}),
+        }.items()
+    }
+    assert sorted(cost, key=cost.__getitem__, reverse=True) == list(cost)
+    deep = Configuration("k", "random_forest", "ordinal", {"n_estimators": 100})
+    flat = Configuration("k", "random_forest", "ordinal", {"n_estimators": 100, "max_depth": 3})
+    assert estimated_cost(deep, TRAIN_ROWS) > estimated_cost(flat, TRAIN_ROWS)
+    # Each round grows a tree per class, where two classes need but one.
+    assert estimated_cost(lightgbm(), TRAIN_ROWS) < estimated_cost(deep, TRAIN_ROWS)
+    assert estimated_cost(lightgbm(), TRAIN_ROWS, 26) > estimated_cost(deep, TRAIN_ROWS, 26)
+    assert estimated_cost(lightgbm(), TRAIN_ROWS, 2) == estimated_cost(lightgbm(), TRAIN_ROWS)

@@ -1,0 +1,108 @@
+"""search_results accounts for every declared configuration, and tells what the search cost."""
+
+from dataclasses import replace
+
+import pytest
+
+from experiment_pipeline.stages.search.conclusions import Conclusion
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.results import FailedConfiguration
+from experiment_pipeline.stages.search.table import (
+    accounts,
+    as_scored,
+    failures,
+    search_cost,
+    search_results,
+    unranked,
+)
+from experiment_pipeline_tests.results import model_result
+
+CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
+FAILURE = FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")
+
+
+@pytest.fixture
+def table():
+    a, b, c, d = CONFIGURATIONS
+    conclusions = [
+        Conclusion(d, "stopped early", "at rung 1", model_result("d", 0.6), 0.25, reused=True),
+        Conclusion(a, "not started", "the budget was spent"),
+        Conclusion(b, "trained", result=model_result("b", 0.7), fraction=1.0, reused=True),
+        Conclusion(c, "failed", "no such solver", fraction=1.0, failure=FAILURE),
+    ]
+    return search_results(CONFIGURATIONS, conclusions)
+
+
+def test_every_declared_configuration_has_a_row(table):
+    """Declared = trained + stopped early + failed + not started, in the order of the YAML."""
+    assert dict(zip(table["key"], table["status"], strict=True)) == {
+        "a": "not started",
+        "b": "trained",
+        "c": "failed",
+        "d": "stopped early",
+    }
+    assert accounts(table) == {
+        "declared": 4,
+        "trained": 1,
+        "stopped_early": 1,
+        "failed": 1,
+        "not_started": 1,
+        "reused": 2,
+    }
+
+
+def test_a_configuration_nobody_concluded_is_a_bug():
+    """No row is made up."""
+    with pytest.raises(KeyError):
+        search_results(CONFIGURATIONS, [])
+
+
+def test_what_is_not_trained_in_full_says_why(table):
+    """The reason of a failure, a stop and a missing start stands in the row."""
+    assert table["reason"].tolist() == ["the budget was spent", "", "no such solver", "at rung 1"]
+
+
+def test_failures_come_back_from_the_table(table):
+    """What the leaderboard lists last is what the search reported."""
+    (failure,) = failures(table)
+    assert failure == FAILURE
+
+
+def test_notes_of_a_fit_stand_in_its_row():
+    """Who was trained in a second attempt says so where the search is read."""
+    result = replace(model_result("a", 0.6), notes=("a first attempt ended with MemoryError",))
+    table = search_results(
+        CONFIGURATIONS[:1], [Conclusion(CONFIGURATIONS[0], "trained", result=result, fraction=1.0)]
+    )
+    assert table["notes"].tolist() == ["a first attempt ended with MemoryError"]
+
+
+def test_stored_results_get_the_scores_of_this_search(table):
+    """What was trained for another metric is ranked by the one that was asked for now."""
+    stored = {"f-b": model_result("b", 0.1, metric="log_loss")}
+    (result,) = as_scored(table, stored, "roc_auc").values()
+    assert (result.metric, result.train_score, result.test_score) == ("roc_auc", 0.7, 0.7)
+
+
+def test_what_was_stopped_or_not_started_comes_back_from_the_table(table):
+    """With the stored result of its rung, where there is one."""
+    result = model_result("d", 0.6)
+    first, last = unranked(table, {"f-d": result})
+    assert (first.key, first.status, first.fraction, first.result) == ("a", "not started", 0, None)
+    assert (last.key, last.status, last.fraction) == ("d", "stopped early", 0.25)
+    assert last.result is result
+    assert last.reason == "at rung 1"
+
+
+def test_a_score_is_missing_where_nothing_was_fitted(table):
+    """A configuration without a model has no score, not a zero."""
+    assert table["test_score"].isna().tolist() == [True, False, True, False]
+    assert table["rung"].isna().tolist() == [True, False, False, False]
+
+
+def test_the_cost_is_shared_out_over_the_workers():
+    """Two fits of half a second within one second of two workers: half of it is fitting."""
+    cost = search_cost([model_result("a", 0.7), model_result("b", 0.7)], 1.0, 2, 3_000)
+    assert cost.fitting_share == pytest.approx(0.5)
+    assert (cost.fits, cost.fit_cpu_seconds, cost.peak_memory_bytes) == (2, 1.0, 3_000)
+    assert search_cost([], 0.0, 2, 0).fitting_share == 0

@@ -1,0 +1,98 @@
+"""What decides about a model across runs: looks, the champion, and the reasons of a refusal."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.validation_report.champions import find_champion
+from experiment_pipeline.storage.exported_models import registry_of
+from experiment_pipeline.storage.files import list_names, storage_root
+from experiment_pipeline_tests import runs, scenario
+
+pytestmark = pytest.mark.usefixtures("storage")
+LINEAR = {"search": [{"algorithm": "linear"}]}
+
+
+def _looks() -> int:
+    return len(list_names(storage_root() / "clinic" / "validation_looks"))
+
+
+def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
+    """A worse model does not replace the champion; reruns look at nothing anew."""
+    table = scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
+    spec = scenario.spec(url=str(table), **LINEAR)
+    registry = registry_of(spec)
+    assert find_champion(registry) is None
+    first = runs.run(spec, scenario.SCHEMA)
+    assert first.success, first.failure
+    assert first.metadata("validation_report")["looks"] == 1
+    assert find_champion(registry).facts["champion"] is None
+
+    # Another wording and another criterion: the same model, no new look.
+    criteria = [{"metric": "roc_auc", "at_least": 0.5, "judged_by": "estimate"}]
+    again = runs.run(scenario.spec(url=str(table), acceptance=criteria, **LINEAR), scenario.SCHEMA)
+    assert again.success, again.failure
+    assert again.metadata("validation_report")["looks"] == 1
+    assert registry.versions() == ["v0001"]
+
+    # A source without a column that the champion does not need, and a model that knows less.
+    scenario.write_csv(table, scenario.sound_table().drop(columns="cost"))
+    schema = scenario.SCHEMA.replace("  cost: {dtype: float64, greater_than: 0}\n", "")
+    known = scenario.spec_mapping()["exclude"]
+    ignored = {name: why for name, why in known.items() if name != "cost"}
+    ignored |= dict.fromkeys(["age", scenario.STRANGE], "to know less")
+    less = scenario.spec(url=str(table), exclude=ignored, acceptance=criteria, **LINEAR)
+    stopped = runs.run(less, schema)
+    assert not stopped.success
+    assert "not_worse_than_champion v0001: roc_auc" in stopped.failure
+    assert stopped.metadata("validation_report")["looks"] == 2
+    judgement = stopped.metadata("validation_report")["judgement"]
+    assert "looked at 2 times (overlap 100 %)" in judgement
+    assert "Against the champion" in judgement
+    assert registry.versions() == ["v0001"]
+
+    # Whoever wants it all the same says so; from then on it is the one to beat.
+    wanted = less.model_copy(update={"not_worse_than_champion": None})
+    assert runs.run(wanted, schema).success
+    assert registry.versions() == ["v0001", "v0002"]
+    scenario.write_csv(table, scenario.sound_table())
+    better = runs.run(spec, scenario.SCHEMA)
+    assert better.success, better.failure
+    champion = find_champion(registry)
+    assert (champion.version, champion.held_against) == ("v0003", "v0002")
+    numbers = champion.facts["champion"]["scores"]
+    assert numbers["challenger"] > numbers["champion"]
+    gates = {gate["rule"]: gate["passed"] for gate in champion.facts["gates"]}
+    assert any(rule.startswith("not_worse_than_champion v0002") for rule in gates)
+
+    # Nothing changed: the report with which it was exported is found again.
+    looks = _looks()
+    assert runs.run(spec, scenario.SCHEMA).success
+    assert (_looks(), registry.versions()[-1]) == (looks, "v0003")
+
+
+def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path):
+    """What the analysis measured reaches the report of a model that is not good enough."""
+    generator = np.random.default_rng(0)
+    dose = generator.integers(0, 10, 600)
+    frame = pd.DataFrame({"number": range(600), "dose": dose, "place": dose % 3})
+    frame["cured"] = np.where(generator.random(600) < dose / 9, "yes", "no")
+    table = scenario.write_csv(tmp_path / "doses.csv", frame)
+    fields = {
+        "name": "doses",
+        "data": str(table),
+        "target": "cured",
+        "task": "binary",
+        "split": {"by": "random", "id_columns": ["number"]},
+        "analysis": {"accept": {"conflicting_labels": "to see what happens"}},
+        "metric": "roc_auc",
+        "acceptance": [{"metric": "roc_auc", "at_least": 0.999}],
+        **LINEAR,
+    }
+    spec = ExperimentSpec.model_validate(fields)
+    schema = "columns: {number: {}, dose: {}, place: {}, cured: {dtype: str}}"
+    refused = runs.run(spec, schema)
+    judgement = refused.metadata("validation_report")["judgement"]
+    assert "on the train and test rows no model can do better than roc" in judgement
+    assert "even a perfect score has the bound" in judgement

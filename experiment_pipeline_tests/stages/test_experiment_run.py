@@ -1,0 +1,207 @@
+"""A whole experiment in this process, on the small awkward table, for every task and split."""
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.stages.search.scenario import OWN
+
+pytestmark = pytest.mark.usefixtures("storage")
+CASES = [("binary", "random"), ("multiclass", "group"), ("regression", "time")]
+
+
+@pytest.fixture
+def table(tmp_path):
+    return scenario.write_csv(tmp_path / "visits.csv")
+
+
+@pytest.mark.parametrize(("task", "split"), CASES)
+def test_an_experiment_ends_with_an_exported_model(table, task, split):
+    """Every stage of every task is materialized, every check passes or warns, v0001 is there."""
+    spec = scenario.spec(task, split, url=str(table))
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    assert sorted(done.materialized("trained_model")) == sorted(
+        one.key for one in configurations(spec)
+    )
+    assert done.metadata("exported_model")["version"] == "v0001"
+    failed = {name for name, passed in done.checks().items() if not passed}
+    assert failed <= {"sets_look_alike"}
+
+
+def test_a_partition_tells_hyperparameters_scores_and_cost(table):
+    """What a user compares stands on the partition itself."""
+    spec = scenario.spec(url=str(table))
+    done = runs.run(spec, scenario.SCHEMA)
+    metadata = done.metadata("trained_model")
+    assert {"algorithm", "test roc_auc", "train roc_auc", "fit_cpu_seconds", "model_bytes"} <= set(
+        metadata
+    )
+
+
+def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
+    """A single partition adds to the search results instead of replacing them."""
+    spec = scenario.spec(url=str(table))
+    first, *others = [one.key for one in configurations(spec)]
+    with dg.instance_for_test() as instance:
+        tag = {"dagster/partition": others[-1]}
+        alone = runs.run(spec, scenario.SCHEMA, instance, **tag)
+        assert alone.success, alone.failure
+        assert alone.materialized("trained_model") == [others[-1]]
+        assert alone.metadata("search_results")["trained"] == 1
+        whole = runs.run(spec, scenario.SCHEMA, instance)
+        assert whole.metadata("search_results")["reused"] == 1
+        assert whole.metadata("search_results")["trained"] == len(others) + 1
+    assert first in whole.materialized("trained_model")
+
+
+def test_a_surrogate_tries_as_many_as_the_budget_and_the_rest_are_not_started(table):
+    """Rounds in a run: the accounts hold, a rerun reuses them all, the leaderboard is made."""
+    draws = {"algorithm": "linear", "method": "random", "draws": 12}
+    draws["hyperparameters"] = {"C": {"low": 0.001, "high": 10.0, "scale": "log"}}
+    rounds = {"surrogate": {"first": 3, "per_round": 2}, "budget": {"configurations": 6}}
+    spec = scenario.spec(url=str(table), search=[draws, {"algorithm": "dummy"}], **rounds)
+    for reused in (0, 7):
+        done = runs.run(spec, scenario.SCHEMA)
+        assert done.success, done.failure
+        counts = done.metadata("search_results")
+        assert (counts["declared"], counts["trained"], counts["not_started"]) == (13, 7, 6)
+        assert counts["reused"] == reused
+
+
+def test_an_experiment_with_exactly_one_configuration_runs(table):
+    """One partition is a range, too."""
+    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}])
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    assert done.materialized("trained_model") == ["linear"]
+
+
+def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
+    """There is nothing to choose from, and the first reason is told."""
+    entry = {"algorithm": "sklearn.neighbors.KNeighborsClassifier"}
+    entry["configurations"] = [{"n_neighbors": 100_000}]
+    done = runs.run(scenario.spec(url=str(table), search=[entry]), scenario.SCHEMA)
+    assert not done.success
+    assert done.failure.startswith("AllConfigurationsFailed: ")
+    assert "n_neighbors" in done.failure
+
+
+def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
+    """In the log of the run, and with the check; another metric or gate then trains nothing."""
+    raises = {"algorithm": f"{OWN}.Raises"}
+    linear = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
+    search = [raises, linear, {"algorithm": "dummy"}]
+    done = runs.run(scenario.spec(url=str(table), search=search), scenario.SCHEMA)
+    assert "in fit\n    raise ZeroDivisionError" in capfd.readouterr().err
+    (check,) = [
+        one
+        for one in done.result.get_asset_check_evaluations()
+        if one.check_name == "no_configuration_failed"
+    ]
+    assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
+    gate = {"acceptance": [{"metric": "log_loss", "at_most": 10.0, "judged_by": "estimate"}]}
+    for changes in (gate, {"metric": "log_loss"}):
+        spec = scenario.spec(url=str(table), search=search, **changes)
+        again = runs.run(spec, scenario.SCHEMA)
+        assert again.success, again.failure
+        assert again.metadata("search_results")["reused"] == 3
+        assert "test log_loss" in again.metadata("trained_model")
+
+
+def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):
+    """Nothing of another version of the data is mixed in."""
+    spec = scenario.spec(url=str(table))
+    assert runs.run(spec, scenario.SCHEMA).success
+    scenario.write_csv(table, scenario.table().iloc[:-20])
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.success, again.failure
+    assert again.metadata("search_results")["reused"] == 0
+    assert Registry(storage_root(), spec.name).versions() == ["v0001", "v0002"]
+
+
+def test_halving_stops_most_configurations_and_says_so(tmp_path):
+    """Who is stopped is a partition with rung, score and reason, has no rank, and is reused."""
+    table = scenario.write_csv(tmp_path / "visits.csv", scenario.long_table())
+    lightgbm = {
+        "learning_rate": [0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3],
+        "n_estimators": 20,
+        "early_stopping_round": 0,
+    }
+    spec = scenario.spec(
+        url=str(table),
+        search=[{"algorithm": "dummy"}, {"algorithm": "lightgbm", "hyperparameters": lightgbm}],
+        halving={"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500},
+    )
+    first = runs.run(spec, scenario.SCHEMA)
+    counts = first.metadata("search_results")
+    assert (counts["declared"], counts["trained"], counts["stopped_early"]) == (10, 6, 4)
+    assert sorted(first.materialized("trained_model")) == sorted(
+        one.key for one in configurations(spec)
+    )
+    stopped = [
+        event.materialization.metadata
+        for event in first.result.all_events
+        if event.is_step_materialization
+        and event.asset_key.path[-1] == "trained_model"
+        and event.materialization.metadata["status"].value == "stopped_early"
+    ]
+    for metadata in stopped:
+        assert metadata["share of the train rows"].value == 0.4
+        assert metadata["reason"].value.startswith("not among the best 5 of 9 at rung 1 of 2")
+        assert 0 < metadata["test roc_auc"].value < 1
+    assert len(stopped) == 4
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.metadata("search_results")["reused"] == 10
+    assert again.metadata("search_results")["search/fits"] == 0
+
+
+LABELS = {
+    "numbers": ({"yes": 1, "no": 0}, "int64, isin: [0, 1]", 1),
+    "booleans": ({"yes": True, "no": False}, "bool", True),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_without_a_positive_class_the_modelled_one_is_exported_and_predicts(tmp_path, labels):
+    """The greater class is modelled; card, signature and predictions say which one it is."""
+    codes, declared, positive = LABELS[labels]
+    frame = scenario.sound_table()
+    frame["readmitted"] = frame["readmitted"].map(codes)
+    table = scenario.write_csv(tmp_path / "visits.csv", frame)
+    schema = scenario.SCHEMA.replace('str, isin: ["yes", "no"]', declared)
+    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}], positive_class=None)
+    done = runs.run(spec, schema)
+    assert done.success, done.failure
+    assert f"predicts whether readmitted is {positive}" in done.metadata("exported_model")["card"]
+    predictions = tmp_path / "predictions.csv"
+    outcome = predict(spec.name, str(table), str(predictions), str(tmp_path / "rejected.csv"))
+    assert (outcome.predicted, outcome.rejected) == (len(frame), 0)
+    found = pd.read_csv(predictions)
+    assert set(found["prediction"].unique()) == set(codes.values())
+    said, truth = found[f"probability_{positive}"], frame["readmitted"].to_numpy() == positive
+    assert said[truth].mean() > said[~truth].mean()
+
+
+def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predicts(tmp_path):
+    """Every optional key left out, the positive class of texts among them: defaults suffice."""
+    generator = np.random.default_rng(0)
+    size = generator.normal(size=400)
+    late = np.where(size + generator.normal(size=400) > 0, "late", "in time")
+    frame = pd.DataFrame({"size": size, "colour": generator.choice(["red", "blue"], 400)})
+    table = scenario.write_csv(tmp_path / "parcels.csv", frame.assign(delivered=late))
+    must = {"name": "parcels", "data": str(table), "target": "delivered", "task": "binary"}
+    must |= {"search": [{"algorithm": "linear"}], "metric": "log_loss"}
+    schema = "columns: {size: {dtype: float64}, colour: {dtype: str}, delivered: {dtype: str}}"
+    done = runs.run(ExperimentSpec.model_validate(must), schema)
+    assert done.success, done.failure
+    outcome = predict("parcels", str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
+    assert outcome.predicted == len(frame)
+    assert "probability_late" in pd.read_csv(tmp_path / "p.csv").columns

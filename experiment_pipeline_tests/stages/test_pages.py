@@ -1,0 +1,84 @@
+"""Leaderboard and validation report as Markdown and HTML: complete, and escaped."""
+
+import numpy as np
+
+from experiment_pipeline.stages.leaderboard import page as leaderboard_page
+from experiment_pipeline.stages.validation_report import page as validation_page
+from experiment_pipeline.stages.validation_report.next_search import next_search
+from experiment_pipeline.stages.validation_report.segments import Segment
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    failure_of,
+    search_of,
+    spec_of,
+)
+from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
+
+EVIL = "<script>alert(1)</script>"
+
+
+def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
+    """The choice comes first, then a row per configuration, failures with their reason."""
+    board = search_of(spec_of(4), [1] * 3).rank(failed=[failure_of("broken", EVIL)])
+    text = leaderboard_page.to_markdown(board, "flights")
+    assert text.index("## Choice") < text.index("## Configurations")
+    assert board.chosen.replace("__", "\\_\\_") in text or board.chosen in text
+    assert "| rank | configuration |" in text
+    assert EVIL not in text
+
+
+def test_a_long_leaderboard_is_cut_and_says_so() -> None:
+    """Markdown goes into a database: twenty rows, and how many more there are."""
+    board = search_of(spec_of(25), np.linspace(1, 2, 25).tolist()).rank()
+    text = leaderboard_page.to_markdown(board, "flights")
+    assert "5 more rows are in the stored table" in text
+    assert "more rows" not in leaderboard_page.to_html(board, "flights", {})
+
+
+def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
+    """Failures may say anything."""
+    board = search_of(spec_of(4), [1] * 3).rank(failed=[failure_of("broken", EVIL)])
+    page = leaderboard_page.to_html(board, "flights", {"Scores": b"png"})
+    assert EVIL not in page
+    assert 'class="verdict passed"' in page
+
+
+def test_a_report_opens_with_the_decision() -> None:
+    """Gate table and decision first, then metrics, gap, threshold, segments, notes."""
+    document = validation_page.document(report_of())
+    assert [section.title for section in document.sections] == [
+        "Decision",
+        "Metrics",
+        "From test to validation",
+        "Decision threshold",
+        "Weakest segments",
+        "Notes",
+    ]
+    assert "is accepted: roc_auc" in validation_page.headline(report_of())
+    assert "PASS" in validation_page.to_markdown(report_of())
+
+
+def test_a_refusal_says_why_and_what_to_try_next() -> None:
+    """Reasons and the YAML stand right after the decision."""
+    spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.99}])
+    report = report_of(spec)
+    found = next_search(spec, search_of(spec, [1] * 4).rank(), report)
+    text = validation_page.to_markdown(report, found)
+    assert text.index("FAIL") < text.index("what to try next") < text.index("## Metrics")
+    assert "```yaml\nsearch:\n- algorithm: lightgbm" in text
+    page = validation_page.to_html(report, {"ROC curve": b"png"}, found)
+    assert 'class="verdict failed"' in page
+    assert "search:\n- algorithm: lightgbm" in page
+
+
+def test_names_from_the_data_are_escaped_everywhere() -> None:
+    """A column may be called anything."""
+    segment = Segment(f"col|{EVIL}", EVIL, 200, Interval(0.5, 0.4, 0.6), clearly_worse=True)
+    report = report_of(segments=[segment])
+    assert EVIL not in validation_page.to_markdown(report)
+    assert EVIL not in validation_page.to_html(report, {})
+
+
+def test_a_report_without_segments_says_so() -> None:
+    """No weak part is a result, too."""
+    assert "No part of the set" in validation_page.to_markdown(report_of())

@@ -1,0 +1,173 @@
+"""The order of the source's rows decides nothing: not the sets, not the models, not the choice."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.columns.target import encode_target
+from experiment_pipeline.rows.membership import assign_sets
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
+from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.rungs import ladder
+from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.split_sets.sets import SplitSets, split
+from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.stages.validation_report.report import judge
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.search import halving_scenario
+
+SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
+MEASURED = ["fit_cpu_seconds", "predict_microseconds_per_row"]
+BY_FEATURES = {"by": "random"}
+CASES = [
+    ("binary", scenario.SPLITS["random"]),
+    ("binary", BY_FEATURES),
+    ("multiclass", scenario.SPLITS["group"]),
+    ("regression", scenario.SPLITS["time"]),
+]
+
+
+def shuffled(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Return the rows as another export of the same source would deliver them."""
+    return (
+        frame.sample(frac=1, random_state=seed)
+        .reset_index(drop=True)
+        .rename_axis(index="row_number")
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an experiment says of a table."""
+
+    digests: dict[str, str]
+    models: dict[str, TrainedModel]
+    board: Leaderboard
+    exported: bytes
+    intervals: list[tuple]
+
+
+def sets_of(raw: pd.DataFrame, spec: ExperimentSpec) -> SplitSets:
+    """Prepare, validate and split a table as the assets do."""
+    prepared = prepare(raw, spec.preparation)
+    validated = validate(raw, prepared, load_schema(scenario.SCHEMA), spec).validated
+    features = feature_columns(prepared.frame, spec)
+    return split(validated, spec, features, assign_sets(prepared.frame, spec, features))
+
+
+def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
+    """Run the core of an experiment, from the raw table to the model to export."""
+    parts = sets_of(raw, spec)
+    sets = training_sets(parts.train, parts.test, spec)
+    declared = configurations(spec)
+    models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
+    board = rank(
+        [one.result for one in models.values()],
+        [],
+        {key: one.predictions.test for key, one in models.items()},
+        sets.y_test,
+        sets.y_train,
+        resampling_units(sets.test, spec, sets.features),
+        spec,
+        sets.classes,
+        [],
+    )
+    chosen = models[board.chosen]
+    exported = refit(
+        next(one for one in declared if one.key == board.chosen),
+        chosen.result.rounds,
+        pd.concat([sets.train, sets.test]),
+        sets,
+        spec,
+    )
+    train_only = fitted_pipeline(chosen.result, chosen.model, sets, spec)
+    report = judge(
+        spec,
+        board.chosen,
+        predicted(exported, parts.validation, sets, spec),
+        predicted(train_only, parts.validation, sets, spec),
+        predicted(train_only, sets.test, sets, spec),
+        sets.y_train,
+        sets.classes,
+        segments=(),
+    )
+    intervals = [(one.metric, one.interval, one.baseline) for one in report.scores]
+    return Answer(dict(parts.digests), models, board, to_bytes(exported), intervals)
+
+
+def predicted(
+    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
+) -> SetPrediction:
+    """Predict rows of a set, with the units of its intervals."""
+    return SetPrediction(
+        encode_target(rows[sets.target], sets.classes),
+        predict(pipeline, rows, sets.features, sets.task, sets.classes),
+        resampling_units(rows, spec, sets.features),
+    )
+
+
+@pytest.mark.parametrize(("task", "by"), CASES)
+def test_a_shuffled_table_gives_the_same_answer(task, by):
+    """Fingerprints, model bytes, scores, the choice, the exported model and its intervals."""
+    spec = _spec(task, by)
+    usual, other = (answer(table, spec) for table in (scenario.table(), shuffled(scenario.table())))
+    assert other.digests == usual.digests
+    for key, model in usual.models.items():
+        assert other.models[key].result.fingerprint == model.result.fingerprint
+        assert other.models[key].model == model.model
+        assert other.models[key].result.test_scores == model.result.test_scores
+        assert np.array_equal(other.models[key].predictions.test, model.predictions.test)
+    assert other.board.chosen == usual.board.chosen
+    boards = [one.board.rows.drop(columns=MEASURED) for one in (usual, other)]
+    pd.testing.assert_frame_equal(*boards)
+    assert other.exported == usual.exported
+    assert other.intervals == usual.intervals
+
+
+def _spec(task: str, by: dict) -> ExperimentSpec:
+    mapping = scenario.spec_mapping(task, by["by"], search=SEARCH) | {"split": by}
+    if "id_columns" not in by:
+        mapping["exclude"] |= {"visit_id": "names a visit"}
+    return ExperimentSpec.model_validate({"name": "clinic", **mapping})
+
+
+@pytest.mark.parametrize("by", ["random", "group", "time"])
+def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
+    """Thinning goes by what is in the rows, for the rows to fit on and those to score on."""
+    spec = halving_scenario.experiment(by)
+    features = ["age", "size", "colour"]
+    digests = []
+    for frame in (halving_scenario.rows(), shuffled(halving_scenario.rows())):
+        parts = split(frame, spec, features)
+        rungs = ladder(15, training_sets(parts.train, parts.test, spec), spec).rungs
+        digests.append([(dict(one.sets.digests), one.sets.inner.tolist()) for one in rungs])
+    assert len(digests[0]) == 2
+    assert digests[0] == digests[1]
+
+
+def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
+    """Of equal people with different ids, the same ones are in a set after a shuffle."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.random((900, 3)) < 0.3, columns=list("abc")).rename_axis(
+        index="row_number"
+    )
+    frame = frame.assign(late=random.choice(["no", "yes"], 900), hour=np.arange(900))
+    spec = halving_scenario.experiment(exclude={"hour": "of the delivery"})
+    usual, other = (split(table, spec, list("abc")) for table in (frame, shuffled(frame)))
+    assert usual.digests == other.digests
+    assert usual.validation["hour"].tolist() == other.validation["hour"].tolist()

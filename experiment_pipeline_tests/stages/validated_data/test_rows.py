@@ -1,0 +1,400 @@
+"""Validation: every row kept or rejected, never lost, with every reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.schema import for_prediction, load_schema
+from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
+from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
+from experiment_pipeline.stages.validated_data.guards import (
+    check_conserved,
+    check_rejection_bias,
+    check_rejection_rate,
+    key_columns,
+    rejection_bias,
+)
+from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.validated_data.validation import checked, clinic, reasons
+
+
+def test_the_broken_rows_and_no_others_are_rejected():
+    """Each row that breaks the schema is rejected for what is wrong with it."""
+    found = reasons(clinic())
+    assert set(found) == set(scenario.BROKEN_ROWS)
+    for row, (_, _, reason) in scenario.BROKEN_ROWS.items():
+        assert len(found[row]) == 1
+        assert found[row][0].startswith(reason)
+
+
+def test_rejected_rows_are_kept_as_delivered():
+    """A rejected row has its original values, and its number in the source as index."""
+    rejected = clinic().rejected.drop(columns="rejection_reasons")
+    pd.testing.assert_frame_equal(rejected, scenario.table().loc[rejected.index])
+
+
+def test_validated_rows_have_the_types_of_the_schema():
+    """What passes is the prepared row in the schema's type."""
+    data = clinic()
+    assert data.validated["weight"].dtype == "float64"
+    assert data.validated["visited"].dtype == "datetime64[us]"
+    assert data.validated["ward"].unique().tolist() == ["north", "east", "south", "day clinic"]
+    assert data.rejection_rate == pytest.approx(10 / 480)
+
+
+def test_a_row_is_rejected_with_every_reason():
+    """One broken cell does not hide another, in the same row or in the same column."""
+    data = checked(
+        {"a": ["1", "x", "99", None], "b": [5.0, -1.0, None, 7.0]},
+        "columns: {a: {dtype: int64, less_than: 50}, b: {dtype: float64, greater_than: 0}}\n"
+        "coerce: true",
+    )
+    assert reasons(data) == {
+        1: ["a: 'x' is no int64", "b: -1.0 fails greater_than(0)"],
+        2: ["a: 99 fails less_than(50)", "b: is missing"],
+        3: ["a: is missing"],
+    }
+    assert data.validated["a"].dtype == "int64"
+    assert data.reasons.set_index("reason")["rows"].sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cells", "bad"),
+    [
+        ("int64", [1.0, 1.5], [1]),
+        ("int8", [1, 300], [1]),
+        ("bool", ["no", "perhaps"], [1]),
+        ("float64", ["1.5", "1,5"], [1]),
+        ('"datetime64[us]"', ["2024-01-01", "soon"], [1]),
+        ('"datetime64[us]"', [20240101, 20240102], [0, 1]),
+        ("float32", [1e300, 1.0], [0]),
+    ],
+)
+def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
+    """What astype would truncate, wrap or take for true is a reason of its row."""
+    schema = f"columns: {{a: {{dtype: {dtype}}}, b: {{}}}}\ncoerce: true"
+    columns = {"a": [*cells, None], "b": [1, 2, 3]}
+    if len(bad) == len(cells):
+        with pytest.raises(TooManyRejectedRows):
+            checked(columns, schema)
+        return
+    found = reasons(checked(columns, schema))
+    assert set(found) == {*bad, 2}
+    assert all(found[row][0].startswith("a: ") and " is no " in found[row][0] for row in bad)
+
+
+def test_a_column_of_another_type_without_coerce_is_an_error():
+    """Without coerce a wrong type is the schema's fault, not every row's."""
+    with pytest.raises(InvalidSchema, match=r"(?s)columns\.a\.dtype.*coerce: true"):
+        checked({"a": [1.5]}, "columns: {a: {dtype: int64}}")
+
+
+def test_rows_over_several_columns():
+    """Cross-column checks name the row's values; a missing one passes."""
+    data = checked(
+        {"net": [1.0, 2, 3, np.nan], "tax": [1.0, 1, 1, 1], "gross": [2.0, 3.005, 5, 9]},
+        "columns: {net: {nullable: true}, tax: {}, gross: {}}\n"
+        "checks:\n"
+        "  compare_columns: {left: net, operator: '<=', right: gross}\n"
+        "  columns_add_up: {parts: [net, tax], total: gross, tolerance: 0.01}\n",
+    )
+    (reason,) = reasons(data)[2]
+    assert reason.startswith("{'net': 3.0, 'tax': 1.0, 'gross': 5.0} fails columns_add_up")
+    assert len(data.rejected) == 1
+
+
+def test_uniqueness_in_one_column_and_over_several():
+    """All copies are rejected, or all but the first, as report_duplicates says."""
+    columns = {"a": [1, 1, 2, 3], "b": ["x", "y", "z", "z"]}
+    assert set(reasons(checked(columns, "columns: {a: {unique: true}, b: {}}"))) == {0, 1}
+    first = "columns: {a: {}, b: {unique: true, report_duplicates: exclude_first}}"
+    assert reasons(checked(columns, first)) == {3: ["b: 'z' is not unique"]}
+    both = {"a": [1, 1, 2], "b": ["x", "x", "x"]}
+    assert set(reasons(checked(both, "columns: {a: {}, b: {}}\nunique: [a, b]"))) == {0, 1}
+
+
+def test_a_row_is_not_rejected_for_repeating_a_rejected_one():
+    """Uniqueness is judged among rows that break no other rule; missing is no duplicate."""
+    data = checked(
+        {"id": [1, 1, None, None], "a": [-1, 1, 1, 1]},
+        "columns: {id: {unique: true, nullable: true}, a: {greater_than: 0}}",
+    )
+    assert set(reasons(data)) == {0}
+
+
+def test_exact_copies_are_rejected_where_the_yaml_says_so():
+    """duplicate_rows: reject keeps the first of equal rows."""
+    raw = pd.concat([scenario.sound_table(), scenario.sound_table().head(3)], ignore_index=True)
+    raw = raw.rename_axis(index="row_number")
+    for policy, rejected in (("keep", []), ("reject", [470, 471, 472])):
+        spec = scenario.spec(validation={"duplicate_rows": policy})
+        prepared = prepare(raw, spec.preparation)
+        data = validate(raw, prepared, load_schema(scenario.SCHEMA), spec)
+        assert data.rejected.index.tolist() == rejected
+
+
+def test_unseen_categories_can_be_allowed():
+    """Allowed for the experiment or for one column, they stay and are counted."""
+    allowed = clinic(validation={"unseen_categories": "allow"})
+    assert 129 not in allowed.rejected.index
+    assert any(note.startswith("ward: 1 value kept against isin") for note in allowed.notes)
+    assert any(note.endswith(": 'narnia' (1)") for note in allowed.notes)
+    one = "columns: {a: {isin: {allowed_values: [x], raise_warning: true}}, b: {isin: [x]}}"
+    data = checked({"a": ["x", "new", "x"], "b": ["x", "x", "new"]}, one)
+    assert set(reasons(data)) == {2}
+
+
+def test_new_columns_follow_strict():
+    """strict: filter leaves them out and says so, true stops, false keeps."""
+    columns = {"age": [1, 2], "agee": [3, 4]}
+    base = "columns: {age: {}}\nstrict: "
+    filtered = checked(columns, base + "filter")
+    assert filtered.validated.columns.tolist() == ["age"]
+    assert "agee" in filtered.notes[0]
+    assert "agee" in checked(columns, base + "false").validated
+    with pytest.raises(InvalidSchema, match=r"agee.*did you mean 'age'"):
+        checked(columns, base + "true")
+
+
+def test_columns_that_the_preparation_adds_are_not_new():
+    """Calendar columns pass strict: true without standing in the schema."""
+    raw = scenario.table()
+    prepared = prepare(raw, scenario.spec().preparation)
+    schema = load_schema(scenario.SCHEMA.replace("strict: filter", "strict: true"))
+    assert "visited_hour" in validate(raw, prepared, schema).validated
+
+
+def test_missing_columns_follow_required():
+    """A required column that is absent is named, with the column that was meant."""
+    schema = "columns: {a: {}, weight: {dtype: float64, nullable: true}}\ncoerce: true\n"
+    columns = {"a": [1], "wieght": [2.0]}
+    with pytest.raises(InvalidSchema, match=r"columns.weight.*did you mean 'wieght'"):
+        checked(columns, schema)
+    added = checked(columns, schema + "add_missing_columns: true")
+    assert added.validated["weight"].isna().all()
+    optional = schema.replace("nullable: true", "required: false")
+    assert "weight" not in checked(columns, optional).validated
+
+
+def test_defaults_fill_and_say_so():
+    """A default of the schema is not applied in silence."""
+    data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
+    assert data.validated["a"].tolist() == [1, 7]
+    assert "1 missing values became 7" in data.notes[0]
+
+
+def test_regular_expressions_name_columns():
+    """A regex column stands for every column it matches."""
+    data = checked(
+        {"x1": [1, 2], "x2": [1, -2]},
+        "columns: {'x\\d': {regex: true, gt: 0}}".replace("gt", "greater_than"),
+    )
+    assert reasons(data) == {1: ["x2: -2 fails greater_than(0)"]}
+
+
+def test_no_row_left_is_an_error_with_the_reasons():
+    """An empty result says what rejected the rows."""
+    with pytest.raises(TooManyRejectedRows, match=r"all 2 rows.*a: fails less_than\(0\)"):
+        checked({"a": [1, 2]}, "columns: {a: {less_than: 0}}")
+
+
+def test_a_table_with_the_column_of_reasons_is_refused():
+    """The column that reasons are written to is never overwritten."""
+    with pytest.raises(UnusableTable, match="rejection_reasons"):
+        checked({"rejection_reasons": [1]}, "columns: {rejection_reasons: {}}")
+
+
+def test_rows_to_predict_on_need_only_the_features():
+    """Target and excluded columns may be absent; nothing need be unique."""
+    spec = scenario.spec()
+    raw = scenario.table().drop(columns=["readmitted", "cost", "triage", "visit_id"]).head(100)
+    schema = load_schema(scenario.SCHEMA)
+    schema.columns["age"].unique = True
+    prepared = prepare(raw, spec.preparation, may_be_absent=spec.not_features)
+    features = ["ward", "age", "weight", scenario.STRANGE, scenario.MARKUP]
+    data = validate(raw, prepared, for_prediction(schema, features))
+    assert set(data.rejected.index) == {11, 37, 58, 83}
+    assert schema.columns["age"].unique
+
+
+def test_the_rejection_rate_has_two_limits():
+    """The rate is held against its limit, and its rise against the run before."""
+    data = clinic()
+    assert check_rejection_rate(data, Validation(max_rejected_fraction=0.03)) == []
+    (problem,) = check_rejection_rate(data, Validation(max_rejected_fraction=0.01))
+    assert "2.08%" in problem
+    assert "age: fails in_range" in problem
+    rising = Validation(max_rejected_increase=0.01)
+    assert check_rejection_rate(data, rising, previous_rate=0.0) != []
+    assert check_rejection_rate(data, rising, previous_rate=0.02) == []
+    assert check_rejection_rate(data, rising) == []
+
+
+def test_lost_and_invented_rows_are_found():
+    """The check on conservation is not only ever passed."""
+    raw, data = scenario.table(), clinic()
+    assert check_conserved(raw, data) == []
+    lost = ValidatedData(data.validated.iloc[1:], data.rejected, 0.0, data.reasons)
+    assert "1 of 480" in check_conserved(raw, lost)[0]
+    twice = ValidatedData(pd.concat([data.validated] * 2), data.rejected, 0.0, data.reasons)
+    assert "twice" in check_conserved(raw, twice)[0]
+    changed = ValidatedData(data.validated, data.rejected.assign(cost=0.0), 0.0, data.reasons)
+    assert "differ" in check_conserved(raw, changed)[0]
+
+
+def test_whom_rejecting_hits():
+    """Rejected rows that are all of one class raise an alarm for that column."""
+    raw = pd.DataFrame({"late": ["yes", "no"] * 500, "a": [-1, 1] * 500}).rename_axis("row_number")
+    raw.loc[raw.index[:400], "a"] = 1
+    prepared = prepare(raw, Preparation())
+    data = validate(raw, prepared, load_schema("columns: {late: {}, a: {greater_than: 0}}"))
+    (row,) = rejection_bias(prepared.frame, data, ["late"]).itertuples()
+    assert (row.value, row.rows, row.rejected, row.alarming) == ("yes", 500, 300, True)
+    assert row.rejected_fraction == pytest.approx(0.6)
+
+
+def test_whom_rejecting_hits_in_words():
+    """The sentence names value, share and rows; without a difference there is none."""
+    raw = pd.DataFrame({"late": ["yes", "no"] * 500, "a": [-1, 1] * 500}).rename_axis("row_number")
+    raw.loc[raw.index[:400], "a"] = 1
+    prepared = prepare(raw, Preparation())
+    data = validate(raw, prepared, load_schema("columns: {late: {}, a: {greater_than: 0}}"))
+    bias = rejection_bias(prepared.frame, data, ["late"])
+    (problem,) = check_rejection_bias(bias, data.rejection_rate)
+    said = "rejecting removes 60% of the rows with late = yes (300 of 500), and 30.0% of all rows"
+    assert problem.startswith(said)
+    none = rejection_bias(scenario.table(), clinic(), ["readmitted"])
+    assert check_rejection_bias(none, 0.02) == []
+
+
+def test_rows_rejected_for_lacking_a_target_are_no_bias():
+    """A missing value is the reason of its rejection, not whom it hits."""
+    late = [*(["yes", "no"] * 100), *[None] * 100]
+    data = checked({"late": late}, "columns: {late: {}}")
+    frame = pd.DataFrame({"late": late})
+    assert not rejection_bias(frame, data, ["late"])["alarming"].any()
+
+
+def test_rejecting_in_one_stretch_of_time_is_told():
+    """Instants are cut into quarters, so that a bad month shows."""
+    raw = pd.DataFrame(
+        {"day": pd.date_range("2024-01-01", periods=400), "a": [-1] * 60 + [1] * 340}
+    )
+    raw = raw.rename_axis(index="row_number")
+    prepared = prepare(raw, Preparation())
+    data = validate(raw, prepared, load_schema("columns: {day: {}, a: {greater_than: 0}}"))
+    (row,) = rejection_bias(prepared.frame, data, ["day"]).itertuples()
+    assert row.alarming
+    assert (row.rows, row.rejected) == (100, 60)
+    assert "2024-04-09" in row.value
+
+
+def test_key_columns_are_the_target_and_what_the_split_goes_by():
+    """Absent and nested columns are left to the errors that name them."""
+    frame = scenario.table()
+    assert key_columns(frame, scenario.spec()) == ["readmitted"]
+    assert key_columns(frame, scenario.spec(split="group")) == ["readmitted", "patient"]
+    nested = frame.drop(columns="patient").assign(readmitted=[[1]] * len(frame))
+    assert key_columns(nested, scenario.spec(split="group")) == []
+
+
+def test_a_new_column_that_the_schema_leaves_out_is_no_prepared_row():
+    """Sets are assigned to the columns that validated rows will have, calendar included."""
+    raw, preparation = scenario.table(), scenario.spec().preparation
+    schema = load_schema(scenario.SCHEMA)
+    rows = prepared_rows(raw.assign(new=range(len(raw))), preparation, schema)
+    pd.testing.assert_frame_equal(rows, prepared_rows(raw, preparation, schema))
+    assert "visited_hour" in rows
+    assert len(rows) == len(raw)
+
+
+def test_features_are_what_is_left():
+    """Target, excluded, id and split columns and calendar sources are no features."""
+    validated = clinic().validated
+    assert feature_columns(validated, scenario.spec()) == [
+        "ward",
+        "age",
+        "weight",
+        scenario.STRANGE,
+        scenario.MARKUP,
+        "visited_day_of_week",
+        "visited_hour",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"when": pd.Timestamp("2024-01-01")}, "preparation.calendar"),
+        ({"took": pd.Timedelta("1h")}, "timedelta"),
+        ({"nested": [[1, 2]] * 470}, "lists or mappings"),
+    ],
+)
+def test_a_column_no_model_takes_is_named(changes, message):
+    """Datetimes, durations and nested cells end in an error that says what to do."""
+    with pytest.raises(UnusableTable, match=message):
+        feature_columns(clinic().validated.assign(**changes), scenario.spec())
+
+
+def test_a_misspelt_excluded_column_is_an_error():
+    """Excluding what is not there has no effect, and is told."""
+    spec = scenario.spec(exclude={"cots": "a typo", "triage": "later"})
+    with pytest.raises(UnusableTable, match=r"exclude\.cots.*did you mean 'cost'"):
+        feature_columns(clinic().validated, spec)
+
+
+def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
+    """A hundred rows, the last few of a third class, and the set of each."""
+    y = [*["a", "b"] * 50][: 100 - rare] + ["c"] * rare
+    raw = pd.DataFrame({"x": np.arange(100.0), "y": y}).rename_axis("row_number")
+    sets = pd.Series(["train", "train", "train", "test", "validation"] * 20, index=raw.index)
+    return raw, sets
+
+
+def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
+    spec = ExperimentSpec.model_validate(
+        {
+            "name": "rare",
+            "data": "table.csv",
+            "target": "y",
+            "task": "multiclass",
+            "metric": "log_loss",
+            "search": [{"algorithm": "dummy"}],
+            "validation": validation,
+        }
+    )
+    schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
+    return validate(raw, prepare(raw, Preparation()), schema, spec, sets=lambda: sets)
+
+
+def test_rows_of_a_class_that_is_too_rare_are_set_aside():
+    """They are rejected for that reason, conserved, said, and no part of the rejection rate."""
+    raw, sets = _three_classes(2)
+    outcome = _validated(raw, sets, max_rejected_fraction=0)
+    assert outcome.rejected[REASONS].tolist() == ["y: 'c' is a class with too few rows"] * 2
+    assert outcome.set_aside.to_dict() == {98: "c", 99: "c"}
+    assert (outcome.rejection_rate, len(outcome.validated)) == (0, 98)
+    assert check_conserved(raw, outcome) == []
+    assert check_rejection_rate(outcome, Validation(max_rejected_fraction=0)) == []
+    assert rejection_bias(raw, outcome, ["y"])["alarming"].tolist() == [False]
+    assert any("class c (2 rows) cannot be predicted" in note for note in outcome.notes)
+
+
+def test_rows_that_the_schema_rejects_make_a_class_rare():
+    """A class is counted by the rows that are left to learn from."""
+    raw, sets = _three_classes(6)
+    raw.loc[96:, "x"] = np.nan
+    outcome = _validated(raw, sets)
+    assert outcome.set_aside.index.tolist() == [94, 95]
+    assert outcome.rejection_rate == 0.04
+
+
+def test_the_yaml_keeps_rare_classes():
+    """`rare_classes: stop` leaves them where they are, for the check of the target to refuse."""
+    raw, sets = _three_classes(2)
+    outcome = _validated(raw, sets, rare_classes="stop")
+    assert len(outcome.rejected) == len(outcome.set_aside) == 0

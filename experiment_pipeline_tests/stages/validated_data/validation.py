@@ -1,0 +1,26 @@
+"""Short ways to validate a table in tests."""
+
+import pandas as pd
+
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.spec import Preparation
+from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
+from experiment_pipeline_tests import scenario
+
+
+def checked(columns: dict, schema: str, spec=None) -> ValidatedData:
+    """Validate a small table that needs no preparation."""
+    raw = pd.DataFrame(columns).rename_axis(index="row_number")
+    return validate(raw, prepare(raw, Preparation()), load_schema(schema), spec)
+
+
+def reasons(data: ValidatedData) -> dict[int, list[str]]:
+    """Return row number → its reasons."""
+    return {row: text.split("\n") for row, text in data.rejected["rejection_reasons"].items()}
+
+
+def clinic(**changes) -> ValidatedData:
+    """Validate the scenario's table."""
+    raw, spec = scenario.table(), scenario.spec(**changes)
+    return validate(raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec)

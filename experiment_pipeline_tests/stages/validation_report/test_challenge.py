@@ -1,0 +1,205 @@
+"""Challenger against champion: stopped when surely worse, never for what cannot be told."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.prediction.delivered_rows import Reading, raw_types
+from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.rows.identity import FittedRows
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.validation_report.challenge import (
+    Champion,
+    CurrentVersion,
+    hold_against_champion,
+)
+from experiment_pipeline.stages.validation_report.champion import ChampionComparison
+from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
+
+FEATURES = ["age", "income", "noise"]
+
+
+def rows_of(n: int, seed: int) -> pd.DataFrame:
+    """Rows as delivered, with the target."""
+    generator = np.random.default_rng(seed)
+    frame = pd.DataFrame(generator.normal(size=(n, 3)), columns=FEATURES)
+    chance = 1 / (1 + np.exp(-(frame["age"] + frame["income"])))
+    return frame.assign(late=generator.random(n) < chance, id=[f"{seed}-{i}" for i in range(n)])
+
+
+def spec(**changes: Any) -> ExperimentSpec:
+    """An experiment with ids."""
+    ids = {"by": "random", "id_columns": ["id"]}
+    return spec_of(**{"split": ids, "target": "late", **changes})
+
+
+def model(rows: pd.DataFrame, features: list[str] = FEATURES) -> Any:
+    """A model of some features."""
+    return LogisticRegression().fit(rows[features], rows["late"])
+
+
+def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any) -> Champion:
+    """A model as it was exported."""
+    types = {name: str(rows[name].dtype) for name in features}
+    fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
+    signature = Signature("binary", "late", types, ("id",), **(fields | changes))
+    reading = Reading.of(spec(), raw_types(rows))
+    return Champion(
+        model(rows, features), signature, reading, FittedRows.of(rows, spec(), features)
+    )
+
+
+def version(read: Callable[[], Champion]) -> CurrentVersion:
+    """A version that is read when asked for."""
+    return CurrentVersion("v0001", "c" * 64, read)
+
+
+def compared(
+    current: Champion,
+    validation: pd.DataFrame,
+    challenger: Any,
+    features: list[str] = FEATURES,
+    experiment: ExperimentSpec | None = None,
+) -> ChampionComparison:
+    """Hold a fitted model against a champion."""
+    prediction = challenger.predict_proba(validation[features])[:, 1]
+    on_validation = SetPrediction(
+        validation["late"].to_numpy().astype(int), prediction, np.arange(len(validation))
+    )
+    return hold_against_champion(
+        experiment or spec(),
+        version(lambda: current),
+        "f" * 64,
+        on_validation,
+        0.5,
+        validation,
+        (False, True),
+    )
+
+
+VALIDATION = rows_of(1_000, 9)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
+def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
+    """Whichever way the metric runs; both scores, the difference and the rows are recorded."""
+    good, bad = rows_of(2_000, 1), ["age", "noise"]
+    experiment = spec(metric=metric)
+    worse = compared(champion(good), VALIDATION, model(good, bad), bad, experiment)
+    assert not worse.gate.passed
+    assert worse.gate.outcome == "FAIL"
+    assert worse.scores.rows == 1_000
+    change = worse.scores.challenger - worse.scores.champion
+    assert worse.scores.difference.estimate == pytest.approx(change)
+    better = compared(champion(good, bad), VALIDATION, model(good), FEATURES, experiment)
+    assert better.gate.passed
+    assert better.scores.difference.estimate == pytest.approx(-change)
+
+
+def test_within_the_tolerance_a_worse_model_passes() -> None:
+    """The YAML says how much may be lost."""
+    good, bad = rows_of(2_000, 1), ["age", "noise"]
+    for tolerance, passed in ((0.0, False), (0.5, True)):
+        experiment = spec(not_worse_than_champion={"tolerance": tolerance})
+        found = compared(champion(good), VALIDATION, model(good, bad), bad, experiment)
+        assert found.gate.passed is passed
+        assert found.gate.limit == -tolerance
+
+
+@pytest.mark.slow
+def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> None:
+    """By simulation, the truth known from 10,000 rows: few false stops, most true ones."""
+    false, true = [], []
+    world = rows_of(10_000, 0)
+    for seed in range(40):
+        current, validation = champion(rows_of(200, 2_000 + seed)), rows_of(1_000, 1_000 + seed)
+        for challenger in (model(rows_of(size, 3_000 + seed)) for size in (200, 20)):
+            stopped = not compared(current, validation, challenger).gate.passed
+            lost = -compared(current, world, challenger).scores.difference.estimate
+            if lost <= 0:
+                false.append(stopped)
+            elif lost > 0.02:
+                true.append(stopped)
+    assert min(len(false), len(true)) >= 15
+    assert np.mean(false) <= 0.1
+    assert np.mean(true) >= 0.7
+
+
+def test_rows_that_the_champion_has_seen_are_left_out() -> None:
+    """The comparison is on the others alone, and says how many were left out."""
+    fitted = rows_of(2_000, 1)
+    mixed = pd.concat([fitted[:300], VALIDATION[:200]], ignore_index=True)
+    found = compared(champion(fitted), mixed, model(fitted))
+    assert (found.left_out, found.scores.rows) == (300, 200)
+    alone = compared(champion(fitted), VALIDATION[:200], model(fitted))
+    assert found.scores == alone.scores
+
+
+def unreadable() -> Champion:
+    """A version that was changed."""
+    raise InvalidModel("v0001/model.skops", "sha256 is another", "Export it again.")
+
+
+UNTOLD = {
+    "all rows seen": (lambda rows: champion(VALIDATION), "0 of the validation set's units"),
+    "no record": (
+        lambda rows: Champion(**{**vars(champion(rows)), "fitted_rows": None}),
+        "may hold rows that the champion was fitted on",
+    ),
+    "another target": (lambda rows: champion(rows, classes=("a", "b")), "other classes"),
+    "other side": (lambda rows: champion(rows, positive_class=False), "other classes"),
+    "a column is gone": (
+        lambda rows: champion(rows.assign(gone=1.0), [*FEATURES, "gone"]),
+        "the table lacks 1 of the 4 columns",
+    ),
+    "damaged": (lambda rows: unreadable(), "sha256 is another"),
+}
+
+
+@pytest.mark.parametrize("case", UNTOLD)
+def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
+    """Each obstacle is named; the outcome is neither PASS nor FAIL."""
+    make, why = UNTOLD[case]
+    fitted = rows_of(400, 1)
+    truth = VALIDATION["late"].to_numpy().astype(int)
+    challenger = SetPrediction(truth, np.full(1_000, 0.5), np.arange(1_000))
+    current = version(lambda: make(fitted))
+    arguments = (challenger, 0.5, VALIDATION, (False, True))
+    gate = hold_against_champion(spec(), current, "f" * 64, *arguments).gate
+    assert (gate.outcome, gate.passed) == ("CANNOT BE TOLD", True)
+    assert why in gate.rule
+
+
+def test_the_same_model_passes_without_a_comparison() -> None:
+    """A rerun that finds the champion again is not held against itself."""
+    nothing = SetPrediction(np.zeros(1), np.zeros(1), np.zeros(1))
+    current = CurrentVersion("v0001", "f" * 64, unreadable)
+    found = hold_against_champion(spec(), current, "f" * 64, nothing, 0.5, VALIDATION, None)
+    assert found.gate.outcome == "PASS"
+    assert "this very model" in found.gate.rule
+
+
+def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
+    """The champion's gate stands among the others, decides with them, and is explained."""
+    good, bad = rows_of(2_000, 1), ["age", "noise"]
+    worse = compared(champion(good), VALIDATION, model(good, bad), bad)
+    report = report_of(champion=worse)
+    assert not report.accepted
+    assert report.failed_gates == (worse.gate,)
+    text = to_markdown(report)
+    assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
+    assert "## Against the champion" in text
+    assert "Both on the same 1,000 validation rows, paired." in text
+    found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report, Evidence())
+    assert "worse_than_champion" in [reason.code for reason in found]
+    assert not {"label_ceiling", "underfit"} & {reason.code for reason in found}
+    assert report_of().accepted

@@ -1,0 +1,89 @@
+"""Gates: bound or estimate, both directions, and what happens without criteria."""
+
+import math
+
+import pytest
+
+from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+
+NONE = Interval(0.0, 0.0, 0.0)
+
+
+def _gate(metric: str, criterion: dict, interval: tuple, difference: Interval = NONE) -> Gate:
+    spec = spec_of(metric=metric, acceptance=[{"metric": metric, **criterion}] if criterion else [])
+    (gate,) = hold(spec, [MetricScore(metric, Interval(*interval), 0.5, difference)])
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("criterion", "passed"),
+    [
+        ({"at_least": 0.60}, True),
+        ({"at_least": 0.65}, True),
+        ({"at_least": 0.66}, False),
+        ({"at_least": 0.66, "judged_by": "estimate"}, True),
+        ({"at_least": 0.75, "judged_by": "estimate"}, False),
+    ],
+)
+def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(
+    criterion: dict, passed: bool
+) -> None:
+    """A limit holds when the bound reaches it; the limit itself is enough."""
+    assert _gate("roc_auc", criterion, (0.7, 0.65, 0.75)).passed is passed
+
+
+def test_the_upper_bound_of_a_loss_is_judged() -> None:
+    """For a loss the worse end is the upper one."""
+    gate = _gate("log_loss", {"at_most": 0.5}, (0.45, 0.4, 0.52))
+    assert (gate.rule, gate.value, gate.passed) == (
+        "upper bound of log_loss at most 0.5",
+        0.52,
+        False,
+    )
+    assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
+
+
+def test_without_criteria_the_paired_difference_must_beat_the_baseline_and_it_is_said() -> None:
+    """No criteria is not no gate: rule, value and limit tell baseline and difference."""
+    gate = _gate("roc_auc", {}, (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
+    assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
+    assert gate.rule == (
+        "no acceptance criteria are set: the lower bound of roc_auc must beat the baseline 0.5000, "
+        "paired on the same rows (difference 0.1000 (0.0200 to 0.1800))"
+    )
+    assert not _gate("roc_auc", {}, (0.6, 0.55, 0.65), Interval(0.1, -0.01, 0.2)).passed
+
+
+def test_a_loss_must_be_below_the_baseline() -> None:
+    """The difference of a loss is negative when the model is better."""
+    interval = (0.4, 0.2, 0.6)
+    assert _gate("log_loss", {}, interval, Interval(-0.1, -0.15, -0.05)).passed
+    assert not _gate("log_loss", {}, interval, Interval(-0.1, -0.25, 0.05)).passed
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_difference_of_exactly_nothing_passes_nothing(metric: str) -> None:
+    """A model that is the baseline is not better than it."""
+    assert not _gate(metric, {}, (0.5, 0.5, 0.5)).passed
+
+
+@pytest.mark.parametrize("criterion", [{"at_least": 0.1}, {}])
+def test_an_undefined_score_passes_nothing(criterion: dict) -> None:
+    """An undefined score is not good enough for any limit."""
+    undefined = (math.nan, math.nan, math.nan)
+    assert not _gate("roc_auc", criterion, undefined, Interval(*undefined)).passed
+
+
+def test_an_unbounded_interval_passes_nothing() -> None:
+    """A validation set of one unit cannot pass a gate by its bound."""
+    assert not _gate("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)).passed
+
+
+def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:
+    """All criteria are held, not only the first that fails."""
+    criteria = [{"metric": "brier", "at_most": 0.1}, {"metric": "roc_auc", "at_least": 0.9}]
+    scores = [MetricScore(m, Interval(0.5, 0.4, 0.6), 0.5, NONE) for m in ("roc_auc", "brier")]
+    gates = hold(spec_of(acceptance=criteria), scores)
+    assert [gate.metric for gate in gates] == ["brier", "roc_auc"]

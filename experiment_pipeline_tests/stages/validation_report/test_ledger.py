@@ -1,0 +1,123 @@
+"""The ledger of looks at the validation set loses none and counts the right ones."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from upath import UPath
+
+from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.storage.files import list_names, read_bytes, write_bytes
+
+ROWS, OTHER_ROWS = "a" * 64, "b" * 64
+MODELS = ["1" * 64, "2" * 64, "3" * 64]
+TABLE = pd.DataFrame({"id": range(200), "size": [number / 7 for number in range(200)]})
+
+
+def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
+    """Every look is there, oldest first, also a second one with the same model."""
+    ledger = Ledger(place, "flights")
+    assert ledger.looks() == []
+    looks = [ledger.record_look(ROWS, model, TABLE) for model in (*MODELS[:2], MODELS[0])]
+    assert ledger.looks() == looks
+    age = datetime.now(UTC) - datetime.fromisoformat(looks[0].at)
+    assert timedelta() <= age < timedelta(minutes=1)
+    # The rows are kept once.
+    assert len(list_names(place / "flights" / "validation_rows")) == 1
+
+
+def test_another_column_or_one_more_row_does_not_reset_the_count(place: UPath) -> None:
+    """Looks count by the rows, with their overlap; looks at other rows do not."""
+    ledger = Ledger(place, "flights")
+    ledger.record_look(ROWS, MODELS[0], TABLE)
+    ledger.record_look(ROWS, MODELS[1], TABLE)
+    Ledger(place, "another").record_look(ROWS, MODELS[0], TABLE)
+
+    def looks(rows: pd.DataFrame, *ids: str) -> tuple[int, float]:
+        found = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
+        return found.models, round(found.overlap, 2)
+
+    more = pd.concat([TABLE, pd.DataFrame({"id": [999], "size": [0.5]})])
+    assert looks(TABLE.drop(columns="id")) == (2, 1.0)
+    assert looks(TABLE.assign(size=0), "id") == (2, 1.0)
+    assert looks(more) == (2, 1.0)
+    assert looks(pd.concat([TABLE, TABLE + 1_000])) == (2, 0.5)
+    assert looks(TABLE + 1_000) == (0, 0.0)
+
+
+def test_the_same_model_on_the_same_rows_is_no_new_look(place: UPath) -> None:
+    """A model that looks again, for another wording or criterion, counts once."""
+    ledger = Ledger(place, "flights")
+    for model in (MODELS[0], MODELS[0], MODELS[1]):
+        ledger.record_look(ROWS, model, TABLE)
+    assert ledger.earlier_looks(ROWS, MODELS[0], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(ROWS, MODELS[2], TABLE, tell=print).models == 2
+
+
+def test_looks_of_versions_that_kept_no_rows_count_by_the_digest(place: UPath) -> None:
+    """An old file of the ledger is read, and counts for exactly the rows it names."""
+    ledger = Ledger(place, "flights")
+    old = {"at": "2026-01-01T00:00:00.000000+00:00", "validation_digest": ROWS}
+    write_bytes(ledger.folder / "old.json", json.dumps({**old, "fingerprint": MODELS[0]}).encode())
+    assert ledger.earlier_looks(ROWS, MODELS[1], TABLE, tell=print).models == 1
+    assert ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE, tell=print).models == 0
+
+
+def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
+    """Forty looks by eight threads, and ten by another process, are fifty looks."""
+    ledger = Ledger(place, "flights")
+    code = (
+        "import pandas as pd\n"
+        "from experiment_pipeline.storage.files import storage_root\n"
+        "from experiment_pipeline.stages.validation_report.ledger import Ledger\n"
+        "ledger, rows = Ledger(storage_root(), 'flights'), pd.DataFrame({'id': range(200)})\n"
+        f"for _ in range(10): ledger.record_look('{ROWS}', '{MODELS[0]}', rows)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: ledger.record_look(ROWS, MODELS[0], TABLE), range(40)))
+    assert process.wait() == 0
+    looks = ledger.looks()
+    assert len(looks) == 50
+    assert looks == sorted(looks, key=lambda look: look.at)
+
+
+def test_a_name_tells_when_what_and_by_which_model(place: UPath) -> None:
+    """The file of a look can be understood from its name."""
+    look = Ledger(place, "flights").record_look(ROWS, MODELS[0], TABLE)
+    (name,) = list_names(Ledger(place, "flights").folder)
+    at, rows, model, _ = name.removesuffix(".json").split("-")
+    assert datetime.strptime(at, "%Y%m%dT%H%M%S.%f%z") == datetime.fromisoformat(look.at)
+    assert (rows, model) == (ROWS[:12], MODELS[0][:12])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"at": "2026-01-01"}'])
+def test_a_damaged_look_is_named(place: UPath, content: bytes) -> None:
+    """A file of the ledger that cannot be read is an error, not one look less."""
+    ledger = Ledger(place, "flights")
+    ledger.record_look(ROWS, MODELS[0], TABLE)
+    (name,) = list_names(ledger.folder)
+    assert read_bytes(ledger.folder / name)
+    write_bytes(ledger.folder / name, content)
+    with pytest.raises(EntryCorrupt) as caught:
+        ledger.looks()
+    assert caught.value.culprit == str(ledger.folder / name)
+
+
+@pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])
+def test_a_look_that_is_damaged_is_told_and_counts(place: UPath, damaged: str) -> None:
+    """Rows that cannot be recognised any more are taken for these: not one look less."""
+    ledger, told = Ledger(place, "flights"), []
+    ledger.record_look(ROWS, MODELS[0], TABLE)
+    folder = place / "flights" / damaged
+    (name,) = list_names(folder)
+    write_bytes(folder / name, read_bytes(folder / name)[:-1])
+    found = ledger.earlier_looks(OTHER_ROWS, MODELS[1], TABLE + 1_000, tell=told.append)
+    assert (found.models, found.overlap) == (1, 1.0)
+    assert str(folder / name) in told[0]

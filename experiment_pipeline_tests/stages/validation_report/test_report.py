@@ -1,0 +1,212 @@
+"""The validation report: scores, gap, threshold, gates, looks, and its JSON."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.spec.metrics import names_of
+from experiment_pipeline.stages.validation_report.looks import EarlierLooks
+from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
+from experiment_pipeline.stages.validation_report.segments import Segment
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.intervals import difference, layout, spread_of
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.thresholds import cross_fitted
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    report_of,
+    seen_through,
+)
+
+
+def test_every_metric_of_the_task_is_scored_the_ranking_one_first() -> None:
+    """The report holds more than the metric that ranked, each with interval and baseline."""
+    report = report_of(spec_of(metric="log_loss", acceptance=[{"metric": "f1", "at_least": 0.1}]))
+    assert [score.metric for score in report.scores[:2]] == ["log_loss", "f1"]
+    assert {score.metric for score in report.scores} == set(names_of("binary"))
+    for score in report.scores:
+        assert score.interval.low < score.interval.estimate < score.interval.high
+        assert math.isfinite(score.baseline)
+
+
+def test_average_precision_and_prevalence_stand_beside_roc_auc() -> None:
+    """Rare positives are seen in the report of a ROC AUC."""
+    report = report_of()
+    prevalence = report.score("average_precision").baseline
+    assert report.prevalence == pytest.approx(prevalence)
+
+
+def test_the_threshold_is_chosen_on_test_and_applied_on_validation() -> None:
+    """f1 on validation is at the threshold that was best on test."""
+    exported, test = seen_through(1, seed=1), seen_through(1, seed=2)
+    report = report_of(exported=exported, test=test)
+    assert report.threshold.test_score == test.score("f1", report.threshold.value)
+    expected = exported.score("f1", report.threshold.value)
+    assert report.score("f1").interval.estimate == pytest.approx(expected)
+    assert expected > exported.score("f1", 0.5)
+
+
+def test_the_gap_is_that_of_one_and_the_same_fit() -> None:
+    """The refit has seen more rows: the gap compares the train-only fit with itself."""
+    refit, fitted, test = (seen_through(noise, seed=3) for noise in (0.1, 1, 1))
+    report = report_of(exported=refit, train_only=fitted, test=test)
+    assert report.gap.difference.estimate == pytest.approx(0)
+    assert report.gap.validation.estimate == fitted.score("roc_auc")
+    assert report.score("roc_auc").interval.estimate == refit.score("roc_auc")
+
+
+def test_the_gap_of_a_threshold_metric_has_no_luck_of_the_threshold() -> None:
+    """On test each row is decided by other rows' threshold, so the score is below the best one."""
+    test = seen_through(30, n=300, seed=4)
+    report = report_of(spec_of(metric="f1"), exported=seen_through(30, seed=5), test=test)
+    assert report.gap.test.estimate < report.threshold.test_score
+    assert report.gap.validation.estimate == report.score("f1").interval.estimate
+    assert report_of(exported=test, test=test).gap.difference.estimate == 0
+
+
+def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
+    """The validation set is decided by one choice of the threshold, and another was as likely."""
+    test, exported = seen_through(30, n=300, seed=4), seen_through(30, n=300, seed=5)
+    report = report_of(spec_of(metric="f1"), exported=exported, test=test)
+    on_test = spread_of(
+        cross_fitted("f1", test.y, test.prediction, test.units).score,
+        layout("f1", test.y, test.units),
+    )
+    given = difference(on_test, exported.spread("f1", report.threshold.value))
+    found = report.gap.difference
+    assert found.low < given.low < given.high < found.high
+
+
+@pytest.mark.parametrize(("centre", "noted"), [(0, True), (30, False)])
+def test_a_run_that_ranks_by_mape_is_told_that_targets_near_zero_have_no_mean(
+    centre: float, noted: bool
+) -> None:
+    """The report of such a run says it, and that of targets far from zero does not."""
+    known = centre + np.random.default_rng(6).normal(size=(2, 1_000))
+    y = known + np.random.default_rng(7).normal(size=(2, 1_000))
+    exported, test = (
+        SetPrediction(truth, said, np.arange(1_000)) for truth, said in zip(y, known, strict=True)
+    )
+    spec = spec_of(task="regression", metric="mape")
+    report = report_of(spec, exported=exported, test=test, classes=None)
+    assert any("the interval of mape" in note for note in report.notes) == noted
+
+
+def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
+    """The share that is predicted without features is that of the fit's own rows."""
+    exported = seen_through(1, seed=1)
+    known = np.array([0, 0, 0, 1])
+    score = report_of(exported=exported, y_fitted=known).score("log_loss")
+    assert score.baseline == metrics.score("log_loss", exported.y, np.full(1_500, 0.25))
+    difference = score.difference_to_baseline
+    assert difference.estimate == pytest.approx(score.interval.estimate - score.baseline)
+    assert difference.low < difference.estimate < difference.high < 0
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_drop_from_test_to_validation_is_called_worse(metric: str) -> None:
+    """In both directions of the metric a real loss is seen, and a gain is none."""
+    good, bad = seen_through(0.3, seed=1), seen_through(3, seed=2)
+    lost = report_of(spec_of(metric=metric), exported=bad, test=good)
+    assert lost.gap.worse
+    assert any("more than chance" in note for note in lost.notes)
+    assert not report_of(spec_of(metric=metric), exported=good, test=bad).gap.worse
+
+
+def test_under_a_time_split_drift_and_optimism_are_not_told_apart() -> None:
+    """The note of the gap says so."""
+    timed = spec_of(split={"by": "time", "column": "day"})
+    report = report_of(timed, exported=seen_through(3, seed=2), test=seen_through(0.3, seed=1))
+    assert any("cannot be told apart here" in note for note in report.notes)
+
+
+def test_gates_decide_and_a_failed_one_is_named() -> None:
+    """All gates must pass."""
+    criteria = [
+        {"metric": "roc_auc", "at_least": 0.6},
+        {"metric": "average_precision", "at_least": 0.99},
+    ]
+    report = report_of(spec_of(acceptance=criteria))
+    assert [gate.passed for gate in report.gates] == [True, False]
+    assert not report.accepted
+    assert [gate.metric for gate in report.failed_gates] == ["average_precision"]
+
+
+def test_without_criteria_a_useful_model_is_accepted_and_noise_is_not() -> None:
+    """The one gate is the baseline."""
+    assert report_of().accepted
+    assert not report_of(exported=seen_through(500, seed=1)).accepted
+
+
+def test_looks_are_counted_and_earlier_ones_noted() -> None:
+    """The first look is number one; later ones are warned of."""
+    assert report_of().looks == 1
+    assert not report_of().notes
+    report = report_of(earlier_looks=EarlierLooks(3, 0.8))
+    assert (report.looks, report.overlap) == (4, 0.8)
+    assert "looked at 3 times before (overlap 80 %)" in report.notes[0]
+    assert "looked at 4 times (overlap 80 %), this look included" in to_markdown(report)
+
+
+def test_few_units_and_weak_segments_are_noted() -> None:
+    """A validation set of three days, and a part that is clearly weak."""
+    rows = seen_through(1, seed=1)
+    few = SetPrediction(rows.y, rows.prediction, np.arange(len(rows.y)) % 3)
+    weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), clearly_worse=True)
+    report = report_of(exported=few, segments=[weak])
+    assert any("3 resampling units" in note for note in report.notes)
+    assert any("clearly weaker where origin is EWR (400 rows)" in note for note in report.notes)
+
+
+def test_intervals_that_are_too_narrow_are_noted() -> None:
+    """Errors with heavy tails leave mae to trust; normal ones leave nothing to say."""
+    generator, said = (
+        np.random.default_rng(0),
+        "of rmse, r2 on the validation set may be too narrow",
+    )
+    y, spec = 10 + generator.normal(size=1_000), spec_of(task="regression", metric="rmse")
+    for errors, heavy in ((generator.lognormal(size=1_000), True), (y[::-1] - 10, False)):
+        numbers = SetPrediction(y, y + 0.1 * errors, np.arange(1_000))
+        notes = judge(spec, "key", numbers, numbers, numbers, y, None).notes
+        assert any(said in note for note in notes) == heavy
+
+
+def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
+    """A validation set of one class has no AUC; the report is still made."""
+    rows = seen_through(1, seed=1)
+    report = report_of(exported=rows.rows(rows.y == 0))
+    assert not report.accepted
+    assert "roc_auc is undefined on the validation set" in report.notes
+
+
+def test_regression_and_several_classes_have_reports_without_threshold() -> None:
+    """What is binary only is absent."""
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=200)
+    numbers = SetPrediction(y, y + 0.1 * generator.normal(size=200), np.arange(200))
+    spec = spec_of(task="regression", metric="rmse")
+    report = judge(spec, "key", numbers, numbers, numbers, y, None)
+    assert report.accepted
+    codes = generator.integers(0, 3, 200)
+    chances = SetPrediction(codes, 0.1 + 0.7 * np.eye(3)[codes], np.arange(200))
+    spec = spec_of(task="multiclass", metric="roc_auc_ovr")
+    several = judge(spec, "key", chances, chances, chances, codes, ("a", "b", "c"))
+    assert several.accepted
+    assert (report.threshold, several.threshold, several.prevalence) == (None, None, None)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_json_is_strict_and_gives_the_same_report_back(undefined: bool) -> None:
+    """Written and read again the report is equal, infinite and undefined numbers included."""
+    rows = seen_through(1, seed=1)
+    one_unit = SetPrediction(rows.y, rows.prediction, np.zeros(len(rows.y)))
+    report = report_of(spec_of(metric="log_loss"), exported=one_unit if undefined else rows)
+    text = report.to_json()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    again = ValidationReport.from_json(text)
+    assert again == report
+    assert again.to_json() == text

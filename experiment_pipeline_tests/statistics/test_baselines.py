@@ -1,0 +1,116 @@
+"""Predicting without features: no constant is better, and no difference is believed unpaired."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.spec.metrics import METRICS, names_of
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.baselines import (
+    baseline_score,
+    best_constant,
+    difference_to_baseline,
+)
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.intervals import ConsecutiveUnits
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+
+NUMBERS = np.random.default_rng(0).lognormal(size=301)
+LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
+
+
+def _constant(metric: str, y: np.ndarray, value: float) -> float:
+    return metrics.score(metric, y, np.full(len(y), value))
+
+
+@pytest.mark.parametrize("metric", names_of("regression"))
+def test_no_other_number_suits_the_metric_better(metric: str) -> None:
+    """Mean, median and weighted median are each the best constant of their metric."""
+    own = baseline_score(metric, NUMBERS, NUMBERS, "regression")
+    others = [_constant(metric, NUMBERS, value) for value in np.linspace(0, 4, 81)]
+    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
+
+
+@pytest.mark.parametrize("metric", names_of("binary"))
+def test_no_other_probability_suits_the_metric_better(metric: str) -> None:
+    """Shares, the majority, or every row positive: whichever constant is the best."""
+    own = baseline_score(metric, LABELS, LABELS, "binary")
+    others = [_constant(metric, LABELS, value) for value in np.linspace(0, 1, 41)]
+    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
+
+
+def test_several_classes_have_their_shares() -> None:
+    """A class that the known rows lack has probability 0."""
+    shares = best_constant("log_loss", np.array([0, 1, 2, 2]), "multiclass", 4)
+    assert shares.tolist() == [0.25, 0.25, 0.5, 0]
+
+
+def test_the_median_weighs_each_number_by_what_a_miss_costs() -> None:
+    """For mape a miss costs 1/|y|: small numbers draw the median down."""
+    y = np.array([1.0, 10.0, 10.0, 100.0])
+    assert best_constant("mae", y, "regression") == 10
+    assert best_constant("mape", y, "regression") == 1
+
+
+def _difference(
+    metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray | None = None
+) -> Interval:
+    task = "regression" if "regression" in METRICS[metric].tasks else "binary"
+    rows = np.arange(len(y)) if units is None else units
+    return difference_to_baseline(metric, y, prediction, rows, best_constant(metric, y, task))
+
+
+def test_pairing_sees_what_two_intervals_hide() -> None:
+    """A small part of the variance is a sure gain, although the score's own interval is wide."""
+    generator = np.random.default_rng(3)
+    signal = np.sqrt(0.05) * generator.normal(size=1_000)
+    y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
+    difference = _difference("rmse", y, signal)
+    assert metrics.surely_better("rmse", difference)
+    own = SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
+    assert own.high > baseline_score("rmse", y, y, "regression")
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "mae"])
+def test_the_baseline_itself_is_not_better(metric: str) -> None:
+    """The same prediction differs by nothing, whichever the metric, and by rounding neither."""
+    numbers = "regression" in METRICS[metric].tasks
+    y, task = (NUMBERS, "regression") if numbers else (LABELS, "binary")
+    constant = float(best_constant(metric, y, task))
+    for nearly in (constant, np.nextafter(constant, 0), np.nextafter(constant, 9)):
+        difference = _difference(metric, y, np.full(len(y), nearly))
+        assert difference.estimate == pytest.approx(0, abs=1e-12)
+        assert not metrics.surely_better(metric, difference)
+
+
+def test_one_unit_and_one_class_say_nothing() -> None:
+    """Without spread there is no bound, without a score no difference."""
+    unit = _difference("f1", LABELS, LABELS * 0.9, np.zeros(300, dtype=int))
+    assert (unit.low, unit.high) == (-math.inf, math.inf)
+    assert math.isnan(_difference("roc_auc", np.ones(300), NUMBERS[:300]).low)
+
+
+def test_a_few_lucky_decisions_are_not_believed() -> None:
+    """None of 12 rows called negative is positive: that happens by chance with 5 % positives."""
+    y = np.zeros(500, dtype=int)
+    y[:25] = 1
+    called = np.ones(500)
+    called[-12:] = 0
+    difference = _difference("f1", y, called)
+    assert difference.estimate > 0
+    assert not metrics.surely_better("f1", difference)
+    called[-300:] = 0
+    assert metrics.surely_better("f1", _difference("f1", y, called))
+
+
+def test_days_that_resemble_their_neighbours_widen_a_difference_of_decisions() -> None:
+    """A model that is right in one half of the months and wrong in the other is not surely better."""
+    days = np.repeat(np.arange(120), 10)
+    y = np.arange(1_200) % 2
+    right = np.isin(days // 20, [0, 2, 3, 5])
+    called = np.where(right, y, 1 - y)
+    by_chance, in_time = (
+        _difference("accuracy", y, called, units) for units in (days, days.view(ConsecutiveUnits))
+    )
+    assert in_time.high - in_time.low > 2 * (by_chance.high - by_chance.low)

@@ -1,0 +1,91 @@
+"""Reweighted models are named, measured, and marked wherever their probabilities are judged."""
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.reporting import markdown
+from experiment_pipeline.stages.exported_model import card as model_card
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
+from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.stages.exported_model.test_card import SIGNATURE
+from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    report_of,
+    seen_through,
+)
+
+BALANCED = "class_weight=balanced"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reweights"),
+    [
+        ("class_weight", "balanced", True),
+        ("model__class_weight", "balanced", True),
+        ("scale_pos_weight", 4.5, True),
+        ("is_unbalance", True, True),
+        ("unbalance", 1, True),
+        ("class_weight", None, False),
+        ("scale_pos_weight", 1.0, False),
+        ("is_unbalance", False, False),
+        ("num_leaves", 31, False),
+        ("weight_decay", 0.1, False),
+    ],
+)
+def test_settings_that_move_probabilities_are_known(name, value, reweights) -> None:
+    """Every spelling of a reweighting is found; its neutral value is none."""
+    assert reweighting({"learning_rate": 0.1, name: value}) == (
+        f"{name}={value}" if reweights else None
+    )
+
+
+def test_the_shift_is_measured_on_the_validation_rows() -> None:
+    """Mean predicted probability against share; of several classes the one furthest off."""
+    y = np.array([0, 0, 0, 1])
+    found = miscalibration(BALANCED, y, np.array([0.3, 0.4, 0.5, 0.8]), ("no", "yes"))
+    assert (found.of, found.predicted, found.observed) == ("yes", 0.5, 0.25)
+    three = np.tile([0.5, 0.3, 0.2], (4, 1))
+    found = miscalibration(BALANCED, np.array([0, 0, 2, 2]), three, ("a", "b", "c"))
+    assert (found.of, found.predicted, found.observed) == ("b", pytest.approx(0.3), 0.0)
+    assert miscalibration(None, y, y / 1, ("no", "yes")) is None
+    assert miscalibration(BALANCED, y, y / 1, None) is None
+
+
+def test_a_report_says_it_beside_every_probability_metric_and_with_numbers() -> None:
+    """log_loss and brier are marked, roc_auc is not; a model as it is is not marked at all."""
+    shifted = seen_through(1, seed=1, shift=1.5)
+    report = report_of(exported=shifted, reweighted_by=BALANCED)
+    text = to_markdown(report)
+    for metric in ("log_loss", "brier"):
+        assert f"{metric} (not calibrated)" in text
+    assert "roc_auc (not calibrated)" not in text
+    assert "not calibrated" in report.notes[0]
+    assert (
+        f"is {shifted.prediction.mean():.4f}, its share {shifted.y.mean():.4f}" in report.notes[0]
+    )
+    assert "not calibrated" not in to_markdown(report_of(exported=shifted))
+
+
+def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
+    """Whoever reads the card alone is warned as well."""
+    plain = exported.facts()
+    scores = (*plain.scores, plain.scores[0].__class__("test", "brier", plain.scores[0].interval))
+    weighted = Configuration("linear", "linear", "onehot", {"class_weight": "balanced"})
+    for configuration, marked in ((weighted, True), (plain.configuration, False)):
+        facts = exported.facts(scores=scores, configuration=configuration)
+        text = markdown.render(model_card.build_card(facts, SIGNATURE))
+        assert ("brier (not calibrated)" in text) is marked
+    assert named("roc_auc", reweighted=True) == "roc_auc"
+
+
+def test_a_leaderboard_says_that_reweighted_ones_are_not_calibrated() -> None:
+    """The note counts them, and says more where the ranking metric is a probability's."""
+    entry = {"algorithm": "lightgbm", "hyperparameters": {"scale_pos_weight": [1, 3, 9]}}
+    for metric, counts in (("log_loss", True), ("roc_auc", False)):
+        board = search_of(spec_of(search=[entry], metric=metric), [1, 2, 3]).rank()
+        (note,) = [note for note in board.notes if "not calibrated" in note]
+        assert note.startswith("2 of 3 ranked configurations are reweighted")
+        assert ("log_loss counts this shift" in note) is counts
+    assert not [note for note in search_of(spec_of(), [1] * 4).rank().notes if "calibrat" in note]

@@ -1,0 +1,198 @@
+"""Comparisons with the best: paired, simultaneous, and honest about the best of many."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from experiment_pipeline.statistics.comparisons import (
+    MOST_UNITS,
+    Comparison,
+    compare_with_best,
+    compare_with_control,
+    comparison_codes,
+)
+from experiment_pipeline.statistics.intervals import ConsecutiveUnits
+
+UNITS = 80
+
+
+def _accuracies(
+    generator: np.random.Generator, truth: np.ndarray, shared: float = 0.8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and contributions of configurations whose units are alike in luck."""
+    luck = generator.normal(size=(UNITS, 1)) * shared
+    own = generator.normal(size=(UNITS, len(truth))) * (1 - shared)
+    values = truth + luck + own
+    scores = values.mean(axis=0)
+    return scores, (values - scores) / UNITS
+
+
+def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, Comparison]:
+    scores, contributions = _accuracies(generator, truth)
+    return scores, compare_with_best(scores, contributions, int(scores.argmax()), seed=0)
+
+
+def test_the_best_is_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
+    """Tie groups hold the best itself and drop what is far behind."""
+    truth = np.array([1.0, 1.0, 0.0])
+    scores, comparison = _compared(np.random.default_rng(0), truth)
+    assert comparison.tied.tolist() == [True, True, False]
+    assert comparison.difference.max() == comparison.difference[scores.argmax()] == 0
+
+
+def test_pairing_finds_differences_that_single_intervals_hide() -> None:
+    """Shared luck cancels out: a lead smaller than each score's own error is seen."""
+    generator = np.random.default_rng(1)
+    scores, contributions = _accuracies(generator, np.array([0.15, 0.0]), shared=0.95)
+    own_error = np.sqrt((contributions**2).sum(axis=0))
+    comparison = compare_with_best(scores, contributions, 0, seed=0)
+    assert scores[0] - scores[1] < 2 * own_error[0]
+    assert comparison.tied.tolist() == [True, False]
+
+
+def test_equal_configurations_stay_tied_however_many_there_are() -> None:
+    """The truly best one is lost from the tie group in at most about 5 % of experiments."""
+    generator = np.random.default_rng(2)
+    truth = np.zeros(15)
+    kept = [_compared(generator, truth)[1].tied[0] for _ in range(120)]
+    assert np.mean(kept) >= 0.92
+
+
+def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
+    """The yardstick was chosen by its luck: still 93 % of searches have no difference outside."""
+    generator = np.random.default_rng(8)
+    truth = np.concatenate([np.zeros(6), -np.linspace(0.005, 0.2, 6)])
+    covered = []
+    for _ in range(120):
+        _, found = _compared(generator, truth)
+        covered.append(((found.low <= truth) & (truth <= found.high)).all())
+        assert (found.high[found.tied] == 0).all()
+        assert (found.low <= found.difference).all()
+        assert (found.difference <= found.high).all()
+    assert np.mean(covered) >= 0.93
+
+
+def test_a_configuration_that_is_surely_worse_has_an_upper_bound_below_zero() -> None:
+    """By how much it is worse at least is told, too."""
+    _, comparison = _compared(np.random.default_rng(9), np.array([1.0, 1.0, 0.0]))
+    assert comparison.low[2] < -1 < comparison.high[2] < -0.5
+
+
+def test_nobody_beats_a_control_by_being_the_best_of_many() -> None:
+    """Of 20 that equal the control, one lies surely above it in at most about 2.5 %."""
+    generator = np.random.default_rng(10)
+    found = []
+    for _ in range(120):
+        values = generator.normal(size=(UNITS, 21)) + generator.normal(size=(UNITS, 1))
+        scores = values.mean(axis=0)
+        parts = (values - scores) / UNITS
+        leads = scores[1:] - scores[0]
+        found.append((compare_with_control(leads, parts[:, 1:], parts[:, 0], 0).low > 0).any())
+    assert np.mean(found) <= 0.05
+
+
+def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
+    """One is clearly better, one is the control, one differs from it by rounding."""
+    scores, parts = _accuracies(np.random.default_rng(11), np.array([0.0, 0.3]))
+    leads = np.array([scores[1] - scores[0], 0.0, 1e-17])
+    several = np.column_stack([parts[:, 1], parts[:, 0], parts[:, 0] * (1 + 1e-16)])
+    low = compare_with_control(leads, several, parts[:, 0], seed=0).low
+    assert (low > 0).tolist() == [True, False, False]
+
+
+def test_more_configurations_make_wider_differences() -> None:
+    """The correction grows with the number of comparisons."""
+    scores, contributions = _accuracies(np.random.default_rng(3), np.zeros(60))
+    best = int(scores.argmax())
+    few = np.array([best, (best + 1) % 60])
+    alone = compare_with_best(scores[few], contributions[:, few], 0, seed=0)
+    among = compare_with_best(scores, contributions, best, seed=0)
+    assert alone.high[1] - alone.low[1] < among.high[few[1]] - among.low[few[1]]
+
+
+def test_optimism_is_how_much_the_best_of_equals_flatters_itself() -> None:
+    """Among equals the expected optimism is the mean lead of the best score over the truth."""
+    generator = np.random.default_rng(4)
+    flattery, expected = [], []
+    for _ in range(100):
+        scores, comparison = _compared(generator, np.zeros(20))
+        flattery.append(scores.max())
+        expected.append(comparison.optimism)
+    assert np.mean(expected) == pytest.approx(np.mean(flattery), rel=0.25)
+
+
+def test_one_configuration_flatters_nobody() -> None:
+    """Without a choice there is no optimism, and the difference to itself is zero."""
+    scores, contributions = _accuracies(np.random.default_rng(5), np.zeros(1))
+    comparison = compare_with_best(scores, contributions, 0, seed=0)
+    assert comparison.optimism == 0
+    assert (comparison.low[0], comparison.high[0]) == (0, 0)
+
+
+def test_equal_predictions_are_tied_without_width() -> None:
+    """A configuration that predicts the same as the best differs by exactly nothing."""
+    scores, contributions = _accuracies(np.random.default_rng(6), np.zeros(1))
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(contributions, 2, axis=1), 0, seed=0)
+    assert twice.tied.all()
+    assert twice.high[1] == 0
+
+
+def test_one_unit_ties_everything() -> None:
+    """With a single unit no difference can be called real."""
+    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), 0, seed=0)
+    assert comparison.tied.all()
+    assert comparison.low[1] == -np.inf
+
+
+def test_the_same_seed_gives_the_same_comparison() -> None:
+    """Draws come from the seed alone."""
+    scores, contributions = _accuracies(np.random.default_rng(7), np.zeros(5))
+    first, second = (compare_with_best(scores, contributions, 0, seed=3) for _ in range(2))
+    assert first.low.tolist() == second.low.tolist()
+    assert first.optimism == second.optimism
+
+
+def test_units_beyond_the_limit_are_put_together() -> None:
+    """Memory stays bounded: more units than 2,048 become 2,048 groups of units."""
+    codes = comparison_codes(np.arange(3 * MOST_UNITS))
+    assert np.bincount(codes).tolist() == [3] * MOST_UNITS
+    assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]
+
+
+def test_consecutive_units_beyond_the_limit_are_put_together_with_their_neighbours() -> None:
+    """They stay in the order of time."""
+    codes = comparison_codes(np.arange(2 * MOST_UNITS).view(ConsecutiveUnits))
+    assert codes.tolist() == np.repeat(np.arange(MOST_UNITS), 2).tolist()
+
+
+def test_a_control_is_rarely_beaten_in_time_by_luck_that_lasts() -> None:
+    """Of 10 that equal the control one seems surely better in about 2.5 % of series, not 30."""
+    generator = np.random.default_rng(12)
+    found = []
+    for _ in range(100):
+        values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(UNITS, 11)), axis=0)
+        scores = values.mean(axis=0)
+        parts, leads = (values - scores) / UNITS, scores[1:] - scores[0]
+        found.append(
+            [
+                (compare_with_control(leads, parts[:, 1:], parts[:, 0], 0, consecutive=one).low > 0)
+                for one in (False, True)
+            ]
+        )
+    strangers, neighbours = np.any(found, axis=2).mean(axis=0)
+    assert strangers > 0.1
+    assert neighbours <= 0.06
+
+
+def test_days_in_a_row_tie_what_strangers_would_not() -> None:
+    """A lead that half a year made is not believed."""
+    months = np.repeat([1.0, -0.8], UNITS // 2)
+    values = np.column_stack([months + 0.1, np.zeros(UNITS)])
+    values += np.random.default_rng(13).normal(size=values.shape) * 0.1
+    scores = values.mean(axis=0)
+    compared = [
+        compare_with_best(scores, (values - scores) / UNITS, 0, 0, consecutive=one)
+        for one in (False, True)
+    ]
+    assert compared[0].low[1] > compared[1].low[1]
+    assert compared[1].tied.all()

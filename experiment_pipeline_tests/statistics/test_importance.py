@@ -1,0 +1,148 @@
+"""Permutation importance: what a score loses, in both directions, within bounds."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+from experiment_pipeline.stages.search.features import build_features, encoded_columns
+from experiment_pipeline.statistics.importance import (
+    FEWEST_ROWS,
+    MOST_REPEATS,
+    MOST_ROWS,
+    Effort,
+    permutation_importance,
+    scored_by,
+)
+
+ROWS = np.random.default_rng(0).normal(size=(400, 3))
+Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
+COLUMNS = {name: np.array([place]) for place, name in enumerate(("much", "little", "none"))}
+Score = Callable[[np.ndarray, np.ndarray], float]
+ALL = Effort(rows=400, repeats=5)
+
+
+def _predict(rows: np.ndarray) -> np.ndarray:
+    return 3 * rows[:, 0] + 0.5 * rows[:, 1]
+
+
+def _importance(
+    metric: str | Score = "rmse", effort: Effort = ALL, **changed: object
+) -> pd.DataFrame:
+    score = scored_by(metric) if isinstance(metric, str) else metric
+    given = {"predict": _predict, "encoded": ROWS, "columns": COLUMNS, "y": Y, "seed": 0} | changed
+    found = permutation_importance(score=score, effort=effort, **given)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("metric", ["rmse", "r2"])
+def test_features_are_ordered_by_what_the_score_loses(metric: str) -> None:
+    """The feature the prediction rests on comes first; an unused one loses nothing."""
+    table = _importance(metric)
+    assert table["feature"].tolist() == ["much", "little", "none"]
+    assert (table["drop"].iloc[:2] > 0).all()
+    assert table["drop"].iloc[2] == 0
+
+
+def test_the_columns_of_a_text_change_places_together() -> None:
+    """A category that is encoded as several columns is one feature, and never two at once."""
+    codes = np.random.default_rng(1).integers(0, 3, 300)
+    rows = np.column_stack([np.eye(3)[codes], np.zeros(300)])
+
+    def predict(shown: np.ndarray) -> np.ndarray:
+        assert (shown[:, :3].sum(axis=1) == 1).all()
+        return shown[:, 1]
+
+    y = (codes == 1).astype(int)
+    table = _importance(
+        "roc_auc",
+        Effort(300, 2),
+        predict=predict,
+        encoded=rows,
+        y=y,
+        columns={"word": np.arange(3), "other": np.array([3])},
+    )
+    assert table["feature"].iloc[0] == "word"
+    assert table["drop"].iloc[0] > 0.3
+
+
+@pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
+def test_every_encoded_column_belongs_to_one_feature(recipe: str) -> None:
+    """Shuffling a feature before the encoding changes just the columns that are named for it."""
+    table = pd.DataFrame(
+        {
+            "word": ["a", "b", None, "c"] * 30,
+            "gaps": [1.0, np.nan, 3.0, 4.0] * 30,
+            "whole": np.arange(120.0),
+            "other": ["x", "y", "z"] * 40,
+        }
+    )
+    features = build_features(recipe, table, list(table)).fit(table)
+    encoded, columns = np.asarray(features.transform(table)), encoded_columns(features)
+    assert sorted(np.concatenate(list(columns.values()))) == list(range(encoded.shape[1]))
+    for name, places in columns.items():
+        shuffled = table.assign(**{name: table[name].to_numpy()[::-1]})
+        again = np.asarray(features.transform(shuffled))
+        changed = ~(np.isclose(again, encoded, equal_nan=True)).all(axis=0)
+        assert set(np.flatnonzero(changed)) <= set(places)
+        assert changed.any()
+
+
+def test_importance_is_at_the_threshold_of_the_model() -> None:
+    """Probabilities of rare positives never reach 0.5: there, no feature would lose anything."""
+    y = (ROWS[:, 0] > 1.2).astype(int)
+
+    def rare(rows: np.ndarray) -> np.ndarray:
+        return 0.2 / (1 + np.exp(-5 * (rows[:, 0] - 1.2)))
+
+    at_half = _importance("f1", predict=rare, y=y)
+    assert (at_half["drop"] == 0).all()
+    own = _importance(scored_by("f1", 0.1), predict=rare, y=y)
+    assert own["feature"].iloc[0] == "much"
+    assert own["drop"].iloc[0] > 0.5
+
+
+def test_the_same_seed_gives_the_same_table_whatever_the_workers() -> None:
+    """Permutations come from the seed and the feature alone."""
+    assert _importance(workers=1).equals(_importance(workers=3))
+
+
+def test_sparse_rows_are_shuffled_like_dense_ones() -> None:
+    """A sparse encoding gives the same importance."""
+    assert _importance(encoded=csr_matrix(ROWS)).equals(_importance())
+
+
+def test_an_undefined_score_has_no_importance() -> None:
+    """Where the model has no score nothing can be lost."""
+    score = scored_by("roc_auc")
+    nothing = permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), ALL, seed=0)
+    assert nothing is None
+
+
+def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
+    """A slow model is given fewer repeats, then fewer rows, and at last nothing at all."""
+    wide = (50, 50)
+    fast = Effort.within(10, 1e-6, 100_000, wide)
+    assert fast == Effort(MOST_ROWS, MOST_REPEATS)
+    slow = Effort.within(10, 1e-4, 100_000, wide)
+    assert slow == Effort(MOST_ROWS, 1)
+    slower = Effort.within(10, 4e-4, 100_000, wide)
+    assert slower is not None
+    assert FEWEST_ROWS <= slower.rows < MOST_ROWS
+    assert Effort.within(10, 1e-2, 100_000, wide) is None
+
+
+@pytest.mark.parametrize("n_rows", [20, 1_000, 1_000_000])
+@pytest.mark.parametrize("seconds_per_row", [0.0, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("shape", [(1, 1), (54, 54), (30, 60_000)])
+def test_an_effort_keeps_to_its_seconds(
+    n_rows: int, seconds_per_row: float, shape: tuple[int, int]
+) -> None:
+    """Predicting every shuffled row of every feature takes no longer than was given."""
+    effort = Effort.within(5, seconds_per_row, n_rows, shape)
+    if effort is not None:
+        assert effort.rows * effort.repeats * shape[0] * seconds_per_row <= 5
+        assert effort.rows <= n_rows

@@ -1,0 +1,243 @@
+"""Intervals: as wide as a bootstrap of the units, honest where little is known."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+from scipy.special import expit
+
+from experiment_pipeline.spec.metrics import METRICS, names_of
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval_doubts import few_units_note
+from experiment_pipeline.statistics.intervals import (
+    ConsecutiveUnits,
+    difference,
+    interval_of,
+    spread,
+)
+from experiment_pipeline.statistics.set_prediction import SetPrediction
+
+UNITS, ROWS = 60, 15
+RESAMPLES = 600
+
+
+def _clustered(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return y, prediction and units: rows of one unit share luck, and units differ in size."""
+    generator = np.random.default_rng(seed)
+    units = np.repeat(np.arange(UNITS), generator.integers(5, 2 * ROWS, UNITS))
+    n, luck = len(units), generator.normal(size=UNITS)[units]
+    if "regression" in METRICS[name].tasks:
+        y = 10 + luck + generator.normal(size=n)
+        return y, 10 + 0.3 * luck + generator.normal(scale=0.5, size=n), units
+    if name in names_of("binary"):
+        y = (generator.normal(size=n) + luck > 0.8).astype(int)
+        logit = 1.5 * y - 1 - 0.8 * luck + generator.normal(size=n)
+        return y, 1 / (1 + np.exp(-logit)), units
+    y = generator.integers(0, 3, n)
+    score = np.eye(3)[y] + 0.5 * luck[:, None] * np.array([1, 0, -1])
+    score += generator.normal(size=(n, 3))
+    return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), units
+
+
+def interval_on(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> Interval:
+    """The interval of a score on one set."""
+    return SetPrediction(y, p, units).interval(name)
+
+
+def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> float:
+    generator = np.random.default_rng(2)
+    members = [np.flatnonzero(units == unit) for unit in range(UNITS)]
+    scores = []
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([members[u] for u in generator.integers(0, UNITS, UNITS)])
+        scores.append(metrics.score(name, y[rows], p[rows]))
+    return float(np.std(scores))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
+    """The spread by influence values agrees with 600 resamples of whole units."""
+    y, prediction, units = _clustered(name)
+    brute_force = _bootstrap_error(name, y, prediction, units)
+    assert spread(name, y, prediction, units).standard_error == pytest.approx(brute_force, rel=0.12)
+
+
+def test_rows_that_move_together_make_the_interval_wider() -> None:
+    """Resampling rows where units are what varies would give a false certainty."""
+    y, prediction, units = _clustered("roc_auc")
+    by_unit = interval_on("roc_auc", y, prediction, units)
+    by_row = interval_on("roc_auc", y, prediction, np.arange(len(y)))
+    assert by_unit.high - by_unit.low > 1.5 * (by_row.high - by_row.low)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "accuracy", "average_precision", "f1"])
+def test_interval_covers_the_truth_in_95_of_100_samples(name: str) -> None:
+    """In repeated samples of independent rows the interval holds the true score."""
+    generator = np.random.default_rng(3)
+
+    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = (generator.random(n) < 0.2).astype(int)
+        return y, 1 / (1 + np.exp(1 - 1.5 * y - generator.normal(size=n)))
+
+    truth = metrics.score(name, *sample(400_000))
+    held = 0
+    for _ in range(400):
+        interval = interval_on(name, *sample(120), np.arange(120))
+        held += interval.low <= truth <= interval.high
+    assert 0.915 <= held / 400 <= 0.99
+
+
+Sample = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _rare(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of which 1 in 20 is positive."""
+    y = (generator.random(n) < 0.05).astype(int)
+    return y, expit(1.2 * y - 3 + generator.normal(size=n)), np.arange(n)
+
+
+def _amounts(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lognormal amounts, half known."""
+    known = np.sqrt(0.5) * generator.normal(size=n)
+    y = np.exp(known + np.sqrt(0.5) * generator.normal(size=n))
+    return y, np.exp(known + 0.25), np.arange(n)
+
+
+def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of days, 30 each, whose luck has a correlation of 0.5 with the day before's."""
+    luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=n // 30))
+    codes = np.repeat(np.arange(n // 30), 30)
+    y = 10 + luck[codes] + generator.normal(size=len(codes))
+    return y, np.full(len(codes), 10.0), codes.view(ConsecutiveUnits)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "rows", "least"),
+    [
+        ("log_loss", _rare, 200, 0.93),
+        ("roc_auc", _rare, 200, 0.93),
+        ("rmse", _amounts, 300, 0.89),
+        ("mae", _amounts, 300, 0.93),
+        ("r2", _amounts, 300, 0.90),
+        ("mae", _days, 1_800, 0.91),
+    ],
+)
+def test_hard_samples_are_covered_nearly_as_often(
+    name: str, sample: Sample, rows: int, least: float
+) -> None:
+    """Few positives, skewed errors and days with a memory: what a normal interval misses."""
+    generator = np.random.default_rng(6)
+    truth = metrics.score(name, *sample(generator, 1_500_000)[:2])
+    intervals = [interval_on(name, *sample(generator, rows)) for _ in range(500)]
+    held = np.mean([one.low <= truth <= one.high for one in intervals])
+    assert least <= held <= 0.985
+
+
+def test_parts_of_consecutive_units_are_consecutive() -> None:
+    """A segment's rows still allow for days that resemble their neighbours."""
+    units = np.repeat(np.arange(40), 5).view(ConsecutiveUnits)
+    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[units]
+    part = np.arange(200) % 5 < 3
+    in_order = spread("mae", y[part], np.zeros(120), units[part])
+    strangers = spread("mae", y[part], np.zeros(120), np.asarray(units[part]))
+    assert in_order.autocorrelation > 0.4
+    assert in_order.standard_error > 1.3 * strangers.standard_error
+
+
+def test_a_class_without_a_hit_is_no_certainty() -> None:
+    """None of 10 positives is found: the balanced accuracy may well be 0.55 or 0.6."""
+    y = (np.arange(200) < 10).astype(int)
+    prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
+    interval = interval_on("balanced_accuracy", y, prediction, np.arange(200))
+    assert interval.estimate < 0.5
+    assert interval.high > 0.57
+
+
+def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
+    """30 of 30 right leaves room for an accuracy of 0.89; an AUC of 1 on 5 positives for less."""
+    y = np.repeat([1, 0], [5, 25])
+    accuracy = interval_on("accuracy", y, y.astype(float), np.arange(30))
+    auc = interval_on("roc_auc", y, y.astype(float), np.arange(30))
+    assert 0.85 < accuracy.low < 0.95
+    assert auc.low < accuracy.low
+    assert accuracy.high == auc.high == 1
+
+
+def test_constant_predictions_have_an_auc_of_exactly_one_half() -> None:
+    """What is certain has no width."""
+    interval = interval_on("roc_auc", np.array([0, 1] * 10), np.full(20, 0.3), np.arange(20))
+    assert (interval.low, interval.estimate, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_intervals_stay_inside_the_range_of_the_metric() -> None:
+    """No bound lies where no score can lie."""
+    for name, metric in METRICS.items():
+        y, prediction, units = _clustered(name)
+        few = units < 3
+        interval = interval_on(name, y[few], prediction[few], units[few])
+        assert metric.lowest <= interval.low <= interval.estimate
+        assert interval.estimate <= interval.high <= metric.highest
+
+
+def test_one_unit_says_nothing() -> None:
+    """With a single unit the interval is the whole range."""
+    y = np.array([0, 1, 0, 1])
+    interval = interval_on("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
+    assert (interval.low, interval.high) == (0, 1)
+    regression = interval_on("rmse", y * 1.0, y * 0.5, np.zeros(4))
+    assert (regression.low, regression.high) == (0, math.inf)
+
+
+def test_few_positives_leave_few_degrees_of_freedom() -> None:
+    """Among 2,000 rows with 6 positives an AUC knows its variance from about 6 rows."""
+    generator = np.random.default_rng(4)
+    y = (np.arange(2_000) < 6).astype(int)
+    measured = spread("roc_auc", y, y + generator.normal(size=2_000), np.arange(2_000))
+    assert measured.degrees_of_freedom < 8
+    assert measured.scarcest == 6
+
+
+def test_an_undefined_score_has_an_undefined_interval() -> None:
+    """Undefined stays undefined, bounds included."""
+    interval = interval_on("roc_auc", np.zeros(5), np.linspace(0, 1, 5), np.arange(5))
+    assert np.isnan([interval.estimate, interval.low, interval.high]).all()
+
+
+def test_difference_of_two_sets_adds_their_variances() -> None:
+    """A gap between independent sets is less certain than either score."""
+    y, prediction, units = _clustered("accuracy")
+    early = units < UNITS // 2
+    first = spread("accuracy", y[early], prediction[early], units[early])
+    second = spread("accuracy", y[~early], prediction[~early], units[~early])
+    gap = difference(first, second)
+    assert gap.estimate == pytest.approx(second.estimate - first.estimate)
+    half = (gap.high - gap.low) / 2
+    assert half > 1.96 * math.hypot(first.standard_error, second.standard_error)
+
+
+def test_difference_with_one_unit_is_unbounded() -> None:
+    """Nothing is known of a gap when one of the sets is a single unit."""
+    y, prediction, units = _clustered("accuracy")
+    known = spread("accuracy", y, prediction, units)
+    gap = difference(known, spread("accuracy", y, prediction, np.zeros(len(y))))
+    assert (gap.low, gap.high) == (-math.inf, math.inf)
+
+
+def test_a_higher_level_makes_a_wider_interval() -> None:
+    """The level can be raised for many intervals at once."""
+    measured = spread("roc_auc", *_clustered("roc_auc"))
+    usual, strict = interval_of("roc_auc", measured), interval_of("roc_auc", measured, 0.999)
+    assert strict.low < usual.low < usual.high < strict.high
+
+
+def test_few_units_are_said() -> None:
+    """Fewer than ten units make a note, of consecutive ones fewer than thirty."""
+    assert "7 resampling units (day)" in str(few_units_note(np.arange(7), "day", "test"))
+    assert "no interval" in str(few_units_note(np.zeros(7), "day", "test"))
+    assert few_units_note(np.arange(10), "day", "test") is None
+    days = np.arange(29).view(ConsecutiveUnits)
+    assert "29 consecutive units (day): too few" in str(few_units_note(days, "day", "test"))
+    assert few_units_note(np.arange(30).view(ConsecutiveUnits), "day", "test") is None

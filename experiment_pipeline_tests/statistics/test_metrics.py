@@ -1,0 +1,120 @@
+"""Metrics by name: scores as scikit-learn has them, directions, words."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from experiment_pipeline.spec.metrics import METRICS, names_of
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.influence import linearise
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import shown as metrics_shown
+
+REFERENCE = {
+    "roc_auc": reference.roc_auc_score,
+    "average_precision": reference.average_precision_score,
+    "brier": reference.brier_score_loss,
+    "f1": lambda y, p: reference.f1_score(y, p >= 0.5),
+    "accuracy": lambda y, p: reference.accuracy_score(y, p >= 0.5),
+    "balanced_accuracy": lambda y, p: reference.balanced_accuracy_score(y, p >= 0.5),
+    "log_loss": reference.log_loss,
+    "rmse": reference.root_mean_squared_error,
+    "mae": reference.mean_absolute_error,
+    "r2": reference.r2_score,
+    "mape": reference.mean_absolute_percentage_error,
+}
+REFERENCE_OF_CLASSES = {
+    "accuracy": lambda y, p: reference.accuracy_score(y, p.argmax(axis=1)),
+    "balanced_accuracy": lambda y, p: reference.balanced_accuracy_score(y, p.argmax(axis=1)),
+    "f1_macro": lambda y, p: reference.f1_score(y, p.argmax(axis=1), average="macro"),
+    "log_loss": reference.log_loss,
+    "roc_auc_ovr": lambda y, p: reference.roc_auc_score(y, p, multi_class="ovr"),
+}
+
+
+def _binary(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    y = (generator.random(n) < 0.3).astype(int)
+    # Two digits: ties within and between the classes.
+    return y, np.clip(np.round(0.3 * y + generator.normal(0.4, 0.2, n), 2), 0, 1)
+
+
+@pytest.mark.parametrize("name", names_of("binary"))
+@pytest.mark.parametrize("seed", range(5))
+def test_binary_scores_are_those_of_scikit_learn(name: str, seed: int) -> None:
+    """A binary score equals scikit-learn's, ties included."""
+    y, prediction = _binary(seed)
+    assert metrics.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
+
+
+@pytest.mark.parametrize("name", names_of("regression"))
+def test_regression_scores_are_those_of_scikit_learn(name: str) -> None:
+    """A regression score equals scikit-learn's, targets of zero included."""
+    generator = np.random.default_rng(0)
+    y = np.round(generator.normal(size=100), 1)
+    prediction = y + generator.normal(size=100)
+    assert metrics.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
+
+
+@pytest.mark.parametrize("name", names_of("multiclass"))
+def test_multiclass_scores_are_those_of_scikit_learn(name: str) -> None:
+    """A score over several classes equals scikit-learn's."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 4, 300)
+    prediction = generator.dirichlet(np.ones(4), 300) + 0.5 * np.eye(4)[y]
+    prediction /= prediction.sum(axis=1, keepdims=True)
+    expected = REFERENCE_OF_CLASSES[name](y, prediction)
+    assert metrics.score(name, y, prediction) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_prediction_that_is_not_finite_has_no_score(name: str) -> None:
+    """One nan among the predictions makes a score undefined, never a number."""
+    task = min(METRICS[name].tasks)
+    y = np.array([0, 1, 2, 1]) if task == "multiclass" else np.array([0, 1, 0, 1])
+    prediction = np.full((4, 3) if task == "multiclass" else 4, 0.3)
+    prediction[2] = np.nan
+    assert np.isnan(metrics.score(name, y, prediction))
+    assert np.isnan(linearise(name, y, prediction).influence).all()
+
+
+def test_an_auc_of_one_class_is_undefined() -> None:
+    """Without a positive or without a negative there is no ROC AUC."""
+    for y in (np.zeros(5), np.ones(5)):
+        assert np.isnan(metrics.score("roc_auc", y, np.linspace(0, 1, 5)))
+
+
+@given(st.sampled_from(sorted(METRICS)), st.floats(), st.floats())
+def test_better_is_a_strict_order_in_which_nan_never_wins(name: str, a: float, b: float) -> None:
+    """Of two scores at most one is better, and a score that is not finite never is."""
+    assert not (metrics.better(name, a, b) and metrics.better(name, b, a))
+    assert not (metrics.better(name, a, b) and not np.isfinite(a))
+    assert metrics.better(name, 0.5, float("nan"))
+
+
+def test_the_direction_decides_what_is_better() -> None:
+    """A greater AUC and a smaller loss are better."""
+    assert metrics.better("roc_auc", 0.7, 0.6)
+    assert metrics.better("log_loss", 0.6, 0.7)
+
+
+def test_numbers_are_shown_with_the_digits_that_matter() -> None:
+    """Scores, small gains and large errors are all readable."""
+    shown = [metrics_shown(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))]
+    assert shown == ["0.6912", "0.00071", "23.46", "12,346", "0.0000", "undefined"]
+    assert Interval(0.5, 0.4, 0.6).in_words() == "0.5000 (0.4000 to 0.6000)"
+
+
+def test_names_cost_nothing_to_import() -> None:
+    """Looking up a metric's name imports no numpy: every YAML load does it."""
+    code = (
+        "import sys; from experiment_pipeline.spec.metrics import check_name; "
+        "check_name('roc_auc', 'binary', 'metric'); "
+        "sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

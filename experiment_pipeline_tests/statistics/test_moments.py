@@ -1,0 +1,83 @@
+"""The moments of a sum over units: as wide as the units are alike, as certain as they are many."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from experiment_pipeline.statistics.moments import as_strangers, moments
+
+
+def _series(units: int, memory: float, seed: int) -> np.ndarray:
+    """Return an autoregressive series of variance 1 and mean zero."""
+    shocks = np.sqrt(1 - memory**2) * np.random.default_rng(seed).normal(size=units)
+    values = lfilter([1.0], [1.0, -memory], shocks)
+    return values - values.mean()
+
+
+def test_independent_units_have_the_usual_variance() -> None:
+    """G/(G-1) times the sum of squares, with about G-1 degrees of freedom for a normal sample."""
+    sums = _series(400, 0, seed=1)
+    found = moments(sums, consecutive=False)
+    assert found.variance == pytest.approx(400 / 399 * (sums**2).sum())
+    assert 250 < found.degrees_of_freedom <= 399
+    assert abs(found.skewness) < 0.02
+    assert found.autocorrelation == 0
+
+
+def test_a_variance_that_few_units_make_is_known_from_few() -> None:
+    """Of 2,000 units 6 add nearly all: about 12 degrees of freedom are left."""
+    sums = np.where(np.arange(2_000) < 6, np.tile([1.0, -1.0], 1_000), 1e-3)
+    found = moments(sums - sums.mean(), consecutive=False)
+    assert found.degrees_of_freedom == pytest.approx(12, abs=0.5)
+
+
+def test_the_skewness_is_that_of_the_sum() -> None:
+    """An exponential unit has skewness 2, the sum of 100 of them 0.2."""
+    draws = np.random.default_rng(2).exponential(size=(400, 100))
+    found = [moments(row - row.mean(), consecutive=False).skewness for row in draws]
+    assert np.mean(found) == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("memory", "truth"), [(0.0, 1.0), (0.5, 3.0)])
+def test_neighbours_that_resemble_one_another_widen_the_variance(
+    memory: float, truth: float
+) -> None:
+    """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as of strangers."""
+    found = [moments(_series(200, memory, seed), consecutive=True) for seed in range(200)]
+    assert np.mean([one.variance for one in found]) / 200 == pytest.approx(truth, rel=0.1)
+    assert np.mean([one.autocorrelation for one in found]) == pytest.approx(memory, abs=0.02)
+
+
+def test_a_persistent_part_under_noise_is_found() -> None:
+    """Half of a day's variance is luck of its rows: the first correlation alone would hide it."""
+    noise = np.random.default_rng(3).normal(size=(200, 200))
+    found = [
+        moments(_series(200, 0.8, seed) + noise[seed] - noise[seed].mean(), consecutive=True)
+        for seed in range(200)
+    ]
+    # 9 times the variance of the persistent half and once that of the luck.
+    assert np.mean([one.variance for one in found]) / 200 > 0.8 * 10
+
+
+def test_short_or_constant_series_have_moments() -> None:
+    """Two units, and units that add nothing, are no errors."""
+    two = moments(np.array([1.0, -1.0]), consecutive=True)
+    assert (two.variance, two.degrees_of_freedom, two.autocorrelation) == (pytest.approx(4), 1, 0)
+    still = moments(np.zeros(30), consecutive=True)
+    assert (still.variance, still.skewness, still.autocorrelation) == (0, 0, 0)
+
+
+def test_without_memory_every_unit_is_a_stranger() -> None:
+    """Contributions that change sign from day to day keep all of their units and products."""
+    several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
+    found = as_strangers(several)
+    assert found.shape == several.shape
+    assert found.T @ found == pytest.approx(several.T @ several)
+
+
+def test_what_all_series_share_does_not_decide_how_many_strangers_are_left() -> None:
+    """A common memory leaves few; where the differences have none, all units stay."""
+    shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
+    several = np.column_stack([shared + own, shared - own])
+    assert len(as_strangers(several)) < 20
+    assert len(as_strangers(several, np.column_stack([own, -own]))) == 200

@@ -1,0 +1,115 @@
+"""Decision thresholds: the best cut on the test set, and which metric decides."""
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.stages.search.results import Predictions
+from experiment_pipeline.stages.search.scoring import scores
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.thresholds import (
+    choose_threshold,
+    cross_fitted,
+    deciding_metric,
+    on_test,
+)
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+
+
+@pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
+    """The chosen threshold maximises the metric, and reports what it reaches."""
+    generator = np.random.default_rng(seed)
+    y = np.append([0, 1], generator.integers(0, 2, 60))
+    prediction = np.round(np.clip(0.2 * y + generator.normal(0.4, 0.2, 62), 0, 1), 1)
+    chosen = choose_threshold(metric, y, prediction)
+    assert metrics.score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
+    others = [metrics.score(metric, y, prediction, cut) for cut in np.linspace(0, 1, 41)]
+    assert chosen.test_score >= max(others) - 1e-12
+
+
+def test_a_threshold_lies_between_two_probabilities() -> None:
+    """Halfway to the next row: a refit that moves probabilities a little decides the same."""
+    chosen = choose_threshold("f1", np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.8]))
+    assert chosen.value == pytest.approx(0.4)
+    assert chosen.test_score == 1
+
+
+def test_when_every_row_is_called_positive_the_threshold_is_below_all() -> None:
+    """The lowest cut lies halfway to zero."""
+    chosen = choose_threshold("f1", np.array([1, 1, 0, 1]), np.array([0.5, 0.5, 0.5, 0.5]))
+    assert chosen.value == 0.25
+
+
+def test_no_row_is_called_positive_where_that_is_best() -> None:
+    """Accuracy with rare positives that no probability tells apart: the threshold is above all."""
+    y = np.array([0, 0, 0, 1])
+    for highest in (0.3, 1.0):
+        chosen = choose_threshold("accuracy", y, np.full(4, highest))
+        assert chosen.value > highest
+        assert chosen.test_score == metrics.score("accuracy", y, np.full(4, highest), chosen.value)
+
+
+@pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_set_of_one_class_has_a_threshold(metric: str, label: int) -> None:
+    """A rung or a fold may hold one class: the best decision is still found."""
+    y, prediction = np.full(5, label), np.linspace(0.1, 0.9, 5)
+    chosen = choose_threshold(metric, y, prediction)
+    expected = 0 if (metric, label) == ("f1", 0) else 1
+    assert chosen.test_score == expected
+
+
+def test_a_configuration_is_scored_at_its_own_threshold() -> None:
+    """Every metric of the experiment is at the threshold that serves the deciding one best."""
+    spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
+    y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
+    assert on_test(spec, y, prediction).estimate == 1
+    fit = Predictions(test=prediction, train=prediction)
+    assert scores(fit, y, y, spec).test_scores == {"f1": 1, "accuracy": 1}
+    ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
+    assert scores(fit, y, y, ranked_by_auc).test_scores == {"roc_auc": 1, "f1": 1}
+
+
+def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
+    """Noise is flattered by its best threshold, and not by those of other rows."""
+    generator = np.random.default_rng(0)
+    flattered, honest = [], []
+    for _ in range(60):
+        y, noise = np.arange(60) % 2, generator.random(60)
+        flattered.append(choose_threshold("accuracy", y, noise).test_score)
+        honest.append(cross_fitted("accuracy", y, noise, np.arange(60)).score.estimate)
+    assert np.mean(flattered) > 0.54
+    assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
+
+
+def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
+    """Rows of one unit are decided alike; a rank metric is as it was."""
+    y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
+    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).score.estimate == metrics.score(
+        "roc_auc", y, prediction
+    )
+    one_unit = cross_fitted("f1", y, prediction, np.zeros(6))
+    assert np.isfinite(one_unit.score.estimate)
+    assert np.isnan(cross_fitted("f1", y, np.full(6, np.nan), np.arange(6)).score.estimate)
+
+
+def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
+    """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
+    rare, frequent = np.array([0, 0, 1]), np.array([0, 1, 1])
+    assert deciding_metric(spec_of(), rare) == "f1"
+    assert deciding_metric(spec_of(), frequent) == "balanced_accuracy"
+    criteria = [{"metric": "accuracy", "at_least": 0.7}]
+    assert deciding_metric(spec_of(acceptance=criteria), rare) == "accuracy"
+    assert deciding_metric(spec_of(metric="f1", acceptance=criteria), frequent) == "f1"
+
+
+def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:
+    """Noise has no best threshold, so its score hangs on the choice; a clear cut does not."""
+    generator = np.random.default_rng(1)
+    y, noise = np.arange(300) % 2, generator.random(300)
+    others = generator.integers(0, 2, 300), generator.random(300)
+    clear = 0.25 + 0.5 * y
+    assert cross_fitted("f1", y, clear, np.arange(300)).luck("f1", y, clear) == 0
+    assert cross_fitted("accuracy", y, noise, np.arange(300)).luck("accuracy", *others) > 0.005
+    assert cross_fitted("roc_auc", y, noise, np.arange(300)).luck("roc_auc", y, noise) == 0

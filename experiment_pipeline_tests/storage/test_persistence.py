@@ -1,0 +1,150 @@
+"""Persistence: the same bytes for the same estimator, and nothing but trusted types back."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LogisticRegression
+
+from experiment_pipeline import errors
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.storage.persistence import (
+    TRUSTED_TYPES,
+    from_bytes,
+    to_bytes,
+    untrusted_types,
+)
+from experiment_pipeline_tests.stages.search.own_estimators import WithHelper
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, training_sets
+
+DIGESTS = """
+import hashlib
+from experiment_pipeline_tests.storage.test_persistence import pipelines; from experiment_pipeline_tests.storage.test_persistence import to_bytes
+for pipeline in pipelines():
+    print(hashlib.sha256(to_bytes(pipeline)).hexdigest())
+"""
+FOREIGN = """
+import sys
+import pandas, skops.io
+rows = pandas.DataFrame(
+    {"carrier": ["AA", None, "?"], "delay": [1.0, None, 2.0], "x": 1, "night": [True, False, True],
+     "distance": [0.5, 0.0, -1.0]}
+)
+for file in sys.argv[2:]:
+    model = skops.io.load(file, trusted=sys.argv[1].split(","))
+    print(len(model.predict_proba(rows)), model.predict(rows)[0] in ("no", "yes"))
+print([name for name in sys.modules if name.startswith("experiment_pipeline")])
+"""
+
+
+def pipelines() -> list:
+    """A small fitted pipeline of each built-in algorithm, binary, and of a recipe each."""
+    search = [
+        one("lightgbm", num_leaves=4),
+        one("random_forest", n_estimators=3, max_depth=3),
+        one("linear"),
+        one("dummy") | {"features": "ordinal"},
+    ]
+    spec, sets = experiment(search), training_sets()
+    return [
+        refit(c, 3 if c.algorithm == "lightgbm" else None, sets.train, sets, spec)
+        for c in configurations(spec)
+    ]
+
+
+def run(*arguments: str, **environment: str) -> list[str]:
+    """Run Python in a fresh process and return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
+    """A pipeline of any built-in algorithm survives, with the fixed list of types alone."""
+    rows = training_sets().test
+    for pipeline in pipelines():
+        reloaded = from_bytes(to_bytes(pipeline))
+        assert np.array_equal(reloaded.predict_proba(rows), pipeline.predict_proba(rows))
+        assert reloaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
+
+
+def test_two_processes_write_the_same_bytes() -> None:
+    """Neither memory addresses nor the order of hashes nor the time reach the bytes."""
+    first = run("-c", DIGESTS, PYTHONHASHSEED="1")
+    assert len(set(first)) == 4
+    assert run("-c", DIGESTS, PYTHONHASHSEED="2") == first
+
+
+def test_a_reloaded_estimator_is_written_as_before() -> None:
+    """Storing what was loaded gives the stored bytes again."""
+    for pipeline in pipelines():
+        data = to_bytes(pipeline)
+        assert to_bytes(from_bytes(data)) == data
+
+
+def test_bytes_between_fields_do_not_count() -> None:
+    """A structured array is its fields; what lies in its gaps is whatever memory held."""
+    kind = np.dtype([("small", "i1"), ("large", "i8")], align=True)
+    written = []
+    for filler in (b"\x00", b"\xff"):
+        array = np.frombuffer(filler * kind.itemsize * 2, kind).copy()
+        array["small"], array["large"] = 1, 2
+        estimator = DummyRegressor()
+        estimator.nodes_ = array
+        written.append(to_bytes(estimator))
+    assert written[0] == written[1]
+    assert from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
+
+
+def test_it_loads_without_this_package(tmp_path: Path) -> None:
+    """scikit-learn, lightgbm, skops and pandas are enough to predict, columns in any order."""
+    files = [tmp_path / f"{number}.skops" for number in range(4)]
+    for file, pipeline in zip(files, pipelines(), strict=True):
+        file.write_bytes(to_bytes(pipeline))
+    *predicted, own_modules = run("-I", "-c", FOREIGN, ",".join(TRUSTED_TYPES), *map(str, files))
+    assert predicted == ["3 True"] * 4
+    assert own_modules == "[]"
+
+
+def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
+    """What the fixed list lacks must be named by who loads it."""
+    table = np.random.default_rng(0).normal(size=(50, 2))
+    estimator = WithHelper().fit(table, table[:, 0] > 0)
+    data = to_bytes(estimator)
+    with pytest.raises(errors.InvalidModel, match="own_estimators"):
+        from_bytes(data)
+    found = untrusted_types(data)
+    assert [name.rpartition(".")[2] for name in found] == ["Helper", "WithHelper"]
+    reloaded = from_bytes(data, found)
+    assert np.array_equal(reloaded.predict_proba(table), estimator.predict_proba(table))
+
+
+def test_a_plain_estimator_needs_no_further_trust() -> None:
+    """scikit-learn's estimators are trusted by skops itself."""
+    estimator = LogisticRegression().fit([[0.0], [1.0]], ["a", "b"])
+    assert untrusted_types(to_bytes(estimator)) == ()
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
+    """Broken bytes are an InvalidModel, not a crash."""
+    with pytest.raises(errors.InvalidModel, match="no skops file"):
+        from_bytes(data)
+
+
+def test_what_cannot_be_written_is_refused_with_its_reason() -> None:
+    """A generator in an attribute would need pickle, and even that would fail."""
+    estimator = DummyRegressor()
+    estimator.rows_ = (number for number in range(3))
+    with pytest.raises(errors.InvalidModel, match="cannot be stored without pickle"):
+        to_bytes(estimator)
