@@ -56,3 +56,8 @@ def _written(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
     return "missing" if pd.isna(cell) else repr(cell)
+
+
+def sha256(content: bytes) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()

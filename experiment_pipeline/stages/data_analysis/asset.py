@@ -18,9 +18,9 @@ from experiment_pipeline.rows.order import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.

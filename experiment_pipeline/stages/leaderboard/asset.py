@@ -27,10 +27,10 @@ from experiment_pipeline.stages.search.table import as_scored, failures, unranke
 from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.statistics.set_prediction import drawn_units
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 STAGE = "leaderboard"
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"

@@ -17,7 +17,7 @@ from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.records import fingerprint_of
 
 CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
 
