@@ -11,7 +11,7 @@ import dagster as dg
 
 from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.orchestration import console
-from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
 from experiment_pipeline.orchestration.tables import tables_io_manager
 
