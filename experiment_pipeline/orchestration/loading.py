@@ -29,12 +29,12 @@ from dagster.components.core.decl import (
 from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
 
-from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.orchestration.component import Experiment, shown_path
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.yaml_text import ComponentFile, read_component_file
+from experiment_pipeline.stages.asset import told_to_the_user
 
 EXPERIMENT = "experiment_pipeline.Experiment"
 Errors = dict[Path, ExperimentPipelineError]
