@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.reporting.wording import counted
+from experiment_pipeline.reporting import numbers
 
 LONGEST_VALUE = 80
 SHOWN_VALUES = 5
@@ -78,7 +78,7 @@ def most_frequent(values: pd.Series) -> str:
     counts = values.value_counts()
     shown = [f"{_shown(value)} ({rows:,})" for value, rows in counts.head(SHOWN_VALUES).items()]
     more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {counted(more, 'other')}" if more else "")
+    return ", ".join(shown) + (f" and {numbers.counted(more, 'other')}" if more else "")
 
 
 def _shown(value: object) -> str:
