@@ -11,7 +11,7 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import InvalidExperiment, InvalidSchema, UnknownAlgorithm
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.orchestration.yaml_source import YamlSource, shown_path

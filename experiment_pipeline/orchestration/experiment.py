@@ -5,7 +5,7 @@ Each factory reads, calls the stage's namesake in `core/`, stores and reports. N
 
 import dagster as dg
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.job import build_job
 from experiment_pipeline.orchestration.schedule import build_schedule
 from experiment_pipeline.orchestration.sensor import build_sensor

@@ -8,18 +8,16 @@ import pandas as pd
 
 from experiment_pipeline.assets.failures import console_message, told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.columns.features import feature_columns, is_nested
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.errors import UnfitForModelling
+from experiment_pipeline.rows.digests import fingerprint_of, table_digest
 from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.order import canonical_order
+from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
 from experiment_pipeline.storage.results import ResultStore
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"

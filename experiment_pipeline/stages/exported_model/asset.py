@@ -8,6 +8,7 @@ import pandas as pd
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_input
 from experiment_pipeline.prediction.delivered_rows import raw_types
+from experiment_pipeline.rows.digests import fingerprint_of
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.table import from_table
@@ -15,7 +16,6 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.storage.exported_models import registry_of
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.storage.repository import commit_version
 from experiment_pipeline.storage.results import ResultStore, StageResult

@@ -10,8 +10,8 @@ import pandas as pd
 from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.digests import fingerprint_of, table_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.table import (
@@ -28,7 +28,6 @@ from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
 from experiment_pipeline.storage.parquet import from_parquet, to_parquet
 from experiment_pipeline.storage.results import ResultStore
 

@@ -5,7 +5,7 @@ import dagster as dg
 from experiment_pipeline.assets import shown
 from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.assets.keys import table_asset
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.page import preview
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
