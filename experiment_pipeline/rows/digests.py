@@ -3,14 +3,13 @@
 `row_hashes` (64 bits) is what the sets, the leak checks and the search for duplicates share. A value
 hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in
 any order. `table_digest` differs wherever a reader would see a difference: it is a data version, and
-tells that somebody replaced a table. `fingerprint_of` is over everything that decides a result.
+tells that somebody replaced a table. `sha256` is of bytes.
 
 Sources: SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array`
 computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,11 +142,6 @@ def _written(cell: Any) -> str:
     return "missing" if pd.isna(cell) else repr(cell)
 
 
-def fingerprint_of(parts: Mapping[str, Any]) -> str:
-    """Sha256, in hex, of the parts as canonical JSON (sorted keys, no spaces).
-
-    Args:
-        parts: JSON values by name. Anything else is a TypeError: a repr could hold an address.
-    """
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def sha256(content: bytes) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()

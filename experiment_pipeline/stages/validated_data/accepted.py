@@ -22,7 +22,7 @@ from experiment_pipeline.stages.validated_data.profile import (
 )
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 
 CHECK = "data_resembles_the_accepted"
 MARK = "data_profile"
