@@ -23,13 +23,13 @@ from experiment_pipeline.columns.schema import for_prediction
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction.signature import Signature, example_rows
-from experiment_pipeline.reporting.wording import counted
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import open_contents
-from experiment_pipeline.stages.validated_data.reasons import most_frequent
+from experiment_pipeline.stages.validated_data.columns import most_frequent
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.records import yaml_bytes
 
@@ -280,9 +280,7 @@ def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -
     return wanted
 
 
-def _unseen_categories(
-    pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
-) -> Iterator[str]:
+def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema) -> Iterator[str]:
     """Say of each text without a list in the schema, which the validation counts, what is new."""
     from experiment_pipeline.stages.search.features import seen_categories
 
@@ -293,7 +291,9 @@ def _unseen_categories(
         texts = rows[name].dropna().astype("str")
         unseen = texts[~texts.isin(seen)]
         if len(unseen):
-            what = f"{counted(len(unseen), 'row')} with a category that training did not see"
+            what = (
+                f"{numbers.counted(len(unseen), 'row')} with a category that training did not see"
+            )
             yield f"{name}: {what}: {most_frequent(unseen)}"
 
 

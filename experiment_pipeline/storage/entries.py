@@ -11,7 +11,6 @@ for whoever looks into the cause, and what it held is made again. In: files by n
 same ones, checked.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from datetime import UTC, datetime
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import (
     create_exclusive,
     list_names,
@@ -91,7 +91,7 @@ class ResultStore:
     def put(self, fingerprint: str, files: Mapping[str, bytes]) -> StageResult:
         """Write a result; what the store holds now: these files, or those of a faster writer."""
         folder = self._folder(fingerprint)
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        digests = {name: sha256(content) for name, content in files.items()}
         for name, content in files.items():
             write_bytes(folder / _stored_name(name, digests[name]), content)
         create_exclusive(folder / RESULT, json.dumps(digests, sort_keys=True).encode())
@@ -110,7 +110,7 @@ class ResultStore:
     def _checked(self, path: UPath, digest: str, found: Mapping[UPath, bytes]) -> bytes:
         if path not in found:
             raise self._corrupt(path, "is gone")
-        if hashlib.sha256(found[path]).hexdigest() != digest:
+        if sha256(found[path]) != digest:
             raise self._corrupt(path, "is not what was written")
         return found[path]
 

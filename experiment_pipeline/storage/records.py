@@ -4,13 +4,14 @@ In: plain values. Out: bytes, or the sha256 over everything that decides a resul
 every process and on every machine. Nothing here touches a disk.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
+
+from experiment_pipeline.rows.digests import sha256
 
 
 def json_bytes(value: Any) -> bytes:
@@ -31,7 +32,7 @@ def fingerprint_of(parts: Mapping[str, Any]) -> str:
         parts: JSON values by name. Anything else is a TypeError: a repr could hold an address.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
 def _finite(value: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 from upath import UPath
 
-from experiment_pipeline.columns.digest import sha256
 from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import exists, read_bytes, read_many
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import json_bytes

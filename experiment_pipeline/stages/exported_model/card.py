@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import (
     Block,
     Bullets,
@@ -23,7 +24,7 @@ from experiment_pipeline.stages.validation_report.champion import ChampionCompar
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.statistics.calibration import named, reweighting
-from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 
@@ -65,9 +66,7 @@ class Score:
 
     def in_words(self) -> str:
         """Return the score with its interval in one line."""
-        low, high = self.interval.low, self.interval.high
-        bounds = f"{low:.4g} to {high:.4g}"
-        return f"{self.metric} {self.interval.estimate:.4g} ({bounds}) on {self.set_name}"
+        return f"{self.metric} {numbers.interval(self.interval)} on {self.set_name}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _threshold(facts: ModelFacts) -> tuple[Paragraph, ...]:
         return ()
     return (
         Paragraph(
-            f"{facts.positive_class} is predicted from a probability of {facts.threshold:.4g} on. "
+            f"{facts.positive_class} is predicted from a probability of {numbers.probability(facts.threshold)} on. "
             "This threshold was chosen on the test set; the pipeline's own predict cuts at 0.5."
         ),
     )
@@ -230,14 +229,19 @@ def _metrics(facts: ModelFacts) -> Section:
 
 def _score_row(score: Score, *, reweighted: bool) -> tuple[str, ...]:
     interval = score.interval
-    baseline = "" if score.baseline is None else f"{score.baseline:.4f}"
-    bounds = f"{interval.low:.4f} to {interval.high:.4f}"
-    name = named(score.metric, reweighted=reweighted)
-    return score.set_name, name, f"{interval.estimate:.4f}", bounds, baseline
+    return (
+        score.set_name,
+        named(score.metric, reweighted=reweighted),
+        numbers.score(interval.estimate),
+        numbers.bounds(interval),
+        "" if score.baseline is None else numbers.score(score.baseline),
+    )
 
 
 def _gates(facts: ModelFacts) -> Section:
-    rows = tuple((gate.rule, shown(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates)
+    rows = tuple(
+        (gate.rule, numbers.score(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates
+    )
     return Section("Acceptance", (Table(("gate", "value", "outcome"), rows),))
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiment_pipeline.columns.digest import rows_digest
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
