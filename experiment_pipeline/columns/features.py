@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import did_you_mean
-from experiment_pipeline.spec.places import Location
+from experiment_pipeline.spec.models import Location
 
 NESTED = (list, tuple, dict, set)
 ROWS_LOOKED_AT = 1000

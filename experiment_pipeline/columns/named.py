@@ -14,12 +14,11 @@ import pandera.pandas as pa
 from experiment_pipeline.columns.features import named_columns
 from experiment_pipeline.columns.schema import shared_schema
 from experiment_pipeline.columns.shape import fit_columns
-from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.errors import InvalidSchema, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import Problem, invalid
-from experiment_pipeline.spec.names import did_you_mean
-from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.yaml_nodes import FAST_LOADER, closest_line, compose
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import FAST_LOADER, closest_line, compose
+from experiment_pipeline.spec.sentences import Problem, invalid
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import pandas as pd
 
 from experiment_pipeline.columns.steps import PreparedColumn, prepare_column
 from experiment_pipeline.columns.user_function import apply_function
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import CalendarPart, Preparation
-from experiment_pipeline.spec.names import did_you_mean
 
 RULES = {
     "number": "is no number",

@@ -12,9 +12,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.spec.names import did_you_mean, listed
 
 
 def fit_columns(

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidExperiment, UnusableTable
-from experiment_pipeline.spec.names import did_you_mean, listed
+from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
 
 CULPRIT = "preparation.function"
 # Enough to expose a mean or a rank over the table; few enough to cost nothing.

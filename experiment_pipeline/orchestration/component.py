@@ -16,8 +16,8 @@ from experiment_pipeline.errors import InvalidExperiment, InvalidSchema, Unknown
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.orchestration.yaml_source import YamlSource, shown_path
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import spec_from
-from experiment_pipeline.spec.places import Location
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.models import Location
 from experiment_pipeline.stages.search.configurations import configurations
 
 SCHEMA_FILE = "schema.yaml"

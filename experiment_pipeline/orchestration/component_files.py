@@ -12,7 +12,7 @@ from pathlib import Path
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.orchestration.yaml_source import shown_path
-from experiment_pipeline.spec.yaml_text import ComponentFile, read_component_file
+from experiment_pipeline.spec.reading import ComponentFile, read_component_file
 
 EXPERIMENT = "experiment_pipeline.Experiment"
 Errors = dict[Path, ExperimentPipelineError]

@@ -16,9 +16,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from experiment_pipeline import spec
-from experiment_pipeline.errors import InvalidExperiment, UnreadableTable
+from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.reporting.wording import counted
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.raw_data.contents import FIX_DELIVER, refuse_duplicates
 from experiment_pipeline.stages.raw_data.encodings import to_utf8
 

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.digest import rows_digest
-from experiment_pipeline.errors import EmptySet, UnusableTable
+from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.rows.equal_rows import equal_rows
 from experiment_pipeline.rows.membership import LEFT_OUT, SETS, assign_sets, has_keys
 from experiment_pipeline.rows.order import canonical_order
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.spec.names import listed
 
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.

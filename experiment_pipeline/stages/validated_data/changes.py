@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.errors import listed
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.validated_data.profile import ColumnProfile, DataProfile, kind_of
 from experiment_pipeline.statistics.effect_sizes import STATISTIC, difference
 
