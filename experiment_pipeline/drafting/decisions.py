@@ -18,7 +18,7 @@ import pandas as pd
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec.metrics import names_of
 from experiment_pipeline.stages.data_analysis.finding import count
 
 # Whole numbers with more values are quantities, texts with more are no classes.
@@ -105,11 +105,11 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
     Raises:
         UnusableTable: no metric of that name judges the task.
     """
-    if given is not None and given not in metrics_of(task):
+    if given is not None and given not in names_of(task):
         raise UnusableTable(
             f"--metric {given}",
-            f"no metric of task {task}; {did_you_mean(given, metrics_of(task))}",
-            f"name one of {', '.join(metrics_of(task))}",
+            f"no metric of task {task}; {did_you_mean(given, names_of(task))}",
+            f"name one of {', '.join(names_of(task))}",
         )
     if given is not None:
         return Decision(given, "given")
@@ -121,11 +121,6 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
             "harder at these"
         )
     return Decision(metric, why)
-
-
-def metrics_of(task: str) -> list[str]:
-    """All metrics that may rank the configurations of a task."""
-    return [metric.name for metric in METRICS.values() if task in metric.tasks]
 
 
 def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:

@@ -20,14 +20,14 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.columns.target import check_target
-from experiment_pipeline.drafting.decisions import Decision, metrics_of
+from experiment_pipeline.drafting.decisions import Decision
 from experiment_pipeline.drafting.inference import Draft, Wishes, infer
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec.metrics import METRICS, names_of
 from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.sentences import explain, invalid
 from experiment_pipeline.stages.raw_data.sources import read_source
@@ -90,7 +90,7 @@ def defs_yaml(name: str, draft: Draft, table: RawTable, data: Mapping[str, Any])
         draft=draft,
         said=draft.attributes(data),
         found=f"Read: {_found(table)}.",
-        other_metrics=[other for other in metrics_of(draft.task.value) if other != metric],
+        other_metrics=[other for other in names_of(draft.task.value) if other != metric],
         limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",
     )
 

@@ -20,13 +20,10 @@ from experiment_pipeline.drafting.decisions import (
     infer_positive_class,
     infer_split,
     infer_task,
-    metrics_of,
     propose_search,
     split_hints,
 )
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
-
-__all__ = ["ColumnPlan", "Decision", "Draft", "Proposal", "Wishes", "infer", "metrics_of"]
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.
