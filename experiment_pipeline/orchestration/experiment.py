@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.spec import ExperimentSpec
