@@ -21,11 +21,16 @@ from pandera.pandas import DataFrameSchema
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
 from experiment_pipeline.columns.texts import as_text
-from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
+from experiment_pipeline.errors import (
+    InvalidModel,
+    PredictionsChanged,
+    UnusableTable,
+    did_you_mean,
+    listed,
+)
 from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
-from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import open_contents

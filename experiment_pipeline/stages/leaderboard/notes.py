@@ -12,10 +12,10 @@ from typing import Literal, TypeGuard
 
 import pandas as pd
 
+from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
 from experiment_pipeline.statistics.calibration import PROBABILITY_METRICS, reweighting
