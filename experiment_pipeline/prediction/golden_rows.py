@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import json_bytes
@@ -67,7 +68,7 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 def _json_values(column: pd.Series) -> Sequence[Scalar]:
     values = [None if pd.isna(value) else value for value in column.tolist()]
-    if column.dtype.kind == "f":
+    if kind_of(column) == "float":
         return [
             INFINITE.get(value, value) if isinstance(value, float) else value for value in values
         ]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import holds_missing, kind_of
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import json_bytes
@@ -89,14 +89,14 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
     wanted = pd.api.types.pandas_dtype(dtype)
-    if isinstance(wanted, np.dtype) and wanted.kind in "iub" and column.hasnans:
+    if column.hasnans and not holds_missing(wanted):
         present = _cast(column.dropna(), dtype)
         return present.astype("float64").reindex(column.index)
     try:
         cast = column.astype(wanted)
     except (ValueError, TypeError) as error:
         raise _wrong_type(column, dtype, str(error)[:120]) from None
-    if cast.dtype.kind in "iub" and not (cast == column).all():
+    if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
         raise _wrong_type(column, dtype, "values would change")
     return cast
 
