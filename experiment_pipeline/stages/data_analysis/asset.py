@@ -17,7 +17,7 @@ from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.order import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
-from experiment_pipeline.stages.data_analysis.page import report_html
+from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.fingerprints import fingerprint_of
 from experiment_pipeline.storage.results import ResultStore
@@ -119,7 +119,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: analysis.to_markdown().encode(),
+        MARKDOWN: markdown_report(analysis).encode(),
         REPORT: report_html(analysis, prepared, spec).encode(),
     }
 
