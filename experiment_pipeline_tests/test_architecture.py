@@ -22,7 +22,7 @@ ORDER = (
     "statistics",
     "reporting",
     "storage",
-    "assets",
+    "stages.asset",
     "stages.raw_data",
     "stages.data_analysis",
     "stages.validated_data",
@@ -126,12 +126,12 @@ def test_no_module_stands_in_a_circle() -> None:
 
 
 def test_dagster_is_imported_by_its_own_rooms_alone() -> None:
-    """Only `orchestration`, `assets`, `definitions.py` and files called `asset.py` know Dagster."""
+    """Only `orchestration`, `definitions.py` and files called `asset.py` know Dagster."""
     users = {
         module
         for module in MODULES
         if foreign(module, DAGSTER)
-        and room(module) not in {"orchestration", "assets", "definitions"}
+        and room(module) not in {"orchestration", "definitions"}
         and not module.endswith(".asset")
     }
     assert users == set(KNOWN_DAGSTER)
@@ -151,7 +151,7 @@ def test_file_systems_are_imported_by_their_own_rooms_alone() -> None:
 
 def test_importing_pure_modules_loads_no_dagster() -> None:
     """In a fresh process, all that is no shell is imported without Dagster being loaded."""
-    shells = {"assets", "orchestration", "definitions"}
+    shells = {"orchestration", "definitions"}
     modules = [
         f"{PACKAGE.name}.{module}"
         for module in MODULES
