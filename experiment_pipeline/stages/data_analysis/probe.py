@@ -36,18 +36,18 @@ class Encoded:
     """Features of n rows.
 
     Attributes:
-        values: float64 (n, numbers + categories), numbers first; missing numbers are nan, a
+        matrix: float64 (n, numbers + categories), numbers first; missing numbers are nan, a
             missing category is code 0, rare ones share the last code.
         numbers: how many of the columns are numbers.
     """
 
-    values: np.ndarray
+    matrix: np.ndarray
     numbers: int
 
     @property
     def categories(self) -> list[int]:
         """Positions of the category columns."""
-        return list(range(self.numbers, self.values.shape[1]))
+        return list(range(self.numbers, self.matrix.shape[1]))
 
 
 def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
@@ -98,7 +98,7 @@ def fitted_models(
         with warnings.catch_warnings():
             # A linear probe that has not quite converged is still a probe.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(encoded.values[fit], y[fit])
+            model.fit(encoded.matrix[fit], y[fit])
         yield name, model
 
 
@@ -241,7 +241,7 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     features = [column for column in usable if column not in set(unread)]
     rows = subject.sample(subject.target.rows, _most_rows(subject, len(features)))
     encoded = encode(subject.frame[features].iloc[rows], features)
-    if not encoded.values.shape[1]:
+    if not encoded.matrix.shape[1]:
         return NoProbe("No number or text feature is left to learn from.")
     # Small fits on many threads wait for each other, above all on a busy machine.
     with threadpool_limits(limits=1):
@@ -264,7 +264,7 @@ def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Ju
         if len(fit) < _FEWEST_TO_FIT or (classification and len(np.unique(y[fit])) < 2):
             continue
         predictions = {
-            name: predict(subject, model, encoded.values[judge])
+            name: predict(subject, model, encoded.matrix[judge])
             for name, model in fitted_models(subject, encoded, y, fit)
         }
         yield _Judged(y[fit], y[judge], predictions)
