@@ -16,13 +16,13 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.texts import as_text
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import bullets, escape, fenced
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import VERDICT_RULES, DataAnalysis, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, percent, shown, some_of
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 
 PAGE = """\
 <!DOCTYPE html>
@@ -112,7 +112,7 @@ def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
-    reached = f"{metrics_shown(best.mean)} ± {metrics_shown(best.standard_error)}"
+    reached = f"{numbers.score(best.mean)} ± {numbers.score(best.standard_error)}"
     criteria = [
         f"your criterion {c.at_least if c.at_least is not None else c.at_most:g}"
         for c in (spec.acceptance if spec else ())
@@ -120,7 +120,7 @@ def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -
     ]
     parts = [
         f"Best probe {reached} {probe.metric} ({probe.best})",
-        f"baseline {metrics_shown(baseline.mean)}",
+        f"baseline {numbers.score(baseline.mean)}",
         *criteria,
     ]
     left_out = some_of([shown(column) for column in probe.left_out])
