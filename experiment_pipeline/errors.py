@@ -1,4 +1,4 @@
-"""The error family of the project, and nothing else.
+"""The error family of the project, and what a wrong name is told.
 
     ExperimentPipelineError            every message: culprit, rule, fix
     ├── InvalidExperiment              the YAML says something impossible
@@ -24,6 +24,9 @@
 
 Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
 """
+
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class ExperimentPipelineError(Exception):
@@ -121,3 +124,31 @@ class RepositoryRefused(ExportError):
 
 class InvalidModel(ExportError):
     """The path is no exported model, or the model's files were changed."""
+
+
+SHOWN_NAMES = 12
+
+
+def did_you_mean(
+    name: str, names: Iterable[object], *, most: int = 1, otherwise: str | None = None
+) -> str:
+    """Return "did you mean 'x'?", or `otherwise` when none comes close; unset: the names there are."""
+    known = [str(other) for other in names]
+    close = difflib.get_close_matches(name, known, n=most)
+    if close:
+        return f"did you mean {listed(close)}?"
+    return f"there are {listed(known)}" if otherwise is None else otherwise
+
+
+def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
+    """Return "did you mean 'x'? allowed: x, y": for names so few that all are shown."""
+    return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return the first names in quotes, and how many more there are."""
+    known = [repr(str(name)) for name in names]
+    if not known:
+        return "none"
+    more = len(known) - SHOWN_NAMES
+    return ", ".join(known[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

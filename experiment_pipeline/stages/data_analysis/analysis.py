@@ -12,9 +12,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import did_you_mean
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe

@@ -14,10 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import guessed
-from experiment_pipeline.spec.places import (
+from experiment_pipeline.errors import InvalidExperiment, allowed_instead
+from experiment_pipeline.spec.models import (
     KEY_MARK,
     Location,
     Place,
@@ -46,25 +44,6 @@ class Problem:
     def __str__(self) -> str:
         path = ".".join(map(readable, self.location))
         return f"{path}: {self.message}" if path else self.message
-
-
-def spec_from(
-    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str]
-) -> ExperimentSpec:
-    """Return the spec that the YAML describes, or raise InvalidExperiment with every problem.
-
-    Args:
-        name: of the experiment: the folder's.
-        raw: the YAML's `attributes`.
-        line_of: path of a key → `file:line`, of the key or of what would hold it.
-    """
-    if "name" in raw:
-        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
-        raise invalid([problem], line_of)
-    try:
-        return ExperimentSpec.model_validate({"name": name, **raw})
-    except ValidationError as error:
-        raise invalid(explain(error, ExperimentSpec), line_of) from None
 
 
 def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:
@@ -167,10 +146,10 @@ def _unknown_key(place: Place, model: type[BaseModel]) -> str:
     key = str(place.location[-1])
     allowed = [name for name in place.owner.model_fields if name != "name"] if place.owner else []
     elsewhere = [path for path in key_paths(model) if path.endswith(f".{key}")]
-    hint = f"it belongs to {elsewhere[0].removesuffix(f'.{key}')}; " if elsewhere else ""
-    return (
-        f"unknown key {key!r}; {hint or guessed(key.lower(), allowed)}allowed: {', '.join(allowed)}"
-    )
+    if elsewhere:
+        owner = elsewhere[0].removesuffix(f".{key}")
+        return f"unknown key {key!r}; it belongs to {owner}; allowed: {', '.join(allowed)}"
+    return f"unknown key {key!r}; {allowed_instead(key.lower(), allowed)}"
 
 
 def _missing(place: Place) -> str:
@@ -188,7 +167,7 @@ def _example(place: Place) -> str:
 
 def _not_among(value: Any, allowed: Sequence[str]) -> str:
     wrong = "no value is given" if value is None else f"{_shown(value)} is not allowed"
-    return f"{wrong}; {guessed(str(value).lower(), allowed)}allowed: {', '.join(allowed)}"
+    return f"{wrong}; {allowed_instead(str(value).lower(), allowed)}"
 
 
 def _wrong_kind(value: Any, place: Place) -> str:
