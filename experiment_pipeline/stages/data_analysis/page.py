@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import bullets, escape, fenced
@@ -251,7 +251,7 @@ def _table_report(sample: pd.DataFrame) -> str:
     from skrub import TableReport
 
     shortened = sample.assign(
-        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) != "number"}
+        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) not in NUMERIC}
     )
     # An infinite value has its finding; here it would make every statistic undefined.
     report = TableReport(

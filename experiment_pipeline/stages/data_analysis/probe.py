@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.data_analysis.skill import skill
@@ -53,8 +53,8 @@ class Encoded:
 def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
     """Encode number and text features; others are left out."""
     kinds = {column: kind_of(frame[column]) for column in features}
-    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind == "number"]
-    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind == "text"]
+    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind in NUMERIC]
+    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind in TEXTS]
     columns = [*numbers, *texts]
     values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
     return Encoded(values, len(numbers))

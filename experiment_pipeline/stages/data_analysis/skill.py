@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics import metrics
@@ -150,13 +150,13 @@ class Trial:
         measured = [
             self._strongest(str(column), features[column])
             for column in features.columns
-            if kind_of(features[column]) in {"number", "text"}
+            if kind_of(features[column]) in NUMERIC | TEXTS
         ]
         return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
 
     def _strongest(self, column: str, values: pd.Series) -> Association:
         """The column by the way of reading it that predicts best."""
-        if kind_of(values) == "number":
+        if kind_of(values) in NUMERIC:
             return Association(column, self._by_number(numbers_of(values)))
         texts = as_text(values)
         codes = pd.factorize(texts)[0] + 1
