@@ -17,7 +17,8 @@ from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting.markdown import bullets
 from experiment_pipeline.spec import ExperimentSpec
 
-TABLES = "tables"
+# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+TABLES = "experiment_pipeline_tables"
 
 
 def asset_key(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
