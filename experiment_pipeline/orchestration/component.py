@@ -18,7 +18,7 @@ from dagster.components.resolved.errors import ResolutionException
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel, ConfigDict
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
     InvalidExperiment,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.tables import tables_io_manager

@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
