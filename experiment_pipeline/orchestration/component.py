@@ -28,9 +28,10 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
-from experiment_pipeline.spec.errors import Problem, invalid, spec_from
-from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.yaml_text import read_component_file
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import read_component_file
+from experiment_pipeline.spec.sentences import Problem, invalid
 from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.stages.search.configurations import configurations
 

@@ -34,7 +34,7 @@ from experiment_pipeline.orchestration.component import (
     placeholder,
     shown_path,
 )
-from experiment_pipeline.spec.yaml_text import ComponentFile, read_component_file
+from experiment_pipeline.spec.reading import ComponentFile, read_component_file
 
 EXPERIMENT = "experiment_pipeline.Experiment"
 Errors = dict[Path, ExperimentPipelineError]
