@@ -13,11 +13,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, told_as
 from experiment_pipeline.reporting.markdown import bullets
 from experiment_pipeline.spec import ExperimentSpec
 
-TABLES = "tables"
+# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+TABLES = "experiment_pipeline_tables"
 
 
 def asset_key(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
@@ -157,8 +159,4 @@ def _cell(value: Hashable) -> Any:
 
 
 def _column_type(column: pd.Series) -> str:
-    if pd.api.types.is_bool_dtype(column):
-        return "bool"
-    if pd.api.types.is_integer_dtype(column):
-        return "int"
-    return "float" if pd.api.types.is_float_dtype(column) else "string"
+    return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")
