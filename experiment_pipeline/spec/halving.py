@@ -1,4 +1,4 @@
-"""`halving`, `surrogate` and `budget`: what is worth training in full, and when to stop."""
+"""`halving` and `budget`: what is worth training in full, and when to stop."""
 
 import itertools
 from typing import Annotated, Self
@@ -34,17 +34,6 @@ class Halving(Closed):
         return fractions
 
 
-class Surrogate(Closed):
-    """Rounds on all train rows: a model of the scores so far picks who is trained next."""
-
-    first: int = Field(
-        8, ge=2, le=10_000, description="Configurations of the first round, drawn by the seed"
-    )
-    per_round: int = Field(
-        8, ge=1, le=10_000, description="Configurations of each later round, picked by the model"
-    )
-
-
 class Budget(Closed):
     """Limits of a search; they act between fits, and what was not started says so."""
 
@@ -54,7 +43,7 @@ class Budget(Closed):
     configurations: int | None = Field(
         None,
         ge=1,
-        description="How many of the declared ones are tried: drawn by the seed, or picked in rounds",
+        description="How many of the declared ones are tried: drawn by the seed",
     )
     failures_in_a_row: int | None = Field(
         None, ge=1, description="So many failures one after the other end the search"

@@ -39,7 +39,7 @@ LEADERBOARD_VERSION = 1
 # What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
 _ELSEWHERE = (
     *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "workers"),
+    *("halving", "budget", "workers"),
     *("export", "schedule", "not_worse_than_champion"),
 )
 INPUTS = ("train_set", "test_set", "search_results")

@@ -191,8 +191,7 @@ class _Search:
         elif isinstance(event, Note):
             log.info(event.text)
         elif isinstance(event, RungStarted) and event.place:
-            place = event.round or event.rung
-            log.info(f"{place}: {event.configurations} configurations, {event.known} reused")
+            log.info(f"{event.rung}: {event.configurations} configurations, {event.known} reused")
         elif isinstance(event, Conclusion) and event.failure is not None:
             log.warning(
                 f"{event.key} failed: {event.failure.error_type}: {event.reason}\n"

@@ -1,4 +1,4 @@
-"""What a search says while it runs: rungs and rounds begun, fits done, and what came of each configuration.
+"""What a search says while it runs: rungs begun, fits done, and what came of each configuration.
 
 Plain frozen data. In: what `fitting.py` finds out. Out: what the shell stores, logs and counts.
 """
@@ -23,28 +23,24 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class RungStarted:
-    """A rung begins, or a round on all rows.
+    """A rung begins.
 
     Attributes:
         rung: which one.
         configurations: how many take part.
         known: of these, how many an earlier run has fitted here.
         work_after: of all later rungs at the most, in fits on all train rows.
-        round: "round 2 of 7" where the search goes by rounds; empty where by rungs.
     """
 
     rung: Rung
     configurations: int
     known: int
     work_after: float
-    round: str = ""
 
     @property
     def place(self) -> str:
-        """`rung 1 of 3`, `round 2 of 7`; empty where there is but one."""
-        if self.round or self.rung.of == 1:
-            return self.round
-        return f"rung {self.rung.number} of {self.rung.of}"
+        """`rung 1 of 3`; empty where there is but one."""
+        return "" if self.rung.of == 1 else f"rung {self.rung.number} of {self.rung.of}"
 
 
 @dataclass(frozen=True, eq=False)

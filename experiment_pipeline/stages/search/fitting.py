@@ -84,12 +84,11 @@ class Fitting:
         rung: Rung,
         entered: Sequence[Configuration],
         work_after: float,
-        name: str = "",
     ) -> Generator[Event, None, set[str]]:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
         by_key = {one.key: one for one in entered}
         found = self.known_in(rung.sets, entered)
-        yield RungStarted(rung, len(entered), len(found), work_after, name)
+        yield RungStarted(rung, len(entered), len(found), work_after)
         done = set()
         for key, result in found.items():
             self.last[key] = Last(rung, result, reused=True)

@@ -1,4 +1,4 @@
-"""How far a search is, in one line: rung or round, counts, the best so far, the time that is left.
+"""How far a search is, in one line: rung, counts, the best so far, the time that is left.
 
 In: the events of a search. Out: text for a log.
 """

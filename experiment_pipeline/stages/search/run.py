@@ -1,4 +1,4 @@
-"""A search, the way the experiment says: rung after rung, or round after round.
+"""A search, the way the experiment says: rung after rung.
 
 What is known is asked for and not trained again; storing is the shell's. The two ways are in
 `halving.py` and `rounds.py`. In: configurations, sets, the experiment, a way to ask for known
@@ -12,7 +12,6 @@ from experiment_pipeline.stages.search.brake import Brake
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.halving import HalvingSearch
-from experiment_pipeline.stages.search.rounds import RoundsSearch
 from experiment_pipeline.stages.search.scoring import Known
 from experiment_pipeline.stages.search.sets import TrainingSets
 
@@ -33,14 +32,14 @@ def search(
     Args:
         configurations: those asked for.
         sets: the full train and test set.
-        spec: its halving or surrogate, budget, metric and seed are used.
+        spec: its halving, budget, metric and seed are used.
         known: what earlier fits have left.
         workers: fits at a time.
         now: seconds of any clock that only goes forward.
 
     Closing the generator cancels the fits that wait.
     """
-    run = _way(spec)(sets, spec, known, workers, Brake(spec.budget, now))
+    run = HalvingSearch(sets, spec, known, workers, Brake(spec.budget, now))
     yield from run.notes()
     yield from run.events(configurations, alone=len(configurations) == 1)
 
@@ -59,10 +58,6 @@ def settled(
         known: as of `search`.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _way(spec)(sets, spec, known, 1, brake)
+    run = HalvingSearch(sets, spec, known, 1, brake)
     events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
-
-
-def _way(spec: ExperimentSpec) -> type[HalvingSearch] | type[RoundsSearch]:
-    return RoundsSearch if spec.surrogate else HalvingSearch

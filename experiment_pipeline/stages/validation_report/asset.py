@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
 _BEFORE = (
     *("data", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
+    *("halving", "budget", "choice", "workers", "schedule"),
 )
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 

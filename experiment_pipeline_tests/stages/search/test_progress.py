@@ -60,15 +60,6 @@ def test_what_is_reused_is_done_from_the_start(progress):
     assert progress.line(1.0) == "1 / 2 done, best log_loss 0.3000 (c)"
 
 
-def test_a_round_says_which_and_counts_what_later_ones_need(progress):
-    """All rounds are on all rows: eight fits are left, two seconds each."""
-    progress.see(RungStarted(FULL, 4, 0, work_after=6.0, round="round 1 of 3"))
-    progress.see(fitted("a", 0.4))
-    progress.see(fitted("b", 0.5))
-    line = progress.line(4.0)
-    assert line == "round 1 of 3: 2 / 4 done, best log_loss 0.4000 (a), about 16 s left"
-
-
 def test_a_line_is_due_first_last_and_once_a_second_between(progress):
     """Quick fits do not each write a line, and the last word on a rung is always said."""
     progress.see(RungStarted(FULL, 4, 0, 0.0))
