@@ -112,7 +112,11 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
     ("halving", {"keep": True}, "halving.keep: true is no number"),
     # surrogate
-    ("surrogate", "on", "surrogate: there is no such way to search any more, as it was not shown t"),
+    (
+        "surrogate",
+        "on",
+        "surrogate: there is no such way to search any more, as it was not shown t",
+    ),
     ("surrogate", False, "to beat halving at the same work; drop this key"),
     ("budget", None, "budget: no value is given"),
     ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),

@@ -20,11 +20,9 @@ from experiment_pipeline.stages.leaderboard.table import (
     from_table,
     to_table,
 )
-from experiment_pipeline.stages.search.conclusions import TRAINED
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.table import as_scored, failures, unranked
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.files import storage_root

@@ -20,8 +20,8 @@ from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import Entry, Ranking, order
 from experiment_pipeline.stages.leaderboard.rows import build_rows, failure_in_words
+from experiment_pipeline.stages.search.conclusions import Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.interval import Interval, shown
 from experiment_pipeline.statistics.metrics import surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, RungStarted
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, Progress, RungStarted
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import FailedConfiguration, Predictions, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline_tests.results import model_result
