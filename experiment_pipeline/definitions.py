@@ -9,11 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.orchestration import console
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
 from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.stages.asset import TABLES
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
 # which CI uses, as superseded: a user can do nothing about it.

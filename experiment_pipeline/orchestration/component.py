@@ -2,7 +2,7 @@
 
 Dagster's model of the attributes takes every key; the pure ExperimentSpec judges, so that one
 declaration serves all and every error names file and line. What the assets do lives in
-`assets/`. In: defs.yaml, with schema.yaml beside it. Out: Definitions.
+`stages/`. In: defs.yaml, with schema.yaml beside it. Out: Definitions.
 """
 
 from pathlib import Path

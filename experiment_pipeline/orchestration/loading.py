@@ -24,12 +24,12 @@ from dagster.components.core.decl import (
 from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
 
-from experiment_pipeline.assets.failures import told_to_the_user
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.orchestration.component import Experiment
 from experiment_pipeline.orchestration.component_files import Errors, judge_files
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.spec import NAME
+from experiment_pipeline.stages.asset import told_to_the_user
 
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"

@@ -106,6 +106,6 @@ def tables_io_manager(root: str | None = None) -> dg.IOManagerDefinition:
 
 
 def _told_as_assets_do() -> AbstractContextManager[None]:
-    from experiment_pipeline.assets.failures import told_to_the_user
+    from experiment_pipeline.stages.asset import told_to_the_user
 
     return told_to_the_user()

@@ -17,10 +17,10 @@ from unittest.mock import patch
 import dagster as dg
 import joblib
 
-from experiment_pipeline.assets.keys import asset_key
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.orchestration.tables import table_path, write_table
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import asset_key
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search

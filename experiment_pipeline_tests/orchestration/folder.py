@@ -9,10 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.orchestration.component import Experiment
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
 from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.stages.asset import TABLES
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\

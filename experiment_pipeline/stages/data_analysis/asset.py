@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets.failures import console_message, told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_input
 from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.columns.features import feature_columns, is_nested
 from experiment_pipeline.columns.schema import load_schema
@@ -16,6 +14,12 @@ from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.order import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import (
+    asset_key,
+    console_message,
+    table_input,
+    told_to_the_user,
+)
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.storage.files import storage_root

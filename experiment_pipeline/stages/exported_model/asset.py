@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_input
 from experiment_pipeline.prediction.delivered_rows import raw_types
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import asset_key, table_input, told_to_the_user
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.table import from_table
 from experiment_pipeline.stages.search.configurations import Configuration

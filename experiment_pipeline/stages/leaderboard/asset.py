@@ -7,12 +7,11 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.rows import set_aside
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.table import (
     check_same_metric,
@@ -85,13 +84,13 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(fingerprint),
             metadata={
                 "chosen": board.chosen,
-                f"test {spec.metric}": shown.number(board.score.estimate),
-                "baseline": shown.number(board.baseline),
+                f"test {spec.metric}": asset.number(board.score.estimate),
+                "baseline": asset.number(board.baseline),
                 "tie_group": len(board.tie_group),
                 "reason": board.reason,
-                "notes": shown.notes(board.notes),
-                "leaderboard": shown.table(board.rows),
-                "scores": shown.pictures({"Scores": stored.files[SCORES]}),
+                "notes": asset.notes(board.notes),
+                "leaderboard": asset.table(board.rows),
+                "scores": asset.pictures({"Scores": stored.files[SCORES]}),
                 "report": dg.MetadataValue.path(str(stored.paths[PAGE])),
             },
             check_results=[_beats_baseline(board)],

@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import table_asset
 from experiment_pipeline.columns.named import NamedColumns
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import table_asset, told_to_the_user
 from experiment_pipeline.stages.raw_data.page import preview
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
@@ -45,9 +44,9 @@ def build_raw_data(spec: ExperimentSpec, named: NamedColumns) -> dg.AssetsDefini
                 "format": table.format,
                 "encoding": table.encoding or "does not apply",
                 "delimiter": repr(table.delimiter) if table.delimiter else "does not apply",
-                "notes": shown.notes(table.notes),
+                "notes": asset.notes(table.notes),
                 "preview": dg.MetadataValue.md(preview(table.frame)),
-                "dagster/column_schema": shown.columns_of(table.frame),
+                "dagster/column_schema": asset.columns_of(table.frame),
             },
         )
 

@@ -16,12 +16,11 @@ import dagster as dg
 import joblib
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.reporting.markdown import fenced
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import asset_key, table_input, table_spec, told_to_the_user
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Event,
@@ -96,7 +95,7 @@ def build_trained_model(
                 metadata={
                     **accounts(table),
                     **{f"search/{name}": value for name, value in asdict(cost).items()},
-                    "results": shown.table(table.drop(columns="traceback")),
+                    "results": asset.table(table.drop(columns="traceback")),
                 },
             )
         if context.selected_asset_check_keys:
@@ -127,7 +126,7 @@ def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(failed)} configurations failed",
         metadata={
-            "failed": shown.table(reasons),
+            "failed": asset.table(reasons),
             "tracebacks": dg.MetadataValue.md("\n\n".join(map(_in_full, failed)) or "none"),
         },
     )
@@ -221,18 +220,18 @@ class _Search:
                     **why,
                     "algorithm": result.algorithm,
                     **hyperparameters,
-                    f"test {result.metric}": shown.number(result.test_score),
-                    f"train {result.metric}": shown.number(result.train_score),
-                    **{f"test {n}": shown.number(v) for n, v in result.test_scores.items()},
+                    f"test {result.metric}": asset.number(result.test_score),
+                    f"train {result.metric}": asset.number(result.train_score),
+                    **{f"test {n}": asset.number(v) for n, v in result.test_scores.items()},
                     "share of the train rows": one.fraction,
                     "rounds": result.rounds,
-                    "fit_cpu_seconds": shown.number(result.fit_cpu_seconds),
-                    "fit_wall_seconds": shown.number(result.fit_wall_seconds),
-                    "predict_microseconds_per_row": shown.number(
+                    "fit_cpu_seconds": asset.number(result.fit_cpu_seconds),
+                    "fit_wall_seconds": asset.number(result.fit_wall_seconds),
+                    "predict_microseconds_per_row": asset.number(
                         1e6 * result.predict_seconds_per_row
                     ),
                     "model_bytes": result.model_bytes,
-                    "notes": shown.notes(result.notes),
+                    "notes": asset.notes(result.notes),
                     "reused": one.reused,
                     "fingerprint": result.fingerprint,
                     "path": str(self.store.folder(result.fingerprint)),

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.checks import problems_check
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.columns.shape import prepared_rows
 from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import SETS, assign_sets
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import (
+    asset_key,
+    problems_check,
+    table_input,
+    table_spec,
+    told_to_the_user,
+)
 from experiment_pipeline.stages.split_sets.leaks import check_disjoint, check_leaks, note_copies
 from experiment_pipeline.stages.split_sets.look_alike import check_look_alike
 from experiment_pipeline.stages.split_sets.sets import split
@@ -79,8 +83,8 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
                 metadata={
                     "dagster/row_count": len(frame),
                     "digest": sets.digests[name],
-                    "sets": shown.table(sets.summary),
-                    "notes": shown.notes(sets.notes),
+                    "sets": asset.table(sets.summary),
+                    "notes": asset.notes(sets.notes),
                 },
                 check_results=checks if name == "train" else [],
             )
@@ -103,5 +107,5 @@ def _look_alike(differences: pd.DataFrame, key: dg.AssetKey) -> dg.AssetCheckRes
         passed=alarming.empty,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(alarming)} of {len(differences)} comparisons differ by more than noise",
-        metadata={"differences": shown.table(differences)},
+        metadata={"differences": asset.table(differences)},
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.checks import problems_check
 from experiment_pipeline.spec import Drift, ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import problems_check
 from experiment_pipeline.stages.validated_data.changes import DataChanges, compare
 from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
@@ -55,9 +55,9 @@ class Changed:
         if self.changes is None:
             return {"changes": dg.MetadataValue.text(FIRST)}
         return {
-            "changes": shown.table(self.changes.totals),
-            "schema_changes": shown.notes(self.changes.schema),
-            "drift": shown.table(self.changes.drift),
+            "changes": asset.table(self.changes.totals),
+            "schema_changes": asset.notes(self.changes.schema),
+            "drift": asset.table(self.changes.drift),
         }
 
     def check(self, context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetCheckResult:

@@ -5,10 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.checks import problems_check
-from experiment_pipeline.assets.failures import told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_input, table_spec
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
@@ -18,6 +14,14 @@ from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.rare_classes import in_words
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import (
+    asset_key,
+    problems_check,
+    table_input,
+    table_spec,
+    told_to_the_user,
+)
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data.guards import (
     check_conserved,
@@ -97,12 +101,12 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
             ),
             metadata={
                 "dagster/row_count": len(outcome.validated),
-                "rejection_rate": shown.number(outcome.rejection_rate),
-                "set_aside": shown.notes(in_words(outcome.set_aside)),
-                "preparation": shown.table(prepared.changes),
-                "notes": shown.notes(outcome.notes),
+                "rejection_rate": asset.number(outcome.rejection_rate),
+                "set_aside": asset.notes(in_words(outcome.set_aside)),
+                "preparation": asset.table(prepared.changes),
+                "notes": asset.notes(outcome.notes),
                 **changed.metadata(),
-                "dagster/column_schema": shown.columns_of(outcome.validated),
+                "dagster/column_schema": asset.columns_of(outcome.validated),
             },
             check_results=[
                 problems_check(
@@ -128,8 +132,8 @@ def _rejected(
         value=outcome.rejected,
         metadata={
             "dagster/row_count": len(outcome.rejected),
-            "reasons": shown.table(outcome.reasons),
-            "whom_rejecting_hits": shown.table(bias),
+            "reasons": asset.table(outcome.reasons),
+            "whom_rejecting_hits": asset.table(bias),
         },
         check_results=[
             problems_check(

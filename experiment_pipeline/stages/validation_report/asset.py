@@ -10,11 +10,16 @@ import dagster as dg
 import joblib
 import pandas as pd
 
-from experiment_pipeline.assets import shown
-from experiment_pipeline.assets.failures import console_message, told_to_the_user
-from experiment_pipeline.assets.keys import asset_key, table_asset, table_input
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.asset import (
+    asset_key,
+    console_message,
+    table_asset,
+    table_input,
+    told_to_the_user,
+)
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.table import check_same_sets, from_table
@@ -96,12 +101,12 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             data_version=dg.DataVersion(look.fingerprint),
             metadata={
                 "accepted": report.accepted,
-                f"validation {spec.metric}": shown.number(
+                f"validation {spec.metric}": asset.number(
                     report.score(spec.metric).interval.estimate
                 ),
                 "looks": report.looks,
                 "judgement": dg.MetadataValue.md(files[MARKDOWN].decode()),
-                "pictures": shown.pictures(_pictures(files)),
+                "pictures": asset.pictures(_pictures(files)),
                 "report": dg.MetadataValue.path(str(page)),
             },
             check_results=[

@@ -6,11 +6,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.assets.keys import TABLES
 from experiment_pipeline.orchestration.experiment import build_experiment
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import TABLES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.storage.locations import storage_root

@@ -1,1 +1,0 @@
-"""What every `asset.py` shares: names of assets, checks, failures, and results as metadata."""
