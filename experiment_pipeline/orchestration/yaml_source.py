@@ -15,9 +15,9 @@ from dagster.components.resolved.errors import ResolutionException
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec.errors import Problem, invalid
-from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.yaml_text import read_component_file
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import read_component_file
+from experiment_pipeline.spec.sentences import Problem, invalid
 
 # Only these are templates: a column may be called "{{x}}", and Dagster would turn the
 # quoted text '1' into a number on the way.

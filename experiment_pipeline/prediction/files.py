@@ -14,17 +14,28 @@ import pandas as pd
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.prediction.rows import ROW_NUMBER, check_predictions, predict_rows
+from experiment_pipeline.prediction.rows import (
+    PREPARATION,
+    ROW_NUMBER,
+    Reading,
+    check_predictions,
+    predict_rows,
+)
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.model_package import EXAMPLE, EXPECTED, MODEL, SCHEMA, TRUSTED
-from experiment_pipeline.storage.registry import ExportedModel
+from experiment_pipeline.storage.registry import find_model
+from experiment_pipeline.storage.versions import (
+    EXAMPLE,
+    EXPECTED,
+    MODEL,
+    SCHEMA,
+    TRUSTED,
+    ExportedModel,
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from experiment_pipeline.columns.instants import microseconds
+from experiment_pipeline.columns.kinds import microseconds
 
 STATISTIC = "population stability index"
 LARGE = 0.25

@@ -12,8 +12,6 @@ from sklearn import metrics as reference
 from experiment_pipeline.spec.metrics import METRICS, names_of
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.influence import linearise
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 
 REFERENCE = {
     "roc_auc": reference.roc_auc_score,
@@ -101,13 +99,6 @@ def test_the_direction_decides_what_is_better() -> None:
     """A greater AUC and a smaller loss are better."""
     assert metrics.better("roc_auc", 0.7, 0.6)
     assert metrics.better("log_loss", 0.6, 0.7)
-
-
-def test_numbers_are_shown_with_the_digits_that_matter() -> None:
-    """Scores, small gains and large errors are all readable."""
-    shown = [metrics_shown(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))]
-    assert shown == ["0.6912", "0.00071", "23.46", "12,346", "0.0000", "undefined"]
-    assert Interval(0.5, 0.4, 0.6).in_words() == "0.5000 (0.4000 to 0.6000)"
 
 
 def test_names_cost_nothing_to_import() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.prediction import golden_rows
-from experiment_pipeline.prediction.delivered_rows import raw_types
+from experiment_pipeline.prediction import signature
+from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score, SetFact
+from experiment_pipeline.stages.exported_model.card import ModelFacts, Score, SetFact
 from experiment_pipeline.stages.exported_model.package import (
     build_package,
     environment_packages,
@@ -23,10 +23,10 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.model_package import ModelPackage
-from experiment_pipeline.storage.origin import code_provenance, environment
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.provenance import code_provenance, environment
+from experiment_pipeline.storage.versions import ModelPackage
 
 
 class Accepted:
@@ -83,7 +83,7 @@ class Accepted:
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),
         )
-        golden = golden_rows.choose(validation, features)
+        golden = signature.golden_rows(validation, features)
         return build_package(
             self.pipeline, serialized, facts, schema_text, golden, self.fitted_rows
         )

@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.prediction.golden_rows import example_bytes, expected_predictions
-from experiment_pipeline.prediction.signature import SIGNATURE, Signature
+from experiment_pipeline.prediction.rows import PREPARATION, Reading
+from experiment_pipeline.prediction.signature import (
+    SIGNATURE,
+    Signature,
+    example_bytes,
+    expected_predictions,
+)
 from experiment_pipeline.reporting import markdown
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.stages.exported_model import card as model_card
-from experiment_pipeline.stages.exported_model.facts import ModelFacts
-from experiment_pipeline.stages.exported_model.verify_script import VERIFY
-from experiment_pipeline.storage import manifest, persistence
-from experiment_pipeline.storage.documents import json_bytes, redacted, yaml_bytes
-from experiment_pipeline.storage.model_package import (
+from experiment_pipeline.stages.exported_model.card import ModelFacts
+from experiment_pipeline.stages.exported_model.reload_check import VERIFY
+from experiment_pipeline.storage import persistence, versions
+from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.records import json_bytes, yaml_bytes
+from experiment_pipeline.storage.versions import (
     CARD,
     EXAMPLE,
     EXPECTED,
@@ -48,7 +53,7 @@ HOLDS = {
     EXAMPLE: "example rows, with missing values and unseen categories",
     EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
-    manifest.MANIFEST: "sha256 of every file, version, code commit",
+    versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 
 # Packages every model needs, whichever of their types it holds.
@@ -107,7 +112,7 @@ def build_package(
         serialized: the same pipeline, by `serialize`.
         facts: what is known about it.
         schema: the text of schema.yaml.
-        golden: features of some rows, by `golden_rows.choose`; their dtypes are the signature's.
+        golden: features of some rows, by `golden_rows`; their dtypes are the signature's.
         fitted_rows: what it was fitted and chosen on.
     """
     spec, signature = facts.spec, _signature(pipeline, facts, golden)

@@ -7,27 +7,28 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.digest import table_digest
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.leaderboard.table import (
+from experiment_pipeline.stages.leaderboard.board import (
+    Leaderboard,
     check_same_metric,
     check_same_sets,
     from_table,
+    rank,
     to_table,
 )
 from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.statistics.set_prediction import drawn_units
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 STAGE = "leaderboard"
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
@@ -169,8 +170,8 @@ def _beats_baseline(board: Leaderboard) -> dg.AssetCheckResult:
         passed=board.beats_baseline,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"{board.metric} {board.score.in_words()} on the test set; predicting without "
-            f"features scores {metrics_shown(board.baseline)}; the paired difference is "
-            f"{board.difference_to_baseline.in_words()}"
+            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
+            f"features scores {numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(board.difference_to_baseline)}"
         ),
     )

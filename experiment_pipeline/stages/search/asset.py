@@ -37,7 +37,7 @@ from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 
 
 def build_trained_model(

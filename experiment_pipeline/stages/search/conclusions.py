@@ -13,6 +13,7 @@ from typing import Self
 
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
@@ -157,10 +158,10 @@ class Progress:
         text = f"{self.started.place}: " if self.started.place else ""
         text += f"{self.done} / {total} done"
         if self.best is not None:
-            text += f", best {self.metric} {self.best.test_score:.4f} ({self.best.key})"
+            text += f", best {self.metric} {numbers.score(self.best.test_score)} ({self.best.key})"
         left = (total - self.done) * rung.fraction + self.started.work_after
         if self.work and left:
-            text += f", about {elapsed_seconds / self.work * left:.0f} s left"
+            text += f", about {numbers.seconds(elapsed_seconds / self.work * left)} left"
         return text
 
     def _consider(self, result: ModelResult) -> None:

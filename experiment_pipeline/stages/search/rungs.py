@@ -21,7 +21,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.digest import rows_digest
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.units import times_of, unit_hashes
 from experiment_pipeline.spec import ExperimentSpec, Halving
 from experiment_pipeline.spec.metrics import METRICS

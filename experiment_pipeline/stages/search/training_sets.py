@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.digest import rows_digest
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.inner import inner_gap, inner_slice
+from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
 
 
 @dataclass(frozen=True, eq=False)

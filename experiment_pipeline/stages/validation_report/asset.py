@@ -21,8 +21,7 @@ from experiment_pipeline.stages.asset import (
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.table import check_same_sets, from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.validation_report import page as validation_page
@@ -36,8 +35,8 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
+from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -26,7 +26,7 @@ from experiment_pipeline.stages.validation_report.shortfall import (
     families,
     reasons,
 )
-from experiment_pipeline.storage.documents import yaml_bytes
+from experiment_pipeline.storage.records import yaml_bytes
 
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 
