@@ -121,7 +121,7 @@ class Reading:
         were_texts = [
             str(name)
             for name, column in frame.items()
-            if self.raw_types.get(str(name)) == TEXT and column.dtype != TEXT
+            if self.raw_types.get(str(name)) == TEXT and str(column.dtype) != TEXT
         ]
         texts = {name: as_text(frame[name]) for name in were_texts}
         if is_csv and were_texts:

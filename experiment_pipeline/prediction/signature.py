@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import holds_missing, kind_of
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import json_bytes
@@ -94,14 +95,14 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
     wanted = pd.api.types.pandas_dtype(dtype)
-    if isinstance(wanted, np.dtype) and wanted.kind in "iub" and column.hasnans:
+    if column.hasnans and not holds_missing(wanted):
         present = _cast(column.dropna(), dtype)
         return present.astype("float64").reindex(column.index)
     try:
         cast = column.astype(wanted)
     except (ValueError, TypeError) as error:
         raise _wrong_type(column, dtype, str(error)[:120]) from None
-    if cast.dtype.kind in "iub" and not (cast == column).all():
+    if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
         raise _wrong_type(column, dtype, "values would change")
     return cast
 
@@ -161,7 +162,7 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 def _json_values(column: pd.Series) -> Sequence[Scalar]:
     values = [None if pd.isna(value) else value for value in column.tolist()]
-    if column.dtype.kind == "f":
+    if kind_of(column) == "float":
         return [
             INFINITE.get(value, value) if isinstance(value, float) else value for value in values
         ]

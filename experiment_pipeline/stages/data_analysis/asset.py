@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns, is_nested
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.rows.digests import table_digest
@@ -15,7 +16,6 @@ from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import (
     asset_key,
-    console_message,
     table_input,
     told_to_the_user,
 )
@@ -65,7 +65,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         verdict = analysis["verdict"]
         reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
         if verdict == "no go":
-            context.log.error(console_message(_refusal(spec, reasons)))
+            context.log.error(_refusal(spec, reasons).told)
         else:
             context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
         return dg.MaterializeResult(
@@ -115,7 +115,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
     # No finding is about lists or mappings; they can only stand in columns that are no features.
-    nested = [name for name in prepared.columns if is_nested(prepared[name])]
+    nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
     prepared = prepared.drop(columns=nested)
     prepared = _in_order(prepared, sets, features, spec)
     sets = sets[prepared.index]
