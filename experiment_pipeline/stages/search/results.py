@@ -1,6 +1,6 @@
 """What a fit leaves behind: its numbers, its model, or why it failed.
 
-Plain frozen data, records of the storage. In: what `fit.py` measured. Out: what the store keeps.
+Plain frozen data, records of the storage. In: what `fitting.py` measured. Out: what the store keeps.
 """
 
 from collections.abc import Mapping

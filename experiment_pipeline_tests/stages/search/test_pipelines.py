@@ -6,10 +6,10 @@ import pytest
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
-from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline_tests.stages.search.scenario import (
