@@ -20,7 +20,7 @@ from experiment_pipeline.stages.asset import (
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.analysis import analyse
-from experiment_pipeline.stages.data_analysis.page import report_html
+from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
 from experiment_pipeline.storage.entries import ResultStore
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
@@ -122,7 +122,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: analysis.to_markdown().encode(),
+        MARKDOWN: markdown_report(analysis).encode(),
         REPORT: report_html(analysis, prepared, spec).encode(),
     }
 
