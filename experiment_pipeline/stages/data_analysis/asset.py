@@ -30,7 +30,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 # What no finding depends on: the analysis is not given it.
 _SEARCH = (
-    *("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule"),
+    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
     "not_worse_than_champion",
 )
 
