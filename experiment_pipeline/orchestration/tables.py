@@ -7,6 +7,8 @@ them. How a table becomes bytes is in `storage/tables.py`; models are in `stages
 """
 
 from contextlib import AbstractContextManager
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import dagster as dg
 import pandas as pd
@@ -16,7 +18,10 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.files import read_bytes, write_bytes
 from experiment_pipeline.storage.locations import location, storage_root
-from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline.storage.tables import Held, from_parquet, table_of, to_parquet
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def table_path(root: UPath, experiment: str, stage: str) -> UPath:
@@ -24,18 +29,22 @@ def table_path(root: UPath, experiment: str, stage: str) -> UPath:
     return root / experiment / "tables" / f"{stage}.parquet"
 
 
-def write_table(path: UPath, frame: pd.DataFrame) -> None:
-    """Write a table; readers see the old or the new one.
+def write_table(path: UPath, table: "pd.DataFrame | DataclassInstance") -> None:
+    """Write a table, or a dataclass with one; readers see the old or the new one.
 
     Raises:
         UnusableTable: a column that Parquet cannot keep.
         StorageUnreachable: the path cannot be written.
     """
-    write_bytes(path, to_parquet(frame))
+    write_bytes(path, to_parquet(table))
 
 
-def read_table(path: UPath) -> pd.DataFrame:
-    """Return a table as it was written: values, types, index, `attrs`.
+@overload
+def read_table(path: UPath) -> pd.DataFrame: ...
+@overload
+def read_table(path: UPath, kind: type[Held]) -> Held: ...
+def read_table(path: UPath, kind: type[Any] = pd.DataFrame) -> Any:
+    """Return a table as it was written: values, types, index; or the dataclass that holds it.
 
     Raises:
         StorageUnreachable: there is none, or it cannot be read.
@@ -43,7 +52,7 @@ def read_table(path: UPath) -> pd.DataFrame:
     """
     content = read_bytes(path)
     try:
-        return from_parquet(content)
+        return from_parquet(content, kind)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
         raise EntryCorrupt(
             str(path), f"is no whole Parquet file: {error}", "Materialize its asset again."
@@ -67,27 +76,30 @@ class TablesIOManager(dg.UPathIOManager):
     def make_directory(self, path: UPath) -> None:
         """Folders come with their files."""
 
-    def dump_to_path(self, context: OutputContext, obj: pd.DataFrame, path: UPath) -> None:  # noqa: ARG002 - Dagster's signature
-        """Write the table that an asset returned."""
-        if not isinstance(obj, pd.DataFrame):
+    def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002 - Dagster's signature
+        """Write the table that an asset returned, with what it says of it."""
+        if not isinstance(obj, pd.DataFrame) and (isinstance(obj, type) or not is_dataclass(obj)):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
+        table: Any = obj
         with _told_as_assets_do():
-            write_table(path, obj)
+            write_table(path, table)
 
-    def load_from_path(self, context: InputContext, path: UPath) -> pd.DataFrame:  # noqa: ARG002 - Dagster's signature
-        """Read a table for an asset."""
+    def load_from_path(self, context: InputContext, path: UPath) -> Any:
+        """Read a table for an asset; with what is said of it, where the argument's type asks."""
+        asked = context.dagster_type.typing_type
+        kind: Any = asked if is_dataclass(asked) else pd.DataFrame
         with _told_as_assets_do():
-            return read_table(path)
+            return read_table(path, kind)
 
     def get_metadata(
         self,
         context: OutputContext,  # noqa: ARG002 - Dagster's signature
-        obj: pd.DataFrame,
+        obj: Any,
     ) -> dict[str, dg.MetadataValue]:
         """Rows and columns; Dagster adds the path."""
         return {
-            "dagster/row_count": dg.MetadataValue.int(len(obj)),
-            "columns": dg.MetadataValue.int(obj.shape[1]),
+            "dagster/row_count": dg.MetadataValue.int(len(table_of(obj))),
+            "columns": dg.MetadataValue.int(table_of(obj).shape[1]),
         }
 
 

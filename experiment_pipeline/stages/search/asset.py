@@ -36,12 +36,14 @@ from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.table import (
     SearchCost,
+    SearchResults,
     accounts,
     failures,
     search_cost,
     search_results,
 )
 from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.locations import storage_root
 
 
@@ -84,7 +86,7 @@ def build_trained_model(
         pool=f"{spec.name}_training",
     )
     def trained_model(
-        context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
+        context: dg.AssetExecutionContext, train_set: SetTable, test_set: SetTable
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
@@ -92,11 +94,10 @@ def build_trained_model(
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
-            table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
             yield dg.MaterializeResult(
                 asset_key=results,
-                value=table,
+                value=SearchResults(table, spec.metric, sets.digests),
                 metadata={
                     **accounts(table),
                     **{f"search/{name}": value for name, value in asdict(cost).items()},

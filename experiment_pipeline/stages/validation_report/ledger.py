@@ -26,7 +26,6 @@ from experiment_pipeline.storage.files import list_names, read_bytes, read_many,
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
-_ROWS = "rows"
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,7 @@ class Ledger:
 
     def _keep(self, sample: RowSample) -> str:
         """Store a sample under its digest: looks at the same rows share it."""
-        table = sample.hashes.copy()
-        table.attrs = {_ROWS: sample.rows}
-        content = to_parquet(table)
+        content = to_parquet(sample)
         digest = hashlib.sha256(content).hexdigest()
         write_bytes(self._sample_path(digest), content)
         return digest
@@ -165,8 +162,7 @@ class Ledger:
         path = self._sample_path(digest)
         for content in read_many([path]).values():
             if hashlib.sha256(content).hexdigest() == digest:
-                table = from_parquet(content)
-                return RowSample(table.attrs[_ROWS], table)
+                return from_parquet(content, RowSample)
         raise EntryCorrupt(
             str(path), "is not the sample of rows that was written", "Nothing: it is passed over."
         )

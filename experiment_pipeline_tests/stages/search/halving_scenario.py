@@ -14,6 +14,7 @@ from experiment_pipeline.stages.search.results import ModelResult, Predictions, 
 from experiment_pipeline.stages.search.run import search
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline_tests.scenario import as_stored
 from experiment_pipeline_tests.stages.search.scenario import one
 
 TRAIN, TEST = 3_000, 600
@@ -65,7 +66,7 @@ def experiment(by: str = "random", searched: Any = None, **changes: Any) -> Expe
 def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
     """Return the first rows to train on and the last to choose on."""
     frame = rows() if frame is None else frame
-    return training_sets(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
+    return training_sets(as_stored(frame.iloc[:-TEST]), as_stored(frame.iloc[-TEST:]), spec)
 
 
 @dataclass
