@@ -6,7 +6,6 @@ compares digests. In: a DataFrame. Out: the same DataFrame; in Dagster, errors a
 them. How a table becomes bytes is in `storage/tables.py`; models are in `stages/search/store.py`.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,8 +15,9 @@ from dagster import InputContext, OutputContext
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.storage.files import read_bytes, write_bytes
-from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.tables import Held, from_parquet, table_of, to_parquet
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_table(path: UPath, table: "pd.DataFrame | DataclassInstance") -> None:
 def read_table(path: UPath) -> pd.DataFrame: ...
 @overload
 def read_table(path: UPath, kind: type[Held]) -> Held: ...
-def read_table(path: UPath, kind: type[Any] = pd.DataFrame) -> Any:
+def read_table(path: UPath, kind: Any = pd.DataFrame) -> Any:
     """Return a table as it was written: values, types, index; or the dataclass that holds it.
 
     Raises:
@@ -78,17 +78,17 @@ class TablesIOManager(dg.UPathIOManager):
 
     def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002 - Dagster's signature
         """Write the table that an asset returned, with what it says of it."""
-        if not isinstance(obj, pd.DataFrame) and (isinstance(obj, type) or not is_dataclass(obj)):
+        if not (isinstance(obj, pd.DataFrame) or is_dataclass(obj)):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
         table: Any = obj
-        with _told_as_assets_do():
+        with told_to_the_user():
             write_table(path, table)
 
     def load_from_path(self, context: InputContext, path: UPath) -> Any:
         """Read a table for an asset; with what is said of it, where the argument's type asks."""
         asked = context.dagster_type.typing_type
         kind: Any = asked if is_dataclass(asked) else pd.DataFrame
-        with _told_as_assets_do():
+        with told_to_the_user():
             return read_table(path, kind)
 
     def get_metadata(
@@ -103,22 +103,7 @@ class TablesIOManager(dg.UPathIOManager):
         }
 
 
-def tables_io_manager(root: str | None = None) -> dg.IOManagerDefinition:
-    """Return the IO manager as a resource; declare it once for all experiments.
-
-    Args:
-        root: where the tables are; None: `storage_root()`, looked up when a run starts, so that
-            loading the code location touches neither disk nor network.
-    """
-
-    @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
-    def tables(_context: dg.InitResourceContext) -> TablesIOManager:
-        return TablesIOManager(storage_root() if root is None else location(root))
-
-    return tables
-
-
-def _told_as_assets_do() -> AbstractContextManager[None]:
-    from experiment_pipeline.stages.asset import told_to_the_user
-
-    return told_to_the_user()
+@dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
+def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
+    """The one resource that all experiments share; the storage is looked up when a run starts."""
+    return TablesIOManager(storage_root())

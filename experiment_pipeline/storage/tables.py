@@ -79,7 +79,7 @@ def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
 def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[Held]) -> Held: ...
-def from_parquet(content: bytes, kind: type[Any] = pd.DataFrame) -> Any:
+def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
     """Return the table of a Parquet file, as `to_parquet` was given it.
 
     Args:

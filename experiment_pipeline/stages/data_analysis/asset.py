@@ -16,7 +16,6 @@ from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import (
     asset_key,
-    console_message,
     table_input,
     told_to_the_user,
 )
@@ -66,7 +65,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         verdict = analysis["verdict"]
         reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
         if verdict == "no go":
-            context.log.error(console_message(_refusal(spec, reasons)))
+            context.log.error(_refusal(spec, reasons).told)
         else:
             context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
         return dg.MaterializeResult(

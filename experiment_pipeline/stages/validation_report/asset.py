@@ -15,7 +15,6 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import (
     asset_key,
-    console_message,
     table_asset,
     table_input,
     told_to_the_user,
@@ -142,9 +141,8 @@ def _pictures(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _refusal(report: ValidationReport, files: Mapping[str, bytes]) -> str:
     gates = "; ".join(gate.in_words() for gate in report.failed_gates)
-    error = NotAccepted(
+    return NotAccepted(
         report.configuration,
         gates,
         "Read the report for the reasons, then try this search:\n" + files[NEXT_SEARCH].decode(),
-    )
-    return console_message(error)
+    ).told
