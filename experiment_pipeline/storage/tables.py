@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.errors import UnusableTable, listed
+from experiment_pipeline.errors import UnusableTable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -106,7 +106,8 @@ def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
     try:
         facts = known.facts.model_validate_json(metadata.get(_FACTS, b"{}"))
     except ValidationError:
-        raise ValueError(f"it does not say {listed(known.names)} of its rows") from None
+        said = ", ".join(known.names)
+        raise ValueError(f"it does not say {said} of its rows") from None
     return kind(**{known.table: frame}, **{name: getattr(facts, name) for name in known.names})
 
 
