@@ -10,7 +10,7 @@ from experiment_pipeline.stages.leaderboard.board import (
     board_digest,
     check_same_metric,
 )
-from experiment_pipeline.stages.search.table import SearchResults
+from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 
