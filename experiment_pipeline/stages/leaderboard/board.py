@@ -2,7 +2,8 @@
 
 In: the results of a search and its predictions of the test rows. Out: a `Leaderboard`, whose
 order and choice depend neither on the order of the results nor on how fast they were trained; it
-is stored whole, so that nothing downstream has to rank again. Scores and rows: `ranking.py`; remarks: `notes.py`; how a board looks: `page.py`.
+is stored whole, so that nothing downstream has to rank again. Scores and rows: `ranking.py`;
+remarks: `notes.py`; how a board looks: `page.py`.
 """
 
 from collections import Counter
@@ -42,7 +43,7 @@ class Leaderboard:
 
     Attributes:
         metric: what ranks.
-        rows: by `leaderboard_rows`: a row per declared configuration, the best first,
+        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first,
             those without a rank last. `low` and `high` bound the score (95 %);
             `difference_to_best` is the score minus the best one, `difference_low` and
             `difference_high` bound what it truly is, for all configurations together;
