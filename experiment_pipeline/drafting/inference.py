@@ -20,12 +20,11 @@ from experiment_pipeline.drafting.target import (
     infer_metric,
     infer_positive_class,
     infer_task,
-    metrics_of,
 )
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec.names import did_you_mean, listed
 
-__all__ = ["ColumnPlan", "Decision", "Draft", "Proposal", "Wishes", "infer", "metrics_of"]
+__all__ = ["ColumnPlan", "Decision", "Draft", "Proposal", "Wishes", "infer"]
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.

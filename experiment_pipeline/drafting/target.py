@@ -5,15 +5,15 @@ each with its reason, or UnusableTable where only the user can know.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec import Scalar, Task
 from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 # Whole numbers with more values are quantities, texts with more are no classes.
 MOST_NUMBER_CLASSES = 10
@@ -22,12 +22,6 @@ FEWEST_ROWS_PER_CLASS = 5
 RARE = 0.05
 _POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
 _DROP = "drop --task to have it inferred, or name another --target"
-_DEFAULT_METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
-_WHY_METRICS = {
-    "roc_auc": "how well the two classes are told apart, at any threshold",
-    "log_loss": "how good the predicted probabilities are, over all classes",
-    "rmse": "the typical error in units of the target; large errors weigh more",
-}
 
 
 @dataclass(frozen=True)
@@ -99,16 +93,16 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
     Raises:
         UnusableTable: no metric of that name judges the task.
     """
-    if given is not None and given not in metrics_of(task):
+    if given is not None and given not in names_of(task):
         raise UnusableTable(
             f"--metric {given}",
-            f"no metric of task {task}; {did_you_mean(given, metrics_of(task))}",
-            f"name one of {', '.join(metrics_of(task))}",
+            f"no metric of task {task}; {did_you_mean(given, names_of(task))}",
+            f"name one of {', '.join(names_of(task))}",
         )
     if given is not None:
         return Decision(given, "given")
-    metric = _DEFAULT_METRICS[task]
-    why = _WHY_METRICS[metric]
+    metric = names_of(task)[0]
+    why = METRICS[metric].words
     if positive_share is not None and positive_share < RARE:
         why += (
             f"; only {positive_share:.1%} of the rows are positive: average_precision looks "
@@ -117,14 +111,9 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
     return Decision(metric, why)
 
 
-def metrics_of(task: str) -> list[str]:
-    """All metrics that may rank the configurations of a task."""
-    return [metric.name for metric in METRICS.values() if task in metric.tasks]
-
-
 def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
-    if task not in _DEFAULT_METRICS:
-        hint = did_you_mean(task, _DEFAULT_METRICS)
+    if task not in get_args(Task):
+        hint = did_you_mean(task, get_args(Task))
         raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
     if task == "binary" and distinct != 2:
         raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)

@@ -12,13 +12,12 @@ import jinja2
 import yaml
 
 from experiment_pipeline.drafting.inference import Draft
-from experiment_pipeline.drafting.target import metrics_of
 from experiment_pipeline.drafting.trial import Trial
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.spec.places import readable
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100
@@ -41,7 +40,7 @@ def defs_yaml(name: str, draft: Draft, table: RawTable, data: Mapping[str, Any])
         draft=draft,
         said=draft.attributes(data),
         found=f"Read: {_found(table)}.",
-        other_metrics=[other for other in metrics_of(draft.task.value) if other != metric],
+        other_metrics=[other for other in names_of(draft.task.value) if other != metric],
         limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",
     )
 

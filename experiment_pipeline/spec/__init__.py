@@ -23,9 +23,8 @@ from experiment_pipeline.spec.analysis import Analysis
 from experiment_pipeline.spec.base import Closed, Scalar, impossible
 from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.data import MISSING_VALUES, Data
-from experiment_pipeline.spec.decision import Criterion, Export, NotWorseThanChampion
+from experiment_pipeline.spec.decision import Criterion, Export, NotWorseThanChampion, check_name
 from experiment_pipeline.spec.halving import Budget, Halving, Surrogate
-from experiment_pipeline.spec.metrics import check_name
 from experiment_pipeline.spec.preparation import (
     CALENDAR_PARTS,
     CalendarPart,

@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from experiment_pipeline.spec.base import Closed, impossible
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec.names import guessed
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 
 class Criterion(Closed):
@@ -54,3 +55,13 @@ class Export(Closed):
     repository: str | None = Field(
         None, description="A git repository that receives code commit, metrics and card"
     )
+
+
+def check_name(name: str, task: str, place: str) -> None:
+    """Raise ValueError when no metric of that name judges that task."""
+    allowed = names_of(task)
+    if name not in allowed:
+        raise ValueError(
+            f"{place}: {name!r} is no metric of task {task}; {guessed(name, allowed)}"
+            f"allowed: {', '.join(allowed)}"
+        )

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.sparse import issparse
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.metrics import METRICS
 
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
 MOST_REPEATS = 5

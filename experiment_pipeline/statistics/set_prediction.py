@@ -1,22 +1,12 @@
 """What one fit predicts for one set, beside the truth: what every judgement is made of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.statistics import intervals, metrics
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits, Spread
-
-
-def drawn_units(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
-    """Return the codes of the resampling units of a set, (n,); consecutive ones know it."""
-    units = resampling_units(rows, spec, features)
-    return units.view(ConsecutiveUnits) if spec.split.by == "time" else units
+from experiment_pipeline.statistics.spread import Spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +17,7 @@ class SetPrediction:
         y: encoded targets (n,).
         prediction: regression (n,); binary (n,), the probability of classes[1]; multiclass
             (n, k).
-        units: (n,) integer codes of the resampling units, by `drawn_units`.
+        units: (n,) integer codes of the resampling units, by `resampling_units`.
     """
 
     y: np.ndarray
@@ -40,11 +30,11 @@ class SetPrediction:
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the units."""
-        return intervals.spread(metric, self.y, self.prediction, self.units, threshold)
+        return metrics.spread(metric, self.y, self.prediction, self.units, threshold)
 
     def interval(self, metric: str, threshold: float = 0.5, level: float = LEVEL) -> Interval:
         """Return the score with its interval."""
-        return intervals.interval_of(metric, self.spread(metric, threshold), level)
+        return metrics.interval_of(metric, self.spread(metric, threshold), level)
 
     def rows(self, chosen: np.ndarray | slice) -> "SetPrediction":
         """Return the part with these rows: a mask, positions, or a slice."""

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.pipelines import fitted_pipeline
 from experiment_pipeline.stages.search.predictions import predict
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.influence import linearise
-from experiment_pipeline.statistics.intervals import unit_codes, unit_sums
+from experiment_pipeline.statistics.metrics import METRICS, linearise
+from experiment_pipeline.statistics.spread import unit_codes, unit_sums
 from experiment_pipeline_tests.bench.tables import Cut
 
 

@@ -12,10 +12,10 @@ import lightgbm as lgb
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.boosting import PATIENCE, ROUNDS_AT_MOST, stopping_metric
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
 from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.tables import Cut
 
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiment_pipeline.drafting.search import propose_search
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.statistics.intervals import quantile
+from experiment_pipeline.statistics.interval import LEVEL, quantile
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.rival_tools import TOOLS
 from experiment_pipeline_tests.bench.rival_trials import Given, encode

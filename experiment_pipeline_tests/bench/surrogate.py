@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
@@ -26,6 +25,7 @@ from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.run import search
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.rivals import Mean, mean_of
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.tables import TABLES, Cut, Table, cut

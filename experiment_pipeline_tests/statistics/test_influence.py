@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.spec.metrics import METRICS, names_of
-from experiment_pipeline.statistics.influence import linearise
+from experiment_pipeline.statistics.metrics import METRICS, linearise, names_of
 
 COPIES = 40
 

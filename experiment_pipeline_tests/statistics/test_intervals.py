@@ -8,17 +8,12 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.spec.metrics import METRICS, names_of
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.interval_doubts import few_units_note
-from experiment_pipeline.statistics.intervals import (
-    ConsecutiveUnits,
-    difference,
-    interval_of,
-    spread,
-)
+from experiment_pipeline.statistics.doubts import few_units_note
+from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.metrics import METRICS, interval_of, names_of, spread
 from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 UNITS, ROWS = 60, 15
 RESAMPLES = 600

@@ -64,7 +64,7 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     """Every metric of the experiment is at the threshold that serves the deciding one best."""
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
-    assert on_test(spec, y, prediction).estimate == 1
+    assert on_test(spec.metric_names, y, prediction).estimate == 1
     fit = Predictions(test=prediction, train=prediction)
     assert scores(fit, y, y, spec).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
@@ -97,11 +97,11 @@ def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
     rare, frequent = np.array([0, 0, 1]), np.array([0, 1, 1])
-    assert deciding_metric(spec_of(), rare) == "f1"
-    assert deciding_metric(spec_of(), frequent) == "balanced_accuracy"
+    assert deciding_metric(spec_of().metric_names, rare) == "f1"
+    assert deciding_metric(spec_of().metric_names, frequent) == "balanced_accuracy"
     criteria = [{"metric": "accuracy", "at_least": 0.7}]
-    assert deciding_metric(spec_of(acceptance=criteria), rare) == "accuracy"
-    assert deciding_metric(spec_of(metric="f1", acceptance=criteria), frequent) == "f1"
+    assert deciding_metric(spec_of(acceptance=criteria).metric_names, rare) == "accuracy"
+    assert deciding_metric(spec_of(metric="f1", acceptance=criteria).metric_names, frequent) == "f1"
 
 
 def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.data_analysis.encoding import Encoded, encode
 from experiment_pipeline.stages.data_analysis.folds import folds
 from experiment_pipeline.stages.data_analysis.probe_models import MODELS, fitted_models, predict
 from experiment_pipeline.stages.data_analysis.skill import skill
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.baselines import baseline_score
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.paired import baseline_score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 
 BASELINE = "baseline"

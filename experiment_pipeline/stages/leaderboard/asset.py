@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
@@ -25,7 +26,6 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.table import as_scored, failures, unranked
 from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.statistics.interval import shown as metrics_shown
-from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.fingerprints import fingerprint_of
 from experiment_pipeline.storage.parquet import from_parquet, to_parquet
@@ -141,7 +141,7 @@ def _rank(spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame) -> Le
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        drawn_units(sets.test, spec, sets.features),
+        resampling_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),

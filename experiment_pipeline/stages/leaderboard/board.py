@@ -15,7 +15,6 @@ import pandas as pd
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import Entry, Ranking, order
@@ -23,7 +22,7 @@ from experiment_pipeline.stages.leaderboard.rows import build_rows, failure_in_w
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.interval import Interval, shown
-from experiment_pipeline.statistics.metrics import surely_better
+from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction
 
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
-from experiment_pipeline.statistics.calibration import PROBABILITY_METRICS, reweighting
+from experiment_pipeline.statistics.calibration import reweighting
+from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import shown
-from experiment_pipeline.statistics.interval_doubts import doubts, few_units_note
-from experiment_pipeline.statistics.metrics import surely_better
+from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction
 
 # Below, "the first fifth" is one configuration and says nothing.
@@ -110,7 +109,7 @@ def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
         f"{count:,} of {len(found):,} ranked configurations are reweighted "
         f"({listed(settings)}): their probabilities are not calibrated"
     )
-    scored = spec.metric in PROBABILITY_METRICS
+    scored = METRICS[spec.metric].by_probability
     yield f"{note}, and {spec.metric} counts this shift against them" if scored else note
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard.ranking import Entry, Ranking
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.table import Unranked
+from experiment_pipeline.statistics.metrics import METRICS
 
 COLUMNS = {
     "rank": "Int64",

@@ -19,7 +19,7 @@ from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline.statistics.paired import best_constant
 
 # Name → (classifier, regressor).
 BUILT_IN: dict[str, tuple[str, str]] = {

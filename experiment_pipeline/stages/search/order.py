@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.statistics.metrics import METRICS
 
 # Predicting without features costs nothing, needs no rows, and must not take a place.
 BASELINE_ALGORITHM = "dummy"

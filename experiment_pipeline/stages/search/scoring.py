@@ -67,7 +67,7 @@ def scores(
         y_test: (n_test,) encoded targets.
         spec: its metrics, at the threshold that is best for the test rows.
     """
-    cut = cut_at(decision_threshold(spec, y_test, predictions.test))
+    cut = cut_at(decision_threshold(spec.metric_names, y_test, predictions.test))
     on_test = {
         name: metrics.score(name, y_test, predictions.test, cut) for name in spec.metric_names
     }

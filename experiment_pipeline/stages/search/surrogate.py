@@ -16,9 +16,9 @@ from typing import TypeGuard
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.order import drawn
+from experiment_pipeline.statistics.metrics import METRICS
 
 TREES = 100
 ABSENT = -1.0

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiment_pipeline.columns.samples import differences
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.sets import SplitSets
-from experiment_pipeline.statistics.effect_sizes import STATISTIC, differences
+from experiment_pipeline.statistics.distances import STATISTIC
 
 
 def check_look_alike(
@@ -20,7 +21,7 @@ def check_look_alike(
 
     Returns:
         Columns `column`, `set`, `statistic`, `effect_size` (0.25 and more is large; see
-        `effect_sizes`), `alarming` (large, and more than noise); largest effects first.
+        `distances`), `alarming` (large, and more than noise); largest effects first.
     """
     compared = []
     for column in (spec.target, *features):

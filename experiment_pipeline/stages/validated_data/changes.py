@@ -13,7 +13,7 @@ import pandas as pd
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.validated_data.profile import ColumnProfile, DataProfile, kind_of
-from experiment_pipeline.statistics.effect_sizes import STATISTIC, difference
+from experiment_pipeline.statistics.distances import STATISTIC, difference
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"
 
@@ -25,7 +25,7 @@ class DataChanges:
     Attributes:
         schema: changes of columns and types, in words.
         drift: a row per column of both, largest effects first: `column`, `role` (target, feature
-            or not used), `statistic`, `effect_size` (see `effect_sizes.Difference`), `noise`,
+            or not used), `statistic`, `effect_size` (see `distances.Difference`), `noise`,
             `real` (more than noise), `accepted` and `current` (the column in a line).
         totals: columns `what`, `accepted`, `current`: rows and rejection rate.
     """

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.instants import microseconds
+from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.statistics.effect_sizes import BINS, LISTED_CATEGORIES, Bins
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
 LEAST_SHARE = 0.01

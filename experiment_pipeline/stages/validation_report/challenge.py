@@ -21,8 +21,8 @@ from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.predictions import predict
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison, PairedScores
-from experiment_pipeline.statistics.influence import linearise
-from experiment_pipeline.statistics.intervals import FEW_UNITS
+from experiment_pipeline.statistics.doubts import FEW_UNITS
+from experiment_pipeline.statistics.metrics import linearise
 from experiment_pipeline.statistics.paired import paired_difference
 from experiment_pipeline.statistics.set_prediction import SetPrediction
 

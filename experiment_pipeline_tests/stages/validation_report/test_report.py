@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.spec.metrics import names_of
 from experiment_pipeline.stages.validation_report.looks import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.intervals import difference, layout, spread_of
+from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.metrics import layout, names_of
 from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (

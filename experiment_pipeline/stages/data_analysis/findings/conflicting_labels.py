@@ -21,11 +21,6 @@ RULE = Rule(
     "Add a column that tells these rows apart, or correct their labels; no model can exceed "
     "the ceiling.",
 )
-# Metrics that the distribution among equal rows maximises; f1 needs a threshold besides.
-_OWN_METRIC = {
-    *("roc_auc", "average_precision", "brier", "log_loss", "accuracy", "roc_auc_ovr"),
-    *("rmse", "mae", "r2"),
-}
 
 
 def check(subject: Subject) -> Finding:
@@ -81,7 +76,9 @@ def _best_prediction(subject: Subject, groups: np.ndarray, metric: str) -> np.nd
     if task == "multiclass":
         classes = range(subject.target.n_classes)
         return np.column_stack([_mean(groups, y == code)[groups] for code in classes])
-    best: np.ndarray = (_median if metric == "mae" else _mean)(groups, y)[groups]
+    best: np.ndarray = (_median if metrics.METRICS[metric].of_equals == "median" else _mean)(
+        groups, y
+    )[groups]
     return best
 
 
@@ -99,7 +96,7 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _metric(subject: Subject) -> str:
-    if subject.spec.metric in _OWN_METRIC:
+    if metrics.METRICS[subject.spec.metric].of_equals:
         return subject.spec.metric
     return "r2" if subject.spec.task == "regression" else "accuracy"
 
