@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from experiment_pipeline.orchestration import console
-from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.stages.asset import TABLES

@@ -18,8 +18,8 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.model_package import ModelPackage
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
+from experiment_pipeline.storage.versions import ModelPackage
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]

@@ -1,9 +1,11 @@
 """The layout: packages in one order, no import upwards, no circle, and who may touch what."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -16,10 +18,10 @@ PACKAGE = Path(experiment_pipeline.__file__).parent
 # the flow, and prediction before the stage that lets the champion predict.
 ORDER = (
     "errors",
+    "statistics",
     "spec",
     "columns",
     "rows",
-    "statistics",
     "reporting",
     "storage",
     "stages.asset",
@@ -60,6 +62,29 @@ KNOWN_FILE_SYSTEMS: Mapping[str, str] = {
     "stages.validated_data.profile_store": "the type of a folder",
     "stages.validation_report.ledger": "the type of a folder",
 }
+# One home each; how many others there are yet, to be cut: the numbers only shrink.
+HASHES_HOME = "rows.digests"
+MOST_HASHES = 12
+CLOSE_MATCHES_HOME = "errors"
+MOST_CLOSE_MATCHES = 2
+DTYPES_HOME = "columns.kinds"
+MOST_DTYPES = 28
+MOST_ATTRS = 9
+# A function longer than this hides more than one idea.
+MOST_LINES_OF_A_FUNCTION = 60
+MOST_LONG = 6
+MOST_LINES_OF_A_FILE = 400
+# Ceilings on the whole, which only shrink: source files, their lines, the share of imports in %.
+MOST_FILES, MOST_LINES, MOST_IMPORTS = 285, 30_300, 8.5
+# What a framework calls by its name alone.
+CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
+    "definitions.defs": "Dagster's code location",
+    "cli.models": "a command of `experiment-pipeline`",
+    "cli.predict": "a command of `experiment-pipeline`",
+    "orchestration.killed_runs.ProcessAwareRunLauncher": "named in dagster.yaml",
+    "orchestration.sqlite_storage.SqliteStorage": "named in dagster.yaml",
+}
+MOST_UNUSED = 4
 # What may not even be loaded on the way; skrub's and pandas' own readers bring fsspec along.
 NEVER_LOADED = {"dagster", "dagster_shared"}
 
@@ -78,9 +103,21 @@ def room(module: str) -> str | None:
     return next((name for name in ORDER if f"{module}.".startswith(f"{name}.")), None)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module or name that a file imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def text(module: str) -> str:
+    """The source of a module."""
+    return MODULES[module].read_text(encoding="utf-8")
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """The parsed source of a module."""
+    return ast.parse(text(module))
+
+
+def imported(module: str) -> Iterator[str]:
+    """Every module or name that a module imports, at its top or inside a function."""
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -90,7 +127,7 @@ def imported(path: Path) -> Iterator[str]:
 def own_imports(module: str) -> set[str]:
     """The modules of the package that a module imports."""
     found = set()
-    for name in imported(MODULES[module]):
+    for name in imported(module):
         top, _, below = name.partition(".")
         if top == PACKAGE.name:
             found.add(below if below in MODULES else below.rpartition(".")[0])
@@ -99,7 +136,7 @@ def own_imports(module: str) -> set[str]:
 
 def foreign(module: str, packages: Collection[str]) -> bool:
     """Whether a module imports one of these packages."""
-    return any(name.partition(".")[0] in packages for name in imported(MODULES[module]))
+    return any(name.partition(".")[0] in packages for name in imported(module))
 
 
 def test_every_module_has_a_room() -> None:
@@ -194,18 +231,170 @@ def test_the_public_surface_is_listed_without_loading_dagster() -> None:
 
 def test_every_module_opens_with_its_charter() -> None:
     """The first lines of a module say what lives in it."""
-    without = [
-        name
-        for name, path in MODULES.items()
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        and path.stat().st_size
-    ]
+    without = [name for name in MODULES if not ast.get_docstring(tree(name)) and text(name)]
     assert without == []
 
 
 def test_no_file_outgrows_its_room() -> None:
     """Files stay short enough to be read at once."""
-    lines = {
-        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()
+    lines = {name: len(text(name).splitlines()) for name in MODULES}
+    assert {name: n for name, n in lines.items() if n > MOST_LINES_OF_A_FILE} == {}
+
+
+def test_no_function_outgrows_a_screen() -> None:
+    """A function is short enough to be seen at once."""
+    long = {
+        f"{module}.{node.name}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
     }
-    assert {name: count for name, count in lines.items() if count > 300} == {}
+    assert_few(long, MOST_LONG, f"over {MOST_LINES_OF_A_FUNCTION} lines: cut it in two ideas")
+
+
+def test_the_package_stays_small() -> None:
+    """Files, lines and the share of imports stay below ceilings that are only ever lowered."""
+    lines = sum(len(text(name).splitlines()) for name in MODULES)
+    imports = sum(
+        (node.end_lineno or node.lineno) - node.lineno + 1
+        for name in MODULES
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+    sizes = {
+        "source files": (len(MODULES), MOST_FILES),
+        "lines": (lines, MOST_LINES),
+        "% of the lines are imports": (round(100 * imports / lines, 2), MOST_IMPORTS),
+    }
+    grown = [f"{n:,} {what}, at most {most:,}" for what, (n, most) in sizes.items() if n > most]
+    assert grown == [], "merge what changes together, or say why the package must grow"
+
+
+def test_hashes_are_made_in_one_home() -> None:
+    """Whoever needs a digest asks for one: nobody chooses an algorithm or an encoding again."""
+    users = {module for module in MODULES if foreign(module, {"hashlib"})} - {HASHES_HOME}
+    assert_few(users, MOST_HASHES, f"imports hashlib: ask {HASHES_HOME}")
+
+
+def test_close_names_are_found_in_one_home() -> None:
+    """A wrong name is answered in one way."""
+    users = {module for module in MODULES if foreign(module, {"difflib"})} - {CLOSE_MATCHES_HOME}
+    assert_few(users, MOST_CLOSE_MATCHES, f"imports difflib: ask {CLOSE_MATCHES_HOME}")
+
+
+def test_kinds_of_columns_are_told_in_one_home() -> None:
+    """What kind a column is of is decided once, not by dtypes here and there."""
+    users = {module for module in MODULES if any(map(asks_for_a_dtype, ast.walk(tree(module))))} - {
+        DTYPES_HOME
+    }
+    assert_few(users, MOST_DTYPES, f"tests a dtype: ask {DTYPES_HOME}")
+
+
+def test_nothing_travels_in_attrs() -> None:
+    """Facts about a table travel as records: pandas drops `attrs` when it likes."""
+    users = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr == "attrs"
+    }
+    assert_few(users, MOST_ATTRS, "uses DataFrame.attrs: hand on a frozen dataclass")
+
+
+def test_what_production_code_does_not_call_is_not_there() -> None:
+    """Every public name is used in the package, outside its own definition, or exported."""
+    uses = {use for module in MODULES for use in used_elsewhere(module)}
+    unused = {
+        f"{module}.{name}"
+        for module in MODULES
+        for name, definition in public_names(module)
+        if (module, name) not in uses and not used_inside(module, name, definition)
+    }
+    unused -= CALLED_BY_FRAMEWORKS.keys()
+    assert_few(unused, MOST_UNUSED, "is used by no code of the package: delete it")
+
+
+def test_every_method_is_called_by_production_code() -> None:
+    """A public method of a class that extends no framework's is called somewhere in the package."""
+    read = {
+        node.attr
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute)
+    }
+    uncalled = {
+        f"{module}.{owner.name}.{method.name}"
+        for module in MODULES
+        for owner in ast.walk(tree(module))
+        if isinstance(owner, ast.ClassDef) and not owner.bases
+        for method in owner.body
+        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
+        if method.name not in read
+    }
+    assert_few(uncalled, MOST_UNUSED, "is called by no code of the package: delete it")
+
+
+def assert_few(found: Collection[str], most: int, what: str) -> None:
+    """Fail with every culprit, and what to do, where there are more than are known."""
+    said = "\n".join(f"{culprit} {what}" for culprit in sorted(found))
+    assert len(found) <= most, f"{len(found)}, at most {most}:\n{said}"
+
+
+def asks_for_a_dtype(node: ast.AST) -> bool:
+    """Whether a node asks what a dtype is."""
+    if isinstance(node, ast.Attribute):
+        return bool(re.fullmatch(r"is_\w+_dtype|select_dtypes", node.attr))
+    return isinstance(node, ast.Compare) and any(
+        isinstance(side, ast.Attribute) and side.attr == "dtype"
+        for side in (node.left, *node.comparators)
+    )
+
+
+def public_names(module: str) -> Iterator[tuple[str, ast.stmt]]:
+    """The public top-level names of a module and where they are defined."""
+    for node in tree(module).body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            targets = [ast.Name(node.name)]
+        elif isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            for name in ast.walk(target):
+                if isinstance(name, ast.Name) and not name.id.startswith("_"):
+                    yield name.id, node
+
+
+def used_elsewhere(module: str) -> Iterator[tuple[str, str]]:
+    """The (module, name) of others that a module imports, or reads from an imported module."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
+            source = (node.module or "")[len(PACKAGE.name) + 1 :]
+            for alias in node.names:
+                below = f"{source}.{alias.name}".lstrip(".")
+                if below in MODULES:
+                    aliases[alias.asname or alias.name] = below
+                else:
+                    yield source, alias.name
+    for node in ast.walk(tree(module)):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in aliases
+        ):
+            yield aliases[node.value.id], node.attr
+
+
+def used_inside(module: str, name: str, definition: ast.stmt) -> bool:
+    """Whether a module reads its own name outside of the definition."""
+    body = [statement for statement in tree(module).body if statement is not definition]
+    return any(
+        (isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.Constant) and node.value == name)
+        for statement in body
+        for node in ast.walk(statement)
+    )

@@ -21,8 +21,8 @@ from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.storage.files import read_bytes, write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.model_package import ModelPackage
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline_tests import exported
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import ParserError
 
-from experiment_pipeline.columns.instants import naive_utc
+from experiment_pipeline.columns.kinds import naive_utc
 from experiment_pipeline.columns.texts import (
     as_text,
     read_booleans,

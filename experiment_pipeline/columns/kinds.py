@@ -1,4 +1,8 @@
-"""What a column is: number, text, datetime, or something else; and its values as numbers."""
+"""What a column is: number, text, datetime, or something else; and its values as numbers.
+
+pandas keeps datetimes in whatever unit a file had, so that a plain view as integers means seconds
+here and nanoseconds there: here they are without a zone, in microseconds.
+"""
 
 from typing import Literal
 
@@ -31,3 +35,15 @@ def numbers_of(column: pd.Series) -> np.ndarray:
 def _holds_containers(column: pd.Series) -> bool:
     known = column.dropna()
     return bool(len(known)) and isinstance(known.iloc[0], list | dict | set | tuple | np.ndarray)
+
+
+def naive_utc(column: pd.Series) -> pd.Series:
+    """Return datetime64[us] without a zone: in UTC if there was one, else as written."""
+    naive = column if column.dt.tz is None else column.dt.tz_convert(None)
+    instants: pd.Series = naive.dt.as_unit("us")
+    return instants
+
+
+def microseconds(column: pd.Series) -> np.ndarray:
+    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest number."""
+    return naive_utc(column).to_numpy().view(np.int64)

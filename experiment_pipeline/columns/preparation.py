@@ -1,15 +1,23 @@
-"""The whole table through its preparation: columns, calendar, and the count of what changed."""
+"""A raw table through its declared preparation, and the count of what changed.
 
-from collections.abc import Collection
+First every column alone (missing values, categories, type), then the calendar, then the user's own
+function by import path, which is held to working row by row. It runs in this process with this
+process's rights. In: a raw table and the declaration. Out: `Prepared`. Counting is done here,
+rejecting belongs to the validation.
+"""
+
+import importlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.steps import PreparedColumn, prepare_column
-from experiment_pipeline.columns.user_function import apply_function
-from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec import CalendarPart, Preparation
-from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.columns import texts
+from experiment_pipeline.columns.kinds import naive_utc
+from experiment_pipeline.errors import InvalidExperiment, UnusableTable
+from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
+from experiment_pipeline.spec.names import did_you_mean, listed
 
 RULES = {
     "number": "is no number",
@@ -17,6 +25,21 @@ RULES = {
     "boolean": "is neither true nor false",
     "datetime": "is no date of the declared formats",
 }
+
+
+@dataclass(frozen=True)
+class PreparedColumn:
+    """A column after its steps.
+
+    Attributes:
+        cells: (n,) with the raw column's index.
+        cells_changed: step → number of cells it changed, for the declared steps, in order.
+        unparsable: bool (n,): cells that hold something, but nothing of the declared type.
+    """
+
+    cells: pd.Series
+    cells_changed: dict[str, int]
+    unparsable: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -147,3 +170,192 @@ def _unparsable(
     if not found:
         return pd.DataFrame(columns=["row_number", "column", "value", "rule"])
     return pd.concat(found, ignore_index=True)
+
+
+def prepare_column(raw: pd.Series, preparation: Preparation) -> PreparedColumn:
+    """Apply what is declared for this column, in the order of the spec's settings."""
+    name = str(raw.name)
+    missing = preparation.missing_values_everywhere + preparation.missing_values.get(name, ())
+    values, changed = raw, {}
+    if missing:
+        values = without(values, missing)
+        changed["missing_values"] = _newly_missing(raw, values)
+    if name in preparation.categories:
+        spelt = texts.as_text(values)
+        values = texts.unify(spelt, preparation.categories[name])
+        changed["categories"] = int((values != spelt)[spelt.notna()].sum())
+    unparsable = np.zeros(len(raw), dtype=bool)
+    if name in preparation.types:
+        read = _read(values, name, preparation)
+        unparsable = (values.notna() & read.isna()).to_numpy()
+        changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
+        # A placeholder such as -999 may show only once the text is a number.
+        values = without(read, missing)
+        changed["missing_values"] = changed.get("missing_values", 0) + _newly_missing(read, values)
+    if not missing:
+        changed.pop("missing_values", None)
+    return PreparedColumn(values, changed, unparsable)
+
+
+def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
+    """Make the declared values missing; the result's type never depends on the cells."""
+    if not missing:
+        return column
+    if pd.api.types.is_bool_dtype(column.dtype):
+        flags = [value for value in missing if isinstance(value, bool)]
+        return column.astype("boolean").mask(column.isin(flags)) if flags else column
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        numbers = [number for value in missing if (number := _as_number(value)) is not None]
+        if not numbers:
+            return column
+        # Whole numbers stay whole beside a missing one.
+        if pd.api.types.is_integer_dtype(column.dtype):
+            unsigned = pd.api.types.is_unsigned_integer_dtype(column.dtype)
+            column = column.astype("UInt64" if unsigned else "Int64")
+        return column.mask(column.isin(numbers))
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        declared = pd.Series([str(value) for value in missing], dtype="str")
+        instants = texts.read_datetimes(declared, ()).dropna()
+        return column.mask(naive_utc(column).isin(instants))
+    declared_texts = [texts.value_as_text(value).strip() for value in missing]
+    return column.mask(texts.as_text(column).str.strip().isin(declared_texts))
+
+
+def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
+    match preparation.types[name]:
+        case "text":
+            return texts.as_text(values)
+        case "datetime" if pd.api.types.is_datetime64_any_dtype(values.dtype):
+            return naive_utc(values)
+        case "datetime":
+            formats = preparation.datetime_formats.get(name, ())
+            return texts.read_datetimes(texts.as_text(values), formats)
+        case "boolean" if pd.api.types.is_bool_dtype(values.dtype):
+            return values.astype("boolean")
+        case "boolean":
+            return texts.read_booleans(texts.as_text(values))
+        case wanted:
+            return _read_number(values, name, preparation, whole=wanted == "integer")
+
+
+def _read_number(
+    values: pd.Series, name: str, preparation: Preparation, *, whole: bool
+) -> pd.Series:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        values = values.astype("Int64")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return pd.Series(np.nan, index=values.index, name=name).astype(
+            "Int64" if whole else "float64"
+        )
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        if not whole:
+            return values.astype("float64")
+        if pd.api.types.is_integer_dtype(values.dtype):
+            return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
+        return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
+    written = preparation.numbers.get(name)
+    read = texts.read_integers if whole else texts.read_numbers
+    return read(texts.as_text(values), written)
+
+
+def _newly_missing(before: pd.Series, after: pd.Series) -> int:
+    return int(after.isna().sum() - before.isna().sum())
+
+
+def _as_number(value: Scalar) -> float | int | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return value
+    number = pd.to_numeric(pd.Series([value], dtype="str"), errors="coerce")[0]
+    return None if pd.isna(number) else number.item()
+
+
+CULPRIT = "preparation.function"
+# Enough to expose a mean or a rank over the table; few enough to cost nothing.
+ROWS_TRIED_ALONE = 50
+
+
+def apply_function(path: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Apply the function and check that it worked row by row.
+
+    The function is also given a few of the rows alone: whatever looks at other rows, such as
+    filling with the mean, would predict from other values than it was trained on.
+
+    Raises:
+        InvalidExperiment: the path leads to no function.
+        UnusableTable: it returned no table, other rows, or values that depend on other rows.
+    """
+    function = _imported(path)
+    result = _same_rows(path, frame, function(frame.copy()))
+    step = max(1, len(frame) // ROWS_TRIED_ALONE)
+    few = frame.iloc[::step].head(ROWS_TRIED_ALONE)
+    if len(few) < len(frame):
+        alone = _same_rows(path, few, function(few.copy()))
+        _check_row_by_row(path, result.loc[few.index], alone)
+    return result
+
+
+def _imported(path: str) -> Callable[[pd.DataFrame], object]:
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidExperiment(
+            CULPRIT,
+            f"{module_name} cannot be imported: {error}",
+            "Correct the path, or install it.",
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [other for other in vars(module) if not other.startswith("_")]
+        raise InvalidExperiment(
+            CULPRIT,
+            f"{module_name} has no function {name!r}; {did_you_mean(name, known)}",
+            "Correct the name after the colon.",
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _same_rows(path: str, given: pd.DataFrame, returned: object) -> pd.DataFrame:
+    if not isinstance(returned, pd.DataFrame):
+        raise UnusableTable(
+            f"{CULPRIT} {path}", f"returned {type(returned).__name__}, no table", "Return a table."
+        )
+    if not returned.index.equals(given.index):
+        raise UnusableTable(
+            f"{CULPRIT} {path}",
+            f"was given {len(given)} rows and returned {len(returned)}, or others, or reordered",
+            "Return the same rows with the same index; reject rows by the schema instead.",
+        )
+    if not returned.columns.is_unique:
+        twice = returned.columns[returned.columns.duplicated()]
+        raise UnusableTable(
+            f"{CULPRIT} {path}", f"returned columns twice: {listed(twice)}", "Name each one once."
+        )
+    return returned.set_axis(given.index)
+
+
+def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> None:
+    different = [
+        str(name)
+        for name in within.columns
+        if name not in alone.columns or not _equal(within[name], alone[name])
+    ]
+    if different or len(alone.columns) != len(within.columns):
+        raise UnusableTable(
+            f"{CULPRIT} {path}",
+            f"{len(alone)} rows alone get other values than within the table"
+            f" (columns: {listed(different)})",
+            "Use nothing of other rows; what is learnt from the table belongs into the model.",
+        )
+
+
+def _equal(one: pd.Series, other: pd.Series) -> bool:
+    if pd.api.types.is_numeric_dtype(one.dtype) and pd.api.types.is_numeric_dtype(other.dtype):
+        left = one.to_numpy(dtype="float64", na_value=np.nan)
+        right = other.to_numpy(dtype="float64", na_value=np.nan)
+        # Vectorised arithmetic may differ in the last digit between table sizes.
+        return bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
+    same = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
+    return bool(same.all())

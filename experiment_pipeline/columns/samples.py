@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.instants import microseconds
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import kind_of, microseconds, numbers_of
 from experiment_pipeline.statistics.distances import (
     Difference,
     difference,

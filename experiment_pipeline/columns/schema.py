@@ -1,13 +1,17 @@
-"""schema.yaml as text → a pandera schema, and the part of it that rows to predict on meet.
+"""schema.yaml as text → a pandera schema, and the columns that it and the table must agree on.
 
-In: YAML text, read safely. Out: `pandera.DataFrameSchema`. What the YAML may say belongs to
+Here too: checks over several columns of a row, registered with pandera by name (a row with a missing
+value among the columns passes, as in pandera), and the part of a schema that rows to predict on
+meet. pandera's words decide: `required` and `add_missing_columns` about absent columns, `strict`
+about new ones, `ordered` about their order. What the YAML may say belongs to
 `spec/schema_grammar.py`; applying the schema to rows belongs to `stages/validated_data/rows.py`.
 """
 
 import copy
 import functools
+import operator
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,13 +19,15 @@ import pandera.pandas as pa
 import yaml
 from pandera.errors import SchemaInitError
 from pandera.io.pandas_io import deserialize_schema
+from pandera.pandas import Check, extensions
 
 from experiment_pipeline.columns.coercion import coerce, holds_missing
-from experiment_pipeline.columns.cross_column import columns_of
+from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import InvalidSchema
-from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.schema_grammar import Settings, checked
+from experiment_pipeline.spec.schema_grammar import OPERATORS, Settings, checked
 from experiment_pipeline.spec.schema_problems import SchemaProblem, SchemaProblems, all_of, told
 from experiment_pipeline.spec.yaml_nodes import FAST_LOADER, MalformedYaml, compose, repeated_keys
 
@@ -172,3 +178,150 @@ def _built(settings: Settings) -> pa.DataFrameSchema:
 
 def _copy(check: Settings) -> Settings:
     return {**check, "options": dict(check["options"])}
+
+
+_COMPARE: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = dict(
+    zip(
+        OPERATORS,
+        (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt),
+        strict=True,
+    )
+)
+
+
+def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str) -> pd.Series:
+    """Tell which rows satisfy `left operator right`, such as `departure <= arrival`."""
+    missing = frame[left].isna() | frame[right].isna()
+    holds = _COMPARE[operator](frame[left], frame[right])
+    return holds.fillna(True).astype(bool) | missing
+
+
+def columns_add_up(
+    frame: pd.DataFrame, *, parts: Sequence[str], total: str, tolerance: float | None = None
+) -> pd.Series:
+    """Tell in which rows the parts sum to the total, give or take the tolerance."""
+    columns = [*parts, total]
+    missing = frame[columns].isna().any(axis="columns")
+    gap = frame[list(parts)].sum(axis="columns") - frame[total]
+    return (gap.abs() <= (tolerance or 0)).fillna(True).astype(bool) | missing
+
+
+def columns_of(check: Check) -> list[str]:
+    """Return the columns that a cross-column check reads; empty: all of the table."""
+    facts = check.statistics or {}
+    named = [facts.get("left"), facts.get("right"), *(facts.get("parts") or ()), facts.get("total")]
+    return [name for name in named if name is not None]
+
+
+for _function, _statistics in (
+    (compare_columns, ["left", "operator", "right"]),
+    (columns_add_up, ["parts", "total", "tolerance"]),
+):
+    extensions.register_check_method(
+        _function, statistics=_statistics, supported_types=pd.DataFrame
+    )
+
+
+def fit_columns(
+    frame: pd.DataFrame, delivered: pd.Index, schema: pa.DataFrameSchema
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with the columns that the schema wants, and notes on what was done.
+
+    Args:
+        frame: a prepared table.
+        delivered: the raw table's columns; those that the preparation added are kept.
+        schema: what it must satisfy.
+
+    Raises:
+        InvalidSchema: a required column is absent, a new one is forbidden, or their order
+            differs.
+    """
+    notes: list[str] = []
+    absent = [
+        name
+        for name, column in schema.columns.items()
+        if column.required and not column.regex and name not in frame.columns
+    ]
+    if absent and schema.add_missing_columns:
+        frame = frame.assign(**{name: _added(schema.columns[name], frame) for name in absent})
+        notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
+    elif absent:
+        name = absent[0]
+        raise InvalidSchema(
+            f"columns.{name}",
+            f"the table lacks {len(absent)} required columns: {listed(absent)}; "
+            f"{did_you_mean(name, frame.columns)}",
+            "Correct the name, deliver the column, or write required: false.",
+        )
+    new = [name for name in frame.columns if name in delivered and not _named(name, schema)]
+    if new and schema.strict is True:
+        raise InvalidSchema(
+            f"column {new[0]}",
+            f"strict: true forbids {len(new)} new columns: {listed(new)}; "
+            f"{did_you_mean(str(new[0]), schema.columns)}",
+            "Add them to the schema, or write strict: filter to leave new columns out.",
+        )
+    if new and schema.strict == "filter":
+        frame = frame.drop(columns=new)
+        notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
+    if schema.ordered:
+        _check_order(frame, schema)
+    return frame, notes
+
+
+def prepared_rows(
+    raw: pd.DataFrame, preparation: Preparation, schema: pa.DataFrameSchema
+) -> pd.DataFrame:
+    """Return every row, prepared, with the columns that validated rows will have.
+
+    What sets are assigned to: hashing a new column that the schema leaves out would reshuffle
+    them. Nothing is judged or coerced yet.
+
+    Raises:
+        UnusableTable: as `prepare`.
+        InvalidSchema: as `fit_columns`.
+    """
+    return fit_columns(prepare(raw, preparation).frame, raw.columns, schema)[0]
+
+
+def column_schemas(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
+    """Return the schema of each column of the table; one that is not named may hold anything."""
+    schemas = {}
+    for name in map(str, frame.columns):
+        found = _schema_of(name, schema)
+        column = pa.Column(nullable=True) if found is None else copy.copy(found)
+        column.coerce = bool(column.coerce or schema.coerce)
+        schemas[name] = column
+    return schemas
+
+
+def _schema_of(name: str, schema: pa.DataFrameSchema) -> pa.Column | None:
+    columns: dict[str, pa.Column] = schema.columns
+    exact = columns.get(name)
+    if exact is not None and not exact.regex:
+        return exact
+    for pattern, column in columns.items():
+        if column.regex and re.match(pattern, name):
+            return column
+    return None
+
+
+def _named(name: str, schema: pa.DataFrameSchema) -> bool:
+    return _schema_of(str(name), schema) is not None
+
+
+def _added(column: pa.Column, frame: pd.DataFrame) -> pd.Series:
+    value = None if column.default is None else column.default
+    return pd.Series([value] * len(frame), index=frame.index, dtype=None if value else "object")
+
+
+def _check_order(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
+    wanted = [name for name in schema.columns if name in frame.columns]
+    actual = [name for name in frame.columns if name in schema.columns]
+    for want, have in zip(wanted, actual, strict=True):
+        if want != have:
+            raise InvalidSchema(
+                f"column {have}",
+                f"ordered: true wants {want!r} in its place",
+                "Reorder the columns, or drop ordered.",
+            )

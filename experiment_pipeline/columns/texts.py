@@ -3,7 +3,7 @@
 Every function here is a pure function of the single cell, so that a row prepared alone gives
 what it gives within a table. In: a column and how it is declared. Out: a column of the same
 length and index; what cannot be read is missing in it. Counting and rejecting belong to
-`steps.py` and the validation.
+`preparation.py` and the validation.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.instants import naive_utc
+from experiment_pipeline.columns.kinds import naive_utc
 from experiment_pipeline.spec import Categories, Numbers
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "on", "1")

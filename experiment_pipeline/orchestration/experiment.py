@@ -1,24 +1,100 @@
-"""The shell: a factory per stage turns a specification into Dagster assets and checks.
+"""One experiment for Dagster: the assets of its stages, and the job, schedule and sensor that run them.
 
-Each factory reads, calls the stage's namesake in `core/`, stores and reports. No arithmetic.
+What an asset does is in its stage's `asset.py`. The job is one run: its range tags train every
+configuration (BackfillPolicy.single_run), first key to last of one ordered list, because Dagster
+takes a reversed range for an unpartitioned one.
 """
 
-import dagster as dg
+from collections.abc import Sequence
 
-from experiment_pipeline.columns.named import NamedColumns
-from experiment_pipeline.orchestration.job import build_job
-from experiment_pipeline.orchestration.schedule import build_schedule
-from experiment_pipeline.orchestration.sensor import build_sensor
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from experiment_pipeline.columns.features import NamedColumns
+from experiment_pipeline.errors import DataError, StorageError
+from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.asset import build_data_analysis
 from experiment_pipeline.stages.exported_model.asset import build_exported_model
 from experiment_pipeline.stages.leaderboard.asset import build_leaderboard
 from experiment_pipeline.stages.raw_data.asset import build_raw_data
+from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.search.asset import build_trained_model
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.split_sets.asset import build_split_sets
 from experiment_pipeline.stages.validated_data.asset import build_validated_data
 from experiment_pipeline.stages.validation_report.asset import build_validation_report
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
+    """Tags of a run that covers every configuration, first key to last."""
+    return {RANGE_START: configurations[0].key, RANGE_END: configurations[-1].key}
+
+
+def build_job(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> UnresolvedAssetJobDefinition:
+    """One run for the whole experiment, in one process."""
+    return dg.define_asset_job(
+        name=spec.name,
+        selection=dg.AssetSelection.groups(spec.name),
+        tags=range_tags(configurations),
+        description=(
+            f"Which configuration should we ship to predict {spec.target}? "
+            f"{len(configurations)} configuration{'s' * (len(configurations) != 1)}, "
+            f"judged by {spec.metric}."
+        ),
+        executor_def=in_process_executor,
+    )
+
+
+def build_schedule(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.ScheduleDefinition:
+    """A run on unchanged data reuses every stored result and costs seconds."""
+
+    @dg.schedule(
+        name=f"{spec.name}_schedule",
+        job_name=spec.name,
+        cron_schedule=spec.schedule,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Reruns the experiment; what has not changed is reused, not trained again.",
+    )
+    def rerun() -> dg.RunRequest:
+        return dg.RunRequest(tags=range_tags(configurations))
+
+    return rerun
+
+
+SECONDS_BETWEEN_LOOKS = 60
+
+
+def build_sensor(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.SensorDefinition:
+    """Requests one run per new state of the source; a source that is away is skipped, and said."""
+
+    @dg.sensor(
+        name=f"{spec.name}_new_data",
+        job_name=spec.name,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Runs the experiment when {spec.data.shown_url} changes.",
+    )
+    def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            state = fingerprint_source(spec.data)
+        except (DataError, StorageError) as error:
+            return dg.SkipReason(str(error))
+        if state == context.cursor:
+            return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
+        request = dg.RunRequest(run_key=state, tags=range_tags(configurations))
+        return dg.SensorResult(run_requests=[request], cursor=state)
+
+    return new_data
 
 
 def build_experiment(

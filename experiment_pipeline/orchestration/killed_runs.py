@@ -1,9 +1,21 @@
 """Runs whose process is gone: killed with -9, out of memory, or lost with a restart.
 
-Run monitoring asks the launcher that `dagster.yaml` names; where no daemon is at work, each run
-that starts looks for itself. In: an instance. Out: such runs are FAILURE and say why.
+Dagster asks nobody about a run that `dagster job execute` started: killed, it would stay STARTED
+for ever and keep its place in the queue. So each run notes its process in a tag, through its
+executor, which all ways to start a run have in common; run monitoring asks the launcher that
+`dagster.yaml` names; where no daemon is at work, each run that starts looks for itself. In: an
+instance, tags, `/proc`. Out: such runs are FAILURE and say why.
 """
 
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import dagster as dg
 from dagster import (
     DagsterEventType,
     DagsterInstance,
@@ -12,9 +24,103 @@ from dagster import (
     DefaultRunLauncher,
     RunsFilter,
 )
+from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
-from experiment_pipeline.orchestration.run_process import RunProcess
+TAG = "experiment_pipeline/process"
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class RunProcess:
+    """The process that executes a run.
+
+    Attributes:
+        run_id: of the run: a re-executed one inherits the tags of its parent.
+        host: the machine, and the container where there is one.
+        pid: its number there.
+        started: when it began, in words of the system; another process of the same number
+            began at another time. Empty where the system does not tell.
+    """
+
+    run_id: str
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def here(cls, run_id: str, pid: int) -> Self:
+        """A process of this host, while it lives."""
+        return cls(run_id, this_host(), pid, _started(pid) or "")
+
+    @classmethod
+    def of(cls, run_id: str, tags: Mapping[str, str]) -> Self | None:
+        """What the run has noted about itself; None: nothing yet."""
+        process = cls(**json.loads(tags[TAG])) if TAG in tags else None
+        return process if process is not None and process.run_id == run_id else None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The note, as tags of the run."""
+        return {TAG: json.dumps(asdict(self))}
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process can see it at all."""
+        return self.host == this_host()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended; only to be asked where it `is_here`."""
+        started = _started(self.pid)
+        if started is None or not self.started:
+            return not _answers(self.pid)
+        return started != self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def this_host() -> str:
+    """Name of the machine, with that of the container's processes where it has its own.
+
+    A container on the host's network has the host's name and cannot see its processes.
+    """
+    initial = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
+    try:
+        space = str((_PROC / "self/ns/pid").readlink())
+    except OSError:
+        space = initial
+    return socket.gethostname() + ("" if space == initial else f" {space}")
+
+
+def _started(pid: int) -> str | None:
+    """Boot and clock tick at which a process began; "dead" for one that only waits to be reaped.
+
+    None: there is no such process, or the system does not tell.
+    """
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    # The name of the program stands in parentheses and may hold anything; see proc(5).
+    state, *others = stat.rpartition(")")[2].split()
+    return "dead" if state in "ZX" else f"{boot} {others[18]}"
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is someone else's, so it is there
+        return True
+    return True
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
@@ -67,3 +173,37 @@ def _say_once(instance: DagsterInstance, run: DagsterRun, process: RunProcess) -
     said = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     if not any(event.message == message for event in said):
         instance.report_engine_event(message, run)
+
+
+class NotedExecutor(dg.Executor):
+    """Executes as another executor does, and says first where."""
+
+    def __init__(self, inner: dg.Executor) -> None:
+        self._inner = inner
+
+    @property
+    def retries(self) -> RetryMode:
+        """As the other has it."""
+        return self._inner.retries
+
+    @property
+    def step_dependency_config(self) -> StepDependencyConfig:
+        """As the other has it."""
+        return self._inner.step_dependency_config
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        """Note the process, free the places of killed runs, then do what the other does."""
+        run_id = plan_context.run_id
+        plan_context.instance.add_run_tags(run_id, RunProcess.here(run_id, os.getpid()).tags)
+        fail_killed_runs(plan_context.instance)
+        yield from self._inner.execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
+def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
+    """Every step of the run in one process, which is noted in a tag of the run."""
+    create = dg.in_process_executor.executor_creation_fn
+    assert create is not None
+    return NotedExecutor(create(context))

@@ -1,14 +1,19 @@
 """Every experiment below `defs/`, each on its own: one that cannot be loaded stops no other.
 
 Its error stands where people look for it: in place of its job and its assets, in the log, and
-in `dg check defs`, which fails. A bug is no error of an experiment: it keeps its stack, and
-nothing is loaded. In: the folder `defs/`. Out: Definitions.
+in `dg check defs`, which fails. The component files are judged before Dagster reads any, because it
+stops at the first that is no YAML, and says nothing of the file when a type is misspelt. A bug is
+no error of an experiment: it keeps its stack, and nothing is loaded. In: the folder `defs/`.
+Out: Definitions.
 """
 
 import functools
+import importlib
+import importlib.util
 import os
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,12 +29,77 @@ from dagster.components.core.decl import (
 from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
 
-from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.orchestration.component import Experiment
-from experiment_pipeline.orchestration.component_files import Errors, judge_files
-from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
+from experiment_pipeline.orchestration.component import Experiment, shown_path
+from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.spec import NAME
+from experiment_pipeline.spec.yaml_text import ComponentFile, read_component_file
 from experiment_pipeline.stages.asset import told_to_the_user
+
+EXPERIMENT = "experiment_pipeline.Experiment"
+Errors = dict[Path, ExperimentPipelineError]
+
+
+def judge_files(folder: Path) -> tuple[list[Path], Errors]:
+    """Return the folders of readable experiments, and the errors of all other component files."""
+    experiments: dict[str, list[Path]] = defaultdict(list)
+    errors: Errors = {}
+    for path in sorted([*folder.rglob("defs.yaml"), *folder.rglob("defs.yml")]):
+        try:
+            if _read(path).type_name == EXPERIMENT:
+                experiments[path.parent.name].append(path)
+        except InvalidExperiment as error:
+            errors[path.parent] = error
+    for name, paths in experiments.items():
+        if len(paths) > 1:
+            errors |= {path.parent: _shared(name, paths) for path in paths}
+    alone = [paths[0].parent for paths in experiments.values() if len(paths) == 1]
+    return alone, errors
+
+
+def _shared(name: str, paths: list[Path]) -> InvalidExperiment:
+    return InvalidExperiment(
+        f"{shown_path(paths[1])}:1",
+        f"the folder names the experiment, and {name} is also the one of {shown_path(paths[0])}",
+        "rename one of the folders",
+    )
+
+
+def _read(path: Path) -> ComponentFile:
+    try:
+        file = read_component_file(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidExperiment(
+            str(shown_path(path)),
+            f"is no UTF-8 text ({error.reason} at byte {error.start})",
+            "save the file as UTF-8",
+        ) from None
+    for problem in file.problems:
+        raise InvalidExperiment(
+            f"{shown_path(path)}:{problem.line}", problem.message, "edit the file"
+        )
+    if not _exists(file.type_name):
+        raise InvalidExperiment(
+            f"{shown_path(path)}:{file.type_line}",
+            f"type: there is no component {file.type_name!r}; an experiment's is {EXPERIMENT}",
+            "correct the type, or install the package that has it",
+        )
+    return file
+
+
+def _exists(type_name: str) -> bool:
+    """Whether the import path of a component leads somewhere; an import that fails crashes."""
+    module, _, name = type_name.rpartition(".")
+    if not module:
+        return type_name.startswith(".")
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        found = None
+    return found is not None and hasattr(importlib.import_module(module), name)
+
 
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"

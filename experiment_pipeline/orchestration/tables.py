@@ -3,7 +3,7 @@
 The IO manager gives Dagster's assets their tables; the functions do the same without Dagster.
 A table replaces the one of the run before in one step; who needs both to be of one cut
 compares digests. In: a DataFrame. Out: the same DataFrame; in Dagster, errors as assets show
-them. How a table becomes bytes is in `storage/parquet.py`; models are in `stages/search/store.py`.
+them. How a table becomes bytes is in `storage/tables.py`; models are in `stages/search/store.py`.
 """
 
 from contextlib import AbstractContextManager
@@ -14,8 +14,9 @@ from dagster import InputContext, OutputContext
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.storage.files import location, read_bytes, storage_root, write_bytes
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 
 def table_path(root: UPath, experiment: str, stage: str) -> UPath:

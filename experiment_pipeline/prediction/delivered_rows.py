@@ -20,7 +20,7 @@ from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validati
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import open_contents
-from experiment_pipeline.storage.documents import yaml_bytes
+from experiment_pipeline.storage.records import yaml_bytes
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"

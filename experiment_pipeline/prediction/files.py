@@ -20,11 +20,17 @@ from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.model_package import EXAMPLE, EXPECTED, MODEL, SCHEMA, TRUSTED
-from experiment_pipeline.storage.registry import ExportedModel
+from experiment_pipeline.storage.registry import find_model
+from experiment_pipeline.storage.versions import (
+    EXAMPLE,
+    EXPECTED,
+    MODEL,
+    SCHEMA,
+    TRUSTED,
+    ExportedModel,
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.storage.documents import json_bytes
+from experiment_pipeline.storage.records import json_bytes
 
 UNSEEN_CATEGORY = "a category never seen"
 # JSON has no infinity; pandas reads these texts as one.

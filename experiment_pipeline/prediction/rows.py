@@ -23,7 +23,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting.wording import counted
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.names import did_you_mean, listed
-from experiment_pipeline.stages.validated_data.reasons import most_frequent
+from experiment_pipeline.stages.validated_data.columns import most_frequent
 from experiment_pipeline.stages.validated_data.rows import validate
 
 ROW_NUMBER = "row_number"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.storage.documents import json_bytes
+from experiment_pipeline.storage.records import json_bytes
 
 SIGNATURE = "signature.json"
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.rows.hashes import row_hashes
+from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.spec import ExperimentSpec
 
 FITTED_ROWS = "fitted_rows.parquet"

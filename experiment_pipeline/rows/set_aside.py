@@ -2,7 +2,7 @@
 
 From `validated_data` over the sets to the leaderboard, the report and the model's card: whoever
 reads a score is told of which classes it is not. Which classes these are is decided in
-`rows/rare_classes.py`.
+`rows/membership.py`.
 """
 
 from collections.abc import Sequence

@@ -1,47 +1,38 @@
 """Files by path, on a disk or in a bucket alike: read, written whole, created once, listed.
 
-A reader never sees half a file: on a disk `disk.py` sees to it; in a bucket a file is one PUT,
-or a multipart upload, which shows when complete. Nothing is cached, so what another process
-wrote is seen. In: a `UPath` from `location` or `storage_root`, bytes. Out: bytes, names, or
-`StorageUnreachable` within a minute: every function ends with its first request that fails.
-What the files mean is decided by who calls.
+A reader never sees half a file, and a power cut loses none: a file on a disk is written beside
+its place, synced and put there in one step; in a bucket it is one PUT, or a multipart upload,
+which shows when complete. Nothing is cached, so what another process wrote is seen. In: a path
+from `locations`, bytes. Out: bytes, names, or `StorageUnreachable` within a minute: every
+function ends with its first request that fails. What the files mean is decided by who calls.
 """
 
 import errno
+import os
 import random
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage import disk
-from experiment_pipeline.storage.explanations import explained, s3_code
 from experiment_pipeline.storage.locations import (
     REQUESTS_AT_ONCE,
+    explained,
     is_s3,
     location,
     on_disk,
+    s3_code,
     storage_root,
 )
 
-__all__ = [
-    "create_exclusive",
-    "exists",
-    "explained",
-    "list_names",
-    "location",
-    "read_bytes",
-    "read_many",
-    "remove",
-    "storage_root",
-    "write_bytes",
-]
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
 _Result = TypeVar("_Result")
 # What was found out about each bucket, for the life of the process.
@@ -86,7 +77,7 @@ def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
     with explained(path):
         if (place := on_disk(path)) is not None:
-            disk.write(place, data)
+            write_on_disk(place, data)
         else:
             path.fs.pipe_file(path.path, data)
 
@@ -108,7 +99,7 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
-            return disk.create(place, data)
+            return create_on_disk(place, data)
         if _conditions_are_kept(path):
             return _create_in_bucket(path, data)
     return create_by_claim(path, data)
@@ -146,6 +137,63 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
         "another process has claimed it and not written it",
         f"If no other run is at work, remove {claims}, then run again.",
     )
+
+
+def write_on_disk(place: Path, data: bytes) -> None:
+    """Make a file, or replace it, in one step; folders above it are made."""
+    with _written_beside(place, data) as temporary:
+        temporary.replace(place)
+
+
+def create_on_disk(place: Path, data: bytes) -> bool:
+    """Make a file in one step, and return whether it was this call that made it.
+
+    The file system must know hard links: a link is the one thing that both appears whole and
+    refuses to replace.
+    """
+    with _written_beside(place, data) as temporary:
+        try:
+            place.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        return True
+
+
+@contextmanager
+def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
+    """A hidden file in the same folder, safe on the disk; gone afterwards.
+
+    The folder is synced too: else a power cut could keep a later file and lose this one.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+__all__ = [
+    "create_exclusive",
+    "exists",
+    "explained",
+    "list_names",
+    "location",
+    "read_bytes",
+    "read_many",
+    "remove",
+    "storage_root",
+    "write_bytes",
+]
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:

@@ -1,36 +1,34 @@
-"""The registry: numbered versions of an experiment's exported model, and their history.
+"""The registry: numbered versions of an experiment's exported model, their history, the champion.
 
     <root>/<experiment>/registry/claims/v0001.json    who took the number; written first, once
                                  v0001/…              the files; manifest.json is written last
                                  history/v0001.json   one line about it; never changed
 
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
-exporter that died left behind is never read. In: a `ModelPackage`. Out: a `PublishedVersion`,
-or the files of one, each checked against the manifest. Building files belongs to
-`stages/exported_model/package.py`, git to `repository.py`.
+exporter that died left behind is never read. In: an experiment, or what a user names; a
+`ModelPackage`. Out: a `PublishedVersion`, or an `ExportedModel` (`versions.py`). Git: `git.py`.
 """
 
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel
-from experiment_pipeline.storage.documents import json_bytes
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
     list_names,
-    read_bytes,
     read_many,
     write_bytes,
 )
-from experiment_pipeline.storage.manifest import MANIFEST, Manifest
-from experiment_pipeline.storage.model_package import ModelPackage
+from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
 
 # How long an exporter waits for another one of the same model: writing takes less.
 _RIVAL_SECONDS, _PAUSE = 5.0, 0.1
@@ -78,63 +76,6 @@ class HistoryEntry:
     fingerprint: str
     code: str
     visible: bool = True
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """The folder of one version; nothing is read from it unchecked."""
-
-    folder: UPath
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """The manifest; InvalidModel when there is none."""
-        path = self.folder / MANIFEST
-        if not exists(path):
-            raise InvalidModel(
-                str(self.folder),
-                f"holds no {MANIFEST}, so it is no exported model",
-                "Name a version folder, or <storage root>/<experiment> for its champion.",
-            )
-        return Manifest.from_bytes(read_bytes(path), str(path))
-
-    @property
-    def identity(self) -> str | None:
-        """The identity in the manifest; None when it cannot be read."""
-        try:
-            return self.manifest.identity
-        except InvalidModel:
-            return None
-
-    def read(self, name: str) -> bytes:
-        """Return a file of the version; InvalidModel when it is not what was exported."""
-        return self._read([name])[name]
-
-    def files(self) -> dict[str, bytes]:
-        """Return every file, checked, with the manifest."""
-        return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
-
-    def damage(self) -> str | None:
-        """Return which file is not what was exported, in words; None: all are."""
-        try:
-            self.files()
-        except InvalidModel as error:
-            return f"{error.culprit}: {error.rule}"
-        return None
-
-    def _read(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Name → content, checked; from a bucket many at once."""
-        manifest, paths = self.manifest, {name: self.folder / name for name in names}
-        found = read_many(paths.values())
-        for name, path in paths.items():
-            if name in manifest.files and path not in found:
-                raise InvalidModel(
-                    str(path),
-                    "is gone",
-                    "Use a complete copy, or run the experiment again: it publishes a new version.",
-                )
-        source = str(self.folder)
-        return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}
 
 
 @dataclass(frozen=True)
@@ -257,6 +198,39 @@ class Registry:
         """Return the names of versions in a folder, oldest first."""
         names = {name.partition(".")[0] for name in list_names(folder)}
         return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
+
+
+def registry_of(spec: ExperimentSpec) -> Registry:
+    """Return where an experiment's models go: the YAML's export url, else the storage root."""
+    return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
+
+
+def find_model(name: str) -> ExportedModel:
+    """Return the model that a user names.
+
+    Args:
+        name: a version's folder, a folder or URL `<root>/<experiment>`, or an experiment's
+            name under the storage root; the last two mean the champion.
+
+    Raises:
+        InvalidModel: there is none.
+    """
+    here = location(name)
+    if exists(here / MANIFEST):
+        return ExportedModel(here)
+    places = [here]
+    if EXPERIMENT.fullmatch(name):
+        places.append(storage_root() / name)
+    for place in places:
+        registry = Registry(place.parent, place.name)
+        if (version := registry.champion()) is not None:
+            return registry.model(version)
+    raise InvalidModel(
+        name,
+        "is neither the folder of a version nor an experiment with an exported model "
+        f"(looked in {' and '.join(map(str, places))})",
+        "Export a model first, or name the folder that holds its manifest.json.",
+    )
 
 
 def _history(package: ModelPackage, version: str) -> bytes:

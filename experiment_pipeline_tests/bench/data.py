@@ -19,18 +19,15 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
-from experiment_pipeline.stages.split_sets.leaks import check_leaks
-from experiment_pipeline.stages.split_sets.look_alike import check_look_alike
+from experiment_pipeline.stages.split_sets.checks import check_leaks, check_look_alike
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data.changes import compare
-from experiment_pipeline.stages.validated_data.profile import profile
+from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
 
 # (rows, columns) → seconds that the analysis may take; see the part below for the other limits.

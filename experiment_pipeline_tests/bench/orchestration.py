@@ -17,7 +17,7 @@ from unittest.mock import patch
 import dagster as dg
 import joblib
 
-from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.orchestration.experiment import range_tags
 from experiment_pipeline.orchestration.tables import table_path, write_table
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import asset_key

@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.leaks import check_leaks
+from experiment_pipeline.stages.split_sets.checks import check_leaks
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.statistics.metrics import interval_of, spread
 

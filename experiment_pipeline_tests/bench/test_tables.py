@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment_pipeline.stages.split_sets.leaks import check_leaks
+from experiment_pipeline.stages.split_sets.checks import check_leaks
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import TABLES, Table

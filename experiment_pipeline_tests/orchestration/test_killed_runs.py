@@ -10,9 +10,13 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from experiment_pipeline.orchestration.executor import in_process_executor
-from experiment_pipeline.orchestration.killed_runs import ProcessAwareRunLauncher, fail_killed_runs
-from experiment_pipeline.orchestration.run_process import TAG, RunProcess
+from experiment_pipeline.orchestration.killed_runs import (
+    TAG,
+    ProcessAwareRunLauncher,
+    RunProcess,
+    fail_killed_runs,
+    in_process_executor,
+)
 
 RUN = "run-1"
 

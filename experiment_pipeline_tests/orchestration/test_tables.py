@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
 from experiment_pipeline.orchestration.tables import (
     read_table,
@@ -18,8 +17,10 @@ from experiment_pipeline.orchestration.tables import (
     tables_io_manager,
     write_table,
 )
-from experiment_pipeline.storage.files import list_names, location, storage_root, write_bytes
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.storage.files import list_names, write_bytes
+from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 ROWS = pd.Index([7, 2, 40], name="row_number", dtype="int64")
 DAYS = ["2013-01-01 00:00", None, "2013-06-30 23:59"]

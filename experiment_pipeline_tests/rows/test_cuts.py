@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.rows.cuts import cut_by_hash, cut_by_order, cut_tail
+from experiment_pipeline.rows.membership import cut_by_hash, cut_by_order, cut_tail
 from experiment_pipeline_tests.rows.made_rows import SHARES
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.rows.equal_rows import equal_rows
-from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.rows.units import equal_rows, resampling_units
 from experiment_pipeline_tests.rows.made_rows import RANDOM, experiment, made
 
 RNG = np.random.default_rng

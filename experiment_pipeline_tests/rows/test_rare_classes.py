@@ -2,7 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.rows.rare_classes import in_words, may_be_rare, rare_in, too_rare
+from experiment_pipeline.rows.membership import (
+    may_have_rare_classes,
+    rare_classes_in,
+    set_aside_in_words,
+    too_rare,
+)
 
 NURSERY = np.array([[2592, 864, 864], [2560, 853, 853], [2426, 809, 809], [197, 66, 65], [1, 1, 0]])
 
@@ -30,7 +35,7 @@ def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
 def test_two_classes_are_left_or_none_is_set_aside() -> None:
     """With all but one class rare there is nothing to learn, which others refuse."""
     assert not too_rare(np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])).any()
-    assert not may_be_rare(pd.Series(["yes"] * 99 + ["no"]))
+    assert not may_have_rare_classes(pd.Series(["yes"] * 99 + ["no"]))
 
 
 def test_more_than_a_twentieth_is_no_remainder() -> None:
@@ -45,11 +50,11 @@ def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
     target = pd.Series(["a", "b"] * 50 + ["c"] * 3)
     sets = pd.Series(["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3)
     order = np.random.default_rng(0).permutation(len(target))
-    assert rare_in(target, sets) == rare_in(target.iloc[order], sets) == ["c"]
+    assert rare_classes_in(target, sets) == rare_classes_in(target.iloc[order], sets) == ["c"]
 
 
 def test_what_was_set_aside_in_words() -> None:
     """Each class is named with its rows."""
-    (first, second) = in_words(pd.Series(["c", "c", "d"]))
+    (first, second) = set_aside_in_words(pd.Series(["c", "c", "d"]))
     assert first.startswith("class c (2 rows) cannot be predicted")
     assert "class d (1 row)" in second

@@ -8,7 +8,7 @@ import pytest
 from experiment_pipeline.prediction.files import predict
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.search.scenario import OWN

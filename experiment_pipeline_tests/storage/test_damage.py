@@ -15,9 +15,9 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.entries import ResultStore
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.results import ResultStore
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.slow

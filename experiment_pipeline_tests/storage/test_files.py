@@ -22,15 +22,13 @@ from experiment_pipeline.storage.files import (
     create_by_claim,
     create_exclusive,
     exists,
-    explained,
     list_names,
-    location,
     read_bytes,
     read_many,
     remove,
-    storage_root,
     write_bytes,
 )
+from experiment_pipeline.storage.locations import explained, location, storage_root
 from experiment_pipeline_tests.s3_server import S3Server
 
 RACERS = 12

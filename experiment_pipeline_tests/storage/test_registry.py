@@ -17,11 +17,10 @@ from experiment_pipeline.stages.exported_model.reload_check import (
     STALE_SECONDS,
     check_in_fresh_process,
 )
-from experiment_pipeline.storage.exported_models import find_model
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
-from experiment_pipeline.storage.model_package import ModelPackage
 from experiment_pipeline.storage.provenance import CodeProvenance
-from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.registry import Registry, find_model
+from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline_tests import exported
 
 CREATED = "2026-01-02T03:04:05+00:00"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from experiment_pipeline.errors import RepositoryRefused
-from experiment_pipeline.storage import origin as provenance
-from experiment_pipeline.storage.manifest import CodeProvenance
-from experiment_pipeline.storage.repository import COMMITTED, commit_version
+from experiment_pipeline.storage import provenance
+from experiment_pipeline.storage.git import COMMITTED, commit_version
+from experiment_pipeline.storage.versions import CodeProvenance
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"
 FILES = {name: f"content of {name}\n".encode() for name in (*COMMITTED, "model.skops")}

@@ -6,8 +6,8 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.storage.entries import RESULT, ResultStore
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
-from experiment_pipeline.storage.results import RESULT, ResultStore
 
 FILES = {"report.json": b'{"a": 1}', "report.html": b"<html></html>"}
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

@@ -20,7 +20,7 @@ from experiment_pipeline.stages.data_analysis.one_feature import Association
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.verdict import Verdict, accept, by_weight, judge
-from experiment_pipeline.storage.documents import json_bytes
+from experiment_pipeline.storage.records import json_bytes
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.columns.features import feature_columns, is_nested
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.errors import UnfitForModelling
+from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.order import canonical_order
+from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import (
     asset_key,
@@ -22,9 +21,9 @@ from experiment_pipeline.stages.asset import (
 )
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from experiment_pipeline.storage.documents import yaml_bytes
+from experiment_pipeline.storage.records import yaml_bytes
 
 Outcome = Literal["found", "not_found", "not_applicable"]
 Severity = Literal["blocks", "condition", "note"]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.rows.hashes import row_hashes
-from experiment_pipeline.rows.rare_classes import may_be_rare, too_rare
+from experiment_pipeline.rows.digests import row_hashes
+from experiment_pipeline.rows.membership import may_have_rare_classes, too_rare
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.catalogue import THRESHOLDS
 from experiment_pipeline.stages.data_analysis.columns import (
@@ -189,7 +189,7 @@ class Subject:
         """Classes of the visible rows that validation will set aside, with their rows."""
         if self.spec.task == "regression" or self.spec.validation.rare_classes == "stop":
             return {}
-        if not may_be_rare(known):
+        if not may_have_rare_classes(known):
             return {}
         classes = find_classes(known, self.spec)
         codes = encode_target(known, classes)

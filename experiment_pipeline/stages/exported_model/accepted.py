@@ -23,10 +23,10 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.model_package import ModelPackage
-from experiment_pipeline.storage.origin import code_provenance, environment
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.provenance import code_provenance, environment
+from experiment_pipeline.storage.versions import ModelPackage
 
 
 class Accepted:

@@ -12,12 +12,11 @@ from experiment_pipeline.stages.exported_model.reload_check import check_in_fres
 from experiment_pipeline.stages.leaderboard.table import from_table
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validated_data import accepted as data_changes
-from experiment_pipeline.storage.exported_models import registry_of
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.registry import PublishedVersion, Registry
-from experiment_pipeline.storage.repository import commit_version
-from experiment_pipeline.storage.results import ResultStore, StageResult
+from experiment_pipeline.storage.entries import ResultStore, StageResult
+from experiment_pipeline.storage.git import commit_version
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"

@@ -20,7 +20,7 @@ from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score
 from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import shown
-from experiment_pipeline.storage.documents import redacted
+from experiment_pipeline.storage.locations import redacted
 
 LOAD = """\
 import json, pandas as pd, skops.io

@@ -20,9 +20,10 @@ from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.stages.exported_model import card as model_card
 from experiment_pipeline.stages.exported_model.facts import ModelFacts
 from experiment_pipeline.stages.exported_model.verify_script import VERIFY
-from experiment_pipeline.storage import manifest, persistence
-from experiment_pipeline.storage.documents import json_bytes, redacted, yaml_bytes
-from experiment_pipeline.storage.model_package import (
+from experiment_pipeline.storage import persistence, versions
+from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.records import json_bytes, yaml_bytes
+from experiment_pipeline.storage.versions import (
     CARD,
     EXAMPLE,
     EXPECTED,
@@ -48,7 +49,7 @@ HOLDS = {
     EXAMPLE: "example rows, with missing values and unseen categories",
     EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
-    manifest.MANIFEST: "sha256 of every file, version, code commit",
+    versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 
 # Packages every model needs, whichever of their types it holds.

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from experiment_pipeline.errors import PredictionsChanged
-from experiment_pipeline.storage.model_package import ModelPackage
+from experiment_pipeline.storage.versions import ModelPackage
 
 SECONDS = 300
 FOLDER = "experiment_pipeline_model_"  # how the names of the folders begin that a model is put in

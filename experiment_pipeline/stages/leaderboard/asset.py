@@ -7,8 +7,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
@@ -26,10 +26,10 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.table import as_scored, failures, unranked
 from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.statistics.interval import shown as metrics_shown
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 STAGE = "leaderboard"
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"

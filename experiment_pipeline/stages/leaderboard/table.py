@@ -12,12 +12,12 @@ import pandas as pd
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
-from experiment_pipeline.columns.digest import table_digest
 from experiment_pipeline.errors import SetsReplaced, TrainingError
+from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.records import fingerprint_of
 
 CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
 

@@ -2,7 +2,7 @@
 
 A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a pattern
 (`sales/*.parquet`). Here: finding and fetching. Not here: what the bytes mean
-(`stages/raw_data/table`), time-outs and clients (`storage/files.py`), failures in words (`storage/explanations.py`).
+(`stages/raw_data/table`), time-outs, clients and failures in words (`storage/locations.py`).
 In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 """
 
@@ -24,10 +24,9 @@ from experiment_pipeline.errors import StorageUnreachable, UnreadableTable
 from experiment_pipeline.spec import Data
 from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC
-from experiment_pipeline.stages.raw_data.header import HEAD_BYTES, csv_columns
-from experiment_pipeline.storage.explanations import explained
+from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
 from experiment_pipeline.storage.files import list_names, read_bytes, read_many
-from experiment_pipeline.storage.locations import location, on_disk
+from experiment_pipeline.storage.locations import explained, location, on_disk
 
 COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {

@@ -42,7 +42,7 @@ from experiment_pipeline.stages.search.table import (
     search_results,
 )
 from experiment_pipeline.stages.search.training_sets import training_sets
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 
 
 def build_trained_model(

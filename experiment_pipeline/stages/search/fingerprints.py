@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_est
 from experiment_pipeline.stages.search.boosting import boosting_plan
 from experiment_pipeline.stages.search.configurations import Configuration, Features
 from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
 TRAINING_VERSION = 2

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from experiment_pipeline.columns.digest import rows_digest
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec, Halving
 from experiment_pipeline.stages.search.order import best_first
 from experiment_pipeline.stages.search.results import ModelResult

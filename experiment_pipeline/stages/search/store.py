@@ -26,7 +26,7 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.storage.entries import RESULT, quarantine
 from experiment_pipeline.storage.files import create_exclusive, read_many, write_bytes
-from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.records import fingerprint_of
 
 _CHECKED_AT_ONCE = 8  # entries in memory: models may be large
 _MODEL, _ON_TEST, _ON_TRAIN = _PARTS = ("model", "test_predictions", "train_predictions")

@@ -6,12 +6,12 @@ for early stopping and the digests that fingerprints rest on.
 
 import pandas as pd
 
-from experiment_pipeline.columns.digest import rows_digest
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import find_classes
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.stages.split_sets.inner import inner_gap, inner_slice
+from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
 
 
 def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:

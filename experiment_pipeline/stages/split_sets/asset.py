@@ -6,8 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import SETS, assign_sets
 from experiment_pipeline.spec import ExperimentSpec
@@ -19,8 +18,12 @@ from experiment_pipeline.stages.asset import (
     table_spec,
     told_to_the_user,
 )
-from experiment_pipeline.stages.split_sets.leaks import check_disjoint, check_leaks, note_copies
-from experiment_pipeline.stages.split_sets.look_alike import check_look_alike
+from experiment_pipeline.stages.split_sets.checks import (
+    check_disjoint,
+    check_leaks,
+    check_look_alike,
+    note_copies,
+)
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 

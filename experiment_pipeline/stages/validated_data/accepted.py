@@ -2,7 +2,7 @@
 
 The digest of the profile travels from `validated_data` to `exported_model` in the tables'
 `attrs`, so that what is accepted is what the exported model was made from, whatever another run
-has validated meanwhile. The comparison itself is in `stages/validated_data/changes.py`.
+has validated meanwhile. The comparison itself is in `stages/validated_data/profile.py`.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,15 @@ import pandas as pd
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import problems_check
-from experiment_pipeline.stages.validated_data.changes import DataChanges, compare
-from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
+from experiment_pipeline.stages.validated_data.profile import (
+    DataChanges,
+    DataProfile,
+    compare,
+    profile,
+)
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 
 CHECK = "data_resembles_the_accepted"
 MARK = "data_profile"

@@ -7,12 +7,10 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.shape import fit_columns
+from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
 from experiment_pipeline.rows import set_aside
-from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.rare_classes import in_words
+from experiment_pipeline.rows.membership import assign_sets, set_aside_in_words
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import (
@@ -97,12 +95,12 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
             asset_key=validated,
             value=set_aside.told(
                 data_changes.marked(outcome.validated, changed.profile.digest),
-                in_words(outcome.set_aside),
+                set_aside_in_words(outcome.set_aside),
             ),
             metadata={
                 "dagster/row_count": len(outcome.validated),
                 "rejection_rate": asset.number(outcome.rejection_rate),
-                "set_aside": asset.notes(in_words(outcome.set_aside)),
+                "set_aside": asset.notes(set_aside_in_words(outcome.set_aside)),
                 "preparation": asset.table(prepared.changes),
                 "notes": asset.notes(outcome.notes),
                 **changed.metadata(),

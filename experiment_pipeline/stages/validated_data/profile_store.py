@@ -7,7 +7,7 @@
 
 Notes are small files of their own, as in `stages/validation_report/ledger.py`; the latest counts, or the one before where
 it or its profile is damaged, which is told. In: profiles. Out: the same ones, checked. What a
-difference means is said by `stages/validated_data/changes.py`.
+difference means is said by `stages/validated_data/profile.py`.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Every row against the schema: kept, or rejected with every rule it breaks.
 
 In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold
-each raw row exactly once. Which columns there must be belongs to `columns/shape.py`, a single column
-to `columns.py`, the words to `reasons.py`.
+each raw row exactly once. Which columns there must be belongs to `columns/schema.py`, a single column,
+and the words to `columns.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,21 +13,22 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from experiment_pipeline.columns.cross_column import columns_of
 from experiment_pipeline.columns.preparation import Prepared
-from experiment_pipeline.columns.shape import column_schemas, fit_columns
+from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
-from experiment_pipeline.rows.hashes import row_hashes
-from experiment_pipeline.rows.rare_classes import in_words, may_be_rare, rare_in
+from experiment_pipeline.rows.digests import row_hashes
+from experiment_pipeline.rows.membership import (
+    may_have_rare_classes,
+    rare_classes_in,
+    set_aside_in_words,
+)
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
+    Broken,
     CheckedColumn,
     check_column,
-    failing_cells,
-)
-from experiment_pipeline.stages.validated_data.reasons import (
-    Broken,
     count_reasons,
+    failing_cells,
     rejection_reasons,
     shortened,
 )
@@ -103,7 +104,7 @@ def validate(
     rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, sets)
     if len(rare):
         broken.append(_rare(rare, frame.index))
-        notes += in_words(rare)
+        notes += set_aside_in_words(rare)
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
     if not intact.any():
@@ -149,9 +150,9 @@ def _too_rare(
     if spec is None or sets is None or spec.task == "regression" or spec.target not in columns:
         return none
     target = _of_rows(columns[spec.target], intact).set_axis(index[intact])
-    if spec.validation.rare_classes == "stop" or not may_be_rare(target):
+    if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
         return none
-    rare: pd.Series = target[target.isin(rare_in(target, sets()))]
+    rare: pd.Series = target[target.isin(rare_classes_in(target, sets()))]
     return rare
 
 

@@ -37,8 +37,8 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.results import ResultStore
+from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.locations import storage_root
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence

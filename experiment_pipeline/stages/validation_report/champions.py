@@ -17,8 +17,8 @@ from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.stages.validation_report.challenge import Champion, CurrentVersion
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.model_package import EXAMPLE, EXPECTED, METRICS, MODEL
-from experiment_pipeline.storage.registry import ExportedModel, Registry
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.versions import EXAMPLE, EXPECTED, METRICS, MODEL, ExportedModel
 
 
 @dataclass(frozen=True)

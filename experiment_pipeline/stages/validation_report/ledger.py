@@ -23,7 +23,7 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.rows.identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.stages.validation_report.looks import EarlierLooks, count
 from experiment_pipeline.storage.files import list_names, read_bytes, read_many, write_bytes
-from experiment_pipeline.storage.parquet import from_parquet, to_parquet
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
 _ROWS = "rows"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiment_pipeline.columns.digest import rows_digest
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows import set_aside
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -24,9 +24,9 @@ from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.champions import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.exported_models import registry_of
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.fingerprints import fingerprint_of
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import registry_of
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.challenge import CurrentVersion

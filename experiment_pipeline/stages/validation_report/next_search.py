@@ -26,7 +26,7 @@ from experiment_pipeline.stages.validation_report.shortfall import (
     families,
     reasons,
 )
-from experiment_pipeline.storage.documents import yaml_bytes
+from experiment_pipeline.storage.records import yaml_bytes
 
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 

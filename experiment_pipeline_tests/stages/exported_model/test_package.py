@@ -18,7 +18,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.manifest import DECISIVE, Manifest
+from experiment_pipeline.storage.versions import DECISIVE, Manifest
 from experiment_pipeline_tests import exported
 
 

@@ -7,7 +7,7 @@ import lzma
 import pytest
 
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.header import HEAD_BYTES, csv_columns
+from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline_tests import scenario
 

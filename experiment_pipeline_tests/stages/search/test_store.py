@@ -20,7 +20,8 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.store import RESULT, TrainedModelStore
-from experiment_pipeline.storage.files import list_names, location, read_bytes, remove, write_bytes
+from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
+from experiment_pipeline.storage.locations import location
 
 
 def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedModel:
@@ -221,7 +222,7 @@ def test_an_entry_under_another_name_is_noticed(storage: UPath) -> None:
 WRITER = """
 import sys, time
 from experiment_pipeline.stages.search import store as trained_models
-from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline_tests.stages.search.test_store import trained
 
 store = trained_models.TrainedModelStore(storage_root(), "flights")

@@ -10,8 +10,12 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.leaks import check_disjoint, check_leaks, note_copies
-from experiment_pipeline.stages.split_sets.look_alike import check_look_alike
+from experiment_pipeline.stages.split_sets.checks import (
+    check_disjoint,
+    check_leaks,
+    check_look_alike,
+    note_copies,
+)
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests import scenario

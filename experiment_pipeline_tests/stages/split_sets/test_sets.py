@@ -10,7 +10,7 @@ from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.stages.split_sets.leaks import check_disjoint, check_leaks
+from experiment_pipeline.stages.split_sets.checks import check_disjoint, check_leaks
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests import scenario

@@ -6,8 +6,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.orchestration.experiment import build_experiment
-from experiment_pipeline.orchestration.job import range_tags
+from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import TABLES

@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import Drift
-from experiment_pipeline.stages.validated_data.changes import DataChanges, compare
-from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
+from experiment_pipeline.stages.validated_data.profile import (
+    DataChanges,
+    DataProfile,
+    compare,
+    profile,
+)
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.validated_data.validation import clinic
 

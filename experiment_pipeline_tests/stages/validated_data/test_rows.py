@@ -6,8 +6,7 @@ import pytest
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import for_prediction, load_schema
-from experiment_pipeline.columns.shape import prepared_rows
+from experiment_pipeline.columns.schema import for_prediction, load_schema, prepared_rows
 from experiment_pipeline.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.validated_data.guards import (

@@ -1,6 +1,8 @@
-"""What the sets must not share, in words; an empty list means that they do not.
+"""What must hold about the sets, in words; an empty list means that it does.
 
-In: the sets and the experiment. Out: problems for blocking asset checks.
+Here: what the sets must not share (rows, ids, time, copies), and whether they look like each other,
+which only warns: under a split by time the sets are meant to differ by what changed. In: the sets
+and the experiment. Out: problems for asset checks, and an effect size per column and set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,12 +12,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.rows.equal_rows import equal_rows
-from experiment_pipeline.rows.hashes import row_hashes
+from experiment_pipeline.columns.samples import differences
+from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import SETS
-from experiment_pipeline.rows.units import times_of
+from experiment_pipeline.rows.units import equal_rows, times_of
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.split_sets.sets import SplitSets
+from experiment_pipeline.statistics.distances import STATISTIC
 
 PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
@@ -207,3 +210,25 @@ def _overlaps(sets: SplitSets, split: TimeSplit) -> list[str]:
         elif distance < gap:
             problems.append(f"{later} begins within the gap of {split.gap} after {earlier}")
     return problems
+
+
+def check_look_alike(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> pd.DataFrame:
+    """Compare target and features of test and validation with those of train.
+
+    Returns:
+        Columns `column`, `set`, `statistic`, `effect_size` (0.25 and more is large; see
+        `distances`), `alarming` (large, and more than noise); largest effects first.
+    """
+    compared = []
+    for column in (spec.target, *features):
+        found = differences(sets.train[column], sets.test[column], sets.validation[column])
+        for name, apart in zip(("test", "validation"), found, strict=True):
+            compared.append((column, name, STATISTIC, apart.effect_size, apart.alarming))
+    table = pd.DataFrame(
+        compared, columns=["column", "set", "statistic", "effect_size", "alarming"]
+    )
+    return table.sort_values(
+        ["alarming", "effect_size"], ascending=False, kind="stable", ignore_index=True
+    )

@@ -1,20 +1,22 @@
-"""Rows as 64-bit numbers: equal rows, equal numbers, in every process and on every machine.
+"""Values, rows, tables and results as numbers: equal things, equal numbers, on every machine.
 
-What the sets, the leak checks and the search for duplicates share. A value hashes the same
-whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in any order.
-In: a table. Out: uint64 arrays. What is done with them belongs to the callers.
+`row_hashes` (64 bits) is what the sets, the leak checks and the search for duplicates share. A value
+hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in
+any order. `table_digest` differs wherever a reader would see a difference: it is a data version, and
+tells that somebody replaced a table. `sha256` is of bytes.
 
 Sources: SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array`
 computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.instants import microseconds
+from experiment_pipeline.columns.kinds import microseconds
 from experiment_pipeline.columns.texts import as_text
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -90,3 +92,56 @@ def mixed(values: np.ndarray) -> np.ndarray:
 def salt_number(text: str) -> np.uint64:
     """Turn a salt into a number."""
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+
+
+INDEX = "row_number"
+
+
+def table_digest(frame: pd.DataFrame) -> str:
+    """sha256 (hex, 64 characters) over columns, types and values, in order.
+
+    The same in every process and however the table is chunked or stored. Sensitive to the order
+    of rows and columns. The index counts when it is named `row_number`, else it does not.
+    """
+    digest = hashlib.sha256(f"{len(frame)} rows".encode())
+    if frame.index.name == INDEX:
+        _add(digest, INDEX, frame.index.to_series())
+    for position, name in enumerate(frame.columns):
+        _add(digest, name, frame.iloc[:, position])
+    return digest.hexdigest()
+
+
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Return the digest of a table whatever its rows are numbered: their order still counts."""
+    return table_digest(frame.reset_index(drop=True))
+
+
+def _add(digest: "hashlib._Hash", name: object, column: pd.Series) -> None:
+    # repr keeps the names apart: their texts alone could run into each other.
+    digest.update(f"\n{name!r} {column.dtype}\n".encode())
+    try:
+        hashes = pd.util.hash_pandas_object(column, index=False).to_numpy()
+    except TypeError:  # pandas cannot hash lists and mappings
+        texts = column.map(_written).astype(object)
+        hashes = pd.util.hash_pandas_object(texts, index=False).to_numpy()
+    digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
+
+
+def _written(cell: Any) -> str:
+    """One text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
+    if isinstance(cell, np.ndarray | np.generic):
+        cell = cell.tolist()
+    if isinstance(cell, Mapping):
+        return f"{{{','.join(sorted(f'{_written(k)}:{_written(v)}' for k, v in cell.items()))}}}"
+    if isinstance(cell, set | frozenset):
+        return f"<{','.join(sorted(map(_written, cell)))}>"
+    if isinstance(cell, list | tuple):
+        return f"[{','.join(map(_written, cell))}]"
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
+    return "missing" if pd.isna(cell) else repr(cell)
+
+
+def sha256(content: bytes) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment_pipeline.columns.named import NamedColumns
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import InvalidExperiment, InvalidSchema
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline_tests import scenario

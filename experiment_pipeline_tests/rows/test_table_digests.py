@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment_pipeline.columns.digest import table_digest
+from experiment_pipeline.rows.digests import table_digest
 
 ROWS = pd.RangeIndex(3, name="row_number")
 FRAME = pd.DataFrame(
@@ -71,7 +71,7 @@ def test_storing_keeps_the_digest() -> None:
 def test_another_process_finds_the_same_digest() -> None:
     """Python's salted hashes play no part."""
     code = (
-        "import pandas as pd; from experiment_pipeline.columns.digest import table_digest; "
+        "import pandas as pd; from experiment_pipeline.rows.digests import table_digest; "
         "print(table_digest(pd.DataFrame({'a': ['x', 'y'], 'n': [1, 2]})))"
     )
     found = subprocess.run(

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.rows.hashes import row_hashes, uniform, value_hashes
+from experiment_pipeline.rows.digests import row_hashes, uniform, value_hashes
 
 FROZEN = ["0x959097bb95049971", "0xd388fb756dc6ae98", "0xf9e598093303e56b"]
 TABLE = pd.DataFrame(

@@ -1,0 +1,244 @@
+"""One version of an exported model: its files, and the manifest that proves that they are its own.
+
+The manifest is written last, so a version without one does not exist. In: files as bytes, before
+they have a number; or a version's folder. Out: a `Manifest`, or files checked against it. What is
+in the files: `stages/exported_model/package.py`. Numbers and history: `registry.py`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from upath import UPath
+
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.storage.files import exists, read_bytes, read_many
+from experiment_pipeline.storage.provenance import CodeProvenance
+from experiment_pipeline.storage.records import json_bytes
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MODEL = "model.skops"
+METRICS = "metrics.json"
+TRUSTED = "trusted_types.json"
+EXAMPLE = "input_example.json"
+EXPECTED = "expected_predictions.json"
+CARD = "README.md"
+SCHEMA = "schema.yaml"
+# What decides a prediction, or which rows get one. The same in all of them = the same model,
+# whatever the card, the clock or the ledger of looks say by now.
+DECISIVE = (
+    "model.skops",
+    "trusted_types.json",
+    "signature.json",
+    "preparation.yaml",
+    "schema.yaml",
+    "hyperparameters.yaml",
+    "sets.json",
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of an exported model.
+
+    Attributes:
+        experiment: the experiment's name.
+        version: `v0001` and so on.
+        created: when the model was exported, ISO 8601.
+        fingerprint: of the chosen configuration (sha256 hex).
+        identity: sha256 hex over the fingerprint and the decisive files: two versions
+            with one identity predict the same.
+        code: the code that made the model.
+        files: file name → sha256 hex, of every file but the manifest.
+    """
+
+    experiment: str
+    version: str
+    created: str
+    fingerprint: str
+    identity: str
+    code: CodeProvenance
+    files: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as JSON."""
+        return json_bytes({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> "Manifest":
+        """Read a manifest back.
+
+        Args:
+            data: the content of manifest.json.
+            source: the file, for the message.
+
+        Raises:
+            InvalidModel: it is no manifest, or one of another format.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            known = fields.pop("format") == FORMAT
+            code = CodeProvenance(**fields.pop("code"))
+            manifest = cls(**{**fields, "code": code, "files": dict(fields["files"])})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _no_manifest(source) from None
+        if not known:
+            raise _no_manifest(source)
+        return manifest
+
+    def verify(self, name: str, content: bytes, source: str) -> bytes:
+        """Return `content` when it is what was exported under `name`.
+
+        Raises:
+            InvalidModel: the file is not in the manifest, or its sha256 differs.
+        """
+        if name not in self.files:
+            raise InvalidModel(
+                source, f"the manifest lists no {name}", "Name a complete version folder."
+            )
+        found = sha256(content)
+        if found != self.files[name]:
+            raise InvalidModel(
+                f"{source}/{name}",
+                f"sha256 is {found[:12]}…, the manifest says {self.files[name][:12]}…",
+                "Use an unchanged copy, or run the experiment again: it publishes a new version.",
+            )
+        return content
+
+
+def identity(fingerprint: str, files: Mapping[str, bytes]) -> str:
+    """Return the sha256 hex by which two exports are the same model."""
+    parts = [fingerprint, *(f"{name} {sha256(files[name])}" for name in DECISIVE)]
+    return sha256("\n".join(parts).encode())
+
+
+def build_manifest(
+    files: Mapping[str, bytes],
+    *,
+    experiment: str,
+    version: str,
+    created: str,
+    fingerprint: str,
+    code: CodeProvenance,
+) -> Manifest:
+    """Return the manifest of the files of one version."""
+    return Manifest(
+        experiment=experiment,
+        version=version,
+        created=created,
+        fingerprint=fingerprint,
+        identity=identity(fingerprint, files),
+        code=code,
+        files={name: sha256(content) for name, content in files.items()},
+    )
+
+
+def _no_manifest(source: str) -> InvalidModel:
+    return InvalidModel(
+        source,
+        f"it is not a manifest of format {FORMAT}, or one that was cut short",
+        "Name a version that `experiment-pipeline models` lists, or run the experiment again: a "
+        "damaged version is followed by a new one.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """The files of one version, before it has a number.
+
+    Attributes:
+        experiment: the experiment's name.
+        created: ISO 8601.
+        fingerprint: of the chosen configuration.
+        configuration: its partition key.
+        headline: the first metric with its interval, in words.
+        code: the code that made it.
+        files: file name → content, all but the manifest.
+        own_packages: top-level packages of a user's own estimator.
+    """
+
+    experiment: str
+    created: str
+    fingerprint: str
+    configuration: str
+    headline: str
+    code: CodeProvenance
+    files: Mapping[str, bytes]
+    own_packages: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """The sha256 hex by which two packages are the same model."""
+        return identity(self.fingerprint, self.files)
+
+    def manifest(self, version: str) -> Manifest:
+        """Return the manifest that makes this package that version."""
+        return build_manifest(
+            self.files,
+            experiment=self.experiment,
+            version=version,
+            created=self.created,
+            fingerprint=self.fingerprint,
+            code=self.code,
+        )
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The folder of one version; nothing is read from it unchecked."""
+
+    folder: UPath
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest; InvalidModel when there is none."""
+        path = self.folder / MANIFEST
+        if not exists(path):
+            raise InvalidModel(
+                str(self.folder),
+                f"holds no {MANIFEST}, so it is no exported model",
+                "Name a version folder, or <storage root>/<experiment> for its champion.",
+            )
+        return Manifest.from_bytes(read_bytes(path), str(path))
+
+    @property
+    def identity(self) -> str | None:
+        """The identity in the manifest; None when it cannot be read."""
+        try:
+            return self.manifest.identity
+        except InvalidModel:
+            return None
+
+    def read(self, name: str) -> bytes:
+        """Return a file of the version; InvalidModel when it is not what was exported."""
+        return self._read([name])[name]
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file, checked, with the manifest."""
+        return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
+
+    def damage(self) -> str | None:
+        """Return which file is not what was exported, in words; None: all are."""
+        try:
+            self.files()
+        except InvalidModel as error:
+            return f"{error.culprit}: {error.rule}"
+        return None
+
+    def _read(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Name → content, checked; from a bucket many at once."""
+        manifest, paths = self.manifest, {name: self.folder / name for name in names}
+        found = read_many(paths.values())
+        for name, path in paths.items():
+            if name in manifest.files and path not in found:
+                raise InvalidModel(
+                    str(path),
+                    "is gone",
+                    "Use a complete copy, or run the experiment again: it publishes a new version.",
+                )
+        source = str(self.folder)
+        return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}
