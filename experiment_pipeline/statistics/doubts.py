@@ -16,11 +16,10 @@ from experiment_pipeline.statistics.metrics import (
     Errors,
     absolute_errors,
     better,
-    interval_of,
     relative_errors,
     worse_bound,
 )
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread, unit_codes
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.

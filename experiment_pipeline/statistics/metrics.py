@@ -3,9 +3,7 @@
 A metric is one function with a declaration above it; everything else (what a YAML may name,
 intervals, baselines, thresholds, early stopping, what reports say) asks the declaration, so a new
 metric is written here and nowhere else. The parts of formulas live in `influence.py`, the laws of
-intervals in `interval.py`. In: encoded targets (n,) and predictions: regression (n,); binary (n,),
-the probability of classes[1]; multiclass (n, k) probabilities. Out: numbers, `Linearised`,
-`Spread`, `Interval`.
+intervals in `interval.py`; scores by a metric's name are `scores.py`'s.
 """
 
 import math
@@ -25,8 +23,8 @@ from experiment_pipeline.statistics.influence import (
     mean,
     undefined,
 )
-from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.spread import Layout, Spread, spread_of
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.spread import Spread
 
 # scikit-learn clips probabilities and targets by the same amount.
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -70,17 +68,14 @@ class Metric:
         form: (y, prediction, threshold) → the score and the influence of each row.
         bounds: the law of its interval, (spread, t) → low and high.
         by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
-        by_pairs: it counts pairs of a row of each class in the right order, and is near 1, and
-            seems to be sure, on few rows of a class.
+        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
         by_probability: it takes probabilities for what they say, so that reweighting moves it.
         at_thresholds: scores at each threshold of a binary model; None: it depends on none.
         errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
         constant: y (n,) → the best prediction () of a task without classes, or with two.
-        of_equals: what to predict for rows that nothing tells apart, the mean (of classes, their
-            shares) or the median; None: it depends on other rows.
+        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
         hides_rare: always guessing the frequent class does well.
-        lightgbm: what LightGBM calls it, for early stopping; None: it has no such metric, or one
-            that moves in steps (accuracy).
+        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
     """
 
     name: str
@@ -120,77 +115,13 @@ def names_of(task: str) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if task in metric.tasks)
 
 
-def linearise(
-    name: str, y: np.ndarray, prediction: np.ndarray, threshold: float = 0.5
-) -> Linearised:
-    """Return a metric's score and the influence of each row.
-
-    Args:
-        name: one of METRICS.
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        threshold: of the metrics that depend on one: positive from this probability on.
-
-    Returns:
-        nan where the score is undefined (one class only, a prediction that is not finite).
-    """
-    y, prediction = np.asarray(y), np.asarray(prediction, dtype=np.float64)
-    if len(y) == 0 or not np.isfinite(prediction).all():
-        return undefined(len(y))
-    with np.errstate(over="ignore", invalid="ignore"):
-        linearised = METRICS[name].form(y, prediction, threshold)
-        finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
-    return linearised if finite else undefined(len(y))
-
-
-def score(name: str, y: np.ndarray, prediction: np.ndarray, threshold: float = 0.5) -> float:
-    """Return a metric's score; nan where it is undefined. Arguments as of `linearise`."""
-    return linearise(name, y, prediction, threshold).estimate
-
-
-def layout(name: str, y: np.ndarray, units: np.ndarray) -> Layout:
-    """Return the layout of a set for a metric: where it compares classes, each is a sample."""
-    by_class = METRICS[name].by_class
-    return Layout.of(units, y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64))
-
-
-def spread(
-    name: str,
-    y: np.ndarray,
-    prediction: np.ndarray,
-    units: np.ndarray,
-    threshold: float = 0.5,
-) -> Spread:
-    """Return a score and its spread when units (n,) are drawn anew; else as `linearise`."""
-    return spread_of(linearise(name, y, prediction, threshold), layout(name, y, units))
-
-
-def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
-    """Return the interval of a metric's score, inside the metric's range.
-
-    One unit says nothing: the interval is the metric's whole range.
-    """
-    metric, estimate = METRICS[name], spread.estimate
-    if math.isnan(estimate):
-        return Interval(math.nan, math.nan, math.nan, level)
-    if spread.degrees_of_freedom == 0:
-        return Interval(estimate, metric.lowest, metric.highest, level)
-    low, high = metric.bounds(spread, interval.quantile(spread.degrees_of_freedom, level))
-    return Interval(
-        estimate,
-        float(np.clip(low, metric.lowest, estimate)),
-        float(np.clip(high, estimate, metric.highest)),
-        level,
-    )
-
-
 def worse_bound(name: str, interval: Interval) -> float:
     """Return the end that a careful reader judges: the low one where greater is better."""
     return interval.low if METRICS[name].greater_is_better else interval.high
 
 
 def better_bound(name: str, interval: Interval) -> float:
-    """Return the other end, the high one where greater is better."""
+    """Return the other end."""
     return interval.high if METRICS[name].greater_is_better else interval.low
 
 
@@ -207,6 +138,7 @@ def surely_better(name: str, difference: Interval) -> bool:
 
 
 _BINARY, _CLASSES, _NUMBER = ("binary",), ("binary", "multiclass"), ("regression",)
+_LOSS = {"greater_is_better": False, "highest": math.inf}
 
 
 def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Callable[[Form], Form]:
@@ -305,8 +237,7 @@ def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     "log_loss",
     "how good the predicted probabilities are, over all classes",
     _CLASSES,
-    greater_is_better=False,
-    highest=math.inf,
+    **_LOSS,
     bounds=interval.by_log,
     by_probability=True,
     of_equals="mean",
@@ -382,8 +313,7 @@ def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     return average([in_order(y == label, prediction[:, label]) for label in labels])
 
 
-def squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to a squared error, (n,)."""
+def _squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.asarray((y - prediction) ** 2)
 
 
@@ -401,15 +331,14 @@ def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     "rmse",
     "the typical error in units of the target; large errors weigh more",
     _NUMBER,
-    greater_is_better=False,
-    highest=math.inf,
+    **_LOSS,
     bounds=interval.by_squares,
-    errors=squared_errors,
+    errors=_squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
 def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    squares = mean(squared_errors(y, prediction))
+    squares = mean(_squared_errors(y, prediction))
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
@@ -418,8 +347,7 @@ def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     "mae",
     "the mean error in units of the target",
     _NUMBER,
-    greater_is_better=False,
-    highest=math.inf,
+    **_LOSS,
     bounds=interval.by_log,
     errors=absolute_errors,
     constant=np.median,
@@ -436,13 +364,13 @@ def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     _NUMBER,
     lowest=-math.inf,
     bounds=interval.plain,
-    errors=squared_errors,
+    errors=_squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
 def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
-    errors, distances = squared_errors(y, prediction), (y - y.mean()) ** 2
+    errors, distances = _squared_errors(y, prediction), (y - y.mean()) ** 2
     variance = distances.mean()
     if variance == 0:
         return undefined(len(y))
@@ -461,8 +389,7 @@ def _relative_median(y: np.ndarray) -> np.ndarray:
     "mape",
     "the mean error as a share of the target, which must not come near zero",
     _NUMBER,
-    greater_is_better=False,
-    highest=math.inf,
+    **_LOSS,
     bounds=interval.by_log,
     errors=relative_errors,
     constant=_relative_median,

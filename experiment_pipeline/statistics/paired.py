@@ -13,7 +13,8 @@ import numpy as np
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.influence import Linearised, gained
 from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
-from experiment_pipeline.statistics.metrics import METRICS, layout, linearise
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.scores import layout, linearise
 from experiment_pipeline.statistics.spread import spread_of, with_own_units
 
 
@@ -101,7 +102,7 @@ def difference_to_baseline(
     Args:
         metric: one of `metrics.METRICS`.
         y: encoded targets (n,).
-        prediction: as for `metrics.score`.
+        prediction: as for `scores.score`.
         units: (n,) codes of the resampling units.
         constant: by `best_constant`.
         threshold: of the metrics that need one.

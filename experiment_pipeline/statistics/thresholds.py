@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.statistics.influence import Linearised
-from experiment_pipeline.statistics.metrics import METRICS, Called, linearise
+from experiment_pipeline.statistics.metrics import METRICS, Called
+from experiment_pipeline.statistics.scores import linearise
 from experiment_pipeline.statistics.spread import unit_codes
 
 # Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
@@ -67,7 +68,7 @@ def decision_threshold(
     Args:
         metrics: of the experiment, the ranking one first.
         y: encoded targets (n,), of all test rows or those of a rung.
-        prediction: as for `metrics.score`.
+        prediction: as for `scores.score`.
     """
     if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
         return None
@@ -136,7 +137,7 @@ def cross_fitted(
     Args:
         metric: one of `metrics.METRICS`.
         y: encoded targets (n,).
-        prediction: as for `metrics.score`.
+        prediction: as for `scores.score`.
         units: (n,) codes of the resampling units.
     """
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiment_pipeline.drafting.search import propose_search
 from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, quantile
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import tables
@@ -214,7 +214,7 @@ def _play(name: str, given: Given) -> Played:
     found = TOOLS[name](given)
     y, metric = given.cut.y_validation, given.cut.spec.metric
     return Played(
-        metrics.score(metric, y, found.predictions),
-        metrics.score(metric, y, found.refitted),
+        scores.score(metric, y, found.predictions),
+        scores.score(metric, y, found.refitted),
         found.seconds,
     )

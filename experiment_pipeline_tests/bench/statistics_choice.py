@@ -21,9 +21,9 @@ from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
-from experiment_pipeline.statistics.metrics import METRICS, score
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.paired import best_constant
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.statistics.spread import unit_sums
 from experiment_pipeline.statistics.thresholds import on_test
 

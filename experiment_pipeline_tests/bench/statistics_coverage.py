@@ -14,7 +14,7 @@ from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.

@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.order import drawn
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.run import search
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.rivals import Mean, mean_of
 from experiment_pipeline_tests.bench.sections import table
@@ -195,8 +195,8 @@ def _trained(
     for outcome in train_configurations(pool, both, here.spec, joblib.cpu_count()):
         assert isinstance(outcome, TrainedModel), outcome
         key, said = outcome.result.key, outcome.predictions.test
-        on_test = metrics.score(here.spec.metric, here.sets.y_test, said[:n_test])
-        on_validation = metrics.score(here.spec.metric, here.y_validation, said[n_test:])
+        on_test = scores.score(here.spec.metric, here.sets.y_test, said[:n_test])
+        on_validation = scores.score(here.spec.metric, here.y_validation, said[n_test:])
         results[prints[key]] = replace(outcome.result, fingerprint=prints[key], test_score=on_test)
         known[key] = Known(sign * on_test, sign * on_validation, outcome.result.fit_cpu_seconds)
     return results, known

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.metrics import METRICS, linearise, names_of
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.scores import linearise
 
 COPIES = 40
 

@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.statistics.doubts import doubts
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 SAMPLES = 60

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.interval import shown as metrics_shown
-from experiment_pipeline.statistics.metrics import METRICS, linearise, names_of
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.scores import linearise
 
 REFERENCE = {
     "roc_auc": reference.roc_auc_score,
@@ -48,7 +49,7 @@ def _binary(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
 def test_binary_scores_are_those_of_scikit_learn(name: str, seed: int) -> None:
     """A binary score equals scikit-learn's, ties included."""
     y, prediction = _binary(seed)
-    assert metrics.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
+    assert scores.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
 
 
 @pytest.mark.parametrize("name", names_of("regression"))
@@ -57,7 +58,7 @@ def test_regression_scores_are_those_of_scikit_learn(name: str) -> None:
     generator = np.random.default_rng(0)
     y = np.round(generator.normal(size=100), 1)
     prediction = y + generator.normal(size=100)
-    assert metrics.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
+    assert scores.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
 
 
 @pytest.mark.parametrize("name", names_of("multiclass"))
@@ -68,7 +69,7 @@ def test_multiclass_scores_are_those_of_scikit_learn(name: str) -> None:
     prediction = generator.dirichlet(np.ones(4), 300) + 0.5 * np.eye(4)[y]
     prediction /= prediction.sum(axis=1, keepdims=True)
     expected = REFERENCE_OF_CLASSES[name](y, prediction)
-    assert metrics.score(name, y, prediction) == pytest.approx(expected)
+    assert scores.score(name, y, prediction) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -78,14 +79,14 @@ def test_a_prediction_that_is_not_finite_has_no_score(name: str) -> None:
     y = np.array([0, 1, 2, 1]) if task == "multiclass" else np.array([0, 1, 0, 1])
     prediction = np.full((4, 3) if task == "multiclass" else 4, 0.3)
     prediction[2] = np.nan
-    assert np.isnan(metrics.score(name, y, prediction))
+    assert np.isnan(scores.score(name, y, prediction))
     assert np.isnan(linearise(name, y, prediction).influence).all()
 
 
 def test_an_auc_of_one_class_is_undefined() -> None:
     """Without a positive or without a negative there is no ROC AUC."""
     for y in (np.zeros(5), np.ones(5)):
-        assert np.isnan(metrics.score("roc_auc", y, np.linspace(0, 1, 5)))
+        assert np.isnan(scores.score("roc_auc", y, np.linspace(0, 1, 5)))
 
 
 @given(st.sampled_from(sorted(METRICS)), st.floats(), st.floats())

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.paired import baseline_score
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 
 BASELINE = "baseline"
@@ -164,7 +165,7 @@ def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) ->
         for i in range(len(judged))
     ]
     return [
-        metrics.score(metric, fold.y, fold.predictions[model], threshold)
+        score(metric, fold.y, fold.predictions[model], threshold)
         for fold, threshold in zip(judged, thresholds, strict=True)
     ]
 

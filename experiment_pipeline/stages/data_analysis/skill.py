@@ -9,7 +9,7 @@ and R² for numbers. Negative values become 0.
 import numpy as np
 
 from experiment_pipeline.spec import Task
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
 
 NAMES: dict[Task, str] = {
     "binary": "Gini (2·AUC - 1)",
@@ -29,9 +29,9 @@ def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
     if len(y) == 0:
         return float("nan")
     if task == "binary":
-        value = 2 * metrics.score("roc_auc", y, prediction) - 1
+        value = 2 * scores.score("roc_auc", y, prediction) - 1
     elif task == "regression":
-        value = metrics.score("r2", y, prediction)
+        value = scores.score("r2", y, prediction)
     else:
         value = _errors_avoided(y, np.argmax(prediction, axis=1))
     return float(max(value, 0.0)) if np.isfinite(value) else float("nan")

@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Model
 from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.interval import Interval, shown
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 
 
 @dataclass(frozen=True, eq=False)

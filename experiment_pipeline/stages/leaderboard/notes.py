@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 
 # Below, "the first fifth" is one configuration and says nothing.
 _FEWEST_FOR_SPEND = 10

@@ -21,8 +21,9 @@ from experiment_pipeline.statistics.comparisons import (
 )
 from experiment_pipeline.statistics.influence import Linearised
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS, interval_of, layout
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.paired import baseline, best_constant
+from experiment_pipeline.statistics.scores import interval_of, layout
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 

@@ -14,7 +14,7 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions
 from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
 
 # The train score tells overfitting; predicting every train row could cost as much as the fit.
@@ -68,12 +68,10 @@ def scores(
         spec: its metrics, at the threshold that is best for the test rows.
     """
     cut = cut_at(decision_threshold(spec.metric_names, y_test, predictions.test))
-    on_test = {
-        name: metrics.score(name, y_test, predictions.test, cut) for name in spec.metric_names
-    }
+    on_test = {name: score(name, y_test, predictions.test, cut) for name in spec.metric_names}
     return Scores(
         metric=spec.metric,
-        train_score=metrics.score(spec.metric, y_scored, predictions.train, cut),
+        train_score=score(spec.metric, y_scored, predictions.train, cut),
         test_score=on_test[spec.metric],
         test_scores=on_test,
     )

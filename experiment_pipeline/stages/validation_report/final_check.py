@@ -35,7 +35,7 @@ from experiment_pipeline.stages.validation_report.segments import weakest_segmen
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.importance import Effort, permutation_importance, scored_by
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
 
 # What the importance of features may take: a share of the search, and seconds of the wall.

@@ -1,6 +1,6 @@
 """The validation report: what the chosen configuration is worth on rows nobody chose by.
 
-Scores live in `statistics/set_prediction.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
+Scores live in `statistics/scores.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
 is not good enough is `next_search.py`'s question, and how a report looks `page.py`'s.
 In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, rendered last.
 """
@@ -22,15 +22,9 @@ from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference, shown
-from experiment_pipeline.statistics.metrics import (
-    better,
-    better_bound,
-    interval_of,
-    layout,
-    names_of,
-)
+from experiment_pipeline.statistics.metrics import better, better_bound, names_of
 from experiment_pipeline.statistics.paired import baseline, best_constant, difference_to_baseline
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, layout
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import (
     Threshold,

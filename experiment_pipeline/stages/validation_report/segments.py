@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.metrics import METRICS, better, better_bound, interval_of
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.metrics import METRICS, better, better_bound
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 
 # What bounds the work: columns looked at, rows looked at, values of a category.
 MOST_COLUMNS = 100

@@ -13,7 +13,7 @@ import numpy as np
 from experiment_pipeline.spec import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, percent
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import metrics, scores
 
 RULE = Rule(
     "conflicting_labels",
@@ -36,7 +36,7 @@ def check(subject: Subject) -> Finding:
         return RULE.not_applicable("No two rows outside of the validation set have equal features.")
     share, limit = _contradicted(subject, groups), subject.threshold(RULE.code)
     metric = _metric(subject)
-    ceiling = metrics.score(metric, target.y, _best_prediction(subject, groups, metric))
+    ceiling = scores.score(metric, target.y, _best_prediction(subject, groups, metric))
     evidence = (
         f"{repeated:,} of {len(groups):,} rows share their features with another; equal features "
         f"contradict {percent(share)} of the target, so {metric} can be {ceiling:.4g} at best."
