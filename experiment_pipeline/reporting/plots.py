@@ -25,6 +25,7 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.importance import Effort
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -183,7 +184,11 @@ def _confusion(
         xticks_rotation="horizontal" if side_by_side else "vertical",
     )
     cut = "" if len(labels) == len(names) else f", the {len(labels)} most frequent classes"
-    binary = f" from a probability of {threshold:.3g}" if predicted.prediction.ndim == 1 else ""
+    binary = (
+        f" from a probability of {numbers.probability(threshold)}"
+        if predicted.prediction.ndim == 1
+        else ""
+    )
     axes.set(xlabel=f"Predicted{binary}{cut}", ylabel="Actual")
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.statistics.metrics import METRICS
 
 # The values that leave the classes as they are: of scikit-learn, LightGBM, XGBoost, CatBoost.
@@ -51,14 +50,6 @@ class Miscalibration:
     of: str
     predicted: float
     observed: float
-
-    def in_words(self) -> str:
-        """Return what to know before believing a probability of this model."""
-        return (
-            f"probabilities are not calibrated ({self.setting}): on the validation set the mean "
-            f"predicted probability of {self.of} is {shown(self.predicted)}, its share "
-            f"{shown(self.observed)}; log_loss and brier count this shift, ranks do not"
-        )
 
 
 def miscalibration(

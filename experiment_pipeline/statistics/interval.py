@@ -1,4 +1,4 @@
-"""An estimate with its bounds, how it reads, and the laws by which a spread becomes bounds.
+"""An estimate with its bounds, and the laws by which a spread becomes bounds.
 
 A score is taken for normal on the scale where it is nearest to it. Which law is whose, chosen by
 simulation (`make bench`, statistics), is declared in `metrics.py`: the log and the logit take
@@ -34,21 +34,6 @@ class Interval:
     low: float
     high: float
     level: float = LEVEL
-
-    def in_words(self) -> str:
-        """`0.6912 (0.6803 to 0.7021)`."""
-        return f"{shown(self.estimate)} ({shown(self.low)} to {shown(self.high)})"
-
-
-def shown(value: float) -> str:
-    """Return a score for people: `0.6912`, `23.46`, `12,346`, `undefined`."""
-    if math.isnan(value):
-        return "undefined"
-    if math.isinf(value):
-        return "infinity" if value > 0 else "-infinity"
-    size = abs(value)
-    digits = 4 if size < 10 else 2 if size < 1_000 else 0
-    return f"{value:.2g}" if 0 < size < 0.001 else f"{value:,.{digits}f}"
 
 
 def difference(first: Spread, second: Spread, level: float = LEVEL) -> Interval:

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from experiment_pipeline.statistics import metrics, scores
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import linearise
 
@@ -103,18 +101,10 @@ def test_the_direction_decides_what_is_better() -> None:
     assert metrics.better("log_loss", 0.6, 0.7)
 
 
-def test_numbers_are_shown_with_the_digits_that_matter() -> None:
-    """Scores, small gains and large errors are all readable."""
-    shown = [metrics_shown(v) for v in (0.69123, 0.00071, 23.456, 12345.6, 0, float("nan"))]
-    assert shown == ["0.6912", "0.00071", "23.46", "12,346", "0.0000", "undefined"]
-    assert Interval(0.5, 0.4, 0.6).in_words() == "0.5000 (0.4000 to 0.6000)"
-
-
 def test_names_cost_little_to_import() -> None:
     """Looking up a metric's name imports numpy and nothing heavier: every YAML load does it."""
     code = (
-        "import sys; from experiment_pipeline.spec.decision import check_name; "
-        "check_name('roc_auc', 'binary', 'metric'); "
+        "import sys, experiment_pipeline.spec; "
         "sys.exit(bool({'scipy', 'pandas', 'sklearn'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

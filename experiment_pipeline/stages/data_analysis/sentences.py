@@ -1,10 +1,10 @@
 """Sentences that Markdown and HTML share: what the verdict is, what the probe reached."""
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import Finding, shown, some_of
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.verdict import weight
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 
 
 def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -> str:
@@ -12,7 +12,7 @@ def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
-    reached = f"{metrics_shown(best.mean)} ± {metrics_shown(best.standard_error)}"
+    reached = f"{numbers.score(best.mean)} ± {numbers.score(best.standard_error)}"
     criteria = [
         f"your criterion {c.at_least if c.at_least is not None else c.at_most:g}"
         for c in (spec.acceptance if spec else ())
@@ -20,7 +20,7 @@ def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -
     ]
     parts = [
         f"Best probe {reached} {probe.metric} ({probe.best})",
-        f"baseline {metrics_shown(baseline.mean)}",
+        f"baseline {numbers.score(baseline.mean)}",
         *criteria,
     ]
     left_out = some_of([shown(column) for column in probe.left_out])

@@ -7,6 +7,7 @@ Built as data; `markdown.render` makes its text. In: a `ModelFacts` and a `Signa
 from collections.abc import Sequence
 
 from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import (
     Block,
     Bullets,
@@ -19,7 +20,6 @@ from experiment_pipeline.reporting.markdown import (
 from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score
 from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.statistics.calibration import named, reweighting
-from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.storage.locations import redacted
 
 LOAD = """\
@@ -85,7 +85,7 @@ def _threshold(facts: ModelFacts) -> tuple[Paragraph, ...]:
         return ()
     return (
         Paragraph(
-            f"{facts.positive_class} is predicted from a probability of {facts.threshold:.4g} on. "
+            f"{facts.positive_class} is predicted from a probability of {numbers.probability(facts.threshold)} on. "
             "This threshold was chosen on the test set; the pipeline's own predict cuts at 0.5."
         ),
     )
@@ -147,14 +147,19 @@ def _metrics(facts: ModelFacts) -> Section:
 
 def _score_row(score: Score, *, reweighted: bool) -> tuple[str, ...]:
     interval = score.interval
-    baseline = "" if score.baseline is None else f"{score.baseline:.4f}"
-    bounds = f"{interval.low:.4f} to {interval.high:.4f}"
-    name = named(score.metric, reweighted=reweighted)
-    return score.set_name, name, f"{interval.estimate:.4f}", bounds, baseline
+    return (
+        score.set_name,
+        named(score.metric, reweighted=reweighted),
+        numbers.score(interval.estimate),
+        numbers.bounds(interval),
+        "" if score.baseline is None else numbers.score(score.baseline),
+    )
 
 
 def _gates(facts: ModelFacts) -> Section:
-    rows = tuple((gate.rule, shown(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates)
+    rows = tuple(
+        (gate.rule, numbers.score(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates
+    )
     return Section("Acceptance", (Table(("gate", "value", "outcome"), rows),))
 
 

@@ -7,6 +7,7 @@ files and `card.py` into prose. Nothing is computed here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison
@@ -42,9 +43,7 @@ class Score:
 
     def in_words(self) -> str:
         """Return the score with its interval in one line."""
-        low, high = self.interval.low, self.interval.high
-        bounds = f"{low:.4g} to {high:.4g}"
-        return f"{self.metric} {self.interval.estimate:.4g} ({bounds}) on {self.set_name}"
+        return f"{self.metric} {numbers.interval(self.interval)} on {self.set_name}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.units import resampling_units
@@ -25,7 +26,6 @@ from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.table import as_scored, failures, unranked
 from experiment_pipeline.stages.search.training_sets import training_sets
-from experiment_pipeline.statistics.interval import shown as metrics_shown
 from experiment_pipeline.storage.entries import ResultStore
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
@@ -171,8 +171,8 @@ def _beats_baseline(board: Leaderboard) -> dg.AssetCheckResult:
         passed=board.beats_baseline,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"{board.metric} {board.score.in_words()} on the test set; predicting without "
-            f"features scores {metrics_shown(board.baseline)}; the paired difference is "
-            f"{board.difference_to_baseline.in_words()}"
+            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
+            f"features scores {numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(board.difference_to_baseline)}"
         ),
     )

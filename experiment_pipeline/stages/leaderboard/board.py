@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline import errors
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
@@ -21,7 +22,7 @@ from experiment_pipeline.stages.leaderboard.ranking import Entry, Ranking, order
 from experiment_pipeline.stages.leaderboard.rows import build_rows, failure_in_words
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.table import Unranked
-from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -164,7 +165,7 @@ def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
     among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"
-    standing = f"best {spec.metric} of {among} on the test set: {best.score.in_words()}"
+    standing = f"best {spec.metric} of {among} on the test set: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
     if spec.choice == "best_score":
@@ -178,9 +179,9 @@ def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
         return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
         f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
-        f"{smallest.result.model_bytes:,} bytes, {spec.metric} {smallest.score.in_words()}; "
+        f"{smallest.result.model_bytes:,} bytes, {spec.metric} {numbers.interval(smallest.score)}; "
         f"the best, {best.result.key}, has {best.result.model_bytes:,} bytes and "
-        f"{shown(best.score.estimate)}"
+        f"{numbers.score(best.score.estimate)}"
     )
 
 

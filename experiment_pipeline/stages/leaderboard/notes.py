@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from experiment_pipeline.errors import listed
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
-from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -91,8 +91,8 @@ def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
         best = ranking.entries[0]
         yield (
             f"no configuration is surely better than predicting without features: the best has "
-            f"{metric} {best.score.in_words()}, the baseline {shown(ranking.baseline)}; the "
-            f"paired difference is {best.difference_to_baseline.in_words()}"
+            f"{metric} {numbers.interval(best.score)}, the baseline {numbers.score(ranking.baseline)}; the "
+            f"paired difference is {numbers.interval(best.difference_to_baseline)}"
         )
 
 
@@ -125,7 +125,7 @@ def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     elif number:
         yield (
             f"the best of {len(ranking.entries):,} scores flatters itself: expect {spec.metric} to "
-            f"be worse by up to {shown(number)} on new rows"
+            f"be worse by up to {numbers.score(number)} on new rows"
         )
 
 
@@ -148,8 +148,8 @@ def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
     seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.entries)
     yield (
         f"the last 80 % of the spend made {metric} better by {gain:.2g}: {fifth} configurations "
-        f"drawn at random reach {shown(expected_best(scores, fifth))} on average, all {len(scores)} reach "
-        f"{shown(scores[0])} and cost {seconds:,.1f} CPU seconds"
+        f"drawn at random reach {numbers.score(expected_best(scores, fifth))} on average, all {len(scores)} reach "
+        f"{numbers.score(scores[0])} and cost {seconds:,.1f} CPU seconds"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.html_page import render_html
 from experiment_pipeline.reporting.markdown import (
     Block,
@@ -16,7 +17,6 @@ from experiment_pipeline.reporting.markdown import (
     render,
 )
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.statistics.interval import shown
 
 MOST_ROWS_OF_MARKDOWN = 20
 _MOST_ROWS_OF_PAGE = 1_000
@@ -47,8 +47,8 @@ def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
     """
     said = (
         f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
-        f"{shown(board.baseline)}; the paired difference is "
-        f"{board.difference_to_baseline.in_words()}."
+        f"{numbers.score(board.baseline)}; the paired difference is "
+        f"{numbers.interval(board.difference_to_baseline)}."
     )
     choice: list[Block] = [Paragraph(said)]
     if board.notes:
@@ -74,7 +74,9 @@ def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
         _whole(row["rank"]),
         row["key"],
         _number(row["test_score"]),
-        "" if pd.isna(row["low"]) else f"{shown(row['low'])} to {shown(row['high'])}",
+        ""
+        if pd.isna(row["low"])
+        else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}",
         _number(row["difference_to_best"]),
         "yes" if row["in_tie_group"] else "",
         _number(row["overfit_gap"]),
@@ -87,7 +89,7 @@ def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
 
 
 def _number(value: float) -> str:
-    return "" if pd.isna(value) else shown(value)
+    return "" if pd.isna(value) else numbers.score(value)
 
 
 def _whole(value: Any) -> str:

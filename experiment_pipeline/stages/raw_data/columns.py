@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.reporting.wording import counted
-from experiment_pipeline.spec.names import listed
+from experiment_pipeline.errors import UnusableTable, listed
+from experiment_pipeline.reporting import numbers
 
 SAMPLE_VALUES = 1_000
 LARGEST_EXACT = 2**53
@@ -56,8 +55,8 @@ class _Decisions:
     def notes(self) -> tuple[str, ...]:
         """One sentence per decision."""
         texts = [
-            f"{text!r} was read as missing: {counted(sum(cells), 'cell')} "
-            f"in {counted(len(cells), 'column')}"
+            f"{text!r} was read as missing: {numbers.counted(sum(cells), 'cell')} "
+            f"in {numbers.counted(len(cells), 'column')}"
             for text, cells in self.missing_texts.items()
         ]
         decided = [f"{what}: {listed(names)}" for what, names in self.columns.items()]

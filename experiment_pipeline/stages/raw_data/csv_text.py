@@ -20,9 +20,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from experiment_pipeline import spec
-from experiment_pipeline.errors import InvalidExperiment, UnreadableTable
-from experiment_pipeline.reporting.wording import counted
-from experiment_pipeline.spec.names import listed
+from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.raw_data.contents import (
     FIX_DELIVER,
     MARKS,
@@ -76,7 +75,7 @@ def read(name: str, content: bytes, data: spec.Data) -> CsvText:
         notes.append(f"delimiter {delimiter!r} was found")
     if unnamed:
         notes.append(
-            f"{counted(len(unnamed), 'column')} without a name in the header, "
+            f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "
             f"now called {listed(unnamed)}"
         )
     if all(_is_number(field) for field in header):
@@ -165,7 +164,7 @@ def _refuse_ragged(name: str, content: bytes, delimiter: str) -> None:
         return  # the csv module sees nothing, or gives up too: Arrow's own message must do
     raise UnreadableTable(
         name,
-        f"line {line:,} has {counted(len(fields), 'field')}, the header has {len(header)} "
+        f"line {line:,} has {numbers.counted(len(fields), 'field')}, the header has {len(header)} "
         f"(delimiter {delimiter!r})",
         "correct the line, quote values that hold the delimiter, or give data.delimiter",
     )

@@ -6,6 +6,7 @@ In: the events of a search. Out: text for a log.
 import math
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     Conclusion,
@@ -74,10 +75,10 @@ class Progress:
         text = f"{self.started.place}: " if self.started.place else ""
         text += f"{self.done} / {total} done"
         if self.best is not None:
-            text += f", best {self.metric} {self.best.test_score:.4f} ({self.best.key})"
+            text += f", best {self.metric} {numbers.score(self.best.test_score)} ({self.best.key})"
         left = (total - self.done) * rung.fraction + self.started.work_after
         if self.work and left:
-            text += f", about {elapsed_seconds / self.work * left:.0f} s left"
+            text += f", about {numbers.seconds(elapsed_seconds / self.work * left)} left"
         return text
 
     def _consider(self, result: ModelResult) -> None:

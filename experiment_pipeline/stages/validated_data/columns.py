@@ -18,7 +18,7 @@ from pandera.engines import pandas_engine
 from experiment_pipeline.columns.coercion import Coerced, coerce, kind_of, with_room_for_missing
 from experiment_pipeline.columns.schema import NEVER_MISSING
 from experiment_pipeline.errors import InvalidSchema
-from experiment_pipeline.reporting.wording import counted
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
 
 LONGEST_VALUE = 80
@@ -108,7 +108,7 @@ def check_column(
     missing = column.isna().to_numpy()
     if not schema.nullable and missing.any() and missing_rule is None:
         if _keeps_missing(schema, validation):
-            kept = f"{counted(int(missing.sum()), 'missing value')} kept"
+            kept = f"{numbers.counted(int(missing.sum()), 'missing value')} kept"
             notes.append(f"{name}: {kept}: the schema says nothing of missing ones")
             schema = with_room_for_missing(schema)
         else:
@@ -125,7 +125,7 @@ def check_column(
             continue
         rule, failing = shortened(str(check.error or check.name)), coerced.fitting[failed]
         if _only_counts(check, validation):
-            kept = f"{counted(len(failing), 'value')} kept against {rule}"
+            kept = f"{numbers.counted(len(failing), 'value')} kept against {rule}"
             notes.append(f"{name}: {kept}: {most_frequent(failing)}")
         else:
             broken.append(Broken(name, f"fails {rule}", positions[failed], failing.tolist()))
@@ -210,7 +210,7 @@ def most_frequent(values: pd.Series) -> str:
     counts = values.value_counts()
     shown = [f"{_shown(value)} ({rows:,})" for value, rows in counts.head(SHOWN_VALUES).items()]
     more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {counted(more, 'other')}" if more else "")
+    return ", ".join(shown) + (f" and {numbers.counted(more, 'other')}" if more else "")
 
 
 def _shown(value: object) -> str:

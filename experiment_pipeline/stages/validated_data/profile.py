@@ -18,9 +18,8 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import microseconds
 from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
-from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.errors import EntryCorrupt, listed
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.statistics.distances import STATISTIC, difference
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.

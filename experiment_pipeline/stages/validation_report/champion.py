@@ -6,8 +6,9 @@ In: numbers that `challenge.py` found. Out: a `Gate` of the validation report.
 import math
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.validation_report.gates import Gate
-from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, better, better_bound
 
 
@@ -68,7 +69,7 @@ class ChampionComparison:
 
     def _in_words(self, scores: PairedScores) -> str:
         return (
-            f"{self.metric} {shown(scores.challenger)} after {shown(scores.champion)} on the same "
-            f"{scores.rows:,} rows; better bound ({100 * scores.difference.level:.0f} %) of the "
-            f"difference {scores.difference.in_words()}"
+            f"{self.metric} {numbers.score(scores.challenger)} after {numbers.score(scores.champion)} on the same "
+            f"{scores.rows:,} rows; better bound ({numbers.share(scores.difference.level)}) of the "
+            f"difference {numbers.interval(scores.difference)}"
         )

@@ -8,8 +8,9 @@ rows by more than chance.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion, ExperimentSpec
-from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better, worse_bound
 
 
@@ -62,7 +63,7 @@ class Gate:
 
     def in_words(self) -> str:
         """`lower bound of roc_auc at least 0.65: 0.6803, PASS`."""
-        return f"{self.rule}: {shown(self.value)}, {self.outcome}"
+        return f"{self.rule}: {numbers.score(self.value)}, {self.outcome}"
 
 
 def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
@@ -95,8 +96,8 @@ def _against_baseline(score: MetricScore) -> Gate:
     difference = score.difference_to_baseline
     rule = (
         f"no acceptance criteria are set: the {_worse_end(score.metric)} bound of {score.metric} "
-        f"must beat the baseline {shown(score.baseline)}, paired on the same rows (difference "
-        f"{difference.in_words()})"
+        f"must beat the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
+        f"{numbers.interval(difference)})"
     )
     value = score.baseline + worse_bound(score.metric, difference)
     passed = surely_better(score.metric, difference)

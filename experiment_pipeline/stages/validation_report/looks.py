@@ -8,6 +8,8 @@ recognised in `rows/identity.py`; looks are kept in the storage's `ledger.py`.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
+
 # Fewer shared rows may be chance, and flatter nobody.
 LEAST_OVERLAP = 0.1
 
@@ -27,7 +29,7 @@ class EarlierLooks:
     def in_words(self) -> str:
         """`looked at 3 times before (overlap 100 %)`."""
         times = "once" if self.models == 1 else f"{self.models} times"
-        return f"looked at {times} before (overlap {100 * self.overlap:.0f} %)"
+        return f"looked at {times} before (overlap {numbers.share(self.overlap)})"
 
 
 NO_LOOKS = EarlierLooks()
@@ -55,5 +57,5 @@ def looked_at(looks: int, overlap: float) -> str:
         overlap: as of `EarlierLooks`.
     """
     times = "once" if looks == 1 else f"{looks} times"
-    among = "" if looks == 1 else f" (overlap {100 * overlap:.0f} %)"
+    among = "" if looks == 1 else f" (overlap {numbers.share(overlap)})"
     return f"These validation rows have been looked at {times}{among}, this look included."

@@ -5,6 +5,7 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 
 from collections.abc import Mapping
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.html_page import render_html
 from experiment_pipeline.reporting.markdown import (
     Block,
@@ -20,7 +21,6 @@ from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named
-from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.statistics.metrics import METRICS
 
 
@@ -40,7 +40,7 @@ def to_html(
 
 def headline(report: ValidationReport) -> str:
     """Return the decision in a sentence."""
-    score = report.score(report.metric).interval.in_words()
+    score = numbers.interval(report.score(report.metric).interval)
     decision = "accepted" if report.accepted else "not accepted"
     return f"{report.configuration} is {decision}: {report.metric} {score} on the validation set"
 
@@ -57,7 +57,8 @@ def document(report: ValidationReport, next_search: NextSearch | None = None) ->
 
 def _gates(report: ValidationReport) -> Section:
     rows = tuple(
-        (gate.rule, shown(gate.value), shown(gate.limit), gate.outcome) for gate in report.gates
+        (gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.outcome)
+        for gate in report.gates
     )
     table = Table(("gate", "value", "limit", "outcome"), rows)
     return Section("Decision", (Paragraph(headline(report) + "."), table))
@@ -68,12 +69,14 @@ def _champion(report: ValidationReport) -> list[Section]:
     held = report.champion
     if held is None or held.scores is None:
         return []
-    level = 100 * held.scores.difference.level
     rows = (
-        ("this model", shown(held.scores.challenger)),
-        (f"champion {held.version}", shown(held.scores.champion)),
-        (f"this model minus champion ({level:.0f} % interval)", held.scores.difference.in_words()),
-        ("tolerance", shown(held.tolerance)),
+        ("this model", numbers.score(held.scores.challenger)),
+        (f"champion {held.version}", numbers.score(held.scores.champion)),
+        (
+            f"this model minus champion ({numbers.share(held.scores.difference.level)} interval)",
+            numbers.interval(held.scores.difference),
+        ),
+        ("tolerance", numbers.score(held.tolerance)),
     )
     said = f"Both on the same {held.scores.rows:,} validation rows, paired."
     if held.left_out:
@@ -99,10 +102,10 @@ def _metrics(report: ValidationReport) -> Section:
     rows = tuple(
         (
             named(score.metric, reweighted=report.miscalibration is not None),
-            shown(score.interval.estimate),
-            f"{shown(score.interval.low)} to {shown(score.interval.high)}",
-            shown(score.baseline),
-            score.difference_to_baseline.in_words(),
+            numbers.score(score.interval.estimate),
+            numbers.bounds(score.interval),
+            numbers.score(score.baseline),
+            numbers.interval(score.difference_to_baseline),
             "higher" if METRICS[score.metric].greater_is_better else "lower",
         )
         for score in report.scores
@@ -110,7 +113,7 @@ def _metrics(report: ValidationReport) -> Section:
     seen = "train and test rows" if report.refitted else "train rows"
     said = f"The exported model was fitted on {seen}; {report.rows:,} validation rows."
     if report.prevalence is not None:
-        said += f" Positive are {100 * report.prevalence:.3g} % of them."
+        said += f" Positive are {numbers.share(report.prevalence)} of them."
     said += (
         " The baseline predicts the same for every row, what suits the metric best; the "
         "difference to it is paired, so its interval is not that of the score moved."
@@ -125,9 +128,9 @@ def _metrics(report: ValidationReport) -> Section:
 def _gap(report: ValidationReport) -> Section:
     gap = report.gap
     rows = (
-        ("test", gap.test.in_words()),
-        ("validation", gap.validation.in_words()),
-        ("validation minus test", gap.difference.in_words()),
+        ("test", numbers.interval(gap.test)),
+        ("validation", numbers.interval(gap.validation)),
+        ("validation minus test", numbers.interval(gap.difference)),
     )
     said = (
         f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
@@ -144,9 +147,9 @@ def _threshold(report: ValidationReport) -> list[Section]:
     if report.threshold is None:
         return []
     said = (
-        f"A row is called positive from a probability of {report.threshold.value:.4g} on: this "
+        f"A row is called positive from a probability of {numbers.probability(report.threshold.value)} on: this "
         f"maximises {report.threshold.metric} on the test set "
-        f"({shown(report.threshold.test_score)} there)."
+        f"({numbers.score(report.threshold.test_score)} there)."
     )
     return [Section("Decision threshold", (Paragraph(said),))]
 
@@ -161,7 +164,7 @@ def _segments(report: ValidationReport) -> Section:
             segment.column,
             segment.value,
             f"{segment.rows:,}",
-            segment.score.in_words(),
+            numbers.interval(segment.score),
             "clearly" if segment.clearly_worse else "perhaps by chance",
         )
         for segment in report.segments

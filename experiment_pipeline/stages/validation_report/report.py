@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison
@@ -21,7 +22,7 @@ from experiment_pipeline.stages.validation_report.looks import NO_LOOKS, Earlier
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
-from experiment_pipeline.statistics.interval import Interval, difference, shown
+from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, names_of
 from experiment_pipeline.statistics.paired import baseline, best_constant, difference_to_baseline
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, layout
@@ -241,7 +242,7 @@ def _notes(
     if report.gap.worse:
         yield _gap_in_words(spec, report.gap)
     if report.miscalibration is not None:
-        yield report.miscalibration.in_words()
+        yield _miscalibrated(report.miscalibration)
     unit = unit_in_words(spec)
     yield from filter(None, [few_units_note(exported.units, unit, "validation")])
     yield from filter(None, [few_units_note(test.units, unit, "test")])
@@ -254,15 +255,24 @@ def _notes(
         if segment.clearly_worse:
             yield (
                 f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
-                f"rows): {spec.metric} {segment.score.in_words()}"
+                f"rows): {spec.metric} {numbers.interval(segment.score)}"
             )
+
+
+def _miscalibrated(found: Miscalibration) -> str:
+    """What to know before believing a probability of this model."""
+    return (
+        f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
+        f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
+        f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
+    )
 
 
 def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
     lost = (
-        f"the fit that was chosen on test loses {shown(abs(gap.difference.estimate))} "
-        f"{spec.metric} on validation ({shown(gap.difference.low)} to "
-        f"{shown(gap.difference.high)})"
+        f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
+        f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "
+        f"{numbers.score(gap.difference.high)})"
     )
     if spec.split.by == "time":
         return f"{lost}: drift and the optimism of the choice, which cannot be told apart here"

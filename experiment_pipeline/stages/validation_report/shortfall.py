@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
-from experiment_pipeline.statistics.interval import Interval, shown
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
 
 
@@ -123,7 +124,7 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         yield Reason(
             "nothing_learnt",
             f"No configuration is surely better than predicting without features: {board.metric} "
-            f"{board.score.in_words()}, baseline {shown(board.baseline)}.",
+            f"{numbers.interval(board.score)}, baseline {numbers.score(board.baseline)}.",
             "Look for features that have to do with the target; another search will not help.",
         )
 
@@ -140,7 +141,7 @@ def _ceiling(gate: Gate | None, spec: ExperimentSpec, evidence: Evidence) -> Ite
     yield Reason(
         "label_ceiling",
         f"Rows with the same features have different labels: on the train and test rows no model "
-        f"can do better than {spec.metric} {shown(ceiling)}, the limit is {shown(gate.limit)}.",
+        f"can do better than {spec.metric} {numbers.score(ceiling)}, the limit is {numbers.score(gate.limit)}.",
         "Correct the labels, add features that tell these rows apart, or change the limit.",
     )
 
@@ -161,7 +162,7 @@ def _sample_size(
         "too_few_validation_rows",
         f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count for "
         f"{gate.metric}: even a perfect score has the bound "
-        f"{shown(perfect_bound(gate.metric, units))} there; it cannot reach {shown(gate.limit)} "
+        f"{numbers.score(perfect_bound(gate.metric, units))} there; it cannot reach {numbers.score(gate.limit)} "
         f"{enough}.",
         "Validate on more rows, or change the limit; no search can mend it.",
     )
@@ -174,8 +175,8 @@ def _worse_than_champion(report: ValidationReport) -> Iterator[Reason]:
     yield Reason(
         "worse_than_champion",
         f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
-        f"{held.metric} {shown(held.scores.champion)}, this model "
-        f"{shown(held.scores.challenger)} (difference {held.scores.difference.in_words()}).",
+        f"{held.metric} {numbers.score(held.scores.champion)}, this model "
+        f"{numbers.score(held.scores.challenger)} (difference {numbers.interval(held.scores.difference)}).",
         "Find what the champion's data, features or search had that these lack; where it is "
         "right to replace it all the same, raise not_worse_than_champion.tolerance.",
     )
@@ -191,8 +192,8 @@ def _uncertainty(gate: Gate, report: ValidationReport) -> Iterator[Reason]:
     more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
     yield Reason(
         "too_few_validation_rows",
-        f"The estimate of {gate.metric}, {interval.in_words()}, meets the limit "
-        f"{shown(gate.limit)}; its bound does not.",
+        f"The estimate of {gate.metric}, {numbers.interval(interval)}, meets the limit "
+        f"{numbers.score(gate.limit)}; its bound does not.",
         f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
     )
 
@@ -203,8 +204,8 @@ def _drift(report: ValidationReport) -> Iterator[Reason]:
         yield Reason(
             "drift",
             f"The same fit scores worse on validation than on test: {report.metric} "
-            f"{shown(gap.validation.estimate)} after {shown(gap.test.estimate)} (difference "
-            f"{gap.difference.in_words()}).",
+            f"{numbers.score(gap.validation.estimate)} after {numbers.score(gap.test.estimate)} (difference "
+            f"{numbers.interval(gap.difference)}).",
             "Find the features that changed between the sets, retrain on later rows, or drop them.",
         )
 
@@ -218,15 +219,15 @@ def _fit(gate: Gate | None, spec: ExperimentSpec, board: Leaderboard) -> Iterato
     if gap > board.score.high - board.score.low:
         yield Reason(
             "overfit",
-            f"On its train rows the chosen model has {spec.metric} {shown(train)}, on test "
-            f"{shown(board.score.estimate)}: it has learnt rows by heart.",
+            f"On its train rows the chosen model has {spec.metric} {numbers.score(train)}, on test "
+            f"{numbers.score(board.score.estimate)}: it has learnt rows by heart.",
             "Regularise more, drop features, or train on more rows.",
         )
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
-            f"Even on its own train rows the chosen model has {spec.metric} {shown(train)}, the "
-            f"limit is {shown(gate.limit)}.",
+            f"Even on its own train rows the chosen model has {spec.metric} {numbers.score(train)}, the "
+            f"limit is {numbers.score(gate.limit)}.",
             "Let models be more flexible, and add features.",
         )
 
@@ -238,7 +239,7 @@ def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
         yield Reason(
             "weak_segment",
             f"The model is clearly weaker where {worst.column} is {worst.value}: {report.metric} "
-            f"{worst.score.in_words()} on {worst.rows:,} rows.",
+            f"{numbers.interval(worst.score)} on {worst.rows:,} rows.",
             "Look for features that matter there, or leave these rows to another model.",
         )
 
@@ -260,9 +261,9 @@ def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
         return
     yield Reason(
         "few_train_rows",
-        f"More train rows still help: {spec.metric} {shown(curve.before)} with "
-        f"{curve.rows_before:,} rows, {shown(curve.after)} with {curve.rows:,} on the same test "
-        f"rows (gain {curve.gain.in_words()}, mean of {curve.configurations} configurations).",
+        f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
+        f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the same test "
+        f"rows (gain {numbers.interval(curve.gain)}, mean of {curve.configurations} configurations).",
         "Collect more rows of the same kind.",
     )
 

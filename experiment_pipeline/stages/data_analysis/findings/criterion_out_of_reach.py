@@ -7,12 +7,12 @@ the probe is only a probe.
 
 import math
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, percent
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe, ProbeScore
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import shown
 from experiment_pipeline.statistics.metrics import METRICS
 
 RULE = Rule(
@@ -76,7 +76,7 @@ def _evidence(probe: Probe, criterion: Criterion, number: float) -> str:
         else f"so a search must still gain {percent(number)} of what the probe gained."
     )
     return (
-        f"Best probe ({best.model}) {shown(best.mean)} ± "
-        f"{shown(best.standard_error)} {metric}, baseline "
-        f"{shown(baseline.mean)}, criterion {_limit(criterion):g}, {missing}"
+        f"Best probe ({best.model}) {numbers.score(best.mean)} ± "
+        f"{numbers.score(best.standard_error)} {metric}, baseline "
+        f"{numbers.score(baseline.mean)}, criterion {_limit(criterion):g}, {missing}"
     )

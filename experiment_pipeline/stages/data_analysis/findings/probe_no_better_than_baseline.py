@@ -2,10 +2,10 @@
 
 import math
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe, ProbeScore
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics.interval import shown
 
 RULE = Rule(
     "probe_no_better_than_baseline",
@@ -25,9 +25,9 @@ def check(subject: Subject, probe: Probe | NoProbe) -> Finding:
     surest = max(known, key=_errors)
     errors, limit = _errors(surest), subject.threshold(RULE.code)
     evidence = (
-        f"The surest probe ({surest.model}) reaches {shown(surest.mean)} {probe.metric}, "
-        f"the baseline {shown(probe.score(BASELINE).mean)}: a gain of "
-        f"{shown(surest.gain)} ± {shown(surest.gain_error)} per fold, "
+        f"The surest probe ({surest.model}) reaches {numbers.score(surest.mean)} {probe.metric}, "
+        f"the baseline {numbers.score(probe.score(BASELINE).mean)}: a gain of "
+        f"{numbers.score(surest.gain)} ± {numbers.score(surest.gain_error)} per fold, "
         f"{errors:.3g} standard errors."
     )
     if errors >= limit:

@@ -1,0 +1,58 @@
+"""How a number reads: a score, its interval, a count, a share, one function each, used everywhere.
+
+What people compare is cut to what they can compare; stored tables and results keep every digit.
+In: numbers. Out: texts. Sentences around them belong to whoever says them.
+"""
+
+import math
+
+from experiment_pipeline.statistics.interval import Interval
+
+# What a reader compares of a number whose scale is not known.
+SIGNIFICANT_DIGITS = 6
+
+
+def score(value: float) -> str:
+    """Return a score for people: `0.6912`, `23.46`, `12,346`, `undefined`."""
+    if math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "infinity" if value > 0 else "-infinity"
+    size = abs(value)
+    digits = 4 if size < 10 else 2 if size < 1_000 else 0
+    return f"{value:.2g}" if 0 < size < 0.001 else f"{value:,.{digits}f}"
+
+
+def bounds(of: Interval) -> str:
+    """`0.6803 to 0.7021`."""
+    return f"{score(of.low)} to {score(of.high)}"
+
+
+def interval(of: Interval) -> str:
+    """`0.6912 (0.6803 to 0.7021)`."""
+    return f"{score(of.estimate)} ({bounds(of)})"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 column`, `12 columns`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def share(part: float) -> str:
+    """`12.3 %` of a share in [0, 1]."""
+    return f"{100 * part:.3g} %"
+
+
+def probability(value: float) -> str:
+    """`0.4`, `0.3172`."""
+    return f"{value:.4g}"
+
+
+def seconds(value: float) -> str:
+    """`41 s`, `1,234 s`."""
+    return f"{value:,.0f} s"
+
+
+def significant(value: float) -> float:
+    """Return a number without the digits that nobody compares."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
