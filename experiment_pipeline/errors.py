@@ -26,7 +26,7 @@ Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ExperimentPipelineError(Exception):
@@ -129,16 +129,20 @@ class InvalidModel(ExportError):
 SHOWN_NAMES = 12
 
 
-def did_you_mean(name: str, names: Iterable[object]) -> str:
-    """Return "did you mean 'x'?", or the names there are when none comes close."""
+def did_you_mean(
+    name: str, names: Iterable[object], *, most: int = 1, otherwise: str | None = None
+) -> str:
+    """Return "did you mean 'x'?", or `otherwise` when none comes close; unset: the names there are."""
     known = [str(other) for other in names]
-    return guessed(name, known).rstrip() or f"there are {listed(known)}"
+    close = difflib.get_close_matches(name, known, n=most)
+    if close:
+        return f"did you mean {listed(close)}?"
+    return f"there are {listed(known)}" if otherwise is None else otherwise
 
 
-def guessed(name: str, names: Iterable[str]) -> str:
-    """Return "did you mean 'x'? ", for the list of names to follow; "" when none comes close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
+    """Return "did you mean 'x'? allowed: x, y": for names so few that all are shown."""
+    return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
 
 
 def listed(names: Iterable[object]) -> str:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, microseconds, numbers_of
+from experiment_pipeline.columns.kinds import (
+    NUMERIC,
+    QUANTITIES,
+    TEXTS,
+    kind_of,
+    microseconds,
+    numbers_of,
+)
 from experiment_pipeline.statistics.distances import (
     Difference,
     difference,
@@ -36,7 +43,7 @@ class Bins:
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
         """Cut numbers and instants with many values at their deciles; else list categories."""
-        if kind_of(reference) in {"number", "datetime"} and reference.nunique() > LISTED_CATEGORIES:
+        if kind_of(reference) in {*QUANTITIES, "datetime"} and reference.nunique() > LISTED_CATEGORIES:
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
             return cls(
                 np.unique(np.nanquantile(_numbers(reference), deciles, method="lower")), None
@@ -69,9 +76,9 @@ def distance(first: pd.Series, second: pd.Series) -> float:
     text.
     """
     kind = kind_of(first)
-    if kind == "number":
+    if kind in NUMERIC:
         return number_distance(numbers_of(first), numbers_of(second))
-    if kind != "text":
+    if kind not in TEXTS:
         return float("nan")
     codes = pd.factorize(pd.concat([first, second], ignore_index=True), use_na_sentinel=False)[0]
     parts = codes[: len(first)], codes[len(first) :]

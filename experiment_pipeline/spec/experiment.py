@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from experiment_pipeline.errors import guessed
+from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.search import Budget, Halving, Search, Surrogate
@@ -235,8 +235,7 @@ class ExperimentSpec(Closed):
         allowed = names_of(self.task)
         if name not in allowed:
             raise impossible(
-                f"{name!r} is no metric of task {self.task}; {guessed(name, allowed)}"
-                f"allowed: {', '.join(allowed)}",
+                f"{name!r} is no metric of task {self.task}; {allowed_instead(name, allowed)}",
                 *location,
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting.markdown import bullets
 from experiment_pipeline.spec import ExperimentSpec
@@ -162,8 +163,4 @@ def _cell(value: Hashable) -> Any:
 
 
 def _column_type(column: pd.Series) -> str:
-    if pd.api.types.is_bool_dtype(column):
-        return "bool"
-    if pd.api.types.is_integer_dtype(column):
-        return "int"
-    return "float" if pd.api.types.is_float_dtype(column) else "string"
+    return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis
@@ -96,7 +96,7 @@ def _table_report(sample: pd.DataFrame) -> str:
     from skrub import TableReport
 
     shortened = sample.assign(
-        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) != "number"}
+        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) not in NUMERIC}
     )
     # An infinite value has its finding; here it would make every statistic undefined.
     report = TableReport(

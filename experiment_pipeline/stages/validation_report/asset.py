@@ -21,8 +21,7 @@ from experiment_pipeline.stages.asset import (
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.table import check_same_sets, from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import training_sets
