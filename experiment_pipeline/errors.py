@@ -1,4 +1,4 @@
-"""The error family of the project, and what a wrong name is told.
+"""The error family of the project, its one door to a user, and what a wrong name is told.
 
     ExperimentPipelineError            every message: culprit, rule, fix
     ├── InvalidExperiment              the YAML says something impossible
@@ -26,7 +26,8 @@ Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class ExperimentPipelineError(Exception):
@@ -44,6 +45,24 @@ class ExperimentPipelineError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.culprit, self.rule, self.fix)
+
+    @property
+    def told(self) -> str:
+        """The whole message for people; the class says which branch of the family it is."""
+        return f"{type(self).__name__}: {self}"
+
+
+@contextmanager
+def told_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
+    """The one door from an error of the family to a user; a bug crashes as it is.
+
+    Args:
+        shell: error → what the caller's framework shows without a stack (`dg.Failure`, click's).
+    """
+    try:
+        yield
+    except ExperimentPipelineError as error:
+        raise shell(error) from None
 
 
 class InvalidExperiment(ExperimentPipelineError):

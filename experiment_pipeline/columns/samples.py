@@ -43,7 +43,10 @@ class Bins:
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
         """Cut numbers and instants with many values at their deciles; else list categories."""
-        if kind_of(reference) in {*QUANTITIES, "datetime"} and reference.nunique() > LISTED_CATEGORIES:
+        if (
+            kind_of(reference) in {*QUANTITIES, "datetime"}
+            and reference.nunique() > LISTED_CATEGORIES
+        ):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
             return cls(
                 np.unique(np.nanquantile(_numbers(reference), deciles, method="lower")), None

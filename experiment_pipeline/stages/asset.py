@@ -6,19 +6,20 @@ reports, never computes. What a stage finds is made by the pure modules beside i
 
 import base64
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import kind_of
-from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.errors import ExperimentPipelineError, told_as
 from experiment_pipeline.reporting.markdown import bullets
 from experiment_pipeline.spec import ExperimentSpec
 
-TABLES = "tables"
+# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+TABLES = "experiment_pipeline_tables"
 
 
 def asset_key(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
@@ -85,22 +86,17 @@ def problems_check(
     )
 
 
-def console_message(error: ExperimentPipelineError) -> str:
-    """The error as it is shown to people: its class says which branch of the family it is."""
-    return f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def told_to_the_user() -> Iterator[None]:
+def told_to_the_user() -> AbstractContextManager[None]:
     """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
-    try:
-        yield
-    except ExperimentPipelineError as error:
-        raise dg.Failure(
-            description=console_message(error),
-            metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
-            allow_retries=False,
-        ) from None
+    return told_as(_failure)
+
+
+def _failure(error: ExperimentPipelineError) -> dg.Failure:
+    return dg.Failure(
+        description=error.told,
+        metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
+        allow_retries=False,
+    )
 
 
 MOST_ROWS = 1_000

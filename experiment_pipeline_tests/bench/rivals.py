@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiment_pipeline.drafting.decisions import propose_search
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, quantile
 from experiment_pipeline.statistics.metrics import METRICS

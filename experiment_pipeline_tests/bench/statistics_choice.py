@@ -17,8 +17,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.metrics import METRICS

@@ -16,12 +16,11 @@ from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import (
     asset_key,
-    console_message,
     table_input,
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.analysis import analyse
-from experiment_pipeline.stages.data_analysis.page import report_html
+from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
 from experiment_pipeline.storage.entries import ResultStore
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
@@ -31,7 +30,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 # What no finding depends on: the analysis is not given it.
 _SEARCH = (
-    *("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule"),
+    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
     "not_worse_than_champion",
 )
 
@@ -66,7 +65,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         verdict = analysis["verdict"]
         reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
         if verdict == "no go":
-            context.log.error(console_message(_refusal(spec, reasons)))
+            context.log.error(_refusal(spec, reasons).told)
         else:
             context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
         return dg.MaterializeResult(
@@ -123,7 +122,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: analysis.to_markdown().encode(),
+        MARKDOWN: markdown_report(analysis).encode(),
         REPORT: report_html(analysis, prepared, spec).encode(),
     }
 

@@ -22,11 +22,9 @@ from experiment_pipeline.stages.leaderboard.board import (
     rank,
     to_table,
 )
-from experiment_pipeline.stages.search.conclusions import TRAINED
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.table import as_scored, failures, unranked
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.storage.entries import ResultStore
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
@@ -39,7 +37,7 @@ LEADERBOARD_VERSION = 1
 # What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
 _ELSEWHERE = (
     *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "workers"),
+    *("halving", "budget", "workers"),
     *("export", "schedule", "not_worse_than_champion"),
 )
 INPUTS = ("train_set", "test_set", "search_results")

@@ -30,8 +30,8 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     failure_in_words,
     order,
 )
+from experiment_pipeline.stages.search.conclusions import Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction

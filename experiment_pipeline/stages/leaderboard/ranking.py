@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED
+from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, Unranked
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.comparisons import (
     Comparison,
     compare_with_best,

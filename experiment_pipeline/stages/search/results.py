@@ -1,6 +1,6 @@
 """What a fit leaves behind: its numbers, its model, or why it failed.
 
-Plain frozen data and its JSON form. In: what `fit.py` measured. Out: what the store keeps.
+Plain frozen data and its JSON form. In: what `fitting.py` measured. Out: what the store keeps.
 """
 
 import json

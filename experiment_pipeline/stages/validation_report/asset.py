@@ -15,16 +15,14 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.asset import (
     asset_key,
-    console_message,
     table_asset,
     table_input,
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.look import (
     MARKDOWN,
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
 _BEFORE = (
     *("data", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
+    *("halving", "budget", "choice", "workers", "schedule"),
 )
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
@@ -140,9 +138,8 @@ def _pictures(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _refusal(report: ValidationReport, files: Mapping[str, bytes]) -> str:
     gates = "; ".join(gate.in_words() for gate in report.failed_gates)
-    error = NotAccepted(
+    return NotAccepted(
         report.configuration,
         gates,
         "Read the report for the reasons, then try this search:\n" + files[NEXT_SEARCH].decode(),
-    )
-    return console_message(error)
+    ).told

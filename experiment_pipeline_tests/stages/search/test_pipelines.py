@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
-from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import (
     OWN,
