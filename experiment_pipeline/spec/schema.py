@@ -1,15 +1,14 @@
 """What schema.yaml may say: pandera's own words, closed, so that a typo is an error.
 
-pandera ignores a key it does not know, and looks checks up as attributes of a class. In: the text
-of the file. Out: a SchemaFile, which `for_pandera` writes out again, every check well-formed; or
-InvalidSchema with file and line of every problem. What only pandera can judge (types, values
-that fit them) and the schema itself belong to `columns.schema`.
+pandera ignores a key it does not know, and looks checks up as attributes of a class. In: the
+mapping as YAML gives it. Out: a SchemaFile, which `for_pandera` writes out again, every check
+well-formed. The text and its lines belong to `schema_text`; what only pandera can judge (types,
+values that fit them) and the schema itself to `columns.schema`.
 """
 
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -19,14 +18,11 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     Strict,
-    ValidationError,
     model_validator,
 )
 
-from experiment_pipeline.errors import InvalidSchema, did_you_mean
+from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec.models import Closed, Location, impossible
-from experiment_pipeline.spec.reading import MalformedYaml, YamlFile
-from experiment_pipeline.spec.sentences import Problem, a_line_each, explain
 
 Settings = dict[str, Any]
 REFUSED = {
@@ -382,56 +378,3 @@ class SchemaFile(Words):
         unique = [self.unique] if isinstance(self.unique, str) else self.unique
         columns = {name: column.for_pandera() for name, column in self.columns.items()}
         return {**said, "unique": unique, "columns": columns, "checks": checks or None}
-
-
-@dataclass(frozen=True)
-class SchemaText:
-    """The text of a schema.yaml, and the path under which messages show it."""
-
-    text: str
-    path: str = "schema.yaml"
-
-    def read(self) -> SchemaFile:
-        """Return what it says.
-
-        Raises:
-            InvalidSchema: it is no YAML, or says something that is not known here.
-        """
-        try:
-            raw = YamlFile(self.text, self.path).values()
-        except MalformedYaml as error:
-            line, rule = error.oddity
-            raise InvalidSchema(f"{self.path}:{line}", rule, "Correct the line.") from None
-        if not isinstance(raw, Mapping):
-            raise self.invalid([Problem((), "it is no mapping of keys", "Begin with columns:")])
-        try:
-            return SchemaFile.model_validate(raw)
-        except ValidationError as error:
-            problems = explain(error, SchemaFile)
-            raise self.invalid([_as_written(problem, raw) for problem in problems]) from None
-
-    def place(self, location: Location) -> str:
-        """`file:line` of a key, or of what would hold it."""
-        return YamlFile(self.text, self.path).place(location)
-
-    def invalid(self, problems: Sequence[Problem]) -> InvalidSchema:
-        """One error for all problems, a line each, the first after its own `file:line`."""
-        culprit, text = a_line_each(problems, self.place)
-        fix = problems[0].fix or "Correct it."
-        if len(problems) > 1:
-            fix = f"Correct these {len(problems)} problems."
-        return InvalidSchema(culprit, text, fix)
-
-
-def _as_written(problem: Problem, raw: Any) -> Problem:
-    """The problem at the last key that stands in the file: a bare value has no key of its own."""
-    at: list[str | int] = []
-    for part in problem.location:
-        if isinstance(raw, Mapping) and isinstance(part, int) and part not in raw:
-            continue  # checks by name count as a list of one
-        try:
-            raw = raw[part]
-        except (LookupError, TypeError):
-            break
-        at.append(part)
-    return Problem(tuple(at), problem.message, problem.fix)
