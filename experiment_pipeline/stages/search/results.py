@@ -11,8 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiment_pipeline.spec import Scalar
-from experiment_pipeline.stages.search.configurations import Features
+from experiment_pipeline.spec import Features, Scalar
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,7 @@ import pandas as pd
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import (
-    asset_key,
-    table_asset,
-    table_input,
-    told_to_the_user,
-)
+from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
 from experiment_pipeline.stages.search.store import TrainedModelStore
