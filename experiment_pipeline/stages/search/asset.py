@@ -37,7 +37,6 @@ from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
-from experiment_pipeline.storage.locations import storage_root
 
 
 def build_trained_model(
@@ -85,7 +84,7 @@ def build_trained_model(
             context.log.info(note)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
+            run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
             table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
@@ -234,7 +233,7 @@ class _Search:
                     "notes": asset.notes(result.notes),
                     "reused": one.reused,
                     "fingerprint": result.fingerprint,
-                    "path": str(self.store.folder(result.fingerprint)),
+                    "path": str(self.store.entries.folder(result.fingerprint)),
                 },
                 tags={
                     "dagster/data_version": result.fingerprint,

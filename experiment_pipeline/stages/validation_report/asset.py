@@ -29,8 +29,7 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
@@ -63,7 +62,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         validation_set: pd.DataFrame,
         leaderboard: pd.DataFrame,
     ) -> dg.MaterializeResult:
-        store = ResultStore(storage_root(), spec.name, STAGE)
+        store = stage_entries(spec.name, STAGE)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard, sets.digests)
@@ -80,7 +79,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             )
             stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
-                stored = store.put(look.fingerprint, look.files())
+                stored = store.put(look.fingerprint, look.files(), None)
             else:
                 context.log.info("reused the report of the same model on the same rows")
         files, page = stored.files, stored.paths[PAGE]
@@ -121,7 +120,7 @@ def _evidence(
     from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-    store = TrainedModelStore(storage_root(), spec.name)
+    store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
 

@@ -124,7 +124,7 @@ class Look:
         seen = (self.digest, self.model_fingerprint, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
-        store = TrainedModelStore(storage_root(), self.spec.name)
+        store = TrainedModelStore.of(self.spec.name)
         model = store.require(self.model_fingerprint)
         check = final_check(
             self.spec,
