@@ -49,11 +49,6 @@ KNOWN_DAGSTER: Mapping[str, str] = {
     "stages.validated_data.accepted": "the drift check of three stages is built here",
 }
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
-KNOWN_FILE_SYSTEMS: Mapping[str, str] = {
-    "orchestration.tables": "the type of a folder; the reading and writing is the storage's",
-    "stages.validated_data.profile_store": "the type of a folder",
-    "stages.validation_report.ledger": "the type of a folder",
-}
 # One home each; how many others there are yet, to be cut: the numbers only shrink.
 HASHES_HOME = "rows.digests"
 MOST_HASHES = 12
@@ -182,7 +177,7 @@ def test_file_systems_are_imported_by_their_own_rooms_alone() -> None:
         and room(module) != "storage"
         and module != "stages.raw_data.sources"
     }
-    assert users == set(KNOWN_FILE_SYSTEMS)
+    assert users == set()
 
 
 def test_importing_pure_modules_loads_no_dagster() -> None:

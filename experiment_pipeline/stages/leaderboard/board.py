@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass as checked
 
 from experiment_pipeline import errors
-from experiment_pipeline.errors import SetsReplaced, TrainingError
+from experiment_pipeline.errors import EntryCorrupt, SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
@@ -36,22 +34,17 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Model
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction
-from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
 
 CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
 
 
 @dataclass(frozen=True, eq=False)
-class Leaderboard:
-    """A ranking and its choice.
+class Choice:
+    """Which configuration to ship, why, and what is known of it.
 
     Attributes:
         metric: what ranks.
-        rows: by `leaderboard_rows`: a row per declared configuration, the best first,
-            those without a rank last. `low` and `high` bound the score (95 %);
-            `difference_to_best` is the score minus the best one, `difference_low` and
-            `difference_high` bound what it truly is, for all configurations together;
-            `overfit_gap` is by how much the train score is better.
         chosen: key of the configuration to ship.
         reason: why, in words.
         score: the chosen configuration's score on the test set.
@@ -66,7 +59,6 @@ class Leaderboard:
     """
 
     metric: str
-    rows: pd.DataFrame
     chosen: str
     reason: str
     score: Interval
@@ -76,6 +68,21 @@ class Leaderboard:
     optimism: float | None
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard(Choice):
+    """A ranking and its choice.
+
+    Attributes:
+        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best
+            first, those without a rank last. `low` and `high` bound the score (95 %);
+            `difference_to_best` is the score minus the best one, `difference_low` and
+            `difference_high` bound what it truly is, for all configurations together;
+            `overfit_gap` is by how much the train score is better.
+    """
+
+    rows: pd.DataFrame
 
     @property
     def beats_baseline(self) -> bool:
@@ -150,10 +157,8 @@ def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
 
 def from_table(table: pd.DataFrame) -> Leaderboard:
     """Return the leaderboard that `to_table` wrote."""
-    choice = _JSON.validate_json(table.attrs[CHOICE])
-    return Leaderboard(
-        rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)}
-    )
+    damage = EntryCorrupt("leaderboard", "is not what was written", "Materialize it again.")
+    return Leaderboard(rows=table, **vars(from_json(Choice, table.attrs[CHOICE], damage)))
 
 
 def board_digest(board: Leaderboard) -> str:
@@ -258,25 +263,6 @@ def _tie_break(entries: Sequence[Entry]) -> str:
     return f"; {len(equal)} more score exactly the same: taken is {rule}"
 
 
-@checked(config=ConfigDict(ser_json_inf_nan="strings"))
-class _Choice:
-    """Everything of a leaderboard but its rows; the same names."""
-
-    metric: str
-    chosen: str
-    reason: str
-    score: Interval
-    baseline: float
-    difference_to_baseline: Interval
-    tie_group: tuple[str, ...]
-    optimism: float | None
-    edges: tuple[SearchEdge, ...]
-    notes: tuple[str, ...]
-
-
-_JSON = TypeAdapter(_Choice)
-
-
 def _choice_json(board: Leaderboard) -> str:
-    choice = _Choice(**{one.name: getattr(board, one.name) for one in fields(_Choice)})
-    return _JSON.dump_json(choice).decode()
+    choice = {one.name: getattr(board, one.name) for one in fields(Choice)}
+    return to_json(choice, not_finite="strings").decode()
