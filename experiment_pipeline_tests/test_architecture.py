@@ -18,10 +18,10 @@ PACKAGE = Path(experiment_pipeline.__file__).parent
 # the flow, and prediction before the stage that lets the champion predict.
 ORDER = (
     "errors",
+    "statistics",
     "spec",
     "columns",
     "rows",
-    "statistics",
     "reporting",
     "storage",
     "stages.asset",
@@ -55,7 +55,7 @@ MOST_HASHES = 0
 CLOSE_MATCHES_HOME = "errors"
 MOST_CLOSE_MATCHES = 2
 DTYPES_HOME = "columns.kinds"
-MOST_DTYPES = 1
+MOST_DTYPES = 0
 MOST_ATTRS = 0
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
