@@ -13,12 +13,7 @@ from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import (
-    asset_key,
-    console_message,
-    table_input,
-    told_to_the_user,
-)
+from experiment_pipeline.stages.asset import console_message, key_of, table_input, told_to_the_user
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.storage.entries import ResultStore
@@ -37,7 +32,7 @@ _SEARCH = (
 
 def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
-    key = asset_key(spec, "data_analysis")
+    key = key_of(spec, "data_analysis")
     given = spec.without(*_SEARCH)
 
     @dg.asset(

@@ -1,4 +1,4 @@
-"""A leaderboard as Markdown and as a page. In: data. Out: text; nothing is computed."""
+"""A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -14,11 +14,10 @@ from experiment_pipeline.reporting.markdown import (
     Paragraph,
     Section,
     Table,
-    render,
 )
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 
-MOST_ROWS_OF_MARKDOWN = 20
 _MOST_ROWS_OF_PAGE = 1_000
 _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
@@ -26,9 +25,46 @@ _OTHER_COLUMNS = (
 )
 
 
-def to_markdown(board: Leaderboard, experiment: str) -> str:
-    """Return the choice, the notes and the first rows as Markdown."""
-    return render(document(board, experiment, MOST_ROWS_OF_MARKDOWN))
+def outcome(board: Leaderboard, table: pd.DataFrame, scores: bytes, place: str) -> Outcome:
+    """The choice and the ranking.
+
+    Args:
+        board: the leaderboard.
+        table: the form in which it is handed on.
+        scores: the picture of them, PNG.
+        place: where the page lies.
+    """
+    return Outcome(
+        value=table,
+        notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
+        facts={
+            "chosen": board.chosen,
+            f"test {board.metric}": board.score.estimate,
+            "baseline": board.baseline,
+            "tie_group": len(board.tie_group),
+            "reason": board.reason,
+            "notes": Notes(board.notes),
+            "leaderboard": Rows(board.rows),
+            "scores": Pictures({"Scores": scores}),
+            "report": Place(place),
+        },
+        checks=[_beats_baseline(board)],
+    )
+
+
+def _beats_baseline(board: Leaderboard) -> Check:
+    return Check(
+        "winner_beats_baseline",
+        passed=board.beats_baseline,
+        means=(
+            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
+            f"features scores {numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(board.difference_to_baseline)}"
+        ),
+        severity="warning",
+        value=board.score.estimate,
+        limit=board.baseline,
+    )
 
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:
