@@ -1,4 +1,4 @@
-"""The error family of the project, and nothing else.
+"""The error family of the project, and what a wrong name is told.
 
     ExperimentPipelineError            every message: culprit, rule, fix
     ├── InvalidExperiment              the YAML says something impossible
@@ -24,6 +24,9 @@
 
 Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class ExperimentPipelineError(Exception):
@@ -121,3 +124,27 @@ class RepositoryRefused(ExportError):
 
 class InvalidModel(ExportError):
     """The path is no exported model, or the model's files were changed."""
+
+
+SHOWN_NAMES = 12
+
+
+def did_you_mean(name: str, names: Iterable[object]) -> str:
+    """Return "did you mean 'x'?", or the names there are when none comes close."""
+    known = [str(other) for other in names]
+    return guessed(name, known).rstrip() or f"there are {listed(known)}"
+
+
+def guessed(name: str, names: Iterable[str]) -> str:
+    """Return "did you mean 'x'? ", for the list of names to follow; "" when none comes close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return the first names in quotes, and how many more there are."""
+    known = [repr(str(name)) for name in names]
+    if not known:
+        return "none"
+    more = len(known) - SHOWN_NAMES
+    return ", ".join(known[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

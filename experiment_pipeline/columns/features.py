@@ -12,12 +12,11 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
-from experiment_pipeline.errors import InvalidSchema, UnusableTable
+from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import Problem, invalid
-from experiment_pipeline.spec.names import did_you_mean
-from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.yaml_nodes import FAST_LOADER, closest_line, compose
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import FAST_LOADER, closest_line, compose
+from experiment_pipeline.spec.sentences import Problem, invalid
 
 NESTED = (list, tuple, dict, set)
 ROWS_LOOKED_AT = 1000

@@ -15,9 +15,8 @@ import pandas as pd
 
 from experiment_pipeline.columns import texts
 from experiment_pipeline.columns.kinds import naive_utc
-from experiment_pipeline.errors import InvalidExperiment, UnusableTable
+from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
-from experiment_pipeline.spec.names import did_you_mean, listed
 
 RULES = {
     "number": "is no number",

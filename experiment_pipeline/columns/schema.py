@@ -23,13 +23,12 @@ from pandera.pandas import Check, extensions
 
 from experiment_pipeline.columns.coercion import coerce, holds_missing
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.spec.names import did_you_mean, listed
-from experiment_pipeline.spec.places import Location
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import FAST_LOADER, MalformedYaml, compose, repeated_keys
 from experiment_pipeline.spec.schema_grammar import OPERATORS, Settings, checked
 from experiment_pipeline.spec.schema_problems import SchemaProblem, SchemaProblems, all_of, told
-from experiment_pipeline.spec.yaml_nodes import FAST_LOADER, MalformedYaml, compose, repeated_keys
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.

@@ -11,9 +11,8 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.spec.names import did_you_mean, listed
 
 SETS_TO_FILL = 3
 

@@ -13,19 +13,17 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
-from experiment_pipeline.drafting.search import Proposal, propose_search
-from experiment_pipeline.drafting.splits import infer_split, split_hints
-from experiment_pipeline.drafting.target import (
+from experiment_pipeline.drafting.decisions import (
     Decision,
+    Proposal,
     infer_metric,
     infer_positive_class,
+    infer_split,
     infer_task,
-    metrics_of,
+    propose_search,
+    split_hints,
 )
-from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec.names import did_you_mean, listed
-
-__all__ = ["ColumnPlan", "Decision", "Draft", "Proposal", "Wishes", "infer", "metrics_of"]
+from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.

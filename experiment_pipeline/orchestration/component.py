@@ -20,9 +20,10 @@ from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import InvalidExperiment, InvalidSchema, UnknownAlgorithm
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import Problem, invalid, spec_from
-from experiment_pipeline.spec.places import Location
-from experiment_pipeline.spec.yaml_text import read_component_file
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import read_component_file
+from experiment_pipeline.spec.sentences import Problem, invalid
 from experiment_pipeline.stages.search.configurations import configurations
 
 # Only these are templates: a column may be called "{{x}}", and Dagster would turn the

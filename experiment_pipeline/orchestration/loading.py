@@ -33,7 +33,7 @@ from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperimen
 from experiment_pipeline.orchestration.component import Experiment, shown_path
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.spec import NAME
-from experiment_pipeline.spec.yaml_text import ComponentFile, read_component_file
+from experiment_pipeline.spec.reading import ComponentFile, read_component_file
 from experiment_pipeline.stages.asset import told_to_the_user
 
 EXPERIMENT = "experiment_pipeline.Experiment"

@@ -16,13 +16,12 @@ import pandera.pandas as pa
 
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.errors import PredictionsChanged, UnusableTable
+from experiment_pipeline.errors import PredictionsChanged, UnusableTable, did_you_mean, listed
 from experiment_pipeline.prediction.delivered_rows import Reading
 from experiment_pipeline.prediction.golden_rows import example_rows
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.stages.validated_data.columns import most_frequent
 from experiment_pipeline.stages.validated_data.rows import validate
 

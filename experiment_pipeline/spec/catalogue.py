@@ -8,7 +8,7 @@ refer to them.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from experiment_pipeline.spec.names import did_you_mean
+from experiment_pipeline.errors import did_you_mean
 
 # Findings about the table alone, in the order in which they are examined and listed.
 TABLE_CODES = (

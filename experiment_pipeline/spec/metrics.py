@@ -6,7 +6,7 @@ How each is computed, and its interval, belongs to `statistics`.
 import math
 from dataclasses import dataclass
 
-from experiment_pipeline.spec.names import guessed
+from experiment_pipeline.errors import guessed
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiment_pipeline.spec.names import did_you_mean, listed
-from experiment_pipeline.spec.places import Location
+from experiment_pipeline.errors import did_you_mean, listed
+from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.schema_problems import SchemaProblem, all_of
 
 Settings = dict[str, Any]

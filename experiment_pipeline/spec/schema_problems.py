@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import yaml
 
 from experiment_pipeline.errors import InvalidSchema
-from experiment_pipeline.spec.errors import MOST_PROBLEMS, a_line_each
-from experiment_pipeline.spec.places import Location, readable
-from experiment_pipeline.spec.yaml_nodes import closest_line
+from experiment_pipeline.spec.models import Location, readable
+from experiment_pipeline.spec.reading import closest_line
+from experiment_pipeline.spec.sentences import MOST_PROBLEMS, a_line_each
 
 _Result = TypeVar("_Result")
 

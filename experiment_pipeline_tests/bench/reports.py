@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.drafting.search import propose_search
+from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment_pipeline.drafting.search import propose_search
+from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.statistics import metrics

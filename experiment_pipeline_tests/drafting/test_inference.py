@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
+from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting.files import try_out
 from experiment_pipeline.drafting.inference import Draft, Wishes, infer
-from experiment_pipeline.drafting.search import propose_search
-from experiment_pipeline.drafting.trial import try_out
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec.errors import spec_from
+from experiment_pipeline.spec.experiment import spec_from
 
 ROWS = 120
 GENERATOR = np.random.default_rng(7)

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.drafting.text import in_yaml
+from experiment_pipeline.drafting.files import in_yaml
 from experiment_pipeline.orchestration.scaffold import CannotScaffold, ExperimentScaffolder, Options
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import spec_from
+from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline_tests.end_to_end.project import Project
 
 ROWS = 60

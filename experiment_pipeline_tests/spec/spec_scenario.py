@@ -6,7 +6,7 @@ from typing import Any
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import spec_from
+from experiment_pipeline.spec.experiment import spec_from
 
 VALID: Mapping[str, Any] = {
     "data": {"url": "data/visits.csv"},

@@ -5,8 +5,9 @@ from pydantic import BaseModel, ValidationError
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.errors import MOST_PROBLEMS, Problem, explain, spec_from
-from experiment_pipeline.spec.places import find_place, key_paths
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.models import find_place, key_paths
+from experiment_pipeline.spec.sentences import MOST_PROBLEMS, Problem, explain
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, told
 
 

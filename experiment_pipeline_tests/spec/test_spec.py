@@ -187,7 +187,7 @@ def test_a_positive_class_is_for_binary_tasks_only() -> None:
 def test_a_name_must_do_for_asset_keys_and_ops(name: str) -> None:
     """The folder's name becomes part of keys and op names, so it is judged like them."""
     from experiment_pipeline.errors import InvalidExperiment
-    from experiment_pipeline.spec.errors import spec_from
+    from experiment_pipeline.spec.experiment import spec_from
 
     with pytest.raises(InvalidExperiment, match="write a folder name of letters, digits and _"):
         spec_from(name, VALID, lambda _: "defs.yaml:1")

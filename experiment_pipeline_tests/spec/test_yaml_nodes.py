@@ -5,7 +5,7 @@ import time
 import pytest
 import yaml
 
-from experiment_pipeline.spec.yaml_nodes import (
+from experiment_pipeline.spec.reading import (
     DEEPEST,
     MOST_REPEATED,
     MalformedYaml,

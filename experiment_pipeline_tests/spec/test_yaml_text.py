@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment_pipeline.spec.yaml_text import read_component_file
+from experiment_pipeline.spec.reading import read_component_file
 
 GOOD = "type: experiment_pipeline.Experiment\nattributes:\n  target: late\n  split: {by: random}\n"
 

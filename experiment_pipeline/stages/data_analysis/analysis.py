@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import did_you_mean
 from experiment_pipeline.stages.data_analysis import markdown
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES

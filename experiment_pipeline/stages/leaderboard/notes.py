@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import UnusableTable, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec.names import listed
 
 SAMPLE_VALUES = 1_000
 LARGEST_EXACT = 2**53

@@ -24,8 +24,7 @@ import charset_normalizer
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiment_pipeline.errors import UnreadableTable
-from experiment_pipeline.spec.names import listed
+from experiment_pipeline.errors import UnreadableTable, listed
 
 PARQUET_MAGIC = b"PAR1"
 LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it

@@ -20,9 +20,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from experiment_pipeline import spec
-from experiment_pipeline.errors import InvalidExperiment, UnreadableTable
+from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.raw_data.contents import (
     FIX_DELIVER,
     MARKS,

@@ -20,9 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from experiment_pipeline.errors import StorageUnreachable, UnreadableTable
+from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, listed
 from experiment_pipeline.spec import Data
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
 from experiment_pipeline.storage.files import list_names, read_bytes, read_many

@@ -14,9 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline import spec
-from experiment_pipeline.errors import InvalidExperiment, UnreadableTable
+from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.rows.digests import rows_digest, table_digest
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.stages.raw_data import columns, csv_text
 from experiment_pipeline.stages.raw_data.contents import Contents, open_contents, read_parquet
 from experiment_pipeline.stages.raw_data.page import preview

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline import errors
+from experiment_pipeline.errors import did_you_mean, listed
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.spec.names import did_you_mean, listed
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.baselines import best_constant

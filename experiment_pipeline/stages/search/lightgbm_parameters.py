@@ -8,8 +8,8 @@ hyperparameters as given. Out: the same under LightGBM's own names.
 from collections.abc import Mapping
 
 from experiment_pipeline import errors
+from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.names import did_you_mean
 
 # LightGBM's own name → its other names.
 ACCEPTED: dict[str, tuple[str, ...]] = {

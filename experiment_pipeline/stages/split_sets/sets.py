@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import EmptySet, UnusableTable
+from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.rows.digests import rows_digest, salt_number
 from experiment_pipeline.rows.membership import (
     LEFT_OUT,
@@ -30,7 +30,6 @@ from experiment_pipeline.rows.units import (
     unit_hashes,
 )
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.spec.names import listed
 
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import microseconds
-from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.errors import EntryCorrupt, listed
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.spec.names import listed
 from experiment_pipeline.statistics.effect_sizes import (
     BINS,
     LISTED_CATEGORIES,

@@ -1,4 +1,4 @@
-"""Where in a model, and in the YAML, a path of pydantic's leads.
+"""What every model of a YAML file is: frozen, closed, strict about numbers; and its places.
 
 pydantic puts discriminator tags and names of union members into its paths; walking the types
 along the path tells them from keys. In: a path and a model. Out: the place, as people see it.
@@ -10,8 +10,34 @@ from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+Scalar = bool | int | float | str | None
+
+
+def impossible(message: str, *location: str | int) -> PydanticCustomError:
+    """An error that a whole model finds, and that belongs to one of its keys."""
+    return PydanticCustomError("impossible", "{message}", {"message": message, "at": location})
+
+
+class Closed(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, raw: Any) -> Any:
+        """YAML reads `yes` as true, and Python takes true for 1."""
+        for key, field in cls.model_fields.items():
+            if isinstance(raw, dict) and isinstance(raw.get(key), bool):
+                wanted = {*get_args(field.annotation)} or {field.annotation}
+                if wanted & {int, float} and bool not in wanted:
+                    raise impossible(f"{str(raw[key]).lower()} is no number; write a number", key)
+        return raw
+
 
 Location = tuple[str | int, ...]
 _BOUNDS = ("gt", "ge", "lt", "le")

@@ -14,10 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.names import guessed
-from experiment_pipeline.spec.places import (
+from experiment_pipeline.errors import InvalidExperiment, guessed
+from experiment_pipeline.spec.models import (
     KEY_MARK,
     Location,
     Place,
@@ -46,25 +44,6 @@ class Problem:
     def __str__(self) -> str:
         path = ".".join(map(readable, self.location))
         return f"{path}: {self.message}" if path else self.message
-
-
-def spec_from(
-    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str]
-) -> ExperimentSpec:
-    """Return the spec that the YAML describes, or raise InvalidExperiment with every problem.
-
-    Args:
-        name: of the experiment: the folder's.
-        raw: the YAML's `attributes`.
-        line_of: path of a key → `file:line`, of the key or of what would hold it.
-    """
-    if "name" in raw:
-        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
-        raise invalid([problem], line_of)
-    try:
-        return ExperimentSpec.model_validate({"name": name, **raw})
-    except ValidationError as error:
-        raise invalid(explain(error, ExperimentSpec), line_of) from None
 
 
 def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:

@@ -1,0 +1,396 @@
+"""Task, positive class, metric, split and search of a first experiment, each with its reason.
+
+Without a word of the user rows are split at random, unless a column names the sets, or the rows
+are a series in time: a random split would judge each day by the days around it. Whether other
+models will meet the future, or customers they have never seen, no table tells: it is a hint. The
+search is sized to stay within minutes on two cores up to millions of cells.
+In: columns as they will be prepared, and what the user has decided. Out: Decisions, or
+UnusableTable where only the user can know.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.drafting.columns import ColumnPlan
+from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
+from experiment_pipeline.spec import Scalar
+from experiment_pipeline.spec.metrics import names_of
+from experiment_pipeline.stages.data_analysis.finding import count
+
+# Whole numbers with more values are quantities, texts with more are no classes.
+MOST_NUMBER_CLASSES = 10
+MOST_TEXT_CLASSES = 100
+FEWEST_ROWS_PER_CLASS = 5
+RARE = 0.05
+_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
+_DROP = "drop --task to have it inferred, or name another --target"
+_DEFAULT_METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+_WHY_METRICS = {
+    "roc_auc": "how well the two classes are told apart, at any threshold",
+    "log_loss": "how good the predicted probabilities are, over all classes",
+    "rmse": "the typical error in units of the target; large errors weigh more",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value and why it was chosen, as a clause for people."""
+
+    value: Any
+    why: str
+
+
+def infer_task(target: pd.Series, given: str | None) -> Decision:
+    """Decide between binary, multiclass and regression.
+
+    Raises:
+        UnusableTable: nothing to learn, or values that fit no task.
+    """
+    known = target.dropna()
+    distinct = known.nunique()
+    if distinct < 2:
+        what = f"{_plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
+        raise _unusable(known, f"it is {what}: there is nothing to learn", "name another --target")
+    if given is not None:
+        return _given_task(known, distinct, given)
+    if distinct == 2:
+        first, second = sorted(map(_plain, known.unique()), key=str)
+        return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
+    if pd.api.types.is_datetime64_any_dtype(known.dtype):
+        raise _unusable(target, "it holds dates, which no task predicts", "name another --target")
+    if pd.api.types.is_numeric_dtype(known.dtype):
+        return _task_of_numbers(known, distinct)
+    rows = len(known) / distinct
+    if distinct <= MOST_TEXT_CLASSES and rows >= FEWEST_ROWS_PER_CLASS:
+        return Decision("multiclass", f"the target holds {distinct} different texts")
+    raise _unusable(
+        target,
+        f"it holds {distinct:,} different texts in {len(known):,} rows: no numbers, and too many "
+        "for classes",
+        "name another --target, or say --task multiclass if these are classes",
+    )
+
+
+def infer_positive_class(target: pd.Series, given: str | None) -> Decision:
+    """Decide which of two classes is predicted.
+
+    Raises:
+        UnusableTable: the class that was asked for does not occur.
+    """
+    counts = target.dropna().value_counts()
+    classes = [_plain(value) for value in counts.index]
+    if given is not None:
+        for value in classes:
+            if str(value).casefold() == given.casefold():
+                return Decision(value, "given")
+        raise _unusable(
+            target,
+            f"it never holds {given!r}; it holds {', '.join(map(repr, classes))}",
+            "name one of these as --positive-class",
+        )
+    named = [value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS]
+    if len(named) == 1:
+        return Decision(named[0], f"of {' and '.join(sorted(map(repr, classes)))} the affirmative")
+    share = counts.iloc[-1] / counts.sum()
+    return Decision(classes[-1], f"the rarer class, {share:.0%} of the rows")
+
+
+def infer_metric(task: str, given: str | None, positive_share: float | None) -> Decision:
+    """Decide what ranks the configurations.
+
+    Raises:
+        UnusableTable: no metric of that name judges the task.
+    """
+    if given is not None and given not in names_of(task):
+        raise UnusableTable(
+            f"--metric {given}",
+            f"no metric of task {task}; {did_you_mean(given, names_of(task))}",
+            f"name one of {', '.join(names_of(task))}",
+        )
+    if given is not None:
+        return Decision(given, "given")
+    metric = _DEFAULT_METRICS[task]
+    why = _WHY_METRICS[metric]
+    if positive_share is not None and positive_share < RARE:
+        why += (
+            f"; only {positive_share:.1%} of the rows are positive: average_precision looks "
+            "harder at these"
+        )
+    return Decision(metric, why)
+
+
+def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
+    if task not in _DEFAULT_METRICS:
+        hint = did_you_mean(task, _DEFAULT_METRICS)
+        raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
+    if task == "binary" and distinct != 2:
+        raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)
+    if task == "regression" and not pd.api.types.is_numeric_dtype(known.dtype):
+        raise _unusable(known, f"it holds {known.dtype}, regression needs numbers", _DROP)
+    return Decision(task, "given")
+
+
+def _task_of_numbers(known: pd.Series, distinct: int) -> Decision:
+    values = known.to_numpy(dtype=np.float64)
+    if not np.all(values == np.floor(values)):
+        return Decision("regression", "the target holds numbers with fractions")
+    if distinct <= MOST_NUMBER_CLASSES and len(known) / distinct >= FEWEST_ROWS_PER_CLASS:
+        return Decision(
+            "multiclass",
+            f"the target holds only {distinct} different whole numbers; if their order and "
+            "distance count, regression",
+        )
+    return Decision("regression", f"the target holds {distinct:,} different whole numbers")
+
+
+def _plain(value: object) -> Scalar:
+    """A Python scalar; 1.0, which missing values made of 1, is 1 again."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value  # type: ignore[return-value]
+
+
+def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
+    return UnusableTable(f"target {target.name}", rule, fix)
+
+
+SPLITS = ("random", "group", "time", "column")
+# Below it a period holds too few instants to cut between.
+FEWEST_DAYS = 10
+_SET_NAMES = {
+    "train": ("train", "training", "fit"),
+    "test": ("test", "testing", "dev"),
+    "validation": ("validation", "valid", "val", "holdout"),
+}
+
+
+def infer_split(
+    raw: pd.DataFrame,
+    plans: Mapping[str, ColumnPlan],
+    by: str | None,
+    column: str | None,
+) -> Decision:
+    """Decide on the split; the value is `spec.split` without id columns.
+
+    Raises:
+        UnusableTable: a split that needs a column which only the user can name, or a wrong one.
+    """
+    if by is not None and by not in SPLITS:
+        raise UnusableTable(
+            f"--split {by}", f"no such split; {did_you_mean(by, SPLITS)}", "correct it"
+        )
+    if column is not None and column not in raw.columns:
+        known = did_you_mean(column, raw.columns)
+        raise UnusableTable(f"--split-column {column}", f"no such column; {known}", "correct it")
+    if by is None:
+        return _split_without_a_word(raw, plans, column)
+    if by == "random":
+        if column is not None:
+            raise UnusableTable(
+                f"--split-column {column}", "has no effect on a random split", "drop it"
+            )
+        return Decision({"by": "random"}, "given")
+    column = column or _only_column(raw, plans, by)
+    if by == "column":
+        return Decision({"by": by, "column": column, **_sets_of(raw[column])}, "given")
+    if by == "time" and plans[column].times is None:
+        raise UnusableTable(
+            f"--split-column {column}",
+            f"it holds no dates; columns that do: {listed(_times(plans))}",
+            "name one of these, or prepare it in the source",
+        )
+    return Decision({"by": by, "column": column}, "given")
+
+
+def split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> tuple[str, ...]:
+    """What speaks for another split than the random one, a sentence each."""
+    if split["by"] != "random":
+        return ()
+    hints = [
+        f"the values of {name} repeat: if the model will meet new ones, keep each in one set "
+        f"(by: group, column: {name})"
+        for name, plan in plans.items()
+        if plan.names_entities
+    ]
+    times = _times(plans)
+    if len(times) == 1 and (plan := plans[times[0]]).times is not None:
+        order = ", by which the rows are in order" if plan.times.in_order else ""
+        if plan.times.days >= FEWEST_DAYS:
+            hints.append(
+                f"{times[0]} holds dates{order}: if the model will predict the future, train on "
+                f"the past (by: time, column: {times[0]})"
+            )
+    return tuple(hints)
+
+
+def _split_without_a_word(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], column: str | None
+) -> Decision:
+    named = [name for name in plans if _named_sets(raw[name])]
+    if column is None and len(named) != 1:
+        return _series(plans) or Decision({"by": "random"}, "each row by chance")
+    column = column or named[0]
+    if column in named:
+        sets = _sets_of(raw[column])
+        return Decision({"by": "column", "column": column, **sets}, f"{column} names the sets")
+    if plans[column].times is not None:
+        return Decision({"by": "time", "column": column}, f"{column} holds dates")
+    return Decision({"by": "group", "column": column}, f"the values of {column} stay together")
+
+
+def _series(plans: Mapping[str, ColumnPlan]) -> Decision | None:
+    """The split by time of a table whose rows follow one another at a steady step."""
+    times = _times(plans)
+    if len(times) != 1 or (found := plans[times[0]].times) is None:
+        return None
+    if found.step is None or found.days < FEWEST_DAYS:
+        return None
+    why = (
+        f"the rows are a series, {_in_words(found.step)} apart in {times[0]}: at random, each would be "
+        "judged by a model that knows its neighbours, so the past trains and the future judges"
+    )
+    return Decision({"by": "time", "column": times[0]}, why)
+
+
+def _in_words(step: pd.Timedelta) -> str:
+    for unit in ("day", "hour", "minute", "second"):
+        number = step / pd.Timedelta(1, unit)
+        if number >= 1 and number.is_integer():
+            return count(int(number), unit)
+    return str(step)
+
+
+def _only_column(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], by: str) -> str:
+    """The one column that can be meant; an error that lists them otherwise."""
+    candidates = {
+        "time": _times(plans),
+        "group": [name for name, plan in plans.items() if plan.names_entities],
+        "column": [name for name in plans if _named_sets(raw[name])],
+    }[by]
+    if len(candidates) == 1:
+        return candidates[0]
+    found = f"candidates: {listed(candidates)}" if candidates else f"columns: {listed(plans)}"
+    raise UnusableTable(
+        f"--split {by}", f"the column it goes by is not told; {found}", "add --split-column"
+    )
+
+
+def _times(plans: Mapping[str, ColumnPlan]) -> list[str]:
+    return [name for name, plan in plans.items() if plan.times is not None]
+
+
+def _named_sets(column: pd.Series) -> dict[str, list[str]]:
+    """Set → the values that name it; empty unless every value names a set, and each is named."""
+    if column.nunique() > sum(map(len, _SET_NAMES.values())):
+        return {}
+    sets: dict[str, list[str]] = {name: [] for name in _SET_NAMES}
+    for value in column.dropna().unique():
+        found = [name for name, words in _SET_NAMES.items() if str(value).casefold() in words]
+        if not found:
+            return {}
+        sets[found[0]].append(str(value))
+    return sets if all(sets.values()) else {}
+
+
+def _sets_of(column: pd.Series) -> dict[str, Sequence[str]]:
+    """Return the settings train, test and validation that differ from the set's own name."""
+    sets = _named_sets(column)
+    if not sets:
+        raise UnusableTable(
+            f"--split-column {column.name}",
+            f"its values do not name train, test and validation: {listed(column.unique())}",
+            "scaffold without it, then write split: {by: column, train: […], test: […], …}",
+        )
+    return {name: values for name, values in sets.items() if values != [name]}
+
+
+TRAIN_SHARE = 0.6
+LARGE_CELLS = 20_000_000
+# A forest grows by the row; on more rows each of its trees sees a part of them.
+FOREST_ROWS = 30_000
+MANY_FEATURES = 1_000
+# Boosting grows a tree per class in each round, and the rounds go by the learning rate. With more
+# classes the rates are those that are worth their time (20,000 rows, 16 features, 26 classes, one
+# fit: log loss .380 at a rate of .05, .387 at .1, .421 at .2, .511 at .3).
+MANY_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One entry of the search and why it is there."""
+
+    entry: Mapping[str, Any]
+    why: str
+
+
+def propose_search(task: str, rows: int, features: int, classes: int) -> tuple[Proposal, ...]:
+    """Return boosted trees, a forest, a linear model and the baseline, sized for the table.
+
+    Args:
+        task: binary, multiclass or regression.
+        rows: of the table.
+        features: columns that reach a model.
+        classes: of the target; 1 for regression.
+    """
+    train_rows = max(1, int(rows * TRAIN_SHARE))
+    cells = train_rows * features * (classes if task == "multiclass" else 1)
+    boosted = "boosted trees: on most tables the best"
+    if classes > MANY_CLASSES:
+        boosted += (
+            f"; each round grows {classes} of them, so few draws, and none that learns slowly"
+        )
+    return (
+        Proposal(_lightgbm(train_rows, cells, classes), boosted),
+        Proposal(
+            _forest(train_rows, features, task, cells),
+            "many trees on random parts of the table: hard to get wrong",
+        ),
+        Proposal(_linear(task), "if it comes close to the trees, prefer it: it can be explained"),
+        Proposal({"algorithm": "dummy"}, "knows nothing of the features: what all must beat"),
+    )
+
+
+def _lightgbm(train_rows: int, cells: int, classes: int) -> dict[str, Any]:
+    leaves = 127 if train_rows >= 50_000 else 63 if train_rows >= 2_000 else 15
+    many_classes = classes > MANY_CLASSES
+    largest_leaf = min(200, max(10, train_rows // 20))
+    return {
+        "algorithm": "lightgbm",
+        "method": "random",
+        "draws": 10 if cells > LARGE_CELLS else 12 if many_classes else 20,
+        "hyperparameters": {
+            "learning_rate": {
+                "low": 0.05 if many_classes else 0.02,
+                "high": 0.12 if many_classes else 0.2,
+                "scale": "log",
+            },
+            "num_leaves": {"low": 4, "high": leaves, "scale": "log"},
+            "min_data_in_leaf": {"low": 3, "high": largest_leaf, "scale": "log"},
+            "feature_fraction": {"low": 0.5, "high": 1.0},
+            "lambda_l2": {"low": 0.01, "high": 10.0, "scale": "log"},
+        },
+    }
+
+
+def _forest(train_rows: int, features: int, task: str, cells: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
+    if task == "regression" or features > MANY_FEATURES:
+        settings["max_features"] = "sqrt" if features > MANY_FEATURES else 0.33
+    if train_rows > FOREST_ROWS:
+        settings["max_samples"] = float(f"{FOREST_ROWS / train_rows:.2g}")
+    leaves = [1, 3, 10] if train_rows < FOREST_ROWS else [5, 20]
+    return {
+        "algorithm": "random_forest",
+        "hyperparameters": {**settings, "min_samples_leaf": leaves},
+    }
+
+
+def _linear(task: str) -> dict[str, Any]:
+    strength = {"alpha": [0.1, 1.0, 10.0]} if task == "regression" else {"C": [0.01, 0.1, 1.0]}
+    return {"algorithm": "linear", "hyperparameters": strength}

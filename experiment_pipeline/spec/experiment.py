@@ -1,0 +1,283 @@
+"""`ExperimentSpec`: everything the defs.yaml of an experiment can say.
+
+Its parts about the table live in `table`, about the search in `search`; here are acceptance,
+export, schedule, and the rules between parts. In: a mapping as YAML gives it. Out: one immutable
+object, or InvalidExperiment.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from experiment_pipeline.spec.cron import check_cron
+from experiment_pipeline.spec.metrics import METRICS, check_name
+from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
+from experiment_pipeline.spec.search import Budget, Halving, Search, Surrogate
+from experiment_pipeline.spec.sentences import Problem, explain, invalid
+from experiment_pipeline.spec.table import (
+    Analysis,
+    Data,
+    Preparation,
+    RandomSplit,
+    Split,
+    Validation,
+)
+
+
+class Criterion(Closed):
+    """One gate: a metric on the validation set and its limit."""
+
+    metric: str = Field(description="The metric that is judged", examples=["roc_auc"])
+    at_least: float | None = None
+    at_most: float | None = None
+    judged_by: Literal["bound", "estimate"] = Field(
+        "bound", description="bound: the worse end of the 95 % interval must hold"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give exactly one of at_least and at_most")
+        if self.metric not in METRICS:
+            return self
+        judged = METRICS[self.metric]
+        wanted = "at_least" if judged.greater_is_better else "at_most"
+        limit = getattr(self, wanted)
+        if limit is None:
+            raise ValueError(f"{self.metric} is a metric that needs {wanted}")
+        if not judged.lowest <= limit <= judged.highest:
+            raise impossible(
+                f"{limit:g} is out of reach: {self.metric} lies between {judged.lowest:g} "
+                f"and {judged.highest:g}",
+                wanted,
+            )
+        return self
+
+
+class NotWorseThanChampion(Closed):
+    """A gate: the model must not be worse than the one that it would replace."""
+
+    tolerance: float = Field(
+        0.0, ge=0, description="How much worse the ranking metric may be, in its own units"
+    )
+
+
+class Export(Closed):
+    """Where an accepted model goes."""
+
+    url: str | None = Field(None, description="Registry root; unset: the storage root")
+    refit: Literal["train_and_test", "none"] = "train_and_test"
+    repository: str | None = Field(
+        None, description="A git repository that receives code commit, metrics and card"
+    )
+
+
+Task = Literal["binary", "multiclass", "regression"]
+# Of an experiment; it becomes part of asset keys, op names and a job name.
+NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
+
+
+class ExperimentSpec(Closed):
+    """One table, one target, one search."""
+
+    name: str = Field(
+        pattern=NAME,
+        description="A folder name of letters, digits and _, beginning with a letter",
+    )
+    data: Data = Field(description="The table", examples=["data/customers.csv"])
+    target: str = Field(min_length=1, description="The column to predict", examples=["price"])
+    task: Task = Field(description="What is predicted", examples=["binary"])
+    positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+    exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
+        {}, description="Column → the reason it is no feature"
+    )
+    preparation: Preparation = Preparation()
+    analysis: Analysis = Analysis()
+    validation: Validation = Validation()
+    split: Split = Field(RandomSplit(), examples=["{by: random}"])
+    search: tuple[Search, ...] = Field(
+        min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
+    )
+    halving: Halving | None = Field(
+        Halving(), description="off, or how train rows grow while configurations get fewer"
+    )
+    # Off: at the same work it was not shown to beat halving on six tables (bench/surrogate.py).
+    surrogate: Surrogate | None = Field(
+        None, description="off, or how a model of the scores picks which configurations are tried"
+    )
+    budget: Budget = Budget()
+    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
+    choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    acceptance: tuple[Criterion, ...] = Field(
+        (), description="Empty: surely better than the baseline on the same rows"
+    )
+    not_worse_than_champion: NotWorseThanChampion | None = Field(
+        NotWorseThanChampion(), description="off, or how much worse than the current model"
+    )
+    export: Export = Export()
+    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _surrogate_replaces_halving(cls, raw: Any) -> Any:
+        """Halving is on unless something else is: who writes one word gets the other way."""
+        if not isinstance(raw, Mapping) or "halving" in raw:
+            return raw
+        return raw if raw.get("surrogate", "off") in (False, "off") else {**raw, "halving": "off"}
+
+    @field_validator("halving", "surrogate", "not_worse_than_champion", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any, about: ValidationInfo) -> Any:
+        ways: dict[str | None, tuple[type[Closed], str]] = {
+            "halving": (Halving, "fractions: [0.25, 1.0], keep: 0.25"),
+            "surrogate": (Surrogate, "first: 8, per_round: 8"),
+            "not_worse_than_champion": (NotWorseThanChampion, "tolerance: 0.01"),
+        }
+        part, keys = ways[about.field_name]
+        # YAML reads an unquoted off as false.
+        if value in (True, "on"):
+            return part()
+        if value in (False, "off"):
+            return None
+        if isinstance(value, Mapping | part):
+            return value
+        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+
+    @field_serializer("halving", "surrogate", "not_worse_than_champion", mode="wrap")
+    def _off_is_written(self, value: Closed | None, write: SerializerFunctionWrapHandler) -> Any:
+        return "off" if value is None else write(value)
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _reasons_are_given(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                "write each excluded column with its reason: {column: reason}"
+            )
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        check_cron(value)
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        self._check_target_has_one_role()
+        if self.positive_class is not None and self.task != "binary":
+            raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
+        self._check_metric(self.metric, "metric")
+        for number, criterion in enumerate(self.acceptance):
+            self._check_metric(criterion.metric, "acceptance", number, "metric")
+            if criterion.metric in [other.metric for other in self.acceptance[:number]]:
+                raise impossible(
+                    f"{criterion.metric} has a limit already; keep one",
+                    *("acceptance", number, "metric"),
+                )
+        self._check_surrogate()
+        return self
+
+    def _check_surrogate(self) -> None:
+        if self.surrogate is None:
+            return
+        if self.halving is not None:
+            raise impossible(
+                "halving and surrogate are two ways to search; write off at one of them",
+                "surrogate",
+            )
+        tried = self.budget.configurations
+        if tried is None and self.budget.seconds is None:
+            raise impossible(
+                "without a limit all configurations are tried; write "
+                "budget: {configurations: 64} or {seconds: 600}",
+                "surrogate",
+            )
+        if tried is not None and tried <= self.surrogate.first:
+            raise impossible(
+                f"the first round ({self.surrogate.first}) leaves nothing to pick of "
+                f"budget.configurations ({tried}); raise that, or write fewer in first",
+                "surrogate",
+            )
+
+    def _check_target_has_one_role(self) -> None:
+        roles: list[tuple[str | int, ...]] = []
+        if self.target in self.exclude:
+            roles.append(("exclude", self.target))
+        if self.target in self.split.id_columns:
+            roles.append(("split", "id_columns"))
+        if self.split.by != "random" and self.target == self.split.column:
+            roles.append(("split", "column"))
+        if self.target in self.preparation.calendar:
+            roles.append(("preparation", "calendar"))
+        for role in roles:
+            raise impossible(f"names the target {self.target!r}; drop it there", *role)
+
+    def _check_metric(self, name: str, *location: str | int) -> None:
+        place = ".".join(map(str, location))
+        try:
+            check_name(name, self.task, place)
+        except ValueError as error:
+            raise impossible(str(error).removeprefix(f"{place}: "), *location) from None
+
+    def without(self, *names: str) -> "ExperimentSpec":
+        """Return the experiment without some of its settings, for a stage that needs none of them.
+
+        A stage's fingerprint is the digest of what it was given: a setting that is added later
+        counts by itself, and one that was taken away cannot be read, an AttributeError says so.
+        """
+        given = dict(self)
+        for name in names:
+            del given[name]
+        part = type(self).model_construct(_fields_set=self.model_fields_set - {*names}, **given)
+        for name in names:
+            # Where there is a default, model_construct has put it there.
+            part.__dict__.pop(name, None)
+        return part
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The ranking metric first, then those of the acceptance criteria."""
+        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
+
+    @cached_property
+    def not_features(self) -> frozenset[str]:
+        """Columns that never reach a model: target, excluded, ids, and the split's column."""
+        split_columns = set() if self.split.by == "random" else {self.split.column}
+        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})
+
+
+def spec_from(
+    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str]
+) -> ExperimentSpec:
+    """Return the spec that the YAML describes, or raise InvalidExperiment with every problem.
+
+    Args:
+        name: of the experiment: the folder's.
+        raw: the YAML's `attributes`.
+        line_of: path of a key → `file:line`, of the key or of what would hold it.
+    """
+    if "name" in raw:
+        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
+        raise invalid([problem], line_of)
+    try:
+        return ExperimentSpec.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise invalid(explain(error, ExperimentSpec), line_of) from None

@@ -1,0 +1,370 @@
+"""`data`, `preparation`, `analysis`, `validation`, `split`: what happens to the table.
+
+Where it is and how its file is read, what happens to each row before it is validated, what the
+analysis may be told, how rows are held against the schema, and which set each row belongs to.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from experiment_pipeline.spec.catalogue import check_codes, check_thresholds
+from experiment_pipeline.spec.models import Closed, Scalar, impossible
+
+MISSING_VALUES = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
+
+
+class Data(Closed):
+    """Where the table is and how its file is read."""
+
+    url: str = Field(
+        min_length=1,
+        description="Any fsspec URL: path, s3://, https://",
+        examples=["data/customers.csv"],
+    )
+    format: Literal["csv", "parquet"] | None = Field(
+        None, description="Unset: by what the file holds"
+    )
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str | None = None
+    missing_values: tuple[str, ...] = Field(
+        MISSING_VALUES, description="Texts in a CSV file that mean a missing value"
+    )
+    anonymous: bool = Field(False, description="Read a public bucket without credentials")
+    endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> Self:
+        if self.format == "parquet":
+            for key in sorted({"delimiter", "encoding", "missing_values"} & self.model_fields_set):
+                raise impossible(f"{key} has no effect on parquet; drop it", key)
+        protocol = self.url.partition("://")[0].lower() if "://" in self.url else "file"
+        if self.endpoint_url is not None and protocol not in ("s3", "s3a"):
+            raise impossible("endpoint_url is for s3:// URLs; drop it", "endpoint_url")
+        if self.anonymous and protocol in ("file", "http", "https"):
+            raise impossible(f"anonymous has no effect on a {protocol} URL; drop it", "anonymous")
+        return self
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without user, password and query: what may be logged."""
+        parts = urlsplit(self.url)
+        if not parts.scheme or not parts.netloc:
+            return self.url
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class Numbers(Closed):
+    """How the numbers of a text column are written."""
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'", "_"] | None = Field(
+        None, description="Between groups of three digits; ' ' also means no-break spaces"
+    )
+    units: dict[str, float] = Field(
+        {}, description="Text before or after the number → its factor: {kg: 1, g: 0.001, '€': 1}"
+    )
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if self.decimal == "." and self.thousands is None and not self.units:
+            raise ValueError("names neither decimal, thousands nor units; name one or drop it")
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
+        for unit, factor in self.units.items():
+            if not unit.strip() or re.search(r"[\d+-]", unit):
+                raise ValueError(
+                    f"unit {unit!r} is blank or holds digits or a sign; write its text"
+                )
+            if factor == 0:
+                raise ValueError(f"unit {unit!r} has factor 0, which erases the number; correct it")
+        return self
+
+
+class Categories(Closed):
+    """How spellings of one category become one; applied in this order."""
+
+    trim: bool = Field(False, description="Outer spaces go, inner runs of spaces become one")
+    case: Literal["lower", "upper"] | None = None
+    variants: dict[str, tuple[str, ...]] = Field(
+        {}, description="The spelling to keep → the spellings it replaces"
+    )
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if not self.trim and self.case is None and not self.variants:
+            raise ValueError("names neither trim, case nor variants; name one or drop it")
+        spellings = [text for texts in self.variants.values() for text in texts]
+        twice = sorted({text for text in spellings if spellings.count(text) > 1})
+        if twice:
+            raise ValueError(f"variants lists {twice[0]!r} twice; keep it in one place")
+        for kept, texts in self.variants.items():
+            if not texts or kept in texts:
+                raise ValueError(
+                    f"variants.{kept} replaces nothing, or itself; list other spellings"
+                )
+        return self
+
+
+CalendarPart = Literal["month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute"]
+CALENDAR_PARTS: tuple[CalendarPart, ...] = ("month", "day_of_week", "hour", "minute")
+
+
+class Preparation(Closed):
+    """What happens to each row before validation; travels with the exported model."""
+
+    missing_values: dict[str, tuple[Scalar, ...]] = Field(
+        {}, description="Per column: values that mean missing"
+    )
+    missing_values_everywhere: tuple[Scalar, ...] = Field(
+        (), description="Values that mean missing in every column"
+    )
+    categories: dict[str, Categories] = Field({}, description="Per text column: one spelling each")
+    types: dict[str, Literal["number", "integer", "text", "boolean", "datetime"]] = Field(
+        {}, description="Per column: what its texts are read as"
+    )
+    numbers: dict[str, Numbers] = Field(
+        {}, description="Per number or integer column: how its texts are written"
+    )
+    datetime_formats: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Per datetime column: strptime formats, the first that fits; unset: ISO 8601",
+    )
+    calendar: dict[str, tuple[CalendarPart, ...]] = Field(
+        {}, description="Datetime columns that become month, day_of_week, hour and so on"
+    )
+    function: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="module:function, table in, table with the same rows out, applied last",
+    )
+
+    @field_validator("datetime_formats", mode="before")
+    @classmethod
+    def _one_format_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
+
+    @field_validator("calendar", mode="before")
+    @classmethod
+    def _usual_parts(cls, value: Any) -> Any:
+        return dict.fromkeys(value, CALENDAR_PARTS) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> Self:
+        for setting in ("missing_values", "datetime_formats", "calendar"):
+            for column, values in getattr(self, setting).items():
+                if not values:
+                    raise ValueError(f"{setting}.{column} is empty; list something or drop it")
+        for declared in (self.missing_values_everywhere, *self.missing_values.values()):
+            if None in declared:
+                raise ValueError("null stands among the missing values, and is missing already")
+        for setting, types in _TYPES_WITH.items():
+            for column in getattr(self, setting):
+                if self.types.get(column) not in types:
+                    wanted = types[0] or "text"
+                    raise ValueError(
+                        f"{setting} names {column!r}, which types does not make a {wanted}; "
+                        f"write types: {{{column}: {wanted}}}"
+                    )
+        return self
+
+
+# Setting → the declared types it goes with; None: no type is declared.
+_TYPES_WITH: dict[str, tuple[str | None, ...]] = {
+    "categories": ("text", "boolean", None),
+    "numbers": ("number", "integer"),
+    "datetime_formats": ("datetime",),
+    "calendar": ("datetime", None),
+}
+
+
+class Analysis(Closed):
+    """What the data analysis may be told."""
+
+    accept: dict[str, str] = Field({}, description="Finding code → the reason it is accepted")
+    thresholds: dict[str, float] = Field(
+        {}, description="Finding code, or code_blocks → the number it is compared with"
+    )
+    report_rows: int = Field(
+        100_000, ge=100, description="Rows the table report samples at the most"
+    )
+
+    @field_validator("accept")
+    @classmethod
+    def _codes_are_known(cls, value: dict[str, str]) -> dict[str, str]:
+        check_codes(value)
+        for code, reason in value.items():
+            if not reason.strip():
+                raise ValueError(f"accept.{code} gives no reason; write why it is accepted")
+        return value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _thresholds_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        check_thresholds(value)
+        return value
+
+
+Unseen = Literal["allow", "reject"]
+RareClasses = Literal["set_aside", "stop"]
+
+
+class Drift(Closed):
+    """How far a column may be from the accepted version, as a population stability index.
+
+    Below 0.1 there is hardly a difference, from 0.25 on it is large; sampling noise is not counted.
+    """
+
+    warn: float = Field(0.1, gt=0, description="Effect size from which on a column is named")
+    block: float | None = Field(
+        None, gt=0, description="Effect size from which on the run ends; unset: never"
+    )
+
+    @model_validator(mode="after")
+    def _blocks_only_what_it_warns_about(self) -> Self:
+        if self.block is not None and self.block < self.warn:
+            raise impossible(f"{self.block} is below warn, {self.warn}; raise it", "block")
+        return self
+
+
+class Validation(Closed):
+    """How rows are checked against the schema.
+
+    What the schema itself decides stands in schema.yaml, in pandera's words: new columns
+    (`strict`), missing columns (`required`, `add_missing_columns`), a check that only warns
+    (`raise_warning`).
+
+    Values that nobody has seen before are normal life. In a feature, a list (`isin`) is a rule
+    that rejects, and one with `raise_warning: true`, as a drafted schema has it, counts; and a
+    missing value is kept and counted unless the column says `nullable: false`. The two keys
+    decide it for all features; target, ids and excluded columns are held to the schema as it is.
+    """
+
+    max_rejected_fraction: float = Field(0.05, ge=0, le=1)
+    max_rejected_increase: float | None = Field(
+        None, ge=0, lt=1, description="Largest rise of that fraction against the previous run"
+    )
+    duplicate_rows: Literal["keep", "reject"] = Field(
+        "keep", description="reject: a row that repeats an earlier one in every column"
+    )
+    unseen_categories: Unseen | None = Field(
+        None,
+        description="A value outside a list (isin) of a feature: allow: kept and counted; reject: "
+        "its row is rejected; unset: as the list's raise_warning says",
+    )
+    unseen_missing_values: Unseen = Field(
+        "allow",
+        description="A missing value in a feature of which schema.yaml does not say `nullable`: "
+        "allow: kept and counted; reject: its row is rejected",
+    )
+    rare_classes: RareClasses = Field(
+        "set_aside",
+        description="set_aside: the rows of a class that is too rare for three sets are rejected, "
+        "and no model can predict it; stop: the run ends",
+    )
+    drift: Drift = Drift()
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Fractions(Closed):
+    """The share of the rows in each set; they add up to 1."""
+
+    train: Fraction = 0.6
+    test: Fraction = 0.2
+    validation: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = self.train + self.test + self.validation
+        if abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"train ({self.train}) + test ({self.test}) + validation ({self.validation}) "
+                f"is {total:g}; make them add up to 1"
+            )
+        return self
+
+
+Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
+IdColumns = Annotated[
+    tuple[Column, ...],
+    Field(description="Columns that identify a row: they decide its set, and are no features"),
+]
+
+
+class RandomSplit(Closed):
+    """Rows by a salted hash of their id (or of their features), stratified by class."""
+
+    by: Literal["random"] = "random"
+    id_columns: IdColumns = ()
+    fractions: Fractions = Fractions()
+    seed: int = 0
+
+
+class GroupSplit(Closed):
+    """Whole groups by a salted hash of the group's value."""
+
+    by: Literal["group"]
+    column: Column = Field(description="The column whose values stay together in one set")
+    id_columns: IdColumns = ()
+    fractions: Fractions = Fractions()
+    seed: int = 0
+
+
+class TimeSplit(Closed):
+    """The past trains, the future judges; cut between distinct timestamps."""
+
+    by: Literal["time"]
+    column: Column = Field(
+        description="The column that orders the rows in time", examples=["order_date"]
+    )
+    gap: str = Field("0s", description="Time left out between the sets, such as '1 day'")
+    unit: str = Field("1 day", description="What intervals resample: rows of one such period")
+    id_columns: IdColumns = ()
+    fractions: Fractions = Fractions()
+
+    @field_validator("gap", "unit")
+    @classmethod
+    def _is_a_duration(cls, value: str, info: ValidationInfo) -> str:
+        import pandas as pd
+
+        wrong = ValueError(f"{value!r} is no duration; write one such as '1 day' or '6 hours'")
+        # pandas takes a bare number for nanoseconds, which nobody means.
+        if re.fullmatch(r"\s*[\d.]*\s*", value):
+            raise wrong
+        try:
+            duration = pd.Timedelta(value)
+        except ValueError:
+            raise wrong from None
+        if not duration >= pd.Timedelta(0):
+            raise wrong
+        if info.field_name == "unit" and duration == pd.Timedelta(0):
+            raise ValueError("the unit is zero; write one such as '1 day'")
+        return value
+
+
+class ColumnSplit(Closed):
+    """The sets that a column already names."""
+
+    by: Literal["column"]
+    column: Column = Field(description="The column that names each row's set", examples=["set"])
+    train: tuple[Scalar, ...] = Field(("train",), min_length=1)
+    test: tuple[Scalar, ...] = Field(("test",), min_length=1)
+    validation: tuple[Scalar, ...] = Field(("validation",), min_length=1)
+    id_columns: IdColumns = ()
+
+    @model_validator(mode="after")
+    def _values_are_disjoint(self) -> Self:
+        values = [*self.train, *self.test, *self.validation]
+        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"the values {', '.join(twice)} stand in two sets; name each once")
+        return self
+
+
+Split = Annotated[RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")]
