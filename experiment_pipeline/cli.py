@@ -5,11 +5,11 @@ needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 import click
+
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, told_as
 
 
 @click.group()
@@ -47,7 +47,7 @@ def predict(
     champion. TABLE is a path or URL of CSV or Parquet; the target may be absent.
     """
     rejected = rejected or _beside(output)
-    with _errors_in_words():
+    with told_as(_on_one_screen):
         from experiment_pipeline.prediction import files as prediction
 
         if trust:  # as `python` itself does; a console script has no folder of its own
@@ -65,8 +65,7 @@ def predict(
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
 def models(experiment: str, root: str | None) -> None:
     """List the exported versions of EXPERIMENT, oldest first."""
-    with _errors_in_words():
-        from experiment_pipeline.errors import InvalidModel
+    with told_as(_on_one_screen):
         from experiment_pipeline.storage.locations import location, storage_root
         from experiment_pipeline.storage.registry import Registry
 
@@ -90,11 +89,5 @@ def _beside(output: str) -> str:
     return f"{output.removesuffix(suffix)}.rejected{suffix}"
 
 
-@contextmanager
-def _errors_in_words() -> Iterator[None]:
-    from experiment_pipeline.errors import ExperimentPipelineError
-
-    try:
-        yield
-    except ExperimentPipelineError as error:
-        raise click.ClickException(str(error)) from None
+def _on_one_screen(error: ExperimentPipelineError) -> click.ClickException:
+    return click.ClickException(str(error))

@@ -1,4 +1,4 @@
-"""The code location: every experiment under `defs/`, and what they share.
+"""The code location of this project alone: its experiments under `defs/`, and how runs look here.
 
 An error in a YAML file takes its own experiment out and says so, with its file and line, in
 every command of both CLIs; any other error is a bug and keeps its stack.
@@ -12,8 +12,6 @@ import dagster as dg
 from experiment_pipeline.orchestration import console
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
-from experiment_pipeline.orchestration.tables import tables_io_manager
-from experiment_pipeline.stages.asset import TABLES
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
 # which CI uses, as superseded: a user can do nothing about it.
@@ -25,11 +23,8 @@ console.install()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load the experiments; each runs in one process, and all share the storage."""
+    """Load the experiments; whatever is run here, runs in one process."""
     return dg.Definitions.merge(
         load_experiments(ReadableTree.for_project(Path(__file__).parent)),
-        dg.Definitions(
-            resources={TABLES: tables_io_manager()},
-            executor=in_process_executor,
-        ),
+        dg.Definitions(executor=in_process_executor),
     )

@@ -1,4 +1,4 @@
-"""The error family of the project, and what a wrong name is told.
+"""The error family of the project, its one door to a user, and what a wrong name is told.
 
     ExperimentPipelineError            every message: culprit, rule, fix
     ├── InvalidExperiment              the YAML says something impossible
@@ -26,7 +26,8 @@ Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class ExperimentPipelineError(Exception):
@@ -44,6 +45,24 @@ class ExperimentPipelineError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.culprit, self.rule, self.fix)
+
+    @property
+    def told(self) -> str:
+        """The whole message for people; the class says which branch of the family it is."""
+        return f"{type(self).__name__}: {self}"
+
+
+@contextmanager
+def told_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
+    """The one door from an error of the family to a user; a bug crashes as it is.
+
+    Args:
+        shell: error → what the caller's framework shows without a stack (`dg.Failure`, click's).
+    """
+    try:
+        yield
+    except ExperimentPipelineError as error:
+        raise shell(error) from None
 
 
 class InvalidExperiment(ExperimentPipelineError):
@@ -129,16 +148,20 @@ class InvalidModel(ExportError):
 SHOWN_NAMES = 12
 
 
-def did_you_mean(name: str, names: Iterable[object]) -> str:
-    """Return "did you mean 'x'?", or the names there are when none comes close."""
+def did_you_mean(
+    name: str, names: Iterable[object], *, most: int = 1, otherwise: str | None = None
+) -> str:
+    """Return "did you mean 'x'?", or `otherwise` when none comes close; unset: the names there are."""
     known = [str(other) for other in names]
-    return guessed(name, known).rstrip() or f"there are {listed(known)}"
+    close = difflib.get_close_matches(name, known, n=most)
+    if close:
+        return f"did you mean {listed(close)}?"
+    return f"there are {listed(known)}" if otherwise is None else otherwise
 
 
-def guessed(name: str, names: Iterable[str]) -> str:
-    """Return "did you mean 'x'? ", for the list of names to follow; "" when none comes close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
+    """Return "did you mean 'x'? allowed: x, y": for names so few that all are shown."""
+    return f"{did_you_mean(wrong, names, otherwise=otherwise)} allowed: {', '.join(names)}".lstrip()
 
 
 def listed(names: Iterable[object]) -> str:

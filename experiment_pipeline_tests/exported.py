@@ -8,11 +8,12 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.prediction import delivered_rows, golden_rows
+from experiment_pipeline.prediction import rows as delivered_rows
+from experiment_pipeline.prediction import signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
-from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score, SetFact
+from experiment_pipeline.stages.exported_model.card import ModelFacts, Score, SetFact
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import build_features
@@ -149,7 +150,7 @@ def facts(**changes: Any) -> ModelFacts:
 def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
     """The files of a version."""
     pipeline = fitted() if pipeline is None else pipeline
-    golden = golden_rows.choose(prepared(delivered()), FEATURES)
+    golden = signature.golden_rows(prepared(delivered()), FEATURES)
     return exported_model.build_package(
         pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden, FITTED
     )
@@ -184,7 +185,7 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
     pipeline = refit(configurations(experiment)[0], rounds, rows, sets, experiment)
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)
-    golden = golden_rows.choose(rows, features)
+    golden = signature.golden_rows(rows, features)
     return exported_model.build_package(
         pipeline, serialize(pipeline), known, SCHEMA, golden, FITTED
     )

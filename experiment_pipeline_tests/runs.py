@@ -7,10 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
-from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import TABLES
 from experiment_pipeline.stages.search.configurations import configurations
 
 
@@ -67,10 +66,8 @@ class Run:
 
 
 def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:
-    """The definitions of one experiment, with what all share."""
-    return dg.Definitions.merge(
-        build_experiment(spec, schema), dg.Definitions(resources={TABLES: tables_io_manager()})
-    )
+    """The definitions of one experiment."""
+    return build_experiment(NamedColumns(spec, schema))
 
 
 def run(

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.prediction import golden_rows
+from experiment_pipeline.prediction import signature
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.storage.files import read_bytes, write_bytes
@@ -216,7 +216,7 @@ def test_a_regression_predicts_values(tmp_path: Path) -> None:
     experiment = exported.spec(
         task="regression", positive_class=None, target="delay", exclude={}, metric="rmse"
     )
-    golden = golden_rows.choose(exported.prepared(exported.delivered()), exported.FEATURES)
+    golden = signature.golden_rows(exported.prepared(exported.delivered()), exported.FEATURES)
     facts = exported.facts(spec=experiment, positive_class=None, threshold=None)
     package = exported_model.build_package(
         pipeline, serialize(pipeline), facts, exported.SCHEMA, golden, exported.FITTED

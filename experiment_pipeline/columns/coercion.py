@@ -13,7 +13,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import ParserError
 
-from experiment_pipeline.columns.kinds import naive_utc
+from experiment_pipeline.columns import kinds
 from experiment_pipeline.columns.texts import (
     as_text,
     read_booleans,
@@ -21,8 +21,6 @@ from experiment_pipeline.columns.texts import (
     read_integers,
     read_numbers,
 )
-
-TYPE_NAMES = {"i": "whole number", "u": "whole number", "f": "number", "b": "boolean", "M": "date"}
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,12 @@ def coerce(column: pd.Series, schema: pa.Column) -> Coerced:
     none = np.zeros(len(column), dtype=bool)
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return Coerced(column, none)
-    kind = kind_of(schema)
-    if kind == "M":
+    kind = schema_kind(schema)
+    if kind == "datetime":
         return _as_datetimes(column, schema)
     readable = _readable(column, kind, schema)
     bad = (column.notna() & readable.isna()).to_numpy()
-    left_out = bad if holds_missing(schema) else bad | column.isna().to_numpy()
+    left_out = bad if has_room_for_missing(schema) else bad | column.isna().to_numpy()
     fitting = readable[~left_out] if left_out.any() else readable
     try:
         return Coerced(schema.dtype.coerce(fitting), bad)
@@ -65,21 +63,19 @@ def coerce(column: pd.Series, schema: pa.Column) -> Coerced:
         return _cell_by_cell(schema, readable, left_out, bad)
 
 
-def kind_of(schema: pa.Column) -> str:
-    """Return numpy's letter for the schema's type: i, u, f, b, M, or O for all else."""
-    dtype = schema.dtype.type if schema.dtype is not None else None
-    kind = getattr(dtype, "kind", "O")
-    return kind if kind in TYPE_NAMES else "O"
+def schema_kind(schema: pa.Column) -> kinds.Kind:
+    """Return the kind of the schema's type; "other" where it names none."""
+    return "other" if schema.dtype is None else kinds.kind_of_type(schema.dtype.type)
 
 
-def holds_missing(schema: pa.Column) -> bool:
-    """Tell whether the schema's type has a place for a missing value."""
-    return kind_of(schema) not in "iub" or not isinstance(schema.dtype.type, np.dtype)
+def has_room_for_missing(schema: pa.Column) -> bool:
+    """Tell whether the schema's type has a place for a missing value, or is none."""
+    return schema.dtype is None or kinds.holds_missing(schema.dtype.type)
 
 
 def with_room_for_missing(schema: pa.Column) -> pa.Column:
     """Return the column's schema with a type that holds missing values and the same other ones."""
-    if schema.dtype is None or holds_missing(schema):
+    if has_room_for_missing(schema):
         return schema
     wider = copy.copy(schema)
     name = str(schema.dtype)
@@ -87,31 +83,31 @@ def with_room_for_missing(schema: pa.Column) -> pa.Column:
     return wider
 
 
-def _readable(column: pd.Series, kind: str, schema: pa.Column) -> pd.Series:
+def _readable(column: pd.Series, wanted: kinds.Kind, schema: pa.Column) -> pd.Series:
     """Make missing what astype would distort or refuse."""
-    boolean = pd.api.types.is_bool_dtype(column.dtype)
-    if kind == "b":
-        return column if boolean else read_booleans(as_text(column))
-    if isinstance(schema.dtype.type, pd.StringDtype):
-        return as_text(column)
-    if kind == "O":
+    kind = kinds.kind_of(column)
+    if wanted == "boolean":
+        return column if kind == "boolean" else read_booleans(as_text(column))
+    if wanted == "text":
+        return column if kinds.holds_objects(schema.dtype.type) else as_text(column)
+    if wanted not in kinds.QUANTITIES:
         return column
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if kind == "datetime":
         return pd.Series(np.nan, index=column.index, name=column.name)
-    whole = kind in "iu"
-    if boolean:
+    whole = wanted == "integer"
+    if kind == "boolean":
         column = column.astype("Int64")
-    elif not pd.api.types.is_numeric_dtype(column.dtype):
+    elif kind not in kinds.QUANTITIES:
         column = (read_integers if whole else read_numbers)(as_text(column), None)
-    elif whole and not pd.api.types.is_integer_dtype(column.dtype):
+    elif whole and kind == "float":
         column = column.where(np.isfinite(column) & (column == np.floor(column)))
     return column.where(_within_range(column, schema) | column.isna())
 
 
 def _within_range(column: pd.Series, schema: pa.Column) -> pd.Series:
     dtype = np.dtype(getattr(schema.dtype.type, "numpy_dtype", schema.dtype.type))
-    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    infinite = np.isinf(column.to_numpy("float64", na_value=np.nan))
+    limits = np.iinfo(dtype) if schema_kind(schema) == "integer" else np.finfo(dtype)
+    infinite = np.isinf(kinds.numbers_of(column))
     inside: pd.Series = column.between(limits.min, limits.max) | infinite
     return inside
 
@@ -119,9 +115,10 @@ def _within_range(column: pd.Series, schema: pa.Column) -> pd.Series:
 def _as_datetimes(column: pd.Series, schema: pa.Column) -> Coerced:
     """Keep microseconds: pandera would read 'datetime64[us]' as nanoseconds."""
     zone = getattr(schema.dtype.type, "tz", None)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        instants = naive_utc(column)
-    elif pd.api.types.is_numeric_dtype(column.dtype):
+    kind = kinds.kind_of(column)
+    if kind == "datetime":
+        instants = kinds.naive_utc(column)
+    elif kind in kinds.NUMERIC:
         # A bare number is no date: whoever wrote it meant days, seconds or yyyymmdd.
         instants = pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
     else:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import pandas as pd
 import pandera.pandas as pa
 
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import FAST_LOADER, closest_line, compose
 from experiment_pipeline.spec.sentences import Problem, invalid
-
-NESTED = (list, tuple, dict, set)
-ROWS_LOOKED_AT = 1000
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
@@ -56,15 +54,6 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("split", "column"), spec.split.column
 
 
-def is_nested(column: pd.Series) -> bool:
-    """Tell whether cells are lists or mappings, from the first ones."""
-    if not pd.api.types.is_object_dtype(column.dtype):
-        return False
-    some = column.dropna().head(ROWS_LOOKED_AT)
-    nested = some.map(lambda value: isinstance(value, NESTED) or hasattr(value, "__array__"))
-    return bool(nested.any())
-
-
 def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
@@ -76,25 +65,24 @@ def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
 
 
 def _is_calendar_source(column: pd.Series, spec: ExperimentSpec) -> bool:
-    datetime = pd.api.types.is_datetime64_any_dtype(column.dtype)
-    return column.name in spec.preparation.calendar and datetime
+    return column.name in spec.preparation.calendar and kind_of(column) == "datetime"
 
 
 def _check_type(column: pd.Series) -> None:
-    dtype, name = column.dtype, column.name
-    if pd.api.types.is_datetime64_any_dtype(dtype):
+    kind, name = kind_of(column), column.name
+    if kind == "datetime":
         raise UnusableTable(
             f"column {name}",
             "it holds datetimes, which models do not take as they are",
             "Name it in preparation.calendar, or in exclude with the reason.",
         )
-    if pd.api.types.is_timedelta64_dtype(dtype) or dtype.kind == "c":
+    if kind in ("duration", "complex"):
         raise UnusableTable(
             f"column {name}",
-            f"it holds {dtype}, which models do not take",
+            f"it holds {column.dtype}, which models do not take",
             "Exclude it with the reason, or make it a number in preparation.function.",
         )
-    if is_nested(column):
+    if kind == "nested":
         raise UnusableTable(
             f"column {name}",
             "its cells are lists or mappings",

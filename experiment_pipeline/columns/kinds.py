@@ -1,40 +1,79 @@
-"""What a column is: number, text, datetime, or something else; and its values as numbers.
+"""What a column is, in one vocabulary, and its values as numbers.
 
-pandas keeps datetimes in whatever unit a file had, so that a plain view as integers means seconds
-here and nanoseconds there: here they are without a zone, in microseconds.
+Everyone who must know whether a column holds numbers, dates or texts asks here; no dtype is tested
+elsewhere. Also here: datetimes as one kind of thing. pandas keeps them in whatever unit a file had,
+so that a plain view as integers means seconds here and nanoseconds there.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
+from pandas.api.extensions import ExtensionDtype
 
-Kind = Literal["number", "text", "datetime", "other"]
+Kind = Literal[
+    "boolean",
+    "integer",
+    "float",
+    "complex",
+    "datetime",
+    "duration",
+    "category",
+    "text",
+    "nested",
+    "other",
+]
+Type = np.dtype[Any] | ExtensionDtype
+QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
+# What a model takes as a number.
+NUMERIC: frozenset[Kind] = QUANTITIES | {"boolean"}
+# What is read as texts.
+TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """What a column is to the analysis; booleans are numbers, categories are texts."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or types.is_string_dtype(dtype):
-        return "text"
-    if types.is_datetime64_any_dtype(dtype):
-        return "datetime"
-    if types.is_object_dtype(dtype):
-        return "other" if _holds_containers(column) else "text"
-    if types.is_complex_dtype(dtype):
-        return "other"
-    return "number" if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype) else "other"
+    """Tell the kind of a column; Python objects are texts, or nested where one is a container."""
+    if holds_objects(column) and any(map(_is_container, column.map(type).unique())):
+        return "nested"
+    return kind_of_type(column.dtype)
+
+
+def kind_of_type(dtype: Type) -> Kind:
+    """Tell the kind of any column of this type, such as a schema's; objects are texts."""
+    asked: tuple[tuple[bool, Kind], ...] = (
+        (isinstance(dtype, pd.CategoricalDtype), "category"),
+        (types.is_string_dtype(dtype), "text"),  # of objects, too
+        (types.is_bool_dtype(dtype), "boolean"),
+        (types.is_integer_dtype(dtype), "integer"),
+        (types.is_float_dtype(dtype), "float"),
+        (types.is_datetime64_any_dtype(dtype), "datetime"),
+        (types.is_timedelta64_dtype(dtype), "duration"),
+        (types.is_complex_dtype(dtype), "complex"),
+    )
+    return next((kind for it_is, kind in asked if it_is), "other")
+
+
+def holds_objects(of: pd.Series | Type) -> bool:
+    """Tell whether the cells of a column, or of a type, are Python objects of whatever type."""
+    return bool(types.is_object_dtype(of))
+
+
+def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
+    """Tell whether the type has no negative numbers; given bits, whether it has so many."""
+    name = str(column.dtype).lower()
+    return name.startswith("uint") and (bits is None or name == f"uint{bits}")
+
+
+def holds_missing(dtype: Type) -> bool:
+    """Tell whether a type has a place for a missing value."""
+    whole = kind_of_type(dtype) in ("boolean", "integer")
+    return not whole or not isinstance(dtype, np.dtype)
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
-    """A number or boolean column as float64 (n,), missing as nan."""
+    """A numeric column as float64 (n,), missing as nan."""
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _holds_containers(column: pd.Series) -> bool:
-    known = column.dropna()
-    return bool(len(known)) and isinstance(known.iloc[0], list | dict | set | tuple | np.ndarray)
 
 
 def naive_utc(column: pd.Series) -> pd.Series:
@@ -47,3 +86,7 @@ def naive_utc(column: pd.Series) -> pd.Series:
 def microseconds(column: pd.Series) -> np.ndarray:
     """Return microseconds since 1970: int64 (n,); a missing instant is the smallest number."""
     return naive_utc(column).to_numpy().view(np.int64)
+
+
+def _is_container(cell_type: type) -> bool:
+    return cell_type.__hash__ is None or issubclass(cell_type, tuple)

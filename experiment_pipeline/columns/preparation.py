@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns import texts
-from experiment_pipeline.columns.kinds import naive_utc
+from experiment_pipeline.columns.kinds import (
+    NUMERIC,
+    QUANTITIES,
+    is_unsigned,
+    kind_of,
+    naive_utc,
+    numbers_of,
+)
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
 
@@ -118,7 +125,7 @@ def _calendar(
     holds years that training has not seen.
     """
     instants = values[name]
-    if not pd.api.types.is_datetime64_any_dtype(instants.dtype):
+    if kind_of(instants) != "datetime":
         raise UnusableTable(
             f"preparation.calendar.{name}",
             f"the column holds {instants.dtype}, not datetimes",
@@ -200,19 +207,19 @@ def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
     """Make the declared values missing; the result's type never depends on the cells."""
     if not missing:
         return column
-    if pd.api.types.is_bool_dtype(column.dtype):
+    kind = kind_of(column)
+    if kind == "boolean":
         flags = [value for value in missing if isinstance(value, bool)]
         return column.astype("boolean").mask(column.isin(flags)) if flags else column
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if kind in QUANTITIES:
         numbers = [number for value in missing if (number := _as_number(value)) is not None]
         if not numbers:
             return column
         # Whole numbers stay whole beside a missing one.
-        if pd.api.types.is_integer_dtype(column.dtype):
-            unsigned = pd.api.types.is_unsigned_integer_dtype(column.dtype)
-            column = column.astype("UInt64" if unsigned else "Int64")
+        if kind == "integer":
+            column = column.astype("UInt64" if is_unsigned(column) else "Int64")
         return column.mask(column.isin(numbers))
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if kind == "datetime":
         declared = pd.Series([str(value) for value in missing], dtype="str")
         instants = texts.read_datetimes(declared, ()).dropna()
         return column.mask(naive_utc(column).isin(instants))
@@ -221,15 +228,16 @@ def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
 
 
 def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
+    kind = kind_of(values)
     match preparation.types[name]:
         case "text":
             return texts.as_text(values)
-        case "datetime" if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        case "datetime" if kind == "datetime":
             return naive_utc(values)
         case "datetime":
             formats = preparation.datetime_formats.get(name, ())
             return texts.read_datetimes(texts.as_text(values), formats)
-        case "boolean" if pd.api.types.is_bool_dtype(values.dtype):
+        case "boolean" if kind == "boolean":
             return values.astype("boolean")
         case "boolean":
             return texts.read_booleans(texts.as_text(values))
@@ -240,16 +248,17 @@ def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
 def _read_number(
     values: pd.Series, name: str, preparation: Preparation, *, whole: bool
 ) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values.dtype):
+    kind = kind_of(values)
+    if kind == "boolean":
         values = values.astype("Int64")
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+    if kind == "datetime":
         return pd.Series(np.nan, index=values.index, name=name).astype(
             "Int64" if whole else "float64"
         )
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    if kind in NUMERIC:
         if not whole:
             return values.astype("float64")
-        if pd.api.types.is_integer_dtype(values.dtype):
+        if kind != "float":
             return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
         return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
     written = preparation.numbers.get(name)
@@ -351,9 +360,8 @@ def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> N
 
 
 def _equal(one: pd.Series, other: pd.Series) -> bool:
-    if pd.api.types.is_numeric_dtype(one.dtype) and pd.api.types.is_numeric_dtype(other.dtype):
-        left = one.to_numpy(dtype="float64", na_value=np.nan)
-        right = other.to_numpy(dtype="float64", na_value=np.nan)
+    if kind_of(one) in NUMERIC and kind_of(other) in NUMERIC:
+        left, right = numbers_of(one), numbers_of(other)
         # Vectorised arithmetic may differ in the last digit between table sizes.
         return bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
     same = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())

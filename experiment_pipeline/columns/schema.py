@@ -21,7 +21,7 @@ from pandera.errors import SchemaInitError
 from pandera.io.pandas_io import deserialize_schema
 from pandera.pandas import Check, extensions
 
-from experiment_pipeline.columns.coercion import coerce, holds_missing
+from experiment_pipeline.columns.coercion import coerce, has_room_for_missing
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
@@ -118,7 +118,7 @@ def _check_builds(name: str, column: Settings) -> None:
                 f"{dtype!r} is no type; {did_you_mean(str(dtype), DTYPES)}",
                 "Correct it.",
             ) from None
-        if column.get("nullable") and not holds_missing(
+        if column.get("nullable") and not has_room_for_missing(
             _built({"columns": {name: column}}).columns[name]
         ):
             raise SchemaProblem(

@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 
@@ -31,7 +32,7 @@ def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
     y = validated[spec.target].dropna()
     if y.empty:
         _refuse(spec, "it is missing in every row", "Deliver it, or name another column.")
-    if pd.api.types.is_datetime64_any_dtype(y.dtype):
+    if kind_of(y) == "datetime":
         _refuse(spec, f"it holds {y.dtype}", "Predict a number or a class made of it.")
     if len(y.unique()) == 1:
         _refuse(
@@ -95,9 +96,10 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
 
 
 def _check_number(y: pd.Series, spec: ExperimentSpec) -> None:
-    if pd.api.types.is_bool_dtype(y.dtype):
+    kind = kind_of(y)
+    if kind == "boolean":
         _refuse(spec, "it holds true and false, no quantity", "Write task: binary.")
-    if not pd.api.types.is_numeric_dtype(y.dtype):
+    if kind not in NUMERIC:
         classes = y.nunique()
         if pd.to_numeric(y.astype("str"), errors="coerce").notna().all():
             _refuse(
@@ -122,16 +124,16 @@ def _check_number(y: pd.Series, spec: ExperimentSpec) -> None:
 
 
 def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
-    counts = y.value_counts()
+    counts, kind = y.value_counts(), kind_of(y)
     if spec.task == "binary" and len(counts) != 2:
-        numbers = pd.api.types.is_numeric_dtype(y.dtype) and len(counts) > 20
+        numbers = kind in NUMERIC and len(counts) > 20
         fitting = "regression" if numbers else "multiclass"
         _refuse(
             spec,
             f"it has {len(counts)} classes, task binary needs 2: {listed(counts.index)}",
             f"Write task: {fitting}, or unite classes by preparation.categories.",
         )
-    if pd.api.types.is_float_dtype(y.dtype) and (y != np.floor(y)).any():
+    if kind == "float" and (y != np.floor(y)).any():
         _refuse(spec, "it holds fractions, which are no classes", "Write task: regression.")
     if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
         raise UnusableTable(

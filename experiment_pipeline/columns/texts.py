@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import naive_utc
+from experiment_pipeline.columns.kinds import holds_objects, kind_of, naive_utc
 from experiment_pipeline.spec import Categories, Numbers
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "on", "1")
@@ -33,14 +33,15 @@ def on_distinct(column: pd.Series, function: Columnwise) -> pd.Series:
 
 def as_text(column: pd.Series) -> pd.Series:
     """Write every value as text; a whole number loses its '.0', so that 5 and 5.0 agree."""
-    if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
-        return column.astype("str")
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return as_text(column.astype(column.dtype.categories.dtype))
-    if column.dtype == object:
+    if holds_objects(column):
         # Lists and dicts cannot be factorised; str() is all there is to say about them.
         texts = column.map(value_as_text, na_action="ignore")
         return texts.astype("str")
+    kind = kind_of(column)
+    if kind == "text":
+        return column.astype("str")
+    if kind == "category":
+        return as_text(column.astype(column.cat.categories.dtype))
     return on_distinct(column, lambda values: values.map(value_as_text).astype("str"))
 
 

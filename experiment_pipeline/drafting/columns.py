@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.texts import read_datetimes
 from experiment_pipeline.spec import Preparation
@@ -82,13 +82,13 @@ def plan_column(raw: pd.Series) -> ColumnPlan:
     if known.empty:
         return ColumnPlan(name, "no value in any row", excluded=True)
     kind = kind_of(raw)
-    if kind == "other":
+    if kind not in {"datetime", *NUMERIC, *TEXTS}:
         return ColumnPlan(name, f"holds {raw.dtype}, which no model takes", excluded=True)
     if len(known) == len(raw) and (known == known.iloc[0]).all():
         return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
     if kind == "datetime":
         return _dates(name, raw, {})
-    return _number(name, raw, known) if kind == "number" else _text(name, raw, known)
+    return _number(name, raw, known) if kind in NUMERIC else _text(name, raw, known)
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -101,7 +101,7 @@ def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     values = known.to_numpy(dtype=np.float64)
-    if pd.api.types.is_bool_dtype(raw.dtype) or not np.all(values == np.floor(values)):
+    if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
         return ColumnPlan(name)
     distinct, complete = known.nunique(), len(known) == len(raw)
     counts_rows = complete and len(raw) > 2 and bool(np.all(np.diff(values) == 1))

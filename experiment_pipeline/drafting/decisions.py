@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import Scalar
@@ -60,9 +61,9 @@ def infer_task(target: pd.Series, given: str | None) -> Decision:
     if distinct == 2:
         first, second = sorted(map(_plain, known.unique()), key=str)
         return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
-    if pd.api.types.is_datetime64_any_dtype(known.dtype):
+    if kind_of(known) == "datetime":
         raise _unusable(target, "it holds dates, which no task predicts", "name another --target")
-    if pd.api.types.is_numeric_dtype(known.dtype):
+    if kind_of(known) in NUMERIC:
         return _task_of_numbers(known, distinct)
     rows = len(known) / distinct
     if distinct <= MOST_TEXT_CLASSES and rows >= FEWEST_ROWS_PER_CLASS:
@@ -129,7 +130,7 @@ def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
         raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
     if task == "binary" and distinct != 2:
         raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)
-    if task == "regression" and not pd.api.types.is_numeric_dtype(known.dtype):
+    if task == "regression" and kind_of(known) not in NUMERIC:
         raise _unusable(known, f"it holds {known.dtype}, regression needs numbers", _DROP)
     return Decision(task, "given")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
 from experiment_pipeline.drafting.decisions import (
     Decision,
@@ -191,7 +192,7 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
 
 
 def _is_number(target: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(target.dtype)
+    return kind_of(target) in NUMERIC
 
 
 def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: Decision) -> bool:

@@ -7,10 +7,10 @@ YAML text.
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
-from pandas.api import types
+
+from experiment_pipeline.columns.kinds import Kind, holds_objects, is_unsigned, kind_of
 
 # Where it was built in, the C writer.
 SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -84,23 +84,19 @@ def _dtype(column: pd.Series) -> str | None:
     if column.isna().all():
         return None
     missing = bool(column.isna().any())
-    for is_type, dtype in (
-        (types.is_bool_dtype, "boolean" if missing else "bool"),
-        (_exceeds_int64, "float64" if missing else "uint64"),
-        (types.is_integer_dtype, "float64" if missing else "int64"),
-        (types.is_float_dtype, "float64"),
-        (types.is_datetime64_dtype, "datetime64[us]"),
-        (types.is_datetime64_any_dtype, "datetime64[us, UTC]"),
-    ):
-        if is_type(column.dtype):
-            return dtype
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return "category"
-    return "str" if isinstance(column.dtype, pd.StringDtype) else None
-
-
-def _exceeds_int64(dtype: object) -> bool:
-    return dtype in (np.uint64, pd.UInt64Dtype())
+    kind = kind_of(column)
+    if kind == "integer" and not missing:
+        return "uint64" if is_unsigned(column, bits=64) else "int64"
+    if kind == "datetime":
+        return "datetime64[us]" if column.dt.tz is None else "datetime64[us, UTC]"
+    plain: dict[Kind, str | None] = {
+        "boolean": "boolean" if missing else "bool",
+        "integer": "float64",
+        "float": "float64",
+        "category": "category",
+        "text": None if holds_objects(column) else "str",
+    }
+    return plain.get(kind)
 
 
 def _categories(column: pd.Series) -> list[str] | None:

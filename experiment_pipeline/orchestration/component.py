@@ -5,25 +5,34 @@ declaration serves all and every error names file and line. In: defs.yaml, with 
 it. Out: Definitions.
 """
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import click
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel, ConfigDict
 
 from experiment_pipeline.columns.features import NamedColumns
-from experiment_pipeline.errors import InvalidExperiment, InvalidSchema, UnknownAlgorithm
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    InvalidExperiment,
+    InvalidSchema,
+    UnknownAlgorithm,
+)
+from experiment_pipeline.orchestration.killed_runs import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import NAME, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import read_component_file
 from experiment_pipeline.spec.sentences import Problem, invalid
+from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.stages.search.configurations import configurations
 
 # Only these are templates: a column may be called "{{x}}", and Dagster would turn the
@@ -113,6 +122,9 @@ def _unset(text: str) -> list[str]:
 
 
 SCHEMA_FILE = "schema.yaml"
+# `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
+VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+PLACEHOLDER = "cannot_be_loaded"
 
 
 class Attributes(BaseModel):
@@ -153,8 +165,8 @@ class Experiment(dg.Component):
                       how the table is read, where the file does not tell
     """
 
-    def __init__(self, named: NamedColumns) -> None:
-        self.spec, self.schema_text, self._named = named.spec, named.schema_text, named
+    def __init__(self, name: str, named: NamedColumns | ExperimentPipelineError) -> None:
+        self.name, self._named = name, named
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -163,35 +175,92 @@ class Experiment(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """Read and judge the folder's YAML.
+        """Read and judge the folder's YAML; an error waits for `build_defs`."""
+        name = context.path.name
+        try:
+            return cls(name, _read((attributes and attributes.model_extra) or {}, context))
+        except ExperimentPipelineError as error:
+            return cls(name, error)
+
+    @property
+    def named(self) -> NamedColumns:
+        """What the YAML says.
 
         Raises:
             InvalidExperiment, InvalidSchema: with `file:line` of each problem.
         """
-        source = YamlSource(context)
-        source.check_text()
-        given: dict[str, Any] = (attributes.model_extra or {}) if attributes is not None else {}
-        spec = spec_from(context.path.name, source.filled_in(given), source.line_of)
-        _check_search(spec, source)
-        path = context.path / SCHEMA_FILE
-        return cls(NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path))))
+        if isinstance(self._named, ExperimentPipelineError):
+            raise self._named
+        return self._named
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
-        """Everything Dagster knows of the experiment."""
-        from experiment_pipeline.orchestration.experiment import build_experiment
+    def problem(self) -> ExperimentPipelineError | None:
+        """Return what is wrong with the YAML, or with the columns that it names.
 
-        return build_experiment(self.spec, self.schema_text, self._named)
-
-    def check_table(self) -> None:
-        """Hold the columns that the YAML names against the table's, where a look is cheap.
-
-        Raises:
-            InvalidExperiment, InvalidSchema: with `file:line` of each column that is not there.
+        The table's header is looked at where that is cheap.
         """
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
-        if (columns := peek_columns(self.spec.data)) is not None:
-            self._named.check(columns)
+        try:
+            if (columns := peek_columns(self.named.spec.data)) is not None:
+                self.named.check(columns)
+        except ExperimentPipelineError as error:
+            return error
+        return None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+        """Everything Dagster knows of the experiment, or its error in the experiment's place.
+
+        That it does not fit its table is only said: a run will stop at it, but tables change.
+
+        Raises:
+            ExperimentPipelineError: the command is there to check.
+        """
+        from experiment_pipeline.orchestration.experiment import build_experiment
+
+        problem = self.problem()
+        if problem is not None and VALIDATION in os.environ:
+            raise problem
+        if isinstance(self._named, ExperimentPipelineError):
+            return placeholder(self.name, self._named)
+        if problem is not None:
+            _say_once(f"{self.name} does not fit its table: {problem}")
+        return build_experiment(self._named)
+
+
+def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
+    """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
+    _say_once(f"{name} is left out: {error}")
+    if not re.fullmatch(NAME, name):
+        name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
+    description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
+
+    @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
+    def cannot_be_loaded() -> None:
+        with told_to_the_user():
+            raise error
+
+    job = dg.define_asset_job(
+        name,
+        selection=[cannot_be_loaded],
+        description=description,
+        executor_def=in_process_executor,
+    )
+    return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """Dagster loads the same definitions several times in one command."""
+    click.echo(message, err=True)
+
+
+def _read(given: Mapping[str, Any], context: dg.ComponentLoadContext) -> NamedColumns:
+    source = YamlSource(context)
+    source.check_text()
+    spec = spec_from(context.path.name, source.filled_in(given), source.line_of)
+    _check_search(spec, source)
+    path = context.path / SCHEMA_FILE
+    return NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path)))
 
 
 def _schema_text(path: Path) -> str:

@@ -8,12 +8,13 @@ takes a reversed range for an unpartitioned one.
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.killed_runs import in_process_executor
+from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import TABLES
 from experiment_pipeline.stages.data_analysis.asset import build_data_analysis
 from experiment_pipeline.stages.exported_model.asset import build_exported_model
 from experiment_pipeline.stages.leaderboard.asset import build_leaderboard
@@ -32,23 +33,6 @@ RANGE_END = "dagster/asset_partition_range_end"
 def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
     """Tags of a run that covers every configuration, first key to last."""
     return {RANGE_START: configurations[0].key, RANGE_END: configurations[-1].key}
-
-
-def build_job(
-    spec: ExperimentSpec, configurations: Sequence[Configuration]
-) -> UnresolvedAssetJobDefinition:
-    """One run for the whole experiment, in one process."""
-    return dg.define_asset_job(
-        name=spec.name,
-        selection=dg.AssetSelection.groups(spec.name),
-        tags=range_tags(configurations),
-        description=(
-            f"Which configuration should we ship to predict {spec.target}? "
-            f"{len(configurations)} configuration{'s' * (len(configurations) != 1)}, "
-            f"judged by {spec.metric}."
-        ),
-        executor_def=in_process_executor,
-    )
 
 
 def build_schedule(
@@ -97,29 +81,35 @@ def build_sensor(
     return new_data
 
 
-def build_experiment(
-    spec: ExperimentSpec, schema_text: str, named: NamedColumns | None = None
-) -> dg.Definitions:
-    """Everything Dagster knows of one experiment.
-
-    Args:
-        spec: what the YAML says.
-        schema_text: the content of schema.yaml.
-        named: the columns that both name, with their lines; None: there are no files.
-    """
+def build_experiment(named: NamedColumns) -> dg.Definitions:
+    """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
+    spec, schema_text = named.spec, named.schema_text
     declared = configurations(spec)
+    assets = [
+        build_raw_data(spec, named),
+        build_data_analysis(spec, schema_text),
+        build_validated_data(spec, schema_text),
+        build_split_sets(spec, schema_text),
+        build_trained_model(spec, declared),
+        build_leaderboard(spec),
+        build_validation_report(spec, schema_text),
+        build_exported_model(spec, declared, schema_text),
+    ]
+    job = dg.define_asset_job(
+        name=spec.name,
+        selection=assets,
+        tags=range_tags(declared),
+        description=(
+            f"Which configuration should we ship to predict {spec.target}? "
+            f"{len(declared)} configuration{'s' * (len(declared) != 1)}, "
+            f"judged by {spec.metric}."
+        ),
+        executor_def=in_process_executor,
+    )
     return dg.Definitions(
-        assets=[
-            build_raw_data(spec, named or NamedColumns(spec, schema_text)),
-            build_data_analysis(spec, schema_text),
-            build_validated_data(spec, schema_text),
-            build_split_sets(spec, schema_text),
-            build_trained_model(spec, declared),
-            build_leaderboard(spec),
-            build_validation_report(spec, schema_text),
-            build_exported_model(spec, declared, schema_text),
-        ],
-        jobs=[build_job(spec, declared)],
+        assets=assets,
+        jobs=[job],
         schedules=[build_schedule(spec, declared)],
         sensors=[build_sensor(spec, declared)],
+        resources={TABLES: tables_io_manager},
     )

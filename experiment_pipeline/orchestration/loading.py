@@ -7,19 +7,17 @@ no error of an experiment: it keeps its stack, and nothing is loaded. In: the fo
 Out: Definitions.
 """
 
-import functools
 import importlib
 import importlib.util
+import itertools
 import os
-import re
 import warnings
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
 import dagster as dg
-from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.core.context import ComponentDeclLoadContext
 from dagster.components.core.decl import (
     ComponentDecl,
@@ -30,11 +28,13 @@ from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
-from experiment_pipeline.orchestration.component import Experiment, shown_path
-from experiment_pipeline.orchestration.killed_runs import in_process_executor
-from experiment_pipeline.spec import NAME
+from experiment_pipeline.orchestration.component import (
+    VALIDATION,
+    Experiment,
+    placeholder,
+    shown_path,
+)
 from experiment_pipeline.spec.reading import ComponentFile, read_component_file
-from experiment_pipeline.stages.asset import told_to_the_user
 
 EXPERIMENT = "experiment_pipeline.Experiment"
 Errors = dict[Path, ExperimentPipelineError]
@@ -74,7 +74,8 @@ def _read(path: Path) -> ComponentFile:
             f"is no UTF-8 text ({error.reason} at byte {error.start})",
             "save the file as UTF-8",
         ) from None
-    for problem in file.problems:
+    own = file.repetitions if file.type_name == EXPERIMENT else ()
+    for problem in (*file.problems, *own):
         raise InvalidExperiment(
             f"{shown_path(path)}:{problem.line}", problem.message, "edit the file"
         )
@@ -99,11 +100,6 @@ def _exists(type_name: str) -> bool:
             raise
         found = None
     return found is not None and hasattr(importlib.import_module(module), name)
-
-
-# `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
-VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
-PLACEHOLDER = "cannot_be_loaded"
 
 
 class CannotLoad(click.ClickException):
@@ -145,42 +141,22 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
 
 def _loaded(tree: ReadableTree) -> dg.Definitions:
     root = tree.defs_module_path
-    found, errors = judge_files(root)
-    experiments = [path for path in found if not set(path.parents) & errors.keys()]
+    folders, errors = judge_files(root)
     tree = replace(tree, unreadable=tuple(errors))
-    errors |= _load_errors(tree, experiments)
-    tables = _table_errors(tree, [folder for folder in experiments if folder not in errors])
-    wrong = [*errors.values(), *tables.values()]
-    if wrong and (VALIDATION in os.environ or root in errors):
-        raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
-    for folder, error in tables.items():
-        _say_once(f"{folder.name} does not fit its table: {error}")
-    if len(errors) > len(tree.unreadable):
-        tree = replace(tree, unreadable=tuple(errors))
-    return dg.Definitions.merge(tree.build_defs(), *_placeholders(errors, experiments))
+    if VALIDATION in os.environ or root in errors:
+        wrong = [*errors.values(), *_problems(tree, folders)]
+        if wrong:
+            raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
+    told = {folder.name: error for folder, error in errors.items()}
+    return dg.Definitions.merge(tree.build_defs(), *itertools.starmap(placeholder, told.items()))
 
 
-def _table_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
-    """What a run will stop at; no reason to leave an experiment out, for tables change."""
-    errors: Errors = {}
-    for folder in experiments:
-        try:
-            tree.load_component(folder, Experiment).check_table()
-        except ExperimentPipelineError as error:
-            errors[folder] = error
-    return errors
-
-
-def _load_errors(tree: ReadableTree, experiments: Collection[Path]) -> Errors:
-    errors: Errors = {}
-    for folder in experiments:
-        try:
-            tree.load_component(folder)
-        except ComponentTreeException as error:
-            if not isinstance(error.__cause__, ExperimentPipelineError):
-                raise
-            errors[folder] = error.__cause__
-    return errors
+def _problems(tree: ReadableTree, folders: Collection[Path]) -> Iterator[ExperimentPipelineError]:
+    for folder in folders:
+        if not set(folder.parents) & set(tree.unreadable):
+            problem = tree.load_component(folder, Experiment).problem()
+            if problem is not None:
+                yield problem
 
 
 def _readable(
@@ -202,41 +178,3 @@ def _readable(
         source_tree=None,
         component_file_model=None,
     )
-
-
-def _placeholders(errors: Errors, experiments: Collection[Path]) -> list[dg.Definitions]:
-    taken = {folder.name for folder in experiments if folder not in errors}
-    told: dict[str, ExperimentPipelineError] = {}
-    for folder, error in errors.items():
-        name = folder.name
-        if not re.fullmatch(NAME, name):
-            name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
-        while name in taken:
-            name += "_"
-        told.setdefault(name, error)
-    return [_placeholder(name, error) for name, error in told.items()]
-
-
-def _placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
-    """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
-    _say_once(f"{name} is left out: {error}")
-    description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
-
-    @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
-    def cannot_be_loaded() -> None:
-        with told_to_the_user():
-            raise error
-
-    job = dg.define_asset_job(
-        name,
-        selection=[cannot_be_loaded],
-        description=description,
-        executor_def=in_process_executor,
-    )
-    return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    """Dagster loads the same definitions several times in one command."""
-    click.echo(message, err=True)

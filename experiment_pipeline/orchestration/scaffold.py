@@ -16,7 +16,7 @@ import click
 import dagster as dg
 from pydantic import BaseModel, Field
 
-from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment, told_as
 from experiment_pipeline.spec import NAME
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ExperimentScaffolder(dg.Scaffolder[Options]):
         Raises:
             CannotScaffold: with the error that a user can act on; nothing is written.
         """
-        with _whole_or_nothing(request.target_path):
+        with told_as(_without_a_stack), _whole_or_nothing(request.target_path):
             drafted = _drafted(request)
             for file, text in drafted.files.items():
                 (request.target_path / file).write_text(text, encoding="utf-8")
@@ -140,10 +140,12 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
         raise CannotScaffold(f"{folder}: is not empty\n  fix: choose another name")
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         for file in ("defs.yaml", "schema.yaml"):
             (folder / file).unlink(missing_ok=True)
         _remove_empty(folder)
-        if isinstance(error, ExperimentPipelineError):
-            raise CannotScaffold(str(error)) from None
         raise
+
+
+def _without_a_stack(error: ExperimentPipelineError) -> CannotScaffold:
+    return CannotScaffold(str(error))

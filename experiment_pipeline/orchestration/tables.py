@@ -6,16 +6,15 @@ compares digests. In: a DataFrame. Out: the same DataFrame; in Dagster, errors a
 them. How a table becomes bytes is in `storage/tables.py`; models are in `stages/search/store.py`.
 """
 
-from contextlib import AbstractContextManager
-
 import dagster as dg
 import pandas as pd
 from dagster import InputContext, OutputContext
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.storage.files import read_bytes, write_bytes
-from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 
@@ -71,12 +70,12 @@ class TablesIOManager(dg.UPathIOManager):
         """Write the table that an asset returned."""
         if not isinstance(obj, pd.DataFrame):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
-        with _told_as_assets_do():
+        with told_to_the_user():
             write_table(path, obj)
 
     def load_from_path(self, context: InputContext, path: UPath) -> pd.DataFrame:  # noqa: ARG002 - Dagster's signature
         """Read a table for an asset."""
-        with _told_as_assets_do():
+        with told_to_the_user():
             return read_table(path)
 
     def get_metadata(
@@ -91,22 +90,7 @@ class TablesIOManager(dg.UPathIOManager):
         }
 
 
-def tables_io_manager(root: str | None = None) -> dg.IOManagerDefinition:
-    """Return the IO manager as a resource; declare it once for all experiments.
-
-    Args:
-        root: where the tables are; None: `storage_root()`, looked up when a run starts, so that
-            loading the code location touches neither disk nor network.
-    """
-
-    @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
-    def tables(_context: dg.InitResourceContext) -> TablesIOManager:
-        return TablesIOManager(storage_root() if root is None else location(root))
-
-    return tables
-
-
-def _told_as_assets_do() -> AbstractContextManager[None]:
-    from experiment_pipeline.stages.asset import told_to_the_user
-
-    return told_to_the_user()
+@dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
+def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
+    """The one resource that all experiments share; the storage is looked up when a run starts."""
+    return TablesIOManager(storage_root())

@@ -14,8 +14,13 @@ import pandas as pd
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.prediction.rows import ROW_NUMBER, check_predictions, predict_rows
+from experiment_pipeline.prediction.rows import (
+    PREPARATION,
+    ROW_NUMBER,
+    Reading,
+    check_predictions,
+    predict_rows,
+)
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import read_source

@@ -1,34 +1,160 @@
-"""Predicting with an exported model: rows as delivered → predictions, and rejected rows.
+"""Rows as delivered: read the way the training table was read, prepared, judged, predicted.
 
-In: a fitted pipeline, a raw table, and what travels with the model (reading, schema,
-signature). Out: `Predicted`. Loading the model and reading files belong to the shell's
-`rows.py`.
+Types in a CSV file are found from the whole column, so a short file may look otherwise: a
+column of codes that happens to hold numbers only would lose "1.50" to 1.5. What the training
+table held decides instead. In: files, or a raw table; a fitted pipeline and what travels with
+it (reading, schema, signature). Out: a raw table, or `Predicted`. Finding the model and its
+files: `files.py`.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
+import pyarrow as pa
+import yaml
+from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.errors import PredictionsChanged, UnusableTable, did_you_mean, listed
-from experiment_pipeline.prediction.delivered_rows import Reading
-from experiment_pipeline.prediction.golden_rows import example_rows
-from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.columns.texts import as_text
+from experiment_pipeline.errors import (
+    InvalidModel,
+    PredictionsChanged,
+    UnusableTable,
+    did_you_mean,
+    listed,
+)
+from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
+from experiment_pipeline.stages.raw_data import csv_text
+from experiment_pipeline.stages.raw_data import table as raw_data
+from experiment_pipeline.stages.raw_data.contents import open_contents
 from experiment_pipeline.stages.validated_data.columns import most_frequent
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.storage.records import yaml_bytes
 
+PREPARATION = "preparation.yaml"
+TEXT = "str"
+_UNSEEN = ("unseen_categories", "unseen_missing_values")
+_CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
+Parts = Sequence[tuple[str, bytes]]
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
 # Another machine may sum in another order; a model that means something else differs by more.
 TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table as delivered becomes a prepared one.
+
+    Attributes:
+        csv: the settings of `spec.Data` that the experiment gave for its CSV files.
+        raw_types: column → pandas dtype that the training table had before its preparation.
+        preparation: what happens to each row.
+        validation: of the experiment; only `unseen_categories` and `unseen_missing_values` are
+            kept, and mean the same for rows to predict on.
+    """
+
+    csv: Mapping[str, Any]
+    raw_types: Mapping[str, str]
+    preparation: Preparation
+    validation: Validation
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
+        """Return how the experiment read its table."""
+        # Not the format: the next table may be Parquet where this one was CSV.
+        given = spec.data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
+        return cls(given, raw_types, spec.preparation, spec.validation)
+
+    def to_bytes(self) -> bytes:
+        """Return the reading as YAML."""
+        declared = self.preparation.model_dump(mode="json", exclude_unset=True)
+        return yaml_bytes(
+            {
+                "csv": dict(self.csv),
+                "raw_types": dict(self.raw_types),
+                "preparation": declared,
+                **{name: getattr(self.validation, name) for name in _UNSEEN},
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> "Reading":
+        """Read it back.
+
+        Raises:
+            InvalidModel: it is no reading.
+        """
+        try:
+            found = yaml.safe_load(data)
+            preparation = Preparation.model_validate(found["preparation"])
+            return cls(
+                dict(found["csv"]), dict(found["raw_types"]), preparation, _validation(found)
+            )
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            raise InvalidModel(
+                source,
+                f"{PREPARATION} does not say how a table is read",
+                "Use it with the version of experiment-pipeline that exported it.",
+            ) from None
+
+    def rows(self, parts: Parts, url: str) -> pd.DataFrame:
+        """Return the raw table of some files, with the types of the training table.
+
+        Args:
+            parts: (name, content) of each file, as `raw_data.parse` takes them.
+            url: where they are from, for messages.
+
+        Raises:
+            UnreadableTable, UnusableTable: as `raw_data.parse`.
+        """
+        is_csv = open_contents(*parts[0], declared=None).format == "csv"
+        data = Data(url=url, **(self.csv if is_csv else {}))
+        frame = raw_data.parse(parts, data).frame
+        were_texts = [
+            str(name)
+            for name, column in frame.items()
+            if self.raw_types.get(str(name)) == TEXT and str(column.dtype) != TEXT
+        ]
+        texts = {name: as_text(frame[name]) for name in were_texts}
+        if is_csv and were_texts:
+            texts |= _written(parts, data, were_texts, frame.index)
+        return frame.assign(**texts)
+
+
+def _validation(found: Mapping[str, Any]) -> Validation:
+    """What becomes of values never seen; a model without a word on missing ones rejects them."""
+    told = {name: found.get(name) for name in _UNSEEN}
+    if told["unseen_missing_values"] is None:
+        # Of such a model, `reject` left the word to each list of the schema.
+        lists = None if told["unseen_categories"] == "reject" else told["unseen_categories"]
+        told = {"unseen_categories": lists, "unseen_missing_values": "reject"}
+    return Validation.model_validate(told)
+
+
+def raw_types(raw: pd.DataFrame) -> dict[str, str]:
+    """Return the dtype of every column of a raw table."""
+    return {str(name): str(dtype) for name, dtype in raw.dtypes.items()}
+
+
+def _written(
+    parts: Parts, data: Data, names: Sequence[str], index: pd.Index
+) -> dict[str, pd.Series]:
+    """Return columns of CSV files as they are written, without those of folder names."""
+    files = [open_contents(*part, declared="csv") for part in parts]
+    tables = [csv_text.read(file.name, file.content, data).table for file in files]
+    found = [name for name in names if name in tables[0].column_names]
+    frame = pa.concat_tables([table.select(found) for table in tables]).to_pandas()
+    texts = frame.astype(TEXT).set_axis(index)
+    present = texts.mask(texts.isin(data.missing_values))
+    return {name: present[name] for name in found}
 
 
 @dataclass(frozen=True)
@@ -52,7 +178,7 @@ def predict_rows(
     pipeline: Any,
     raw: pd.DataFrame,
     reading: Reading,
-    schema: pa.DataFrameSchema,
+    schema: DataFrameSchema,
     signature: Signature,
 ) -> Predicted:
     """Prepare and validate rows as delivered, and predict for those that satisfy the schema.
@@ -159,9 +285,7 @@ def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -
     return wanted
 
 
-def _unseen_categories(
-    pipeline: Any, rows: pd.DataFrame, rules: pa.DataFrameSchema
-) -> Iterator[str]:
+def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema) -> Iterator[str]:
     """Say of each text without a list in the schema, which the validation counts, what is new."""
     from experiment_pipeline.stages.search.features import seen_categories
 

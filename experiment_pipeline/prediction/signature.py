@@ -1,23 +1,29 @@
-"""What an exported model takes and gives: its signature.
+"""What an exported model takes and gives: its signature, and the golden rows that prove it.
 
 Whoever calls the model needs no experiment for it: the features with their dtypes, the
-classes in the order of the probability columns, the threshold. In: a prepared table. Out:
-the columns that the pipeline reads. Predicting belongs to `rows.py`.
+classes in the order of the probability columns, the threshold. Golden rows are the few on which
+it must predict the same wherever it is loaded. In: a prepared table. Out: the columns that the
+pipeline reads; awkward rows among them and what the model says about them, as JSON that gives
+every bit back. Comparing belongs to `rows.py` and the verify.py of `exported_model`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import holds_missing, kind_of
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import json_bytes
 
 SIGNATURE = "signature.json"
+UNSEEN_CATEGORY = "a category never seen"
+# JSON has no infinity; pandas reads these texts as one.
+INFINITE = {np.inf: "inf", -np.inf: "-inf"}
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,14 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
     if str(column.dtype) == dtype:
         return column
     wanted = pd.api.types.pandas_dtype(dtype)
-    if isinstance(wanted, np.dtype) and wanted.kind in "iub" and column.hasnans:
+    if column.hasnans and not holds_missing(wanted):
         present = _cast(column.dropna(), dtype)
         return present.astype("float64").reindex(column.index)
     try:
         cast = column.astype(wanted)
     except (ValueError, TypeError) as error:
         raise _wrong_type(column, dtype, str(error)[:120]) from None
-    if cast.dtype.kind in "iub" and not (cast == column).all():
+    if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
         raise _wrong_type(column, dtype, "values would change")
     return cast
 
@@ -107,3 +113,57 @@ def _wrong_type(column: pd.Series, dtype: str, why: str) -> UnusableTable:
         f"holds {column.dtype}, the model wants {dtype}: {why}",
         "Deliver the column as the model was trained on it.",
     )
+
+
+def golden_rows(prepared: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
+    """Choose the rows on which a reloaded model must predict the same, bit for bit.
+
+    Args:
+        prepared: rows with the features, best those of the validation set.
+        features: the model's, in order.
+        plain: how many of the first rows to take.
+
+    Returns:
+        The first rows; rows until every feature with missing values is missing once; and the
+        first row again with every text replaced by an unseen category.
+    """
+    table = prepared[list(features)]
+    chosen = list(range(min(plain, len(table))))
+    for name in features:
+        absent = table[name].isna().to_numpy()
+        if absent.any() and not absent[chosen].any():
+            chosen.append(int(absent.argmax()))
+    rows = table.iloc[chosen]
+    texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
+    if not texts or rows.empty:
+        return rows.reset_index(drop=True)
+    unseen = rows.iloc[:1].assign(**dict.fromkeys(texts, UNSEEN_CATEGORY))
+    return pd.concat([rows, unseen.astype(rows.dtypes)], ignore_index=True)
+
+
+def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
+    """Return what the pipeline says about some rows: method → predictions."""
+    methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
+    return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
+
+
+def example_bytes(features: pd.DataFrame) -> bytes:
+    """Return example rows as JSON, column by column; a missing value becomes null.
+
+    `example_rows` restores them bit for bit.
+    """
+    return json_bytes({name: _json_values(features[name]) for name in features.columns})
+
+
+def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
+    """Return the rows that `example_bytes` wrote, with the signature's dtypes."""
+    return pd.DataFrame(json.loads(data), dtype=object).astype(dict(signature.features))
+
+
+def _json_values(column: pd.Series) -> Sequence[Scalar]:
+    values = [None if pd.isna(value) else value for value in column.tolist()]
+    if kind_of(column) == "float":
+        return [
+            INFINITE.get(value, value) if isinstance(value, float) else value for value in values
+        ]
+    return values

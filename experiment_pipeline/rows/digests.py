@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import microseconds
+from experiment_pipeline.columns.kinds import kind_of_type, microseconds, numbers_of
 from experiment_pipeline.columns.texts import as_text
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -53,16 +53,16 @@ def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
 
 def value_hashes(column: pd.Series) -> np.ndarray:
     """Hash each value of one column, without a salt: uint64 (n,)."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return value_hashes(column.astype(dtype.categories.dtype))
-    if pd.api.types.is_datetime64_any_dtype(dtype):
+    kind = kind_of_type(column.dtype)
+    if kind == "category":
+        return value_hashes(column.astype(column.cat.categories.dtype))
+    if kind == "datetime":
         return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
-    if pd.api.types.is_integer_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+    if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if pd.api.types.is_numeric_dtype(dtype):
-        return _floats(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if kind == "float":
+        return _floats(numbers_of(column))
     texts = as_text(column)
     hashed = pd.util.hash_array(texts.array)
     return np.where(texts.isna().to_numpy(), MISSING, hashed)

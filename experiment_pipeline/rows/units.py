@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import microseconds
+from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.digests import column_part, mixed, row_hashes, value_hashes
 from experiment_pipeline.spec import ExperimentSpec
@@ -91,9 +91,10 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
         UnusableTable: the column is no time, or numbers meet a gap that is a duration.
     """
     times = frame[column]
-    if pd.api.types.is_datetime64_any_dtype(times.dtype):
+    kind = kind_of(times)
+    if kind == "datetime":
         return np.where(times.isna(), np.nan, microseconds(times)), gap / MICROSECOND
-    if not pd.api.types.is_numeric_dtype(times.dtype) or pd.api.types.is_bool_dtype(times.dtype):
+    if kind not in QUANTITIES:
         raise UnusableTable(
             f"split.column {column}",
             f"a split by time needs datetimes or numbers, the column holds {times.dtype}",
@@ -105,7 +106,7 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
             f"column {column} holds numbers, from which no duration can be taken",
             f"Write preparation: types: {{{column}: datetime}}, or drop gap.",
         )
-    return times.to_numpy(np.float64, na_value=np.nan), 0.0
+    return numbers_of(times), 0.0
 
 
 def resampling_units(
@@ -128,7 +129,7 @@ def resampling_units(
     units: np.ndarray
     if spec.split.by == "time":
         units, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
-        if pd.api.types.is_datetime64_any_dtype(frame[spec.split.column].dtype):
+        if kind_of(frame[spec.split.column]) == "datetime":
             units = np.floor(units / (pd.Timedelta(spec.split.unit) / MICROSECOND))
     else:
         units = unit_hashes(frame, spec, features, "units")

@@ -6,7 +6,7 @@ How each is computed, and its interval, belongs to `statistics`.
 import math
 from dataclasses import dataclass
 
-from experiment_pipeline.errors import guessed
+from experiment_pipeline.errors import allowed_instead
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def check_name(name: str, task: str, place: str) -> None:
     allowed = names_of(task)
     if name not in allowed:
         raise ValueError(
-            f"{place}: {name!r} is no metric of task {task}; {guessed(name, allowed)}"
-            f"allowed: {', '.join(allowed)}"
+            f"{place}: {name!r} is no metric of task {task}; {allowed_instead(name, allowed)}"
         )
 
 

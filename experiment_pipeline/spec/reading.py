@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from experiment_pipeline.errors import guessed
+from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.models import Location
 
 # The C parser, where it was built in: ten times faster.
@@ -204,10 +204,8 @@ def read_component_file(text: str) -> ComponentFile:
 def _outer_problems(outer: dict[str, tuple[yaml.Node, yaml.Node]]) -> Iterator[Oddity]:
     for name, (key, _) in outer.items():
         if name not in OUTER_KEYS:
-            hint = guessed(name, OUTER_KEYS) or "it belongs under attributes; "
-            yield Oddity(
-                line_of(key), f"unknown key {name!r}; {hint}allowed: {', '.join(OUTER_KEYS)}"
-            )
+            instead = allowed_instead(name, OUTER_KEYS, "it belongs under attributes;")
+            yield Oddity(line_of(key), f"unknown key {name!r}; {instead}")
     if "type" not in outer:
         yield Oddity(1, "type is missing; write type: experiment_pipeline.Experiment")
     elif outer["type"][1].tag != _TEXT:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from experiment_pipeline.errors import guessed
+from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 BUILT_IN_ALGORITHMS = ("lightgbm", "random_forest", "linear", "dummy")
@@ -71,9 +71,8 @@ class Search(Closed):
     def _is_known_or_a_path(cls, value: str) -> str:
         if value in BUILT_IN_ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             return value
-        hint = guessed(value, BUILT_IN_ALGORITHMS)
         raise ValueError(
-            f"{value!r} is no algorithm; {hint}allowed: {', '.join(BUILT_IN_ALGORITHMS)} "
+            f"{value!r} is no algorithm; {allowed_instead(value, BUILT_IN_ALGORITHMS)} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiment_pipeline.errors import InvalidExperiment, guessed
+from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec.models import (
     KEY_MARK,
     Location,
@@ -146,10 +146,10 @@ def _unknown_key(place: Place, model: type[BaseModel]) -> str:
     key = str(place.location[-1])
     allowed = [name for name in place.owner.model_fields if name != "name"] if place.owner else []
     elsewhere = [path for path in key_paths(model) if path.endswith(f".{key}")]
-    hint = f"it belongs to {elsewhere[0].removesuffix(f'.{key}')}; " if elsewhere else ""
-    return (
-        f"unknown key {key!r}; {hint or guessed(key.lower(), allowed)}allowed: {', '.join(allowed)}"
-    )
+    if elsewhere:
+        owner = elsewhere[0].removesuffix(f".{key}")
+        return f"unknown key {key!r}; it belongs to {owner}; allowed: {', '.join(allowed)}"
+    return f"unknown key {key!r}; {allowed_instead(key.lower(), allowed)}"
 
 
 def _missing(place: Place) -> str:
@@ -167,7 +167,7 @@ def _example(place: Place) -> str:
 
 def _not_among(value: Any, allowed: Sequence[str]) -> str:
     wrong = "no value is given" if value is None else f"{_shown(value)} is not allowed"
-    return f"{wrong}; {guessed(str(value).lower(), allowed)}allowed: {', '.join(allowed)}"
+    return f"{wrong}; {allowed_instead(str(value).lower(), allowed)}"
 
 
 def _wrong_kind(value: Any, place: Place) -> str:

@@ -7,15 +7,15 @@ finds out is made by the pure modules beside its `asset.py`.
 
 import base64
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.errors import ExperimentPipelineError, told_as
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import bullets
 from experiment_pipeline.reporting.outcome import (
@@ -32,7 +32,8 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.entries import ResultStore, StageResult
 
-TABLES = "tables"
+# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+TABLES = "experiment_pipeline_tables"
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
 
@@ -91,22 +92,17 @@ def reused_or_made(
     return stored
 
 
-def console_message(error: ExperimentPipelineError) -> str:
-    """The error as it is shown to people: its class says which branch of the family it is."""
-    return f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def told_to_the_user() -> Iterator[None]:
+def told_to_the_user() -> AbstractContextManager[None]:
     """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
-    try:
-        yield
-    except ExperimentPipelineError as error:
-        raise dg.Failure(
-            description=console_message(error),
-            metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
-            allow_retries=False,
-        ) from None
+    return told_as(_failure)
+
+
+def _failure(error: ExperimentPipelineError) -> dg.Failure:
+    return dg.Failure(
+        description=error.told,
+        metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
+        allow_retries=False,
+    )
 
 
 def report(
@@ -151,7 +147,7 @@ def report_check(
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
     if check.refusal is not None:
-        context.log.error(console_message(check.refusal))
+        context.log.error(check.refusal.told)
     held = {"value": check.value, "limit": check.limit}
     return dg.AssetCheckResult(
         check_name=check.name,
@@ -196,14 +192,11 @@ def _picture(title: str, png: bytes) -> str:
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
     """A frame as a table of the UI; what is cut off is still in the stored table."""
     records = [
-        {str(name): _cell(value) for name, value in row.items()}
+        dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
         for row in frame.head(MOST_ROWS).to_dict("records")
     ]
-    columns = [
-        dg.TableColumn(str(name), _type_of({type(row[str(name)]) for row in records}))
-        for name in frame.columns
-    ]
-    return dg.MetadataValue.table(list(map(dg.TableRecord, records)), dg.TableSchema(columns))
+    columns = [dg.TableColumn(str(name), _type_of(frame[name])) for name in frame.columns]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 def _cell(value: Hashable) -> bool | int | float | str | None:
@@ -212,9 +205,5 @@ def _cell(value: Hashable) -> bool | int | float | str | None:
     return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 
-def _type_of(cells: AbstractSet[type]) -> str:
-    """How the UI calls the type of a column."""
-    for types, name in (({bool}, "bool"), ({int}, "int"), ({int, float}, "float")):
-        if cells - {type(None)} <= types:
-            return name
-    return "string"
+def _type_of(column: pd.Series) -> str:
+    return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")

@@ -7,15 +7,15 @@ variation distance for texts; a missing value counts as a value of its own.
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 
 def distance(first: pd.Series, second: pd.Series) -> float:
     """Distance of the two distributions; nan for a column that is neither number nor text."""
     kind = kind_of(first)
-    if kind == "number":
+    if kind in NUMERIC:
         return number_distance(numbers_of(first), numbers_of(second))
-    return _text_distance(first, second) if kind == "text" else float("nan")
+    return _text_distance(first, second) if kind in TEXTS else float("nan")
 
 
 def number_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.errors import UnusableTable
 
 _METADATA = b"experiment_pipeline"
@@ -88,14 +89,14 @@ def _check_names(frame: pd.DataFrame) -> None:
 
 def _type(column: pd.Series) -> dict[str, Any]:
     """What restoring a column takes; categories are an Arrow stream in base64."""
-    if not isinstance(column.dtype, pd.CategoricalDtype):
+    if kind_of_type(column.dtype) != "category":
         return {"dtype": str(column.dtype)}
-    batch = pa.record_batch({"categories": pa.array(column.dtype.categories)})
+    batch = pa.record_batch({"categories": pa.array(column.cat.categories)})
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     categories = base64.b64encode(sink.getvalue()).decode()
-    return {"dtype": "category", "categories": categories, "ordered": column.dtype.ordered}
+    return {"dtype": "category", "categories": categories, "ordered": column.cat.ordered}
 
 
 def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) -> pd.Series:
@@ -122,7 +123,7 @@ def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
     for name, dtype in frame.dtypes.items():
         if str(back[name].dtype) != str(dtype):
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if pd.api.types.is_object_dtype(dtype) and not _same(frame[name], table[name].to_pylist()):
+        if holds_objects(frame[name]) and not _same(frame[name], table[name].to_pylist()):
             raise ValueError(f"{name!r}: its objects would change")
 
 
@@ -135,7 +136,7 @@ def _same(column: pd.Series, back: list[Any]) -> bool:
 
 
 def _what_it_holds(column: pd.Series) -> str:
-    if not pd.api.types.is_object_dtype(column.dtype):
+    if not holds_objects(column):
         return f"its type {column.dtype} has no way into a Parquet file and back"
     kinds = sorted({type(value).__name__ for value in column.dropna()})
     return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"

@@ -11,8 +11,6 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.component import Experiment
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
-from experiment_pipeline.orchestration.tables import tables_io_manager
-from experiment_pipeline.stages.asset import TABLES
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\
@@ -61,8 +59,7 @@ class ExperimentsFolder:
     def definitions(self) -> dg.Definitions:
         """What the code location makes of the folder."""
         with self._tree() as tree:
-            shared = dg.Definitions(resources={TABLES: tables_io_manager()})
-            return dg.Definitions.merge(load_experiments(tree), shared)
+            return load_experiments(tree)
 
     @contextmanager
     def _tree(self) -> Iterator[ReadableTree]:

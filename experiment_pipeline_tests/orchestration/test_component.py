@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from experiment_pipeline.orchestration.component import Experiment
-from experiment_pipeline.orchestration.loading import VALIDATION, CannotLoad
+from experiment_pipeline.orchestration.component import VALIDATION, Experiment
+from experiment_pipeline.orchestration.loading import CannotLoad
 from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML, ExperimentsFolder
 
@@ -33,7 +33,7 @@ def told(folder: ExperimentsFolder) -> str:
 def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder) -> None:
     """The folder's name, its YAML and its schema make the experiment."""
     folder.write(YAML)
-    experiment = folder.load()
+    experiment = folder.load().named
     assert experiment.spec.name == "visits"
     assert experiment.spec.data.url == "data/visits.csv"
     assert experiment.schema_text == SCHEMA
@@ -122,7 +122,7 @@ def test_an_environment_variable_is_filled_in(
     monkeypatch.setenv("WORKERS", "3")
     text = YAML.replace("data/visits.csv", '"s3://{{ env.BUCKET }}/visits.csv"')
     folder.write(f'{text}  workers: "{{{{ env.WORKERS }}}}"\n')
-    spec = folder.load().spec
+    spec = folder.load().named.spec
     assert (spec.data.url, spec.workers) == ("s3://clinic/visits.csv", 3)
 
 
@@ -145,7 +145,7 @@ def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
     """Dagster's templates would turn '1' into a number, and fail on a column called {{x}}."""
     text = YAML.replace("late", '"{{x}}"')
     folder.write(f"{text}  positive_class: '1'\n")
-    spec = folder.load().spec
+    spec = folder.load().named.spec
     assert (spec.target, spec.positive_class) == ("{{x}}", "1")
 
 

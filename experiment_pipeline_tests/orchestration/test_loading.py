@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from experiment_pipeline.orchestration.loading import VALIDATION, CannotLoad
+from experiment_pipeline.orchestration.component import VALIDATION
+from experiment_pipeline.orchestration.loading import CannotLoad
 from experiment_pipeline.spec.reading import MOST_REPEATED
 from experiment_pipeline_tests.orchestration.folder import YAML, ExperimentsFolder
 from experiment_pipeline_tests.spec.test_yaml_nodes import bomb

@@ -19,7 +19,7 @@ from experiment_pipeline.orchestration.tables import (
 )
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.storage.files import list_names, write_bytes
-from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 ROWS = pd.Index([7, 2, 40], name="row_number", dtype="int64")
@@ -217,7 +217,7 @@ def leaderboard(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[::-1]
 
 
-def run(selection: object = None, **options: object) -> dg.ExecuteInProcessResult:
+def run(selection: object = None) -> dg.ExecuteInProcessResult:
     """Materialize the three assets, or some, over a range of partitions in one run."""
     tags = {
         "dagster/asset_partition_range_start": "a",
@@ -226,7 +226,7 @@ def run(selection: object = None, **options: object) -> dg.ExecuteInProcessResul
     definitions = dg.Definitions(
         assets=[raw_data, training, leaderboard],
         jobs=[dg.define_asset_job("everything", selection=selection, tags=tags)],
-        resources={"tables": tables_io_manager(**options)},
+        resources={"tables": tables_io_manager},
         executor=dg.in_process_executor,
     )
     with dg.instance_for_test() as instance:
@@ -265,16 +265,9 @@ def test_dagster_shows_what_a_user_can_act_on(place: UPath) -> None:
     assert told.metadata["fix"].value == "Materialize its asset again."
 
 
-def test_the_root_can_be_given(storage: UPath, tmp_path: UPath) -> None:
-    """A root given to the resource takes precedence over the environment."""
-    assert run(root=str(tmp_path / "elsewhere")).success
-    assert read_table(table_path(location(str(tmp_path / "elsewhere")), "flights", "raw_data")).size
-    assert not storage.exists()
-
-
 def test_loading_definitions_touches_no_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     """A root that cannot be reached is no error before a run starts."""
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", "s4://nowhere/x")
-    assert isinstance(tables_io_manager(), dg.IOManagerDefinition)
+    assert dg.Definitions(resources={"tables": tables_io_manager}).resolve_asset_graph()
     with pytest.raises(StorageUnreachable):
         storage_root()

@@ -10,9 +10,8 @@ import pytest
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import TooManyRejectedRows
-from experiment_pipeline.prediction import golden_rows
-from experiment_pipeline.prediction.delivered_rows import Reading, raw_types
-from experiment_pipeline.prediction.rows import Predicted, predict_rows
+from experiment_pipeline.prediction import signature as golden_rows
+from experiment_pipeline.prediction.rows import Predicted, Reading, predict_rows, raw_types
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
@@ -92,7 +91,7 @@ def predicted(
 def signature(pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec) -> Signature:
     """The signature as it travels with the model."""
     facts = dataclasses.replace(exported.facts(spec=spec), raw_types=raw_types(train))
-    golden = golden_rows.choose(train, FEATURES)
+    golden = golden_rows.golden_rows(train, FEATURES)
     package = exported_model.build_package(
         pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED
     )

@@ -7,7 +7,8 @@ from dataclasses import replace
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns, is_nested
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
@@ -96,7 +97,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
     # No finding is about lists or mappings; they can only stand in columns that are no features.
-    nested = [name for name in prepared.columns if is_nested(prepared[name])]
+    nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
     prepared = prepared.drop(columns=nested)
     prepared = _in_order(prepared, sets, features, spec)
     sets = sets[prepared.index]

@@ -9,9 +9,15 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from pandas.api import types
 
-from experiment_pipeline.columns.kinds import Kind, kind_of, numbers_of
+from experiment_pipeline.columns.kinds import (
+    NUMERIC,
+    TEXTS,
+    Kind,
+    holds_objects,
+    kind_of,
+    numbers_of,
+)
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.stages.data_analysis.numerals import Writing, writing_of
 from experiment_pipeline.stages.data_analysis.texts import date_formats, placeholders
@@ -145,9 +151,9 @@ Facts = NumberFacts | TextFacts | OtherFacts
 def facts_of(column: pd.Series) -> Facts:
     """Measure a column."""
     kind = kind_of(column)
-    if kind == "number":
+    if kind in NUMERIC:
         return number_facts(numbers_of(column))
-    if kind == "text":
+    if kind in TEXTS:
         return text_facts(column)
     return OtherFacts(kind, len(column), int(column.isna().sum()))
 
@@ -178,7 +184,7 @@ def text_facts(column: pd.Series) -> TextFacts:
     """Measure a column whose values are read as texts."""
     known = column.dropna()
     python_types: tuple[str, ...] = ()
-    if types.is_object_dtype(known.dtype):
+    if holds_objects(known):
         python_types = tuple(known.map(lambda value: type(value).__name__).value_counts().index)
         known = as_text(known)
     counts = known.value_counts()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
 
 MOST_CODES = 50
@@ -41,8 +41,8 @@ class Encoded:
 def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
     """Encode number and text features; others are left out."""
     kinds = {column: kind_of(frame[column]) for column in features}
-    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind == "number"]
-    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind == "text"]
+    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind in NUMERIC]
+    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind in TEXTS]
     columns = [*numbers, *texts]
     values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
     return Encoded(values, len(numbers))

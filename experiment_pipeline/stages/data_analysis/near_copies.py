@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 MOST_ROWS = 5_000
@@ -57,7 +57,7 @@ def near_copies(subject: Subject) -> Iterator[NearCopy]:
         return
     for column in subject.features:
         values = subject.frame[column].iloc[rows]
-        if kind_of(values) in {"number", "text"}:
+        if kind_of(values) in NUMERIC | TEXTS:
             told = _told(pd.factorize(values, use_na_sentinel=False)[0], y)
             if told >= LEAST_TOLD:
                 yield NearCopy(column, told, f"a value for each class tells {100 * told:.3g} %")

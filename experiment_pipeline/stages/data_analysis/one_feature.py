@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.stages.data_analysis.folds import Fold, folds
 from experiment_pipeline.stages.data_analysis.skill import skill
@@ -59,7 +59,7 @@ def associations(subject: Subject) -> tuple[Association, ...]:
     measured = []
     for column in subject.features:
         values = subject.frame[column].iloc[rows]
-        if kind_of(values) in {"number", "text"}:
+        if kind_of(values) in NUMERIC | TEXTS:
             measured.append(_strongest(subject, column, values, y, pairs))
     return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
 
@@ -68,7 +68,7 @@ def _strongest(
     subject: Subject, column: str, values: pd.Series, y: np.ndarray, pairs: list[Fold]
 ) -> Association:
     """The column by the way of reading it that predicts best."""
-    if kind_of(values) == "number":
+    if kind_of(values) in NUMERIC:
         return Association(column, _by_number(subject, numbers_of(values), y, pairs))
     texts = as_text(values)
     codes = pd.factorize(texts)[0] + 1

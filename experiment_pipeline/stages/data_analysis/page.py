@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
@@ -136,7 +136,7 @@ def _table_report(sample: pd.DataFrame) -> str:
     from skrub import TableReport
 
     shortened = sample.assign(
-        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) != "number"}
+        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) not in NUMERIC}
     )
     # An infinite value has its finding; here it would make every statistic undefined.
     report = TableReport(

@@ -5,9 +5,8 @@ which a sample of rows would tear apart; of a large table only the groups read a
 """
 
 import numpy as np
-import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import TEXTS, kind_of
 from experiment_pipeline.stages.data_analysis.columns import NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
@@ -38,7 +37,7 @@ def rows_of_groups(subject: Subject, column: str, most: int) -> np.ndarray:
 
 def _repeats(subject: Subject, column: str) -> bool:
     values = subject.frame[column]
-    if kind_of(values) not in {"text", "number"} or pd.api.types.is_float_dtype(values.dtype):
+    if kind_of(values) not in TEXTS | {"integer", "boolean"}:
         return False
     return 2 <= _distinct(subject, column) <= len(values) / 2
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.prediction import golden_rows
-from experiment_pipeline.prediction.delivered_rows import raw_types
+from experiment_pipeline.prediction import signature
+from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.facts import ModelFacts, Score, SetFact
+from experiment_pipeline.stages.exported_model.card import ModelFacts, Score, SetFact
 from experiment_pipeline.stages.exported_model.package import (
     build_package,
     environment_packages,
@@ -83,7 +83,7 @@ class Accepted:
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),
         )
-        golden = golden_rows.choose(validation, features)
+        golden = signature.golden_rows(validation, features)
         return build_package(
             self.pipeline, serialized, facts, schema_text, golden, self.fitted_rows
         )

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from experiment_pipeline.prediction.delivered_rows import raw_types
+from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.leaderboard.table import from_table
+from experiment_pipeline.stages.leaderboard.board import from_table
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.storage.entries import ResultStore, StageResult

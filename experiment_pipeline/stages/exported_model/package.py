@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.prediction.golden_rows import example_bytes, expected_predictions
-from experiment_pipeline.prediction.signature import SIGNATURE, Signature
+from experiment_pipeline.prediction.rows import PREPARATION, Reading
+from experiment_pipeline.prediction.signature import (
+    SIGNATURE,
+    Signature,
+    example_bytes,
+    expected_predictions,
+)
 from experiment_pipeline.reporting import markdown
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.stages.exported_model import card as model_card
-from experiment_pipeline.stages.exported_model.facts import ModelFacts
-from experiment_pipeline.stages.exported_model.verify_script import VERIFY
+from experiment_pipeline.stages.exported_model.card import ModelFacts
+from experiment_pipeline.stages.exported_model.reload_check import VERIFY
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.records import json_bytes, yaml_bytes
@@ -108,7 +112,7 @@ def build_package(
         serialized: the same pipeline, by `serialize`.
         facts: what is known about it.
         schema: the text of schema.yaml.
-        golden: features of some rows, by `golden_rows.choose`; their dtypes are the signature's.
+        golden: features of some rows, by `golden_rows`; their dtypes are the signature's.
         fitted_rows: what it was fitted and chosen on.
     """
     spec, signature = facts.spec, _signature(pipeline, facts, golden)

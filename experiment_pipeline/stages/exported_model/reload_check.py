@@ -1,7 +1,8 @@
 """The proof that a model leaves this process: loaded in a fresh one, it predicts the same.
 
-In: a `ModelPackage` that is not visible yet. Out: nothing, or `PredictionsChanged`. What is
-compared is written in `stages/exported_model/verify_script.py`, which travels with the model.
+What compares is verify.py, the script that travels with every exported model: who receives it
+can run it again. It imports nothing of this package. In: a `ModelPackage` that is not visible
+yet. Out: nothing, or `PredictionsChanged`.
 """
 
 import os
@@ -30,6 +31,43 @@ foreign = {"experiment_pipeline", "dagster"} & {name.partition(".")[0] for name 
 if foreign and not own:
     sys.exit(f"the model needs {', '.join(sorted(foreign))} to load")
 """
+VERIFY = '''\
+"""Check that the model in this folder predicts here what it predicted at its export.
+
+Usage: python verify.py. Needs the packages of environment.txt. Exit code 1 = it does not.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import skops.io
+
+HERE = Path(__file__).parent
+
+
+def read(name):
+    return json.loads((HERE / name).read_text(encoding="utf-8"))
+
+
+def differences():
+    model = skops.io.load(HERE / "model.skops", trusted=read("trusted_types.json"))
+    example = pd.DataFrame(read("input_example.json"), dtype=object)
+    rows = example.astype(read("signature.json")["features"])
+    expected = read("expected_predictions.json")
+    for method, before in expected.items():
+        now = getattr(model, method)(rows).tolist()
+        for number, (was, is_now) in enumerate(zip(before, now, strict=True)):
+            if json.dumps(was) != json.dumps(is_now):
+                yield f"{method}, example row {number}: was {was}, is {is_now}"
+
+
+if __name__ == "__main__":
+    found = list(differences())
+    if found:
+        raise SystemExit("\\n".join(found))
+    print("the model predicts what it predicted at its export")
+'''
 
 
 def check_in_fresh_process(package: ModelPackage) -> None:

@@ -12,11 +12,12 @@ from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import page
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.leaderboard.table import (
+from experiment_pipeline.stages.leaderboard.board import (
+    Leaderboard,
     check_same_metric,
     check_same_sets,
     from_table,
+    rank,
     to_table,
 )
 from experiment_pipeline.stages.search.conclusions import TRAINED

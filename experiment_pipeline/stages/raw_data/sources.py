@@ -6,7 +6,6 @@ A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, 
 In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 """
 
-import difflib
 import functools
 import hashlib
 import re
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, listed
+from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, did_you_mean, listed
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
@@ -217,8 +216,8 @@ def _not_found(data: Data, source: UPath) -> UnreadableTable:
     if missing.name in siblings:
         what = f"{missing.name} is a file, not a folder"
     looked = f", looked for in {Path.cwd()}" if _is_relative(data.url) else ""
-    close = difflib.get_close_matches(missing.name, siblings, n=3, cutoff=0.6)
-    hint = f"did you mean {listed(close)}?" if close else f"its folder holds {listed(siblings)}."
+    there = f"its folder holds {listed(siblings)}."
+    hint = did_you_mean(missing.name, siblings, most=3, otherwise=there)
     return _unreadable(data, what + looked, f"Correct data.url: {hint}")
 
 

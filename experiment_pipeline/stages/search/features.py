@@ -34,6 +34,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.stages.search.configurations import Features
 
 # LightGBM's default number of bins: more codes would share bins anyway.
@@ -55,7 +56,7 @@ class ColumnKinds:
 
 def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> ColumnKinds:
     """Sort the features of a table by the type of their column; a boolean is a number."""
-    numbers = [name for name in features if pd.api.types.is_numeric_dtype(table[name].dtype)]
+    numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
     texts = [name for name in features if name not in numbers]
     return ColumnKinds(tuple(numbers), tuple(texts))
 

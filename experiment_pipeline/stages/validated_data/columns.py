@@ -15,7 +15,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.engines import pandas_engine
 
-from experiment_pipeline.columns.coercion import Coerced, coerce, kind_of, with_room_for_missing
+from experiment_pipeline.columns.coercion import Coerced, coerce, schema_kind, with_room_for_missing
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import NEVER_MISSING
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
@@ -169,7 +170,7 @@ def _typed(column: pd.Series, schema: pa.Column) -> Coerced:
     if schema.coerce or schema.dtype is None:
         return coerce(column, schema)
     actual = pandas_engine.Engine.dtype(column.dtype)
-    both_dates = kind_of(schema) == "M" and pd.api.types.is_datetime64_any_dtype(column.dtype)
+    both_dates = schema_kind(schema) == kind_of(column) == "datetime"
     if not both_dates and not schema.dtype.check(actual):
         raise InvalidSchema(
             f"columns.{column.name}.dtype",

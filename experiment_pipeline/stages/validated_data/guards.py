@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import is_nested
+from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.effect_sizes import differences
@@ -97,7 +97,9 @@ def rejection_bias(
 def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     """Return the columns in which rejecting must not choose: target, and group or time."""
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
-    return [name for name in names if name in prepared.columns and not is_nested(prepared[name])]
+    return [
+        name for name in names if name in prepared.columns and kind_of(prepared[name]) != "nested"
+    ]
 
 
 def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]:
@@ -116,10 +118,10 @@ def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]
 
 
 def _grouped(column: pd.Series) -> pd.Series:
-    numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    kind = kind_of(column)
+    if kind == "datetime":
         return pd.qcut(column, 4, duplicates="drop")
-    if numeric and not pd.api.types.is_bool_dtype(column.dtype):
+    if kind in QUANTITIES:
         if column.nunique() <= LISTED_VALUES:
             return column
         return pd.qcut(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import microseconds
+from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.errors import EntryCorrupt, listed
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.statistics.effect_sizes import (
@@ -132,17 +132,15 @@ def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
     return DataProfile(len(validated), rejection_rate, columns)
 
 
-def kind_of(column: pd.Series) -> str:
+def _counted_as(column: pd.Series) -> str:
     """Return number, instant, category or nested: how a column can be counted."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return "instant"
-    if pd.api.types.is_bool_dtype(column.dtype) or not _is_real(column):
-        return "category" if _is_countable(column) else "nested"
-    return "number"
+    kind = kind_of(column)
+    ways = {"datetime": "instant", "nested": "nested"} | dict.fromkeys(QUANTITIES, "number")
+    return ways.get(kind, "category")
 
 
 def _profile(column: pd.Series) -> ColumnProfile:
-    kind, dtype = kind_of(column), str(column.dtype)
+    kind, dtype = _counted_as(column), str(column.dtype)
     if kind == "nested":
         missing = int(column.isna().sum())
         return ColumnProfile(dtype, kind, (), (), (len(column) - missing, missing))
@@ -159,8 +157,8 @@ def _deciles(column: pd.Series) -> tuple[float, ...]:
     present = column.dropna()
     if present.empty:
         return ()
-    instants = pd.api.types.is_datetime64_any_dtype(column.dtype)
-    numbers = microseconds(present) if instants else present.to_numpy("float64")
+    instants = kind_of(column) == "datetime"
+    numbers = microseconds(present) if instants else numbers_of(present)
     # "lower" is always a value of the column, so that a rounded one is not cut in between.
     return tuple(float(n) for n in np.quantile(numbers, DECILES, method="lower"))
 
@@ -180,17 +178,6 @@ def _has_many_values(column: pd.Series) -> bool:
     # The first rows answer for almost every column, a hundred times faster.
     some = column.head(1_000)
     return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
-
-
-def _is_real(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype) and column.dtype.kind != "c"
-
-
-def _is_countable(column: pd.Series) -> bool:
-    if not pd.api.types.is_object_dtype(column.dtype):
-        return True
-    types = column.map(type).unique()
-    return all(one.__hash__ is not None and not issubclass(one, tuple) for one in types)
 
 
 def _frozen(value: Any) -> Any:
@@ -267,7 +254,7 @@ _DRIFT = ["column", "role", "statistic", "effect_size", "noise", "real", "accept
 
 def _apart(before: ColumnProfile, column: pd.Series) -> tuple[float, float, bool] | None:
     """Effect size, noise, and whether it is more; None where the types allow no comparison."""
-    kind = kind_of(column)
+    kind = _counted_as(column)
     if "nested" in (kind, before.kind) or before.kind not in ("category", kind):
         return None
     found = difference(np.array(before.counts), before.bins.counts(column))
@@ -277,7 +264,7 @@ def _apart(before: ColumnProfile, column: pd.Series) -> tuple[float, float, bool
 def _role(name: str, column: pd.Series, spec: ExperimentSpec) -> str:
     if name == spec.target:
         return TARGET
-    unused = name in spec.not_features or kind_of(column) in ("instant", "nested")
+    unused = name in spec.not_features or kind_of(column) in ("datetime", "nested")
     return NOT_USED if unused else FEATURE
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
@@ -218,7 +219,7 @@ def _check_rows(
 def _whole(column: CheckedColumn, index: pd.Index) -> pd.Series:
     if len(column.fitting) == len(index):
         return column.fitting
-    integer = pd.api.types.is_integer_dtype(column.fitting.dtype)
+    integer = kind_of(column.fitting) == "integer"
     cells = column.fitting.astype("Int64") if integer else column.fitting
     return cells.reindex(index)
 

@@ -13,8 +13,7 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.table import check_same_sets, from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import training_sets

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.prediction.delivered_rows import Reading
-from experiment_pipeline.prediction.rows import prepared_features
+from experiment_pipeline.prediction.rows import Reading, prepared_features
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec, Scalar

@@ -11,8 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged
-from experiment_pipeline.prediction.delivered_rows import PREPARATION, Reading
-from experiment_pipeline.prediction.rows import check_predictions
+from experiment_pipeline.prediction.rows import PREPARATION, Reading, check_predictions
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.stages.validation_report.challenge import Champion, CurrentVersion

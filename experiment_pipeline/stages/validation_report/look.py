@@ -16,8 +16,7 @@ from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.table import board_digest
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validation_report import page as validation_page

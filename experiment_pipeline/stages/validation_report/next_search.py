@@ -12,7 +12,7 @@ from typing import Any
 
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
+from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,

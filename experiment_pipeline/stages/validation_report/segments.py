@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
 from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.intervals import interval_of
@@ -105,10 +106,11 @@ def _parts(column: pd.Series) -> Iterator[_Part]:
     name, missing = str(column.name), column.isna().to_numpy()
     if missing.any():
         yield _Part(name, "missing", missing)
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    kind = kind_of(column)
+    numeric = kind in QUANTITIES
     if numeric and column.nunique() > _BINS:
         yield from _bins(name, column.to_numpy(dtype=np.float64, na_value=np.nan))
-    elif numeric or column.dtype.name in {"str", "string", "object", "category", "bool", "boolean"}:
+    elif numeric or kind in TEXTS | {"boolean"}:
         for value in column.value_counts().index[:_MOST_VALUES]:
             mask = (column == value).fillna(value=False).to_numpy(dtype=bool)
             yield _Part(name, " ".join(str(value).split()), mask)

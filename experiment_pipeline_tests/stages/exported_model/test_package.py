@@ -11,9 +11,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.prediction import golden_rows
-from experiment_pipeline.prediction.delivered_rows import Reading, raw_types
-from experiment_pipeline.prediction.rows import predict_rows, prediction_table
+from experiment_pipeline.prediction import signature as golden_rows
+from experiment_pipeline.prediction.rows import Reading, predict_rows, prediction_table, raw_types
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
@@ -76,7 +75,7 @@ def test_the_experiment_loads_again_without_its_secrets() -> None:
 def test_golden_rows_hold_what_is_awkward() -> None:
     """Missing values of every feature that has them, and an unseen category, types kept."""
     rows = exported.prepared(exported.delivered())
-    golden = golden_rows.choose(rows, exported.FEATURES)
+    golden = golden_rows.golden_rows(rows, exported.FEATURES)
     assert list(golden.columns) == exported.FEATURES
     assert (golden.dtypes == rows[exported.FEATURES].dtypes).all()
     has_missing = rows[exported.FEATURES].isna().any()
@@ -89,7 +88,7 @@ def test_golden_rows_of_a_wide_table_stay_few() -> None:
     """A row that lacks many features at once stands for all of them."""
     wide = pd.DataFrame(np.ones((20, 300))).rename(columns=str)
     wide.iloc[10, :] = np.nan
-    assert len(golden_rows.choose(wide, list(wide.columns))) == 6
+    assert len(golden_rows.golden_rows(wide, list(wide.columns))) == 6
 
 
 def test_example_rows_come_back_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.notes import expected_best
-from experiment_pipeline.stages.leaderboard.rows import COLUMNS
+from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics import metrics

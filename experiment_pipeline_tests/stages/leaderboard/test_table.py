@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiment_pipeline.errors import TrainingError
-from experiment_pipeline.stages.leaderboard.table import (
+from experiment_pipeline.stages.leaderboard.board import (
     board_digest,
     check_same_metric,
     from_table,

@@ -6,10 +6,9 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
-from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import TABLES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.storage.locations import storage_root
@@ -34,10 +33,7 @@ def visits(folder: Path, frame: pd.DataFrame | None = None, **validation: object
 
 def run(spec: ExperimentSpec, *stages: str) -> dg.ExecuteInProcessResult:
     """Materialize some stages, or all of them."""
-    definitions = dg.Definitions.merge(
-        build_experiment(spec, scenario.SCHEMA),
-        dg.Definitions(resources={TABLES: tables_io_manager()}),
-    )
+    definitions = build_experiment(NamedColumns(spec, scenario.SCHEMA))
     keys = [dg.AssetKey([spec.name, stage]) for stage in stages]
     selection = dg.AssetSelection.assets(*keys) if stages else dg.AssetSelection.all()
     job = dg.define_asset_job("some", selection, tags=range_tags(configurations(spec)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.pandas import column, data_frames
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.stages.validated_data.profile import DataProfile, kind_of, profile
+from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
 from experiment_pipeline_tests.stages.validated_data.validation import clinic
 
 COLUMNS = {
@@ -29,9 +29,9 @@ COLUMNS = {
 FRAME = pd.DataFrame(COLUMNS).rename_axis(index="row_number")
 
 
-def test_every_type_has_a_kind():
+def test_every_type_can_be_counted():
     """Whatever a column holds, it can be counted in one of four ways."""
-    kinds = {name: kind_of(FRAME[name]) for name in FRAME.columns}
+    kinds = {name: column.kind for name, column in profile(FRAME, 0.0).columns.items()}
     assert {name for name, kind in kinds.items() if kind == "instant"} == {
         "instant",
         "zoned",

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.prediction.delivered_rows import Reading, raw_types
+from experiment_pipeline.prediction.rows import Reading, raw_types
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec

@@ -8,7 +8,7 @@ test score promises what the future does not keep.
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.distance import distance, number_distance
@@ -76,7 +76,7 @@ def _drifts(subject: Subject, early: np.ndarray, late: np.ndarray) -> list[tuple
     measured = [
         (column, distance(frame[column].iloc[early], frame[column].iloc[late]))
         for column in subject.features[:MOST_COLUMNS]
-        if kind_of(frame[column]) in {"number", "text"}
+        if kind_of(frame[column]) in NUMERIC | TEXTS
     ]
     return sorted(measured, key=lambda item: -item[1])
 

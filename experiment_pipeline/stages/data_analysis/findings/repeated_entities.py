@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
@@ -95,9 +95,9 @@ def _candidates(subject: Subject) -> list[str]:
 
 def _repeats(column: pd.Series, *, named: bool) -> bool:
     kind = kind_of(column)
-    if kind != "text" and not (named and kind == "number"):
+    if kind not in TEXTS and not (named and kind in NUMERIC):
         return False
-    if kind == "number" and not _whole(column):
+    if kind in NUMERIC and not _whole(column):
         return False
     return _FEWEST_ENTITIES <= column.nunique() <= column.notna().sum() / 2
 

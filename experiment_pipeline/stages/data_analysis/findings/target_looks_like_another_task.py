@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, QUANTITIES, kind_of
 from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, shown
 from experiment_pipeline.stages.data_analysis.findings.numbers_as_text import number_preparation
@@ -56,8 +57,7 @@ def check(subject: Subject) -> Finding:
 def _likely_task(known: pd.Series, distinct: int, limit: float) -> Task:
     if distinct == 2:
         return "binary"
-    number = pd.api.types.is_numeric_dtype(known.dtype)
-    if not number or pd.api.types.is_bool_dtype(known.dtype):
+    if kind_of(known) not in QUANTITIES:
         return "multiclass"
     fractions = bool((known % 1 != 0).any())
     return "regression" if fractions or distinct > limit else "multiclass"
@@ -67,7 +67,7 @@ def _severity(declared: Task, likely: Task, known: pd.Series, distinct: int) -> 
     """None: the declared task is plausible, even where another one is too."""
     if declared == "binary" and distinct > 2:
         return "blocks"
-    if declared == "regression" and not pd.api.types.is_numeric_dtype(known.dtype):
+    if declared == "regression" and kind_of(known) not in NUMERIC:
         return "blocks"
     if declared == "multiclass" and likely == "regression":
         # Whole numbers may well be codes of classes; fractions are not.

@@ -5,8 +5,8 @@ of the outcome.
 """
 
 import numpy as np
-import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of, numbers_of
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, count, percent
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
@@ -22,8 +22,8 @@ def check(subject: Subject) -> Finding:
     """Compare the share of visible rows without a target with two thresholds."""
     target = subject.visible_target
     unusable = target.isna().to_numpy()
-    if subject.spec.task == "regression" and pd.api.types.is_numeric_dtype(target.dtype):
-        unusable = ~np.isfinite(target.to_numpy(dtype=np.float64, na_value=np.nan))
+    if subject.spec.task == "regression" and kind_of(target) in NUMERIC:
+        unusable = ~np.isfinite(numbers_of(target))
     share = float(unusable.mean()) if len(target) else 1.0
     limit, blocks = subject.threshold(RULE.code), subject.threshold(f"{RULE.code}_blocks")
     evidence = (
