@@ -43,19 +43,11 @@ ORDER = (
 OUTSIDE = {"", "defs", "stages"}
 # Ties that are to be cut. A tie that is gone must leave its list: lists only shrink.
 KNOWN_UPWARD: Mapping[tuple[str, str], str] = {}
-KNOWN_CIRCLES: Mapping[tuple[str, str], str] = {
-    ("stages.data_analysis.analysis", "stages.data_analysis.markdown"): (
-        "an analysis renders itself, and the renderer names its type"
-    ),
-    ("stages.data_analysis.subject", "stages.data_analysis.one_feature"): (
-        "a subject keeps the associations that are measured on it"
-    ),
-}
+KNOWN_CIRCLES: Mapping[tuple[str, str], str] = {}
 DAGSTER = {"dagster", "dagster_shared", "dagster_dg_cli"}
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
 KNOWN_FILE_SYSTEMS: Mapping[str, str] = {
     "orchestration.tables": "the type of a folder; the reading and writing is the storage's",
-    "stages.search.store": "the type of a folder",
     "stages.validated_data.profile_store": "the type of a folder",
     "stages.validation_report.ledger": "the type of a folder",
 }

@@ -18,10 +18,14 @@ from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.texts import read_datetimes
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.stages.data_analysis.columns import text_facts
+from experiment_pipeline.stages.data_analysis.facts import text_facts
 from experiment_pipeline.stages.data_analysis.findings.repeated_entities import is_named_like_an_id
-from experiment_pipeline.stages.data_analysis.numerals import writing_of
-from experiment_pipeline.stages.data_analysis.texts import ISO, date_formats, placeholders
+from experiment_pipeline.stages.data_analysis.texts import (
+    ISO,
+    date_formats,
+    placeholders,
+    writing_of,
+)
 
 # A number that names one of so few things is read as a category.
 MOST_NAMED_CATEGORIES = 50

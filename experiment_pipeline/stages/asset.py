@@ -30,7 +30,7 @@ from experiment_pipeline.reporting.outcome import (
     Rows,
 )
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.entries import ResultStore, StageResult
+from experiment_pipeline.storage.entries import Entries, Entry
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
@@ -79,15 +79,15 @@ def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:
 
 def reused_or_made(
     context: dg.AssetExecutionContext,
-    store: ResultStore,
+    entries: Entries[None],
     fingerprint: str,
     make: Callable[[], Mapping[str, bytes]],
     reused: str,
-) -> StageResult:
-    """The stored result of a fingerprint, which the log then says, or a new one, stored."""
-    stored = store.intact(fingerprint, context.log.warning)
+) -> Entry[None]:
+    """The stored entry of a fingerprint, which the log then says, or a new one, stored."""
+    stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
-        return store.put(fingerprint, make())
+        return entries.put(fingerprint, make(), None)
     context.log.info(reused)
     return stored
 

@@ -1,25 +1,95 @@
 """The data analysis as a whole: every rule once, the probe, the verdict.
 
-In: the prepared table, the set of each row, the features, the spec. Out: a frozen
-DataAnalysis. How it is shown is in `markdown.py` and `page.py`.
+In: the prepared table, the set of each row, the features, the spec. Out: a frozen DataAnalysis;
+its verdict follows from the findings alone, by rules that are written down here. How it is shown
+is in `page.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis import markdown
-from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
-from experiment_pipeline.stages.data_analysis.one_feature import Association
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
+from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.stages.data_analysis.verdict import Verdict, accept, by_weight, judge
-from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.records import to_json
+
+Verdict = Literal["go", "go with conditions", "no go"]
+
+VERDICT_RULES = (
+    "A found finding that blocks makes the verdict `no go`.",
+    "Otherwise a found finding that is a condition makes it `go with conditions`.",
+    "Otherwise it is `go`; notes never weigh.",
+    "A finding that the YAML accepts weighs one step less: a block is a condition, a condition a note.",
+)
+_ONE_STEP_LESS: dict[Severity, Severity] = {
+    "blocks": "condition",
+    "condition": "note",
+    "note": "note",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and why: a sentence per finding that weighed, and per acceptance."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+def accept(findings: Sequence[Finding], reasons: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Mark the found findings that the YAML accepts."""
+    return tuple(
+        replace(finding, accepted=reasons[finding.code])
+        if finding.outcome == "found" and finding.code in reasons
+        else finding
+        for finding in findings
+    )
+
+
+def weight(finding: Finding) -> Severity:
+    """How much a finding weighs: its severity, one step less when it is accepted."""
+    if finding.outcome != "found":
+        return "note"
+    return finding.severity if finding.accepted is None else _ONE_STEP_LESS[finding.severity]
+
+
+def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement:
+    """Apply VERDICT_RULES to findings on which acceptances are marked."""
+    weights = {weight(finding) for finding in findings}
+    verdict: Verdict = "go"
+    if "blocks" in weights:
+        verdict = "no go"
+    elif "condition" in weights:
+        verdict = "go with conditions"
+    weighed = [f for f in findings if weight(f) != "note" or f.accepted is not None]
+    found = {finding.code for finding in findings if finding.outcome == "found"}
+    idle = [f"accepted, but not found: {code}" for code in accepted if code not in found]
+    return Judgement(verdict, (*map(_sentence, by_weight(weighed)), *idle))
+
+
+def by_weight(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Found first, the heaviest first; then not found; then not applicable."""
+    outcomes = ("found", "not_found", "not_applicable")
+    return tuple(
+        sorted(
+            findings,
+            key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))),
+        )
+    )
+
+
+def _sentence(finding: Finding) -> str:
+    words = {"blocks": "blocks", "condition": "is a condition", "note": "is a note"}
+    accepted = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
+    return f"{finding.code} {words[weight(finding)]}{accepted}: {finding.evidence}"
 
 
 @dataclass(frozen=True)
@@ -54,15 +124,11 @@ class DataAnalysis:
         """The finding of one code."""
         return next(finding for finding in self.findings if finding.code == code)
 
-    def to_markdown(self) -> str:
-        """Verdict first, then what was found, then what was not, for the Dagster UI."""
-        return markdown.render(self)
-
     def to_json(self) -> str:
         """Everything but the rows to show; a number that JSON lacks becomes null."""
         content = asdict(self)
         del content["shown_rows"]
-        return json_bytes(content).decode()
+        return to_json(content).decode()
 
 
 def analyse(

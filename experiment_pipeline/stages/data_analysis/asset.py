@@ -17,8 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
@@ -26,7 +25,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 # What no finding depends on: the analysis is not given it.
 _SEARCH = (
-    *("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule"),
+    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
     "not_worse_than_champion",
 )
 
@@ -51,7 +50,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         with asset.told_to_the_user():
             stored = asset.reused_or_made(
                 context,
-                ResultStore(storage_root(), spec.name, "data_analysis"),
+                stage_entries(spec.name, "data_analysis"),
                 fingerprint,
                 lambda: _examine(raw_data, given, schema_text),
                 "reused the analysis of the same table",
@@ -71,7 +70,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
 
 def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
-    store = ResultStore(storage_root(), spec.name, "data_analysis")
+    store = stage_entries(spec.name, "data_analysis")
     stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
     if stored is None:
         return None
@@ -104,7 +103,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: analysis.to_markdown().encode(),
+        MARKDOWN: page.markdown_report(analysis).encode(),
         REPORT: page.report_html(analysis, prepared, spec).encode(),
     }
 

@@ -1,26 +1,160 @@
 """The probe: what simple models reach on a sample, before anything is spent on a search.
 
 In: a subject and the features to leave out. Out: scores of the baseline, a linear model and a
-small LightGBM, cross-validated on visible rows, cut into folds as the experiment cuts its
-sets. The work is bounded by rows, columns, classes and rounds, never by time, so the result
-does not depend on the machine.
+small LightGBM of fixed sizes, cross-validated on visible rows, cut into folds as the experiment
+cuts its sets. Features are numbers, and categories as small integer codes that come from the
+values alone, most frequent first; everything that is learnt (medians, scales, categories) is
+learnt within each fold. The work is bounded by rows, columns, classes and rounds, never by time,
+so the result does not depend on the machine.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
+from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.stages.data_analysis.encoding import Encoded, encode
-from experiment_pipeline.stages.data_analysis.folds import folds
-from experiment_pipeline.stages.data_analysis.probe_models import MODELS, fitted_models, predict
 from experiment_pipeline.stages.data_analysis.skill import skill
-from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.baselines import baseline_score
 from experiment_pipeline.statistics.thresholds import choose_threshold
+
+MOST_CODES = 50
+# Larger values would overflow in a variance.
+_LARGEST = 1e100
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Features of n rows.
+
+    Attributes:
+        matrix: float64 (n, numbers + categories), numbers first; missing numbers are nan, a
+            missing category is code 0, rare ones share the last code.
+        numbers: how many of the columns are numbers.
+    """
+
+    matrix: np.ndarray
+    numbers: int
+
+    @property
+    def categories(self) -> list[int]:
+        """Positions of the category columns."""
+        return list(range(self.numbers, self.matrix.shape[1]))
+
+
+def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
+    """Encode number and text features; others are left out."""
+    kinds = {column: kind_of(frame[column]) for column in features}
+    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind in NUMERIC]
+    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind in TEXTS]
+    columns = [*numbers, *texts]
+    values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
+    return Encoded(values, len(numbers))
+
+
+def _number(column: pd.Series) -> np.ndarray:
+    values = numbers_of(column)
+    return np.where(np.isfinite(values), np.clip(values, -_LARGEST, _LARGEST), np.nan)
+
+
+def _codes(column: pd.Series) -> np.ndarray:
+    """Codes (n,): 0 missing, 1 the most frequent text, MOST_CODES all texts beyond."""
+    codes, _ = pd.factorize(as_text(column), sort=True)
+    counts = np.bincount(codes[codes >= 0])
+    rank = np.empty(len(counts) + 1)
+    rank[np.argsort(-counts, kind="stable")] = np.minimum(np.arange(1, len(counts) + 1), MOST_CODES)
+    rank[-1] = 0  # code -1, a missing value
+    return rank[codes]
+
+
+MODELS = ("linear", "lightgbm")
+ROUNDS = 60
+_FEWEST_ROUNDS = 10
+
+
+def fitted_models(
+    subject: Subject, encoded: Encoded, y: np.ndarray, fit: np.ndarray
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the fitted scikit-learn estimator of each of MODELS.
+
+    Args:
+        subject: for the task, the classes and the seed.
+        encoded: features of m rows.
+        y: encoded targets (m,).
+        fit: positions of the rows to fit on.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    for name in MODELS:
+        model = _linear(subject, encoded) if name == "linear" else _lightgbm(subject, len(fit))
+        with warnings.catch_warnings():
+            # A linear probe that has not quite converged is still a probe.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(encoded.matrix[fit], y[fit])
+        yield name, model
+
+
+def predict(subject: Subject, model: Any, values: np.ndarray) -> np.ndarray:
+    """Predictions as metrics take them; a class the model has not seen has probability 0.
+
+    Args:
+        subject: for the task and the classes.
+        model: a fitted estimator.
+        values: encoded features (n, columns).
+    """
+    if subject.spec.task == "regression":
+        return np.asarray(model.predict(values))
+    probabilities = np.zeros((len(values), subject.target.n_classes))
+    probabilities[:, model.classes_.astype(int)] = model.predict_proba(values)
+    return probabilities[:, 1] if subject.spec.task == "binary" else probabilities
+
+
+def _lightgbm(subject: Subject, rows: int) -> Any:
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    kind = LGBMRegressor if subject.spec.task == "regression" else LGBMClassifier
+    trees_per_round = max(subject.target.n_classes - 1, 1)
+    return kind(
+        n_estimators=max(ROUNDS // trees_per_round, _FEWEST_ROUNDS),
+        num_leaves=15,
+        min_child_samples=int(np.clip(rows // 20, 2, 20)),
+        max_bin=63,
+        n_jobs=1,
+        random_state=subject.spec.seed,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )
+
+
+def _linear(subject: Subject, encoded: Encoded) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+    )
+    categories = OneHotEncoder(handle_unknown="ignore", min_frequency=5, sparse_output=False)
+    columns = ColumnTransformer(
+        [
+            ("numbers", numbers, list(range(encoded.numbers))),
+            ("categories", categories, encoded.categories),
+        ]
+    )
+    regression = subject.spec.task == "regression"
+    return make_pipeline(columns, Ridge() if regression else LogisticRegression(max_iter=100))
+
 
 BASELINE = "baseline"
 MOST_ROWS = 10_000
@@ -107,7 +241,7 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     features = [column for column in usable if column not in set(unread)]
     rows = subject.sample(subject.target.rows, _most_rows(subject, len(features)))
     encoded = encode(subject.frame[features].iloc[rows], features)
-    if not encoded.values.shape[1]:
+    if not encoded.matrix.shape[1]:
         return NoProbe("No number or text feature is left to learn from.")
     # Small fits on many threads wait for each other, above all on a busy machine.
     with threadpool_limits(limits=1):
@@ -124,13 +258,13 @@ def _most_rows(subject: Subject, features: int) -> int:
 
 def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Judged]:
     """Fit and predict every usable fold."""
-    y = subject.target.y[np.searchsorted(subject.target.rows, rows)]
+    y = subject.target.of(rows)
     classification = subject.spec.task != "regression"
     for fit, judge in folds(subject, rows, FOLDS):
         if len(fit) < _FEWEST_TO_FIT or (classification and len(np.unique(y[fit])) < 2):
             continue
         predictions = {
-            name: predict(subject, model, encoded.values[judge])
+            name: predict(subject, model, encoded.matrix[judge])
             for name, model in fitted_models(subject, encoded, y, fit)
         }
         yield _Judged(y[fit], y[judge], predictions)

@@ -1,16 +1,78 @@
-"""One scale from 0 to 1 for how well something predicts the target, the same for all tasks.
+"""How well something predicts the target, and each feature alone: one scale for all tasks.
 
-The experiment's metric may be any, in any unit; a threshold such as "nearly perfect" needs
-a scale of its own. Skill is the Gini coefficient 2·AUC - 1 for two classes, Goodman and
-Kruskal's λ (share of the errors of the most frequent class that are avoided) for several,
-and R² for numbers. Negative values become 0.
+The experiment's metric may be any, in any unit; a threshold such as "nearly perfect" needs a
+scale of its own. Skill is the Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ
+(share of the errors of the most frequent class that are avoided) for several, and R² for numbers.
+Negative values become 0.
+
+A feature alone is tried by a small model, cross-fitted: the mean target per bin (of a number the
+leaves of a small tree, or 32 quantiles for a numeric target; each text; one bin for missing
+values), shrunk to the overall mean. For a numeric target a straight interpolation between
+neighbours competes with it, because bins cannot follow an exact relation. Texts that hardly repeat
+are read in other ways, too: by their order, by a number, by their words.
+
+In: values, targets, folds. Out: skills. Which rows are read is decided in `subject.py`.
 """
 
-import numpy as np
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
+from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics import metrics
 
+MOST_CHARACTERS = 500
+MOST_WORDS = 2_000
+_FEWEST_ROWS = 3
+_DIGITS = 20
+_RUN = re.compile(r"\d+")
+_NUMBER = r"(\d+(?:\.\d+)?)"
+
+
+def numbers_of_texts(texts: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (the way of reading, numbers (n,)): nan where a text is missing or holds none.
+
+    Ids are given out in some order, C9 before C10; a note may hold an amount.
+    """
+    codes, distinct = pd.factorize(texts)
+    padded = [_RUN.sub(lambda run: run.group().zfill(_DIGITS), text) for text in distinct]
+    places = np.append(np.unique(np.array(padded, dtype=str), return_inverse=True)[1], -1)
+    yield "in the order of its texts", np.where(codes < 0, np.nan, places[codes])
+    short = pd.Series(distinct, dtype="str").str.slice(0, MOST_CHARACTERS)
+    first = short.str.extract(_NUMBER, expand=False)
+    numbers = np.append(pd.to_numeric(first, errors="coerce").to_numpy(np.float64), np.nan)
+    if np.isfinite(numbers).mean() >= 0.5:
+        yield "by the first number in its texts", numbers[codes]
+
+
+def words_of_texts(texts: pd.Series) -> Any:
+    """Which frequent words each text holds: csr (n, words) of 0 and 1; None without words.
+
+    A word is frequent in three texts or more; case is no matter.
+    """
+    from scipy.sparse import csr_matrix
+
+    found = texts.str.slice(0, MOST_CHARACTERS).str.lower().str.findall(r"\w+")
+    each = found.reset_index(drop=True).explode().dropna()
+    words = pd.DataFrame({"row": each.index, "word": each.to_numpy()}).drop_duplicates()
+    frequent = words["word"].value_counts()
+    frequent = frequent[frequent >= _FEWEST_ROWS].iloc[:MOST_WORDS]
+    if frequent.empty:
+        return None
+    column = frequent.index.get_indexer(pd.Index(words["word"]))
+    kept = column >= 0
+    places = (words["row"].to_numpy()[kept], column[kept])
+    return csr_matrix((np.ones(kept.sum()), places), shape=(len(texts), len(frequent)))
+
+
+# Positions of the rows to fit on, and of those to judge on.
+Fold = tuple[np.ndarray, np.ndarray]
 NAMES: dict[Task, str] = {
     "binary": "Gini (2·AUC - 1)",
     "multiclass": "share of errors avoided",
@@ -41,3 +103,166 @@ def _errors_avoided(y: np.ndarray, predicted: np.ndarray) -> float:
     errors_of_mode = len(y) - np.bincount(y.astype(np.int64)).max()
     errors = np.count_nonzero(predicted != y)
     return 1 - errors / errors_of_mode if errors_of_mode else float("nan")
+
+
+MOST_ROWS = 10_000
+_BINS = 32
+_LEAF = 5
+# Of fewer texts each has rows enough to stand for itself.
+_FEWEST_TEXTS = 50
+# Weight of the overall mean in a bin's mean, in rows: a bin of one row says little.
+_PRIOR_ROWS = 2.0
+
+
+@dataclass(frozen=True)
+class Association:
+    """Skill (0 to 1) of one feature alone, on rows its model was not fitted on.
+
+    Attributes:
+        column: its name.
+        skill: how well it predicts.
+        way: how it was read, where that is not by its values: "by its words".
+    """
+
+    column: str
+    skill: float
+    way: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What every feature is tried on.
+
+    Attributes:
+        task: of the experiment.
+        classes: how many there are; 0 for regression.
+        y: encoded targets (m,).
+        folds: (fit, judge) positions in `y`.
+    """
+
+    task: Task
+    classes: int
+    y: np.ndarray
+    folds: Sequence[Fold]
+
+    def associations(self, features: pd.DataFrame) -> tuple[Association, ...]:
+        """Every number and text column of the m rows with its skill, the strongest first."""
+        measured = [
+            self._strongest(str(column), features[column])
+            for column in features.columns
+            if kind_of(features[column]) in NUMERIC | TEXTS
+        ]
+        return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
+
+    def _strongest(self, column: str, values: pd.Series) -> Association:
+        """The column by the way of reading it that predicts best."""
+        if kind_of(values) in NUMERIC:
+            return Association(column, self._by_number(numbers_of(values)))
+        texts = as_text(values)
+        codes = pd.factorize(texts)[0] + 1
+        read = [Association(column, self._by_bins([codes] * len(self.folds)))]
+        if codes.max(initial=0) >= max(_FEWEST_TEXTS, len(codes) / 10):
+            for way, numbers in numbers_of_texts(texts):
+                read.append(Association(column, self._by_number(numbers), way))
+            if self.task != "regression":
+                read.append(Association(column, self._by_words(texts), "by its words"))
+        return max(read, key=lambda one: one.skill)
+
+    def _by_number(self, data: np.ndarray) -> float:
+        if self.task != "regression":
+            return self._by_bins([_leaves(data, self.y, fit) for fit, _ in self.folds])
+        in_bins = self._by_bins([_quantile_bins(data[fit], data) for fit, _ in self.folds])
+        lines = [
+            skill("regression", self.y[judge], _interpolated(data, self.y, fit, judge))
+            for fit, judge in self.folds
+        ]
+        return max(in_bins, _mean_of_known(lines))
+
+    def _by_bins(self, bins: Sequence[np.ndarray]) -> float:
+        """Skill of the mean target of each bin; `bins` holds (m,) bins of all rows for each fold."""
+        several = self.task == "multiclass"
+        truth = (
+            np.eye(max(self.classes, 2))[self.y.astype(np.int64)] if several else self.y[:, None]
+        )
+        scores = []
+        for (fit, judge), each in zip(self.folds, bins, strict=True):
+            means = _means(each, truth, fit)[each[judge]]
+            scores.append(skill(self.task, self.y[judge], means if several else means[:, 0]))
+        return _mean_of_known(scores)
+
+    def _by_words(self, texts: pd.Series) -> float:
+        """Skill of naive Bayes on which of the 2,000 most frequent words a text holds."""
+        from sklearn.naive_bayes import MultinomialNB
+
+        words = words_of_texts(texts)
+        if words is None:
+            return 0.0
+        scores = []
+        for fit, judge in self.folds:
+            model = MultinomialNB().fit(words[fit], self.y[fit].astype(np.int64))
+            found = np.zeros((len(judge), max(self.classes, 2)))
+            found[:, model.classes_] = model.predict_proba(words[judge])
+            prediction = found[:, 1] if self.task == "binary" else found
+            scores.append(skill(self.task, self.y[judge], prediction))
+        return _mean_of_known(scores)
+
+
+def _mean_of_known(scores: Sequence[float]) -> float:
+    """Mean over the folds; a fold without both classes does not count."""
+    known = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(known)) if known else 0.0
+
+
+def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    """Leaf (m,) of each value in a small tree, which cuts where the classes part; 0 for missing."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    missing = np.isnan(data)
+    known = fit[~missing[fit]]
+    if not known.size:
+        return np.zeros(len(data), dtype=np.int64)
+    # A tree reads float32; places among the values are exact.
+    values, places = np.unique(data[known], return_inverse=True)
+    tree = DecisionTreeClassifier(max_leaf_nodes=_BINS, min_samples_leaf=_LEAF, random_state=0)
+    fitted = tree.fit(places[:, None], y[known]).tree_
+    below = np.sort(fitted.threshold[fitted.feature >= 0]).astype(np.int64)
+    # Halfway between two values, as a tree on the values would cut.
+    halfway = values[below] / 2 + values[below + 1] / 2
+    cuts = np.where(halfway > values[below], halfway, values[below + 1])
+    return np.asarray(np.where(missing, 0, np.searchsorted(cuts, data, side="right") + 1))
+
+
+def _quantile_bins(fitted: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Bin (m,) of each value: 0 for missing, else by the quantiles of the fitted values."""
+    known = np.sort(fitted[~np.isnan(fitted)])
+    if not known.size:
+        return np.zeros(len(data), dtype=np.int64)
+    places = (np.arange(1, _BINS) * known.size) // _BINS
+    bins = np.searchsorted(np.unique(known[places]), data, side="right") + 1
+    bins[np.isnan(data)] = 0
+    return bins
+
+
+def _means(bins: np.ndarray, truth: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    """Mean target per bin (bins, outputs), shrunk to the mean of all fitted rows."""
+    n_bins, overall = int(bins.max()) + 1, truth[fit].mean(axis=0)
+    rows = np.bincount(bins[fit], minlength=n_bins)[:, None]
+    sums = np.stack(
+        [np.bincount(bins[fit], weights=column, minlength=n_bins) for column in truth[fit].T],
+        axis=1,
+    )
+    return np.asarray((sums + _PRIOR_ROWS * overall) / (rows + _PRIOR_ROWS))
+
+
+def _interpolated(
+    data: np.ndarray, y: np.ndarray, fit: np.ndarray, judge: np.ndarray
+) -> np.ndarray:
+    """Targets (judge,) read off the line through the fitted points; the mean where unknown."""
+    known = fit[np.isfinite(data[fit])]
+    prediction = np.full(len(judge), y[fit].mean())
+    if known.size:
+        places, inverse = np.unique(data[known], return_inverse=True)
+        means = np.bincount(inverse, weights=y[known]) / np.bincount(inverse)
+        inside = np.isfinite(data[judge])
+        prediction[inside] = np.interp(data[judge][inside], places, means)
+    return prediction

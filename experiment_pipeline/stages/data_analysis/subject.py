@@ -15,16 +15,17 @@ import pandas as pd
 from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import may_have_rare_classes, too_rare
+from experiment_pipeline.rows.units import unit_hashes
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.catalogue import THRESHOLDS
-from experiment_pipeline.stages.data_analysis.columns import (
+from experiment_pipeline.stages.data_analysis import skill
+from experiment_pipeline.stages.data_analysis.facts import (
     LARGEST_FLOAT32,
     Facts,
     NumberFacts,
     TextFacts,
     facts_of,
 )
-from experiment_pipeline.stages.data_analysis.one_feature import Association, associations
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10
@@ -54,6 +55,10 @@ class Target:
     classes: tuple | None
     problem: str | None = None
     set_aside: Mapping[Scalar, int] = field(default_factory=dict)
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """Targets (m,) of some of the rows, positions in the table."""
+        return np.asarray(self.y[np.searchsorted(self.rows, rows)])
 
     @property
     def n_classes(self) -> int:
@@ -203,9 +208,14 @@ class Subject:
         }
 
     @cached_property
-    def associations(self) -> tuple[Association, ...]:
+    def associations(self) -> tuple[skill.Association, ...]:
         """How well each feature predicts the target alone, the strongest first."""
-        return associations(self)
+        rows = self.sample(self.target.rows, skill.MOST_ROWS)
+        if not rows.size:
+            return ()
+        y, pairs = self.target.of(rows), list(folds(self, rows, 2))
+        trial = skill.Trial(self.spec.task, self.target.n_classes, y, pairs)
+        return trial.associations(self.frame[list(self.features)].iloc[rows])
 
     @cached_property
     def feature_hashes(self) -> np.ndarray:
@@ -253,3 +263,44 @@ def _problem_of_number(facts: Facts) -> str | None:
     if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
         return "the target varies by less than models can calculate"
     return None
+
+
+def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
+    """Yield (fit, judge) index arrays into `rows`, an array of positions of known targets.
+
+    Args:
+        subject: whose `spec.split` decides how to cut.
+        rows: positions (m,), a subset of `subject.target.rows`.
+        number: at most so many folds; fewer where there are fewer units.
+    """
+    if subject.spec.split.by == "time":
+        times = subject.frame[subject.spec.split.column].iloc[rows]
+        yield from _forward(pd.factorize(times, sort=True)[0], number)
+        return
+    fold = _fold_of_each(subject, rows, number)
+    for left_out in np.unique(fold):
+        if (fold != left_out).any():
+            yield np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
+
+
+def _forward(moments: np.ndarray, number: int) -> Iterator[skill.Fold]:
+    """Fit on all moments before a block, judge on the block; cuts are between moments."""
+    ordered = np.sort(moments)
+    cuts = [ordered[len(ordered) * k // (number + 1)] for k in range(1, number + 1)]
+    for start, end in zip(cuts, [*cuts[1:], ordered[-1] + 1], strict=True):
+        fit, judge = np.flatnonzero(moments < start), moments >= start
+        judge = np.flatnonzero(judge & (moments < end))
+        if fit.size and judge.size:
+            yield fit, judge
+
+
+def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray:
+    """Fold (m,) of each row: units sorted by target, equal ones at random, dealt in turn."""
+    hashes = unit_hashes(subject.frame, subject.spec, subject.features, "folds")
+    units = np.unique(hashes[rows], return_inverse=True)[1]
+    _, first = np.unique(units, return_index=True)
+    target = subject.target.of(rows[first])
+    dealt = np.empty(len(first), dtype=np.int64)
+    order = np.lexsort((subject.generator().random(len(first)), target))
+    dealt[order] = np.arange(len(first)) % number
+    return np.asarray(dealt[units])

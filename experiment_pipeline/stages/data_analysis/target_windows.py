@@ -16,8 +16,11 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import kind_of, numbers_of
 from experiment_pipeline.stages.data_analysis.finding import shown
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.stages.data_analysis.target_means import FromTarget
-from experiment_pipeline.stages.data_analysis.whole_groups import key_columns, rows_of_groups
+from experiment_pipeline.stages.data_analysis.target_means import (
+    FromTarget,
+    key_columns,
+    rows_of_groups,
+)
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 200

@@ -20,14 +20,11 @@ from experiment_pipeline.stages.leaderboard.board import (
     rank,
     to_table,
 )
-from experiment_pipeline.stages.search.conclusions import TRAINED
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.table import as_scored, failures, unranked
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.statistics.set_prediction import drawn_units
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
@@ -38,7 +35,7 @@ LEADERBOARD_VERSION = 1
 # What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
 _ELSEWHERE = (
     *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "workers"),
+    *("halving", "budget", "workers"),
     *("export", "schedule", "not_worse_than_champion"),
 )
 INPUTS = ("train_set", "test_set", "search_results")
@@ -70,7 +67,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
             fingerprint = _fingerprint(given, sets, search_results, apart)
             stored = asset.reused_or_made(
                 context,
-                ResultStore(storage_root(), spec.name, STAGE),
+                stage_entries(spec.name, STAGE),
                 fingerprint,
                 lambda: _files(_rank(given, sets, search_results, apart), sets, spec.name),
                 "reused the ranking of the same results",
@@ -113,7 +110,7 @@ def _files(board: Leaderboard, sets: TrainingSets, experiment: str) -> dict[str,
 def _rank(
     spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
 ) -> Leaderboard:
-    store = TrainedModelStore(storage_root(), spec.name)
+    store = TrainedModelStore.of(spec.name)
     found = store.results([print_ for print_ in results["fingerprint"] if print_])
     stored = as_scored(results, found, spec.metric)
     trained = results[results["status"] == TRAINED]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from experiment_pipeline.reporting.markdown import fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
-from experiment_pipeline.stages.search.conclusions import Conclusion
+from experiment_pipeline.stages.search.conclusions import Conclusion, accounts
+from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import SearchCost, accounts
 
 
 def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:

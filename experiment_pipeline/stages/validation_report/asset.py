@@ -14,9 +14,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.look import (
     MARKDOWN,
@@ -28,8 +27,7 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
 _BEFORE = (
     *("data", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
+    *("halving", "budget", "choice", "workers", "schedule"),
 )
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
@@ -78,7 +76,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             )
             stored = asset.reused_or_made(
                 context,
-                ResultStore(storage_root(), spec.name, STAGE),
+                stage_entries(spec.name, STAGE),
                 look.fingerprint,
                 look.files,
                 "reused the report of the same model on the same rows",
@@ -105,6 +103,6 @@ def _evidence(
     from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-    store = TrainedModelStore(storage_root(), spec.name)
+    store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))

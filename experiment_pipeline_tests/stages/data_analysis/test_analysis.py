@@ -13,6 +13,7 @@ from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec.catalogue import CODES
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
+from experiment_pipeline.stages.data_analysis.page import markdown_report
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
@@ -152,7 +153,7 @@ def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
     analysis = _analysis(frame, **task)
     assert len(analysis.findings) == len(CODES)
-    assert json.loads(analysis.to_json())["verdict"] in analysis.to_markdown()
+    assert json.loads(analysis.to_json())["verdict"] in markdown_report(analysis)
 
 
 def test_a_table_without_rows_is_a_no_go() -> None:

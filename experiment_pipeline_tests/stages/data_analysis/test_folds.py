@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.stages.data_analysis.folds import folds
+from experiment_pipeline.stages.data_analysis.subject import folds
 from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, subject, table
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
-from experiment_pipeline.stages.data_analysis.page import MOST_BYTES, report_html
+from experiment_pipeline.stages.data_analysis.page import MOST_BYTES, markdown_report, report_html
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
     VALIDATION,
@@ -51,7 +51,7 @@ def test_names_and_values_are_shown_and_never_run() -> None:
     analysis, page = _report(frame, analysis={"accept": accept})
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    markdown = re.sub(r"(?s)(`{3,})yaml\n.*?\1", "", analysis.to_markdown())
+    markdown = re.sub(r"(?s)(`{3,})yaml\n.*?\1", "", markdown_report(analysis))
     assert "<script>" not in markdown
     assert "[x](http" not in markdown
 
@@ -59,7 +59,7 @@ def test_names_and_values_are_shown_and_never_run() -> None:
 def test_a_name_cannot_close_the_block_of_yaml() -> None:
     """Backticks in a column name make the fence longer."""
     analysis, _ = _report(table(**{"a\n```\n<b>": 1}))
-    assert "\n````yaml\n" in analysis.to_markdown()
+    assert "\n````yaml\n" in markdown_report(analysis)
 
 
 def test_rows_of_the_validation_set_are_not_shown() -> None:

@@ -1,7 +1,7 @@
 import itertools
 
+from experiment_pipeline.stages.data_analysis.analysis import accept, by_weight, judge, weight
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Rule
-from experiment_pipeline.stages.data_analysis.verdict import accept, by_weight, judge, weight
 
 RULES = {severity: Rule(severity, severity, "") for severity in SEVERITIES}
 FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.items()}

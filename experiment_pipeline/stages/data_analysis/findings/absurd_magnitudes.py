@@ -3,7 +3,7 @@
 They are mostly errors of unit or typing, and one of them decides a mean or a linear model.
 """
 
-from experiment_pipeline.stages.data_analysis.columns import LARGEST_FLOAT32, NumberFacts
+from experiment_pipeline.stages.data_analysis.facts import LARGEST_FLOAT32, NumberFacts
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, count, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 

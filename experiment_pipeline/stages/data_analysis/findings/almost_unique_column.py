@@ -4,7 +4,7 @@ Of numbers only whole ones count that look like ids: by their name, or because t
 through the table without holes. A measurement may well be different in every row.
 """
 
-from experiment_pipeline.stages.data_analysis.columns import Facts, NumberFacts, TextFacts
+from experiment_pipeline.stages.data_analysis.facts import Facts, NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

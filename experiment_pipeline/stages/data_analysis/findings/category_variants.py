@@ -7,7 +7,7 @@ Spellings that differ in case or spaces are almost surely the same. Look-alikes 
 from dataclasses import dataclass
 from typing import Any
 
-from experiment_pipeline.stages.data_analysis.columns import TextFacts
+from experiment_pipeline.stages.data_analysis.facts import TextFacts
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, count, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.texts import look_alikes, spellings

@@ -1,6 +1,6 @@
 """Features with one value: they tell no two rows apart (a missing value would)."""
 
-from experiment_pipeline.stages.data_analysis.columns import Facts, NumberFacts, TextFacts
+from experiment_pipeline.stages.data_analysis.facts import Facts, NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.columns import TextFacts
+from experiment_pipeline.stages.data_analysis.facts import TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

@@ -7,7 +7,7 @@ so does a really good predictor, which is why people decide.
 
 from collections.abc import Sequence
 
-from experiment_pipeline.stages.data_analysis.combinations import exact_combination
+from experiment_pipeline.stages.data_analysis.copies import NearCopy, exact_combination, near_copies
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
@@ -16,10 +16,8 @@ from experiment_pipeline.stages.data_analysis.finding import (
     shown,
     some_of,
 )
-from experiment_pipeline.stages.data_analysis.near_copies import NearCopy, near_copies
-from experiment_pipeline.stages.data_analysis.one_feature import MOST_ROWS, Association
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
-from experiment_pipeline.stages.data_analysis.skill import NAMES
+from experiment_pipeline.stages.data_analysis.skill import MOST_ROWS, NAMES, Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 RULE = Rule(

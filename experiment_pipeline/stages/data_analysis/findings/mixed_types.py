@@ -7,7 +7,7 @@ column is `numbers_as_text` instead.
 
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.columns import TextFacts
+from experiment_pipeline.stages.data_analysis.facts import TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import numbers_of
-from experiment_pipeline.stages.data_analysis.columns import NumberFacts, TextFacts
+from experiment_pipeline.stages.data_analysis.facts import NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

@@ -6,7 +6,7 @@ As texts they are categories: 9 is as far from 10 as from 1000.
 from collections.abc import Mapping
 from typing import Any
 
-from experiment_pipeline.stages.data_analysis.columns import TextFacts
+from experiment_pipeline.stages.data_analysis.facts import TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

@@ -7,7 +7,7 @@ Distance is counted in interquartile ranges from the nearer quartile (Tukey 1977
 import math
 from dataclasses import dataclass
 
-from experiment_pipeline.stages.data_analysis.columns import NumberFacts
+from experiment_pipeline.stages.data_analysis.facts import NumberFacts
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, count, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
 

@@ -5,7 +5,7 @@ end of the column, repeats, and is further from its neighbour than half of the o
 are spread; a -1 also when all other values are not negative.
 """
 
-from experiment_pipeline.stages.data_analysis.columns import Edge, NumberFacts, TextFacts
+from experiment_pipeline.stages.data_analysis.facts import Edge, NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,

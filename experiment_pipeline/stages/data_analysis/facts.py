@@ -19,8 +19,12 @@ from experiment_pipeline.columns.kinds import (
     numbers_of,
 )
 from experiment_pipeline.columns.texts import as_text
-from experiment_pipeline.stages.data_analysis.numerals import Writing, writing_of
-from experiment_pipeline.stages.data_analysis.texts import date_formats, placeholders
+from experiment_pipeline.stages.data_analysis.texts import (
+    Writing,
+    date_formats,
+    placeholders,
+    writing_of,
+)
 
 MOST_TEXTS = 10_000
 # scikit-learn's trees and LightGBM's targets are float32.
