@@ -2,8 +2,8 @@
 
 pandas alone gives some columns back as another type: categories that are no texts, objects,
 whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
-is refused by name before it is written. Every reader of Parquet opens the file. Where tables
-are stored: `orchestration/tables.py`.
+is refused by name before it is written. Every reader of Parquet opens the file. In: a DataFrame.
+Out: the same DataFrame. Under which path a stage's table lies: `orchestration/tables.py`.
 """
 
 import base64
@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import EntryCorrupt, UnusableTable
+from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.locations import Location
 
 _METADATA = b"experiment_pipeline"
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
@@ -146,3 +148,29 @@ def _refused(name: object, rule: str) -> UnusableTable:
     return UnusableTable(
         f"column {name!r}", rule, "Give its values one type, such as text, number or date."
     )
+
+
+def write_table(path: Location, frame: pd.DataFrame) -> None:
+    """Write a table; readers see the old or the new one.
+
+    Raises:
+        UnusableTable: a column that Parquet cannot keep.
+        StorageUnreachable: the path cannot be written.
+    """
+    write_bytes(path, to_parquet(frame))
+
+
+def read_table(path: Location) -> pd.DataFrame:
+    """Return a table as it was written: values, types, index, `attrs`.
+
+    Raises:
+        StorageUnreachable: there is none, or it cannot be read.
+        EntryCorrupt: the file is no Parquet file, or was cut short.
+    """
+    content = read_bytes(path)
+    try:
+        return from_parquet(content)
+    except (OSError, ValueError) as error:  # Arrow's errors are one or the other
+        raise EntryCorrupt(
+            str(path), f"is no whole Parquet file: {error}", "Materialize its asset again."
+        ) from error

@@ -201,7 +201,7 @@ def outcome(
         verdict: go, go with conditions, or no go.
         reasons: of the verdict.
         target: the column that is to be predicted.
-        markdown: the analysis as `to_markdown` made it.
+        markdown: the analysis as `markdown_report` made it.
         place: where the page lies.
     """
     because = "; ".join(reasons) or "no condition, nothing that blocks"
