@@ -53,7 +53,7 @@ CLOSE_MATCHES_HOME = "errors"
 MOST_CLOSE_MATCHES = 2
 DTYPES_HOME = "columns.kinds"
 MOST_DTYPES = 1
-MOST_ATTRS = 9
+MOST_ATTRS = 0
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 1

@@ -124,7 +124,7 @@ class Outcome:
 
     Attributes:
         facts: name → fact, in the order in which they are read.
-        value: the table that is handed on; None where the stage hands on none.
+        value: what is handed on, a table or a record around one; None where there is nothing.
         version: changes with what later stages depend on; None where the table's own will do.
         notes: sentences for the log.
         warnings: sentences for the log that somebody should look at.
@@ -132,7 +132,7 @@ class Outcome:
     """
 
     facts: Mapping[str, Fact]
-    value: pd.DataFrame | None = None
+    value: object = None
     version: str | None = None
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()

@@ -10,9 +10,11 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.leaderboard.board import from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.git import commit_version
 from experiment_pipeline.storage.records import fingerprint_of
@@ -43,12 +45,11 @@ def build_exported_model(
     def exported_model(
         context: dg.AssetExecutionContext,
         raw_data: pd.DataFrame,
-        validation_set: pd.DataFrame,
-        leaderboard: pd.DataFrame,
-        validation_report: pd.DataFrame,
+        validation_set: SetTable,
+        leaderboard: Leaderboard,
+        validation_report: Judged,
     ) -> dg.MaterializeResult:
         with asset.told_to_the_user():
-            board = from_table(leaderboard)
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, raw_data, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
@@ -56,23 +57,27 @@ def build_exported_model(
                 # A rerun that publishes nothing imports nothing that packs a model.
                 from experiment_pipeline.stages.exported_model.accepted import Accepted
 
-                accepted = Accepted(spec, declared[board.chosen], board, validation_report)
-                package = accepted.package(raw_data, validation_set, schema_text)
+                accepted = Accepted(
+                    spec, declared[leaderboard.chosen], leaderboard, validation_report
+                )
+                package = accepted.package(raw_data, validation_set.rows, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
-            data_changes.accept(spec, validation_set)
+            data_changes.accept(spec, validation_set.profile)
         card = registry.model(published.version).read("README.md").decode()
-        return asset.report(context, key, page.outcome(published, board.chosen, committed, card))
+        return asset.report(
+            context, key, page.outcome(published, leaderboard.chosen, committed, card)
+        )
 
     return exported_model
 
 
-def _given(spec: ExperimentSpec, judged: pd.DataFrame, raw: pd.DataFrame, schema_text: str) -> str:
+def _given(spec: ExperimentSpec, judged: Judged, raw: pd.DataFrame, schema_text: str) -> str:
     """Everything that decides what is exported."""
     return fingerprint_of(
         {
-            "report": judged.attrs["fingerprint"],
+            "report": judged.fingerprint,
             "raw_types": raw_types(raw),
             "schema": schema_text,
             "spec": spec.model_dump(mode="json"),

@@ -25,17 +25,16 @@ _OTHER_COLUMNS = (
 )
 
 
-def outcome(board: Leaderboard, table: pd.DataFrame, scores: bytes, place: str) -> Outcome:
+def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
     """The choice and the ranking.
 
     Args:
         board: the leaderboard.
-        table: the form in which it is handed on.
         scores: the picture of them, PNG.
         place: where the page lies.
     """
     return Outcome(
-        value=table,
+        value=board,
         notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
         facts={
             "chosen": board.chosen,

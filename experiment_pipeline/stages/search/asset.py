@@ -27,6 +27,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Note,
     Progress,
     RungStarted,
+    SearchResults,
     failures,
     search_results,
 )
@@ -34,6 +35,7 @@ from experiment_pipeline.stages.search.configurations import Configuration, sear
 from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes, search_cost
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 
 
 def build_trained_model(
@@ -72,7 +74,7 @@ def build_trained_model(
         pool=f"{spec.name}_training",
     )
     def trained_model(
-        context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
+        context: dg.AssetExecutionContext, train_set: SetTable, test_set: SetTable
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
@@ -80,9 +82,9 @@ def build_trained_model(
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
-            table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
-            yield asset.report(context, results, page.results(table, cost))
+            found = SearchResults(table, spec.metric, sets.digests)
+            yield asset.report(context, results, page.results(found, cost))
         if context.selected_asset_check_keys:
             yield asset.report_check(context, results, page.none_failed(failures(table)))
 

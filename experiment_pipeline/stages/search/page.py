@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting.markdown import fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
-from experiment_pipeline.stages.search.conclusions import Conclusion, accounts
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults, accounts
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 
@@ -43,14 +43,14 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
     )
 
 
-def results(table: pd.DataFrame, cost: SearchCost) -> Outcome:
+def results(found: SearchResults, cost: SearchCost) -> Outcome:
     """All declared configurations, and what the search cost."""
     return Outcome(
-        value=table,
+        value=found,
         facts={
-            **accounts(table),
+            **accounts(found.rows),
             **{f"search/{name}": value for name, value in asdict(cost).items()},
-            "results": Rows(table.drop(columns="traceback")),
+            "results": Rows(found.rows.drop(columns="traceback")),
         },
     )
 

@@ -8,13 +8,12 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import SETS, assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.split_sets import page
-from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.split_sets.sets import SetTable, split
+from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
 
 def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
@@ -39,19 +38,21 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def split_sets(
-        context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: ValidatedRows
     ) -> Iterator[dg.MaterializeResult]:
         with asset.told_to_the_user():
-            features = feature_columns(validated_data, spec)
+            rows = validated_data.rows
+            features = feature_columns(rows, spec)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
             prepared = prepared_rows(raw_data, spec.preparation, load_schema(schema_text))
             membership = assign_sets(prepared, spec, feature_columns(prepared, spec))
-            sets = split(validated_data, spec, features, membership)
-        checks = page.checks(sets, validated_data, spec, features)
+            sets = split(rows, spec, features, membership)
+        checks = page.checks(sets, rows, spec, features)
         for name, frame in sets.tables().items():
-            marked = data_changes.marked(frame, data_changes.mark_of(validated_data))
-            table = set_aside.told(marked, set_aside.of(validated_data))
-            outcome = page.outcome(sets, name, table)
+            table = SetTable(
+                frame, sets.digests[name], validated_data.profile, validated_data.set_aside
+            )
+            outcome = page.outcome(sets, table)
             if name == "train":
                 outcome = replace(outcome, notes=sets.notes, checks=checks)
             yield asset.report(context, asset.key_of(spec, f"{name}_set"), outcome)

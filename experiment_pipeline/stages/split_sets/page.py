@@ -15,7 +15,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     check_look_alike,
     note_copies,
 )
-from experiment_pipeline.stages.split_sets.sets import SplitSets
+from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets
 
 ROLE = {
     "train": "What configurations are fitted on.",
@@ -24,14 +24,14 @@ ROLE = {
 }
 
 
-def outcome(sets: SplitSets, name: str, table: pd.DataFrame) -> Outcome:
+def outcome(sets: SplitSets, table: SetTable) -> Outcome:
     """One of the sets, as it is handed on; the notes are of all three."""
     return Outcome(
         value=table,
-        version=sets.digests[name],
+        version=table.digest,
         facts={
-            "dagster/row_count": len(table),
-            "digest": sets.digests[name],
+            "dagster/row_count": len(table.rows),
+            "digest": table.digest,
             "sets": Rows(sets.summary),
             "notes": Notes(sets.notes),
         },

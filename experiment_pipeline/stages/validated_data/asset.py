@@ -10,13 +10,12 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
-from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import assign_sets, set_aside_in_words
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.stages.validated_data.rows import ValidatedRows, validate
 
 _DESCRIBED = {
     "validated_data": "Prepared rows that satisfy schema.yaml.",
@@ -72,9 +71,9 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
                 check_target(data.validated, spec)
                 changed.note_run()
         kept = page.validated(raw_data, prepared, data, changed, within)
-        marked = data_changes.marked(data.validated, changed.profile.digest)
-        told = set_aside.told(marked, set_aside_in_words(data.set_aside))
-        yield asset.report(context, validated, replace(kept, value=told))
+        apart = tuple(set_aside_in_words(data.set_aside))
+        value = ValidatedRows(data.validated, changed.profile.digest, apart)
+        yield asset.report(context, validated, replace(kept, value=value))
 
     return validated_data
 
