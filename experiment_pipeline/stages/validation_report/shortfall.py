@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.gates import Gate
@@ -105,7 +106,7 @@ def reasons(
 def families(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
-    return tuple(name for name in tried if name != "dummy")
+    return tuple(filter(competes, tried))
 
 
 def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:

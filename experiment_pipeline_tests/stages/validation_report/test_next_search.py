@@ -7,10 +7,13 @@ import pytest
 import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.algorithms import check_hyperparameters
+from experiment_pipeline.stages.search.algorithms import check_hyperparameters, space
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.spaces import FAMILIES, space
-from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
+from experiment_pipeline.stages.validation_report.next_search import (
+    FAMILIES,
+    NextSearch,
+    next_search,
+)
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, LearningCurve, reasons
 from experiment_pipeline.statistics.interval import Interval
