@@ -18,10 +18,10 @@ PACKAGE = Path(experiment_pipeline.__file__).parent
 # the flow, and prediction before the stage that lets the champion predict.
 ORDER = (
     "errors",
+    "statistics",
     "spec",
     "columns",
     "rows",
-    "statistics",
     "reporting",
     "storage",
     "stages.asset",

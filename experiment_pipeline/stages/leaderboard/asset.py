@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import page
@@ -27,7 +28,6 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
@@ -125,7 +125,7 @@ def _rank(
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        drawn_units(sets.test, spec, sets.features),
+        resampling_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),

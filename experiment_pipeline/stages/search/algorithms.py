@@ -25,7 +25,7 @@ from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline.statistics.paired import best_constant
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000

@@ -24,10 +24,10 @@ import pandas as pd
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.units import times_of, unit_hashes
 from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.metrics import METRICS
 
 # Below, a rung costs more trust than it saves time.
 FEWEST_CONFIGURATIONS = 8
