@@ -5,13 +5,16 @@ replaces the one of the run before in one step; who needs both to be of one cut 
 How a table becomes bytes is in `storage/tables.py`.
 """
 
+from dataclasses import is_dataclass
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 from dagster import InputContext, OutputContext
 
 from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.storage.locations import Location, storage_root
-from experiment_pipeline.storage.tables import read_table, write_table
+from experiment_pipeline.storage.tables import read_table, table_of, write_table
 
 
 class TablesIOManager(dg.UPathIOManager):
@@ -31,27 +34,30 @@ class TablesIOManager(dg.UPathIOManager):
     def make_directory(self, path: Location) -> None:
         """Folders come with their files."""
 
-    def dump_to_path(self, context: OutputContext, obj: pd.DataFrame, path: Location) -> None:  # noqa: ARG002 - Dagster's signature
-        """Write the table that an asset returned."""
-        if not isinstance(obj, pd.DataFrame):
+    def dump_to_path(self, context: OutputContext, obj: Any, path: Location) -> None:  # noqa: ARG002 - Dagster's signature
+        """Write the table that an asset returned, with what it says of it."""
+        if not (isinstance(obj, pd.DataFrame) or is_dataclass(obj)):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
+        table: Any = obj
         with told_to_the_user():
-            write_table(path, obj)
+            write_table(path, table)
 
-    def load_from_path(self, context: InputContext, path: Location) -> pd.DataFrame:  # noqa: ARG002 - Dagster's signature
-        """Read a table for an asset."""
+    def load_from_path(self, context: InputContext, path: Location) -> Any:
+        """Read a table for an asset; with what is said of it, where the argument's type asks."""
+        asked = context.dagster_type.typing_type
+        kind: Any = asked if is_dataclass(asked) else pd.DataFrame
         with told_to_the_user():
-            return read_table(path)
+            return read_table(path, kind)
 
     def get_metadata(
         self,
         context: OutputContext,  # noqa: ARG002 - Dagster's signature
-        obj: pd.DataFrame,
+        obj: Any,
     ) -> dict[str, dg.MetadataValue]:
         """Rows and columns; Dagster adds the path."""
         return {
-            "dagster/row_count": dg.MetadataValue.int(len(obj)),
-            "columns": dg.MetadataValue.int(obj.shape[1]),
+            "dagster/row_count": dg.MetadataValue.int(len(table_of(obj))),
+            "columns": dg.MetadataValue.int(table_of(obj).shape[1]),
         }
 
 

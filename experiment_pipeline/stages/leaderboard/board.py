@@ -1,25 +1,23 @@
 """The leaderboard: every configuration in a row, and the choice of one with its reason.
 
 In: the results of a search and its predictions of the test rows. Out: a `Leaderboard`, whose
-order and choice depend neither on the order of the results nor on how fast they were trained;
-and the same as one table, whose `attrs` hold the choice, so that nothing downstream has to rank
-again. Scores and rows: `ranking.py`; remarks: `notes.py`; how a board looks: `page.py`.
+order and choice depend neither on the order of the results nor on how fast they were trained; it
+is stored whole, so that nothing downstream has to rank again. Scores and rows: `ranking.py`;
+remarks: `notes.py`; how a board looks: `page.py`.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline import errors
-from experiment_pipeline.errors import EntryCorrupt, SetsReplaced, TrainingError
+from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -29,22 +27,26 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     failure_in_words,
     order,
 )
-from experiment_pipeline.stages.search.conclusions import Unranked
+from experiment_pipeline.stages.search.conclusions import SearchResults, Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import surely_better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
-from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
-
-CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
+from experiment_pipeline.statistics.metrics import METRICS, surely_better
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.tables import facts_json
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """Which configuration to ship, why, and what is known of it.
+class Leaderboard:
+    """A ranking and its choice.
 
     Attributes:
         metric: what ranks.
+        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first,
+            those without a rank last. `low` and `high` bound the score (95 %);
+            `difference_to_best` is the score minus the best one, `difference_low` and
+            `difference_high` bound what it truly is, for all configurations together;
+            `overfit_gap` is by how much the train score is better.
         chosen: key of the configuration to ship.
         reason: why, in words.
         score: the chosen configuration's score on the test set.
@@ -56,9 +58,11 @@ class Choice:
             told from drift (a split by time), or not be estimated (one resampling unit).
         edges: where the choice lies at an end of the search.
         notes: what to know before believing it, one sentence each.
+        digests: of the sets "train" and "test" that it holds for.
     """
 
     metric: str
+    rows: pd.DataFrame
     chosen: str
     reason: str
     score: Interval
@@ -68,21 +72,7 @@ class Choice:
     optimism: float | None
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Leaderboard(Choice):
-    """A ranking and its choice.
-
-    Attributes:
-        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best
-            first, those without a rank last. `low` and `high` bound the score (95 %);
-            `difference_to_best` is the score minus the best one, `difference_low` and
-            `difference_high` bound what it truly is, for all configurations together;
-            `overfit_gap` is by how much the train score is better.
-    """
-
-    rows: pd.DataFrame
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool:
@@ -148,49 +138,36 @@ def rank(
     )
 
 
-def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows, with the choice and the digests of the sets it holds for."""
-    table = board.rows.copy()
-    table.attrs = {CHOICE: _choice_json(board), DIGESTS: dict(digests)}
-    return table
-
-
-def from_table(table: pd.DataFrame) -> Leaderboard:
-    """Return the leaderboard that `to_table` wrote."""
-    damage = EntryCorrupt("leaderboard", "is not what was written", "Materialize it again.")
-    return Leaderboard(rows=table, **vars(from_json(Choice, table.attrs[CHOICE], damage)))
-
-
 def board_digest(board: Leaderboard) -> str:
     """Return the digest of a leaderboard: of all that a later stage can learn from it."""
-    return fingerprint_of({"rows": table_digest(board.rows), CHOICE: _choice_json(board)})
+    return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
 
 
-def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any]) -> None:
-    """Stop when a table was made from other sets than those read now.
+def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:
+    """Stop when a stage was made from other sets than those read now.
 
     Raises:
         SetsReplaced: another run has replaced the sets in between.
     """
-    other = [name for name, digest in digests.items() if table.attrs[DIGESTS].get(name) != digest]
+    other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
         raise SetsReplaced(
             f"{' and '.join(other)} set",
-            f"another run replaced it after {stage} was made from {table.attrs[DIGESTS]}",
+            f"another run replaced it after {stage} was made from {dict(made_from)}",
             "Wait until that run has ended, then run the experiment's job again.",
         )
 
 
-def check_same_metric(results: pd.DataFrame, metric: str) -> None:
+def check_same_metric(results: SearchResults, metric: str) -> None:
     """Stop when `search_results` was scored by another metric than the experiment's.
 
     Raises:
         TrainingError: the YAML was changed in between.
     """
-    if (scored_by := results.attrs.get(METRIC)) != metric:
+    if results.metric != metric:
         raise TrainingError(
             "search_results",
-            f"it was scored by {scored_by}, the experiment's metric is {metric}",
+            f"it was scored by {results.metric}, the experiment's metric is {metric}",
             "Materialize it again; what is trained is reused.",
         )
 
@@ -261,8 +238,3 @@ def _tie_break(entries: Sequence[Entry]) -> str:
     larger = equal[0].result.model_bytes > best.result.model_bytes
     rule = "the smallest model of them" if larger else "of equal size, the first by key"
     return f"; {len(equal)} more score exactly the same: taken is {rule}"
-
-
-def _choice_json(board: Leaderboard) -> str:
-    choice = {one.name: getattr(board, one.name) for one in fields(Choice)}
-    return to_json(choice, not_finite="strings").decode()

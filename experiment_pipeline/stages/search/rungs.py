@@ -11,7 +11,6 @@ rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. 
 `halving.py`.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,17 +20,13 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.rows.digests import rows_digest
+from experiment_pipeline.rows.digests import rows_digest, sha256
 from experiment_pipeline.rows.units import times_of, unit_hashes
-from experiment_pipeline.spec import ExperimentSpec, Halving
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-
-# Predicting without features costs nothing, needs no rows, and must not take a place.
-BASELINE_ALGORITHM = "dummy"
-
+from experiment_pipeline.statistics.metrics import METRICS
 
 # Below, a rung costs more trust than it saves time.
 FEWEST_CONFIGURATIONS = 8
@@ -176,7 +171,7 @@ def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingS
 
 def competes(one: Configuration | ModelResult) -> bool:
     """Whether a configuration has to earn its full training."""
-    return one.algorithm != BASELINE_ALGORITHM
+    return algorithms.competes(one.algorithm)
 
 
 def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configuration]:
@@ -188,7 +183,7 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
 
     def digest(one: Configuration) -> str:
         identity = [seed, one.algorithm, one.features, sorted(one.hyperparameters.items())]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return sha256(json.dumps(identity).encode())
 
     return sorted(configurations, key=digest)
 

@@ -1,19 +1,13 @@
-"""The validated data against its accepted version: asset check, metadata, and what is kept.
+"""The validated data against its accepted version: check, facts, and what is kept.
 
-The digest of the profile travels from `validated_data` to `exported_model` in the tables'
-`attrs`, so that what is accepted is what the exported model was made from, whatever another run
-has validated meanwhile. The comparison itself is in `stages/validated_data/profile.py`.
+The comparison itself is in `stages/validated_data/profile.py`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import dagster as dg
-import pandas as pd
-
+from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import problems_check
 from experiment_pipeline.stages.validated_data.profile import (
     DataChanges,
     DataProfile,
@@ -25,7 +19,6 @@ from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.storage.locations import storage_root
 
 CHECK = "data_resembles_the_accepted"
-MARK = "data_profile"
 FIRST = "no accepted version yet: the first export makes one"
 
 
@@ -54,38 +47,29 @@ class Changed:
         """
         self.store.note_run(self.profile.digest)
 
-    def metadata(self) -> dict[str, dg.MetadataValue]:
+    def facts(self) -> dict[str, Fact]:
         """What changed, as tables."""
         if self.changes is None:
-            return {"changes": dg.MetadataValue.text(FIRST)}
+            return {"changes": FIRST}
         return {
-            "changes": asset.table(self.changes.totals),
-            "schema_changes": asset.notes(self.changes.schema),
-            "drift": asset.table(self.changes.drift),
+            "changes": Rows(self.changes.totals),
+            "schema_changes": Notes(self.changes.schema),
+            "drift": Rows(self.changes.drift),
         }
 
-    def check(self, context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetCheckResult:
+    def check(self) -> Check:
         """Warn of changes; an error, which ends the run, only past the YAML's limit."""
         if self.changes is None:
-            return dg.AssetCheckResult(
-                check_name=CHECK, asset_key=key, passed=True, description=FIRST
-            )
-        warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+            return Check(CHECK, passed=True, means=FIRST)
         if stopping := self.changes.blocking(self.limits):
-            return problems_check(context, CHECK, [*stopping, _WAY_ON], key, error)
-        return problems_check(context, CHECK, self.changes.problems(self.limits), key, warn)
+            return Check.of(CHECK, [*stopping, _WAY_ON])
+        return Check.of(CHECK, self.changes.problems(self.limits), "warning")
 
 
 _WAY_ON = (
     "if the data is right, raise validation.drift.block for one run: what its model is exported "
     "from is the accepted version from then on"
 )
-
-
-def check_spec(spec: ExperimentSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The asset check; it can end a run where the YAML has a limit for that."""
-    blocking = spec.validation.drift.block is not None
-    return dg.AssetCheckSpec(CHECK, asset=key, blocking=blocking)
 
 
 def against_the_accepted(
@@ -105,21 +89,6 @@ def against_the_accepted(
     )
 
 
-def marked(table: pd.DataFrame, digest: str | None) -> pd.DataFrame:
-    """Return the table with the digest of the profile it belongs to."""
-    table = table.copy(deep=False)
-    table.attrs[MARK] = digest
-    return table
-
-
-def mark_of(table: pd.DataFrame) -> str | None:
-    """Return the digest that `marked` noted; None for a table of an older version."""
-    digest: str | None = table.attrs.get(MARK)
-    return digest
-
-
-def accept(spec: ExperimentSpec, validation_set: pd.DataFrame) -> None:
+def accept(spec: ExperimentSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
-    digest = mark_of(validation_set)
-    if digest is not None:
-        DataProfiles(storage_root(), spec.name).accept(digest)
+    DataProfiles(storage_root(), spec.name).accept(profile_digest)

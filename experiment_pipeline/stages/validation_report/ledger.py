@@ -20,8 +20,6 @@ from experiment_pipeline.storage.journal import Contents, Journal
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
-_ROWS = "rows"
-
 
 @dataclass(frozen=True)
 class Look:
@@ -142,10 +140,7 @@ class Ledger:
 
     def _keep(self, sample: RowSample) -> str:
         """Store a sample under its digest: looks at the same rows share it."""
-        table = sample.hashes.copy()
-        table.attrs = {_ROWS: sample.rows}
-        return self._samples.put(to_parquet(table))
+        return self._samples.put(to_parquet(sample))
 
     def _sample(self, digest: str) -> RowSample:
-        table = from_parquet(self._samples.read(digest))
-        return RowSample(table.attrs[_ROWS], table)
+        return from_parquet(self._samples.read(digest), RowSample)

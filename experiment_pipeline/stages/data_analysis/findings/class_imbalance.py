@@ -4,6 +4,7 @@ import numpy as np
 
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, percent, shown
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics.metrics import METRICS
 
 RULE = Rule(
     "class_imbalance",
@@ -11,8 +12,6 @@ RULE = Rule(
     "Judge by average_precision or roc_auc next to the prevalence. Do not reweight by habit: "
     "a reweighted model is not calibrated.",
 )
-# Metrics that always guessing the frequent class does well on.
-_FOOLED = {"accuracy"}
 
 
 def check(subject: Subject) -> Finding:
@@ -31,7 +30,7 @@ def check(subject: Subject) -> Finding:
     evidence = f"The rarest class, {name!r}, has {percent(share)} of the rows."
     if share >= limit:
         return RULE.not_found(evidence, number=share, threshold=limit)
-    fooled = subject.spec.metric in _FOOLED
+    fooled = METRICS[subject.spec.metric].hides_rare
     return RULE.found(
         "condition" if fooled else "note",
         evidence,

@@ -13,7 +13,7 @@ import numpy as np
 from experiment_pipeline.spec import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, percent
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import metrics, scores
 
 RULE = Rule(
     "conflicting_labels",
@@ -21,11 +21,6 @@ RULE = Rule(
     "Add a column that tells these rows apart, or correct their labels; no model can exceed "
     "the ceiling.",
 )
-# Metrics that the distribution among equal rows maximises; f1 needs a threshold besides.
-_OWN_METRIC = {
-    *("roc_auc", "average_precision", "brier", "log_loss", "accuracy", "roc_auc_ovr"),
-    *("rmse", "mae", "r2"),
-}
 
 
 def check(subject: Subject) -> Finding:
@@ -41,7 +36,7 @@ def check(subject: Subject) -> Finding:
         return RULE.not_applicable("No two rows outside of the validation set have equal features.")
     share, limit = _contradicted(subject, groups), subject.threshold(RULE.code)
     metric = _metric(subject)
-    ceiling = metrics.score(metric, target.y, _best_prediction(subject, groups, metric))
+    ceiling = scores.score(metric, target.y, _best_prediction(subject, groups, metric))
     evidence = (
         f"{repeated:,} of {len(groups):,} rows share their features with another; equal features "
         f"contradict {percent(share)} of the target, so {metric} can be {ceiling:.4g} at best."
@@ -81,7 +76,9 @@ def _best_prediction(subject: Subject, groups: np.ndarray, metric: str) -> np.nd
     if task == "multiclass":
         classes = range(subject.target.n_classes)
         return np.column_stack([_mean(groups, y == code)[groups] for code in classes])
-    best: np.ndarray = (_median if metric == "mae" else _mean)(groups, y)[groups]
+    best: np.ndarray = (_median if metrics.METRICS[metric].of_equals == "median" else _mean)(
+        groups, y
+    )[groups]
     return best
 
 
@@ -99,7 +96,7 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _metric(subject: Subject) -> str:
-    if subject.spec.metric in _OWN_METRIC:
+    if metrics.METRICS[subject.spec.metric].of_equals:
         return subject.spec.metric
     return "r2" if subject.spec.task == "regression" else "accuracy"
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.columns.samples import distance
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, shown, some_of
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics.distance import distance, number_distance
+from experiment_pipeline.statistics.distances import number_distance, share_distance
 
 RULE = Rule(
     "drift_over_time",
@@ -92,10 +93,8 @@ def _target_drift(subject: Subject, time: str) -> float:
     if subject.spec.task == "regression":
         return number_distance(first, last)
     classes = subject.target.n_classes
-    shares = [
-        np.bincount(part.astype(int), minlength=classes) / len(part) for part in (first, last)
-    ]
-    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+    counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
+    return share_distance(*counts)
 
 
 def _evidence(subject: Subject, time: str, drifts: list[tuple[str, float]], target: float) -> str:

@@ -13,6 +13,7 @@ from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, shown
 from experiment_pipeline.stages.data_analysis.findings.numbers_as_text import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics.metrics import names_of
 
 RULE = Rule(
     "target_looks_like_another_task",
@@ -20,11 +21,6 @@ RULE = Rule(
     "Change the task together with its metric, or accept this finding with the reason why "
     "the declared task is meant.",
 )
-_USUAL_METRIC: dict[Task, str] = {
-    "binary": "roc_auc",
-    "multiclass": "log_loss",
-    "regression": "rmse",
-}
 
 
 def check(subject: Subject) -> Finding:
@@ -81,4 +77,4 @@ def _fix(subject: Subject, likely: Task) -> dict[str, Any] | None:
         return number_preparation({subject.spec.target: facts})
     if subject.spec.acceptance or subject.spec.positive_class is not None:
         return None  # they would have to change too, and only people know to what
-    return {"task": likely, "metric": _USUAL_METRIC[likely]}
+    return {"task": likely, "metric": names_of(likely)[0]}
