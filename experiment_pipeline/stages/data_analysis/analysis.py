@@ -15,7 +15,12 @@ import pandas as pd
 from experiment_pipeline.errors import UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
-from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+from experiment_pipeline.stages.data_analysis.findings import (
+    PROBE_RULES,
+    TABLE_RULES,
+    check_settings,
+    own_rules,
+)
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -97,7 +102,7 @@ class DataAnalysis:
     """What the analysis of one table found.
 
     Attributes:
-        findings: one per code of `catalogue.CODES`; found first, the heaviest first.
+        findings: one per rule; found first, the heaviest first.
         probe: what simple models reach, or why there are none.
         verdict: go, go with conditions, or no go.
         reasons: a sentence per finding that weighed, per acceptance, and per idle acceptance.
@@ -156,9 +161,9 @@ def analyse(
         )
     visible = (sets != "validation").to_numpy()
     subject = Subject(frame, visible, tuple(features), spec, sets)
-    findings = [check(subject) for check in TABLE_RULES]
+    findings = [rule.check(subject) for rule in (*TABLE_RULES, *own_rules(spec.analysis))]
     probe = run_probe(subject, _left_out(findings, spec))
-    findings += [check(subject, probe) for check in PROBE_RULES]
+    findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     marked = accept(findings, spec.analysis.accept)
     judgement = judge(marked, spec.analysis.accept)
     return DataAnalysis(
