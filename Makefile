@@ -11,32 +11,41 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui test lint bench lock clean system system-test
+.PHONY: help run ui wheel test lint hooks bench lock clean system system-test
 
-help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
+help: ## users: show the targets
+	@for who in users contributors; do \
+	  echo "For $$who:"; \
+	  sed -nE "s/^([a-z-]+):.*## $$who: (.*)/  \1\t\2/p" $(MAKEFILE_LIST) | expand -t 12; \
+	done
 
-run: .venv/ready ## Set up and run one experiment (EXPERIMENT=flight_delay)
+run: .venv/ready ## users: set up and run one experiment (EXPERIMENT=flight_delay)
 	$(BIN)/dagster job execute -m experiment_pipeline.definitions -j $(EXPERIMENT)
 
-ui: .venv/ready ## Set up and open Dagster on http://127.0.0.1:3000
+ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000
 	$(BIN)/dagster dev -w workspace.yaml
 
-test: .venv/ready-dev system-test lint ## Set up and run every check and test
+wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
+	$(BIN)/uv build --quiet --wheel
+
+test: .venv/ready-dev system-test lint ## contributors: set up and run every check and test
 	$(BIN)/pytest -n 2 --dist loadfile
 
-lint: .venv/ready-dev ## Formatting, style and types
+lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/ready-bench ## Measure speed, memory and quality against the alternatives, side by side
+hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
+	$(BIN)/pre-commit install
+
+bench: .venv/ready-bench ## contributors: measure speed, memory and quality against the alternatives
 	$(BIN)/python -m experiment_pipeline_tests.bench
 
-lock: .venv/uv ## Bring uv.lock up to date with pyproject.toml
+lock: .venv/uv ## contributors: bring uv.lock up to date with pyproject.toml
 	$(BIN)/uv lock
 
-clean: ## Remove the environment and the caches; artifacts and runs stay
+clean: ## contributors: remove the environment and the caches; artifacts and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # LightGBM's wheel loads the system's OpenMP; python3 -m venv is a package of its own on Debian.
@@ -56,13 +65,13 @@ system-test:
 
 # --inexact keeps uv itself, which the lock file does not name.
 .venv/ready: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --no-dev
+	$(BIN)/uv sync --quiet --frozen --inexact --extra ui --no-dev
 	touch $@
 
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact
+	$(BIN)/uv sync --quiet --frozen --inexact --extra ui
 	touch $@ .venv/ready
 
 .venv/ready-bench: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --group bench
+	$(BIN)/uv sync --quiet --frozen --inexact --extra ui --group bench
 	touch $@ .venv/ready .venv/ready-dev

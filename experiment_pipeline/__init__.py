@@ -1,23 +1,45 @@
 """Machine-learning experimentation as a Dagster asset graph: one YAML file per experiment.
 
-The public surface, loaded when it is asked for: importing `experiment_pipeline` imports
-no Dagster. `__dir__` is part of it: that is where `dg` looks for component types.
+The front door for Python: what a notebook or another package may use; deeper modules are free to
+move. Each name is loaded when it is asked for, so that importing `experiment_pipeline` imports no
+Dagster. `__dir__` is part of it: that is where `dg` looks for component types.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from experiment_pipeline.orchestration.component import Experiment
+if TYPE_CHECKING:  # the same names for type checkers, which a test holds against the others
+    from experiment_pipeline.errors import DataError as DataError
+    from experiment_pipeline.errors import ExperimentPipelineError as ExperimentPipelineError
+    from experiment_pipeline.errors import ExportError as ExportError
+    from experiment_pipeline.errors import InvalidExperiment as InvalidExperiment
+    from experiment_pipeline.errors import NotAccepted as NotAccepted
+    from experiment_pipeline.errors import StorageError as StorageError
+    from experiment_pipeline.errors import TrainingError as TrainingError
+    from experiment_pipeline.orchestration.component import Experiment as Experiment
+    from experiment_pipeline.orchestration.loading import read_experiment as read_experiment
+    from experiment_pipeline.prediction.files import Model as Model
+    from experiment_pipeline.prediction.files import load_model as load_model
+    from experiment_pipeline.prediction.rows import Predicted as Predicted
+    from experiment_pipeline.spec import ExperimentSpec as ExperimentSpec
 
-__all__ = ["Experiment"]
+_NAMES = {
+    "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
+    "NotAccepted ExportError",
+    "spec": "ExperimentSpec",
+    "prediction.rows": "Predicted",
+    "prediction.files": "load_model Model",
+    "orchestration.loading": "read_experiment",
+    "orchestration.component": "Experiment",
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - named once
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Experiment":
-        from experiment_pipeline.orchestration.component import Experiment
-
-        return Experiment
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

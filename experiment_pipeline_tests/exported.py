@@ -158,8 +158,8 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself."""
-    from experiment_pipeline.stages.search.pipelines import refit
-    from experiment_pipeline.stages.search.sets import TrainingSets
+    from experiment_pipeline.stages.search.fitting import refit
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
 
     rows = prepared(delivered(200))
     target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]

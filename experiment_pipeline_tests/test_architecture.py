@@ -51,7 +51,6 @@ KNOWN_DAGSTER: Mapping[str, str] = {
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
 KNOWN_FILE_SYSTEMS: Mapping[str, str] = {
     "orchestration.tables": "the type of a folder; the reading and writing is the storage's",
-    "stages.search.store": "the type of a folder",
     "stages.validated_data.profile_store": "the type of a folder",
     "stages.validation_report.ledger": "the type of a folder",
 }

@@ -74,7 +74,9 @@ WIDTH = 100
 MOST_LINES = 8
 
 
-def defs_yaml(name: str, draft: Draft, table: RawTable, data: Mapping[str, Any]) -> str:
+def defs_yaml(
+    name: str, draft: Draft, table: RawTable, data: Mapping[str, Any], command: str
+) -> str:
     """The text of defs.yaml: what the draft says, with the reasons as comments."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -87,6 +89,7 @@ def defs_yaml(name: str, draft: Draft, table: RawTable, data: Mapping[str, Any])
     metric = draft.metric.value
     return environment.get_template("defs.yaml.jinja").render(
         name=name,
+        command=command,
         draft=draft,
         said=draft.attributes(data),
         found=f"Read: {_found(table)}.",
@@ -113,7 +116,7 @@ def in_yaml(value: Any) -> str:
     return text.removesuffix("...\n").rstrip("\n")
 
 
-def summary(name: str, draft: Draft, table: RawTable, spec: ExperimentSpec, trial: Trial) -> str:
+def summary(draft: Draft, table: RawTable, spec: ExperimentSpec, trial: Trial, command: str) -> str:
     """What was inferred and why, and the command that runs it."""
     lines = [f"Read {spec.data.shown_url}: {_found(table)}.", *map(_indented, table.notes)]
     lines += [_line(what, why) for what, why in _decisions(draft)]
@@ -126,7 +129,7 @@ def summary(name: str, draft: Draft, table: RawTable, spec: ExperimentSpec, tria
     lines += [_line("consider", hint) for hint in draft.hints]
     lines += ["Wrote defs.yaml and schema.yaml; both are yours to edit."]
     if trial.problem is None:
-        lines += [f"Run: dagster job execute -m experiment_pipeline.definitions -j {name}"]
+        lines += [f"Run: {command}"]
     else:
         lines += ["As they are, a run will stop:", _indented(trial.problem)]
     return "\n".join(lines)
@@ -193,7 +196,7 @@ class Drafted:
 
 
 def draft_experiment(
-    name: str, data: Mapping[str, Any], written_url: str, wishes: Wishes
+    name: str, data: Mapping[str, Any], written_url: str, wishes: Wishes, command: str
 ) -> Drafted:
     """Draft an experiment on a table.
 
@@ -202,6 +205,7 @@ def draft_experiment(
         data: `spec.Data` as given, with the URL as seen from the working directory.
         written_url: the same URL, as it is to stand in the YAML.
         wishes: what the user has decided.
+        command: what runs the experiment.
 
     Raises:
         ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
@@ -219,8 +223,11 @@ def draft_experiment(
     if trial.problem and nobody_asked and draft.split.value["by"] == "time":
         draft, spec, trial = tried(_at_random(draft, trial.problem))
     return Drafted(
-        {"schema.yaml": trial.schema_text, "defs.yaml": defs_yaml(name, draft, table, written)},
-        summary(name, draft, table, spec, trial),
+        {
+            "schema.yaml": trial.schema_text,
+            "defs.yaml": defs_yaml(name, draft, table, written, command),
+        },
+        summary(draft, table, spec, trial, command),
     )
 
 

@@ -44,15 +44,19 @@ _VARIABLE = re.compile(r"\benv(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))")
 class YamlSource:
     """One document of a defs.yaml."""
 
-    def __init__(self, context: dg.ComponentLoadContext) -> None:
-        self._resolution = context.resolution_context
-        tree = self._resolution.source_position_tree
+    def __init__(self, tree: SourcePositionTree, resolution: dg.ResolutionContext) -> None:
+        self._tree, self._resolution = tree, resolution
+        self.path = Path(tree.position.filename)
+
+    @classmethod
+    def behind(cls, context: dg.ComponentLoadContext) -> Self:
+        """The document that a component is loaded from."""
+        tree = context.resolution_context.source_position_tree
         if tree is None:
             raise InvalidExperiment(
                 str(context.path), "the experiment comes from no YAML file", "write a defs.yaml"
             )
-        self._tree: SourcePositionTree = tree
-        self.path = Path(tree.position.filename)
+        return cls(tree, context.resolution_context)
 
     def line_of(self, location: Location) -> str:
         """`file:line` of a key under `attributes`, or of what would hold it."""
@@ -178,7 +182,8 @@ class Experiment(dg.Component):
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
         name = context.path.name
         try:
-            return cls(name, _read((attributes and attributes.model_extra) or {}, context))
+            given = (attributes and attributes.model_extra) or {}
+            return cls(name, named_columns(given, YamlSource.behind(context)))
         except ExperimentPipelineError as error:
             return cls(name, error)
 
@@ -254,12 +259,17 @@ def _say_once(message: str) -> None:
     click.echo(message, err=True)
 
 
-def _read(given: Mapping[str, Any], context: dg.ComponentLoadContext) -> NamedColumns:
-    source = YamlSource(context)
+def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
+    """Judge the attributes of a defs.yaml, and the schema.yaml beside it.
+
+    Raises:
+        InvalidExperiment, InvalidSchema: with `file:line` of each problem.
+    """
     source.check_text()
-    spec = spec_from(context.path.name, source.filled_in(given), source.line_of)
+    folder = source.path.absolute().parent
+    spec = spec_from(folder.name, source.filled_in(given), source.line_of)
     _check_search(spec, source)
-    path = context.path / SCHEMA_FILE
+    path = folder / SCHEMA_FILE
     return NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path)))
 
 

@@ -26,14 +26,18 @@ from dagster.components.core.decl import (
 )
 from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
+from dagster_shared.yaml_utils import parse_yaml_with_source_position
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.orchestration.component import (
     VALIDATION,
     Experiment,
+    YamlSource,
+    named_columns,
     placeholder,
     shown_path,
 )
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import ComponentFile, read_component_file
 
 EXPERIMENT = "experiment_pipeline.Experiment"
@@ -55,6 +59,21 @@ def judge_files(folder: Path) -> tuple[list[Path], Errors]:
             errors |= {path.parent: _shared(name, paths) for path in paths}
     alone = [paths[0].parent for paths in experiments.values() if len(paths) == 1]
     return alone, errors
+
+
+def read_experiment(folder: str | Path) -> ExperimentSpec:
+    """Return what the folder of an experiment declares, without anything being run.
+
+    Raises:
+        InvalidExperiment, InvalidSchema: with `file:line` of each problem.
+    """
+    path = Path(folder) / "defs.yaml"
+    if not path.exists():
+        raise InvalidExperiment(str(path), "there is no such file", "name an experiment's folder")
+    _read(path)
+    parsed = parse_yaml_with_source_position(path.read_text(encoding="utf-8"), str(path))
+    source = YamlSource(parsed.source_position_tree, dg.ResolutionContext.default())
+    return named_columns(parsed.value.get("attributes") or {}, source).spec
 
 
 def _shared(name: str, paths: list[Path]) -> InvalidExperiment:

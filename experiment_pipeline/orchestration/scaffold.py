@@ -7,6 +7,7 @@ every load of the code location comes by here.
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +91,9 @@ def _drafted(request: dg.ScaffoldRequest[Options]) -> "Drafted":
         id_columns=tuple(options.id_column),
     )
     written_url = _url_from_project(options.source["url"], request.project_root)
-    return draft_experiment(request.target_path.name, options.source, written_url, wishes)
+    name = request.target_path.name
+    command = _command(name, request.project_root)
+    return draft_experiment(name, options.source, written_url, wishes, command)
 
 
 def _check_request(request: dg.ScaffoldRequest[Options]) -> None:
@@ -119,6 +122,20 @@ def _url_from_project(url: str, project_root: Path | None) -> str:
     if project_root is None or not is_relative or here == project_root.resolve():
         return url
     return os.path.relpath(here / url, project_root.resolve())
+
+
+def _command(name: str, project_root: Path | None) -> str:
+    """What runs the experiment in the project that it is drafted for."""
+    for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
+        path = (project_root or Path()) / file
+        settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for key in (*above, "project"):
+            settings = settings.get(key, {})
+        if "root_module" in settings:
+            usual = f"{settings['root_module']}.definitions"
+            module = settings.get("code_location_target_module", usual)
+            return f"dagster job execute -m {module} -j {name}"
+    return f"dg launch --job {name}"
 
 
 def _similar_name(name: str) -> str:

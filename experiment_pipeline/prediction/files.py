@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction.rows import (
     PREPARATION,
     ROW_NUMBER,
+    Predicted,
     Reading,
     check_predictions,
     predict_rows,
@@ -36,6 +38,68 @@ from experiment_pipeline.storage.versions import (
     TRUSTED,
     ExportedModel,
 )
+
+
+@dataclass(frozen=True)
+class Model:
+    """An exported model, with what it takes to use it on rows as delivered.
+
+    Attributes:
+        name: experiment and version.
+        pipeline: the fitted scikit-learn pipeline, which takes prepared rows.
+        reading: how delivered rows become prepared ones.
+        schema: what a valid row is.
+        signature: the features, and what comes out.
+    """
+
+    name: str
+    pipeline: Any
+    reading: Reading
+    schema: DataFrameSchema
+    signature: Signature
+
+    def read(self, table: str) -> pd.DataFrame:
+        """Return the rows of a table, with the types that the training table had.
+
+        Args:
+            table: any URL that `data.url` of an experiment may be.
+
+        Raises:
+            UnreadableTable, UnusableTable, StorageUnreachable.
+        """
+        return self.reading.rows(read_source(Data.model_validate({"url": table})), table)
+
+    def predict(self, rows: pd.DataFrame) -> Predicted:
+        """Prepare and check rows as delivered as in training, and predict for the valid ones.
+
+        Raises:
+            UnusableTable: a column is missing that a feature is made of, or cannot be used.
+            TooManyRejectedRows: not one row satisfies the schema.
+        """
+        return predict_rows(self.pipeline, rows, self.reading, self.schema, self.signature)
+
+
+def load_model(model: str, trusted: Collection[str] = ()) -> Model:
+    """Return an exported model that predicts here what it predicted at its export.
+
+    Args:
+        model: a version's folder or URL; `<root>/<experiment>`, or an experiment's name under the
+            storage root, for the champion.
+        trusted: code of the user's own that the model may run: types of an estimator, and
+            `module:function` of a preparation.
+
+    Raises:
+        InvalidModel: no model, a changed one, or one that needs code that is not trusted.
+        PredictionsChanged: it predicts something else here than at its export.
+    """
+    exported = find_model(model)
+    source = f"{exported.manifest.experiment} {exported.manifest.version}"
+    signature = Signature.from_bytes(exported.read(SIGNATURE), source)
+    reading = Reading.from_bytes(exported.read(PREPARATION), source)
+    schema = load_schema(exported.read(SCHEMA).decode())
+    pipeline = _load(exported, reading, trusted, source)
+    check_predictions(pipeline, exported.read(EXAMPLE), exported.read(EXPECTED), signature)
+    return Model(source, pipeline, reading, schema, signature)
 
 
 @dataclass(frozen=True)
@@ -61,31 +125,21 @@ def predict(
     """Predict for the rows of a table, as delivered.
 
     Args:
-        model: as `find_model` takes it.
+        model: as `load_model` takes it.
         table: any URL that `data.url` of an experiment may be.
         output: where the predictions go; a .csv or .parquet file.
         rejected: where the rows go that break the schema; the same.
-        trusted: code of the user's own that the model may run: types of an estimator, and
-            `module:function` of a preparation.
+        trusted: as `load_model` takes it.
 
     Raises:
-        InvalidModel: no model, a changed one, or one that needs code that is not trusted.
-        PredictionsChanged: it predicts something else here than at its export.
-        UnreadableTable, UnusableTable, TooManyRejectedRows, StorageUnreachable.
+        ExperimentPipelineError: as `load_model`, `Model.read` and `Model.predict`.
     """
     _check_outputs(table, output, rejected)
-    exported = find_model(model)
-    source = f"{exported.manifest.experiment} {exported.manifest.version}"
-    signature = Signature.from_bytes(exported.read(SIGNATURE), source)
-    reading = Reading.from_bytes(exported.read(PREPARATION), source)
-    schema = load_schema(exported.read(SCHEMA).decode())
-    pipeline = _load(exported, reading, trusted, source)
-    check_predictions(pipeline, exported.read(EXAMPLE), exported.read(EXPECTED), signature)
-    raw = reading.rows(read_source(Data.model_validate({"url": table})), table)
-    found = predict_rows(pipeline, raw, reading, schema, signature)
+    loaded = load_model(model, trusted)
+    found = loaded.predict(loaded.read(table))
     write_bytes(location(output), _table_bytes(found.predictions, output))
     write_bytes(location(rejected), _table_bytes(_numbered(found.rejected), rejected))
-    return Outcome(source, len(found.predictions), len(found.rejected), found.notes)
+    return Outcome(loaded.name, len(found.predictions), len(found.rejected), found.notes)
 
 
 def _load(exported: ExportedModel, reading: Reading, trusted: Collection[str], source: str) -> Any:

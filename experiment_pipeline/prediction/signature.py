@@ -18,7 +18,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import holds_missing, kind_of
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.records import to_json
 
 SIGNATURE = "signature.json"
 UNSEEN_CATEGORY = "a category never seen"
@@ -50,7 +50,7 @@ class Signature:
 
     def to_bytes(self) -> bytes:
         """Return the signature as JSON; the order of the features is kept."""
-        return json_bytes(vars(self))
+        return to_json(vars(self))
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
@@ -152,7 +152,7 @@ def example_bytes(features: pd.DataFrame) -> bytes:
 
     `example_rows` restores them bit for bit.
     """
-    return json_bytes({name: _json_values(features[name]) for name in features.columns})
+    return to_json({name: _json_values(features[name]) for name in features.columns})
 
 
 def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:

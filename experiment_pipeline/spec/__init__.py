@@ -15,7 +15,6 @@ from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import Halving as Halving
 from experiment_pipeline.spec.search import Range as Range
 from experiment_pipeline.spec.search import Search as Search
-from experiment_pipeline.spec.search import Surrogate as Surrogate
 from experiment_pipeline.spec.table import CalendarPart as CalendarPart
 from experiment_pipeline.spec.table import Categories as Categories
 from experiment_pipeline.spec.table import ColumnSplit as ColumnSplit

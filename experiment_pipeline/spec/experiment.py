@@ -22,7 +22,7 @@ from pydantic import (
 from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.metrics import METRICS, check_name
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.search import Budget, Halving, Search, Surrogate
+from experiment_pipeline.spec.search import Budget, Halving, Search
 from experiment_pipeline.spec.sentences import Problem, explain, invalid
 from experiment_pipeline.spec.table import (
     Analysis,
@@ -111,10 +111,6 @@ class ExperimentSpec(Closed):
     halving: Halving | None = Field(
         Halving(), description="off, or how train rows grow while configurations get fewer"
     )
-    # Off: at the same work it was not shown to beat halving on six tables (bench/surrogate.py).
-    surrogate: Surrogate | None = Field(
-        None, description="off, or how a model of the scores picks which configurations are tried"
-    )
     budget: Budget = Budget()
     metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
@@ -136,18 +132,20 @@ class ExperimentSpec(Closed):
 
     @model_validator(mode="before")
     @classmethod
-    def _surrogate_replaces_halving(cls, raw: Any) -> Any:
-        """Halving is on unless something else is: who writes one word gets the other way."""
-        if not isinstance(raw, Mapping) or "halving" in raw:
-            return raw
-        return raw if raw.get("surrogate", "off") in (False, "off") else {**raw, "halving": "off"}
+    def _surrogate_is_refused(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "surrogate" in raw:
+            raise impossible(
+                "there is no such way to search any more, as it was not shown to beat "
+                "halving at the same work; drop this key",
+                "surrogate",
+            )
+        return raw
 
-    @field_validator("halving", "surrogate", "not_worse_than_champion", mode="before")
+    @field_validator("halving", "not_worse_than_champion", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any, about: ValidationInfo) -> Any:
         ways: dict[str | None, tuple[type[Closed], str]] = {
             "halving": (Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-            "surrogate": (Surrogate, "first: 8, per_round: 8"),
             "not_worse_than_champion": (NotWorseThanChampion, "tolerance: 0.01"),
         }
         part, keys = ways[about.field_name]
@@ -160,7 +158,7 @@ class ExperimentSpec(Closed):
             return value
         raise ValueError(f"write off, on, or keys and values {{{keys}}}")
 
-    @field_serializer("halving", "surrogate", "not_worse_than_champion", mode="wrap")
+    @field_serializer("halving", "not_worse_than_champion", mode="wrap")
     def _off_is_written(self, value: Closed | None, write: SerializerFunctionWrapHandler) -> Any:
         return "off" if value is None else write(value)
 
@@ -192,30 +190,7 @@ class ExperimentSpec(Closed):
                     f"{criterion.metric} has a limit already; keep one",
                     *("acceptance", number, "metric"),
                 )
-        self._check_surrogate()
         return self
-
-    def _check_surrogate(self) -> None:
-        if self.surrogate is None:
-            return
-        if self.halving is not None:
-            raise impossible(
-                "halving and surrogate are two ways to search; write off at one of them",
-                "surrogate",
-            )
-        tried = self.budget.configurations
-        if tried is None and self.budget.seconds is None:
-            raise impossible(
-                "without a limit all configurations are tried; write "
-                "budget: {configurations: 64} or {seconds: 600}",
-                "surrogate",
-            )
-        if tried is not None and tried <= self.surrogate.first:
-            raise impossible(
-                f"the first round ({self.surrogate.first}) leaves nothing to pick of "
-                f"budget.configurations ({tried}); raise that, or write fewer in first",
-                "surrogate",
-            )
 
     def _check_target_has_one_role(self) -> None:
         roles: list[tuple[str | int, ...]] = []

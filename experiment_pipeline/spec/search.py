@@ -1,4 +1,4 @@
-"""`search`, `halving`, `surrogate` and `budget`: what is tried, and when to stop.
+"""`search`, `halving` and `budget`: what is tried, and when to stop.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -163,17 +163,6 @@ class Halving(Closed):
         return fractions
 
 
-class Surrogate(Closed):
-    """Rounds on all train rows: a model of the scores so far picks who is trained next."""
-
-    first: int = Field(
-        8, ge=2, le=10_000, description="Configurations of the first round, drawn by the seed"
-    )
-    per_round: int = Field(
-        8, ge=1, le=10_000, description="Configurations of each later round, picked by the model"
-    )
-
-
 class Budget(Closed):
     """Limits of a search; they act between fits, and what was not started says so."""
 
@@ -183,7 +172,7 @@ class Budget(Closed):
     configurations: int | None = Field(
         None,
         ge=1,
-        description="How many of the declared ones are tried: drawn by the seed, or picked in rounds",
+        description="How many of the declared ones are tried: drawn by the seed",
     )
     failures_in_a_row: int | None = Field(
         None, ge=1, description="So many failures one after the other end the search"

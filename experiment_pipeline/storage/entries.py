@@ -1,21 +1,25 @@
-"""What is stored by fingerprint: put once, never changed, read checked, reused by a rerun.
+"""What is stored by fingerprint: put once, never changed, read checked, reused by every later run.
 
     <root>/<experiment>/<stage>/<fingerprint>/
         report.<digest>.html …                       the files of one entry
         result.json                                  written last, once: only with it it exists
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
 
-Digests in the names keep two writers apart: the first `result.json` decides whose files count.
-A damaged entry is none: quarantine takes it whole out of the way of every run, where it is kept
-for whoever looks into the cause, and what it held is made again. In: files by name. Out: the
-same ones, checked.
+`result.json` holds the entry's record, names its files with their sha256, and has a digest of its
+own, so that a changed number shows too. The digests in the names keep two writers apart: each file
+is whole, and the first `result.json` decides which ones count. A damaged entry is none: quarantine
+takes it whole out of the way of every run, where it is kept for whoever looks into the cause, and
+what it held is made again. In: a record, files by name. Out: the same ones, checked. What decides
+a fingerprint, and what an entry means, is the stages' own.
 """
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import NoneType
+from typing import Generic, TypeVar
 
 from upath import UPath
 
@@ -28,112 +32,240 @@ from experiment_pipeline.storage.files import (
     remove,
     write_bytes,
 )
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
 
 RESULT = "result.json"
 DAMAGED = "damaged"
+_CHECKED_AT_ONCE = 8  # entries in memory: models may be large
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True)
-class StageResult:
-    """One stored result.
+class Entry(Generic[_Record]):
+    """One stored entry.
 
     Attributes:
-        files: name → content.
-        paths: name → where it is.
+        record: what its `result.json` says.
+        files: name → content, of those that were asked for.
+        paths: name → where it is, of the same.
     """
 
+    record: _Record
     files: Mapping[str, bytes]
     paths: Mapping[str, UPath]
 
 
 @dataclass(frozen=True)
-class ResultStore:
-    """The results of one stage of one experiment."""
+class Entries(Generic[_Record]):
+    """The entries of one stage of one experiment.
+
+    Attributes:
+        root: the storage root.
+        experiment: the experiment's name.
+        stage: the stage's.
+        kind: of the records: a frozen dataclass; `NoneType` where files say everything.
+    """
 
     root: UPath
     experiment: str
     stage: str
+    kind: type[_Record]
 
-    def get(self, fingerprint: str) -> StageResult | None:
-        """The result of a fingerprint; None when there is none.
-
-        Raises:
-            EntryCorrupt: a file is gone, or not what was written.
-        """
-        folder = self._folder(fingerprint)
-        for content in read_many([folder / RESULT]).values():
-            digests = self._digests(folder / RESULT, content)
-            paths = {name: folder / _stored_name(name, digest) for name, digest in digests.items()}
-            found = read_many(paths.values())
-            files = {n: self._checked(path, digests[n], found) for n, path in paths.items()}
-            return StageResult(files, paths)
-        return None
-
-    def intact(self, fingerprint: str, tell: Callable[[str], object]) -> StageResult | None:
-        """The result to reuse; None: there is none, or `tell` hears where the damaged one went."""
-        try:
-            return self.get(fingerprint)
-        except EntryCorrupt as damage:
-            tell(quarantine(self._folder(fingerprint), damage))
-            return None
-
-    def require(self, fingerprint: str) -> StageResult:
-        """The result of a fingerprint that must be there.
-
-        Raises:
-            EntryCorrupt: there is none.
-        """
-        result = self.get(fingerprint)
-        if result is None:
-            raise self._corrupt(self._folder(fingerprint), "is gone")
-        return result
-
-    def put(self, fingerprint: str, files: Mapping[str, bytes]) -> StageResult:
-        """Write a result; what the store holds now: these files, or those of a faster writer."""
-        folder = self._folder(fingerprint)
-        digests = {name: sha256(content) for name, content in files.items()}
-        for name, content in files.items():
-            write_bytes(folder / _stored_name(name, digests[name]), content)
-        create_exclusive(folder / RESULT, json.dumps(digests, sort_keys=True).encode())
-        return self.require(fingerprint)
-
-    def _folder(self, fingerprint: str) -> UPath:
+    def folder(self, fingerprint: str) -> UPath:
+        """Return where the entry of a fingerprint is, or would be."""
         return self.root / self.experiment / self.stage / fingerprint
 
-    def _digests(self, path: UPath, content: bytes) -> dict[str, str]:
-        try:
-            digests = {str(name): str(digest) for name, digest in json.loads(content).items()}
-        except (ValueError, AttributeError) as error:
-            raise self._corrupt(path, "is not what was written") from error
-        return digests
+    def read(
+        self, fingerprints: Iterable[str], names: Collection[str] | None = None
+    ) -> dict[str, Entry[_Record]]:
+        """Return fingerprint → entry, of those that exist, from a bucket many at once.
 
-    def _checked(self, path: UPath, digest: str, found: Mapping[UPath, bytes]) -> bytes:
-        if path not in found:
-            raise self._corrupt(path, "is gone")
-        if sha256(found[path]) != digest:
-            raise self._corrupt(path, "is not what was written")
-        return found[path]
+        Args:
+            fingerprints: which entries, in this order.
+            names: the files to read, of those that an entry has; None: all.
+
+        Raises:
+            EntryCorrupt: a file of an entry is gone, cut short or changed.
+        """
+        whole = {}
+        for fingerprint, found in self._look(fingerprints, names).items():
+            if isinstance(found, EntryCorrupt):
+                raise found
+            whole[fingerprint] = found
+        return whole
+
+    def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
+        """Return an entry; None when there is none. Arguments and errors as of `read`."""
+        return self.read([fingerprint], names).get(fingerprint)
+
+    def require(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record]:
+        """Return an entry that must be there; EntryCorrupt also when it is gone."""
+        if (found := self.get(fingerprint, names)) is None:
+            raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
+        return found
+
+    def intact(self, fingerprint: str, tell: Callable[[str], object]) -> Entry[_Record] | None:
+        """Return the entry to reuse; None: there is none, or `tell` hears where a damaged one went."""
+        found = self._look([fingerprint], None).get(fingerprint)
+        if isinstance(found, EntryCorrupt):
+            tell(self._quarantine(fingerprint, found))
+            return None
+        return found
+
+    def quarantine_damaged(
+        self, fingerprints: Iterable[str], tell: Callable[[str], object]
+    ) -> None:
+        """Look into every file of the entries that exist; the damaged ones go into quarantine.
+
+        What is left can be reused to the end of a run. `tell` is given a sentence for each that
+        was damaged.
+        """
+        asked = list(fingerprints)
+        for start in range(0, len(asked), _CHECKED_AT_ONCE):
+            for fingerprint, found in self._look(
+                asked[start : start + _CHECKED_AT_ONCE], None
+            ).items():
+                if isinstance(found, EntryCorrupt):
+                    tell(self._quarantine(fingerprint, found))
+
+    def put(self, fingerprint: str, files: Mapping[str, bytes], record: _Record) -> Entry[_Record]:
+        """Store an entry, and return what the store holds now: an entry never changes.
+
+        That is the one given, or the one that was there before, or that of another writer who
+        was faster.
+
+        Raises:
+            EntryCorrupt: there is an entry, and it is damaged.
+        """
+        if (existing := self.get(fingerprint)) is not None:
+            return existing
+        stored = {name: _File.of(name, content) for name, content in files.items()}
+        paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
+        for name, path in paths.items():
+            write_bytes(path, files[name])
+        commit = _Commit(fingerprint, record, stored)
+        if create_exclusive(self.folder(fingerprint) / RESULT, commit.to_bytes()):
+            return Entry(record, files, paths)
+        return self.require(fingerprint)
+
+    def _look(
+        self, fingerprints: Iterable[str], names: Collection[str] | None
+    ) -> dict[str, Entry[_Record] | EntryCorrupt]:
+        """Fingerprint → the entry, its files read at once; or what is wrong with it."""
+        places = {print_: self.folder(print_) / RESULT for print_ in fingerprints}
+        written = read_many(places.values())
+        commits = {
+            print_: self._commit(print_, written[path])
+            for print_, path in places.items()
+            if path in written
+        }
+        paths = {
+            print_: self._paths(commit, names)
+            for print_, commit in commits.items()
+            if isinstance(commit, _Commit)
+        }
+        found = read_many(path for some in paths.values() for path in some.values())
+        return {
+            print_: self._checked(commit, paths[print_], found)
+            if isinstance(commit, _Commit)
+            else commit
+            for print_, commit in commits.items()
+        }
+
+    def _commit(self, fingerprint: str, content: bytes) -> "_Commit[_Record] | EntryCorrupt":
+        path = self.folder(fingerprint) / RESULT
+        damage = self._corrupt(path, "is not what was written")
+        try:
+            commit = _Commit.parsed(self.kind, content, damage)
+        except EntryCorrupt as error:
+            return error
+        if commit.fingerprint != fingerprint:
+            return self._corrupt(path, "belongs to another fingerprint")
+        return commit
+
+    def _paths(self, commit: "_Commit[_Record]", names: Collection[str] | None) -> dict[str, UPath]:
+        folder = self.folder(commit.fingerprint)
+        return {
+            name: folder / file.name
+            for name, file in commit.files.items()
+            if names is None or name in names
+        }
+
+    def _checked(
+        self,
+        commit: "_Commit[_Record]",
+        paths: Mapping[str, UPath],
+        found: Mapping[UPath, bytes],
+    ) -> Entry[_Record] | EntryCorrupt:
+        for name, path in paths.items():
+            if path not in found:
+                return self._corrupt(path, "is gone")
+            if sha256(found[path]) != commit.files[name].sha256:
+                return self._corrupt(path, "is not what was written")
+        return Entry(commit.result, {name: found[path] for name, path in paths.items()}, paths)
+
+    def _quarantine(self, fingerprint: str, damage: EntryCorrupt) -> str:
+        """Move an entry to the damaged ones, and return what to say about it.
+
+        A bucket cannot rename: the files are copied, `result.json` is removed, then the others.
+        Who dies in between leaves a damaged entry, or none.
+        """
+        folder = self.folder(fingerprint)
+        time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
+        for path, content in read_many(folder / name for name in list_names(folder)).items():
+            write_bytes(place / path.name, content)
+        remove(folder / RESULT)
+        remove(folder)
+        return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
 
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
-        fix = f"Materialize {self.stage}: it moves the damaged result away and makes it again."
+        fix = f"Materialize {self.stage}: it moves the damaged entry away and makes it again."
         return EntryCorrupt(str(path), rule, fix)
 
 
-def quarantine(folder: UPath, damage: EntryCorrupt) -> str:
-    """Move an entry to the damaged ones, and return what to say about it.
-
-    A bucket cannot rename: the files are copied, `result.json` is removed, then the others. Who
-    dies in between leaves a damaged entry, or none.
-    """
-    time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    place = folder.parent.parent / DAMAGED / folder.parent.name / folder.name / time
-    for path, content in read_many(folder / name for name in list_names(folder)).items():
-        write_bytes(place / path.name, content)
-    remove(folder / RESULT)
-    remove(folder)
-    return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
+def stage_entries(experiment: str, stage: str) -> Entries[None]:
+    """Return the entries of a stage whose files say everything, under the storage root."""
+    return Entries(storage_root(), experiment, stage, NoneType)
 
 
-def _stored_name(name: str, digest: str) -> str:
-    stem, _, ending = name.rpartition(".")
-    return f"{stem}.{digest[:12]}.{ending}"
+@dataclass(frozen=True)
+class _File:
+    """A file of an entry: its name in the folder, and its digest in hex."""
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "_File":
+        digest = sha256(content)
+        stem, _, ending = name.rpartition(".")
+        return cls(f"{stem}.{digest[:12]}.{ending}", digest)
+
+
+@dataclass(frozen=True)
+class _Commit(Generic[_Record]):
+    """What `result.json` says, besides its own digest."""
+
+    fingerprint: str
+    result: _Record
+    files: Mapping[str, _File]
+
+    def to_bytes(self) -> bytes:
+        content = json.loads(to_json(self))
+        return to_json({**content, "sha256": fingerprint_of(content)})
+
+    @classmethod
+    def parsed(
+        cls, kind: type[_Record], content: bytes, damage: EntryCorrupt
+    ) -> "_Commit[_Record]":
+        """What `to_bytes` wrote; else `damage` is raised."""
+        try:
+            said = json.loads(content)
+            whole = said.pop("sha256") == fingerprint_of(said)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damage from error
+        if not whole:
+            raise damage
+        return from_json(_Commit[kind], json.dumps(said), damage)  # type: ignore[valid-type]

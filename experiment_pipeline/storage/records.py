@@ -1,23 +1,56 @@
-"""Values as bytes that are the same for the same values: strict JSON, plain YAML, fingerprints.
+"""Values as bytes and back, the same bytes for the same values: JSON records, plain YAML, fingerprints.
 
-In: plain values. Out: bytes, or the sha256 over everything that decides a result, the same in
-every process and on every machine. Nothing here touches a disk.
+A record is a frozen dataclass; its fields are the keys of a JSON object, so that what is written
+needs no other description. In: values, bytes. Out: bytes; a checked record, or the error that who
+reads it names. Nothing here touches a disk.
 """
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
+import pydantic_core
 import yaml
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
+from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.rows.digests import sha256
 
+_Record = TypeVar("_Record")
+# A class → what checks it; made once each, for it takes milliseconds.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+# A number that may be undefined: JSON says null, which comes back as nan.
+Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
-def json_bytes(value: Any) -> bytes:
-    """Return JSON that every parser reads: numbers that JSON lacks (nan, inf) become null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+
+def to_json(record: object, *, not_finite: Literal["null", "strings"] = "null") -> bytes:
+    """Return a record, or plain values, as strict JSON.
+
+    Args:
+        record: a dataclass of numbers, texts, tuples, mappings and other such dataclasses.
+        not_finite: what becomes of numbers that JSON lacks (nan, inf): null, which every parser
+            reads, or texts, which come back as numbers.
+    """
+    return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
+
+
+def from_json(
+    kind: type[_Record], content: bytes | str, damage: ExperimentPipelineError
+) -> _Record:
+    """Return the record that `to_json` wrote.
+
+    Args:
+        kind: the record's class.
+        content: JSON.
+        damage: what is raised when a field is unknown, missing or of another type.
+    """
+    try:
+        record: _Record = _adapter(kind).validate_json(content, extra="forbid")
+    except ValidationError as error:
+        raise damage from error
+    return record
 
 
 def yaml_bytes(value: Any) -> bytes:
@@ -26,20 +59,10 @@ def yaml_bytes(value: Any) -> bytes:
 
 
 def fingerprint_of(parts: Mapping[str, Any]) -> str:
-    """Sha256, in hex, of the parts as canonical JSON (sorted keys, no spaces).
+    """Sha256, in hex, of the parts as canonical JSON: the same in every process, on every machine.
 
     Args:
         parts: JSON values by name. Anything else is a TypeError: a repr could hold an address.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -27,7 +27,7 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.locations import location, storage_root
-from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
 
 # How long an exporter waits for another one of the same model: writing takes less.
@@ -187,7 +187,7 @@ class Registry:
         claims = self.folder / "claims"
         taken = {*self._numbered(self.folder), *self._numbered(claims)}
         number = max((_number(version) for version in taken), default=0)
-        claim = json_bytes({"created": package.created, "identity": package.identity})
+        claim = to_json({"created": package.created, "identity": package.identity})
         while True:
             number += 1
             version = f"v{number:04d}"
@@ -244,7 +244,7 @@ def _history(package: ModelPackage, version: str) -> bytes:
     )
     stored = asdict(entry)
     del stored["visible"]  # found out anew by every reader
-    return json_bytes(stored)
+    return to_json(stored)
 
 
 def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:

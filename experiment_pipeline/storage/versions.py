@@ -17,7 +17,7 @@ from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import exists, read_bytes, read_many
 from experiment_pipeline.storage.provenance import CodeProvenance
-from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.records import to_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -66,7 +66,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON."""
-        return json_bytes({"format": FORMAT, **asdict(self)})
+        return to_json({"format": FORMAT, **asdict(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":

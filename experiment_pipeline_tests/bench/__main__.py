@@ -34,7 +34,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000, help="data: of the made-up table")
     parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")
     parser.add_argument("--seconds", type=float, default=10.0, help="rivals: of each search")
-    parser.add_argument("--seeds", type=int, default=5, help="rivals, surrogate: of each table")
+    parser.add_argument("--seeds", type=int, default=5, help="rivals: of each table")
     parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
     names = [one.name for one in tables.TABLES]
     parser.add_argument("--tables", nargs="*", choices=names, default=names)

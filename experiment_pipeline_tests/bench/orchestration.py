@@ -23,9 +23,9 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import asset_key
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.run import search
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests.bench import flights

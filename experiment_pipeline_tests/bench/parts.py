@@ -20,7 +20,6 @@ from experiment_pipeline_tests.bench import (
     reports,
     rivals,
     statistics,
-    surrogate,
     training,
     whole_job,
 )
@@ -160,9 +159,5 @@ PARTS: Mapping[str, Part] = {
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "rivals": Part("The same seconds", same_seconds),
-    "surrogate": Part(
-        "Rounds picked by a surrogate",
-        lambda asked: surrogate.section(asked.seeds, asked.tables),
-    ),
     "data": Part("The stages before training", stages),
 }

@@ -12,9 +12,9 @@ import numpy as np
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.pipelines import fitted_pipeline
-from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.influence import linearise

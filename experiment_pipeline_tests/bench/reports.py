@@ -18,11 +18,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.run import search
-from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests.bench.data import Measured

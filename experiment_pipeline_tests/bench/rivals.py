@@ -14,7 +14,7 @@ import numpy as np
 
 from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.intervals import quantile

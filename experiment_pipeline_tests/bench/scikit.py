@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import flights
 
 

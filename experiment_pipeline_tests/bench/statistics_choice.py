@@ -18,8 +18,8 @@ from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.baselines import best_constant
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best

@@ -16,8 +16,7 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import split
 
 # All rows of the tables that there are now.

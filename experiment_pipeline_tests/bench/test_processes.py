@@ -4,7 +4,7 @@ import joblib
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import processes
 from experiment_pipeline_tests.stages.search.scenario import training_sets
 

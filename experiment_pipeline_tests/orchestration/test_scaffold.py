@@ -50,6 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
     )
     visits.to_csv("visits.csv", index=False)
+    (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "clinic"\n')
     return tmp_path
 
 
@@ -89,7 +90,34 @@ def test_a_table_becomes_a_commented_experiment(
     text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
     assert "# Inferred: binary, because the target holds two values, 'no' and 'yes'." in text
     assert "visit_id: identifies the row: another value in every one" in said
-    assert said.endswith("dagster job execute -m experiment_pipeline.definitions -j visits\n")
+    assert said.endswith("dagster job execute -m clinic.definitions -j visits\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "command"),
+    [
+        (
+            "dg.toml",
+            '[project]\nroot_module = "ward"\n',
+            "dagster job execute -m ward.definitions -j visits",
+        ),
+        (
+            "pyproject.toml",
+            '[tool.dg.project]\nroot_module = "ward"\ncode_location_target_module = "ward.defs"\n',
+            "dagster job execute -m ward.defs -j visits",
+        ),
+        ("pyproject.toml", "[project]\nname = 'ward'\n", "dg launch --job visits"),
+    ],
+)
+def test_the_command_is_that_of_the_users_project(
+    folder: Path, capsys: pytest.CaptureFixture[str], file: str, settings: str, command: str
+) -> None:
+    """Whatever project the experiment is drafted in, the command that is printed runs it there."""
+    (folder / "pyproject.toml").unlink()
+    (folder / file).write_text(settings)
+    made = scaffold(folder, data="visits.csv", target="late")
+    assert capsys.readouterr().out.endswith(f"Run: {command}\n")
+    assert command in (made / "defs.yaml").read_text()
 
 
 def test_options_overrule_what_would_be_inferred(folder: Path) -> None:

@@ -17,8 +17,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.pipelines import refit
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import exported
 
 FEATURES = ("count", "flag", "size", "colour", "name")

@@ -111,18 +111,13 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("halving", {"fractions": [0, 1]}, "halving.fractions.0: 0 is out of range; allowed: above 0"),
     ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
     ("halving", {"keep": True}, "halving.keep: true is no number"),
-    # surrogate; without "halving" it takes its place
-    ("surrogate", None, "surrogate: write off, on, or keys and values {first: 8, per_round: 8}"),
-    ("surrogate", "of", "surrogate: write off, on, or keys and values"),
-    ("surrogate", {"firts": 9}, "surrogate.firts: unknown key 'firts'; did you mean 'first'?"),
-    ("surrogate", {"first": 1}, "surrogate.first: 1 is out of range; allowed: at least 2"),
-    ("surrogate", {"per_round": 0}, "surrogate.per_round: 0 is out of range; allowed: at least 1"),
-    ("surrogate", {"first": True}, "surrogate.first: true is no number"),
+    # surrogate
     (
         "surrogate",
-        True,
-        "surrogate: without a limit all configurations are tried; write budget: {c",
+        "on",
+        "surrogate: there is no such way to search any more, as it was not shown t",
     ),
+    ("surrogate", False, "to beat halving at the same work; drop this key"),
     ("budget", None, "budget: no value is given"),
     ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),
     ("budget", {"seconds": 0}, "budget.seconds: 0 is out of range; allowed: above 0"),
@@ -232,42 +227,12 @@ def test_halving_is_on_unless_one_word_says_off(written: Any, fractions: Any) ->
     assert (halving and halving.fractions) == fractions
 
 
-def test_a_surrogate_takes_the_place_of_halving() -> None:
-    """One word is enough; halving need not be switched off."""
-    for written in (True, "on", {}, {"first": 5}):
-        spec = spec_of({**VALID, "surrogate": written, "budget": {"configurations": 20}})
-        assert spec.surrogate is not None
-        assert spec.halving is None
-    for written in (False, "off"):
-        assert spec_of({**VALID, "surrogate": written}) == spec_of(VALID)
-    assert spec_of({**VALID, "surrogate": True, "budget": {"seconds": 9}}).halving is None
-
-
-@pytest.mark.parametrize("way", ["surrogate", "halving"])
-def test_what_is_off_is_written_as_off(way: str) -> None:
+def test_what_is_off_is_written_as_off() -> None:
     """An exported experiment.yaml can be read again."""
-    raw = {**VALID, way: way == "surrogate", "budget": {"configurations": 20}}
-    spec = spec_of(raw)
+    spec = spec_of({**VALID, "halving": False})
     written = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
     assert written["halving"] == "off"
     assert spec_of(written) == spec
-
-
-def test_a_surrogate_beside_halving_is_refused() -> None:
-    """Both written are two ways to search; one of them switched off is fine."""
-    both = {**VALID, "surrogate": True, "halving": True, "budget": {"configurations": 20}}
-    (line,) = told(both)
-    assert "surrogate: halving and surrogate are two ways to search; write off at" in line
-    assert not told({**both, "halving": False})
-    assert not told({**both, "surrogate": False})
-
-
-def test_a_surrogate_needs_something_to_pick() -> None:
-    """A first round of the whole budget leaves nothing, and is refused with the way out."""
-    raw = {**VALID, "surrogate": {"first": 8}, "budget": {"configurations": 8}}
-    (line,) = told(raw)
-    assert "surrogate: the first round (8) leaves nothing to pick of budget.configurations" in line
-    assert not told({**raw, "budget": {"configurations": 9}})
 
 
 def test_a_spec_is_frozen() -> None:

@@ -62,20 +62,6 @@ def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
     assert first in whole.materialized("trained_model")
 
 
-def test_a_surrogate_tries_as_many_as_the_budget_and_the_rest_are_not_started(table):
-    """Rounds in a run: the accounts hold, a rerun reuses them all, the leaderboard is made."""
-    draws = {"algorithm": "linear", "method": "random", "draws": 12}
-    draws["hyperparameters"] = {"C": {"low": 0.001, "high": 10.0, "scale": "log"}}
-    rounds = {"surrogate": {"first": 3, "per_round": 2}, "budget": {"configurations": 6}}
-    spec = scenario.spec(url=str(table), search=[draws, {"algorithm": "dummy"}], **rounds)
-    for reused in (0, 7):
-        done = runs.run(spec, scenario.SCHEMA)
-        assert done.success, done.failure
-        counts = done.metadata("search_results")
-        assert (counts["declared"], counts["trained"], counts["not_started"]) == (13, 7, 6)
-        assert counts["reused"] == reused
-
-
 def test_an_experiment_with_exactly_one_configuration_runs(table):
     """One partition is a range, too."""
     spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}])

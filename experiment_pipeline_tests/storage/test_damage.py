@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from upath import UPath
@@ -15,8 +16,9 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.entries import ResultStore
+from experiment_pipeline.storage.entries import Entries
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import runs, scenario
 
@@ -84,10 +86,10 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
         yield f"table {path.stem}", lambda path=path: read_table(UPath(path)).to_csv()
     for stage in ("data_analysis", "leaderboard", "validation_report", "exported_model"):
         for print_ in names(folder / stage):
-            store = ResultStore(place, "clinic", stage)
+            store = Entries(place, "clinic", stage, NoneType)
             yield stage, lambda store=store, print_=print_: dict(store.require(print_).files)
-    prints, models = names(folder / "trained_model"), TrainedModelStore(place, "clinic")
-    yield "results", lambda: [one.to_json() for one in models.results(prints).values()]
+    prints, models = names(folder / "trained_model"), TrainedModelStore.of("clinic")
+    yield "results", lambda: list(map(to_json, models.results(prints).values()))
     yield "models", lambda: [models.require(one).model for one in prints]
     yield "predictions", lambda: [p.tolist() for p in models.test_predictions(prints).values()]
     profiles = DataProfiles(place, "clinic")

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.pipelines import refit
+from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.storage.persistence import (
     TRUSTED_TYPES,
     from_bytes,

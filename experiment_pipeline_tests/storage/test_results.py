@@ -1,12 +1,13 @@
 """Results of a stage by fingerprint: written once, checked when read, in quarantine when damaged."""
 
 from collections.abc import Callable
+from types import NoneType
 
 import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.storage.entries import RESULT, ResultStore
+from experiment_pipeline.storage.entries import RESULT, Entries
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
 
 FILES = {"report.json": b'{"a": 1}', "report.html": b"<html></html>"}
@@ -18,9 +19,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.fixture
-def store(place: UPath) -> ResultStore:
+def store(place: UPath) -> Entries[None]:
     """A store on a disk, and one in a bucket."""
-    return ResultStore(place, "clinic", "data_analysis")
+    return Entries(place, "clinic", "data_analysis", NoneType)
 
 
 def told_never(damage: str) -> None:
@@ -28,21 +29,21 @@ def told_never(damage: str) -> None:
     raise AssertionError(damage)
 
 
-def test_a_result_is_written_once(store: ResultStore) -> None:
+def test_a_result_is_written_once(store: Entries[None]) -> None:
     """A second writer gets what is there."""
     assert store.intact("f", told_never) is None
-    store.put("f", FILES)
-    assert store.put("f", {"report.json": b"other"}).files == FILES
+    store.put("f", FILES, None)
+    assert store.put("f", {"report.json": b"other"}, None).files == FILES
     assert store.intact("f", told_never).files == FILES
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["report", "result"])
 def test_a_damaged_result_goes_into_quarantine_and_is_told(
-    store: ResultStore, name: str, damage: str
+    store: Entries[None], name: str, damage: str
 ) -> None:
     """It is an error that names the file to who must have it, and none to who can make it again."""
-    store.put("f", FILES)
+    store.put("f", FILES, None)
     folder = store.root / "clinic" / "data_analysis" / "f"
     path = folder / next(one for one in list_names(folder) if one.startswith(name))
     damaged = DAMAGE[damage](read_bytes(path))
@@ -56,12 +57,12 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(
     quarantine = store.root / "clinic" / "damaged" / "data_analysis" / "f"
     (time,) = list_names(quarantine)
     assert read_bytes(quarantine / time / path.name) == damaged
-    assert store.put("f", FILES).files == FILES
+    assert store.put("f", FILES, None).files == FILES
 
 
-def test_a_file_that_is_gone_is_damage(store: ResultStore) -> None:
+def test_a_file_that_is_gone_is_damage(store: Entries[None]) -> None:
     """Without one of its files a result is none."""
-    store.put("f", FILES)
+    store.put("f", FILES, None)
     folder = store.root / "clinic" / "data_analysis" / "f"
     (gone,) = (name for name in list_names(folder) if name.endswith(".html"))
     remove(folder / gone)

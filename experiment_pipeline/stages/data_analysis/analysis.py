@@ -24,7 +24,7 @@ from experiment_pipeline.stages.data_analysis.findings import (
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.storage.records import json_bytes
+from experiment_pipeline.storage.records import to_json
 
 Verdict = Literal["go", "go with conditions", "no go"]
 
@@ -133,7 +133,7 @@ class DataAnalysis:
         """Everything but the rows to show; a number that JSON lacks becomes null."""
         content = asdict(self)
         del content["shown_rows"]
-        return json_bytes(content).decode()
+        return to_json(content).decode()
 
 
 def analyse(

@@ -21,8 +21,7 @@ from experiment_pipeline.stages.asset import (
 )
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
@@ -30,7 +29,7 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 # What no finding depends on: the analysis is not given it.
 _SEARCH = (
-    *("search", "halving", "surrogate", "budget", "choice", "workers", "export", "schedule"),
+    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
     "not_worse_than_champion",
 )
 
@@ -53,12 +52,12 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> dg.MaterializeResult:
-        store = ResultStore(storage_root(), spec.name, "data_analysis")
+        store = stage_entries(spec.name, "data_analysis")
         fingerprint = _fingerprint(raw_data, given, schema_text)
         with told_to_the_user():
             stored = store.intact(fingerprint, context.log.warning)
             if stored is None:
-                stored = store.put(fingerprint, _examine(raw_data, given, schema_text))
+                stored = store.put(fingerprint, _examine(raw_data, given, schema_text), None)
             else:
                 context.log.info("reused the analysis of the same table")
         analysis = json.loads(stored.files[ANALYSIS])
@@ -89,7 +88,7 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
 
 def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
-    store = ResultStore(storage_root(), spec.name, "data_analysis")
+    store = stage_entries(spec.name, "data_analysis")
     stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
     if stored is None:
         return None

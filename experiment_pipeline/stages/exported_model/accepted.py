@@ -23,8 +23,7 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.provenance import code_provenance, environment
 from experiment_pipeline.storage.versions import ModelPackage
 
@@ -40,10 +39,10 @@ class Accepted:
         judged: pd.DataFrame,
     ) -> None:
         self.spec, self.configuration, self.board, self.judged = spec, configuration, board, judged
-        judgement = ResultStore(storage_root(), spec.name, STAGE)
+        judgement = stage_entries(spec.name, STAGE)
         files = judgement.require(judged.attrs["fingerprint"]).files
         self.report = ValidationReport.from_json(files[REPORT].decode())
-        store = TrainedModelStore(storage_root(), spec.name)
+        store = TrainedModelStore.of(spec.name)
         self.result: ModelResult = store.require(judged.attrs["model_fingerprint"]).result
         self.fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], STAGE)
         self.pipeline = persistence.from_bytes(files[MODEL], self.result.trusted_types)

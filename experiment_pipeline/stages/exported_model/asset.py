@@ -12,9 +12,8 @@ from experiment_pipeline.stages.exported_model.reload_check import check_in_fres
 from experiment_pipeline.stages.leaderboard.board import from_table
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validated_data import accepted as data_changes
-from experiment_pipeline.storage.entries import ResultStore, StageResult
+from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.git import commit_version
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 
@@ -53,7 +52,7 @@ def build_exported_model(
     ) -> dg.MaterializeResult:
         with told_to_the_user():
             board = from_table(leaderboard)
-            registry, store = registry_of(spec), ResultStore(storage_root(), spec.name, STAGE)
+            registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, raw_data, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
             if published is None:
@@ -63,7 +62,7 @@ def build_exported_model(
                 accepted = Accepted(spec, declared[board.chosen], board, validation_report)
                 package = accepted.package(raw_data, validation_set, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
-                store.put(given, {IDENTITY: package.identity.encode()})
+                store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set)
         if published.damaged:
@@ -106,7 +105,7 @@ def _given(spec: ExperimentSpec, judged: pd.DataFrame, raw: pd.DataFrame, schema
     )
 
 
-def _still_champion(registry: Registry, stored: StageResult | None) -> PublishedVersion | None:
+def _still_champion(registry: Registry, stored: Entry[None] | None) -> PublishedVersion | None:
     """The champion, where it is whole and what would be exported again."""
     return None if stored is None else registry.same_champion(stored.files[IDENTITY].decode())
 

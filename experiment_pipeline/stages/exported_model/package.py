@@ -26,7 +26,7 @@ from experiment_pipeline.stages.exported_model.card import ModelFacts
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
-from experiment_pipeline.storage.records import json_bytes, yaml_bytes
+from experiment_pipeline.storage.records import to_json, yaml_bytes
 from experiment_pipeline.storage.versions import (
     CARD,
     EXAMPLE,
@@ -119,18 +119,18 @@ def build_package(
     declared = spec.model_dump(mode="json", exclude_unset=True)
     files = {
         MODEL: serialized.data,
-        TRUSTED: json_bytes(list(serialized.trusted_types)),
+        TRUSTED: to_json(list(serialized.trusted_types)),
         SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
-        METRICS: json_bytes(_metrics(facts)),
+        METRICS: to_json(_metrics(facts)),
         PREPARATION: Reading.of(spec, facts.raw_types).to_bytes(),
         SCHEMA: schema.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
-        "sets.json": json_bytes({one.name: _set(one.rows, one.digest) for one in facts.sets}),
+        "sets.json": to_json({one.name: _set(one.rows, one.digest) for one in facts.sets}),
         "environment.txt": facts.environment.requirements().encode(),
         FITTED_ROWS: fitted_rows.to_bytes(),
         EXAMPLE: example_bytes(golden),
-        EXPECTED: json_bytes(expected_predictions(pipeline, golden)),
+        EXPECTED: to_json(expected_predictions(pipeline, golden)),
         "verify.py": VERIFY.encode(),
     }
     card = model_card.build_card(facts, signature, list(HOLDS.items()))

@@ -21,14 +21,11 @@ from experiment_pipeline.stages.leaderboard.board import (
     rank,
     to_table,
 )
-from experiment_pipeline.stages.search.conclusions import TRAINED
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.table import as_scored, failures, unranked
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.statistics.set_prediction import drawn_units
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
@@ -39,7 +36,7 @@ LEADERBOARD_VERSION = 1
 # What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
 _ELSEWHERE = (
     *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "workers"),
+    *("halving", "budget", "workers"),
     *("export", "schedule", "not_worse_than_champion"),
 )
 INPUTS = ("train_set", "test_set", "search_results")
@@ -63,7 +60,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
         test_set: pd.DataFrame,
         search_results: pd.DataFrame,
     ) -> dg.MaterializeResult:
-        store = ResultStore(storage_root(), spec.name, STAGE)
+        store = stage_entries(spec.name, STAGE)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("search_results", search_results, sets.digests)
@@ -74,7 +71,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
             if stored is None:
                 board = _rank(given, sets, search_results)
                 board = replace(board, notes=(*apart, *board.notes))
-                stored = store.put(fingerprint, _files(board, sets, spec.name))
+                stored = store.put(fingerprint, _files(board, sets, spec.name), None)
             else:
                 context.log.info("reused the ranking of the same results")
         table = from_parquet(stored.files[TABLE])
@@ -131,7 +128,7 @@ def _files(board: Leaderboard, sets: TrainingSets, experiment: str) -> dict[str,
 
 
 def _rank(spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame) -> Leaderboard:
-    store = TrainedModelStore(storage_root(), spec.name)
+    store = TrainedModelStore.of(spec.name)
     found = store.results([print_ for print_ in results["fingerprint"] if print_])
     stored = as_scored(results, found, spec.metric)
     trained = results[results["status"] == TRAINED]

@@ -31,8 +31,8 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     failure_in_words,
     order,
 )
+from experiment_pipeline.stages.search.conclusions import Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction

@@ -14,10 +14,9 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED
+from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, Unranked
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics.baselines import baseline, best_constant
 from experiment_pipeline.statistics.comparisons import (
     Comparison,

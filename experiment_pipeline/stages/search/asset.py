@@ -26,23 +26,17 @@ from experiment_pipeline.stages.search.conclusions import (
     Event,
     Fitted,
     Note,
+    Progress,
     RungStarted,
-)
-from experiment_pipeline.stages.search.configurations import Configuration, search_notes
-from experiment_pipeline.stages.search.process_memory import peak_memory_bytes
-from experiment_pipeline.stages.search.progress import Progress
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.stages.search.sets import TrainingSets
-from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
-from experiment_pipeline.stages.search.table import (
-    SearchCost,
     accounts,
     failures,
-    search_cost,
     search_results,
 )
-from experiment_pipeline.stages.search.training_sets import training_sets
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.stages.search.configurations import Configuration, search_notes
+from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes, search_cost
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 
 
 def build_trained_model(
@@ -90,7 +84,7 @@ def build_trained_model(
             context.log.info(note)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            run = _Search(context, spec, sets, TrainedModelStore(storage_root(), spec.name))
+            run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
             table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
@@ -154,7 +148,7 @@ class _Search:
         self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
     ) -> tuple[pd.DataFrame, SearchCost]:
         """Search among the wanted; a row for each declared configuration, and the cost."""
-        from experiment_pipeline.stages.search.run import search, settled
+        from experiment_pipeline.stages.search.halving import search, settled
 
         workers = self.spec.workers or joblib.cpu_count()
         progress, started = Progress(self.spec.metric), time.perf_counter()
@@ -190,8 +184,7 @@ class _Search:
         elif isinstance(event, Note):
             log.info(event.text)
         elif isinstance(event, RungStarted) and event.place:
-            place = event.round or event.rung
-            log.info(f"{place}: {event.configurations} configurations, {event.known} reused")
+            log.info(f"{event.rung}: {event.configurations} configurations, {event.known} reused")
         elif isinstance(event, Conclusion) and event.failure is not None:
             log.warning(
                 f"{event.key} failed: {event.failure.error_type}: {event.reason}\n"
@@ -240,7 +233,7 @@ class _Search:
                     "notes": asset.notes(result.notes),
                     "reused": one.reused,
                     "fingerprint": result.fingerprint,
-                    "path": str(self.store.folder(result.fingerprint)),
+                    "path": str(self.store.entries.folder(result.fingerprint)),
                 },
                 tags={
                     "dagster/data_version": result.fingerprint,

@@ -1,8 +1,10 @@
-"""LightGBM: how a configuration is boosted, on binned tables that fits share.
+"""LightGBM: how a configuration is boosted, on binned tables that fits share, and the way back.
 
-Which names a configuration may set lives in `lightgbm_parameters.py`, the way from a Booster
-to a scikit-learn estimator in `boosted_estimator.py`, threads in `sweep.py`.
-In: an encoded table and a configuration. Out: a Booster.
+scikit-learn's interface cannot boost on shared bins; what is exported is an LGBMClassifier or
+LGBMRegressor all the same, made from a Booster without fitting it again. Which names a configuration
+may set lives in `lightgbm_parameters.py`, threads in `sweep.py`. In: an encoded table and a
+configuration. Out: a Booster; a fitted estimator, which predicts bit for bit what an ordinary `fit`
+would.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -261,4 +263,56 @@ def _fixed(seed: Scalar) -> dict[str, Scalar]:
         "force_row_wise": True,
         "num_threads": 1,
         "verbosity": -1,
+    }
+
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+
+def as_estimator(
+    booster: "lgb.Booster", plan: BoostingPlan, classes: tuple | None, rounds: int
+) -> Any:
+    """Return the fitted scikit-learn estimator around a Booster.
+
+    The private attributes are those that `fit` sets in lightgbm 4.7; a test holds the
+    result to an ordinary `fit`. `classes_` keeps the order of the classes, so that column 1 of
+    `predict_proba` is the positive class even where it sorts first.
+    """
+    import lightgbm as lgb
+    from sklearn.preprocessing import LabelEncoder
+
+    make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
+    estimator = make(**_estimator_parameters(plan, rounds))
+    n_features = booster.num_feature()
+    learnt: dict[str, Any] = {
+        "_Booster": booster,
+        "_objective": plan.parameters["objective"],
+        "_n_features": n_features,
+        "_n_features_in": n_features,
+        "n_features_in_": n_features,
+        "_best_iteration": 0,
+        "_best_score": {},
+        "_evals_result": {},
+        "fitted_": True,
+    }
+    if classes is not None:
+        encoder = LabelEncoder()
+        encoder.classes_ = np.asarray(classes)
+        learnt |= {"_le": encoder, "_classes": encoder.classes_, "_n_classes": len(classes)}
+    vars(estimator).update(learnt)
+    return estimator
+
+
+def _estimator_parameters(plan: BoostingPlan, rounds: int) -> dict[str, Any]:
+    """Return the parameters under the names that LGBMModel declares, where it has one."""
+    import lightgbm as lgb
+
+    declared = lgb.LGBMModel().get_params()
+    aliases = lightgbm_parameters.ACCEPTED | lightgbm_parameters.RESERVED
+    parameters = dict(plan.parameters) | {"num_iterations": rounds}
+    parameters.pop("num_class", None)
+    return {
+        next((alias for alias in aliases[own] if alias in declared), own): value
+        for own, value in parameters.items()
     }

@@ -1,13 +1,20 @@
-"""How long a fit will take, roughly: to start the longest ones first, and to choose their place.
+"""What a search costs: guessed before a fit, limited while it runs, told at the end.
 
-In: a configuration and the number of train rows, or a fit of its kind. Out: a number to sort by,
-or seconds. They decide when and where a fit runs and never what it gives, so a bad guess costs
-some idle time.
+Guesses and limits decide when and where a fit runs and never what it gives, so a bad guess costs
+some idle time. In: configurations, a budget and a clock, fits. Out: numbers to sort by, whether the
+next fit may start, and `SearchCost`.
 """
 
 import math
+import re
+import resource
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from experiment_pipeline.spec import Scalar
+from experiment_pipeline.spec import Budget, Scalar
 from experiment_pipeline.stages.search import boosting
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.lightgbm_parameters import OWN_NAME
@@ -27,7 +34,8 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
         n_rows: of the train set.
         n_classes: of the target; 0 for regression.
 
-    Boosting grows a tree per class in each round, where there are more than two. An import path is unknown, and therefore starts first; linear models and dummies end soon.
+    Boosting grows a tree per class in each round, where there are more than two. An import path is
+    unknown, and therefore starts first; linear models and dummies end soon.
     """
     given = configuration.hyperparameters
     if configuration.algorithm == "lightgbm":
@@ -55,3 +63,99 @@ def _positive(value: Scalar, default: float) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)
     return float(default)
+
+
+class Brake:
+    """Lets fits start until a limit is reached; from then on none. Threads may share it."""
+
+    def __init__(self, budget: Budget, now: Callable[[], float], reason: str = "") -> None:
+        """Start the clock.
+
+        Args:
+            budget: its seconds and failures in a row are limits.
+            now: seconds of any clock that only goes forward.
+            reason: given when nothing may start from the beginning.
+        """
+        self._budget, self._now, self._started = budget, now, now()
+        self._share, self._spent, self._reason = 1.0, "", reason
+        self._failures, self._lock = 0, threading.Lock()
+
+    @property
+    def reason(self) -> str:
+        """Why nothing may start: for good, or for now; empty while fits may."""
+        return self._reason or self._spent
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it is the clock alone that holds fits back."""
+        return not self._reason and bool(self._spent)
+
+    def open(self, share: float) -> None:
+        """Give free a share of the seconds, counted from the start: a round must leave some."""
+        self._share, self._spent = share, ""
+
+    def may_start(self) -> bool:
+        """Tell whether a fit may start now."""
+        seconds = self._budget.seconds
+        if seconds is not None and self._now() - self._started >= seconds * self._share:
+            part = "" if self._share == 1 else f"{seconds * self._share:g} of "
+            self._spent = f"{part}the budget of {seconds:g} seconds was spent"
+        return not self.reason
+
+    def saw(self, *, failure: bool) -> None:
+        """Count failures that follow one another."""
+        most = self._budget.failures_in_a_row
+        with self._lock:
+            self._failures = self._failures + 1 if failure else 0
+            if most is not None and self._failures >= most:
+                self._reason = self._reason or f"{most} configurations in a row had failed"
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """What a run's search cost.
+
+    Attributes:
+        fits: that ended well in this run, at any rung.
+        fit_cpu_seconds: of these fits.
+        wall_seconds: from the first rung's beginning to the end.
+        fitting_share: the part of wall seconds times workers that was spent inside these fits.
+        peak_memory_bytes: of the process, since it began; without those that imported estimators
+            may be fitted in.
+    """
+
+    fits: int
+    fit_cpu_seconds: float
+    wall_seconds: float
+    fitting_share: float
+    peak_memory_bytes: int
+
+
+def search_cost(
+    fitted: Sequence[ModelResult], wall_seconds: float, workers: int, peak_memory_bytes: int
+) -> SearchCost:
+    """Return what a search cost; a failed fit's seconds are not known and count as idle."""
+    available = wall_seconds * workers
+    inside = sum(result.fit_wall_seconds for result in fitted)
+    return SearchCost(
+        fits=len(fitted),
+        fit_cpu_seconds=sum(result.fit_cpu_seconds for result in fitted),
+        wall_seconds=wall_seconds,
+        fitting_share=inside / available if available else 0.0,
+        peak_memory_bytes=peak_memory_bytes,
+    )
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_memory_bytes() -> int:
+    """Return the most resident memory of this process since it began."""
+    if _STATUS.exists():
+        # Not ru_maxrss: through fork and exec that one starts from the parent's peak.
+        kibibytes = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        if kibibytes is not None:
+            return 1024 * int(kibibytes[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, other systems in KiB.
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -18,7 +18,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
 from experiment_pipeline.stages.search.boosting import boosting_plan
 from experiment_pipeline.stages.search.configurations import Configuration, Features
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.

@@ -1,157 +1,280 @@
-"""What every search does: fit what is not known yet on some rows, and conclude from it.
+"""Fits: one configuration on shared work, measured and ready to be stored, or as a whole pipeline.
 
-Asks for known results, trains the others in the pool (`sweep.py`) as long as the budget lets it,
-and says so in events. Who is fitted when is decided in `halving.py` and `rounds.py`. In:
-configurations and a rung. Out: events, and the last result of each configuration.
+A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline
+that takes a table with the feature columns by name and loads without this package. Threads, order
+and failures live in `sweep.py`. In: a configuration, or a stored model, and rows. Out: a
+`TrainedModel`, or a Pipeline.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline import errors
+from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.brake import Brake
-from experiment_pipeline.stages.search.conclusions import (
-    NOT_STARTED,
-    TRAINED,
-    Conclusion,
-    Event,
-    Fitted,
-    Note,
-    RungStarted,
+from experiment_pipeline.stages.search import boosting, own_stopping
+from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator
+from experiment_pipeline.stages.search.boosting import (
+    as_estimator,
+    boost,
+    boosting_plan,
+    predictions_of_grown,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.order import competes, promising_first
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
-from experiment_pipeline.stages.search.rungs import Rung
-from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.features import build_features, categorical_positions
+from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.own_stopping import settle
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
+from experiment_pipeline.stages.search.shared_work import SharedWork, labels_of
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage import persistence
+
+# Rows on which a user's own estimator must predict the same after it was stored and loaded.
+RELOADED_ROWS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Last:
-    """The last result of a configuration, and where it got it."""
+class _Fitted:
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost.
 
-    rung: Rung
-    result: ModelResult
-    reused: bool
+    What it predicts for every train row is given where the fit has found that anyway.
+    """
+
+    predict: Callable[[Any], np.ndarray]
+    model: bytes
+    cpu_seconds: float
+    wall_seconds: float
+    rounds: int | None = None
+    trusted_types: tuple[str, ...] = ()
+    on_train: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
-class Fitting:
-    """One search: who was fitted in it, with the last result of each."""
+class _Clock:
+    """Time spent inside its `with` block by this thread: one thread per fit, so all of it."""
 
-    sets: TrainingSets
-    spec: ExperimentSpec
-    known: Known
-    workers: int
-    brake: Brake
-    last: dict[str, Last] = field(default_factory=dict)
-    in_full: dict[str, ModelResult] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
-    def notes(self) -> Iterable[Note]:
-        """What of the budget makes two runs differ."""
-        if self.spec.budget.seconds is not None:
-            yield Note(
-                f"a budget of {self.spec.budget.seconds:g} seconds: what is trained depends on "
-                "the speed of the machine"
-            )
-        if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
-            yield Note("a budget of failures in a row: with several workers it depends on timing")
+    def __enter__(self) -> Self:
+        self._cpu, self._wall = time.thread_time(), time.perf_counter()
+        return self
 
-    def left_out(
-        self, configurations: Sequence[Configuration], reason: str
-    ) -> Iterable[Conclusion]:
-        """Conclude what was not tried, and say why; what is stored is not forgotten."""
-        in_full = self.known_in(self.sets, configurations)
-        for one in configurations:
-            if one.key in in_full:
-                yield trained(one, in_full[one.key], reused=True)
-            else:
-                yield Conclusion(one, NOT_STARTED, reason)
+    def __exit__(self, *_: object) -> None:
+        self.cpu_seconds = time.thread_time() - self._cpu
+        self.wall_seconds = time.perf_counter() - self._wall
 
-    def known_in(
-        self, sets: TrainingSets, configurations: Sequence[Configuration]
-    ) -> dict[str, ModelResult]:
-        """Key → known result on these sets, under the configuration's present key."""
-        prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
-        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec)
-        return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
-    def fits(
-        self,
-        rung: Rung,
-        entered: Sequence[Configuration],
-        work_after: float,
-        name: str = "",
-    ) -> Generator[Event, None, set[str]]:
-        """Fit what is not known at this rung; return the keys that are concluded by it."""
-        by_key = {one.key: one for one in entered}
-        found = self.known_in(rung.sets, entered)
-        yield RungStarted(rung, len(entered), len(found), work_after, name)
-        done = set()
-        for key, result in found.items():
-            self.last[key] = Last(rung, result, reused=True)
-            if rung.is_full:
-                done.add(key)
-                yield trained(by_key[key], result, reused=True)
-        missing = [one for one in entered if one.key not in found]
-        with closing(self._outcomes(missing, found, rung)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration):
-                    # Who was trained in full before is, whatever happened at a small rung.
-                    if outcome.key not in self.in_full:
-                        done.add(outcome.key)
-                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
-                    continue
-                yield Fitted(rung, outcome)
-                key = outcome.result.key
-                self.last[key] = Last(rung, outcome.result, reused=False)
-                if rung.is_full:
-                    done.add(key)
-                    yield trained(by_key[key], outcome.result, reused=False)
-        return done
+def fit_configuration(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> TrainedModel:
+    """Fit one configuration and score it.
 
-    def _outcomes(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        """Train in the pool; where nothing may start, nothing is even encoded."""
-        timed = self.spec.budget.seconds is not None
-        if timed:
-            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
-            missing = promising_first(missing, last, self.spec.metric)
-        tried = set[str]()
-        somebody = any(competes(one) for one in (*found.values(), *self.in_full.values()))
-        if missing and self.brake.may_start():
-            outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
-            with closing(outcomes):
-                for outcome in outcomes:
-                    tried.add(outcome.key)
-                    somebody |= isinstance(outcome, TrainedModel) and competes(outcome.result)
-                    yield outcome
-        if self.brake.is_out_of_time and not somebody:
-            # One fit beyond the time: a search that has trained nobody is worth nothing.
-            left = [one for one in missing if one.key not in tried]
-            at_least = left[: 1 + sum(not competes(one) for one in left)]
-            yield from self._trained(at_least, rung, None, longest_first=False)
+    Raises:
+        TrainingError: it predicts something that is not finite, or not the same once reloaded.
+        Exception: whatever the estimator raises.
+    """
+    is_lightgbm = configuration.algorithm == "lightgbm"
+    fitted = (_fit_lightgbm if is_lightgbm else _fit_estimator)(configuration, work, sets, spec)
+    encoded = work.encoded[configuration.features]
+    with _Clock() as predicting:
+        on_test = fitted.predict(encoded.test)
+    scored = scored_rows(len(work.y_train), sets.classes)
+    if fitted.on_train is None:
+        on_train = fitted.predict(encoded.train[scored])
+    else:
+        on_train = fitted.on_train[scored]
+    for rows, predicted in (("test", on_test), ("train", on_train)):
+        _check_finite(configuration, rows, predicted)
+    predictions = Predictions(on_test, on_train)
+    result = ModelResult(
+        key=configuration.key,
+        fingerprint=fingerprint(configuration, sets, spec),
+        recipe_fingerprint=recipe_fingerprint(configuration.features, sets),
+        algorithm=configuration.algorithm,
+        features=configuration.features,
+        hyperparameters=configuration.hyperparameters,
+        status="trained",
+        rounds=fitted.rounds,
+        fit_cpu_seconds=fitted.cpu_seconds,
+        fit_wall_seconds=fitted.wall_seconds,
+        predict_seconds_per_row=predicting.cpu_seconds / len(on_test),
+        model_bytes=len(fitted.model),
+        trusted_types=fitted.trusted_types,
+        notes=fitted.notes,
+        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+    )
+    return TrainedModel(result, fitted.model, predictions)
 
-    def _trained(
-        self,
-        missing: Sequence[Configuration],
-        rung: Rung,
-        brake: Brake | None,
-        *,
-        longest_first: bool,
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        # A rerun that finds everything known imports nothing that fits.
-        from experiment_pipeline.stages.search.sweep import train_configurations
 
-        yield from train_configurations(
-            missing, rung.sets, self.spec, self.workers, brake, longest_first=longest_first
+def _fit_lightgbm(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    plan = boosting_plan(configuration, sets, spec)
+    with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
+        booster = boost(binned, plan, sets.task)
+    rounds = booster.best_iteration or booster.current_iteration()
+
+    def predict(rows: Any) -> np.ndarray:
+        return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+
+    return _Fitted(
+        predict=predict,
+        model=booster.model_to_string(num_iteration=rounds).encode(),
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        rounds=rounds,
+        # Rows that were held out to stop on are not among those that trees were grown on.
+        on_train=None if plan.patience else predictions_of_grown(booster),
+    )
+
+
+def _fit_estimator(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+) -> _Fitted:
+    estimator = estimator_for(configuration, sets.task, spec, work.labels)
+    encoded = work.encoded[configuration.features]
+    stopping = settle(estimator, sets.inner)
+    X, y, held_out = encoded.train, work.labels, dict[str, Any]()
+    if stopping.on_slice:
+        held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
+        X, y = X[sets.grown], y[sets.grown]
+    # Once more here: the import of a user's own estimator may have loaded another OpenMP.
+    with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
+        estimator.fit(X, y, **held_out)
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    model = persistence.to_bytes(estimator)
+    trusted_types: tuple[str, ...] = ()
+    if is_own_estimator(configuration.algorithm):
+        trusted_types = persistence.untrusted_types(model)
+        reloaded = persistence.from_bytes(model, trusted_types)
+        _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)
+    return _Fitted(
+        predict=predict,
+        model=model,
+        cpu_seconds=clock.cpu_seconds,
+        wall_seconds=clock.wall_seconds,
+        rounds=estimator.n_iter_ if stopping.on_slice else None,
+        trusted_types=trusted_types,
+        notes=stopping.notes,
+    )
+
+
+def _check_reloaded(
+    configuration: Configuration,
+    predict: Callable[[Any], np.ndarray],
+    reloaded: Any,
+    rows: Any,
+    sets: TrainingSets,
+) -> None:
+    again = predictions_of(reloaded, rows, sets.task, sets.classes)
+    if not np.array_equal(predict(rows), again, equal_nan=True):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            "the estimator predicts something else after it was stored and loaded",
+            "keep everything that it has learnt in attributes of plain data and arrays",
         )
 
 
-def trained(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
-    """Conclude that a configuration has a model of all train rows."""
-    return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)
+def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
+    if odd := int((~np.isfinite(predictions)).sum()):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            f"{odd} of {predictions.size} predictions on {rows} rows are not finite",
+            "regularise more, learn more slowly, or scale the target",
+        )
+
+
+def fitted_pipeline(
+    result: ModelResult, model: bytes, sets: TrainingSets, spec: ExperimentSpec
+) -> Pipeline:
+    """Return the pipeline of a trained model: its features fitted anew on train, which gives
+    the same ones, and the stored model.
+
+    Args:
+        result: the numbers stored with the model.
+        model: the stored bytes.
+        sets: those it was trained on.
+        spec: of the experiment.
+
+    Raises:
+        InvalidModel: the bytes are no model, or hold a type that is not trusted.
+    """
+    columns = list(sets.features)
+    features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
+    if result.algorithm == "lightgbm":
+        configuration = Configuration(
+            result.key, result.algorithm, result.features, result.hyperparameters
+        )
+        plan = boosting.boosting_plan(configuration, sets, spec)
+        estimator = _boosted(model.decode(), plan, sets.classes, result.rounds)
+    else:
+        estimator = persistence.from_bytes(model, result.trusted_types)
+    return _pipeline(features, estimator)
+
+
+def refit(
+    configuration: Configuration,
+    rounds: int | None,
+    rows: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+) -> Pipeline:
+    """Fit a chosen configuration on other rows, with fresh features and no early stopping.
+
+    Args:
+        configuration: the chosen one.
+        rounds: of the chosen fit; None for what does not stop early.
+        rows: (n, columns) prepared rows, such as train and test together.
+        sets: gives features, target, task and classes; its rows are not used.
+        spec: its seed and its metric are used.
+    """
+    columns = list(sets.features)
+    y = encode_target(rows[sets.target], sets.classes)
+    features = build_features(configuration.features, rows, columns)
+    with threadpool_limits(limits=1):
+        table = features.fit_transform(rows[columns])
+        if configuration.algorithm != "lightgbm":
+            labels = labels_of(y, sets.classes)
+            estimator = estimator_for(configuration, sets.task, spec, labels)
+            own_stopping.fix_rounds(estimator, rounds)
+            estimator.fit(table, labels)
+            return _pipeline(features, estimator)
+    plan = boosting.plan_boosting(
+        configuration,
+        sets.task,
+        sets.classes,
+        spec.seed,
+        spec.metric,
+        can_stop=False,
+        rounds=rounds,
+    )
+    categorical = categorical_positions(configuration.features, rows, columns)
+    binned = boosting.bin_table(table, y, None, categorical, plan)
+    booster = boosting.boost(binned, plan, sets.task)
+    return _pipeline(features, _boosted(booster.model_to_string(), plan, sets.classes, plan.rounds))
+
+
+def _boosted(
+    text: str, plan: boosting.BoostingPlan, classes: tuple | None, rounds: int | None
+) -> Any:
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=text)
+    return as_estimator(booster, plan, classes, rounds or booster.current_iteration())
+
+
+def _pipeline(features: Any, estimator: Any) -> Pipeline:
+    return Pipeline([("features", features), ("model", estimator)])

@@ -1,30 +1,123 @@
 """The search by halving: rung after rung, each decided when it is complete.
 
-Rungs and survivors are in `rungs.py`, fitting is in `fitting.py`, the other way to search in
-`rounds.py`. In: configurations, sets, the experiment. Out: events; the same conclusions whatever
-the number of workers, the order of the configurations and the kills in between (budgets of
-seconds and of failures aside, which say so).
+What is known is asked for and not trained again; what is missing is trained in the pool of
+`sweep.py` as long as the budget lets it; storing is the shell's. Rungs and survivors are in
+`rungs.py`. In: configurations, sets, the experiment, a way to ask for known results, a clock. Out:
+events, and exactly one conclusion per configuration: the same ones whatever the number of workers,
+the order of the configurations and the kills in between (budgets of seconds and of failures aside,
+which say so).
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
+    TRAINED,
     Conclusion,
     Event,
+    Fitted,
     Note,
+    RungStarted,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.fitting import Fitting, trained
-from experiment_pipeline.stages.search.order import competes, within_budget
-from experiment_pipeline.stages.search.rungs import Ladder, Rung, full_only, ladder, survivors
+from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.rungs import (
+    Ladder,
+    Rung,
+    competes,
+    full_only,
+    ladder,
+    promising_first,
+    survivors,
+    within_budget,
+)
+from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+
+def search(
+    configurations: Sequence[Configuration],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    known: Known,
+    workers: int,
+    now: Callable[[], float],
+) -> Generator[Event, None, None]:
+    """Search the best of the configurations that are asked for.
+
+    A model is yielded (`Fitted`) before the conclusion that rests on it. One configuration alone
+    is trained on all rows: somebody wants just this one.
+
+    Args:
+        configurations: those asked for.
+        sets: the full train and test set.
+        spec: its halving, budget, metric and seed are used.
+        known: what earlier fits have left.
+        workers: fits at a time.
+        now: seconds of any clock that only goes forward.
+
+    Closing the generator cancels the fits that wait.
+    """
+    run = _Search(sets, spec, known, workers, Brake(spec.budget, now))
+    yield from run.notes()
+    yield from run.events(configurations, alone=len(configurations) == 1)
+
+
+def settled(
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec, known: Known
+) -> tuple[Conclusion, ...]:
+    """Return what is known of configurations that this run was not asked for; nothing is fitted.
+
+    The search is played again on what exists: who was stopped early before, is so again.
+
+    Args:
+        configurations: all that are declared, since they competed with one another.
+        sets: the full sets.
+        spec: the experiment.
+        known: as of `search`.
+    """
+    brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
+    run = _Search(sets, spec, known, 1, brake)
+    events = run.events(configurations, alone=False)
+    return tuple(event for event in events if isinstance(event, Conclusion))
+
+
+@dataclass(frozen=True, eq=False)
+class _Last:
+    """The last result of a configuration, and where it got it."""
+
+    rung: Rung
+    result: ModelResult
+    reused: bool
 
 
 @dataclass
-class HalvingSearch(Fitting):
-    """One search by halving."""
+class _Search:
+    """One search: who was fitted in it, with the last result of each."""
+
+    sets: TrainingSets
+    spec: ExperimentSpec
+    known: Known
+    workers: int
+    brake: Brake
+    last: dict[str, _Last] = field(default_factory=dict)
+    in_full: dict[str, ModelResult] = field(default_factory=dict)
+
+    def notes(self) -> Iterable[Note]:
+        """What of the budget makes two runs differ."""
+        if self.spec.budget.seconds is not None:
+            yield Note(
+                f"a budget of {self.spec.budget.seconds:g} seconds: what is trained depends on "
+                "the speed of the machine"
+            )
+        if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
+            yield Note("a budget of failures in a row: with several workers it depends on timing")
 
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
@@ -33,12 +126,14 @@ class HalvingSearch(Fitting):
         tried = within_budget(configurations, self.spec)
         keys = {one.key for one in tried}
         reason = f"the budget is {self.spec.budget.configurations} configurations"
-        yield from self.left_out([one for one in configurations if one.key not in keys], reason)
-        yield from self.climb(tried, alone=alone)
+        yield from self._left_out([one for one in configurations if one.key not in keys], reason)
+        yield from self._climb(tried, alone=alone)
 
-    def climb(self, tried: Sequence[Configuration], *, alone: bool) -> Generator[Event, None, None]:
+    def _climb(
+        self, tried: Sequence[Configuration], *, alone: bool
+    ) -> Generator[Event, None, None]:
         """Take configurations up the rungs, and conclude each of them once."""
-        self.in_full = self.known_in(self.sets, tried)
+        self.in_full = self._known_in(self.sets, tried)
         steps = self._ladder([one for one in tried if competes(one)], alone=alone)
         yield from map(Note, steps.notes)
         still_in = {one.key for one in tried if competes(one)}
@@ -49,7 +144,7 @@ class HalvingSearch(Fitting):
             entered = [
                 one for one in tried if one.key in still_in or (rung.is_full and not competes(one))
             ]
-            done = yield from self.fits(rung, entered, steps.work_after(rung))
+            done = yield from self._fits(rung, entered, steps.work_after(rung))
             still_in = set(self._survivors(rung, entered))
             for one in entered:
                 if one.key not in done | still_in:
@@ -74,7 +169,7 @@ class HalvingSearch(Fitting):
         """Conclude what does not go on, because others were better or nothing more may start."""
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return trained(one, self.in_full[one.key], reused=True)
+            return _trained_in_full(one, self.in_full[one.key], reused=True)
         if (last := self.last.get(one.key)) is None:
             return Conclusion(one, NOT_STARTED, self.brake.reason)
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
@@ -83,3 +178,98 @@ class HalvingSearch(Fitting):
         return Conclusion(
             one, STOPPED_EARLY, reason, last.result, last.rung.fraction, reused=last.reused
         )
+
+    def _left_out(
+        self, configurations: Sequence[Configuration], reason: str
+    ) -> Iterable[Conclusion]:
+        """Conclude what was not tried, and say why; what is stored is not forgotten."""
+        in_full = self._known_in(self.sets, configurations)
+        for one in configurations:
+            if one.key in in_full:
+                yield _trained_in_full(one, in_full[one.key], reused=True)
+            else:
+                yield Conclusion(one, NOT_STARTED, reason)
+
+    def _known_in(
+        self, sets: TrainingSets, configurations: Sequence[Configuration]
+    ) -> dict[str, ModelResult]:
+        """Key → known result on these sets, under the configuration's present key."""
+        prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
+        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec)
+        return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
+
+    def _fits(
+        self,
+        rung: Rung,
+        entered: Sequence[Configuration],
+        work_after: float,
+    ) -> Generator[Event, None, set[str]]:
+        """Fit what is not known at this rung; return the keys that are concluded by it."""
+        by_key = {one.key: one for one in entered}
+        found = self._known_in(rung.sets, entered)
+        yield RungStarted(rung, len(entered), len(found), work_after)
+        done = set()
+        for key, result in found.items():
+            self.last[key] = _Last(rung, result, reused=True)
+            if rung.is_full:
+                done.add(key)
+                yield _trained_in_full(by_key[key], result, reused=True)
+        missing = [one for one in entered if one.key not in found]
+        with closing(self._outcomes(missing, found, rung)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedConfiguration):
+                    # Who was trained in full before is, whatever happened at a small rung.
+                    if outcome.key not in self.in_full:
+                        done.add(outcome.key)
+                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
+                    continue
+                yield Fitted(rung, outcome)
+                key = outcome.result.key
+                self.last[key] = _Last(rung, outcome.result, reused=False)
+                if rung.is_full:
+                    done.add(key)
+                    yield _trained_in_full(by_key[key], outcome.result, reused=False)
+        return done
+
+    def _outcomes(
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
+    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
+        """Train in the pool; where nothing may start, nothing is even encoded."""
+        timed = self.spec.budget.seconds is not None
+        if timed:
+            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
+            missing = promising_first(missing, last, self.spec.metric)
+        tried = set[str]()
+        somebody = any(competes(one) for one in (*found.values(), *self.in_full.values()))
+        if missing and self.brake.may_start():
+            outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
+            with closing(outcomes):
+                for outcome in outcomes:
+                    tried.add(outcome.key)
+                    somebody |= isinstance(outcome, TrainedModel) and competes(outcome.result)
+                    yield outcome
+        if self.brake.is_out_of_time and not somebody:
+            # One fit beyond the time: a search that has trained nobody is worth nothing.
+            left = [one for one in missing if one.key not in tried]
+            at_least = left[: 1 + sum(not competes(one) for one in left)]
+            yield from self._trained(at_least, rung, None, longest_first=False)
+
+    def _trained(
+        self,
+        missing: Sequence[Configuration],
+        rung: Rung,
+        brake: Brake | None,
+        *,
+        longest_first: bool,
+    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
+        # A rerun that finds everything known imports nothing that fits.
+        from experiment_pipeline.stages.search.sweep import train_configurations
+
+        yield from train_configurations(
+            missing, rung.sets, self.spec, self.workers, brake, longest_first=longest_first
+        )
+
+
+def _trained_in_full(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
+    """Conclude that a configuration has a model of all train rows."""
+    return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)

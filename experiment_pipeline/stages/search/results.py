@@ -1,18 +1,16 @@
 """What a fit leaves behind: its numbers, its model, or why it failed.
 
-Plain frozen data and its JSON form. In: what `fit.py` measured. Out: what the store keeps.
+Plain frozen data, records of the storage. In: what `fitting.py` measured. Out: what the store keeps.
 """
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.stages.search.configurations import Features
+from experiment_pipeline.storage.records import Undefinable
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class ModelResult:
     hyperparameters: Mapping[str, Scalar]
     status: str
     metric: str
-    train_score: float
-    test_score: float
-    test_scores: Mapping[str, float]
+    train_score: Undefinable
+    test_score: Undefinable
+    test_scores: Mapping[str, Undefinable]
     rounds: int | None
     fit_cpu_seconds: float
     fit_wall_seconds: float
@@ -62,25 +60,6 @@ class ModelResult:
     model_bytes: int
     trusted_types: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """Return the result as JSON; an undefined score becomes null."""
-        return json.dumps(_without_nan(asdict(self)), indent=2, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the result that `to_json` wrote.
-
-        Raises:
-            ValueError, TypeError, KeyError: the text is no such result.
-        """
-        fields = json.loads(text)
-        for names in ("trusted_types", "notes"):
-            fields[names] = tuple(fields[names])
-        fields["test_scores"] = {k: _number(v) for k, v in fields["test_scores"].items()}
-        for score in ("train_score", "test_score"):
-            fields[score] = _number(fields[score])
-        return cls(**fields)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +118,3 @@ class FailedConfiguration:
     reason: str
     traceback: str
     says_nothing: bool = False
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

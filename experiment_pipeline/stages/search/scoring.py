@@ -1,21 +1,60 @@
-"""Scores of a fit, from its predictions alone: no score decides a fit, none is a reason for one.
+"""What a fit predicts, and its scores, from its predictions alone: no score decides a fit.
 
-A fit is stored with what it predicts for the test rows and for some train rows. Whatever an
-experiment asks for later (another ranking metric, a gate) is computed from these. Fitting lives in
-`fit.py`. In: predictions, targets, the experiment. Out: scores.
+Predictions have one shape, whatever the estimator and whatever order it keeps its classes in:
+regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), probabilities in the
+order of the classes. A fit is stored with what it predicts for the test rows and for some train
+rows: whatever an experiment asks for later (another ranking metric, a gate) is computed from these.
+Fitting lives in `fitting.py`. In: a fitted estimator and rows, or predictions and targets. Out:
+predictions, scores.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
+
+
+def predict(
+    pipeline: Any,
+    frame: pd.DataFrame,
+    features: Sequence[str],
+    task: str,
+    classes: Sequence[Any] | None,
+) -> np.ndarray:
+    """Return what a fitted pipeline predicts for prepared rows.
+
+    Args:
+        pipeline: features and model, as `fitted_pipeline` and `refit` give them.
+        frame: (n, columns) prepared rows; other columns are ignored.
+        features: the columns the model may see.
+        task: binary, multiclass or regression.
+        classes: as in `TrainingSets`: an estimator sorts its classes, the positive one may
+            come first there.
+    """
+    return predictions_of(pipeline, frame[list(features)], task, classes)
+
+
+def predictions_of(
+    estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
+) -> np.ndarray:
+    """Return what a fitted estimator predicts for the rows that it reads (n, …)."""
+    if classes is None:
+        return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
+    found = estimator.predict_proba(rows)
+    probabilities = np.zeros((len(found), len(classes)))
+    # A class that the fit has not seen has no column, and probability 0.
+    for column, label in enumerate(estimator.classes_):
+        probabilities[:, list(classes).index(label)] = found[:, column]
+    return probabilities[:, 1] if task == "binary" else probabilities
+
 
 # The train score tells overfitting; predicting every train row could cost as much as the fit.
 TRAIN_SCORE_ROWS = 5_000

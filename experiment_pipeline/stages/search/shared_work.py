@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.boosting import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, Features
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
 @dataclass(frozen=True, eq=False)

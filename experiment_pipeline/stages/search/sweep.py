@@ -2,34 +2,40 @@
 
 One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
 linear models release the GIL, and no table is copied. Imported estimators may not release it:
-where the first fits of one spend their time waiting for it, its others go to `processes.py`.
-Storing and progress live in the shell. In: configurations and sets. Out: what was trained and
-what failed, as it is done; the same whatever the number of workers, the order of the
-configurations and their company.
+where the first fits of one spend their time waiting for it, its others go to processes, which joblib
+starts once per run and maps the tables into: there is no copy per worker. Storing and progress live
+in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done; the
+same whatever the number of workers, the order of the configurations and their company.
 """
 
+import ast
+import os
+import sys
+import threading
+import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial, wraps
+from typing import Any
 
+import joblib
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.algorithms import is_own_estimator
-from experiment_pipeline.stages.search.brake import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import estimated_cost, seconds_of
+from experiment_pipeline.stages.search.cost import Brake, estimated_cost, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fit import fit_configuration
-from experiment_pipeline.stages.search.parsing import parse_one_at_a_time
-from experiment_pipeline.stages.search.processes import Outcome, Train, in_processes
+from experiment_pipeline.stages.search.fitting import fit_configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets, without_rows
 from experiment_pipeline.stages.search.shared_work import SharedWork, share_work
+from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 
 # Seconds of fits that are worth the start of processes, which takes two.
 WORTH_PROCESSES = 10.0
@@ -39,6 +45,13 @@ RELEASES_THE_GIL = 0.8
 # What an estimator does not raise by itself, and what may be otherwise a minute later: the
 # interpreter is at fault, memory is short, a disk or a network fails.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError)
+# Idle processes wait so long for the next rung, and then give their memory back.
+IDLE_SECONDS = 20
+SECONDS_BETWEEN_LOOKS = 1.0
+# 3.12 collects no garbage in the midst of a parse.
+FIRST_SAFE = (3, 11, 8)
+Outcome = TrainedModel | FailedConfiguration
+Train = Callable[[Configuration], Outcome]
 
 
 def train_configurations(
@@ -209,3 +222,89 @@ def _train(
 def _one_openmp_thread() -> None:
     """Limit a worker for as long as it lives: nothing is to be restored."""
     threadpool_limits(limits=1, user_api="openmp")
+
+
+def in_processes(
+    train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
+) -> Generator[Outcome, None, None]:
+    """Train configurations in processes, and yield each when it is done.
+
+    Args:
+        train: trains one configuration; it and what it holds are pickled, large arrays mapped.
+        configurations: in the order in which they are to start.
+        workers: processes, one fit each.
+        brake: as in `train_configurations`; a failure counts once its outcome was taken.
+
+    Raises:
+        TrainingError: a process was killed.
+    """
+    allowed = (one for one in configurations if brake is None or brake.may_start())
+    # Fits are handed out one by one as they end, or the brake would come too late.
+    pool = joblib.Parallel(
+        min(workers, len(configurations)),
+        backend="loky",
+        return_as="generator_unordered",
+        pre_dispatch=workers,
+        batch_size=1,
+        idle_worker_timeout=IDLE_SECONDS,
+    )
+    try:
+        with closing(
+            pool(joblib.delayed(_alone)(train, one, os.getpid()) for one in allowed)
+        ) as outcomes:
+            for outcome in outcomes:
+                if brake is not None:
+                    failed = isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
+                    brake.saw(failure=failed)
+                yield outcome
+    except BrokenProcessPool as broken:
+        raise errors.TrainingError(
+            f"one of {workers} processes that fit imported estimators",
+            "it was killed; systems do so when memory runs out",
+            "write fewer workers, or take the algorithm out of `search`",
+        ) from broken
+
+
+def _alone(train: Train, configuration: Configuration, parent: int) -> Outcome:
+    """Train in this process with one thread, as in the pool of threads."""
+    # Where the system cannot start processes joblib calls this in the one that is at work.
+    if os.getpid() != parent:
+        _end_with(parent)
+    with threadpool_limits(limits=1):
+        return train(configuration)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process end with the one that started it, which does not tell when it is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+@cache
+def parse_one_at_a_time() -> None:
+    """Let the threads of this process wait for each other to parse, from now on.
+
+    Before 3.11.8 CPython counted the depth of `ast.parse` in one place for all threads (gh-106905):
+    where a collection of garbage in the midst of one parse let another thread parse, the first one
+    ended with `SystemError: AST constructor recursion depth mismatch`. Fits parse without saying
+    so: numpy reads the header of an array with `ast.literal_eval`, pandas its `eval`, `inspect` the
+    signatures of compiled functions, and users' estimators may do anything.
+    """
+    if sys.version_info >= FIRST_SAFE:
+        return
+    parse = ast.parse
+    # A finalizer may parse in the midst of its own thread's parse: it must not wait for itself.
+    turn = threading.RLock()
+
+    @wraps(parse)
+    def parse_in_turn(*args: Any, **kwargs: Any) -> Any:
+        with turn:
+            return parse(*args, **kwargs)
+
+    ast.parse = parse_in_turn

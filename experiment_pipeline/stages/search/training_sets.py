@@ -1,17 +1,71 @@
-"""From the tables of the split stage to what every fit is given.
+"""What every fit of a search is given: the train and the test set, and what they mean.
 
-In: train and test set as split. Out: a `TrainingSets` with features, classes, the inner slice
-for early stopping and the digests that fingerprints rest on.
+No fitting lives here. In: the tables of the split stage. Out: one frozen object with features,
+classes, the inner slice for early stopping and the digests that fingerprints rest on; also for a
+rung of halving, which is a `TrainingSets` with fewer rows and digests of their own.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.target import find_classes
+from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSets:
+    """The rows a configuration is fitted on and compared on.
+
+    Attributes:
+        train: the train rows (of the rung), prepared; (n_train, columns).
+        test: the test rows, prepared; (n_test, columns).
+        features: the columns a model may see, in order.
+        target: the column to predict.
+        task: binary, multiclass or regression.
+        classes: None for regression; for binary classes[1] is the positive class.
+        inner: bool (n_train,): train rows held out for early stopping.
+        digests: content digest of "train" and "test".
+        groups: (n_train,) what the split keeps together; None = nothing.
+        inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
+            that stops early; None = none.
+    """
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    features: tuple[str, ...]
+    target: str
+    task: str
+    classes: tuple | None
+    inner: np.ndarray
+    digests: Mapping[str, str]
+    groups: np.ndarray | None = None
+    inner_gap: np.ndarray | None = None
+
+    @property
+    def y_train(self) -> np.ndarray:
+        """The encoded target of the train rows, (n_train,): class codes, or floats."""
+        return encode_target(self.train[self.target], self.classes)
+
+    @property
+    def grown(self) -> np.ndarray:
+        """The train rows that a fit which stops early is fitted on: bool (n_train,)."""
+        return ~self.inner if self.inner_gap is None else ~(self.inner | self.inner_gap)
+
+    @property
+    def y_test(self) -> np.ndarray:
+        """The encoded target of the test rows, (n_test,)."""
+        return encode_target(self.test[self.target], self.classes)
+
+
+def without_rows(sets: TrainingSets) -> TrainingSets:
+    """Return what the sets mean without their rows, to be sent to another process."""
+    return replace(sets, train=sets.train[:0], test=sets.test[:0])
 
 
 def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:

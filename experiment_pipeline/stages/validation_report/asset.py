@@ -21,9 +21,8 @@ from experiment_pipeline.stages.asset import (
 )
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.look import (
     MARKDOWN,
@@ -35,8 +34,7 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.entries import ResultStore
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.entries import stage_entries
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 # What no judgement depends on but by the rows and the leaderboard: the report is not given it.
 _BEFORE = (
     *("data", "analysis", "validation", "exclude"),
-    *("halving", "surrogate", "budget", "choice", "workers", "schedule"),
+    *("halving", "budget", "choice", "workers", "schedule"),
 )
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
@@ -69,7 +67,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         validation_set: pd.DataFrame,
         leaderboard: pd.DataFrame,
     ) -> dg.MaterializeResult:
-        store = ResultStore(storage_root(), spec.name, STAGE)
+        store = stage_entries(spec.name, STAGE)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard, sets.digests)
@@ -86,7 +84,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             )
             stored = store.intact(look.fingerprint, context.log.warning)
             if stored is None:
-                stored = store.put(look.fingerprint, look.files())
+                stored = store.put(look.fingerprint, look.files(), None)
             else:
                 context.log.info("reused the report of the same model on the same rows")
         files, page = stored.files, stored.paths[PAGE]
@@ -127,7 +125,7 @@ def _evidence(
     from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-    store = TrainedModelStore(storage_root(), spec.name)
+    store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
 

@@ -18,7 +18,7 @@ from experiment_pipeline.prediction.rows import Reading, prepared_features
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison, PairedScores
 from experiment_pipeline.statistics.influence import linearise
 from experiment_pipeline.statistics.intervals import FEW_UNITS

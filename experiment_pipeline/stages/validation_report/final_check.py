@@ -19,10 +19,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import encoded_columns
-from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
-from experiment_pipeline.stages.search.predictions import predict, predictions_of
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.scoring import predict, predictions_of
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.challenge import (
     CurrentVersion,
     hold_against_champion,

@@ -12,9 +12,8 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.order import competes, within_budget
-from experiment_pipeline.stages.search.rungs import ladder
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.rungs import competes, ladder, within_budget
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.shortfall import LearningCurve
 from experiment_pipeline.statistics.influence import Linearised, average
 from experiment_pipeline.statistics.paired import paired_difference

@@ -17,8 +17,8 @@ from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.champions import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
@@ -124,7 +124,7 @@ class Look:
         seen = (self.digest, self.model_fingerprint, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
-        store = TrainedModelStore(storage_root(), self.spec.name)
+        store = TrainedModelStore.of(self.spec.name)
         model = store.require(self.model_fingerprint)
         check = final_check(
             self.spec,

@@ -12,8 +12,8 @@ from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.notes import expected_best
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
+from experiment_pipeline.stages.search.conclusions import Unranked
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.table import Unranked
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (

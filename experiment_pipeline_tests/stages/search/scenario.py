@@ -9,8 +9,8 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 ROWS, TRAIN_ROWS = 800, 600
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}

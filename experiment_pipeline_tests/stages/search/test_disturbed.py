@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from experiment_pipeline.stages.search.brake import Brake
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline_tests.stages.search import own_estimators

@@ -7,12 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.stages.search import sweep
-from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, Note, RungStarted
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Fitted,
+    Note,
+    RungStarted,
+    accounts,
+    search_results,
+)
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.run import settled
+from experiment_pipeline.stages.search.halving import settled
 from experiment_pipeline.stages.search.shared_work import share_work
-from experiment_pipeline.stages.search.table import accounts, search_results
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.order import drawn, promising_first, within_budget
+from experiment_pipeline.stages.search.rungs import drawn, promising_first, within_budget
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.scenario import experiment, one
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.pipelines import fitted_pipeline, refit
-from experiment_pipeline.stages.search.predictions import predict
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.sets import TrainingSets
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline_tests.stages.search.scenario import (
     OWN,
     experiment,
@@ -116,8 +118,8 @@ def test_a_result_survives_its_json() -> None:
     sets = training_sets()
     one_class = sets.test[sets.test["late"] == "no"]
     defined = train_one(spec, sets).result
-    assert ModelResult.from_json(defined.to_json()) == defined
+    assert from_json(ModelResult, to_json(defined), EntryCorrupt("", "", "")) == defined
     undefined = train_one(spec, TrainingSets(**vars(sets) | {"test": one_class})).result
-    again = ModelResult.from_json(undefined.to_json())
+    again = from_json(ModelResult, to_json(undefined), EntryCorrupt("", "", ""))
     assert np.isnan(again.test_score)
-    assert again.to_json() == undefined.to_json()
+    assert to_json(again) == to_json(undefined)

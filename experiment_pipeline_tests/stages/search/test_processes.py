@@ -15,8 +15,8 @@ import pytest
 
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.search import sweep
-from experiment_pipeline.stages.search.brake import Brake
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline_tests.results import model_result
@@ -32,7 +32,7 @@ from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 NAPS = """
 import pathlib, sys, time
-from experiment_pipeline.stages.search.processes import in_processes
+from experiment_pipeline.stages.search.sweep import in_processes
 
 
 def nap(number):
@@ -44,7 +44,7 @@ list(in_processes(nap, [1, 2, 3, 4], 2, None))
 """
 
 HERE = """
-from experiment_pipeline.stages.search.processes import in_processes
+from experiment_pipeline.stages.search.sweep import in_processes
 print(*sorted(in_processes(abs, [-1, -2, -3], 2, None)))
 """
 LARGEST_THAT_JOBLIB_SENDS = 2**20

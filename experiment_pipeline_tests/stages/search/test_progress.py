@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, RungStarted
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted, Progress, RungStarted
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import FailedConfiguration, Predictions, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline_tests.results import model_result
@@ -58,15 +57,6 @@ def test_what_is_reused_is_done_from_the_start(progress):
     reused = Conclusion(CONFIGURATION, "trained", "", model_result("c", 0.3), 1.0, reused=True)
     assert not progress.see(reused)
     assert progress.line(1.0) == "1 / 2 done, best log_loss 0.3000 (c)"
-
-
-def test_a_round_says_which_and_counts_what_later_ones_need(progress):
-    """All rounds are on all rows: eight fits are left, two seconds each."""
-    progress.see(RungStarted(FULL, 4, 0, work_after=6.0, round="round 1 of 3"))
-    progress.see(fitted("a", 0.4))
-    progress.see(fitted("b", 0.5))
-    line = progress.line(4.0)
-    assert line == "round 1 of 3: 2 / 4 done, best log_loss 0.4000 (a), about 16 s left"
 
 
 def test_a_line_is_due_first_last_and_once_a_second_between(progress):

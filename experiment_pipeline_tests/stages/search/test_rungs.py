@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.search.rungs import ladder, survivors
-from experiment_pipeline.stages.search.thinning import evenly_thinned, thinning_order
+from experiment_pipeline.stages.search.rungs import (
+    evenly_thinned,
+    ladder,
+    survivors,
+    thinning_order,
+)
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     TEST,

@@ -19,9 +19,11 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.store import RESULT, TrainedModelStore
+from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.storage.entries import RESULT, Entries
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
 from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.records import to_json
 
 
 def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedModel:
@@ -53,7 +55,7 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
 def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
     """Two trained models are the same, to the bit."""
     assert one is not None
-    assert one.result.to_json() == other.result.to_json()
+    assert to_json(one.result) == to_json(other.result)
     assert one.model == other.model
     for rows in ("test", "train"):
         mine, theirs = getattr(one.predictions, rows), getattr(other.predictions, rows)
@@ -61,10 +63,15 @@ def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def store_at(root: UPath, experiment: str = "flights") -> TrainedModelStore:
+    """The trained models of an experiment under a root."""
+    return TrainedModelStore(Entries(root, experiment, "trained_model", ModelResult))
+
+
 @pytest.fixture
 def store(place: UPath) -> TrainedModelStore:
     """A store on a disk, and one in a bucket."""
-    return TrainedModelStore(place, "flights")
+    return store_at(place)
 
 
 def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
@@ -84,15 +91,15 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
 @pytest.mark.parametrize(("model", "ending"), [(b"tree\nversion=v4", "txt"), (b"PK\3\4", "skops")])
 def test_files_are_named_after_what_they_are(storage: UPath, model: bytes, ending: str) -> None:
     """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
-    store = TrainedModelStore(UPath(storage), "flights")
+    store = store_at(UPath(storage))
     entry = replace(trained(1), model=model)
     store.put(entry)
-    names = list_names(store.folder(entry.result.fingerprint))
+    names = list_names(store.entries.folder(entry.result.fingerprint))
     assert [name.split(".")[0] for name in names] == [
         *("model", "result", "test_predictions", "train_predictions")
     ]
     assert names[0].endswith(ending)
-    written = json.loads(read_bytes(store.folder(entry.result.fingerprint) / RESULT))
+    written = json.loads(read_bytes(store.entries.folder(entry.result.fingerprint) / RESULT))
     assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}
     assert written["result"]["key"] == "lightgbm__num_leaves=1"
 
@@ -122,8 +129,8 @@ def test_an_entry_never_changes(store: TrainedModelStore) -> None:
 
 def test_experiments_do_not_share_entries(place: UPath) -> None:
     """A fingerprint of one experiment is none of another."""
-    TrainedModelStore(place, "one").put(trained(1))
-    assert TrainedModelStore(place, "two").get(trained(1).result.fingerprint) is None
+    store_at(place, "one").put(trained(1))
+    assert store_at(place, "two").get(trained(1).result.fingerprint) is None
 
 
 def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModelStore) -> None:
@@ -159,7 +166,7 @@ def test_a_damaged_entry_is_never_returned(
 ) -> None:
     """A file that is cut, emptied, changed or gone is an error that names it and the way out."""
     fingerprint = store.put(trained(1)).result.fingerprint
-    folder = store.folder(fingerprint)
+    folder = store.entries.folder(fingerprint)
     path = folder / next(name for name in list_names(folder) if name.startswith(part))
     damaged = DAMAGE[damage](read_bytes(path))
     remove(path) if damaged is None else write_bytes(path, damaged)
@@ -172,7 +179,7 @@ def test_a_damaged_entry_is_never_returned(
         with pytest.raises(EntryCorrupt):
             store.put(trained(1))
         told = []
-        store.quarantine_damaged([fingerprint], told.append)
+        store.entries.quarantine_damaged([fingerprint], told.append)
         assert told[0].startswith(str(path))
         (kept,) = in_quarantine(store, fingerprint)
         assert damaged is None or read_bytes(kept / path.name) == damaged
@@ -183,27 +190,29 @@ def test_a_damaged_entry_is_never_returned(
 
 def in_quarantine(store: TrainedModelStore, fingerprint: str) -> list[UPath]:
     """The folders that damaged entries of a fingerprint were moved to."""
-    place = store.root / store.experiment / "damaged" / "trained_model" / fingerprint
+    place = (
+        store.entries.root / store.entries.experiment / "damaged" / "trained_model" / fingerprint
+    )
     return [place / name for name in list_names(place)]
 
 
 def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:
     """Of many entries only the damaged one goes, and one that is not there is no damage."""
     prints = [store.put(trained(number)).result.fingerprint for number in range(20)]
-    folder = store.folder(prints[7])
+    folder = store.entries.folder(prints[7])
     write_bytes(folder / list_names(folder)[0], b"tree")
     told = []
-    store.quarantine_damaged([*prints, "0" * 63 + "f"], told.append)
+    store.entries.quarantine_damaged([*prints, "0" * 63 + "f"], told.append)
     assert len(told) == 1
     assert list(store.results(prints)) == [*prints[:7], *prints[8:]]
-    store.quarantine_damaged(prints, told.append)
+    store.entries.quarantine_damaged(prints, told.append)
     assert len(told) == 1
 
 
 def test_an_edited_score_is_noticed(storage: UPath) -> None:
     """A score that somebody improved by hand is an error, also where only scores are read."""
-    store = TrainedModelStore(UPath(storage), "flights")
-    path = store.folder(store.put(trained(1)).result.fingerprint) / RESULT
+    store = store_at(UPath(storage))
+    path = store.entries.folder(store.put(trained(1)).result.fingerprint) / RESULT
     edited = read_bytes(path).replace(b"0.3333333333333333", b"0.9333333333333333")
     write_bytes(path, edited)
     with pytest.raises(EntryCorrupt):
@@ -212,26 +221,26 @@ def test_an_edited_score_is_noticed(storage: UPath) -> None:
 
 def test_an_entry_under_another_name_is_noticed(storage: UPath) -> None:
     """A folder that was renamed or copied is no entry of its new name."""
-    store = TrainedModelStore(UPath(storage), "flights")
-    folder = store.folder(store.put(trained(1)).result.fingerprint)
-    write_bytes(store.folder("other") / RESULT, read_bytes(folder / RESULT))
+    store = store_at(UPath(storage))
+    folder = store.entries.folder(store.put(trained(1)).result.fingerprint)
+    write_bytes(store.entries.folder("other") / RESULT, read_bytes(folder / RESULT))
     with pytest.raises(EntryCorrupt, match="another fingerprint"):
         store.get("other")
 
 
 WRITER = """
 import sys, time
-from experiment_pipeline.stages.search import store as trained_models
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.storage import entries
 from experiment_pipeline_tests.stages.search.test_store import trained
 
-store = trained_models.TrainedModelStore(storage_root(), "flights")
+store = TrainedModelStore.of("flights")
 """
 STOPS_BEFORE = """
 def stop(*_):
     print("stopped", flush=True)
     time.sleep(600)
-trained_models.{step} = stop
+entries.{step} = stop
 store.put(trained(1))
 """
 GOES_ON = """
@@ -279,7 +288,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_entries(store: TrainedModelS
 
 def test_a_thousand_entries_are_read_within_seconds(storage: UPath) -> None:
     """Reading 1,000 entries with their models takes seconds, their numbers alone less."""
-    store = TrainedModelStore(UPath(storage), "flights")
+    store = store_at(UPath(storage))
     entries = [trained(number) for number in range(1_000)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(store.put, entries))
@@ -293,7 +302,7 @@ def test_a_thousand_entries_are_read_within_seconds(storage: UPath) -> None:
 @pytest.mark.slow
 def test_many_entries_of_a_bucket_are_read_at_once(s3_bucket: str) -> None:
     """Reading 100 entries of a bucket is not 300 waits in a row."""
-    store = TrainedModelStore(location(f"s3://{s3_bucket}/x"), "flights")
+    store = store_at(location(f"s3://{s3_bucket}/x"))
     prints = [f"{number:064x}" for number in range(100)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(store.put, map(trained, range(100))))

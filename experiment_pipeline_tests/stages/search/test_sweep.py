@@ -11,8 +11,8 @@ from experiment_pipeline.stages.search.configurations import Configuration, conf
 from experiment_pipeline.stages.search.cost import estimated_cost
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (

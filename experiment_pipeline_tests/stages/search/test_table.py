@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from experiment_pipeline.stages.search.conclusions import Conclusion
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import FailedConfiguration
-from experiment_pipeline.stages.search.table import (
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
     accounts,
     as_scored,
     failures,
-    search_cost,
     search_results,
     unranked,
 )
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import search_cost
+from experiment_pipeline.stages.search.results import FailedConfiguration
 from experiment_pipeline_tests.results import model_result
 
 CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.sets import TrainingSets
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice, split
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import (
