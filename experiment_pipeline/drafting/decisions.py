@@ -18,9 +18,9 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.metrics import names_of
-from experiment_pipeline.stages.data_analysis.finding import count
 
 # Whole numbers with more values are quantities, texts with more are no classes.
 MOST_NUMBER_CLASSES = 10
@@ -263,7 +263,7 @@ def _in_words(step: pd.Timedelta) -> str:
     for unit in ("day", "hour", "minute", "second"):
         number = step / pd.Timedelta(1, unit)
         if number >= 1 and number.is_integer():
-            return count(int(number), unit)
+            return numbers.counted(int(number), unit)
     return str(step)
 
 

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.asset import (
     told_to_the_user,
 )
 from experiment_pipeline.stages.data_analysis.analysis import analyse
+from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
@@ -105,6 +106,7 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
             "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
+            "findings": own_code(spec.analysis),
         }
     )
 

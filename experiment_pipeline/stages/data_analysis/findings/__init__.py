@@ -6,16 +6,19 @@ path under `analysis: findings:`. What the YAML says of findings is judged here,
 themselves: which codes may be accepted, which thresholds there are, which values make sense.
 """
 
+import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from experiment_pipeline.columns.preparation import imported
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec.sentences import Problem
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
 from experiment_pipeline.stages.data_analysis.findings import (
     categories,
+    drift,
     kinds,
     leaks,
     probed,
@@ -28,6 +31,7 @@ TABLE_RULES: tuple[FindingRule, ...] = (
     *target.RULES,
     *leaks.RULES,
     *rows.RULES,
+    *drift.RULES,
     *kinds.RULES,
     *values.RULES,
     *categories.RULES,
@@ -45,6 +49,22 @@ def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
     return tuple(_own_rule(path) for path in analysis.findings)
 
 
+def own_code(analysis: Analysis) -> dict[str, str]:
+    """Import path → digest of its module's source: a changed rule asks again.
+
+    Modules that it imports in turn are not looked at; a compiled one counts by its `__version__`.
+    """
+    return {path: _code(path.partition(":")[0]) for path in analysis.findings}
+
+
+def _code(module_name: str) -> str:
+    module = importlib.import_module(module_name)
+    try:
+        return sha256(inspect.getsource(module).encode())
+    except (OSError, TypeError):
+        return str(getattr(module, "__version__", ""))
+
+
 def problems(analysis: Analysis) -> list[Problem]:
     """What the YAML says wrong of findings, each with its place."""
     own, found = [], []
@@ -54,15 +74,15 @@ def problems(analysis: Analysis) -> list[Problem]:
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    built_in = [*TABLE_RULES, *PROBE_RULES]
-    codes = [rule.code for rule in built_in]
+    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
+    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
     for rule in own:
-        if rule.code in codes:
+        if rule.code in known:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
             found.append(Problem(("analysis", "findings"), there))
-        codes.append(rule.code)
-    thresholds = {n: t for rule in (*built_in, *own) for n, t in rule.thresholds.items()}
-    return [*found, *_unknown_codes(analysis, codes), *_bad_thresholds(analysis, thresholds)]
+        known[rule.code] = rule.thresholds
+    thresholds = {name: limit for each in known.values() for name, limit in each.items()}
+    return [*found, *_unknown_codes(analysis, list(known)), *_bad_thresholds(analysis, thresholds)]
 
 
 def check_settings(analysis: Analysis) -> None:
@@ -72,8 +92,7 @@ def check_settings(analysis: Analysis) -> None:
         raise InvalidExperiment(place, problem.message, "correct the YAML")
 
 
-def _unknown_codes(analysis: Analysis, codes: Iterable[str]) -> list[Problem]:
-    known = list(codes)
+def _unknown_codes(analysis: Analysis, known: Sequence[str]) -> list[Problem]:
     return [
         Problem(
             ("analysis", "accept", code),
@@ -102,7 +121,7 @@ def _bad_thresholds(analysis: Analysis, known: Mapping[str, Threshold]) -> list[
 
 
 def _own_rule(path: str) -> FindingRule:
-    rule = imported(path, "analysis.findings")
+    rule = imported(path, "analysis.findings", "finding")
     if inspect.isclass(rule):
         raise InvalidExperiment(
             "analysis.findings", f"{path} is a class", f"Name {_SATISFIES}, not the class itself."

@@ -74,8 +74,7 @@ class CategoryVariants(Rule):
     code = "category_variants"
     title = "Several spellings of a category"
     advice = (
-        "Give each category one spelling; drop the pairs from this list that mean different "
-        "things."
+        "Give each category one spelling; drop the pairs from this list that mean different things."
     )
 
     def check(self, subject: Subject) -> Finding:

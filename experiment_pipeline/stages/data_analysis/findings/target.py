@@ -1,6 +1,6 @@
 """What is to be predicted: whether there is a target, of the declared task, with rows to learn from."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -101,7 +101,7 @@ class TargetLooksLikeAnotherTask(Rule):
         "the declared task is meant."
     )
     threshold = Threshold(10, 2, _MANY, "distinct values of a regression target, found up to it")
-    _usual_metric: dict[Task, str] = {
+    _usual_metric: ClassVar[dict[Task, str]] = {
         "binary": "roc_auc",
         "multiclass": "log_loss",
         "regression": "rmse",

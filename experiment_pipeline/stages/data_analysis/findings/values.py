@@ -175,9 +175,7 @@ class AbsurdMagnitudes(ColumnRule):
     def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
         """Both of them."""
         facts = subject.numbers_and_target[column]
-        return (
-            f" (up to {facts.largest_magnitude:.3g}, 99th percentile {facts.p99_magnitude:.3g})"
-        )
+        return f" (up to {facts.largest_magnitude:.3g}, 99th percentile {facts.p99_magnitude:.3g})"
 
     def innocent(self, worst: float) -> str:
         """None is absurd."""
