@@ -11,6 +11,7 @@ from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage.locations import Location
 
 
 @dataclass(frozen=True)
@@ -87,3 +88,8 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     else:
         with dg.instance_for_test() as own:
             yield own
+
+
+def table_path(root: Location, experiment: str, stage: str) -> Location:
+    """Where the table of a stage is, or would be."""
+    return root / experiment / "tables" / f"{stage}.parquet"

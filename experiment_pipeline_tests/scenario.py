@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.split_sets.sets import SetTable
 
 ROWS = 480
 PATIENTS = 160
@@ -212,3 +214,8 @@ def _weights(weight: np.ndarray, rng: np.random.Generator) -> list[str | None]:
 def _dates_in_two_formats(visited: pd.Series) -> pd.Series:
     iso: pd.Series = visited.dt.strftime("%Y-%m-%d %H:%M")
     return iso.where(visited.index % 5 != 0, visited.dt.strftime("%d.%m.%Y %H:%M"))
+
+
+def as_stored(rows: pd.DataFrame) -> SetTable:
+    """A set as the split stage stores it."""
+    return SetTable(rows, rows_digest(rows), profile="", set_aside=())

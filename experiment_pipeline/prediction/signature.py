@@ -9,7 +9,7 @@ every bit back. Comparing belongs to `rows.py` and the verify.py of `exported_mo
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import holds_missing, kind_of
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.storage.records import from_json, to_json
 
 SIGNATURE = "signature.json"
 UNSEEN_CATEGORY = "a category never seen"
@@ -50,7 +50,7 @@ class Signature:
 
     def to_bytes(self) -> bytes:
         """Return the signature as JSON; the order of the features is kept."""
-        return to_json(vars(self))
+        return to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
@@ -59,18 +59,16 @@ class Signature:
         Raises:
             InvalidModel: it is no signature.
         """
-        try:
-            fields: dict[str, Any] = json.loads(data)
-            fields["id_columns"] = tuple(fields["id_columns"])
-            fields["classes"] = None if fields["classes"] is None else tuple(fields["classes"])
-            if fields["task"] == "binary" and fields["positive_class"] is None:
-                # Versions exported while the YAML named none model the greater class.
-                fields["positive_class"] = fields["classes"][-1]
-            return cls(**fields)
-        except (ValueError, KeyError, TypeError):
-            raise InvalidModel(
-                source, f"{SIGNATURE} is no signature", "Name a complete version folder."
-            ) from None
+        damage = InvalidModel(
+            source, f"{SIGNATURE} is no signature", "Name a complete version folder."
+        )
+        signature = from_json(cls, data, damage)
+        if signature.task == "binary" and signature.positive_class is None:
+            if not signature.classes:
+                raise damage
+            # Versions exported while the YAML named none model the greater class.
+            return replace(signature, positive_class=signature.classes[-1])
+        return signature
 
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
         """Return the features of a prepared table, in order and with the model's dtypes.

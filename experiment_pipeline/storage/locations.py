@@ -17,6 +17,8 @@ from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
 
+# A path on a disk or in a bucket: the name under which the other packages know the class.
+Location = UPath
 STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 # A server that accepts and never answers costs ATTEMPTS * READ_SECONDS and two pauses of up to
 # 1 and 2 s: 48 s.

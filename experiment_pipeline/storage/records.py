@@ -25,13 +25,16 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
-def to_json(record: object, *, not_finite: Literal["null", "strings"] = "null") -> bytes:
+def to_json(
+    record: object, *, not_finite: Literal["null", "strings", "constants"] = "null"
+) -> bytes:
     """Return a record, or plain values, as strict JSON.
 
     Args:
         record: a dataclass of numbers, texts, tuples, mappings and other such dataclasses.
         not_finite: what becomes of numbers that JSON lacks (nan, inf): null, which every parser
-            reads, or texts, which come back as numbers.
+            reads; texts, which come back where a number is declared; or NaN and Infinity, which
+            come back anywhere, but only here.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 

@@ -9,11 +9,10 @@ exporter that died left behind is never read. In: an experiment, or what a user 
 `ModelPackage`. Out: a `PublishedVersion`, or an `ExportedModel` (`versions.py`). Git: `git.py`.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from upath import UPath
 
@@ -27,7 +26,7 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.locations import location, storage_root
-from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
 
 # How long an exporter waits for another one of the same model: writing takes less.
@@ -242,21 +241,15 @@ def _history(package: ModelPackage, version: str) -> bytes:
         fingerprint=package.fingerprint,
         code=package.code.in_words(),
     )
-    stored = asdict(entry)
-    del stored["visible"]  # found out anew by every reader
-    return to_json(stored)
+    # `visible` is found out anew by every reader.
+    return to_json({name: value for name, value in vars(entry).items() if name != "visible"})
 
 
 def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:
-    try:
-        stored = json.loads(content)
-        return HistoryEntry(**stored, visible=stored["version"] in visible)
-    except (ValueError, KeyError, TypeError) as error:
-        raise EntryCorrupt(
-            str(path),
-            "is not what was written",
-            f"Delete the file: the list then lacks {path.stem}, whose model stays as it is.",
-        ) from error
+    fix = f"Delete the file: the list then lacks {path.stem}, whose model stays as it is."
+    damage = EntryCorrupt(str(path), "is not what was written", fix)
+    entry = from_json(HistoryEntry, content, damage)
+    return replace(entry, visible=entry.version in visible)
 
 
 def _number(version: str) -> int:

@@ -1,52 +1,96 @@
-"""A table as Parquet bytes and back, the same table: values, types, index, order, `attrs`.
+"""A table as Parquet bytes and back, the same table: values, types, index, order.
+
+A frozen dataclass with one table among its fields goes the same way: its other fields, the facts of
+the table, stand as JSON in the file's metadata, so that both are replaced in one step.
 
 pandas alone gives some columns back as another type: categories that are no texts, objects,
 whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
-is refused by name before it is written. Every reader of Parquet opens the file. Where tables
-are stored: `orchestration/tables.py`.
+is refused by name before it is written. Every reader of Parquet opens the file. In: a DataFrame.
+Out: the same DataFrame. Under which path a stage's table lies: `orchestration/tables.py`.
 """
 
 import base64
+import functools
 import io
 import json
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import EntryCorrupt, UnusableTable
+from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.locations import Location
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _METADATA = b"experiment_pipeline"
+_FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
+Held = TypeVar("Held")
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
 
 
-def to_parquet(frame: pd.DataFrame) -> bytes:
+def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
     """Return a table as a Parquet file; the same table always gives the same bytes.
 
     Args:
-        frame: columns with unique texts as names; `attrs` that JSON can hold.
+        table: columns with unique texts as names; or a dataclass with one such table.
 
     Raises:
         UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
     """
+    frame, facts = table_of(table), facts_json(table)
     _check_names(frame)
-    attrs = json.dumps(frame.attrs)
     try:
-        return _written(frame, attrs)
+        return _written(frame, facts)
     except _UNFIT:
         for name in frame.columns:  # the error does not always name the column
             try:
-                _written(frame[[name]], attrs)
+                _written(frame[[name]], facts)
             except _UNFIT as error:
                 raise _refused(name, _what_it_holds(frame[name])) from error
         raise
 
 
-def from_parquet(content: bytes) -> pd.DataFrame:
-    """Return the table of a Parquet file, as `to_parquet` was given it."""
+def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
+    """Return the table itself, or the one that a dataclass holds."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    kind: Any = type(table)
+    frame: pd.DataFrame = getattr(table, _fields_of(kind).table)
+    return frame
+
+
+def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
+    """Return what a dataclass says of its table, as JSON; nothing of a table alone."""
+    if isinstance(table, pd.DataFrame):
+        return b"{}"
+    kind: Any = type(table)
+    known = _fields_of(kind)
+    facts = known.facts(**{name: getattr(table, name) for name in known.names})
+    return facts.model_dump_json().encode()
+
+
+@overload
+def from_parquet(content: bytes) -> pd.DataFrame: ...
+@overload
+def from_parquet(content: bytes, kind: type[Held]) -> Held: ...
+def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
+    """Return the table of a Parquet file, as `to_parquet` was given it.
+
+    Args:
+        content: of the file.
+        kind: the dataclass that was written; the table alone can be had of any.
+
+    Raises:
+        ValueError: the file has other facts.
+    """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     metadata = table.schema.metadata or {}
     frame: pd.DataFrame = table.to_pandas()
@@ -58,14 +102,41 @@ def from_parquet(content: bytes) -> pd.DataFrame:
             if kind["dtype"] in ("object", "category") or kind["dtype"] != str(frame[name].dtype)
         }
     )
-    frame.attrs = json.loads(metadata.get(_METADATA + b".attrs", b"{}"))
-    return frame
+    if kind is pd.DataFrame:
+        return frame
+    known = _fields_of(kind)
+    try:
+        facts = known.facts.model_validate_json(metadata.get(_FACTS, b"{}"))
+    except ValidationError:
+        said = ", ".join(known.names)
+        raise ValueError(f"it does not say {said} of its rows") from None
+    return kind(**{known.table: frame}, **{name: getattr(facts, name) for name in known.names})
 
 
-def _written(frame: pd.DataFrame, attrs: str) -> bytes:
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of a dataclass with a table: the table's name, and how the others are JSON."""
+
+    table: str
+    names: tuple[str, ...]
+    facts: type[BaseModel]
+
+
+@functools.cache
+def _fields_of(kind: Any) -> _Fields:
+    hints = get_type_hints(kind)
+    names = [one.name for one in fields(kind)]
+    [table] = [name for name in names if hints[name] is pd.DataFrame]
+    names.remove(table)
+    config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
+    declared: dict[str, Any] = {name: (hints[name], ...) for name in names}
+    return _Fields(table, tuple(names), create_model("Facts", __config__=config, **declared))
+
+
+def _written(frame: pd.DataFrame, facts: bytes) -> bytes:
     table = pa.Table.from_pandas(frame)
     types = {name: _type(frame[name]) for name in frame.columns}
-    own = {_METADATA: json.dumps(types).encode(), _METADATA + b".attrs": attrs.encode()}
+    own = {_METADATA: json.dumps(types).encode(), _FACTS: facts}
     table = table.replace_schema_metadata({**table.schema.metadata, **own})
     _check_way_back(frame, table)
     return _file(table)
@@ -146,3 +217,33 @@ def _refused(name: object, rule: str) -> UnusableTable:
     return UnusableTable(
         f"column {name!r}", rule, "Give its values one type, such as text, number or date."
     )
+
+
+def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
+    """Write a table, or a dataclass with one; readers see the old or the new one.
+
+    Raises:
+        UnusableTable: a column that Parquet cannot keep.
+        StorageUnreachable: the path cannot be written.
+    """
+    write_bytes(path, to_parquet(table))
+
+
+@overload
+def read_table(path: Location) -> pd.DataFrame: ...
+@overload
+def read_table(path: Location, kind: type[Held]) -> Held: ...
+def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
+    """Return a table as it was written: values, types, index; or the dataclass that holds it.
+
+    Raises:
+        StorageUnreachable: there is none, or it cannot be read.
+        EntryCorrupt: the file is no Parquet file, or was cut short.
+    """
+    content = read_bytes(path)
+    try:
+        return from_parquet(content, kind)
+    except (OSError, ValueError) as error:  # Arrow's errors are one or the other
+        raise EntryCorrupt(
+            str(path), f"is no whole Parquet file: {error}", "Materialize its asset again."
+        ) from error

@@ -5,11 +5,10 @@ they have a number; or a version's folder. Out: a `Manifest`, or files checked a
 in the files: `stages/exported_model/package.py`. Numbers and history: `registry.py`.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 from upath import UPath
 
@@ -17,10 +16,10 @@ from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import exists, read_bytes, read_many
 from experiment_pipeline.storage.provenance import CodeProvenance
-from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.storage.records import from_json, to_json
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT: Literal[1] = 1
 MODEL = "model.skops"
 METRICS = "metrics.json"
 TRUSTED = "trusted_types.json"
@@ -46,6 +45,7 @@ class Manifest:
     """One version of an exported model.
 
     Attributes:
+        format: of the manifest itself.
         experiment: the experiment's name.
         version: `v0001` and so on.
         created: when the model was exported, ISO 8601.
@@ -56,6 +56,7 @@ class Manifest:
         files: file name → sha256 hex, of every file but the manifest.
     """
 
+    format: Literal[1]
     experiment: str
     version: str
     created: str
@@ -66,7 +67,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON."""
-        return to_json({"format": FORMAT, **asdict(self)})
+        return to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
@@ -79,16 +80,7 @@ class Manifest:
         Raises:
             InvalidModel: it is no manifest, or one of another format.
         """
-        try:
-            fields: dict[str, Any] = json.loads(data)
-            known = fields.pop("format") == FORMAT
-            code = CodeProvenance(**fields.pop("code"))
-            manifest = cls(**{**fields, "code": code, "files": dict(fields["files"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise _no_manifest(source) from None
-        if not known:
-            raise _no_manifest(source)
-        return manifest
+        return from_json(cls, data, _no_manifest(source))
 
     def verify(self, name: str, content: bytes, source: str) -> bytes:
         """Return `content` when it is what was exported under `name`.
@@ -127,6 +119,7 @@ def build_manifest(
 ) -> Manifest:
     """Return the manifest of the files of one version."""
     return Manifest(
+        format=FORMAT,
         experiment=experiment,
         version=version,
         created=created,

@@ -28,6 +28,7 @@ from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
 from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.scenario import as_stored
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
@@ -97,7 +98,7 @@ class Asked:
         """Train and test set; the whole table is let go."""
         frame = wide_table(self.rows, self.columns + OTHER_COLUMNS)
         trains = np.random.default_rng(1).random(len(frame)) < 0.75
-        return training_sets(frame[trains], frame[~trains], self.spec())
+        return training_sets(as_stored(frame[trains]), as_stored(frame[~trains]), self.spec())
 
 
 @dataclass(frozen=True)

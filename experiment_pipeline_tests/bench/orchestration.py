@@ -18,7 +18,6 @@ import dagster as dg
 import joblib
 
 from experiment_pipeline.orchestration.experiment import range_tags
-from experiment_pipeline.orchestration.tables import table_path, write_table
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import asset_key
 from experiment_pipeline.stages.search import asset as trained_model
@@ -27,11 +26,13 @@ from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
+from experiment_pipeline.storage.tables import write_table
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio
 from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.runs import table_path
 
 CONFIGURATIONS = 60
 # What the step does besides the search, and where: the seconds are those of the step's thread.

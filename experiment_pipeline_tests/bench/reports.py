@@ -26,6 +26,7 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.scenario import as_stored
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -80,7 +81,7 @@ def _measured(shape: Shape) -> list[Measured]:
     frame = shape.table()
     spec = _experiment(shape)
     cut = split(frame, spec, [name for name in frame if name != "y"])
-    sets = training_sets(cut.train, cut.test, spec)
+    sets = training_sets(as_stored(cut.train), as_stored(cut.test), spec)
     started = time.perf_counter()
     trained = _searched(spec, sets)
     searching = time.perf_counter() - started

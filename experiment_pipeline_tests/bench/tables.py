@@ -18,6 +18,7 @@ from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import split
+from experiment_pipeline_tests.scenario import as_stored
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 60_000
@@ -173,7 +174,9 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
     ).frame
     features = feature_columns(rows, spec)
     sets = split(rows, spec, features)
-    return Cut(spec, training_sets(sets.train, sets.test, spec), sets.validation)
+    return Cut(
+        spec, training_sets(as_stored(sets.train), as_stored(sets.test), spec), sets.validation
+    )
 
 
 def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:

@@ -60,7 +60,8 @@ def test_every_row_is_validated_or_rejected_with_its_reason(project, first_run):
     """The ten broken rows are rejected, the others kept."""
     from upath import UPath
 
-    from experiment_pipeline.orchestration.tables import read_table, table_path
+    from experiment_pipeline.storage.tables import read_table
+    from experiment_pipeline_tests.runs import table_path
 
     root = UPath(project.folder / "artifacts")
     rejected = read_table(table_path(root, "clinic", "rejected_rows"))

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import decimal
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import dagster as dg
 import numpy as np
@@ -11,16 +13,13 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
-from experiment_pipeline.orchestration.tables import (
-    read_table,
-    table_path,
-    tables_io_manager,
-    write_table,
-)
+from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import list_names, write_bytes
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline.storage.tables import from_parquet, read_table, to_parquet, write_table
+from experiment_pipeline_tests.runs import table_path
 
 ROWS = pd.Index([7, 2, 40], name="row_number", dtype="int64")
 DAYS = ["2013-01-01 00:00", None, "2013-06-30 23:59"]
@@ -84,15 +83,34 @@ def test_a_table_without_rows_keeps_its_types(kind: str) -> None:
     pd.testing.assert_frame_equal(frame, from_parquet(to_parquet(frame)))
 
 
-def test_a_table_keeps_order_names_index_and_attrs() -> None:
-    """Column order, awkward names, the row numbers and the attrs survive together."""
+def test_a_table_keeps_order_names_and_index() -> None:
+    """Column order, awkward names and the row numbers survive together."""
     frame = sample()
-    frame.attrs = {"digests": {"train": "ab", "test": "cd"}, "notes": ["x"]}
     back = from_parquet(to_parquet(frame))
     pd.testing.assert_frame_equal(frame, back)
     assert list(back.columns) == list(frame.columns)
     assert back.index.name == "row_number"
-    assert back.attrs == frame.attrs
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A table with facts."""
+
+    table: pd.DataFrame
+    digests: Mapping[str, str]
+    notes: tuple[str, ...]
+    score: Interval
+
+
+def test_what_is_said_of_a_table_goes_with_it() -> None:
+    """A dataclass comes back whole, unknown numbers too, and its table alone can be had."""
+    told = Told(sample(), {"train": "ab"}, ("x",), Interval(0.5, -np.inf, np.inf))
+    back = from_parquet(to_parquet(told), Told)
+    pd.testing.assert_frame_equal(back.table, told.table)
+    assert (back.digests, back.notes, back.score) == (told.digests, told.notes, told.score)
+    pd.testing.assert_frame_equal(from_parquet(to_parquet(told)), told.table)
+    with pytest.raises(ValueError, match="does not say digests, notes, score"):
+        from_parquet(to_parquet(told.table), Told)
 
 
 @pytest.mark.parametrize("rows", [0, 3])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from experiment_pipeline.reporting.markdown import render
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.next_search import next_search
@@ -20,7 +21,7 @@ EVIL = "<script>alert(1)</script>"
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     """The choice comes first, then a row per configuration, failures with their reason."""
     board = search_of(spec_of(4), [1] * 3).rank(failed=[failure_of("broken", EVIL)])
-    text = leaderboard_page.to_markdown(board, "flights")
+    text = render(leaderboard_page.document(board, "flights", most_rows=20))
     assert text.index("## Choice") < text.index("## Configurations")
     assert board.chosen.replace("__", "\\_\\_") in text or board.chosen in text
     assert "| rank | configuration |" in text
@@ -28,9 +29,9 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
 
 
 def test_a_long_leaderboard_is_cut_and_says_so() -> None:
-    """Markdown goes into a database: twenty rows, and how many more there are."""
+    """So many rows, and how many more there are."""
     board = search_of(spec_of(25), np.linspace(1, 2, 25).tolist()).rank()
-    text = leaderboard_page.to_markdown(board, "flights")
+    text = render(leaderboard_page.document(board, "flights", most_rows=20))
     assert "5 more rows are in the stored table" in text
     assert "more rows" not in leaderboard_page.to_html(board, "flights", {})
 

@@ -10,7 +10,6 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.orchestration.tables import read_table
 from experiment_pipeline.prediction.files import predict
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
@@ -20,6 +19,7 @@ from experiment_pipeline.storage.entries import Entries
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.slow

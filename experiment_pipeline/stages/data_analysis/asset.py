@@ -14,11 +14,7 @@ from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import (
-    asset_key,
-    table_input,
-    told_to_the_user,
-)
+from experiment_pipeline.stages.asset import asset_key, table_input, told_to_the_user
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html

@@ -10,7 +10,7 @@ from experiment_pipeline.prediction import signature
 from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.card import ModelFacts, Score, SetFact
+from experiment_pipeline.stages.exported_model.card import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.package import (
     build_package,
     environment_packages,
@@ -20,7 +20,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE
+from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE, Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import stage_entries
@@ -36,14 +36,14 @@ class Accepted:
         spec: ExperimentSpec,
         configuration: Configuration,
         board: Leaderboard,
-        judged: pd.DataFrame,
+        judged: Judged,
     ) -> None:
         self.spec, self.configuration, self.board, self.judged = spec, configuration, board, judged
         judgement = stage_entries(spec.name, STAGE)
-        files = judgement.require(judged.attrs["fingerprint"]).files
+        files = judgement.require(judged.fingerprint).files
         self.report = ValidationReport.from_json(files[REPORT].decode())
         store = TrainedModelStore.of(spec.name)
-        self.result: ModelResult = store.require(judged.attrs["model_fingerprint"]).result
+        self.result: ModelResult = store.require(judged.model_fingerprint).result
         self.fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], STAGE)
         self.pipeline = persistence.from_bytes(files[MODEL], self.result.trusted_types)
 
@@ -60,10 +60,7 @@ class Accepted:
             fingerprint=self.result.fingerprint,
             reason=self.board.reason,
             raw_types=raw_types(raw),
-            sets=tuple(
-                SetFact(name, one["rows"], one["digest"])
-                for name, one in self.judged.attrs["sets"].items()
-            ),
+            sets=self.judged.sets,
             positive_class=self.report.positive_class,
             threshold=self.report.threshold.value if self.report.threshold else None,
             scores=(

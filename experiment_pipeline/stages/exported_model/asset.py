@@ -9,9 +9,11 @@ from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import asset_key, table_input, told_to_the_user
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.leaderboard.board import from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.git import commit_version
 from experiment_pipeline.storage.records import fingerprint_of
@@ -46,12 +48,12 @@ def build_exported_model(
     def exported_model(
         context: dg.AssetExecutionContext,
         raw_data: pd.DataFrame,
-        validation_set: pd.DataFrame,
-        leaderboard: pd.DataFrame,
-        validation_report: pd.DataFrame,
+        validation_set: SetTable,
+        leaderboard: Leaderboard,
+        validation_report: Judged,
     ) -> dg.MaterializeResult:
         with told_to_the_user():
-            board = from_table(leaderboard)
+            board = leaderboard
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, raw_data, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
@@ -60,11 +62,11 @@ def build_exported_model(
                 from experiment_pipeline.stages.exported_model.accepted import Accepted
 
                 accepted = Accepted(spec, declared[board.chosen], board, validation_report)
-                package = accepted.package(raw_data, validation_set, schema_text)
+                package = accepted.package(raw_data, validation_set.rows, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
-            data_changes.accept(spec, validation_set)
+            data_changes.accept(spec, validation_set.profile)
         if published.damaged:
             context.log.warning(f"the version before is damaged: {published.damaged}")
         said = "is the champion already" if published.reused else "published"
@@ -92,11 +94,11 @@ def build_exported_model(
     return exported_model
 
 
-def _given(spec: ExperimentSpec, judged: pd.DataFrame, raw: pd.DataFrame, schema_text: str) -> str:
+def _given(spec: ExperimentSpec, judged: Judged, raw: pd.DataFrame, schema_text: str) -> str:
     """Everything that decides what is exported."""
     return fingerprint_of(
         {
-            "report": judged.attrs["fingerprint"],
+            "report": judged.fingerprint,
             "raw_types": raw_types(raw),
             "schema": schema_text,
             "spec": spec.model_dump(mode="json"),

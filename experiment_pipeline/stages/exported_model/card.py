@@ -22,6 +22,7 @@ from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison
 from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.look import SetFact
 from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
@@ -37,15 +38,6 @@ rows = example.astype(signature["features"])
 print({call})"""
 SHOWN_ROWS = 30
 _OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be told"}
-
-
-@dataclass(frozen=True)
-class SetFact:
-    """One of the three sets: how many rows, and the digest by which to recognise them."""
-
-    name: str
-    rows: int
-    digest: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
@@ -17,13 +16,18 @@ from experiment_pipeline.stages.leaderboard.board import (
     Leaderboard,
     check_same_metric,
     check_same_sets,
-    from_table,
     rank,
-    to_table,
 )
-from experiment_pipeline.stages.search.conclusions import TRAINED, as_scored, failures, unranked
+from experiment_pipeline.stages.search.conclusions import (
+    TRAINED,
+    SearchResults,
+    as_scored,
+    failures,
+    unranked,
+)
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
@@ -56,31 +60,30 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     )
     def leaderboard(
         context: dg.AssetExecutionContext,
-        train_set: pd.DataFrame,
-        test_set: pd.DataFrame,
-        search_results: pd.DataFrame,
+        train_set: SetTable,
+        test_set: SetTable,
+        search_results: SearchResults,
     ) -> dg.MaterializeResult:
         store = stage_entries(spec.name, STAGE)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            check_same_sets("search_results", search_results, sets.digests)
+            check_same_sets("search_results", search_results.digests, sets.digests)
             check_same_metric(search_results, spec.metric)
-            apart = set_aside.of(train_set)
-            fingerprint = _fingerprint(given, sets, search_results, apart)
+            results, apart = search_results.rows, train_set.set_aside
+            fingerprint = _fingerprint(given, sets, results, apart)
             stored = store.intact(fingerprint, context.log.warning)
             if stored is None:
-                board = _rank(given, sets, search_results)
-                board = replace(board, notes=(*apart, *board.notes))
-                stored = store.put(fingerprint, _files(board, sets, spec.name), None)
+                board = _rank(given, sets, results)
+                board = replace(board, notes=(*apart, *board.notes), digests=sets.digests)
+                stored = store.put(fingerprint, _files(board, spec.name), None)
             else:
                 context.log.info("reused the ranking of the same results")
-        table = from_parquet(stored.files[TABLE])
-        board = from_table(table)
+        board = from_parquet(stored.files[TABLE], Leaderboard)
         context.log.info(f"chosen: {board.chosen}: {board.reason}")
         for note in board.notes:
             context.log.info(note)
         return dg.MaterializeResult(
-            value=table,
+            value=board,
             data_version=dg.DataVersion(fingerprint),
             metadata={
                 "chosen": board.chosen,
@@ -115,13 +118,13 @@ def _fingerprint(
     )
 
 
-def _files(board: Leaderboard, sets: TrainingSets, experiment: str) -> dict[str, bytes]:
+def _files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
     from experiment_pipeline.reporting.plots import leaderboard_plot
     from experiment_pipeline.stages.leaderboard.page import to_html
 
     picture = leaderboard_plot(board.rows, board.metric, board.baseline)
     return {
-        TABLE: to_parquet(to_table(board, sets.digests)),
+        TABLE: to_parquet(board),
         SCORES: picture,
         PAGE: to_html(board, experiment, {"Scores": picture}).encode(),
     }

@@ -1,20 +1,17 @@
 """The leaderboard: every configuration in a row, and the choice of one with its reason.
 
 In: the results of a search and its predictions of the test rows. Out: a `Leaderboard`, whose
-order and choice depend neither on the order of the results nor on how fast they were trained;
-and the same as one table, whose `attrs` hold the choice, so that nothing downstream has to rank
-again. Scores and rows: `ranking.py`; remarks: `notes.py`; how a board looks: `page.py`.
+order and choice depend neither on the order of the results nor on how fast they were trained; it
+is stored whole, so that nothing downstream has to rank again. Scores and rows: `ranking.py`;
+remarks: `notes.py`; how a board looks: `page.py`.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass as checked
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
@@ -31,14 +28,13 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     failure_in_words,
     order,
 )
-from experiment_pipeline.stages.search.conclusions import Unranked
+from experiment_pipeline.stages.search.conclusions import SearchResults, Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import surely_better
 from experiment_pipeline.statistics.set_prediction import SetPrediction
 from experiment_pipeline.storage.records import fingerprint_of
-
-CHOICE, DIGESTS, METRIC = "choice", "digests", "metric"
+from experiment_pipeline.storage.tables import facts_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +43,7 @@ class Leaderboard:
 
     Attributes:
         metric: what ranks.
-        rows: by `leaderboard_rows`: a row per declared configuration, the best first,
+        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first,
             those without a rank last. `low` and `high` bound the score (95 %);
             `difference_to_best` is the score minus the best one, `difference_low` and
             `difference_high` bound what it truly is, for all configurations together;
@@ -63,6 +59,7 @@ class Leaderboard:
             told from drift (a split by time), or not be estimated (one resampling unit).
         edges: where the choice lies at an end of the search.
         notes: what to know before believing it, one sentence each.
+        digests: of the sets "train" and "test" that it holds for.
     """
 
     metric: str
@@ -76,6 +73,7 @@ class Leaderboard:
     optimism: float | None
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool:
@@ -141,51 +139,36 @@ def rank(
     )
 
 
-def to_table(board: Leaderboard, digests: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows, with the choice and the digests of the sets it holds for."""
-    table = board.rows.copy()
-    table.attrs = {CHOICE: _choice_json(board), DIGESTS: dict(digests)}
-    return table
-
-
-def from_table(table: pd.DataFrame) -> Leaderboard:
-    """Return the leaderboard that `to_table` wrote."""
-    choice = _JSON.validate_json(table.attrs[CHOICE])
-    return Leaderboard(
-        rows=table, **{one.name: getattr(choice, one.name) for one in fields(choice)}
-    )
-
-
 def board_digest(board: Leaderboard) -> str:
     """Return the digest of a leaderboard: of all that a later stage can learn from it."""
-    return fingerprint_of({"rows": table_digest(board.rows), CHOICE: _choice_json(board)})
+    return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
 
 
-def check_same_sets(stage: str, table: pd.DataFrame, digests: Mapping[str, Any]) -> None:
-    """Stop when a table was made from other sets than those read now.
+def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:
+    """Stop when a stage was made from other sets than those read now.
 
     Raises:
         SetsReplaced: another run has replaced the sets in between.
     """
-    other = [name for name, digest in digests.items() if table.attrs[DIGESTS].get(name) != digest]
+    other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
         raise SetsReplaced(
             f"{' and '.join(other)} set",
-            f"another run replaced it after {stage} was made from {table.attrs[DIGESTS]}",
+            f"another run replaced it after {stage} was made from {dict(made_from)}",
             "Wait until that run has ended, then run the experiment's job again.",
         )
 
 
-def check_same_metric(results: pd.DataFrame, metric: str) -> None:
+def check_same_metric(results: SearchResults, metric: str) -> None:
     """Stop when `search_results` was scored by another metric than the experiment's.
 
     Raises:
         TrainingError: the YAML was changed in between.
     """
-    if (scored_by := results.attrs.get(METRIC)) != metric:
+    if results.metric != metric:
         raise TrainingError(
             "search_results",
-            f"it was scored by {scored_by}, the experiment's metric is {metric}",
+            f"it was scored by {results.metric}, the experiment's metric is {metric}",
             "Materialize it again; what is trained is reused.",
         )
 
@@ -256,27 +239,3 @@ def _tie_break(entries: Sequence[Entry]) -> str:
     larger = equal[0].result.model_bytes > best.result.model_bytes
     rule = "the smallest model of them" if larger else "of equal size, the first by key"
     return f"; {len(equal)} more score exactly the same: taken is {rule}"
-
-
-@checked(config=ConfigDict(ser_json_inf_nan="strings"))
-class _Choice:
-    """Everything of a leaderboard but its rows; the same names."""
-
-    metric: str
-    chosen: str
-    reason: str
-    score: Interval
-    baseline: float
-    difference_to_baseline: Interval
-    tie_group: tuple[str, ...]
-    optimism: float | None
-    edges: tuple[SearchEdge, ...]
-    notes: tuple[str, ...]
-
-
-_JSON = TypeAdapter(_Choice)
-
-
-def _choice_json(board: Leaderboard) -> str:
-    choice = _Choice(**{one.name: getattr(board, one.name) for one in fields(_Choice)})
-    return _JSON.dump_json(choice).decode()

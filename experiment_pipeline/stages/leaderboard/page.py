@@ -1,4 +1,4 @@
-"""A leaderboard as Markdown and as a page. In: data. Out: text; nothing is computed."""
+"""A leaderboard as a page. In: data. Out: text; nothing is computed."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -14,21 +14,14 @@ from experiment_pipeline.reporting.markdown import (
     Paragraph,
     Section,
     Table,
-    render,
 )
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 
-MOST_ROWS_OF_MARKDOWN = 20
 _MOST_ROWS_OF_PAGE = 1_000
 _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
     *("bytes", "rounds", "status"),
 )
-
-
-def to_markdown(board: Leaderboard, experiment: str) -> str:
-    """Return the choice, the notes and the first rows as Markdown."""
-    return render(document(board, experiment, MOST_ROWS_OF_MARKDOWN))
 
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:

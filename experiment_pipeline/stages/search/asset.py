@@ -28,6 +28,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Note,
     Progress,
     RungStarted,
+    SearchResults,
     accounts,
     failures,
     search_results,
@@ -37,6 +38,7 @@ from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 
 
 def build_trained_model(
@@ -78,7 +80,7 @@ def build_trained_model(
         pool=f"{spec.name}_training",
     )
     def trained_model(
-        context: dg.AssetExecutionContext, train_set: pd.DataFrame, test_set: pd.DataFrame
+        context: dg.AssetExecutionContext, train_set: SetTable, test_set: SetTable
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
@@ -86,11 +88,10 @@ def build_trained_model(
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
-            table.attrs = {"digests": dict(sets.digests), "metric": spec.metric}
         if results in context.selected_asset_keys:
             yield dg.MaterializeResult(
                 asset_key=results,
-                value=table,
+                value=SearchResults(table, spec.metric, sets.digests),
                 metadata={
                     **accounts(table),
                     **{f"search/{name}": value for name, value in asdict(cost).items()},

@@ -195,6 +195,21 @@ COLUMNS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class SearchResults:
+    """The table as it is stored, and what it holds for.
+
+    Attributes:
+        rows: see `search_results`.
+        metric: what the scores are of.
+        digests: of the sets "train" and "test".
+    """
+
+    rows: pd.DataFrame
+    metric: str
+    digests: Mapping[str, str]
+
+
 def search_results(
     configurations: Sequence[Configuration], conclusions: Iterable[Conclusion]
 ) -> pd.DataFrame:

@@ -13,9 +13,8 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
+from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +67,9 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=sets.train[:0], test=sets.test[:0])
 
 
-def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
-    """Return what the configurations of an experiment are fitted on and compared on.
-
-    Args:
-        train: (n_train, columns) validated rows, in canonical order as `split` gives them.
-        test: (n_test, columns) validated rows, likewise.
-        spec: the experiment.
-    """
+def training_sets(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
+    """Return what the configurations of an experiment are fitted on and compared on."""
+    train, test = train_set.rows, test_set.rows
     features = feature_columns(train, spec)
     inner = inner_slice(train, spec, features)
     return TrainingSets(
@@ -87,6 +81,6 @@ def training_sets(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec)
         classes=find_classes(train[spec.target], spec),
         inner=inner,
         inner_gap=inner_gap(train, inner, spec),
-        digests={"train": rows_digest(train), "test": rows_digest(test)},
+        digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
     )

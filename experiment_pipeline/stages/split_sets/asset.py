@@ -7,7 +7,6 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import SETS, assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
@@ -24,8 +23,8 @@ from experiment_pipeline.stages.split_sets.checks import (
     check_look_alike,
     note_copies,
 )
-from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.split_sets.sets import SetTable, split
+from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
 
 def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
@@ -50,21 +49,20 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def split_sets(
-        context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: ValidatedRows
     ) -> Iterator[dg.MaterializeResult]:
         with told_to_the_user():
-            features = feature_columns(validated_data, spec)
+            rows = validated_data.rows
+            features = feature_columns(rows, spec)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
             prepared = prepared_rows(raw_data, spec.preparation, load_schema(schema_text))
             membership = assign_sets(prepared, spec, feature_columns(prepared, spec))
-            sets = split(validated_data, spec, features, membership)
+            sets = split(rows, spec, features, membership)
         for note in sets.notes:
             context.log.info(note)
         copies = note_copies(sets, spec, features)
         checks = [
-            problems_check(
-                context, "sets_are_disjoint", check_disjoint(sets, validated_data), train
-            ),
+            problems_check(context, "sets_are_disjoint", check_disjoint(sets, rows), train),
             problems_check(
                 context,
                 "nothing_leaks_between_sets",
@@ -78,9 +76,8 @@ def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinit
         for name, frame in sets.tables().items():
             yield dg.MaterializeResult(
                 asset_key=asset_key(spec, f"{name}_set"),
-                value=set_aside.told(
-                    data_changes.marked(frame, data_changes.mark_of(validated_data)),
-                    set_aside.of(validated_data),
+                value=SetTable(
+                    frame, sets.digests[name], validated_data.profile, validated_data.set_aside
                 ),
                 data_version=dg.DataVersion(sets.digests[name]),
                 metadata={

@@ -72,6 +72,23 @@ class SplitSets:
         return {name: getattr(self, name) for name in SETS}
 
 
+@dataclass(frozen=True, eq=False)
+class SetTable:
+    """One set as it is stored, and what the stages after it must know of it.
+
+    Attributes:
+        rows: of the set, in the canonical order.
+        digest: of the rows: two stages with other digests have read other sets.
+        profile: digest of the profile of the validated rows that the set was cut of.
+        set_aside: of which classes no score is, in sentences.
+    """
+
+    rows: pd.DataFrame
+    digest: str
+    profile: str
+    set_aside: tuple[str, ...]
+
+
 def split(
     validated: pd.DataFrame,
     spec: ExperimentSpec,

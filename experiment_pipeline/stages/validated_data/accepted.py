@@ -1,15 +1,12 @@
 """The validated data against its accepted version: asset check, metadata, and what is kept.
 
-The digest of the profile travels from `validated_data` to `exported_model` in the tables'
-`attrs`, so that what is accepted is what the exported model was made from, whatever another run
-has validated meanwhile. The comparison itself is in `stages/validated_data/profile.py`.
+The comparison itself is in `stages/validated_data/profile.py`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages import asset
@@ -25,7 +22,6 @@ from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.storage.locations import storage_root
 
 CHECK = "data_resembles_the_accepted"
-MARK = "data_profile"
 FIRST = "no accepted version yet: the first export makes one"
 
 
@@ -105,21 +101,6 @@ def against_the_accepted(
     )
 
 
-def marked(table: pd.DataFrame, digest: str | None) -> pd.DataFrame:
-    """Return the table with the digest of the profile it belongs to."""
-    table = table.copy(deep=False)
-    table.attrs[MARK] = digest
-    return table
-
-
-def mark_of(table: pd.DataFrame) -> str | None:
-    """Return the digest that `marked` noted; None for a table of an older version."""
-    digest: str | None = table.attrs.get(MARK)
-    return digest
-
-
-def accept(spec: ExperimentSpec, validation_set: pd.DataFrame) -> None:
+def accept(spec: ExperimentSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
-    digest = mark_of(validation_set)
-    if digest is not None:
-        DataProfiles(storage_root(), spec.name).accept(digest)
+    DataProfiles(storage_root(), spec.name).accept(profile_digest)

@@ -9,7 +9,6 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
-from experiment_pipeline.rows import set_aside
 from experiment_pipeline.rows.membership import assign_sets, set_aside_in_words
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
@@ -28,7 +27,7 @@ from experiment_pipeline.stages.validated_data.guards import (
     key_columns,
     rejection_bias,
 )
-from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
+from experiment_pipeline.stages.validated_data.rows import ValidatedData, ValidatedRows, validate
 
 
 def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
@@ -93,9 +92,10 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
                 changed.note_run()
         yield dg.MaterializeResult(
             asset_key=validated,
-            value=set_aside.told(
-                data_changes.marked(outcome.validated, changed.profile.digest),
-                set_aside_in_words(outcome.set_aside),
+            value=ValidatedRows(
+                outcome.validated,
+                changed.profile.digest,
+                tuple(set_aside_in_words(outcome.set_aside)),
             ),
             metadata={
                 "dagster/row_count": len(outcome.validated),

@@ -6,10 +6,8 @@ million rows any difference has a small one. Names of rare values are not kept: 
 in a column of ids they would say who was in the table. Storing belongs to `profile_store.py`.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
-from experiment_pipeline.errors import EntryCorrupt, listed
+from experiment_pipeline.errors import listed
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.statistics.effect_sizes import (
     BINS,
@@ -26,6 +25,7 @@ from experiment_pipeline.statistics.effect_sizes import (
     Bins,
     difference,
 )
+from experiment_pipeline.storage.records import to_json
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
 LEAST_SHARE = 0.01
@@ -96,29 +96,12 @@ class DataProfile:
 
     def to_bytes(self) -> bytes:
         """The profile as JSON, the same bytes for the same profile."""
-        columns = [{"name": name, **asdict(column)} for name, column in self.columns.items()]
-        stated = {"rows": self.rows, "rejection_rate": self.rejection_rate, "columns": columns}
-        return json.dumps(stated, ensure_ascii=False).encode()
-
-    @classmethod
-    def from_bytes(cls, content: bytes, source: str) -> "DataProfile":
-        """Read it back; EntryCorrupt when it is none."""
-        try:
-            stated = json.loads(content)
-            columns = {
-                one.pop("name"): ColumnProfile(**{k: _frozen(v) for k, v in one.items()})
-                for one in stated["columns"]
-            }
-            return cls(stated["rows"], stated["rejection_rate"], columns)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EntryCorrupt(
-                source, "is no profile of a table", "Delete it, and materialize validated_data."
-            ) from error
+        return to_json(self, not_finite="constants")
 
     @cached_property
     def digest(self) -> str:
         """Sha256 in hex of the profile as JSON."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return sha256(self.to_bytes())
 
 
 def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
@@ -178,10 +161,6 @@ def _has_many_values(column: pd.Series) -> bool:
     # The first rows answer for almost every column, a hundred times faster.
     some = column.head(1_000)
     return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"

@@ -65,6 +65,22 @@ class ValidatedData:
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
 
 
+@dataclass(frozen=True, eq=False)
+class ValidatedRows:
+    """The validated rows as they are stored, and what the sets that are cut of them go with.
+
+    Attributes:
+        rows: prepared rows that satisfy the schema.
+        profile: digest of their profile, which an export makes the accepted one: that of the rows
+            it was made from, whatever another run has validated meanwhile.
+        set_aside: of which classes no score is, in sentences.
+    """
+
+    rows: pd.DataFrame
+    profile: str
+    set_aside: tuple[str, ...]
+
+
 def validate(
     raw: pd.DataFrame,
     prepared: Prepared,

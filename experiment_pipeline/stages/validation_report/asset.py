@@ -13,16 +13,12 @@ import pandas as pd
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import (
-    asset_key,
-    table_asset,
-    table_input,
-    told_to_the_user,
-)
+from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets, from_table
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.look import (
     MARKDOWN,
@@ -62,23 +58,24 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
     def validation_report(
         context: dg.AssetExecutionContext,
         raw_data: pd.DataFrame,
-        train_set: pd.DataFrame,
-        test_set: pd.DataFrame,
-        validation_set: pd.DataFrame,
-        leaderboard: pd.DataFrame,
+        train_set: SetTable,
+        test_set: SetTable,
+        validation_set: SetTable,
+        leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
         store = stage_entries(spec.name, STAGE)
         with told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            check_same_sets("leaderboard", leaderboard, sets.digests)
-            board = from_table(leaderboard)
+            check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
                 spec.without(*_BEFORE),
                 raw_data,
                 sets,
                 validation_set,
-                board,
-                lambda: _evidence(spec, sets, board, label_ceiling(raw_data, spec, schema_text)),
+                leaderboard,
+                lambda: _evidence(
+                    spec, sets, leaderboard, label_ceiling(raw_data, spec, schema_text)
+                ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
             )
@@ -94,7 +91,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         if not report.accepted:
             context.log.error(_refusal(report, files))
         return dg.MaterializeResult(
-            value=look.table(report),
+            value=look.judged(report),
             data_version=dg.DataVersion(look.fingerprint),
             metadata={
                 "accepted": report.accepted,

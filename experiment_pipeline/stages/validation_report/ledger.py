@@ -3,30 +3,22 @@
     <root>/<experiment>/validation_looks/<time>-<rows>-<model>-<random>.json   one look each
                         validation_rows/<digest>.parquet    a sample of the rows that were seen
 
-Each look is a small file of its own, never changed: nothing is read before it is written, so
-two runs at once lose none. In: rows and a fingerprint. Out: how often such rows have been looked
+Looks are notes of a journal, so two runs at once lose none. In: rows and a fingerprint. Out: how often such rows have been looked
 at. What that means is said by `stages/validation_report/report.py`.
 """
 
-import hashlib
-import json
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
 
 import pandas as pd
-from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.rows.identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.stages.validation_report.looks import EarlierLooks, count
-from experiment_pipeline.storage.files import list_names, read_bytes, read_many, write_bytes
+from experiment_pipeline.storage.journal import Contents, Journal
+from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
-
-_SHORT = 12  # characters of a digest in a file name; what is inside counts
-_ROWS = "rows"
 
 
 @dataclass(frozen=True)
@@ -46,16 +38,6 @@ class Look:
     fingerprint: str
     sample: str | None = None
 
-    @classmethod
-    def from_bytes(cls, content: bytes, path: UPath) -> Self:
-        """Return the look in a file; EntryCorrupt when there is none."""
-        try:
-            return cls(**json.loads(content))
-        except (ValueError, TypeError) as error:
-            raise EntryCorrupt(
-                str(path), "is no look at the validation set", "Delete the file: it counts for one."
-            ) from error
-
 
 @dataclass(frozen=True)
 class Ledger:
@@ -66,11 +48,11 @@ class Ledger:
         experiment: the experiment's name.
     """
 
-    root: UPath
+    root: Location
     experiment: str
 
     @property
-    def folder(self) -> UPath:
+    def folder(self) -> Location:
         """Where the looks are."""
         return self.root / self.experiment / "validation_looks"
 
@@ -92,15 +74,7 @@ class Ledger:
         at = datetime.now(UTC)
         sample = self._keep(sample_rows(rows, id_columns))
         look = Look(at.isoformat(timespec="microseconds"), validation_digest, fingerprint, sample)
-        name = "-".join(
-            [
-                at.strftime("%Y%m%dT%H%M%S.%fZ"),
-                validation_digest[:_SHORT],
-                fingerprint[:_SHORT],
-                secrets.token_hex(4),
-            ]
-        )
-        write_bytes(self.folder / f"{name}.json", json.dumps(asdict(look), indent=2).encode())
+        self._looks.append(look, at, validation_digest, fingerprint)
         return look
 
     def looks(self) -> list[Look]:
@@ -109,9 +83,12 @@ class Ledger:
         Raises:
             EntryCorrupt: a file of the ledger is damaged.
         """
-        paths = self._paths()
-        looks = [Look.from_bytes(content, path) for path, content in read_many(paths).items()]
-        return sorted(looks, key=lambda look: look.at)
+        found = []
+        for look in self._looks.notes().values():
+            if isinstance(look, EntryCorrupt):
+                raise look
+            found.append(look)
+        return sorted(found, key=lambda look: look.at)
 
     def earlier_looks(
         self,
@@ -140,36 +117,30 @@ class Ledger:
             return shares[look.sample]
 
         seen = []
-        for path in self._paths():
+        for name, look in self._looks.notes().items():
             try:
-                look = Look.from_bytes(read_bytes(path), path)
+                if isinstance(look, EntryCorrupt):
+                    raise look
                 seen.append((look.fingerprint, overlap(look)))
             except EntryCorrupt as damage:
                 tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
-                seen.append((path.name, 1.0))
+                seen.append((name, 1.0))
         return count(seen, fingerprint)
 
-    def _paths(self) -> list[UPath]:
-        return [self.folder / name for name in list_names(self.folder)]
+    @property
+    def _looks(self) -> Journal[Look]:
+        fix = "Delete the file: it counts for one."
+        return Journal(self.folder, Look, "is no look at the validation set", fix)
+
+    @property
+    def _samples(self) -> Contents:
+        folder = self.root / self.experiment / "validation_rows"
+        rule, fix = "is not the sample of rows that was written", "Nothing: it is passed over."
+        return Contents(folder, "parquet", rule, fix)
 
     def _keep(self, sample: RowSample) -> str:
         """Store a sample under its digest: looks at the same rows share it."""
-        table = sample.hashes.copy()
-        table.attrs = {_ROWS: sample.rows}
-        content = to_parquet(table)
-        digest = hashlib.sha256(content).hexdigest()
-        write_bytes(self._sample_path(digest), content)
-        return digest
+        return self._samples.put(to_parquet(sample))
 
     def _sample(self, digest: str) -> RowSample:
-        path = self._sample_path(digest)
-        for content in read_many([path]).values():
-            if hashlib.sha256(content).hexdigest() == digest:
-                table = from_parquet(content)
-                return RowSample(table.attrs[_ROWS], table)
-        raise EntryCorrupt(
-            str(path), "is not the sample of rows that was written", "Nothing: it is passed over."
-        )
-
-    def _sample_path(self, digest: str) -> UPath:
-        return self.root / self.experiment / "validation_rows" / f"{digest}.parquet"
+        return from_parquet(self._samples.read(digest), RowSample)

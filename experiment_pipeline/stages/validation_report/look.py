@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.rows import set_aside
-from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.champions import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
@@ -41,13 +40,39 @@ REPORT_VERSION = 2
 
 
 @dataclass(frozen=True)
+class SetFact:
+    """One of the three sets: how many rows, and the digest by which to recognise them."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The scores as they are stored, and where the whole report is.
+
+    Attributes:
+        scores: a row per metric.
+        fingerprint: of the report.
+        model_fingerprint: of the model that was looked at.
+        sets: what it was fitted, chosen and looked at on.
+    """
+
+    scores: pd.DataFrame
+    fingerprint: str
+    model_fingerprint: str
+    sets: tuple[SetFact, ...]
+
+
+@dataclass(frozen=True)
 class Look:
     """What is looked at: one choice, one validation set."""
 
     spec: ExperimentSpec
     raw: pd.DataFrame
     sets: TrainingSets
-    validation: pd.DataFrame
+    validation_set: SetTable
     board: Leaderboard
     evidence: Callable[[], "Evidence"]
     workers: int
@@ -59,10 +84,10 @@ class Look:
         rows = self.board.rows
         return str(rows.loc[rows["key"] == self.board.chosen, "fingerprint"].item())
 
-    @cached_property
-    def digest(self) -> str:
-        """Of the validation rows."""
-        return rows_digest(self.validation)
+    @property
+    def validation(self) -> pd.DataFrame:
+        """The validation rows."""
+        return self.validation_set.rows
 
     @cached_property
     def champion(self) -> PublishedChampion | None:
@@ -92,10 +117,10 @@ class Look:
         return fingerprint_of(
             {
                 "board": board_digest(self.board),
-                "validation": self.digest,
+                "validation": self.validation_set.digest,
                 "spec": self.spec.model_dump(mode="json"),
                 "champion": self.held_against,
-                "set_aside": set_aside.of(self.validation),
+                "set_aside": list(self.validation_set.set_aside),
                 "version": REPORT_VERSION,
             }
         )
@@ -121,7 +146,12 @@ class Look:
 
         ledger = Ledger(storage_root(), self.spec.name)
         delivered = self.raw.loc[self.validation.index]
-        seen = (self.digest, self.model_fingerprint, delivered, self.spec.split.id_columns)
+        seen = (
+            self.validation_set.digest,
+            self.model_fingerprint,
+            delivered,
+            self.spec.split.id_columns,
+        )
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
         store = TrainedModelStore.of(self.spec.name)
@@ -138,7 +168,7 @@ class Look:
             evidence=self.evidence,
             workers=self.workers,
         )
-        notes = (*set_aside.of(self.validation), *check.report.notes)
+        notes = (*self.validation_set.set_aside, *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))
 
     def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":
@@ -149,9 +179,9 @@ class Look:
         types = () if known is None else known.trusted_types
         return self.champion.current(types, self.spec.preparation.function)
 
-    def table(self, report: ValidationReport) -> pd.DataFrame:
-        """The scores as a table; its attrs say where the whole report is."""
-        table = pd.DataFrame(
+    def judged(self, report: ValidationReport) -> Judged:
+        """The scores as a table, and where the whole report is."""
+        scores = pd.DataFrame(
             [
                 {
                     "metric": score.metric,
@@ -166,16 +196,12 @@ class Look:
                 for score in report.scores
             ]
         )
-        table.attrs = {
-            "fingerprint": self.fingerprint,
-            "model_fingerprint": self.model_fingerprint,
-            "sets": {
-                "train": {"rows": len(self.sets.train), "digest": self.sets.digests["train"]},
-                "test": {"rows": len(self.sets.test), "digest": self.sets.digests["test"]},
-                "validation": {"rows": len(self.validation), "digest": self.digest},
-            },
-        }
-        return table
+        sets = (
+            SetFact("train", len(self.sets.train), self.sets.digests["train"]),
+            SetFact("test", len(self.sets.test), self.sets.digests["test"]),
+            SetFact("validation", len(self.validation), self.validation_set.digest),
+        )
+        return Judged(scores, self.fingerprint, self.model_fingerprint, sets)
 
 
 def _files(check: "FinalCheck") -> dict[str, bytes]:

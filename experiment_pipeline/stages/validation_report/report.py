@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
 
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.metrics import METRICS, names_of
@@ -34,6 +34,7 @@ from experiment_pipeline.statistics.thresholds import (
     cut_at,
     decision_threshold,
 )
+from experiment_pipeline.storage.records import from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,6 @@ class ValidationReport:
         notes: what to know before believing it, one sentence each.
     """
 
-    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
-
     experiment: str
     configuration: str
     metric: str
@@ -120,12 +119,13 @@ class ValidationReport:
 
     def to_json(self) -> str:
         """Return strict JSON; numbers that JSON lacks are the texts NaN and Infinity."""
-        return TypeAdapter(ValidationReport).dump_json(self, indent=2).decode() + "\n"
+        return to_json(self, not_finite="strings").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the report that `to_json` wrote; pydantic's ValidationError for another text."""
-        return TypeAdapter(cls).validate_json(text)
+        """Return the report that `to_json` wrote; EntryCorrupt for another text."""
+        fix = "Materialize validation_report again."
+        return from_json(cls, text, EntryCorrupt("report.json", "is no validation report", fix))
 
 
 def judge(

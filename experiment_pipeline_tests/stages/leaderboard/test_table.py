@@ -6,11 +6,12 @@ import pytest
 
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.leaderboard.board import (
+    Leaderboard,
     board_digest,
     check_same_metric,
-    from_table,
-    to_table,
 )
+from experiment_pipeline.stages.search.conclusions import SearchResults
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 
 
@@ -19,7 +20,7 @@ def test_everything_of_a_board_counts() -> None:
     spec = spec_of(3)
     board = search_of(spec, [1, 2, 3]).rank()
     digest = board_digest(board)
-    assert board_digest(from_table(to_table(board, {"train": "t", "test": "s"}))) == digest
+    assert board_digest(from_parquet(to_parquet(board), Leaderboard)) == digest
     others = [
         replace(board, reason="by chance"),
         replace(board, notes=("one configuration is stopped early",)),
@@ -39,8 +40,7 @@ def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
     board = search_of(spec_of(2), [1, 2]).rank()
-    results = board.rows.copy()
-    results.attrs = {"metric": "roc_auc"}
+    results = SearchResults(board.rows, "roc_auc", digests={})
     check_same_metric(results, "roc_auc")
     with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
         check_same_metric(results, "brier")

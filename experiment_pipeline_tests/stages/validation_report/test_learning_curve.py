@@ -9,6 +9,7 @@ from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
 from experiment_pipeline.stages.validation_report.shortfall import LearningCurve
 from experiment_pipeline.statistics.metrics import score
+from experiment_pipeline_tests.scenario import as_stored
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, rows, run
 from experiment_pipeline_tests.stages.search.scenario import one
 
@@ -27,7 +28,7 @@ HALVING = {"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 500}
 def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[str, np.ndarray]]:
     """The curve of a search that was run, and key → predictions of the test rows."""
     frame = changes.get("frame", ROWS)
-    sets = training_sets(frame[:3_000], frame[3_000:], spec)
+    sets = training_sets(as_stored(frame[:3_000]), as_stored(frame[3_000:]), spec)
     ran = run(spec, sets)
     fitted = [event.model for event in ran.events if isinstance(event, Fitted)]
     stored = {model.result.fingerprint: model.predictions.test for model in fitted}
