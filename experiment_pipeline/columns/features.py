@@ -16,7 +16,7 @@ from experiment_pipeline.columns.schema import fit_columns, shared_schema
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import FAST_LOADER, closest_line, compose
+from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.spec.sentences import Problem, invalid
 
 
@@ -148,10 +148,7 @@ class NamedColumns:
                 pd.DataFrame(columns=list(prepared)), pd.Index(delivered), schema
             )
         except InvalidSchema as error:
-            [root] = compose(self.schema_text, FAST_LOADER)
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
-            line = closest_line(root, ("columns", name))
-            raise InvalidSchema(
-                f"{self.schema_path}:{line}", f"{error.culprit}: {error.rule}", error.fix
-            ) from None
+            place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
+            raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
         return [str(name) for name in frame.columns]

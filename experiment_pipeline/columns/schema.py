@@ -4,7 +4,7 @@ Here too: checks over several columns of a row, registered with pandera by name 
 value among the columns passes, as in pandera), and the part of a schema that rows to predict on
 meet. pandera's words decide: `required` and `add_missing_columns` about absent columns, `strict`
 about new ones, `ordered` about their order. What the YAML may say belongs to
-`spec/schema_grammar.py`; applying the schema to rows belongs to `stages/validated_data/rows.py`.
+`spec/schema.py`; applying the schema to rows belongs to `stages/validated_data/rows.py`.
 """
 
 import copy
@@ -12,11 +12,10 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import get_args
 
 import pandas as pd
 import pandera.pandas as pa
-import yaml
 from pandera.errors import SchemaInitError
 from pandera.io.pandas_io import deserialize_schema
 from pandera.pandas import Check, extensions
@@ -26,9 +25,9 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import FAST_LOADER, MalformedYaml, compose, repeated_keys
-from experiment_pipeline.spec.schema_grammar import OPERATORS, Settings, checked
-from experiment_pipeline.spec.schema_problems import SchemaProblem, SchemaProblems, all_of, told
+from experiment_pipeline.spec.schema import Column, Operator, Settings
+from experiment_pipeline.spec.schema_text import SchemaText
+from experiment_pipeline.spec.sentences import Problem
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.
@@ -47,42 +46,25 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
         InvalidSchema: it is no YAML, or says something that pandera or this project does not
             know; the message begins with `file:line` and names every key that is wrong.
     """
-    root = None
+    source = SchemaText(text, path)
+    said = source.read()
+    found = [_first_problem(name, column) for name, column in said.columns.items()]
+    if problems := [problem for problem in found if problem is not None]:
+        raise source.invalid(problems)
     try:
-        documents = compose(text, FAST_LOADER)
-        root = documents[0] if documents else None
-        settings = checked(_values(documents))
-        all_of(settings["columns"], lambda name: _check_builds(name, settings["columns"][name]))
-        return _whole(settings)
-    except MalformedYaml as error:
-        line, problem = error.oddity
-        raise InvalidSchema(f"{path}:{line}", problem, "Correct the line.") from None
-    except SchemaProblems as error:
-        raise told(path, root, error) from None
+        schema = _built(said.for_pandera())
+    except UNBUILDABLE as error:  # each column builds alone
+        raise source.invalid([Problem(("checks",), str(error), "Correct its values.")]) from None
+    for name, column in said.columns.items():
+        if "nullable" in column.model_fields_set and not column.nullable:
+            schema.columns[name].metadata = NEVER_MISSING
+    return schema
 
 
 @functools.lru_cache(maxsize=64)
 def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
     """`load_schema` for those who only look: a schema is read once however often it is loaded."""
     return load_schema(text, path)
-
-
-def _values(documents: Sequence[yaml.Node]) -> Any:
-    """The plain values of the one document, whose keys stand once each."""
-    if len(documents) > 1:
-        raise SchemaProblem((), "it holds a second document (---)", "Keep one of them.")
-    if not documents:
-        return None
-    for at, line, first in repeated_keys(documents[0]):
-        rule = f"it stands twice, in lines {first} and {line}"
-        raise SchemaProblem(at, rule, "Keep one of the two.")
-    try:
-        return FAST_LOADER("").construct_document(documents[0])
-    except yaml.constructor.ConstructorError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise MalformedYaml(line, f"is no YAML of plain values: {error.problem}") from None
-    except ValueError as error:  # a date that the calendar does not have
-        raise SchemaProblem((), f"is no YAML of plain values: {error}", "Correct it.") from None
 
 
 def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
@@ -105,83 +87,47 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
     return pa.DataFrameSchema(columns, checks=checks, coerce=schema.coerce)
 
 
-def _check_builds(name: str, column: Settings) -> None:
+def _first_problem(name: str, column: Column) -> Problem | None:
     """Find the key that pandera cannot build, by building the column without the others."""
     at: Location = ("columns", name)
-    dtype = column.get("dtype")
-    if dtype is not None:
+    typed = {"dtype": column.dtype}
+    if column.dtype is not None:
         try:
-            _built({"columns": {name: {"dtype": dtype}}})
+            plain = _built_column(name, typed)
         except UNBUILDABLE:
-            raise SchemaProblem(
-                (*at, "dtype"),
-                f"{dtype!r} is no type; {did_you_mean(str(dtype), DTYPES)}",
-                "Correct it.",
-            ) from None
-        if column.get("nullable") and not has_room_for_missing(
-            _built({"columns": {name: column}}).columns[name]
-        ):
-            raise SchemaProblem(
+            known = did_you_mean(column.dtype, DTYPES)
+            return Problem((*at, "dtype"), f"{column.dtype!r} is no type; {known}", "Correct it.")
+        if column.nullable and not has_room_for_missing(plain):
+            dtype = column.dtype
+            return Problem(
                 (*at, "nullable"),
                 f"{dtype} cannot hold a missing value",
                 f"Write {dtype.capitalize() if dtype != 'bool' else 'boolean'} or float64.",
             )
-    if column.get("regex"):
-        _check_pattern(at, name)
-    if column.get("default") is not None and dtype is not None:
-        default = pd.Series([column["default"]], dtype=object)
-        if coerce(default, _built({"columns": {name: {"dtype": dtype}}}).columns[name]).bad.any():
-            raise SchemaProblem((*at, "default"), f"it is no {dtype}", "Correct one of the two.")
-    for check in column.get("checks", []):
-        key = check["options"]["check_name"]
-        if key in ("str_matches", "str_contains"):
-            _check_pattern((*at, key), check["pattern"])
+        default = pd.Series([column.default], dtype=object)
+        if column.default is not None and coerce(default, plain).bad.any():
+            return Problem((*at, "default"), f"it is no {column.dtype}", "Correct one of the two.")
+    for key, check in column.all_checks():
         try:
-            _built({"columns": {name: {"dtype": dtype, "checks": [check]}}})
+            _built_column(name, {**typed, "checks": [check.for_pandera(key)]})
         except UNBUILDABLE as error:
-            raise SchemaProblem((*at, key), str(error), "Correct its values.") from None
+            return Problem((*at, key), str(error), "Correct its values.")
+    return None
 
 
-def _whole(settings: Settings) -> pa.DataFrameSchema:
-    try:
-        schema = _built(settings)
-    except UNBUILDABLE as error:  # each column builds alone
-        raise SchemaProblem(("checks",), str(error), "Correct its values.") from None
-    for name, column in settings["columns"].items():
-        if column.get("nullable") is False:
-            schema.columns[name].metadata = NEVER_MISSING
-    return schema
-
-
-def _check_pattern(at: Location, pattern: object) -> None:
-    try:
-        re.compile(str(pattern))
-    except re.error as error:
-        raise SchemaProblem(
-            at, f"{pattern!r} is no regular expression: {error}", "Correct the pattern."
-        ) from None
+def _built_column(name: str, settings: Settings) -> pa.Column:
+    column: pa.Column = _built({"columns": {name: settings}}).columns[name]
+    return column
 
 
 def _built(settings: Settings) -> pa.DataFrameSchema:
-    # pandera empties the options of the mapping it is given.
-    columns = {
-        name: {**column, "checks": [_copy(check) for check in column.get("checks", [])] or None}
-        for name, column in settings["columns"].items()
-    }
-    checks = [_copy(check) for check in settings.get("checks", [])] or None
-    schema: pa.DataFrameSchema = deserialize_schema(  # type: ignore[no-untyped-call]
-        {**settings, "columns": columns, "checks": checks}
-    )
+    schema: pa.DataFrameSchema = deserialize_schema(settings)  # type: ignore[no-untyped-call]
     return schema
-
-
-def _copy(check: Settings) -> Settings:
-    return {**check, "options": dict(check["options"])}
 
 
 _COMPARE: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = dict(
     zip(
-        OPERATORS,
+        get_args(Operator),
         (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt),
         strict=True,
     )

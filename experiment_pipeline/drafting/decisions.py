@@ -10,7 +10,7 @@ UnusableTable where only the user can know.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,8 @@ from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import names_of
+from experiment_pipeline.spec import Scalar, Task
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 # Whole numbers with more values are quantities, texts with more are no classes.
 MOST_NUMBER_CLASSES = 10
@@ -29,12 +29,6 @@ FEWEST_ROWS_PER_CLASS = 5
 RARE = 0.05
 _POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
 _DROP = "drop --task to have it inferred, or name another --target"
-_DEFAULT_METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
-_WHY_METRICS = {
-    "roc_auc": "how well the two classes are told apart, at any threshold",
-    "log_loss": "how good the predicted probabilities are, over all classes",
-    "rmse": "the typical error in units of the target; large errors weigh more",
-}
 
 
 @dataclass(frozen=True)
@@ -114,8 +108,8 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
         )
     if given is not None:
         return Decision(given, "given")
-    metric = _DEFAULT_METRICS[task]
-    why = _WHY_METRICS[metric]
+    metric = names_of(task)[0]
+    why = METRICS[metric].words
     if positive_share is not None and positive_share < RARE:
         why += (
             f"; only {positive_share:.1%} of the rows are positive: average_precision looks "
@@ -125,8 +119,8 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
 
 
 def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
-    if task not in _DEFAULT_METRICS:
-        hint = did_you_mean(task, _DEFAULT_METRICS)
+    if task not in get_args(Task):
+        hint = did_you_mean(task, get_args(Task))
         raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
     if task == "binary" and distinct != 2:
         raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)

@@ -27,7 +27,6 @@ from experiment_pipeline.errors import DataError
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.metrics import METRICS, names_of
 from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.sentences import explain, invalid
 from experiment_pipeline.stages.raw_data.sources import read_source
@@ -36,6 +35,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 
 @dataclass(frozen=True)

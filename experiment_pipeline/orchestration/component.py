@@ -30,7 +30,7 @@ from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import read_component_file
+from experiment_pipeline.spec.reading import YamlFile, read_component_file
 from experiment_pipeline.spec.sentences import Problem, invalid
 from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.stages.search.configurations import configurations
@@ -45,8 +45,9 @@ class YamlSource:
     """One document of a defs.yaml."""
 
     def __init__(self, tree: SourcePositionTree, resolution: dg.ResolutionContext) -> None:
-        self._tree, self._resolution = tree, resolution
+        self._resolution = resolution
         self.path = Path(tree.position.filename)
+        self._file = YamlFile(self.path.read_text(encoding="utf-8"), str(shown_path(self.path)))
 
     @classmethod
     def behind(cls, context: dg.ComponentLoadContext) -> Self:
@@ -60,8 +61,7 @@ class YamlSource:
 
     def line_of(self, location: Location) -> str:
         """`file:line` of a key under `attributes`, or of what would hold it."""
-        position, _ = self._tree.lookup_closest_and_path(["attributes", *location], None)
-        return f"{shown_path(self.path)}:{position.start.line}"
+        return self._file.place(("attributes", *location))
 
     def check_text(self) -> None:
         """Raise InvalidExperiment for what YAML passes over in silence."""

@@ -24,11 +24,9 @@ from dagster import (
     DefaultRunLauncher,
     RunsFilter,
 )
-from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
-from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
 TAG = "experiment_pipeline/process"
@@ -186,11 +184,6 @@ class NotedExecutor(dg.Executor):
         """As the other has it."""
         return self._inner.retries
 
-    @property
-    def step_dependency_config(self) -> StepDependencyConfig:
-        """As the other has it."""
-        return self._inner.step_dependency_config
-
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
@@ -201,7 +194,7 @@ class NotedExecutor(dg.Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
+@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
 def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """Every step of the run in one process, which is noted in a tag of the run."""
     create = dg.in_process_executor.executor_creation_fn

@@ -27,7 +27,7 @@ from sklearn.metrics import (
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.importance import Effort
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 
 _DPI = 80
 _LONGEST_NAME = 40

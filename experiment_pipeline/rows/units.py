@@ -19,6 +19,7 @@ from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds,
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.digests import column_part, mixed, row_hashes, value_hashes
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 MICROSECOND = pd.Timedelta("1us")
 
@@ -124,7 +125,7 @@ def resampling_units(
         features: feature columns.
 
     Returns:
-        int64 (n,): codes from 0, equal for rows of one unit.
+        int64 (n,): codes from 0, equal for rows of one unit; times are `ConsecutiveUnits`.
     """
     units: np.ndarray
     if spec.split.by == "time":
@@ -133,7 +134,8 @@ def resampling_units(
             units = np.floor(units / (pd.Timedelta(spec.split.unit) / MICROSECOND))
     else:
         units = unit_hashes(frame, spec, features, "units")
-    return np.unique(units, return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(units, return_inverse=True)[1].astype(np.int64)
+    return codes.view(ConsecutiveUnits) if spec.split.by == "time" else codes
 
 
 # How many times as many equal rows as expected are still different people. Columns that go

@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.cron import check_cron
-from experiment_pipeline.spec.metrics import METRICS, check_name
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.search import Budget, Halving, Search
 from experiment_pipeline.spec.sentences import Problem, explain, invalid
@@ -32,6 +32,7 @@ from experiment_pipeline.spec.table import (
     Split,
     Validation,
 )
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 
 class Criterion(Closed):
@@ -206,11 +207,12 @@ class ExperimentSpec(Closed):
             raise impossible(f"names the target {self.target!r}; drop it there", *role)
 
     def _check_metric(self, name: str, *location: str | int) -> None:
-        place = ".".join(map(str, location))
-        try:
-            check_name(name, self.task, place)
-        except ValueError as error:
-            raise impossible(str(error).removeprefix(f"{place}: "), *location) from None
+        allowed = names_of(self.task)
+        if name not in allowed:
+            raise impossible(
+                f"{name!r} is no metric of task {self.task}; {allowed_instead(name, allowed)}",
+                *location,
+            )
 
     def without(self, *names: str) -> "ExperimentSpec":
         """Return the experiment without some of its settings, for a stage that needs none of them.

@@ -104,7 +104,7 @@ def key_paths(annotation: Any, prefix: str = "") -> Iterator[str]:
 def choices(annotation: Any) -> list[str]:
     """The values of a Literal, inside an optional too, each so that it is seen in a list."""
     if get_origin(annotation) is Literal:
-        values = [str(value) for value in get_args(annotation)]
+        values = [readable(value) for value in get_args(annotation)]
         return [value if value.isidentifier() else repr(value) for value in values]
     return [text for member in get_args(annotation) for text in choices(member)]
 
@@ -126,6 +126,8 @@ def _words(annotation: Any) -> Iterator[str]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in _PLAIN:
         yield _PLAIN[annotation]
+    elif annotation is Any:
+        yield "a value"
     elif origin is Literal:
         yield f"one of {', '.join(choices(annotation))}"
     elif origin is tuple:

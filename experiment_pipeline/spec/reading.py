@@ -8,7 +8,7 @@ Out: nodes, or MalformedYaml with its line.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -58,6 +58,43 @@ def compose(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> list[
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise MalformedYaml(line, f"is no YAML: {error.reason}") from None
+
+
+class YamlFile:
+    """A YAML text, and the path under which messages show it.
+
+    Raises:
+        MalformedYaml: as `compose`.
+    """
+
+    def __init__(self, text: str, path: str) -> None:
+        self.path, self.documents = path, compose(text, FAST_LOADER)
+
+    def place(self, location: Location) -> str:
+        """`file:line` of a key (or list position), or of what would hold it."""
+        line = closest_line(self.documents[0], location) if self.documents else 1
+        return f"{self.path}:{line}"
+
+    def values(self) -> Any:
+        """Return the plain values of the one document.
+
+        Raises:
+            MalformedYaml: a second document, a key that stands twice, a value that is not plain.
+        """
+        for other in self.documents[1:]:
+            raise MalformedYaml(line_of(other), "it holds a second document (---); keep one")
+        if not self.documents:
+            return None
+        for at, line, first in repeated_keys(self.documents[0]):
+            name = ".".join(map(str, at))
+            raise MalformedYaml(line, f"{name} stands twice, in lines {first} and {line}; keep one")
+        try:
+            return FAST_LOADER("").construct_document(self.documents[0])
+        except yaml.constructor.ConstructorError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise MalformedYaml(line, f"is no YAML of plain values: {error.problem}") from None
+        except ValueError as error:  # a date that the calendar does not have
+            raise MalformedYaml(1, f"is no YAML of plain values: {error}") from None
 
 
 def line_of(node: yaml.Node) -> int:

@@ -11,30 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from experiment_pipeline.errors import allowed_instead
+from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
-
-BUILT_IN_ALGORITHMS = ("lightgbm", "random_forest", "linear", "dummy")
-
-
-class Range(Closed):
-    """An interval to draw from; both ends whole numbers = whole numbers are drawn."""
-
-    low: int | float = Field(description="The smallest value", examples=[0.01])
-    high: int | float = Field(description="The largest value", examples=[0.3])
-    scale: Literal["linear", "log"] = "linear"
-
-    @model_validator(mode="after")
-    def _is_an_interval(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low ({self.low}) is not below high ({self.high}); exchange them")
-        if self.scale == "log" and self.low <= 0:
-            raise impossible(f"low ({self.low}) has no logarithm; use a positive low", "low")
-        return self
-
-    @property
-    def integer(self) -> bool:
-        """Whether whole numbers are drawn."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 def _read_exponent(value: Any) -> Any:
@@ -52,7 +30,7 @@ class Search(Closed):
     """The configurations of one algorithm: a grid, random draws, or an explicit list."""
 
     algorithm: str = Field(
-        description="lightgbm, random_forest, linear, dummy or an import path",
+        description=f"{', '.join(ALGORITHMS)} or an import path",
         examples=["lightgbm"],
     )
     method: Literal["grid", "random"] = "grid"
@@ -62,17 +40,17 @@ class Search(Closed):
         {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
     )
     configurations: tuple[dict[str, Setting], ...] = ()
-    features: Literal["ordinal", "onehot"] | None = Field(
+    features: Features | None = Field(
         None, description="How categories reach the model; unset: what suits the algorithm"
     )
 
     @field_validator("algorithm")
     @classmethod
     def _is_known_or_a_path(cls, value: str) -> str:
-        if value in BUILT_IN_ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+        if value in ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             return value
         raise ValueError(
-            f"{value!r} is no algorithm; {allowed_instead(value, BUILT_IN_ALGORITHMS)} "
+            f"{value!r} is no algorithm; {allowed_instead(value, list(ALGORITHMS))} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
 

@@ -36,10 +36,14 @@ _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the path of its key, and a sentence that says what is allowed."""
+    """One thing that is wrong: the path of its key, and a sentence that says what is allowed.
+
+    `fix` is what to do where the sentence does not say it.
+    """
 
     location: Location
     message: str
+    fix: str = ""
 
     def __str__(self) -> str:
         path = ".".join(map(readable, self.location))
@@ -48,26 +52,22 @@ class Problem:
 
 def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:
     """One error for all problems, a line each, the first after its own `file:line`."""
-    shown = [(line_of(problem.location), str(problem)) for problem in problems[:MOST_PROBLEMS]]
+    culprit, text = a_line_each(problems, line_of)
     count = "this line" if len(problems) == 1 else f"these {len(problems)} problems"
-    return InvalidExperiment(
-        shown[0][0],
-        a_line_each(shown, len(problems)),
-        f"correct {count}; `dg check defs` says when nothing is left",
-    )
+    fix = f"correct {count}; `dg check defs` says when nothing is left"
+    return InvalidExperiment(culprit, text, fix)
 
 
-def a_line_each(shown: Sequence[tuple[str, str]], problems: int) -> str:
-    """Say several problems at once; the first has its place in front, as the error's culprit.
-
-    Args:
-        shown: (`file:line`, what is wrong) of each, at most MOST_PROBLEMS.
-        problems: how many there are.
-    """
-    lines = [shown[0][1], *(f"{place}: {text}" for place, text in shown[1:])]
-    if more := problems - len(shown):
+def a_line_each(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> tuple[str, str]:
+    """Return the place of the first problem, and what is wrong: the other places in the lines."""
+    if len(problems) == 1:
+        return line_of(problems[0].location), str(problems[0])
+    lines = [f"{one}. {one.fix}" if one.fix else str(one) for one in problems[:MOST_PROBLEMS]]
+    culprit, *others = [line_of(one.location) for one in problems[:MOST_PROBLEMS]]
+    lines[1:] = [f"{place}: {text}" for place, text in zip(others, lines[1:], strict=True)]
+    if more := len(problems) - len(lines):
         lines.append(f"and {more} more")
-    return "\n".join(lines)
+    return culprit, "\n".join(lines)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -1,12 +1,13 @@
-"""What every stage's `asset.py` shares: names, checks, failures, and results as metadata.
+"""What every stage's `asset.py` shares: names of assets, failures, and telling an outcome.
 
-Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`. Renders and
-reports, never computes. What a stage finds is made by the pure modules beside its `asset.py`.
+Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`. `report` turns
+an `Outcome` into Dagster's result, metadata, checks and log lines; nobody else does. What a stage
+finds out is made by the pure modules beside its `asset.py`.
 """
 
 import base64
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,75 +16,80 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, told_as
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import bullets
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Columns,
+    Fact,
+    Markdown,
+    Notes,
+    Outcome,
+    Pictures,
+    Place,
+    Rows,
+)
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.entries import Entries, Entry
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
+# Metadata is stored in the event log and sent to the browser whole.
+MOST_ROWS = 1_000
 
 
-def asset_key(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
+def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     """`<experiment>/<stage>`."""
     return dg.AssetKey([spec.name, stage])
 
 
 def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
     """One output of a multi-asset whose value is a table."""
-    return dg.AssetSpec(
-        asset_key(spec, stage), group_name=spec.name, **options
-    ).with_io_manager_key(TABLES)
+    return dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options).with_io_manager_key(
+        TABLES
+    )
 
 
-def table_asset(
+def stage_asset(
     spec: ExperimentSpec, stage: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.asset` for a stage whose value is a table."""
+    """`dg.asset` for a stage; its inputs are the tables of other stages, by name."""
     decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         name=stage,
         key_prefix=spec.name,
         group_name=spec.name,
-        io_manager_key=TABLES,
-        # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-        dagster_type=dg.Any,
         backfill_policy=dg.BackfillPolicy.single_run(),
         **options,
     )
     return decorate
 
 
-def table_input(spec: ExperimentSpec, stage: str) -> dg.AssetIn:
-    """The table of another stage as an argument."""
-    return dg.AssetIn(asset_key(spec, stage))
+def table_asset(
+    spec: ExperimentSpec, stage: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`stage_asset` for a stage whose value is a table."""
+    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+    return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
 
 
-def problems_check(
+def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:
+    """The tables of other stages as arguments, by name."""
+    return {stage: dg.AssetIn(key_of(spec, stage)) for stage in stages}
+
+
+def reused_or_made(
     context: dg.AssetExecutionContext,
-    name: str,
-    problems: Sequence[str],
-    asset_key: dg.AssetKey,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    doubts: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> dg.AssetCheckResult:
-    """Passed when there is no problem; otherwise each is logged, so that the console says it too.
-
-    Doubts are for people to judge: they are logged as warnings. Notes are logged. Both are shown
-    and fail nothing.
-    """
-    log = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
-    for problem in problems:
-        log(f"{name}: {problem}")
-    for doubt in doubts:
-        context.log.warning(f"{name}: {doubt}")
-    for note in notes:
-        context.log.info(f"{name}: {note}")
-    return dg.AssetCheckResult(
-        check_name=name,
-        asset_key=asset_key,
-        passed=not problems,
-        severity=severity,
-        description="\n".join([*(problems or ["no problem found"]), *doubts, *notes]),
-    )
+    entries: Entries[None],
+    fingerprint: str,
+    make: Callable[[], Mapping[str, bytes]],
+    reused: str,
+) -> Entry[None]:
+    """The stored entry of a fingerprint, which the log then says, or a new one, stored."""
+    stored = entries.intact(fingerprint, context.log.warning)
+    if stored is None:
+        return entries.put(fingerprint, make(), None)
+    context.log.info(reused)
+    return stored
 
 
 def told_to_the_user() -> AbstractContextManager[None]:
@@ -99,64 +105,105 @@ def _failure(error: ExperimentPipelineError) -> dg.Failure:
     )
 
 
-MOST_ROWS = 1_000
-# What a reader compares; the stored tables and results keep every digit.
-SIGNIFICANT_DIGITS = 6
-
-
-def columns_of(frame: pd.DataFrame) -> dg.TableSchema:
-    """Column names and types, as the UI's column tab shows them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(name=str(name), type=str(dtype)) for name, dtype in frame.dtypes.items()
-        ]
+def report(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: Outcome
+) -> dg.MaterializeResult:
+    """Tell an outcome: its sentences in the log, the rest as the result of the asset."""
+    for warning in outcome.warnings:
+        context.log.warning(warning)
+    for note in outcome.notes:
+        context.log.info(note)
+    value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
+    return dg.MaterializeResult(
+        asset_key=key,
+        data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
+        metadata=_metadata(outcome.facts),
+        check_results=[report_check(context, key, check) for check in outcome.checks],
+        **value,
     )
 
 
-def table(frame: pd.DataFrame, most_rows: int = MOST_ROWS) -> dg.TableMetadataValue:
+def report_partition(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
+) -> None:
+    """Tell the outcome of one partition at once; the step could only report all of them at its end."""
+    version = {"dagster/data_version": outcome.version or ""}
+    tags = {**version, "dagster/data_version_is_user_provided": "true"}
+    metadata = _metadata(outcome.facts)
+    context.log_event(
+        dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
+    )
+
+
+def report_check(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, check: Check
+) -> dg.AssetCheckResult:
+    """Tell a check; what it failed of is logged, too, so that the console says it."""
+    error = check.severity == "error"
+    for problem in check.problems:
+        (context.log.error if error else context.log.warning)(f"{check.name}: {problem}")
+    for doubt in check.doubts:
+        context.log.warning(f"{check.name}: {doubt}")
+    for note in check.notes:
+        context.log.info(f"{check.name}: {note}")
+    if check.refusal is not None:
+        context.log.error(check.refusal.told)
+    held = {"value": check.value, "limit": check.limit}
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        asset_key=key,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
+        description=check.means,
+        metadata=_metadata({**{k: v for k, v in held.items() if v is not None}, **check.facts}),
+    )
+
+
+def _metadata(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    return {name: _shown(fact) for name, fact in facts.items()}
+
+
+def _shown(fact: Fact) -> Any:
+    shown: Any = fact
+    match fact:
+        case Rows(frame):
+            shown = _table(frame)
+        case Columns(frame):
+            types = frame.dtypes.items()
+            shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
+        case Notes(lines):
+            shown = dg.MetadataValue.md(bullets(lines) or "none")
+        case Markdown(text):
+            shown = dg.MetadataValue.md(text)
+        case Pictures(images):
+            shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
+        case Place(path):
+            shown = dg.MetadataValue.path(path)
+        case float():
+            shown = numbers.significant(fact) if math.isfinite(fact) else "undefined"
+    return shown
+
+
+def _picture(title: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    return f"**{title}**\n\n![{title}](data:image/png;base64,{data})"
+
+
+def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
     """A frame as a table of the UI; what is cut off is still in the stored table."""
-    head = frame.head(most_rows)
     records = [
         dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
-        for row in head.to_dict("records")
+        for row in frame.head(MOST_ROWS).to_dict("records")
     ]
-    columns = [dg.TableColumn(str(name), _column_type(frame[name])) for name in frame.columns]
-    return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))
+    columns = [dg.TableColumn(str(name), _type_of(frame[name])) for name in frame.columns]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
-def notes(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """Sentences as a list; `none` for none. Names and values of the table in them stay texts."""
-    return dg.MetadataValue.md(bullets(lines) or "none")
-
-
-def pictures(plots: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:
-    """PNG images inline, each under its title."""
-    return dg.MetadataValue.md(
-        "\n\n".join(
-            f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
-            for title, png in plots.items()
-        )
-    )
-
-
-def number(value: float) -> float | str:
-    """A number that JSON can hold, as long as a reader needs it; `undefined` for the others."""
-    return _rounded(value) if math.isfinite(value) else "undefined"
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-
-
-def _cell(value: Hashable) -> Any:
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int):
-        return value
+def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, float):
-        return _rounded(value) if math.isfinite(value) else None
-    return str(value)
+        return numbers.significant(value) if math.isfinite(value) else None
+    return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 
-def _column_type(column: pd.Series) -> str:
+def _type_of(column: pd.Series) -> str:
     return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")

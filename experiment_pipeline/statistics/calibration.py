@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.spec import Scalar
+from experiment_pipeline.statistics.metrics import METRICS
 
-PROBABILITY_METRICS = frozenset({"log_loss", "brier"})
 # The values that leave the classes as they are: of scikit-learn, LightGBM, XGBoost, CatBoost.
-_NEUTRAL: dict[str, tuple[Scalar, ...]] = {
+_NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), (None, False)),
     **dict.fromkeys(("class_weight", "class_weights", "auto_class_weights"), (None,)),
     "scale_pos_weight": (None, 1),
 }
 
 
-def reweighting(hyperparameters: Mapping[str, Scalar]) -> str | None:
+def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
     """Return the setting that reweights classes, such as `class_weight=balanced`; else None.
 
     Args:
@@ -54,7 +53,7 @@ class Miscalibration:
 
 
 def miscalibration(
-    setting: str | None, y: np.ndarray, prediction: np.ndarray, classes: Sequence[Scalar] | None
+    setting: str | None, y: np.ndarray, prediction: np.ndarray, classes: Sequence[object] | None
 ) -> Miscalibration | None:
     """Measure a reweighted model; None for one that is not, and for regression.
 
@@ -77,5 +76,5 @@ def miscalibration(
 
 def named(metric: str, *, reweighted: bool) -> str:
     """Return a metric's name as tables show it: `log_loss (not calibrated)`."""
-    marked = reweighted and metric in PROBABILITY_METRICS
+    marked = reweighted and METRICS[metric].by_probability
     return f"{metric} (not calibrated)" if marked else metric

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits, quantile, unit_codes
-from experiment_pipeline.statistics.moments import as_strangers
+from experiment_pipeline.statistics.interval import LEVEL, quantile
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, as_strangers, unit_codes
 
 DRAWS = 2_000
 # More units are put together, k-th with k-th, whatever their rows say (random groups, Wolter

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.sparse import issparse
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.metrics import METRICS
 
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
 MOST_REPEATS = 5
@@ -112,7 +112,7 @@ def permutation_importance(
 def scored_by(metric: str, threshold: float = 0.5) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return (truth, prediction) → score by a metric, turned so that greater is better."""
     sign = METRICS[metric].sign
-    return lambda y, prediction: sign * metrics.score(metric, y, prediction, threshold)
+    return lambda y, prediction: sign * scores.score(metric, y, prediction, threshold)
 
 
 def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:

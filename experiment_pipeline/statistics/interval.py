@@ -1,10 +1,22 @@
-"""An estimate with its bounds; how wide it is is worked out in `intervals.py`."""
+"""An estimate with its bounds, and the laws by which a spread becomes bounds.
 
+A score is taken for normal on the scale where it is nearest to it. Which law is whose, chosen by
+simulation (`make bench`, statistics), is declared in `metrics.py`: the log and the logit take
+the usual skewness of losses and of ranking scores; squares may be skewed by far more, so theirs
+is measured; shares of rows are binomial but for their units. Comparing configurations lives in
+`comparisons.py`, what is still too narrow is said by `doubts.py`.
+"""
+
+import math
 from dataclasses import dataclass
 
-from experiment_pipeline.spec.metrics import METRICS
+import numpy as np
+
+from experiment_pipeline.statistics.spread import Spread
 
 LEVEL = 0.95
+# A standard error below is zero but for the rounding of sums.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,10 +35,82 @@ class Interval:
     high: float
     level: float = LEVEL
 
-    def worse_bound(self, metric: str) -> float:
-        """Return the end that a careful reader judges: the low one where greater is better."""
-        return self.low if METRICS[metric].greater_is_better else self.high
 
-    def better_bound(self, metric: str) -> float:
-        """Return the other end, the high one where greater is better."""
-        return self.high if METRICS[metric].greater_is_better else self.low
+def difference(first: Spread, second: Spread, level: float = LEVEL) -> Interval:
+    """Return second - first for scores on sets that share no unit, with Welch's interval."""
+    estimate = second.estimate - first.estimate
+    variances = [first.standard_error**2, second.standard_error**2]
+    freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
+    if math.isnan(estimate) or 0 in freedoms:
+        unknown = math.nan if math.isnan(estimate) else math.inf
+        return Interval(estimate, -unknown, unknown, level)
+    total = sum(variances)
+    known = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
+    t = quantile(total**2 / known if known > 0 else min(freedoms), level)
+    half = t * math.sqrt(total)
+    return Interval(estimate, estimate - half, estimate + half, level)
+
+
+def quantile(degrees_of_freedom: float, level: float) -> float:
+    """Return how many standard errors a two-sided interval reaches, by Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
+
+
+def plain(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds t standard errors away, on the scale of the score itself."""
+    return spread.estimate - t * spread.standard_error, spread.estimate + t * spread.standard_error
+
+
+def by_log(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of a loss, which is positive: half of it is as far away as twice it."""
+    if spread.estimate <= 0:
+        return plain(spread, t)
+    with np.errstate(over="ignore"):
+        factor = float(np.exp(t * spread.standard_error / spread.estimate))
+    return spread.estimate / factor, spread.estimate * factor
+
+
+def by_logit(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of a score between 0 and 1 that is no share of rows."""
+    from scipy.special import expit, logit
+
+    theta = spread.estimate
+    variance = theta * (1 - theta)
+    if min(theta, 1 - theta) < _ROUNDING:
+        return wilson(spread, t)
+    half = t * spread.standard_error / variance
+    return float(expit(logit(theta) - half)), float(expit(logit(theta) + half))
+
+
+def by_squares(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of the root of a mean of squares, freed of that mean's skewness.
+
+    Hall's monotone cubic transformation (1992, "On the removal of skewness by transformation"):
+    for a mean of skewness a, T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
+    """
+    mean, error = spread.estimate**2, 2 * spread.estimate * spread.standard_error
+    reached, a = np.array([t, -t]), spread.skewness
+    if abs(a) > _ROUNDING:
+        reached = 3 / a * (np.cbrt(1 + a * (reached - a / 6)) - 1)
+    low, high = np.sqrt(np.maximum(mean - error * reached, 0.0))
+    return float(low), float(high)
+
+
+def wilson(spread: Spread, t: float) -> tuple[float, float]:
+    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se².
+
+    Korn and Graubard 1998; Franco et al. 2019: it stays inside the range, and a perfect score
+    on 30 units does not become a certainty.
+    """
+    theta, error = spread.estimate, spread.standard_error
+    if min(theta, 1 - theta) < _ROUNDING:
+        n = float(spread.scarcest)
+    elif error > _ROUNDING:
+        n = theta * (1 - theta) / error**2
+    else:
+        return theta, theta  # known for certain: constant predictions have an AUC of 1/2
+    centre = (theta + t**2 / (2 * n)) / (1 + t**2 / n)
+    half = t / (1 + t**2 / n) * math.sqrt(theta * (1 - theta) / n + (t / (2 * n)) ** 2)
+    return centre - half, centre + half

@@ -1,33 +1,128 @@
-"""Metrics by name: for which tasks, in which direction, in which range, and how to score.
+"""Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
 
-The names are `spec.metrics`; the formulas live in `influence.py`, the
-statistics of an interval in `intervals.py`. In: encoded targets and predictions (regression
-(n,); binary (n,), the probability of classes[1]; multiclass (n, k) probabilities).
-Out: numbers and `Interval`s.
+A metric is one function with a declaration above it; everything else (what a YAML may name,
+intervals, baselines, thresholds, early stopping, what reports say) asks the declaration, so a new
+metric is written here and nowhere else. The parts of formulas live in `influence.py`, the laws of
+intervals in `interval.py`; scores by a metric's name are `scores.py`'s.
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from experiment_pipeline.spec.metrics import METRICS
+import numpy as np
+
+from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics.influence import (
+    Linearised,
+    average,
+    found,
+    found_and_right,
+    in_order,
+    mean,
+    undefined,
+)
 from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.spread import Spread
 
-if TYPE_CHECKING:
-    import numpy as np
+# scikit-learn clips probabilities and targets by the same amount.
+_EPSILON = float(np.finfo(np.float64).eps)
+Form = Callable[[np.ndarray, np.ndarray, float], Linearised]
+Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def score(name: str, y: "np.ndarray", prediction: "np.ndarray", threshold: float = 0.5) -> float:
-    """Return the metric; nan where it is undefined (one class only, a prediction not finite).
+@dataclass(frozen=True, eq=False)
+class Called:
+    """What is called positive from each of k thresholds on.
 
-    Args:
-        name: one of METRICS.
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        threshold: binary f1, accuracy and balanced_accuracy: positive from this probability on.
+    Attributes:
+        hits: (k,) positive rows among those that are called.
+        called: (k,) rows that are called.
+        positives: rows that are positive.
+        rows: all rows.
     """
-    from experiment_pipeline.statistics.influence import linearise
 
-    return linearise(name, y, prediction, threshold).estimate
+    hits: np.ndarray
+    called: np.ndarray
+    positives: float
+    rows: float
+
+    @property
+    def right_negatives(self) -> np.ndarray:
+        """(k,) negative rows that are not called."""
+        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: all that is known of it.
+
+    Attributes:
+        name: as the YAML writes it.
+        words: what it measures, a clause for people.
+        tasks: what it can judge; the first metric that is declared for a task is its usual one.
+        greater_is_better: the direction.
+        lowest: no score lies below.
+        highest: no score lies above.
+        form: (y, prediction, threshold) → the score and the influence of each row.
+        bounds: the law of its interval, (spread, t) → low and high.
+        by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
+        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
+        by_probability: it takes probabilities for what they say, so that reweighting moves it.
+        at_thresholds: scores at each threshold of a binary model; None: it depends on none.
+        errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
+        constant: y (n,) → the best prediction () of a task without classes, or with two.
+        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
+        hides_rare: always guessing the frequent class does well.
+        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
+    """
+
+    name: str
+    words: str
+    tasks: frozenset[str]
+    greater_is_better: bool = True
+    lowest: float = 0.0
+    highest: float = 1.0
+    form: Form
+    bounds: Callable[[Spread, float], tuple[float, float]]
+    by_class: bool = False
+    by_pairs: bool = False
+    by_probability: bool = False
+    at_thresholds: Callable[[Called], np.ndarray] | None = None
+    errors: Errors | None = None
+    constant: Callable[[np.ndarray], np.ndarray] = np.mean
+    of_equals: Literal["mean", "median"] | None = None
+    hides_rare: bool = False
+    lightgbm: str | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: multiplied by it, greater scores are better ones."""
+        return 1 if self.greater_is_better else -1
+
+    @property
+    def by_threshold(self) -> bool:
+        """Whether a binary score depends on the decision threshold."""
+        return self.at_thresholds is not None
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def names_of(task: str) -> tuple[str, ...]:
+    """Return the metrics that judge a task, its usual one first."""
+    return tuple(metric.name for metric in METRICS.values() if task in metric.tasks)
+
+
+def worse_bound(name: str, interval: Interval) -> float:
+    """Return the end that a careful reader judges: the low one where greater is better."""
+    return interval.low if METRICS[name].greater_is_better else interval.high
+
+
+def better_bound(name: str, interval: Interval) -> float:
+    """Return the other end."""
+    return interval.high if METRICS[name].greater_is_better else interval.low
 
 
 def better(name: str, a: float, b: float) -> bool:
@@ -39,4 +134,266 @@ def better(name: str, a: float, b: float) -> bool:
 
 def surely_better(name: str, difference: Interval) -> bool:
     """Whether the worse end of a score minus another is still better than no difference."""
-    return METRICS[name].sign * difference.worse_bound(name) > 0
+    return METRICS[name].sign * worse_bound(name, difference) > 0
+
+
+_BINARY, _CLASSES, _NUMBER = ("binary",), ("binary", "multiclass"), ("regression",)
+_LOSS = {"greater_is_better": False, "highest": math.inf}
+
+
+def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Callable[[Form], Form]:
+    """Declare the metric whose formula follows; the facts are the attributes of `Metric`."""
+
+    def declare(form: Form) -> Form:
+        METRICS[name] = Metric(name=name, words=words, tasks=frozenset(tasks), form=form, **facts)
+        return form
+
+    return declare
+
+
+@_metric(
+    "roc_auc",
+    "how well the two classes are told apart, at any threshold",
+    _BINARY,
+    bounds=interval.by_logit,
+    by_class=True,
+    by_pairs=True,
+    of_equals="mean",
+    lightgbm="auc",
+)
+def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    return in_order(y == 1, prediction)
+
+
+@_metric(
+    "average_precision",
+    "how many of the rows that look most positive are, over all thresholds",
+    _BINARY,
+    bounds=interval.by_logit,
+    by_class=True,
+    of_equals="mean",
+    lightgbm="average_precision",
+)
+def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    """The mean over positives i of P(s_i), the precision among rows that score s_i or more.
+
+    Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
+    moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
+    ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
+    """
+    n = len(y)
+    positive = y == 1
+    n_positive = int(positive.sum())
+    if n_positive == 0:
+        return undefined(n)
+    code = np.unique(prediction, return_inverse=True)[1]
+    ones = np.bincount(code, weights=positive)
+    at_least = np.cumsum(np.bincount(code)[::-1])[::-1]
+    precision = np.cumsum(ones[::-1])[::-1] / at_least
+    estimate = float((ones * precision).sum() / n_positive)
+    gained = np.cumsum(ones / at_least)[code]
+    lost = np.cumsum(ones * precision / at_least)[code]
+    own = positive * (precision[code] - estimate)
+    return Linearised(estimate, (own + positive * gained - lost) * n / n_positive)
+
+
+@_metric(
+    "brier",
+    "how far the probabilities are from what came true; large errors weigh more",
+    _BINARY,
+    greater_is_better=False,
+    bounds=interval.wilson,
+    by_probability=True,
+    of_equals="mean",
+    lightgbm="l2",
+)
+def _brier(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    return mean((prediction - y) ** 2)
+
+
+def _decided(prediction: np.ndarray, threshold: float) -> np.ndarray:
+    several = prediction.ndim == 2
+    return np.asarray(prediction.argmax(axis=1) if several else prediction >= threshold)
+
+
+def _f1_at(cuts: Called) -> np.ndarray:
+    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, 1))
+
+
+@_metric(
+    "f1",
+    "how many positives are found and how many that are called so are, at a threshold",
+    _BINARY,
+    bounds=interval.wilson,
+    by_class=True,
+    at_thresholds=_f1_at,
+    constant=lambda _: np.asarray(1.0),  # every row is positive: with none it is 0
+)
+def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
+    return found_and_right(y == 1, _decided(prediction, threshold) == 1)
+
+
+@_metric(
+    "log_loss",
+    "how good the predicted probabilities are, over all classes",
+    _CLASSES,
+    **_LOSS,
+    bounds=interval.by_log,
+    by_probability=True,
+    of_equals="mean",
+)
+def _log_loss(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    if prediction.ndim == 2:
+        of_truth = prediction[np.arange(len(y)), y.astype(np.int64)]
+    else:
+        of_truth = np.where(y == 1, prediction, 1 - prediction)
+    return mean(-np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)))
+
+
+def _accuracy_at(cuts: Called) -> np.ndarray:
+    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, 1))
+
+
+@_metric(
+    "accuracy",
+    "the share of rows that are decided rightly",
+    _CLASSES,
+    bounds=interval.wilson,
+    at_thresholds=_accuracy_at,
+    of_equals="mean",
+    hides_rare=True,
+)
+def _accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
+    return mean((_decided(prediction, threshold) == y).astype(np.float64))
+
+
+def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
+    negatives = cuts.rows - cuts.positives
+    shares = cuts.hits / max(cuts.positives, 1) + cuts.right_negatives / max(negatives, 1)
+    # A class that is not there has no share, as in the metric itself.
+    return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
+
+
+@_metric(
+    "balanced_accuracy",
+    "the share of rows that are decided rightly, mean over the classes",
+    _CLASSES,
+    bounds=interval.wilson,
+    by_class=True,
+    at_thresholds=_balanced_accuracy_at,
+)
+def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
+    right = _decided(prediction, threshold) == y
+    return average([found(y == label, right) for label in np.unique(y)])
+
+
+@_metric(
+    "f1_macro",
+    "how many of a class are found and how many that are called so are, mean over the classes",
+    ("multiclass",),
+    bounds=interval.wilson,
+    by_class=True,
+)
+def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
+    decided = _decided(prediction, threshold)
+    return average([found_and_right(y == c, decided == c) for c in np.union1d(y, decided)])
+
+
+@_metric(
+    "roc_auc_ovr",
+    "how well each class is told from the others, mean over the classes",
+    ("multiclass",),
+    bounds=interval.by_logit,
+    by_class=True,
+    by_pairs=True,
+    of_equals="mean",
+)
+def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    labels = range(prediction.shape[1])
+    return average([in_order(y == label, prediction[:, label]) for label in labels])
+
+
+def _squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    return np.asarray((y - prediction) ** 2)
+
+
+def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to an absolute error, (n,)."""
+    return np.asarray(np.abs(y - prediction))
+
+
+def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to a relative error, (n,)."""
+    return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), _EPSILON))
+
+
+@_metric(
+    "rmse",
+    "the typical error in units of the target; large errors weigh more",
+    _NUMBER,
+    **_LOSS,
+    bounds=interval.by_squares,
+    errors=_squared_errors,
+    of_equals="mean",
+    lightgbm="l2",
+)
+def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    squares = mean(_squared_errors(y, prediction))
+    root = float(np.sqrt(squares.estimate))
+    return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
+
+
+@_metric(
+    "mae",
+    "the mean error in units of the target",
+    _NUMBER,
+    **_LOSS,
+    bounds=interval.by_log,
+    errors=absolute_errors,
+    constant=np.median,
+    of_equals="median",
+    lightgbm="l1",
+)
+def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    return mean(absolute_errors(y, prediction))
+
+
+@_metric(
+    "r2",
+    "the share of the target's variance that is explained",
+    _NUMBER,
+    lowest=-math.inf,
+    bounds=interval.plain,
+    errors=_squared_errors,
+    of_equals="mean",
+    lightgbm="l2",
+)
+def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
+    errors, distances = _squared_errors(y, prediction), (y - y.mean()) ** 2
+    variance = distances.mean()
+    if variance == 0:
+        return undefined(len(y))
+    unexplained = errors.mean() / variance
+    return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
+
+
+def _relative_median(y: np.ndarray) -> np.ndarray:
+    """The median weighted by 1/|y| (Gneiting 2011)."""
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(1 / np.maximum(np.abs(y[order]), _EPSILON))
+    return np.asarray(y[order][np.searchsorted(reached, reached[-1] / 2)])
+
+
+@_metric(
+    "mape",
+    "the mean error as a share of the target, which must not come near zero",
+    _NUMBER,
+    **_LOSS,
+    bounds=interval.by_log,
+    errors=relative_errors,
+    constant=_relative_median,
+    lightgbm="mape",
+)
+def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    return mean(relative_errors(y, prediction))

@@ -6,14 +6,15 @@ the test rows. Out: a `Threshold`, scores with influence.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
-from experiment_pipeline.statistics.influence import Linearised, linearise
-from experiment_pipeline.statistics.intervals import unit_codes
+from experiment_pipeline.statistics.influence import Linearised
+from experiment_pipeline.statistics.metrics import METRICS, Called
+from experiment_pipeline.statistics.scores import linearise
+from experiment_pipeline.statistics.spread import unit_codes
 
 # Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
 FOLDS = 5
@@ -36,13 +37,13 @@ class Threshold:
     test_score: float
 
 
-def deciding_metric(spec: ExperimentSpec, y: np.ndarray) -> str:
+def deciding_metric(metrics: Sequence[str], y: np.ndarray) -> str:
     """Return the metric that a threshold maximises.
 
     The first metric of the experiment that depends on a threshold; else f1, or balanced
     accuracy when most rows are positive: f1 is then best served by calling every row positive.
     """
-    named = [name for name in spec.metric_names if METRICS[name].by_threshold]
+    named = [name for name in metrics if METRICS[name].by_threshold]
     if named:
         return named[0]
     return "f1" if np.mean(y) < 0.5 else "balanced_accuracy"
@@ -52,7 +53,7 @@ def choose_threshold(metric: str, y: np.ndarray, prediction: np.ndarray) -> Thre
     """Return the threshold that maximises a metric, halfway to the next smaller probability.
 
     Args:
-        metric: f1, accuracy or balanced_accuracy.
+        metric: one that depends on a threshold.
         y: class codes 0 and 1 (n,).
         prediction: probability of 1, (n,).
     """
@@ -60,12 +61,18 @@ def choose_threshold(metric: str, y: np.ndarray, prediction: np.ndarray) -> Thre
 
 
 def decision_threshold(
-    spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray
+    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray
 ) -> Threshold | None:
-    """Return the threshold of one fit, from its predictions of the test rows; None: not binary."""
-    if spec.task != "binary":
+    """Return the threshold of one fit, from its predictions of the test rows; None: not binary.
+
+    Args:
+        metrics: of the experiment, the ranking one first.
+        y: encoded targets (n,), of all test rows or those of a rung.
+        prediction: as for `scores.score`.
+    """
+    if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
         return None
-    return choose_threshold(deciding_metric(spec, y), y, prediction)
+    return choose_threshold(deciding_metric(metrics, y), y, prediction)
 
 
 def cut_at(threshold: Threshold | None) -> float:
@@ -73,19 +80,16 @@ def cut_at(threshold: Threshold | None) -> float:
     return 0.5 if threshold is None else threshold.value
 
 
-def on_test(spec: ExperimentSpec, y: np.ndarray, prediction: np.ndarray) -> Linearised:
+def on_test(metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray) -> Linearised:
     """Return the score of a configuration on the test rows: by this it is ranked.
 
-    The score is that of the experiment's metric; one that depends on a threshold is at the
+    The score is that of the ranking metric; one that depends on a threshold is at the
     threshold that is best for this configuration, as the chosen one will be used. The influence
     takes the threshold as given: at a maximum it moves the score in second order only.
-
-    Args:
-        spec: the experiment.
-        y: encoded targets (n,), of all test rows or those of a rung.
-        prediction: as for `metrics.score`.
+    Arguments as of `decision_threshold`.
     """
-    return linearise(spec.metric, y, prediction, cut_at(decision_threshold(spec, y, prediction)))
+    threshold = cut_at(decision_threshold(metrics, y, prediction))
+    return linearise(metrics[0], y, prediction, threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,7 @@ def cross_fitted(
     Args:
         metric: one of `metrics.METRICS`.
         y: encoded targets (n,).
-        prediction: as for `metrics.score`.
+        prediction: as for `scores.score`.
         units: (n,) codes of the resampling units.
     """
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
@@ -175,20 +179,16 @@ class _Cuts:
         return cls((ends[:-1] + ends[1:]) / 2, code)
 
     def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> Threshold:
-        """Return the best threshold for all rows, or those of a mask; of equal ones the highest."""
+        """Return the best threshold for all rows, or those of a mask; of equal ones the highest.
+
+        Raises:
+            ValueError: the metric depends on no threshold.
+        """
+        if (at_thresholds := METRICS[metric].at_thresholds) is None:
+            raise ValueError(f"{metric} depends on no threshold")
         counted = np.ones(len(y)) if rows is None else rows.astype(np.float64)
-        hits = self._called(counted * (y == 1))
-        called = self._called(counted)
-        positives, n = hits[-1], called[-1]
-        negatives = n - positives
-        right_negatives = negatives - (called - hits)
-        shares = hits / max(positives, 1) + right_negatives / max(negatives, 1)
-        scores = {
-            "f1": 2 * hits / np.maximum(called + positives, 1),
-            "accuracy": (hits + right_negatives) / max(n, 1),
-            # A class that is not there has no share, as in the metric itself.
-            "balanced_accuracy": shares / max(int(positives > 0) + int(negatives > 0), 1),
-        }[metric]
+        hits, called = self._called(counted * (y == 1)), self._called(counted)
+        scores = at_thresholds(Called(hits, called, hits[-1], called[-1]))
         best = int(scores.argmax())
         return Threshold(float(self.values[best]), metric, float(scores[best]))
 

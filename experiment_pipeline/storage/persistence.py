@@ -20,22 +20,18 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline import errors
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 
 # What the pipelines of this package hold beyond the types skops trusts by itself: read by eye,
 # and never extended by what a file asks for.
 TRUSTED_TYPES: tuple[str, ...] = (
-    "collections.OrderedDict",
-    "collections.defaultdict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor",
+    *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
     "numpy.clip",
     "numpy.nan_to_num",
     "numpy.dtype",
     "numpy.expand_dims",
     "pandas.DataFrame",
     "pandas.Series",
-    "sklearn.tree._tree.Tree",
 )
 # What zipfile, zlib, json and numpy raise of a file with a few bytes changed.
 _DAMAGED = (

@@ -12,11 +12,11 @@ from typing import Any
 import joblib
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
 from experiment_pipeline_tests.bench.quality import Quality, compare_winners

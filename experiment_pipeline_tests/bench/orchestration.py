@@ -19,7 +19,7 @@ import joblib
 
 from experiment_pipeline.orchestration.experiment import range_tags
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import asset_key
+from experiment_pipeline.stages.asset import key_of
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search
@@ -163,7 +163,7 @@ def function_seconds(spec: ExperimentSpec, sets: TrainingSets) -> float:
 def training_step(spec: ExperimentSpec, sets: TrainingSets, times: StepTimes) -> None:
     """Run the step on a fresh instance and a fresh storage root that holds the two sets."""
     declared = configurations(spec)
-    stages = [asset_key(spec, "trained_model"), asset_key(spec, "search_results")]
+    stages = [key_of(spec, "trained_model"), key_of(spec, "search_results")]
     schema = (flights.FOLDER / "schema.yaml").read_text()
     job = runs.definitions(spec, schema).resolve_job_def(spec.name)
     with ExitStack() as stack:

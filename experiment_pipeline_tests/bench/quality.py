@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.influence import linearise
-from experiment_pipeline.statistics.intervals import unit_codes, unit_sums
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.scores import linearise, score
+from experiment_pipeline.statistics.spread import unit_codes, unit_sums
 from experiment_pipeline_tests.bench.tables import Cut
 
 
@@ -74,7 +73,7 @@ def paired(
         units: (n,) what is resampled together.
     """
     sign = METRICS[metric].sign
-    scores = [metrics.score(metric, y, predictions) for predictions in (ours, other)]
+    scores = [score(metric, y, predictions) for predictions in (ours, other)]
     influences = [linearise(metric, y, predictions).influence for predictions in (ours, other)]
     sums = unit_sums(influences[0] - influences[1], unit_codes(units))
     error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))

@@ -23,13 +23,13 @@ import pandas as pd
 from sklearn.base import clone
 
 from experiment_pipeline.spec import Budget, Range, Scalar
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.rival_trials import Given, Trials
 from experiment_pipeline_tests.results import NothingKnown
 

@@ -12,10 +12,10 @@ import lightgbm as lgb
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.boosting import PATIENCE, ROUNDS_AT_MOST, stopping_metric
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.tables import Cut
 
 
@@ -95,7 +95,7 @@ class Trials:
         )
         predictions = np.asarray(booster.predict(self._test, num_threads=1))
         metric = METRICS[self._spec.metric]
-        score = metric.sign * metrics.score(metric.name, self._y_test, predictions)
+        score = metric.sign * scores.score(metric.name, self._y_test, predictions)
         with self._lock:
             if self._best is None or score > self._best[0]:
                 self._best = score, booster, dict(hyperparameters)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiment_pipeline.drafting.decisions import propose_search
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.statistics.intervals import quantile
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import LEVEL, quantile
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.rival_tools import TOOLS
 from experiment_pipeline_tests.bench.rival_trials import Given, encode
@@ -215,7 +214,7 @@ def _play(name: str, given: Given) -> Played:
     found = TOOLS[name](given)
     y, metric = given.cut.y_validation, given.cut.spec.metric
     return Played(
-        metrics.score(metric, y, found.predictions),
-        metrics.score(metric, y, found.refitted),
+        scores.score(metric, y, found.predictions),
+        scores.score(metric, y, found.refitted),
         found.seconds,
     )

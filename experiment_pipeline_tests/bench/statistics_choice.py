@@ -14,18 +14,17 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.statistics.baselines import best_constant
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
-from experiment_pipeline.statistics.intervals import unit_sums
-from experiment_pipeline.statistics.metrics import score
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.paired import best_constant
+from experiment_pipeline.statistics.scores import SetPrediction, score
+from experiment_pipeline.statistics.spread import unit_sums
 from experiment_pipeline.statistics.thresholds import on_test
 
 # Rows whose scores are taken for the truth.
@@ -218,7 +217,7 @@ def _compared(
     spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, Comparison]:
     sign, units = METRICS[spec.metric].sign, np.arange(len(y))
-    linearised = [on_test(spec, y, one) for one in probabilities.T]
+    linearised = [on_test(spec.metric_names, y, one) for one in probabilities.T]
     scores = sign * np.array([one.estimate for one in linearised])
     contributions = sign * np.column_stack([unit_sums(one.influence, units) for one in linearised])
     return scores, compare_with_best(scores, contributions, int(scores.argmax()), spec.seed)

@@ -1,7 +1,7 @@
 """How often an interval holds the truth: samples drawn again and again from made-up populations.
 
 The truth is the score of the same predictions in the population: on so many rows that its own
-error is small beside an interval. What an interval is lives in `statistics/intervals.py`, how the
+error is small beside an interval. What an interval is lives in `statistics/interval.py`, how the
 figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Outcome`.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
-from experiment_pipeline.statistics.interval_doubts import doubts, few_units_note
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000

@@ -17,7 +17,7 @@ from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import check_leaks
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.statistics.intervals import interval_of, spread
+from experiment_pipeline.statistics.scores import interval_of, spread
 
 TARGET = "bought"
 TRUE_ROWS = 100_000

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline_tests.bench import rival_tools, rivals
 from experiment_pipeline_tests.bench.rivals import Played
 from experiment_pipeline_tests.bench.tables import TABLES
@@ -68,4 +68,4 @@ def test_random_draws_end_with_a_model_of_the_validation_rows():
     given = rivals.given_to_all(BY_NAME["crashes"], 3, 0.001)
     found = rival_tools.random_draws(given)
     assert found.predictions.shape == (len(given.validation),)
-    assert metrics.score("roc_auc", given.cut.y_validation, found.predictions) > 0.7
+    assert score("roc_auc", given.cut.y_validation, found.predictions) > 0.7

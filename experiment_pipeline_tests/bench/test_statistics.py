@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench.statistics import (

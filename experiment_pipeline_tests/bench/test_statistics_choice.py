@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.metrics import score
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline_tests.bench import statistics_choice as simulated
 
 

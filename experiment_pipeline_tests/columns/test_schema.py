@@ -1,6 +1,7 @@
 """schema.yaml: closed, safe, inferred, and read back."""
 
 import inspect
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.spec import ExperimentSpec, Preparation
-from experiment_pipeline.spec.schema_grammar import COLUMN_CHECKS
+from experiment_pipeline.spec.schema import ColumnChecks
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.spec.test_yaml_nodes import bomb
@@ -115,9 +116,10 @@ def test_a_check_that_does_not_fit_the_type_is_an_error():
 
 def test_the_grammar_knows_pandera_s_arguments():
     """The arguments that the grammar allows are those of pandera's own checks."""
-    for name, arguments in COLUMN_CHECKS.items():
+    for name, field in ColumnChecks.model_fields.items():
         parameters = inspect.signature(getattr(pa.Check, name)).parameters
-        assert [key for key in parameters if key not in ("args", "kwargs")] == list(arguments)
+        [check, _] = get_args(field.annotation)
+        assert [key for key in parameters if key not in ("args", "kwargs")] == check.arguments()
 
 
 def test_a_schema_that_pandera_wrote_can_be_read():

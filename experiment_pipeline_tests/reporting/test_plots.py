@@ -12,7 +12,7 @@ from matplotlib import _pylab_helpers
 
 from experiment_pipeline.reporting import plots
 from experiment_pipeline.statistics.importance import Effort
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 
 LARGEST = 60_000

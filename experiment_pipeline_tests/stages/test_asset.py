@@ -1,18 +1,97 @@
-"""Dagster metadata: what names and values of the table become in it."""
+"""Telling an outcome to Dagster: metadata, checks, log lines."""
 
+import math
+
+import dagster as dg
+import pandas as pd
+
+from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting.markdown import fenced
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Columns,
+    Fact,
+    Notes,
+    Outcome,
+    Pictures,
+    Place,
+    Rows,
+)
 from experiment_pipeline.stages import asset
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
+KEY = dg.AssetKey(["flights", "stage"])
+
+
+def reported(outcome: Outcome) -> dg.MaterializeResult:
+    """The result of an outcome."""
+    return asset.report(dg.build_asset_context(), KEY, outcome)
+
+
+def shown(fact: Fact) -> object:
+    """A fact as metadata."""
+    return reported(Outcome({"fact": fact})).metadata["fact"]
 
 
 def test_notes_show_names_of_the_table_as_they_are() -> None:
     """A class or a column may be called anything; the browser gets it as text, in one line."""
-    text = asset.notes([f"class {EVIL}\n# of the table", "plain"]).value
+    text = shown(Notes([f"class {EVIL}\n# of the table", "plain"])).value
     assert "<script>" not in text
     assert "[x](" not in text
     assert text.splitlines()[1:] == ["- plain"]
-    assert asset.notes([]).value == "none"
+    assert shown(Notes([])).value == "none"
+
+
+def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
+    """Six significant digits; what JSON cannot hold is undefined; counts and flags stay."""
+    assert [shown(n) for n in (0.123456789, math.nan, 3, True, None)] == [
+        *(0.123457, "undefined", 3),
+        *(True, None),
+    ]
+
+
+def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
+    """Cells that JSON lacks are empty; a column is called by what its cells are."""
+    frame = pd.DataFrame({"n": [1, 2], "x": [0.5, math.inf], "b": [True, False], 7: ["a", None]})
+    table = shown(Rows(frame))
+    assert [column.type for column in table.schema.columns] == ["int", "float", "bool", "string"]
+    assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
+    assert [column.type for column in shown(Columns(frame)).columns][:2] == ["int64", "float64"]
+
+
+def test_a_long_table_is_cut() -> None:
+    """Metadata is sent to the browser whole."""
+    assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
+
+
+def test_pictures_stand_inside_and_a_place_can_be_copied() -> None:
+    """A picture is its own source."""
+    assert "](data:image/png;base64,cG5n)" in shown(Pictures({"a": b"png"})).value
+    assert isinstance(shown(Place("/somewhere")), dg.PathMetadataValue)
+
+
+def test_a_check_says_what_it_failed_of() -> None:
+    """Problems make it fail; doubts and notes are shown and fail nothing."""
+    checks = [
+        Check.of("rate", ["too many"], value=0.5, limit=0.25),
+        Check.of("copies", [], "warning", doubts=["odd"], notes=["known"]),
+        Check("gates", passed=False, means="FAIL", refusal=NotAccepted("a", "b", "c")),
+    ]
+    rate, copies, gates = reported(Outcome({}, checks=checks)).check_results
+    assert (rate.passed, rate.description) == (False, "too many")
+    assert (rate.metadata["value"].value, rate.metadata["limit"].value) == (0.5, 0.25)
+    assert (copies.passed, copies.description) == (True, "no problem found\nodd\nknown")
+    assert copies.severity is dg.AssetCheckSeverity.WARN
+    assert (gates.passed, gates.description) == (False, "FAIL")
+
+
+def test_the_value_and_its_version_are_handed_on() -> None:
+    """A stage without a table hands on none."""
+    frame = pd.DataFrame({"n": [1]})
+    result = reported(Outcome({}, value=frame, version="v"))
+    assert result.value is frame
+    assert result.data_version == dg.DataVersion("v")
+    assert reported(Outcome({})).data_version is None
 
 
 def test_a_block_of_code_ends_where_it_should() -> None:

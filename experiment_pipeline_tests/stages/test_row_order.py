@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, traini
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.stages.validation_report.report import judge
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.scenario import as_stored

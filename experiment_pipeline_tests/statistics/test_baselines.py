@@ -5,23 +5,23 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.spec.metrics import METRICS, names_of
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.baselines import (
+from experiment_pipeline.statistics import metrics, scores
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.paired import (
     baseline_score,
     best_constant,
     difference_to_baseline,
 )
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 NUMBERS = np.random.default_rng(0).lognormal(size=301)
 LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
 
 
 def _constant(metric: str, y: np.ndarray, value: float) -> float:
-    return metrics.score(metric, y, np.full(len(y), value))
+    return scores.score(metric, y, np.full(len(y), value))
 
 
 @pytest.mark.parametrize("metric", names_of("regression"))

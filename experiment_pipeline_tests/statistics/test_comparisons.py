@@ -11,7 +11,7 @@ from experiment_pipeline.statistics.comparisons import (
     compare_with_control,
     comparison_codes,
 )
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 UNITS = 80
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.spec.metrics import METRICS, names_of
-from experiment_pipeline.statistics.influence import linearise
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.scores import linearise
 
 COPIES = 40
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.statistics.interval_doubts import doubts
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.doubts import doubts
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 SAMPLES = 60
 NUMBERS, RANKS = ("rmse", "mae", "r2"), ("roc_auc", "log_loss")

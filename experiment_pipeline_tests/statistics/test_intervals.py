@@ -8,17 +8,11 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.spec.metrics import METRICS, names_of
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.interval_doubts import few_units_note
-from experiment_pipeline.statistics.intervals import (
-    ConsecutiveUnits,
-    difference,
-    interval_of,
-    spread,
-)
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.doubts import few_units_note
+from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, score, spread
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 UNITS, ROWS = 60, 15
 RESAMPLES = 600
@@ -53,7 +47,7 @@ def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray)
     scores = []
     for _ in range(RESAMPLES):
         rows = np.concatenate([members[u] for u in generator.integers(0, UNITS, UNITS)])
-        scores.append(metrics.score(name, y[rows], p[rows]))
+        scores.append(score(name, y[rows], p[rows]))
     return float(np.std(scores))
 
 
@@ -82,7 +76,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name: str) -> None:
         y = (generator.random(n) < 0.2).astype(int)
         return y, 1 / (1 + np.exp(1 - 1.5 * y - generator.normal(size=n)))
 
-    truth = metrics.score(name, *sample(400_000))
+    truth = score(name, *sample(400_000))
     held = 0
     for _ in range(400):
         interval = interval_on(name, *sample(120), np.arange(120))
@@ -130,7 +124,7 @@ def test_hard_samples_are_covered_nearly_as_often(
 ) -> None:
     """Few positives, skewed errors and days with a memory: what a normal interval misses."""
     generator = np.random.default_rng(6)
-    truth = metrics.score(name, *sample(generator, 1_500_000)[:2])
+    truth = score(name, *sample(generator, 1_500_000)[:2])
     intervals = [interval_on(name, *sample(generator, rows)) for _ in range(500)]
     held = np.mean([one.low <= truth <= one.high for one in intervals])
     assert least <= held <= 0.985

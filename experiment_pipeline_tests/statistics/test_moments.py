@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.statistics.moments import as_strangers, moments
+from experiment_pipeline.statistics.spread import as_strangers, moments
 
 
 def _series(units: int, memory: float, seed: int) -> np.ndarray:

@@ -1,12 +1,9 @@
 """Predictions of a set beside the truth: scores, parts, decisions."""
 
 import numpy as np
-import pandas as pd
 
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.intervals import ConsecutiveUnits, interval_of, spread
-from experiment_pipeline.statistics.set_prediction import SetPrediction, drawn_units
-from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, spread
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])
@@ -16,7 +13,7 @@ BINARY = SetPrediction(
 def test_scores_and_intervals_are_those_of_the_metrics() -> None:
     """The object only carries what belongs together."""
     parts = (BINARY.y, BINARY.prediction, BINARY.units)
-    assert BINARY.score("accuracy", 0.45) == metrics.score("accuracy", *parts[:2], 0.45)
+    assert BINARY.score("accuracy", 0.45) == scores.score("accuracy", *parts[:2], 0.45)
     assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread("roc_auc", *parts))
 
 
@@ -33,12 +30,3 @@ def test_decisions_are_by_threshold_or_by_the_likeliest_class() -> None:
     assert BINARY.decided(0.5).tolist() == [0, 0, 1, 1]
     several = SetPrediction(np.array([2]), np.array([[0.2, 0.3, 0.5]]), np.array([0]))
     assert several.decided(0.9).tolist() == [2]
-
-
-def test_units_of_a_split_by_time_know_that_they_are_consecutive() -> None:
-    """Days may resemble their neighbours; rows of a random split are strangers."""
-    rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
-    by_day = drawn_units(rows, spec_of(split={"by": "time", "column": "day"}), [])
-    assert isinstance(by_day, ConsecutiveUnits)
-    assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
-    assert not isinstance(drawn_units(rows, spec_of(), ["day"]), ConsecutiveUnits)

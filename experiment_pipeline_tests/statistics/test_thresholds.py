@@ -5,7 +5,7 @@ import pytest
 
 from experiment_pipeline.stages.search.results import Predictions
 from experiment_pipeline.stages.search.scoring import scores
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import (
     choose_threshold,
     cross_fitted,
@@ -23,8 +23,8 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
     y = np.append([0, 1], generator.integers(0, 2, 60))
     prediction = np.round(np.clip(0.2 * y + generator.normal(0.4, 0.2, 62), 0, 1), 1)
     chosen = choose_threshold(metric, y, prediction)
-    assert metrics.score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
-    others = [metrics.score(metric, y, prediction, cut) for cut in np.linspace(0, 1, 41)]
+    assert score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
+    others = [score(metric, y, prediction, cut) for cut in np.linspace(0, 1, 41)]
     assert chosen.test_score >= max(others) - 1e-12
 
 
@@ -47,7 +47,7 @@ def test_no_row_is_called_positive_where_that_is_best() -> None:
     for highest in (0.3, 1.0):
         chosen = choose_threshold("accuracy", y, np.full(4, highest))
         assert chosen.value > highest
-        assert chosen.test_score == metrics.score("accuracy", y, np.full(4, highest), chosen.value)
+        assert chosen.test_score == score("accuracy", y, np.full(4, highest), chosen.value)
 
 
 @pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
@@ -64,7 +64,7 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     """Every metric of the experiment is at the threshold that serves the deciding one best."""
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
-    assert on_test(spec, y, prediction).estimate == 1
+    assert on_test(spec.metric_names, y, prediction).estimate == 1
     fit = Predictions(test=prediction, train=prediction)
     assert scores(fit, y, y, spec).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
@@ -86,7 +86,7 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
 def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one unit are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).score.estimate == metrics.score(
+    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).score.estimate == score(
         "roc_auc", y, prediction
     )
     one_unit = cross_fitted("f1", y, prediction, np.zeros(6))
@@ -97,11 +97,11 @@ def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
     rare, frequent = np.array([0, 0, 1]), np.array([0, 1, 1])
-    assert deciding_metric(spec_of(), rare) == "f1"
-    assert deciding_metric(spec_of(), frequent) == "balanced_accuracy"
+    assert deciding_metric(spec_of().metric_names, rare) == "f1"
+    assert deciding_metric(spec_of().metric_names, frequent) == "balanced_accuracy"
     criteria = [{"metric": "accuracy", "at_least": 0.7}]
-    assert deciding_metric(spec_of(acceptance=criteria), rare) == "accuracy"
-    assert deciding_metric(spec_of(metric="f1", acceptance=criteria), frequent) == "f1"
+    assert deciding_metric(spec_of(acceptance=criteria).metric_names, rare) == "accuracy"
+    assert deciding_metric(spec_of(metric="f1", acceptance=criteria).metric_names, frequent) == "f1"
 
 
 def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:

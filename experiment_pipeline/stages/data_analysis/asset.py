@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
@@ -9,15 +10,14 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import asset_key, table_input, told_to_the_user
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import own_code
-from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
@@ -33,52 +33,38 @@ _SEARCH = (
 
 def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
-    key = asset_key(spec, "data_analysis")
+    key = asset.key_of(spec, "data_analysis")
     given = spec.without(*_SEARCH)
 
-    @dg.asset(
-        name="data_analysis",
-        key_prefix=spec.name,
-        group_name=spec.name,
-        ins={"raw_data": table_input(spec, "raw_data")},
+    @asset.stage_asset(
+        spec,
+        "data_analysis",
+        ins=asset.table_inputs(spec, "raw_data"),
         kinds={"python"},
         description="Findings, the verdict they lead to, and a profile of every column.",
         check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
-        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> dg.MaterializeResult:
-        store = stage_entries(spec.name, "data_analysis")
         fingerprint = _fingerprint(raw_data, given, schema_text)
-        with told_to_the_user():
-            stored = store.intact(fingerprint, context.log.warning)
-            if stored is None:
-                stored = store.put(fingerprint, _examine(raw_data, given, schema_text), None)
-            else:
-                context.log.info("reused the analysis of the same table")
+        with asset.told_to_the_user():
+            stored = asset.reused_or_made(
+                context,
+                stage_entries(spec.name, "data_analysis"),
+                fingerprint,
+                lambda: _examine(raw_data, given, schema_text),
+                "reused the analysis of the same table",
+            )
         analysis = json.loads(stored.files[ANALYSIS])
-        verdict = analysis["verdict"]
-        reasons = "; ".join(analysis["reasons"]) or "no condition, nothing that blocks"
-        if verdict == "no go":
-            context.log.error(_refusal(spec, reasons).told)
-        else:
-            context.log.info(f"verdict: {verdict}: {reasons}; report: {stored.paths[REPORT]}")
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint),
-            metadata={
-                "verdict": verdict,
-                "findings": dg.MetadataValue.md(stored.files[MARKDOWN].decode()),
-                "report": dg.MetadataValue.path(str(stored.paths[REPORT])),
-            },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="fit_for_modelling",
-                    passed=verdict != "no go",
-                    description=f"{verdict} for predicting {spec.target}: {reasons}",
-                )
-            ],
+        outcome = page.outcome(
+            analysis["verdict"],
+            analysis["reasons"],
+            spec.target,
+            stored.files[MARKDOWN].decode(),
+            str(stored.paths[REPORT]),
         )
+        return asset.report(context, key, replace(outcome, version=fingerprint))
 
     return data_analysis
 
@@ -119,8 +105,8 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
     analysis = analyse(prepared, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: markdown_report(analysis).encode(),
-        REPORT: report_html(analysis, prepared, spec).encode(),
+        MARKDOWN: page.markdown_report(analysis).encode(),
+        REPORT: page.report_html(analysis, prepared, spec).encode(),
     }
 
 
@@ -132,12 +118,3 @@ def _in_order(
     targets = [name for name in prepared.columns if name == spec.target]
     seen = prepared.assign(**{name: prepared[name].where(visible) for name in targets})
     return prepared.iloc[canonical_order(seen, spec, features)]
-
-
-def _refusal(spec: ExperimentSpec, reasons: str) -> UnfitForModelling:
-    return UnfitForModelling(
-        f"target {spec.target}",
-        f"the data analysis says no go: {reasons}",
-        "Change the data or the YAML as the report says, or accept the finding by its code under "
-        "analysis.accept with the reason.",
-    )

@@ -8,6 +8,7 @@ its part, and in the Markdown, which is small enough for the Dagster UI.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.texts import as_text
+from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.markdown import bullets, escape, fenced
+from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import VERDICT_RULES, DataAnalysis, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, shown, some_of
@@ -187,6 +190,43 @@ MOST_BYTES = 5_000_000
 MOST_COLUMNS = 60
 MOST_CHARACTERS = 200
 _MOST_ASSOCIATIONS = 20
+
+
+def outcome(
+    verdict: str, reasons: Sequence[str], target: str, markdown: str, place: str
+) -> Outcome:
+    """The verdict, which a `no go` makes the end of the run, and the findings.
+
+    Args:
+        verdict: go, go with conditions, or no go.
+        reasons: of the verdict.
+        target: the column that is to be predicted.
+        markdown: the analysis as `markdown_report` made it.
+        place: where the page lies.
+    """
+    because = "; ".join(reasons) or "no condition, nothing that blocks"
+    go = verdict != "no go"
+    return Outcome(
+        notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
+        facts={"verdict": verdict, "findings": Markdown(markdown), "report": Place(place)},
+        checks=[
+            Check(
+                "fit_for_modelling",
+                passed=go,
+                means=f"{verdict} for predicting {target}: {because}",
+                refusal=None if go else _refusal(target, because),
+            )
+        ],
+    )
+
+
+def _refusal(target: str, because: str) -> UnfitForModelling:
+    return UnfitForModelling(
+        f"target {target}",
+        f"the data analysis says no go: {because}",
+        "Change the data or the YAML as the report says, or accept the finding by its code under "
+        "analysis.accept with the reason.",
+    )
 
 
 def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.data_analysis.skill import skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.baselines import baseline_score
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.paired import baseline_score
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 
 MOST_CODES = 50
@@ -298,7 +299,7 @@ def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) ->
         for i in range(len(judged))
     ]
     return [
-        metrics.score(metric, fold.y, fold.predictions[model], threshold)
+        score(metric, fold.y, fold.predictions[model], threshold)
         for fold, threshold in zip(judged, thresholds, strict=True)
     ]
 

@@ -25,7 +25,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec import Task
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 
 MOST_CHARACTERS = 500
 MOST_WORDS = 2_000
@@ -91,9 +91,9 @@ def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
     if len(y) == 0:
         return float("nan")
     if task == "binary":
-        value = 2 * metrics.score("roc_auc", y, prediction) - 1
+        value = 2 * score("roc_auc", y, prediction) - 1
     elif task == "regression":
-        value = metrics.score("r2", y, prediction)
+        value = score("r2", y, prediction)
     else:
         value = _errors_avoided(y, np.argmax(prediction, axis=1))
     return float(max(value, 0.0)) if np.isfinite(value) else float("nan")

@@ -7,7 +7,8 @@ import pandas as pd
 
 from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import asset_key, table_input, told_to_the_user
+from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -24,26 +25,22 @@ IDENTITY = "identity.txt"
 # Count it up whenever the code of this package would export otherwise.
 EXPORT_VERSION = 1
 INPUTS = ("raw_data", "validation_set", "leaderboard", "validation_report")
-_PROVEN = "a fresh process without this package predicts the same, bit for bit"
-_PROVEN_BEFORE = "proven when this version was published"
 
 
 def build_exported_model(
     spec: ExperimentSpec, configurations: Sequence[Configuration], schema_text: str
 ) -> dg.AssetsDefinition:
     """Publish what the validation report accepted."""
-    key = asset_key(spec, "exported_model")
+    key = asset.key_of(spec, STAGE)
     declared = {configuration.key: configuration for configuration in configurations}
 
-    @dg.asset(
-        name="exported_model",
-        key_prefix=spec.name,
-        group_name=spec.name,
-        ins={name: table_input(spec, name) for name in INPUTS},
+    @asset.stage_asset(
+        spec,
+        STAGE,
+        ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The champion: model, card, metrics and manifest, under a version number.",
         check_specs=[dg.AssetCheckSpec("predictions_survive_reload", asset=key)],
-        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def exported_model(
         context: dg.AssetExecutionContext,
@@ -52,8 +49,7 @@ def build_exported_model(
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
-        with told_to_the_user():
-            board = leaderboard
+        with asset.told_to_the_user():
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, raw_data, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
@@ -61,34 +57,17 @@ def build_exported_model(
                 # A rerun that publishes nothing imports nothing that packs a model.
                 from experiment_pipeline.stages.exported_model.accepted import Accepted
 
-                accepted = Accepted(spec, declared[board.chosen], board, validation_report)
+                accepted = Accepted(
+                    spec, declared[leaderboard.chosen], leaderboard, validation_report
+                )
                 package = accepted.package(raw_data, validation_set.rows, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set.profile)
-        if published.damaged:
-            context.log.warning(f"the version before is damaged: {published.damaged}")
-        said = "is the champion already" if published.reused else "published"
-        context.log.info(f"{published.version} {said}: {published.path}{committed}")
         card = registry.model(published.version).read("README.md").decode()
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(published.identity),
-            metadata={
-                "version": published.version,
-                "path": dg.MetadataValue.path(published.path),
-                "reused": published.reused,
-                "configuration": board.chosen,
-                "repository": committed or "none named in the YAML",
-                "card": dg.MetadataValue.md(card),
-            },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="predictions_survive_reload",
-                    passed=True,
-                    description=_PROVEN_BEFORE if published.reused else _PROVEN,
-                )
-            ],
+        return asset.report(
+            context, key, page.outcome(published, leaderboard.chosen, committed, card)
         )
 
     return exported_model

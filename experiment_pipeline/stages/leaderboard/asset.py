@@ -7,11 +7,11 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
+from experiment_pipeline.stages.leaderboard import page
 from experiment_pipeline.stages.leaderboard.board import (
     Leaderboard,
     check_same_metric,
@@ -28,7 +28,6 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
@@ -48,12 +47,12 @@ INPUTS = ("train_set", "test_set", "search_results")
 
 def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key, given = asset_key(spec, STAGE), spec.without(*_ELSEWHERE)
+    key, given = asset.key_of(spec, STAGE), spec.without(*_ELSEWHERE)
 
-    @table_asset(
+    @asset.table_asset(
         spec,
         STAGE,
-        ins={name: table_input(spec, name) for name in INPUTS},
+        ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
         check_specs=[dg.AssetCheckSpec("winner_beats_baseline", asset=key)],
@@ -64,40 +63,23 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
         test_set: SetTable,
         search_results: SearchResults,
     ) -> dg.MaterializeResult:
-        store = stage_entries(spec.name, STAGE)
-        with told_to_the_user():
+        with asset.told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("search_results", search_results.digests, sets.digests)
             check_same_metric(search_results, spec.metric)
             results, apart = search_results.rows, train_set.set_aside
             fingerprint = _fingerprint(given, sets, results, apart)
-            stored = store.intact(fingerprint, context.log.warning)
-            if stored is None:
-                board = _rank(given, sets, results)
-                board = replace(board, notes=(*apart, *board.notes), digests=sets.digests)
-                stored = store.put(fingerprint, _files(board, spec.name), None)
-            else:
-                context.log.info("reused the ranking of the same results")
+            stored = asset.reused_or_made(
+                context,
+                stage_entries(spec.name, STAGE),
+                fingerprint,
+                lambda: _files(_rank(given, sets, results, apart), spec.name),
+                "reused the ranking of the same results",
+            )
         board = from_parquet(stored.files[TABLE], Leaderboard)
-        context.log.info(f"chosen: {board.chosen}: {board.reason}")
-        for note in board.notes:
-            context.log.info(note)
-        return dg.MaterializeResult(
-            value=board,
-            data_version=dg.DataVersion(fingerprint),
-            metadata={
-                "chosen": board.chosen,
-                f"test {spec.metric}": asset.number(board.score.estimate),
-                "baseline": asset.number(board.baseline),
-                "tie_group": len(board.tie_group),
-                "reason": board.reason,
-                "notes": asset.notes(board.notes),
-                "leaderboard": asset.table(board.rows),
-                "scores": asset.pictures({"Scores": stored.files[SCORES]}),
-                "report": dg.MetadataValue.path(str(stored.paths[PAGE])),
-            },
-            check_results=[_beats_baseline(board)],
-        )
+        place = str(stored.paths[PAGE])
+        outcome = page.outcome(board, stored.files[SCORES], place)
+        return asset.report(context, key, replace(outcome, version=fingerprint))
 
     return leaderboard
 
@@ -120,33 +102,35 @@ def _fingerprint(
 
 def _files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
     from experiment_pipeline.reporting.plots import leaderboard_plot
-    from experiment_pipeline.stages.leaderboard.page import to_html
 
     picture = leaderboard_plot(board.rows, board.metric, board.baseline)
     return {
         TABLE: to_parquet(board),
         SCORES: picture,
-        PAGE: to_html(board, experiment, {"Scores": picture}).encode(),
+        PAGE: page.to_html(board, experiment, {"Scores": picture}).encode(),
     }
 
 
-def _rank(spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame) -> Leaderboard:
+def _rank(
+    spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
+) -> Leaderboard:
     store = TrainedModelStore.of(spec.name)
     found = store.results([print_ for print_ in results["fingerprint"] if print_])
     stored = as_scored(results, found, spec.metric)
     trained = results[results["status"] == TRAINED]
     fingerprints = dict(zip(trained["key"], trained["fingerprint"], strict=True))
-    return rank(
+    board = rank(
         [replace(stored[print_], key=key) for key, print_ in fingerprints.items()],
         failures(results),
         _Predictions(store, fingerprints),
         sets.y_test,
         sets.y_train,
-        drawn_units(sets.test, spec, sets.features),
+        resampling_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
         unranked(results, stored),
     )
+    return replace(board, notes=(*apart, *board.notes), digests=sets.digests)
 
 
 class _Predictions(Mapping[str, np.ndarray]):
@@ -164,16 +148,3 @@ class _Predictions(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._fingerprints)
-
-
-def _beats_baseline(board: Leaderboard) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name="winner_beats_baseline",
-        passed=board.beats_baseline,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=(
-            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
-            f"features scores {numbers.score(board.baseline)}; the paired difference is "
-            f"{numbers.interval(board.difference_to_baseline)}"
-        ),
-    )

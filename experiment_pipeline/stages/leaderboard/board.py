@@ -18,7 +18,6 @@ from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -31,8 +30,8 @@ from experiment_pipeline.stages.leaderboard.ranking import (
 from experiment_pipeline.stages.search.conclusions import SearchResults, Unranked
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import surely_better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.metrics import METRICS, surely_better
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 

@@ -15,13 +15,12 @@ import pandas as pd
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
-from experiment_pipeline.statistics.calibration import PROBABILITY_METRICS, reweighting
-from experiment_pipeline.statistics.interval_doubts import doubts, few_units_note
-from experiment_pipeline.statistics.metrics import surely_better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.calibration import reweighting
+from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.metrics import METRICS, surely_better
+from experiment_pipeline.statistics.scores import SetPrediction
 
 # Below, "the first fifth" is one configuration and says nothing.
 _FEWEST_FOR_SPEND = 10
@@ -270,7 +269,7 @@ def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
         f"{count:,} of {len(found):,} ranked configurations are reweighted "
         f"({listed(settings)}): their probabilities are not calibrated"
     )
-    scored = spec.metric in PROBABILITY_METRICS
+    scored = METRICS[spec.metric].by_probability
     yield f"{note}, and {spec.metric} counts this shift against them" if scored else note
 
 

@@ -1,4 +1,4 @@
-"""A leaderboard as a page. In: data. Out: text; nothing is computed."""
+"""A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -15,6 +15,7 @@ from experiment_pipeline.reporting.markdown import (
     Section,
     Table,
 )
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 
 _MOST_ROWS_OF_PAGE = 1_000
@@ -22,6 +23,47 @@ _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
     *("bytes", "rounds", "status"),
 )
+
+
+def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
+    """The choice and the ranking.
+
+    Args:
+        board: the leaderboard.
+        scores: the picture of them, PNG.
+        place: where the page lies.
+    """
+    return Outcome(
+        value=board,
+        notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
+        facts={
+            "chosen": board.chosen,
+            f"test {board.metric}": board.score.estimate,
+            "baseline": board.baseline,
+            "tie_group": len(board.tie_group),
+            "reason": board.reason,
+            "notes": Notes(board.notes),
+            "leaderboard": Rows(board.rows),
+            "scores": Pictures({"Scores": scores}),
+            "report": Place(place),
+        },
+        checks=[_beats_baseline(board)],
+    )
+
+
+def _beats_baseline(board: Leaderboard) -> Check:
+    return Check(
+        "winner_beats_baseline",
+        passed=board.beats_baseline,
+        means=(
+            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
+            f"features scores {numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(board.difference_to_baseline)}"
+        ),
+        severity="warning",
+        value=board.score.estimate,
+        limit=board.baseline,
+    )
 
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:

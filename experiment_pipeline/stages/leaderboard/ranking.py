@@ -13,11 +13,9 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, Unranked
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.statistics.baselines import baseline, best_constant
 from experiment_pipeline.statistics.comparisons import (
     Comparison,
     compare_with_best,
@@ -26,13 +24,10 @@ from experiment_pipeline.statistics.comparisons import (
 )
 from experiment_pipeline.statistics.influence import Linearised
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.intervals import (
-    ConsecutiveUnits,
-    interval_of,
-    layout,
-    spread_of,
-    unit_sums,
-)
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.paired import baseline, best_constant
+from experiment_pipeline.statistics.scores import interval_of, layout
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 
 COLUMNS = {
@@ -173,7 +168,7 @@ def _measure(
     by_threshold = METRICS[spec.metric].by_threshold
     for result in results:
         prediction = predictions[result.key]
-        best = on_test(spec, y_test, prediction)
+        best = on_test(spec.metric_names, y_test, prediction)
         honest = (
             cross_fitted(spec.metric, y_test, prediction, units).score if by_threshold else best
         )

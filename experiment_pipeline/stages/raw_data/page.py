@@ -1,12 +1,40 @@
-"""The first rows of a table as Markdown for the UI, with nothing in it that could act."""
+"""What people see of the delivered table: how it was read, and its first rows.
+
+In: a parsed table. Out: an outcome, a preview in which nothing could act.
+"""
 
 import html
 import re
 
 import pandas as pd
 
+from experiment_pipeline.reporting.outcome import Columns, Markdown, Notes, Outcome
+from experiment_pipeline.stages.raw_data.table import RawTable
+
 MOST_COLUMNS = 40
 MOST_CHARACTERS = 60
+
+
+def outcome(table: RawTable, source: str) -> Outcome:
+    """What was read and decided on the way; `source` is the URL without its secrets."""
+    absent = "does not apply"
+    return Outcome(
+        value=table.frame,
+        version=table.digest,
+        notes=table.notes,
+        facts={
+            "source": source,
+            "dagster/row_count": len(table.frame),
+            "columns": table.frame.shape[1],
+            "digest": table.digest,
+            "format": table.format,
+            "encoding": table.encoding or absent,
+            "delimiter": repr(table.delimiter) if table.delimiter else absent,
+            "notes": Notes(table.notes),
+            "preview": Markdown(preview(table.frame)),
+            "dagster/column_schema": Columns(table.frame),
+        },
+    )
 
 
 def preview(frame: pd.DataFrame, rows: int = 5) -> str:

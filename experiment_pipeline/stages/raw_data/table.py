@@ -1,8 +1,8 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
 Here: `parse`, the stage. Beside it: `contents` (what a file is), `csv_text` (text → columns of
-text), `columns` (columns → types), `digest` (the table's data version), `preview` (for the UI).
-Not here: fetching the files (`stages/raw_data/sources.py`), cleaning values (`columns/preparation.py`).
+text), `columns` (columns → types). Not here: what people see of it (`page.py`), fetching the files
+(`sources.py`), cleaning values (`columns/preparation.py`).
 
 Nothing is changed in silence: what was found out by looking is in `RawTable.notes`.
 """
@@ -15,12 +15,9 @@ import pyarrow as pa
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.rows.digests import rows_digest, table_digest
+from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.stages.raw_data import columns, csv_text
 from experiment_pipeline.stages.raw_data.contents import Contents, open_contents, read_parquet
-from experiment_pipeline.stages.raw_data.page import preview
-
-__all__ = ["RawTable", "parse", "preview", "rows_digest", "table_digest"]
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 

@@ -1,52 +1,115 @@
-"""Algorithms by name: what each one is, what it accepts, and how it is set up.
+"""Algorithms at work: what each accepts, how its estimator is set up, and what it may stop on.
 
-Built-in names and import paths become scikit-learn estimators here; LightGBM is fitted on a
-shared binned table instead, in `boosting.py`. No fitting lives here. In: a configuration and
-a task. Out: an unfitted estimator, or an error that names what is right.
+Declared algorithms (`spec/algorithms.py`) and import paths become scikit-learn estimators here;
+LightGBM is fitted on a shared binned table instead, in `boosting.py`. No fitting lives here.
+
+scikit-learn's estimators stop early on a random part of the rows they are fitted on, whatever groups
+or times the split keeps apart. Those whose `fit` takes `X_val` and `y_val` are given the inner slice;
+all others are fitted without early stopping, with a note. In: a configuration and a task. Out: an
+unfitted estimator and how to fit it, or an error that names what is right.
 """
 
 import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
+from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline.statistics.paired import best_constant
 
-# Name → (classifier, regressor).
-BUILT_IN: dict[str, tuple[str, str]] = {
-    "random_forest": (
-        "sklearn.ensemble.RandomForestClassifier",
-        "sklearn.ensemble.RandomForestRegressor",
-    ),
-    "linear": ("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.Ridge"),
-    "dummy": ("sklearn.dummy.DummyClassifier", "sklearn.dummy.DummyRegressor"),
-}
-# What classifier and regressor of every version take; of linear models, one name differs.
-_WELL_KNOWN: dict[str, frozenset[str]] = {
-    "random_forest": frozenset(
-        {
-            *("n_estimators", "max_depth", "max_features", "max_samples", "max_leaf_nodes"),
-            *("min_samples_leaf", "min_samples_split", "bootstrap"),
-        }
-    ),
-    "linear": frozenset({"max_iter", "tol", "fit_intercept", "solver"}),
-    "dummy": frozenset({"strategy", "constant"}),
-}
-# lbfgs on one-hot columns often needs more than scikit-learn's 100 iterations.
-_DEFAULTS: dict[str, dict[str, Scalar]] = {
-    "sklearn.linear_model.LogisticRegression": {"max_iter": 1000},
-    "sklearn.dummy.DummyClassifier": {"strategy": "prior"},
-    "sklearn.dummy.DummyRegressor": {"strategy": "mean"},
-}
+# scikit-learn's meaning of "auto": up to so many rows it does not stop.
+AUTO_ROWS = 10_000
+_SWITCH, _PATIENCE = "early_stopping", "n_iter_no_change"
+
+
+@dataclass(frozen=True)
+class OwnStopping:
+    """How an estimator is fitted.
+
+    Attributes:
+        on_slice: on the rows that are not held out, with the inner slice as X_val and y_val.
+        notes: what was asked for and is not done, with the reason.
+    """
+
+    on_slice: bool
+    notes: tuple[str, ...] = ()
+
+
+def settle(estimator: Any, inner: np.ndarray) -> OwnStopping:
+    """Let an estimator stop on the inner slice, or not at all.
+
+    Args:
+        estimator: unfitted; its parameters are set.
+        inner: bool (n_train,): the rows held out for early stopping.
+    """
+    asked = _asked_for(estimator)
+    estimator.set_params(**{name: _off(name) for name in asked})
+    if asked.get(_SWITCH) == "auto" and len(inner) <= AUTO_ROWS:
+        del asked[_SWITCH]
+    takes_slice = _SWITCH in asked and _takes_slice(estimator)
+    on_slice = takes_slice and bool(inner.any() and not inner.all())
+    if on_slice:
+        estimator.set_params(**{_SWITCH: True})
+        del asked[_SWITCH]
+    notes = tuple(_note(estimator, *one, takes_slice) for one in asked.items())
+    return OwnStopping(on_slice, notes)
+
+
+def fix_rounds(estimator: Any, rounds: int | None) -> None:
+    """Let an estimator make as many rounds as a fit that stopped on the slice, and stop nowhere.
+
+    Args:
+        estimator: unfitted; its parameters are set.
+        rounds: of that fit; None where it did not stop on the slice.
+    """
+    estimator.set_params(**{name: _off(name) for name in _asked_for(estimator)})
+    if rounds is not None:
+        estimator.set_params(max_iter=rounds)
+
+
+def _asked_for(estimator: Any) -> dict[str, Any]:
+    """The parameters that make it, or an estimator inside it, stop on rows of its own choice."""
+    given = estimator.get_params(deep=True)
+    asked = {}
+    for name, value in given.items():
+        path, _, last = name.rpartition("__")
+        beside = {other.removeprefix(f"{path}__") for other in given if other.startswith(path)}
+        # Without the switch it is the patience that switches; with it, that counts on train rows.
+        is_patience = (
+            last == _PATIENCE and _SWITCH not in beside and "validation_fraction" in beside
+        )
+        if (last == _SWITCH and value not in (False, None)) or (is_patience and value is not None):
+            asked[name] = value
+    return asked
+
+
+def _off(name: str) -> bool | None:
+    return False if name.endswith(_SWITCH) else None
+
+
+def _takes_slice(estimator: Any) -> bool:
+    """Whether `fit` has a place for it, and the rounds it ends with can be asked for again."""
+    taken = inspect.signature(estimator.fit).parameters
+    return {"X_val", "y_val"} <= taken.keys() and "max_iter" in estimator.get_params(deep=False)
+
+
+def _note(estimator: Any, name: str, value: object, takes_slice: bool) -> str:
+    why = "it would hold out random train rows, whatever the split keeps apart"
+    if takes_slice:
+        why = "the train set has no inner slice to stop on"
+    return f"{name}: {value} is not done, {type(estimator).__name__} is fitted to its end: {why}"
+
+
 _RESERVED = ("random_state", "n_jobs")
 
 
@@ -68,16 +131,12 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
     """
     if configuration.algorithm == "lightgbm":
         lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
-        return
-    known = well_known_names(configuration.algorithm, task)
-    if is_own_estimator(configuration.algorithm) or not set(configuration.hyperparameters) <= known:
+    elif (
+        is_own_estimator(configuration.algorithm)
+        or not set(configuration.hyperparameters)
+        <= _declared(configuration.algorithm, task).well_known
+    ):
         build_estimator(configuration, task, seed=0)
-
-
-def well_known_names(algorithm: str, task: str) -> frozenset[str]:
-    """Return hyperparameters that a built-in algorithm has in every version; none of others."""
-    strength = {"alpha" if task == "regression" else "C"} if algorithm == "linear" else set()
-    return _WELL_KNOWN.get(algorithm, frozenset()) | strength
 
 
 def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
@@ -90,13 +149,14 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
         UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
         InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    path = _path(configuration.algorithm, task)
+    declared = _declared(configuration.algorithm, task)
+    path = declared.path
     cls = estimator_class(path)
     given = configuration.hyperparameters
     _check_names(configuration.key, cls, given)
     direct = {name: value for name, value in given.items() if "__" not in name}
     try:
-        estimator = cls(**{**_DEFAULTS.get(path, {}), **direct})
+        estimator = cls(**{**declared.defaults, **direct})
         nested = {name: value for name, value in given.items() if "__" in name}
         estimator.set_params(**nested, **_settings(estimator, path, seed))
     except (TypeError, ValueError, AttributeError) as error:
@@ -111,8 +171,8 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
 
 def is_baseline(configuration: Configuration, task: str) -> bool:
     """Whether it predicts the constant that suits the metric best, which differs for numbers."""
-    is_dummy = configuration.algorithm == "dummy" and not configuration.hyperparameters
-    return is_dummy and task == "regression"
+    baseline = not competes(configuration.algorithm) and not configuration.hyperparameters
+    return baseline and task == "regression"
 
 
 def estimator_for(
@@ -152,11 +212,34 @@ def estimator_class(path: str) -> type:
     return cls
 
 
-def _path(algorithm: str, task: str) -> str:
-    if is_own_estimator(algorithm):
-        return algorithm
-    classifier, regressor = BUILT_IN[algorithm]
-    return regressor if task == "regression" else classifier
+def _declared(algorithm: str, task: str) -> Estimator:
+    """Return what is declared of an algorithm; of an import path nothing is."""
+    return (
+        Estimator(algorithm)
+        if is_own_estimator(algorithm)
+        else ALGORITHMS[algorithm].estimator(task)
+    )
+
+
+def space(
+    algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
+) -> dict[str, Range]:
+    """Return where to search an algorithm; empty for an import path and for dummy.
+
+    Args:
+        algorithm: a declared algorithm's name, or an import path.
+        task: decides what it is.
+        direction: towards which models.
+        used: names the YAML uses already; a parameter of lightgbm keeps the alias it has there.
+    """
+    ranges = _declared(algorithm, task).spaces.get(direction, {})
+    if algorithm != "lightgbm":
+        return dict(ranges)
+    names = set(used)
+    return {
+        next((alias for alias in lightgbm_parameters.ACCEPTED[own] if alias in names), own): given
+        for own, given in ranges.items()
+    }
 
 
 def _module(name: str, path: str) -> Any:

@@ -10,17 +10,16 @@ stays missing while the leaderboard still gets made.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import dagster as dg
 import joblib
 import pandas as pd
 
 from experiment_pipeline.errors import AllConfigurationsFailed
-from experiment_pipeline.reporting.markdown import fenced
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import asset_key, table_input, table_spec, told_to_the_user
+from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Event,
@@ -29,13 +28,11 @@ from experiment_pipeline.stages.search.conclusions import (
     Progress,
     RungStarted,
     SearchResults,
-    accounts,
     failures,
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes, search_cost
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -45,8 +42,8 @@ def build_trained_model(
     spec: ExperimentSpec, configurations: Sequence[Configuration]
 ) -> dg.AssetsDefinition:
     """The search: train every configuration that is asked for and not stored yet."""
-    models, results = asset_key(spec, "trained_model"), asset_key(spec, "search_results")
-    upstream = [asset_key(spec, "train_set"), asset_key(spec, "test_set")]
+    models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
+    upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
     @dg.multi_asset(
         name=f"{spec.name}__training",
@@ -60,7 +57,7 @@ def build_trained_model(
                 kinds={"scikitlearn"},
                 description="One fitted pipeline per hyperparameter configuration.",
             ),
-            table_spec(
+            asset.table_spec(
                 spec,
                 "search_results",
                 deps=upstream,
@@ -70,10 +67,7 @@ def build_trained_model(
                 ),
             ),
         ],
-        ins={
-            "train_set": table_input(spec, "train_set"),
-            "test_set": table_input(spec, "test_set"),
-        },
+        ins=asset.table_inputs(spec, "train_set", "test_set"),
         check_specs=[dg.AssetCheckSpec("no_configuration_failed", asset=results)],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -84,22 +78,15 @@ def build_trained_model(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
-        with told_to_the_user():
+        with asset.told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)
         if results in context.selected_asset_keys:
-            yield dg.MaterializeResult(
-                asset_key=results,
-                value=SearchResults(table, spec.metric, sets.digests),
-                metadata={
-                    **accounts(table),
-                    **{f"search/{name}": value for name, value in asdict(cost).items()},
-                    "results": asset.table(table.drop(columns="traceback")),
-                },
-            )
+            found = SearchResults(table, spec.metric, sets.digests)
+            yield asset.report(context, results, page.results(found, cost))
         if context.selected_asset_check_keys:
-            yield _none_failed(failures(table), results)
+            yield asset.report_check(context, results, page.none_failed(failures(table)))
 
     return trained_model
 
@@ -112,28 +99,6 @@ def _asked_for(
         return list(configurations)
     keys = set(context.partition_keys)
     return [configuration for configuration in configurations if configuration.key in keys]
-
-
-def _none_failed(failed: Sequence[FailedConfiguration], key: dg.AssetKey) -> dg.AssetCheckResult:
-    reasons = pd.DataFrame(
-        [{"key": f.key, "error": f.error_type, "reason": f.reason} for f in failed],
-        columns=["key", "error", "reason"],
-    )
-    return dg.AssetCheckResult(
-        check_name="no_configuration_failed",
-        asset_key=key,
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(failed)} configurations failed",
-        metadata={
-            "failed": asset.table(reasons),
-            "tracebacks": dg.MetadataValue.md("\n\n".join(map(_in_full, failed)) or "none"),
-        },
-    )
-
-
-def _in_full(failure: FailedConfiguration) -> str:
-    return f"**{failure.key}**\n\n{fenced('text', failure.traceback)}"
 
 
 @dataclass(frozen=True)
@@ -192,7 +157,10 @@ class _Search:
                 f"{event.failure.traceback}"
             )
         elif isinstance(event, Conclusion) and event.result is not None:
-            self._materialize(event, event.result)
+            path = str(self.store.entries.folder(event.result.fingerprint))
+            models = asset.key_of(self.spec, "trained_model")
+            outcome = page.configuration(event, event.result, path)
+            asset.report_partition(self.context, models, event.key, outcome)
 
     def _tell_result(self, concluded: Sequence[Conclusion]) -> None:
         """Say what was reused, and raise when nothing at all worked."""
@@ -206,39 +174,3 @@ class _Search:
                 f"{failed[0].reason}",
                 "Mend the cause, or take the algorithm out of `search`.",
             )
-
-    def _materialize(self, one: Conclusion, result: ModelResult) -> None:
-        """One event per configuration; the step itself could only report all of them at once."""
-        hyperparameters = {f"hyperparameter/{k}": v for k, v in result.hyperparameters.items()}
-        why = {"reason": one.reason} if one.reason else {}
-        self.context.log_event(
-            dg.AssetMaterialization(
-                asset_key=asset_key(self.spec, "trained_model"),
-                partition=one.key,
-                metadata={
-                    "status": one.status.replace(" ", "_"),
-                    **why,
-                    "algorithm": result.algorithm,
-                    **hyperparameters,
-                    f"test {result.metric}": asset.number(result.test_score),
-                    f"train {result.metric}": asset.number(result.train_score),
-                    **{f"test {n}": asset.number(v) for n, v in result.test_scores.items()},
-                    "share of the train rows": one.fraction,
-                    "rounds": result.rounds,
-                    "fit_cpu_seconds": asset.number(result.fit_cpu_seconds),
-                    "fit_wall_seconds": asset.number(result.fit_wall_seconds),
-                    "predict_microseconds_per_row": asset.number(
-                        1e6 * result.predict_seconds_per_row
-                    ),
-                    "model_bytes": result.model_bytes,
-                    "notes": asset.notes(result.notes),
-                    "reused": one.reused,
-                    "fingerprint": result.fingerprint,
-                    "path": str(self.store.entries.folder(result.fingerprint)),
-                },
-                tags={
-                    "dagster/data_version": result.fingerprint,
-                    "dagster/data_version_is_user_provided": "true",
-                },
-            )
-        )

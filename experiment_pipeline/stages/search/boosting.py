@@ -18,6 +18,7 @@ from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -27,17 +28,7 @@ ROUNDS_AT_MOST = 2_000
 # Without early stopping: LightGBM's own default.
 ROUNDS_FIXED = 100
 LEARNING_RATE = 0.1
-# What early stopping watches. LightGBM has no metric of its own for the others, or one that
-# moves in steps (accuracy): they stop on the logarithmic loss.
-STOPPING_METRICS: Mapping[str, str] = {
-    "roc_auc": "auc",
-    "average_precision": "average_precision",
-    "brier": "l2",
-    "rmse": "l2",
-    "r2": "l2",
-    "mae": "l1",
-    "mape": "mape",
-}
+# What stops metrics that LightGBM does not have.
 _LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
 _RANKING = frozenset({"auc", "average_precision"})
 _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
@@ -229,7 +220,7 @@ def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
 
 def stopping_metric(metric: str, task: str) -> str:
     """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
-    return STOPPING_METRICS.get(metric, _LOSSES[task])
+    return METRICS[metric].lightgbm or _LOSSES[task]
 
 
 def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:

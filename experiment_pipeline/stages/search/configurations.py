@@ -1,7 +1,7 @@
 """The search space as an ordered list of configurations, and the key of each.
 
 Grids, random draws and explicit lists live here; what a hyperparameter means to its
-algorithm, and which names it accepts, lives in `trained_model/`. In: an ExperimentSpec.
+algorithm, and which names it accepts, lives in `algorithms.py`. In: an ExperimentSpec.
 Out: configurations, each once, grouped by algorithm, in an order that depends on the YAML
 alone: the static partitions of `trained_model`.
 """
@@ -14,21 +14,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
+from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     import numpy as np
 
-Features = Literal["ordinal", "onehot"]
 MAX_KEY_LENGTH = 200
 MAX_CONFIGURATIONS = 100_000
 # Random draws end after so many repetitions in a row: the space holds (almost) nothing new.
 MAX_REPETITIONS = 1_000
 SIGNIFICANT_DIGITS = 4
-ORDINAL_ALGORITHMS = ("lightgbm", "random_forest")
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,8 @@ def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def default_features(algorithm: str) -> Features:
-    """Return the feature recipe that suits an algorithm: trees that split codes get codes."""
-    return "ordinal" if algorithm in ORDINAL_ALGORITHMS else "onehot"
+    """Return the feature recipe that suits an algorithm; of an import path, what suits most."""
+    return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
 def _drafts(entry: Search) -> Iterator[_Draft]:

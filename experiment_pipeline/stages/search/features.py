@@ -35,7 +35,7 @@ from sklearn.preprocessing import (
 )
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
-from experiment_pipeline.stages.search.configurations import Features
+from experiment_pipeline.spec import Features
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255

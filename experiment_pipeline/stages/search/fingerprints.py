@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, Features
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
 from experiment_pipeline.stages.search.boosting import boosting_plan
-from experiment_pipeline.stages.search.configurations import Configuration, Features
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
@@ -82,9 +83,9 @@ def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentS
 
 
 def _code(algorithm: str) -> dict[str, Any]:
-    if algorithm == "lightgbm":
-        return {"lightgbm": _version("lightgbm")}
-    return _own_code(algorithm) if is_own_estimator(algorithm) else {}
+    if is_own_estimator(algorithm):
+        return _own_code(algorithm)
+    return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
 @cache

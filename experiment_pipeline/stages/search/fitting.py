@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline import errors
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import boosting, own_stopping
-from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator
+from experiment_pipeline.stages.search import algorithms, boosting
+from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator, settle
 from experiment_pipeline.stages.search.boosting import (
     as_estimator,
     boost,
@@ -30,7 +30,6 @@ from experiment_pipeline.stages.search.boosting import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.own_stopping import settle
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import SharedWork, labels_of
@@ -249,7 +248,7 @@ def refit(
         if configuration.algorithm != "lightgbm":
             labels = labels_of(y, sets.classes)
             estimator = estimator_for(configuration, sets.task, spec, labels)
-            own_stopping.fix_rounds(estimator, rounds)
+            algorithms.fix_rounds(estimator, rounds)
             estimator.fit(table, labels)
             return _pipeline(features, estimator)
     plan = boosting.plan_boosting(

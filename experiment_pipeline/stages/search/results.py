@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.spec import Scalar
-from experiment_pipeline.stages.search.configurations import Features
+from experiment_pipeline.spec import Features, Scalar
 from experiment_pipeline.storage.records import Undefinable
 
 

@@ -23,15 +23,11 @@ import pandas as pd
 
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.rows.units import times_of, unit_hashes
-from experiment_pipeline.spec import ExperimentSpec, Halving
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-
-# Predicting without features costs nothing, needs no rows, and must not take a place.
-BASELINE_ALGORITHM = "dummy"
-
+from experiment_pipeline.statistics.metrics import METRICS
 
 # Below, a rung costs more trust than it saves time.
 FEWEST_CONFIGURATIONS = 8
@@ -176,7 +172,7 @@ def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingS
 
 def competes(one: Configuration | ModelResult) -> bool:
     """Whether a configuration has to earn its full training."""
-    return one.algorithm != BASELINE_ALGORITHM
+    return algorithms.competes(one.algorithm)
 
 
 def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configuration]:

@@ -18,7 +18,7 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
 
 
@@ -106,13 +106,11 @@ def scores(
         y_test: (n_test,) encoded targets.
         spec: its metrics, at the threshold that is best for the test rows.
     """
-    cut = cut_at(decision_threshold(spec, y_test, predictions.test))
-    on_test = {
-        name: metrics.score(name, y_test, predictions.test, cut) for name in spec.metric_names
-    }
+    cut = cut_at(decision_threshold(spec.metric_names, y_test, predictions.test))
+    on_test = {name: score(name, y_test, predictions.test, cut) for name in spec.metric_names}
     return Scores(
         metric=spec.metric,
-        train_score=metrics.score(spec.metric, y_scored, predictions.train, cut),
+        train_score=score(spec.metric, y_scored, predictions.train, cut),
         test_score=on_test[spec.metric],
         test_scores=on_test,
     )

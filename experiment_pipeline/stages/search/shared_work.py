@@ -15,14 +15,14 @@ import numpy as np
 from scipy.sparse import issparse
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.search.boosting import (
     BinnedTable,
     BoostingPlan,
     bin_table,
     boosting_plan,
 )
-from experiment_pipeline.stages.search.configurations import Configuration, Features
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 

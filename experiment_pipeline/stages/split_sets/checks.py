@@ -12,12 +12,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.samples import differences
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.rows.units import equal_rows, times_of
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.split_sets.sets import SplitSets
-from experiment_pipeline.statistics.effect_sizes import STATISTIC, differences
+from experiment_pipeline.statistics.distances import STATISTIC
 
 PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
@@ -218,7 +219,7 @@ def check_look_alike(
 
     Returns:
         Columns `column`, `set`, `statistic`, `effect_size` (0.25 and more is large; see
-        `effect_sizes`), `alarming` (large, and more than noise); largest effects first.
+        `distances`), `alarming` (large, and more than noise); largest effects first.
     """
     compared = []
     for column in (spec.target, *features):

@@ -1,4 +1,4 @@
-"""The validated data against its accepted version: asset check, metadata, and what is kept.
+"""The validated data against its accepted version: check, facts, and what is kept.
 
 The comparison itself is in `stages/validated_data/profile.py`.
 """
@@ -6,11 +6,8 @@ The comparison itself is in `stages/validated_data/profile.py`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import dagster as dg
-
+from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import problems_check
 from experiment_pipeline.stages.validated_data.profile import (
     DataChanges,
     DataProfile,
@@ -50,38 +47,29 @@ class Changed:
         """
         self.store.note_run(self.profile.digest)
 
-    def metadata(self) -> dict[str, dg.MetadataValue]:
+    def facts(self) -> dict[str, Fact]:
         """What changed, as tables."""
         if self.changes is None:
-            return {"changes": dg.MetadataValue.text(FIRST)}
+            return {"changes": FIRST}
         return {
-            "changes": asset.table(self.changes.totals),
-            "schema_changes": asset.notes(self.changes.schema),
-            "drift": asset.table(self.changes.drift),
+            "changes": Rows(self.changes.totals),
+            "schema_changes": Notes(self.changes.schema),
+            "drift": Rows(self.changes.drift),
         }
 
-    def check(self, context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetCheckResult:
+    def check(self) -> Check:
         """Warn of changes; an error, which ends the run, only past the YAML's limit."""
         if self.changes is None:
-            return dg.AssetCheckResult(
-                check_name=CHECK, asset_key=key, passed=True, description=FIRST
-            )
-        warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+            return Check(CHECK, passed=True, means=FIRST)
         if stopping := self.changes.blocking(self.limits):
-            return problems_check(context, CHECK, [*stopping, _WAY_ON], key, error)
-        return problems_check(context, CHECK, self.changes.problems(self.limits), key, warn)
+            return Check.of(CHECK, [*stopping, _WAY_ON])
+        return Check.of(CHECK, self.changes.problems(self.limits), "warning")
 
 
 _WAY_ON = (
     "if the data is right, raise validation.drift.block for one run: what its model is exported "
     "from is the accepted version from then on"
 )
-
-
-def check_spec(spec: ExperimentSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The asset check; it can end a run where the YAML has a limit for that."""
-    blocking = spec.validation.drift.block is not None
-    return dg.AssetCheckSpec(CHECK, asset=key, blocking=blocking)
 
 
 def against_the_accepted(

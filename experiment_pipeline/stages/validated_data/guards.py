@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
+from experiment_pipeline.columns.samples import differences
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
-from experiment_pipeline.statistics.effect_sizes import differences
 
 LISTED_VALUES = 20
 
@@ -72,7 +72,7 @@ def rejection_bias(
     Returns:
         A row per column: `column`, `value` (the value, or quarter, that loses the largest
         share of its rows), `rows` with it, `rejected` of them, `rejected_fraction`,
-        `effect_size` and `alarming` as in `effect_sizes.Difference`, kept against rejected.
+        `effect_size` and `alarming` as in `distances.Difference`, kept against rejected.
     """
     # That a rare class is set aside is said as such: it is no bias of the schema's.
     prepared = prepared.drop(index=data.set_aside.index)

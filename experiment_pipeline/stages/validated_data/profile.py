@@ -15,16 +15,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
 from experiment_pipeline.errors import listed
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Drift, ExperimentSpec
-from experiment_pipeline.statistics.effect_sizes import (
-    BINS,
-    LISTED_CATEGORIES,
-    STATISTIC,
-    Bins,
-    difference,
-)
+from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.storage.records import to_json
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
@@ -173,7 +168,7 @@ class DataChanges:
     Attributes:
         schema: changes of columns and types, in words.
         drift: a row per column of both, largest effects first: `column`, `role` (target, feature
-            or not used), `statistic`, `effect_size` (see `effect_sizes.Difference`), `noise`,
+            or not used), `statistic`, `effect_size` (see `distances.Difference`), `noise`,
             `real` (more than noise), `accepted` and `current` (the column in a line).
         totals: columns `what`, `accepted`, `current`: rows and rejection rate.
     """

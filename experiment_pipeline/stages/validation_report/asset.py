@@ -3,23 +3,21 @@
 A report of the same choice on the same rows is reused: it is not another look.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
 import pandas as pd
 
-from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.asset import asset_key, table_asset, table_input, told_to_the_user
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page as validation_page
+from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.look import (
     MARKDOWN,
     NEXT_SEARCH,
@@ -45,12 +43,12 @@ INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
-    key = asset_key(spec, STAGE)
+    key = asset.key_of(spec, STAGE)
 
-    @table_asset(
+    @asset.table_asset(
         spec,
         STAGE,
-        ins={name: table_input(spec, name) for name in INPUTS},
+        ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
         check_specs=[dg.AssetCheckSpec("acceptance_criteria_met", asset=key, blocking=True)],
@@ -63,8 +61,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         validation_set: SetTable,
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
-        store = stage_entries(spec.name, STAGE)
-        with told_to_the_user():
+        with asset.told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
@@ -79,38 +76,24 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
             )
-            stored = store.intact(look.fingerprint, context.log.warning)
-            if stored is None:
-                stored = store.put(look.fingerprint, look.files(), None)
-            else:
-                context.log.info("reused the report of the same model on the same rows")
-        files, page = stored.files, stored.paths[PAGE]
+            stored = asset.reused_or_made(
+                context,
+                stage_entries(spec.name, STAGE),
+                look.fingerprint,
+                look.files,
+                "reused the report of the same model on the same rows",
+            )
+        files = stored.files
         report = ValidationReport.from_json(files[REPORT].decode())
-        context.log.info(validation_page.headline(report))
-        context.log.info(f"report: {page}")
-        if not report.accepted:
-            context.log.error(_refusal(report, files))
-        return dg.MaterializeResult(
-            value=look.judged(report),
-            data_version=dg.DataVersion(look.fingerprint),
-            metadata={
-                "accepted": report.accepted,
-                f"validation {spec.metric}": asset.number(
-                    report.score(spec.metric).interval.estimate
-                ),
-                "looks": report.looks,
-                "judgement": dg.MetadataValue.md(files[MARKDOWN].decode()),
-                "pictures": asset.pictures(_pictures(files)),
-                "report": dg.MetadataValue.path(str(page)),
-            },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="acceptance_criteria_met",
-                    passed=report.accepted,
-                    description="\n".join(gate.in_words() for gate in report.gates),
-                )
-            ],
+        outcome = page.outcome(
+            report,
+            files[MARKDOWN].decode(),
+            {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
+            files.get(NEXT_SEARCH, b"").decode(),
+            str(stored.paths[PAGE]),
         )
+        outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
+        return asset.report(context, key, outcome)
 
     return validation_report
 
@@ -125,17 +108,3 @@ def _evidence(
     store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
-
-
-def _pictures(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Title → PNG."""
-    return {n.removesuffix(PICTURE): png for n, png in files.items() if n.endswith(PICTURE)}
-
-
-def _refusal(report: ValidationReport, files: Mapping[str, bytes]) -> str:
-    gates = "; ".join(gate.in_words() for gate in report.failed_gates)
-    return NotAccepted(
-        report.configuration,
-        gates,
-        "Read the report for the reasons, then try this search:\n" + files[NEXT_SEARCH].decode(),
-    ).told

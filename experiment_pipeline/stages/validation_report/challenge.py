@@ -20,10 +20,9 @@ from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison, PairedScores
-from experiment_pipeline.statistics.influence import linearise
-from experiment_pipeline.statistics.intervals import FEW_UNITS
+from experiment_pipeline.statistics.doubts import FEW_UNITS
 from experiment_pipeline.statistics.paired import paired_difference
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
 # Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
 # simulation (logistic data, 1,000 validation rows): stops 67 % of models that are worse by 0.02

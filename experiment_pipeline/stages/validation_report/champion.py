@@ -7,10 +7,9 @@ import math
 from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import better
+from experiment_pipeline.statistics.metrics import METRICS, better, better_bound
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class ChampionComparison:
         rule = f"not_worse_than_champion {self.version}"
         limit = 0.0 - METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
-            bound = self.scores.difference.better_bound(self.metric)
+            bound = better_bound(self.metric, self.scores.difference)
             passed = not better(self.metric, limit, bound)
             words = f"{rule}: {self._in_words(self.scores)}"
             return Gate(self.metric, words, bound, limit, by_bound=True, passed=passed)

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.reporting import plots
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -34,7 +35,7 @@ from experiment_pipeline.stages.validation_report.segments import weakest_segmen
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.importance import Effort, permutation_importance, scored_by
-from experiment_pipeline.statistics.set_prediction import SetPrediction, drawn_units
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
 
 # What the importance of features may take: a share of the search, and seconds of the wall.
@@ -91,10 +92,10 @@ def final_check(
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
-    units = drawn_units(sets.test, spec, sets.features)
+    units = resampling_units(sets.test, spec, sets.features)
     on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
     on_validation = _predicted(exported, validation, sets, spec)
-    cut = cut_at(decision_threshold(spec, on_test.y, on_test.prediction))
+    cut = cut_at(decision_threshold(spec.metric_names, on_test.y, on_test.prediction))
     segments = weakest_segments(
         validation, sets.features, on_validation, spec.metric, threshold=cut
     )
@@ -150,7 +151,7 @@ def _predicted(
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
-        drawn_units(rows, spec, sets.features),
+        resampling_units(rows, spec, sets.features),
     )
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion, ExperimentSpec
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import surely_better
+from experiment_pipeline.statistics.metrics import METRICS, surely_better, worse_bound
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:
     by_bound = criterion.judged_by == "bound"
-    value = interval.worse_bound(criterion.metric) if by_bound else interval.estimate
+    value = worse_bound(criterion.metric, interval) if by_bound else interval.estimate
     if criterion.at_least is not None:
         limit, relation, passed = criterion.at_least, "at least", value >= criterion.at_least
     else:
@@ -100,7 +99,7 @@ def _against_baseline(score: MetricScore) -> Gate:
         f"must beat the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
         f"{numbers.interval(difference)})"
     )
-    value = score.baseline + difference.worse_bound(score.metric)
+    value = score.baseline + worse_bound(score.metric, difference)
     passed = surely_better(score.metric, difference)
     return Gate(score.metric, rule, value, score.baseline, by_bound=True, passed=passed)
 

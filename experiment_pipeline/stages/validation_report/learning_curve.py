@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
@@ -17,7 +18,6 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.shortfall import LearningCurve
 from experiment_pipeline.statistics.influence import Linearised, average
 from experiment_pipeline.statistics.paired import paired_difference
-from experiment_pipeline.statistics.set_prediction import drawn_units
 from experiment_pipeline.statistics.thresholds import on_test
 
 # A step that shows something: twice the rows at least.
@@ -58,7 +58,7 @@ def learning_curve(
     y = rung.sets.y_test
     before = _mean_score(spec, y, [found[part] for part, _ in both])
     after = _mean_score(spec, y, [found[whole][scored] for _, whole in both])
-    units = drawn_units(rung.sets.test, spec, sets.features)
+    units = resampling_units(rung.sets.test, spec, sets.features)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
@@ -72,4 +72,4 @@ def learning_curve(
 def _mean_score(
     spec: ExperimentSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
 ) -> Linearised:
-    return average([on_test(spec, y, one) for one in predictions])
+    return average([on_test(spec.metric_names, y, one) for one in predictions])

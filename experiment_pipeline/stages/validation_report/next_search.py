@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
+from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
+from experiment_pipeline.stages.search.algorithms import space
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     default_features,
 )
-from experiment_pipeline.stages.search.spaces import FAMILIES, Direction, space
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,
@@ -28,6 +29,8 @@ from experiment_pipeline.stages.validation_report.shortfall import (
 )
 from experiment_pipeline.storage.records import yaml_bytes
 
+# Algorithms that are worth searching without being asked for.
+FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 
 

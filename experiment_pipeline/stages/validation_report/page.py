@@ -5,6 +5,7 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 
 from collections.abc import Mapping
 
+from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.html_page import render_html
 from experiment_pipeline.reporting.markdown import (
@@ -17,11 +18,12 @@ from experiment_pipeline.reporting.markdown import (
     Table,
     render,
 )
-from experiment_pipeline.spec.metrics import METRICS
+from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
 from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named
+from experiment_pipeline.statistics.metrics import METRICS
 
 
 def to_markdown(report: ValidationReport, next_search: NextSearch | None = None) -> str:
@@ -36,6 +38,51 @@ def to_html(
 ) -> str:
     """Return the report as one self-contained page with its pictures (title → PNG)."""
     return render_html(document(report, next_search), pictures, passed=report.accepted)
+
+
+def outcome(
+    report: ValidationReport,
+    markdown: str,
+    pictures: Mapping[str, bytes],
+    next_search: str,
+    place: str,
+) -> Outcome:
+    """The judgement: scores, gates, decision.
+
+    Args:
+        report: the judgement.
+        markdown: the same, as `to_markdown` made it.
+        pictures: title → PNG.
+        next_search: the YAML of the search to try next; only for a report that is not accepted.
+        place: where the page lies.
+    """
+    return Outcome(
+        notes=[headline(report), f"report: {place}"],
+        facts={
+            "accepted": report.accepted,
+            f"validation {report.metric}": report.score(report.metric).interval.estimate,
+            "looks": report.looks,
+            "judgement": Markdown(markdown),
+            "pictures": Pictures(pictures),
+            "report": Place(place),
+        },
+        checks=[
+            Check(
+                "acceptance_criteria_met",
+                passed=report.accepted,
+                means="\n".join(gate.in_words() for gate in report.gates),
+                refusal=None if report.accepted else _refusal(report, next_search),
+            )
+        ],
+    )
+
+
+def _refusal(report: ValidationReport, search: str) -> NotAccepted:
+    return NotAccepted(
+        report.configuration,
+        "; ".join(gate.in_words() for gate in report.failed_gates),
+        f"Read the report for the reasons, then try this search:\n{search}",
+    )
 
 
 def headline(report: ValidationReport) -> str:

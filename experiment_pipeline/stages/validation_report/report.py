@@ -1,6 +1,6 @@
 """The validation report: what the chosen configuration is worth on rows nobody chose by.
 
-Scores live in `statistics/set_prediction.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
+Scores live in `statistics/scores.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
 is not good enough is `next_search.py`'s question, and how a report looks `page.py`'s.
 In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, rendered last.
 """
@@ -15,19 +15,18 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.spec.metrics import METRICS, names_of
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
 from experiment_pipeline.stages.validation_report.looks import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.segments import Segment
-from experiment_pipeline.statistics.baselines import baseline, best_constant, difference_to_baseline
 from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.interval_doubts import doubts, few_units_note
-from experiment_pipeline.statistics.intervals import difference, interval_of, layout, spread_of
-from experiment_pipeline.statistics.metrics import better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.metrics import better, better_bound, names_of
+from experiment_pipeline.statistics.paired import baseline, best_constant, difference_to_baseline
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, layout
+from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import (
     Threshold,
     cross_fitted,
@@ -158,7 +157,7 @@ def judge(
         champion: how `exported` stands against the exported model.
         reweighted_by: the setting that reweights the configuration's classes.
     """
-    threshold = decision_threshold(spec, test.y, test.prediction)
+    threshold = decision_threshold(spec.metric_names, test.y, test.prediction)
     cut = cut_at(threshold)
     scores = tuple(
         _scored(spec, metric, exported, cut, y_fitted, len(classes or ()))
@@ -219,7 +218,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
     seen = validation.spread(metric, threshold)
     luck = fitted.luck(metric, validation.y, validation.prediction)
     gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
-    best_case = gap.high if METRICS[metric].greater_is_better else gap.low
+    best_case = better_bound(metric, gap)
     return Gap(
         test=interval_of(metric, on_test),
         validation=interval_of(metric, seen),

@@ -13,11 +13,9 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.intervals import interval_of
-from experiment_pipeline.statistics.metrics import better
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.metrics import METRICS, better, better_bound
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 
 # What bounds the work: columns looked at, rows looked at, values of a category.
 MOST_COLUMNS = 100
@@ -90,16 +88,12 @@ def weakest_segments(
         if not better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
             continue
         score = interval_of(metric, spread)
-        best_case = _best_case(metric, interval_of(metric, spread, level))
+        best_case = better_bound(metric, interval_of(metric, spread, level))
         clearly = better(metric, overall, best_case)
         segment = Segment(part.column, part.value, len(rows.y), score, clearly)
         weak.append((METRICS[metric].sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])
-
-
-def _best_case(metric: str, interval: Interval) -> float:
-    return interval.high if METRICS[metric].greater_is_better else interval.low
 
 
 def _parts(column: pd.Series) -> Iterator[_Part]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import better
-from experiment_pipeline.statistics.sample_size import fewest_units, perfect_bound
+from experiment_pipeline.statistics.metrics import better, worse_bound
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def reasons(
 def families(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
-    return tuple(name for name in tried if name != "dummy")
+    return tuple(filter(competes, tried))
 
 
 def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
@@ -257,7 +258,7 @@ def _edges(board: Leaderboard) -> Iterator[Reason]:
 def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
     """All train rows are surely better than a part of them."""
     curve = evidence.learning_curve
-    if curve is None or not better(spec.metric, curve.gain.worse_bound(spec.metric), 0.0):
+    if curve is None or not better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
         return
     yield Reason(
         "few_train_rows",

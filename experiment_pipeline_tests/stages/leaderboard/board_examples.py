@@ -10,7 +10,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
 
 N_TEST = 300
 
@@ -96,7 +96,7 @@ def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **ch
     for one, noise in zip(configurations(spec), noises, strict=False):
         logit = y + 0.8 * shared + noise * generator.normal(size=N_TEST)
         predictions[one.key] = expit(logit)
-        score = metrics.score(spec.metric, y, predictions[one.key])
+        score = scores.score(spec.metric, y, predictions[one.key])
         results.append(result_of(one, score, spec, **changes))
     y_train = (generator.random(900) < 0.4).astype(int)
     return Search(spec, results, (), predictions, y, y_train, np.arange(N_TEST))

@@ -15,6 +15,7 @@ from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.conclusions import Unranked
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
@@ -33,7 +34,7 @@ def _board(
     spec = spec_of(len(errors), task="regression", metric=metric, choice=choice)
     declared = configurations(spec)
     predictions = {one.key: Y + error for one, error in zip(declared, errors, strict=True)}
-    scores = {key: metrics.score(metric, Y, p) for key, p in predictions.items()}
+    scores = {key: score(metric, Y, p) for key, p in predictions.items()}
     results = [
         result_of(one, scores[one.key], spec, model_bytes=size)
         for one, size in zip(declared, sizes, strict=True)
@@ -278,8 +279,8 @@ def test_configurations_are_ranked_at_their_own_thresholds() -> None:
     search = search_of(spec_of(2, metric="f1"), [0.3, 3])
     better, worse = (one.key for one in search.results)
     search.predictions[better] = search.predictions[better] * 0.4
-    assert metrics.score("f1", search.y_test, search.predictions[better]) == 0
-    assert metrics.score("f1", search.y_test, search.predictions[worse]) > 0.4
+    assert score("f1", search.y_test, search.predictions[better]) == 0
+    assert score("f1", search.y_test, search.predictions[worse]) > 0.4
     board = search.rank()
     assert board.chosen == better
     own = choose_threshold("f1", search.y_test, search.predictions[better])

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from experiment_pipeline import errors
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import (
-    BUILT_IN,
     build_estimator,
     check_hyperparameters,
     estimator_for,
-    well_known_names,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.baselines import best_constant
+from experiment_pipeline.statistics.paired import best_constant
 from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
@@ -27,7 +26,7 @@ def configuration(algorithm: str, **hyperparameters: object) -> Configuration:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("algorithm", ["lightgbm", *BUILT_IN])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_built_in_algorithm_suits_every_task(algorithm: str, task: str) -> None:
     """The built-in names need no hyperparameters."""
     check_hyperparameters(configuration(algorithm), task)
@@ -131,11 +130,11 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("algorithm", BUILT_IN)
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "lightgbm"])
 def test_well_known_names_are_names(algorithm: str, task: str) -> None:
     """What is let pass without an import is what the class takes."""
     estimator = build_estimator(configuration(algorithm), task, seed=0)
-    assert well_known_names(algorithm, task) <= estimator.get_params().keys()
+    assert ALGORITHMS[algorithm].estimator(task).well_known <= estimator.get_params().keys()
 
 
 def test_an_experiment_is_judged_without_scikit_learn() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.scoring import scored_rows
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import scores
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     Memory,
     experiment,
@@ -57,7 +57,7 @@ def test_scores_of_another_metric_are_those_of_a_fresh_fit() -> None:
         assert (found.train_score, found.test_score) == (expected.train_score, expected.test_score)
         predicted = memory.predictions(found.fingerprint)
         y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
-        assert found.train_score == metrics.score("log_loss", y, predicted.train)
+        assert found.train_score == scores.score("log_loss", y, predicted.train)
 
 
 def test_predictions_are_read_where_a_score_is_missing_alone() -> None:

@@ -13,7 +13,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -76,7 +76,7 @@ def test_every_algorithm_beats_the_dummy(algorithm: str, task: str) -> None:
     n_classes = len(CLASSES[task] or ())
     assert trained.predictions.test.shape == ((200, n_classes) if n_classes > 2 else (200,))
     result = trained.result
-    assert result.test_score == metrics.score(spec.metric, sets.y_test, trained.predictions.test)
+    assert result.test_score == scores.score(spec.metric, sets.y_test, trained.predictions.test)
     assert metrics.better(spec.metric, result.test_score, outcomes["dummy"].result.test_score)
 
 

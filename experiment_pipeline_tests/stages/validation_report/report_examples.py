@@ -5,7 +5,7 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 CHOSEN = "lightgbm__num_leaves=4"

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.validation_report.challenge import (
 from experiment_pipeline.stages.validation_report.champion import ChampionComparison
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 

@@ -8,7 +8,7 @@ from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
 from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
 from experiment_pipeline.stages.validation_report.shortfall import LearningCurve
-from experiment_pipeline.statistics.metrics import score
+from experiment_pipeline.statistics.scores import score
 from experiment_pipeline_tests.scenario import as_stored
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, rows, run
 from experiment_pipeline_tests.stages.search.scenario import one

@@ -7,16 +7,19 @@ import pytest
 import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.algorithms import check_hyperparameters
+from experiment_pipeline.stages.search.algorithms import check_hyperparameters, space
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.spaces import FAMILIES, space
-from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
+from experiment_pipeline.stages.validation_report.next_search import (
+    FAMILIES,
+    NextSearch,
+    next_search,
+)
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, LearningCurve, reasons
+from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
-from experiment_pipeline.statistics.sample_size import fewest_units, perfect_bound
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Search, search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,

@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.spec.metrics import names_of
 from experiment_pipeline.stages.validation_report.looks import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import Segment
-from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.intervals import difference, layout, spread_of
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.metrics import names_of
+from experiment_pipeline.statistics.scores import SetPrediction, layout
+from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
@@ -101,7 +101,7 @@ def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
     exported = seen_through(1, seed=1)
     known = np.array([0, 0, 0, 1])
     score = report_of(exported=exported, y_fitted=known).score("log_loss")
-    assert score.baseline == metrics.score("log_loss", exported.y, np.full(1_500, 0.25))
+    assert score.baseline == scores.score("log_loss", exported.y, np.full(1_500, 0.25))
     difference = score.difference_to_baseline
     assert difference.estimate == pytest.approx(score.interval.estimate - score.baseline)
     assert difference.low < difference.estimate < difference.high < 0

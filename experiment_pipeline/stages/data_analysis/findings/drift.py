@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.columns.samples import distance
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
@@ -12,7 +13,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     some_of,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics.distance import distance, number_distance
+from experiment_pipeline.statistics.distances import number_distance, share_distance
 
 MOST_ROWS = 20_000
 MOST_COLUMNS = 500
@@ -102,10 +103,8 @@ class DriftOverTime(Rule):
         if subject.spec.task == "regression":
             return number_distance(first, last)
         classes = subject.target.n_classes
-        shares = [
-            np.bincount(part.astype(int), minlength=classes) / len(part) for part in (first, last)
-        ]
-        return float(np.abs(shares[0] - shares[1]).sum() / 2)
+        counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
+        return share_distance(*counts)
 
     @staticmethod
     def _evidence(subject: Subject, time: str, drifts: dict[str, float], target: float) -> str:

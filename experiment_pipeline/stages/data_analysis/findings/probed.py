@@ -4,12 +4,12 @@ import math
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion
-from experiment_pipeline.spec.metrics import METRICS
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe, ProbeScore
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.metrics import METRICS
 
 
 class ProbeRule(Rule):

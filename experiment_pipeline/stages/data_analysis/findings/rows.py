@@ -18,7 +18,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     some_of,
 )
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
-from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics import metrics, scores
 
 _NAME = re.compile(
     r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|num$|nbr$"
@@ -50,13 +50,6 @@ class ConflictingLabels(Rule):
     threshold = Threshold(
         0.01, 0, 1, "share of the target that equal features contradict, found above it"
     )
-    # Metrics that the distribution among equal rows maximises; f1 needs a threshold besides.
-    _own_metric = frozenset(
-        {
-            *("roc_auc", "average_precision", "brier", "log_loss", "accuracy", "roc_auc_ovr"),
-            *("rmse", "mae", "r2"),
-        }
-    )
 
     def check(self, subject: Subject) -> Finding:
         """Measure the disagreement within equal features; blocks a criterion above the ceiling."""
@@ -72,7 +65,7 @@ class ConflictingLabels(Rule):
             return self.not_applicable(reason)
         share, limit = self._contradicted(subject, groups), self.limit(subject)
         metric = self._metric(subject)
-        ceiling = metrics.score(metric, target.y, self._best_prediction(subject, groups, metric))
+        ceiling = scores.score(metric, target.y, self._best_prediction(subject, groups, metric))
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; equal "
             f"features contradict {numbers.share(share)} of the target, so {metric} can be "
@@ -114,11 +107,14 @@ class ConflictingLabels(Rule):
         if task == "multiclass":
             classes = range(subject.target.n_classes)
             return np.column_stack([_mean(groups, y == code)[groups] for code in classes])
-        best: np.ndarray = (_median if metric == "mae" else _mean)(groups, y)[groups]
+        best: np.ndarray = (_median if metrics.METRICS[metric].of_equals == "median" else _mean)(
+            groups, y
+        )[groups]
         return best
 
-    def _metric(self, subject: Subject) -> str:
-        if subject.spec.metric in self._own_metric:
+    @staticmethod
+    def _metric(subject: Subject) -> str:
+        if metrics.METRICS[subject.spec.metric].of_equals:
             return subject.spec.metric
         return "r2" if subject.spec.task == "regression" else "accuracy"
 

@@ -1,6 +1,6 @@
 """What is to be predicted: whether there is a target, of the declared task, with rows to learn from."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
 )
 from experiment_pipeline.stages.data_analysis.findings.kinds import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 _MANY = 1e12
 
@@ -101,11 +102,6 @@ class TargetLooksLikeAnotherTask(Rule):
         "the declared task is meant."
     )
     threshold = Threshold(10, 2, _MANY, "distinct values of a regression target, found up to it")
-    _usual_metric: ClassVar[dict[Task, str]] = {
-        "binary": "roc_auc",
-        "multiclass": "log_loss",
-        "regression": "rmse",
-    }
 
     def check(self, subject: Subject) -> Finding:
         """Compare the values of the visible targets with the declared task."""
@@ -154,13 +150,14 @@ class TargetLooksLikeAnotherTask(Rule):
             return "condition" if bool((known % 1 != 0).any()) else None
         return None if declared == likely else "condition"
 
-    def _fix(self, subject: Subject, likely: Task) -> dict[str, Any] | None:
+    @staticmethod
+    def _fix(subject: Subject, likely: Task) -> dict[str, Any] | None:
         facts = subject.texts_and_target.get(subject.spec.target)
         if subject.spec.task == "regression" and facts and facts.writing.reads.all():
             return number_preparation({subject.spec.target: facts})
         if subject.spec.acceptance or subject.spec.positive_class is not None:
             return None  # they would have to change too, and only people know to what
-        return {"task": likely, "metric": self._usual_metric[likely]}
+        return {"task": likely, "metric": names_of(likely)[0]}
 
 
 class TooManyClasses(Rule):
@@ -258,8 +255,6 @@ class ClassImbalance(Rule):
         "a reweighted model is not calibrated."
     )
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
-    # Metrics that always guessing the frequent class does well on.
-    _fooled = frozenset({"accuracy"})
 
     def check(self, subject: Subject) -> Finding:
         """Compare the share of the rarest class; a condition where the metric rewards ignoring it."""
@@ -274,7 +269,7 @@ class ClassImbalance(Rule):
         evidence = f"The rarest class, {name!r}, has {numbers.share(share)} of the rows."
         if share >= limit:
             return self.not_found(evidence, number=share, threshold=limit)
-        fooled = subject.spec.metric in self._fooled
+        fooled = METRICS[subject.spec.metric].hides_rare
         better = "average_precision" if subject.spec.task == "binary" else "balanced_accuracy"
         return self.found(
             "condition" if fooled else "note",

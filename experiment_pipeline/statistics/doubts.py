@@ -1,48 +1,40 @@
-"""Which intervals are too narrow, and why: said where a sample cannot show its own error.
+"""What a sample cannot show: which intervals are too narrow, and why; how many units a limit needs.
 
 Heavy tails, a rare class and days that resemble their neighbours hold more than a sample shows.
 Each rule was held against simulated sets (`make bench`, statistics), for hits and for false
-alarms. In: metrics, predictions, units. Out: a sentence for each reason, with its number.
+alarms. In: metrics, predictions, units. Out: sentences with their numbers, numbers of units.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.influence import (
+from experiment_pipeline.statistics.metrics import (
+    METRICS,
+    Errors,
     absolute_errors,
+    better,
     relative_errors,
-    squared_errors,
+    worse_bound,
 )
-from experiment_pipeline.statistics.intervals import (
-    FEW_CONSECUTIVE_UNITS,
-    FEW_UNITS,
-    ConsecutiveUnits,
-    Spread,
-    unit_codes,
-)
-from experiment_pipeline.statistics.set_prediction import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread, unit_codes
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
 # With 3 positives a ROC AUC near 1 is common, and shows hardly any spread.
 _FEW_OF_A_CLASS = 6
-_RANKS = frozenset({"roc_auc", "roc_auc_ovr"})
 # An autocorrelation of zero is seldom found beyond so many standard errors, …
 _BEYOND_CHANCE = 2.2
 # … and one that leaves more degrees of freedom is short beside the set.
 _FEW_DEGREES = 8
 
-_LOSSES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = MappingProxyType(
-    {
-        "rmse": squared_errors,
-        "r2": squared_errors,
-        "mae": absolute_errors,
-        "mape": relative_errors,
-    }
-)
+FEW_UNITS = 10
+# In simulations an autocorrelation of .5 is found in 1 of 4 series of 30, in 3 of 4 of 120.
+FEW_CONSECUTIVE_UNITS = 30
+_MOST = 40  # a power of two: more units than anybody has
 
 
 def few_units_note(units: np.ndarray, what: str, place: str) -> str | None:
@@ -98,20 +90,25 @@ def _heavy_tails(
     n_units = int(codes.max()) + 1
     largest = max(1, round(_LARGEST * n_units))
 
-    def share(name: str) -> float:
-        """Which share of a loss the units have that lose most."""
-        losses = _LOSSES[name](predicted.y, predicted.prediction)
-        by_unit = np.sort(np.bincount(codes, weights=losses))
+    def share(errors: Errors) -> float:
+        """Which share of the errors the units have that err most."""
+        by_unit = np.bincount(codes, weights=errors(predicted.y, predicted.prediction))
+        by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 
-    heavy = {
-        name: found for name in metrics if name in _LOSSES and (found := share(name)) >= _HEAVY
-    }
+    shares = {name: share(errors) for name in metrics if (errors := METRICS[name].errors)}
+    heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
     # Of fewer units one always makes much, and that they are few is said.
     if n_units < FEW_UNITS or not heavy:
         return
-    trusted = "; mae is the metric to trust" if share("mae") < _HEAVY else ""
-    rest = {name: found for name, found in heavy.items() if name != "mape" or not trusted}
+    trusted = "; mae is the metric to trust" if share(absolute_errors) < _HEAVY else ""
+    # Where absolute errors are not heavy, small targets make the relative ones so.
+    near_zero = {
+        name: found
+        for name, found in heavy.items()
+        if METRICS[name].errors is relative_errors and trusted
+    }
+    rest = {name: found for name, found in heavy.items() if name not in near_zero}
     few = f"those of {largest:,} of {n_units:,} units ({unit})"
     if rest:
         yield (
@@ -119,12 +116,11 @@ def _heavy_tails(
             f"make {100 * max(rest.values()):.0f} % of all, and larger ones are yet to come. In "
             f"simulations the truth is held in 88 to 93 of 100 such sets, not 95{trusted}"
         )
-    # Where absolute errors are not heavy, small targets make the relative ones so.
-    if len(rest) < len(heavy):
+    if near_zero:
         yield (
-            f"the interval of mape on the {place} set is too narrow: targets "
+            f"{_intervals(near_zero)} on the {place} set is too narrow: targets "
             f"come near zero, where relative errors have no finite mean; the largest, {few}, make "
-            f"{100 * heavy['mape']:.0f} % of all. In simulations the truth is held in 40 to 60 of "
+            f"{100 * max(near_zero.values()):.0f} % of all. In simulations the truth is held in 40 to 60 of "
             f"100 such sets, not 95{trusted}"
         )
 
@@ -133,7 +129,7 @@ def _rare_class(spreads: Mapping[str, Spread], unit: str, place: str) -> Iterato
     few = {
         name: spread.scarcest
         for name, spread in spreads.items()
-        if name in _RANKS and 0 < spread.scarcest < _FEW_OF_A_CLASS
+        if METRICS[name].by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
     }
     if few:
         yield (
@@ -163,3 +159,27 @@ def _neighbours(
 
 def _intervals(names: Mapping[str, float]) -> str:
     return f"the interval{'s' if len(names) > 1 else ''} of {', '.join(names)}"
+
+
+def fewest_units(metric: str, limit: float) -> int | None:
+    """Return how many units a perfect score needs for its worse bound to reach a limit.
+
+    By the width law of the intervals themselves: losses without an upper end reach any limit
+    with one unit; None: no number does.
+    """
+
+    def reaches(n: int) -> bool:
+        return not better(metric, limit, perfect_bound(metric, n))
+
+    most = next((2**power for power in range(_MOST) if reaches(2**power)), None)
+    if most is None:
+        return None
+    return 1 + bisect_left(range(1, most), True, key=reaches)
+
+
+def perfect_bound(metric: str, units: int) -> float:
+    """Return the worse bound of a perfect score on so many units."""
+    limits = METRICS[metric]
+    perfect = limits.highest if limits.greater_is_better else limits.lowest
+    certain = Spread(perfect, 0.0, max(units - 1, 1), units)
+    return worse_bound(metric, interval_of(metric, certain))

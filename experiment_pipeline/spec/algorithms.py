@@ -1,0 +1,214 @@
+"""The algorithms that a YAML may name: one declaration each, all that a new one needs.
+
+Any other algorithm is an import path, of which nothing is declared. Nothing heavy is imported here,
+because every YAML is checked against the names. How estimators are made, checked and fitted lives in
+`stages.search`; LightGBM, which is boosted on bins that fits share, has its own module there.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from experiment_pipeline.spec.models import Closed, Scalar, impossible
+
+Features = Literal["ordinal", "onehot"]
+Direction = Literal["stiffer", "as_is", "more_flexible"]
+
+
+class Range(Closed):
+    """An interval to draw from; both ends whole numbers = whole numbers are drawn."""
+
+    low: int | float = Field(description="The smallest value", examples=[0.01])
+    high: int | float = Field(description="The largest value", examples=[0.3])
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _is_an_interval(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low}) is not below high ({self.high}); exchange them")
+        if self.scale == "log" and self.low <= 0:
+            raise impossible(f"low ({self.low}) has no logarithm; use a positive low", "low")
+        return self
+
+    @property
+    def integer(self) -> bool:
+        """Whether whole numbers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Spaces = Mapping[Direction, Mapping[str, Range]]
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """What an algorithm is for classes, or for numbers.
+
+    Attributes:
+        path: where its class is imported from.
+        defaults: hyperparameters that it gets where the YAML gives no others.
+        well_known: hyperparameters that it has in every version: who names only these is checked
+            without importing it, which takes a second.
+        spaces: where it is worth searching, by how flexible the models should be.
+    """
+
+    path: str
+    defaults: Mapping[str, Scalar] = field(default_factory=dict)
+    well_known: frozenset[str] = frozenset()
+    spaces: Spaces = field(default_factory=dict)
+
+
+def _unknown(given: Mapping[str, Scalar], n_rows: int) -> float:  # noqa: ARG001
+    """A fit that may be long starts first."""
+    return math.inf
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm.
+
+    Attributes:
+        classifier: for binary and multiclass.
+        regressor: for regression.
+        features: the recipe that suits it: trees that split codes get codes.
+        passes: hyperparameters, train rows → how many passes over the rows a fit makes, roughly.
+        competes: whether it has to earn its full training. Predicting without features costs
+            nothing, needs no rows, and must not take a place.
+        trusted_types: what its fitted estimator holds beyond the types that skops, and
+            `storage.persistence`, trust: read by eye.
+        libraries: whose versions decide a model, beside scikit-learn's.
+    """
+
+    classifier: Estimator
+    regressor: Estimator
+    features: Features = "onehot"
+    passes: Callable[[Mapping[str, Scalar], int], float] = _unknown
+    competes: bool = True
+    trusted_types: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    def estimator(self, task: str) -> Estimator:
+        """Return what it is for a task."""
+        return self.regressor if task == "regression" else self.classifier
+
+
+def positive(value: Scalar, default: float) -> float:
+    """Return a hyperparameter if it is a number to reckon with: others are judged by the fit."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    return float(default)
+
+
+def competes(algorithm: str) -> bool:
+    """Whether an algorithm, declared or not, has to earn its full training."""
+    return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
+
+
+def _log(low: float, high: float) -> Range:
+    return Range(low=low, high=high, scale="log")
+
+
+def _even(low: float, high: float) -> Range:
+    return Range(low=low, high=high)
+
+
+_BOOSTED: Spaces = {
+    "stiffer": {
+        "learning_rate": _log(0.01, 0.1),
+        "num_leaves": _log(4, 31),
+        "min_data_in_leaf": _log(50, 500),
+        "lambda_l2": _log(0.1, 100.0),
+        "feature_fraction": _even(0.4, 0.9),
+    },
+    "as_is": {
+        "learning_rate": _log(0.02, 0.2),
+        "num_leaves": _log(8, 127),
+        "min_data_in_leaf": _log(10, 200),
+        "feature_fraction": _even(0.5, 1.0),
+    },
+    "more_flexible": {
+        "learning_rate": _log(0.03, 0.3),
+        "num_leaves": _log(31, 511),
+        "min_data_in_leaf": _log(3, 50),
+    },
+}
+_FOREST: Spaces = {
+    "stiffer": {"min_samples_leaf": _log(5, 100), "max_features": _even(0.1, 0.6)},
+    "as_is": {"min_samples_leaf": _log(1, 50), "max_features": _even(0.2, 1.0)},
+    "more_flexible": {"min_samples_leaf": _log(1, 5), "max_features": _even(0.3, 1.0)},
+}
+_FOREST_NAMES = frozenset(
+    {
+        *("n_estimators", "max_depth", "max_features", "max_samples", "max_leaf_nodes"),
+        *("min_samples_leaf", "min_samples_split", "bootstrap"),
+    }
+)
+_LINEAR_NAMES = frozenset({"max_iter", "tol", "fit_intercept", "solver"})
+_DUMMY_NAMES = frozenset({"strategy", "constant"})
+
+
+def _forest_passes(given: Mapping[str, Scalar], n_rows: int) -> float:
+    levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
+    depth = min(levels, positive(given.get("max_depth"), levels))
+    # A forest sorts the values of each node instead of filling a histogram: four times the work.
+    return positive(given.get("n_estimators"), 100) * depth * 4
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "lightgbm": Algorithm(
+        classifier=Estimator("lightgbm.LGBMClassifier", spaces=_BOOSTED),
+        regressor=Estimator("lightgbm.LGBMRegressor", spaces=_BOOSTED),
+        features="ordinal",
+        trusted_types=(
+            *("collections.OrderedDict", "collections.defaultdict", "lightgbm.basic.Booster"),
+            *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
+        ),
+        libraries=("lightgbm",),
+    ),
+    "random_forest": Algorithm(
+        classifier=Estimator(
+            "sklearn.ensemble.RandomForestClassifier", well_known=_FOREST_NAMES, spaces=_FOREST
+        ),
+        regressor=Estimator(
+            "sklearn.ensemble.RandomForestRegressor", well_known=_FOREST_NAMES, spaces=_FOREST
+        ),
+        features="ordinal",
+        passes=_forest_passes,
+        trusted_types=("sklearn.tree._tree.Tree",),
+    ),
+    "linear": Algorithm(
+        classifier=Estimator(
+            "sklearn.linear_model.LogisticRegression",
+            # lbfgs on one-hot columns often needs more than scikit-learn's 100 iterations.
+            defaults={"max_iter": 1000},
+            well_known=_LINEAR_NAMES | {"C"},
+            spaces={
+                "stiffer": {"C": _log(0.0001, 0.1)},
+                "as_is": {"C": _log(0.001, 100.0)},
+                "more_flexible": {"C": _log(1.0, 10000.0)},
+            },
+        ),
+        regressor=Estimator(
+            "sklearn.linear_model.Ridge",
+            well_known=_LINEAR_NAMES | {"alpha"},
+            spaces={
+                "stiffer": {"alpha": _log(10.0, 10000.0)},
+                "as_is": {"alpha": _log(0.01, 100.0)},
+                "more_flexible": {"alpha": _log(0.0001, 1.0)},
+            },
+        ),
+        passes=lambda given, n_rows: 1.0,  # noqa: ARG005
+    ),
+    "dummy": Algorithm(
+        classifier=Estimator(
+            "sklearn.dummy.DummyClassifier", {"strategy": "prior"}, well_known=_DUMMY_NAMES
+        ),
+        regressor=Estimator(
+            "sklearn.dummy.DummyRegressor", {"strategy": "mean"}, well_known=_DUMMY_NAMES
+        ),
+        passes=lambda given, n_rows: 0.0,  # noqa: ARG005
+        competes=False,
+    ),
+}

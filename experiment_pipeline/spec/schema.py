@@ -1,0 +1,380 @@
+"""What schema.yaml may say: pandera's own words, closed, so that a typo is an error.
+
+pandera ignores a key it does not know, and looks checks up as attributes of a class. In: the
+mapping as YAML gives it. Out: a SchemaFile, which `for_pandera` writes out again, every check
+well-formed. The text and its lines belong to `schema_text`; what only pandera can judge (types,
+values that fit them) and the schema itself to `columns.schema`.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    Strict,
+    model_validator,
+)
+
+from experiment_pipeline.errors import did_you_mean
+from experiment_pipeline.spec.models import Closed, Location, impossible
+
+Settings = dict[str, Any]
+REFUSED = {
+    "drop_invalid_rows": "a row that breaks the schema is kept among the rejected rows",
+    "index": "the index is always the row number in the source",
+    "multiindex": "the index is always the row number in the source",
+    "dtype": "a type for the whole table leaves no column its own",
+    "parsers": "preparation in the experiment's YAML is where values change",
+    "n_failure_cases": "every broken rule of every row is kept",
+    "groupby": "a check sees one row at a time",
+    "groups": "a check sees one row at a time",
+}
+
+
+def _as_pandera_writes_it(value: Any) -> Any:
+    """YAML's dates as texts."""
+    if isinstance(value, dt.datetime):
+        return value.isoformat(" ", "seconds")
+    return f"{value} 00:00:00" if isinstance(value, dt.date) else value
+
+
+def _a_list(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not allowed; write a list of column names")  # noqa: TRY004
+    return value
+
+
+def _compiled(pattern: Any) -> Any:
+    try:
+        re.compile(str(pattern))
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}; correct it") from None
+    return pattern
+
+
+Flag = Annotated[bool, Strict()]
+Value = Annotated[Any, AfterValidator(_as_pandera_writes_it)]
+Values = tuple[Value, ...] | None
+Names = Annotated[tuple[str, ...], BeforeValidator(_a_list)]
+Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
+_T = TypeVar("_T")
+# A check whose value is forgotten says so; one that is not there is None.
+Given = Annotated[_T | None, BeforeValidator(lambda value: {} if value is None else value)]
+
+
+class Words(Closed):
+    """Keys of pandera's; those that have no place here are refused, with the reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_place_here(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        for key in REFUSED.keys() - cls.model_fields.keys():
+            if raw.get(key) not in (None, False):
+                raise impossible(f"{REFUSED[key]}; drop the key", key)
+        return {key: raw[key] for key in raw if key not in REFUSED or key in cls.model_fields}
+
+
+class Check(Words):
+    """One rule and its options; a bare value stands for its first argument."""
+
+    raise_warning: Flag = False
+    ignore_na: Flag = True
+    error: str | None = None
+    needed: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def arguments(cls) -> list[str]:
+        """The names of what is compared."""
+        return [name for name in cls.model_fields if name not in Check.model_fields]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_value(cls, raw: Any) -> Any:
+        first = cls.arguments()[0]
+        if not isinstance(raw, Mapping):
+            return {first: raw}
+        # In its list notation pandera calls the one argument `value`.
+        bare = raw.keys() - Check.model_fields.keys() == {"value"}
+        return {first if bare and key == "value" else key: raw[key] for key in raw}
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        names = self.arguments()
+        lacking = [name for name in self.needed if getattr(self, name) is None]
+        if all(getattr(self, name) is None for name in names if name in self.model_fields_set):
+            lacking = ["its value"]
+        if lacking:
+            raise impossible(f"it lacks {lacking[0]}; give {', '.join(names)}")
+        return self
+
+    def for_pandera(self, name: str) -> Settings:
+        """The check in pandera's list notation."""
+        said = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self
+            if key in self.model_fields_set
+        }
+        options = {key: said.pop(key) for key in Check.model_fields if key in said}
+        return {**said, "options": {"check_name": name, **options}}
+
+
+class Equality(Check):
+    """The value that all are, or none is."""
+
+    value: Value = None
+
+
+class LowerLimit(Check):
+    """What values are above."""
+
+    min_value: Value = None
+
+
+class UpperLimit(Check):
+    """What values are below."""
+
+    max_value: Value = None
+
+
+class Interval(Check):
+    """What values lie between."""
+
+    min_value: Value = None
+    max_value: Value = None
+    include_min: Flag = True
+    include_max: Flag = True
+    needed = ("min_value", "max_value")
+
+
+class Allowed(Check):
+    """The values there are."""
+
+    allowed_values: Values = None
+
+
+class Forbidden(Check):
+    """The values there are not."""
+
+    forbidden_values: Values = None
+
+
+class Pattern(Check):
+    """What texts look like."""
+
+    pattern: Annotated[Any, AfterValidator(_compiled)] = None
+
+
+class Affix(Check):
+    """How texts begin or end."""
+
+    string: str | None = None
+
+
+class Length(Check):
+    """How long texts are."""
+
+    min_value: int | None = None
+    max_value: int | None = None
+    exact_value: int | None = None
+
+
+class CompareColumns(Check):
+    """One column against another, row by row."""
+
+    left: str | None = None
+    operator: Operator | None = None
+    right: str | None = None
+    needed = ("left", "operator", "right")
+
+
+class ColumnsAddUp(Check):
+    """Columns that sum to another, give or take the tolerance."""
+
+    parts: Names | None = None
+    total: str | None = None
+    tolerance: float | None = None
+    needed = ("parts", "total")
+
+
+class Checks(Words):
+    """Checks by name."""
+
+    _order: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_the_order_of_the_file(cls, raw: Any, made: ModelWrapValidatorHandler[Self]) -> Self:
+        checks = made(raw)
+        checks._order = tuple(raw)  # noqa: SLF001 - its own class's
+        return checks
+
+    def given(self) -> Iterator[tuple[str, Check]]:
+        """Each check that is there and its name, in the order of the file."""
+        for name in self._order:
+            if isinstance(check := getattr(self, name, None), Check):
+                yield name, check
+
+
+class ColumnChecks(Checks):
+    """Checks of one column."""
+
+    equal_to: Given[Equality] = None
+    not_equal_to: Given[Equality] = None
+    greater_than: Given[LowerLimit] = None
+    greater_than_or_equal_to: Given[LowerLimit] = None
+    less_than: Given[UpperLimit] = None
+    less_than_or_equal_to: Given[UpperLimit] = None
+    in_range: Given[Interval] = None
+    isin: Given[Allowed] = None
+    notin: Given[Forbidden] = None
+    str_matches: Given[Pattern] = None
+    str_contains: Given[Pattern] = None
+    str_startswith: Given[Affix] = None
+    str_endswith: Given[Affix] = None
+    str_length: Given[Length] = None
+
+
+class OnlyChecks(Checks):
+    """A mapping that holds checks and nothing else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_known(cls, raw: Any) -> Any:
+        for name in raw if isinstance(raw, Mapping) else ():
+            if name not in cls.model_fields:
+                known = did_you_mean(str(name), cls.model_fields)
+                raise impossible(f"unknown check {name!r}; {known}", name)
+        return raw
+
+
+class ListedChecks(ColumnChecks, OnlyChecks):
+    """What stands under `checks` of a column."""
+
+
+class TableChecks(OnlyChecks):
+    """Checks over several columns of a row."""
+
+    compare_columns: Given[CompareColumns] = None
+    columns_add_up: Given[ColumnsAddUp] = None
+
+
+def _both_notations(raw: Any) -> Any:
+    """Name → arguments, or a list of arguments with options."""
+    if raw is None or isinstance(raw, Mapping):
+        return [] if raw is None else [raw]
+    if not isinstance(raw, list):
+        raise ValueError(f"{raw!r} is no list of checks; write name: arguments")  # noqa: TRY004
+    return [_by_name(entry) for entry in raw]
+
+
+def _by_name(entry: Any) -> Settings:
+    options = dict(entry.get("options") or {}) if isinstance(entry, Mapping) else {}
+    name = options.pop("check_name", None)
+    if name is None:
+        raise ValueError(f"{entry!r} has no name; write it as name: arguments")
+    return {name: {**{key: entry[key] for key in entry if key != "options"}, **options}}
+
+
+ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
+
+
+class ColumnFacts(Words):
+    """What one column is, apart from checks of its values."""
+
+    dtype: str | None = None
+    nullable: Flag = False
+    unique: Flag = False
+    coerce: Flag = False
+    required: Flag = True
+    regex: Flag = False
+    default: Any = None
+    report_duplicates: ReportedDuplicates = "all"
+    title: Any = None
+    description: Any = None
+    name: Any = None
+
+
+class Column(ColumnChecks, ColumnFacts):
+    """What one column must be; a check may stand beside the other keys, or under `checks`."""
+
+    checks: Annotated[tuple[ListedChecks, ...], BeforeValidator(_both_notations)] = ()
+
+    def all_checks(self) -> list[tuple[str, Check]]:
+        """Those under `checks` first."""
+        return [*(one for checks in self.checks for one in checks.given()), *self.given()]
+
+    def for_pandera(self) -> Settings:
+        """The column with its checks in pandera's list notation."""
+        other = self.model_fields_set - ColumnChecks.model_fields.keys() - {"checks"}
+        checks = [check.for_pandera(name) for name, check in self.all_checks()]
+        return {**{key: getattr(self, key) for key in other}, "checks": checks or None}
+
+
+def _columns(raw: Any) -> Any:
+    if not isinstance(raw, Mapping) or not raw:
+        raise ValueError("the schema names no columns; list them by name")
+    return {name: {} if body is None else body for name, body in raw.items()}
+
+
+class SchemaFile(Words):
+    """A whole schema.yaml."""
+
+    columns: Annotated[dict[str, Column], BeforeValidator(_columns)] = Field(
+        {}, validate_default=True
+    )
+    checks: Annotated[tuple[TableChecks, ...], BeforeValidator(_both_notations)] = ()
+    unique: str | Names | None = None
+    coerce: Flag = False
+    strict: Literal[True, False, "filter"] = False
+    ordered: Flag = False
+    add_missing_columns: Flag = False
+    report_duplicates: ReportedDuplicates = "all"
+    unique_column_names: Flag = False
+    schema_type: Any = None
+    api: Any = None
+    version: Any = None
+    metadata: Any = None
+    title: Any = None
+    description: Any = None
+    name: Any = None
+
+    @model_validator(mode="after")
+    def _names_are_columns(self) -> Self:
+        for at, names in self._named():
+            for name in names:
+                if name not in self.columns:
+                    known = did_you_mean(name, self.columns)
+                    raise impossible(f"names no column: {name!r}; {known}", *at)
+        for name, column in self.columns.items():
+            if column.regex:
+                try:
+                    _compiled(name)
+                except ValueError as error:
+                    raise impossible(str(error), "columns", name) from None
+        return self
+
+    def _named(self) -> Iterator[tuple[Location, Sequence[str]]]:
+        if self.unique is not None:
+            yield ("unique",), [self.unique] if isinstance(self.unique, str) else self.unique
+        for number, checks in enumerate(self.checks):
+            for name, check in checks.given():
+                for key, value in check:
+                    if key in ("left", "right", "total", "parts"):
+                        names = [value] if isinstance(value, str) else value
+                        yield ("checks", number, name, key), names
+
+    def for_pandera(self) -> Settings:
+        """The schema as pandera's own reader takes it."""
+        checks = [check.for_pandera(name) for one in self.checks for name, check in one.given()]
+        said = {key: getattr(self, key) for key in self.model_fields_set}
+        unique = [self.unique] if isinstance(self.unique, str) else self.unique
+        columns = {name: column.for_pandera() for name, column in self.columns.items()}
+        return {**said, "unique": unique, "columns": columns, "checks": checks or None}

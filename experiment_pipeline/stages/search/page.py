@@ -1,0 +1,73 @@
+"""What people see of the search: every configuration the moment it is concluded, and all of them.
+
+In: conclusions, the table of results, the cost. Out: outcomes and a check.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from experiment_pipeline.reporting.markdown import fenced
+from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults, accounts
+from experiment_pipeline.stages.search.cost import SearchCost
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+
+
+def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
+    """A configuration that was trained or stopped early; `path` is where its model lies."""
+    hyperparameters = {f"hyperparameter/{k}": v for k, v in result.hyperparameters.items()}
+    why = {"reason": one.reason} if one.reason else {}
+    return Outcome(
+        version=result.fingerprint,
+        facts={
+            "status": one.status.replace(" ", "_"),
+            **why,
+            "algorithm": result.algorithm,
+            **hyperparameters,
+            f"test {result.metric}": result.test_score,
+            f"train {result.metric}": result.train_score,
+            **{f"test {name}": score for name, score in result.test_scores.items()},
+            "share of the train rows": one.fraction,
+            "rounds": result.rounds,
+            "fit_cpu_seconds": result.fit_cpu_seconds,
+            "fit_wall_seconds": result.fit_wall_seconds,
+            "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
+            "model_bytes": result.model_bytes,
+            "notes": Notes(result.notes),
+            "reused": one.reused,
+            "fingerprint": result.fingerprint,
+            "path": path,
+        },
+    )
+
+
+def results(found: SearchResults, cost: SearchCost) -> Outcome:
+    """All declared configurations, and what the search cost."""
+    return Outcome(
+        value=found,
+        facts={
+            **accounts(found.rows),
+            **{f"search/{name}": value for name, value in asdict(cost).items()},
+            "results": Rows(found.rows.drop(columns="traceback")),
+        },
+    )
+
+
+def none_failed(failed: Sequence[FailedConfiguration]) -> Check:
+    """Whether every configuration could be fitted; the failed ones with their tracebacks."""
+    reasons = pd.DataFrame(
+        [{"key": one.key, "error": one.error_type, "reason": one.reason} for one in failed],
+        columns=["key", "error", "reason"],
+    )
+    in_full = "\n\n".join(f"**{one.key}**\n\n{fenced('text', one.traceback)}" for one in failed)
+    return Check(
+        "no_configuration_failed",
+        passed=not failed,
+        means=f"{len(failed)} configurations failed",
+        severity="warning",
+        value=len(failed),
+        limit=0,
+        facts={"failed": Rows(reasons), "tracebacks": Markdown(in_full or "none")},
+    )

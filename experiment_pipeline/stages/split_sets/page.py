@@ -1,0 +1,68 @@
+"""What people see of the split: the three sets, and what was held against them.
+
+In: the sets. Out: outcomes and checks.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.split_sets.checks import (
+    check_disjoint,
+    check_leaks,
+    check_look_alike,
+    note_copies,
+)
+from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets
+
+ROLE = {
+    "train": "What configurations are fitted on.",
+    "test": "What configurations are compared on.",
+    "validation": "What is looked at once, at the end, with the chosen configuration.",
+}
+
+
+def outcome(sets: SplitSets, table: SetTable) -> Outcome:
+    """One of the sets, as it is handed on; the notes are of all three."""
+    return Outcome(
+        value=table,
+        version=table.digest,
+        facts={
+            "dagster/row_count": len(table.rows),
+            "digest": table.digest,
+            "sets": Rows(sets.summary),
+            "notes": Notes(sets.notes),
+        },
+    )
+
+
+def checks(
+    sets: SplitSets, validated: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+) -> list[Check]:
+    """What must hold of the three sets together."""
+    copies = note_copies(sets, spec, features)
+    return [
+        Check.of("sets_are_disjoint", check_disjoint(sets, validated)),
+        Check.of(
+            "nothing_leaks_between_sets",
+            check_leaks(sets, spec, features),
+            doubts=[note.text for note in copies if note.doubtful],
+            notes=[note.text for note in copies if not note.doubtful],
+        ),
+        _look_alike(check_look_alike(sets, spec, features)),
+    ]
+
+
+def _look_alike(differences: pd.DataFrame) -> Check:
+    alarming = int(differences["alarming"].sum())
+    return Check(
+        "sets_look_alike",
+        passed=not alarming,
+        means=f"{alarming} of {len(differences)} comparisons differ by more than noise",
+        severity="warning",
+        value=alarming,
+        limit=0,
+        facts={"differences": Rows(differences)},
+    )

@@ -1,0 +1,66 @@
+"""What people see of the validation: how many rows were kept, which were not, and what changed.
+
+In: the two parts of a table, and how they differ from the accepted version. Out: outcomes.
+"""
+
+import pandas as pd
+
+from experiment_pipeline.columns.preparation import Prepared
+from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
+from experiment_pipeline.rows.membership import set_aside_in_words
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.validated_data import guards
+from experiment_pipeline.stages.validated_data.accepted import Changed
+from experiment_pipeline.stages.validated_data.rows import ValidatedData
+
+
+def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
+    """Whether no more rows are rejected than the YAML allows."""
+    return Check.of(
+        "rejection_rate_within_limit",
+        guards.check_rejection_rate(data, spec.validation, changed.previous_rate),
+        value=data.rejection_rate,
+        limit=spec.validation.max_rejected_fraction,
+    )
+
+
+def validated(
+    raw: pd.DataFrame, prepared: Prepared, data: ValidatedData, changed: Changed, within: Check
+) -> Outcome:
+    """The rows that satisfy the schema."""
+    return Outcome(
+        facts={
+            "dagster/row_count": len(data.validated),
+            "rejection_rate": data.rejection_rate,
+            "set_aside": Notes(set_aside_in_words(data.set_aside)),
+            "preparation": Rows(prepared.changes),
+            "notes": Notes(data.notes),
+            **changed.facts(),
+            "dagster/column_schema": Columns(data.validated),
+        },
+        checks=[
+            Check.of("rows_conserved", guards.check_conserved(raw, data)),
+            within,
+            changed.check(),
+        ],
+    )
+
+
+def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
+    """The rejected rows, and a warning when they are of a kind; with what validating noted."""
+    bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
+    resemble = Check.of(
+        "rejected_rows_resemble_the_others",
+        guards.check_rejection_bias(bias, data.rejection_rate),
+        "warning",
+    )
+    return Outcome(
+        value=data.rejected,
+        notes=data.notes,
+        facts={
+            "dagster/row_count": len(data.rejected),
+            "reasons": Rows(data.reasons),
+            "whom_rejecting_hits": Rows(bias),
+        },
+        checks=[resemble],
+    )
