@@ -7,7 +7,6 @@ In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 """
 
 import functools
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, did_you_mean, listed
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
@@ -79,13 +79,13 @@ def fingerprint_source(data: Data) -> str:
     Raises:
         UnreadableTable, StorageUnreachable: as `read_source`.
     """
-    digest = hashlib.sha256()
+    lines = []
     for part in _parts(data):
         state = {key: str(part.info[key]) for key in STATE_KEYS if part.info.get(key) is not None}
         if state.keys() <= {"size"}:
-            state["sha256"] = hashlib.sha256(read_bytes(part.path)).hexdigest()
-        digest.update(f"{part.name!r} {sorted(state.items())}\n".encode())
-    return digest.hexdigest()
+            state["sha256"] = sha256(read_bytes(part.path))
+        lines.append(f"{part.name!r} {sorted(state.items())}\n")
+    return sha256("".join(lines).encode())
 
 
 def peek_columns(data: Data) -> list[str] | None:

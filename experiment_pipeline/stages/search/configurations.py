@@ -6,7 +6,6 @@ Out: configurations, each once, grouped by algorithm, in an order that depends o
 alone: the static partitions of `trained_model`.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiment_pipeline import errors
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 
@@ -217,7 +217,7 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
 
 
 def _marked(key: str, draft: _Draft) -> str:
-    digest = hashlib.sha256(draft.identity.encode()).hexdigest()[:10]
+    digest = sha256(draft.identity.encode())[:10]
     return f"{key[: MAX_KEY_LENGTH - 11]}-{digest}"
 
 

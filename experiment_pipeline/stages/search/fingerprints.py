@@ -4,7 +4,6 @@ Two fits with the same fingerprint are the same model, whatever their keys and w
 configurations surround them. In: a configuration, the sets, the experiment. Out: sha256 hex.
 """
 
-import hashlib
 import importlib.util
 from functools import cache
 from importlib import metadata
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
@@ -67,7 +67,7 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 
 
 def _digest(rows: np.ndarray) -> str:
-    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()
+    return sha256(np.packbits(rows).tobytes())
 
 
 def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str | None:
@@ -112,4 +112,4 @@ def _source_digest(module_name: str) -> str | None:
     loader = found.loader if found else None
     source = loader.get_source(module_name) if isinstance(loader, InspectLoader) else None
     # None also for a compiled module, which its package's version covers.
-    return hashlib.sha256(source.encode()).hexdigest() if source else None
+    return sha256(source.encode()) if source else None

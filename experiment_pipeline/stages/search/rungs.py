@@ -11,7 +11,6 @@ rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. 
 `halving.py`.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.rows.digests import rows_digest
+from experiment_pipeline.rows.digests import rows_digest, sha256
 from experiment_pipeline.rows.units import times_of, unit_hashes
 from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -184,7 +183,7 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
 
     def digest(one: Configuration) -> str:
         identity = [seed, one.algorithm, one.features, sorted(one.hyperparameters.items())]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return sha256(json.dumps(identity).encode())
 
     return sorted(configurations, key=digest)
 
