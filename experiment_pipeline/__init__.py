@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.prediction.files import load_model as load_model
     from experiment_pipeline.prediction.rows import Predicted as Predicted
     from experiment_pipeline.spec import ExperimentSpec as ExperimentSpec
+    from experiment_pipeline.stages.data_analysis.finding import ColumnRule as ColumnRule
+    from experiment_pipeline.stages.data_analysis.finding import Finding as Finding
+    from experiment_pipeline.stages.data_analysis.finding import FindingRule as FindingRule
+    from experiment_pipeline.stages.data_analysis.finding import Rule as Rule
+    from experiment_pipeline.stages.data_analysis.finding import Threshold as Threshold
 
 _NAMES = {
     "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
@@ -29,6 +34,7 @@ _NAMES = {
     "spec": "ExperimentSpec",
     "prediction.rows": "Predicted",
     "prediction.files": "load_model Model",
+    "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "orchestration.loading": "read_experiment",
     "orchestration.component": "Experiment",
 }

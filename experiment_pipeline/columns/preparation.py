@@ -7,8 +7,10 @@ rejecting belongs to the validation.
 """
 
 import importlib
-from collections.abc import Callable, Collection, Sequence
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -294,7 +296,9 @@ def apply_function(path: str, frame: pd.DataFrame) -> pd.DataFrame:
         InvalidExperiment: the path leads to no function.
         UnusableTable: it returned no table, other rows, or values that depend on other rows.
     """
-    function = _imported(path)
+    function = imported(path, CULPRIT, "function")
+    if not callable(function):
+        raise _leads_nowhere(path, CULPRIT, "function")
     result = _same_rows(path, frame, function(frame.copy()))
     step = max(1, len(frame) // ROWS_TRIED_ALONE)
     few = frame.iloc[::step].head(ROWS_TRIED_ALONE)
@@ -304,25 +308,35 @@ def apply_function(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-def _imported(path: str) -> Callable[[pd.DataFrame], object]:
+def imported(path: str, culprit: str, what: str) -> Any:
+    """Return what `module:name` leads to.
+
+    Raises:
+        InvalidExperiment: nothing; the culprit is the key of the YAML that names it, and what it
+            should be is told.
+    """
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InvalidExperiment(
-            CULPRIT,
+            culprit,
             f"{module_name} cannot be imported: {error}",
             "Correct the path, or install it.",
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [other for other in vars(module) if not other.startswith("_")]
-        raise InvalidExperiment(
-            CULPRIT,
-            f"{module_name} has no function {name!r}; {did_you_mean(name, known)}",
-            "Correct the name after the colon.",
-        )
-    return function  # type: ignore[no-any-return]
+    if not hasattr(module, name):
+        raise _leads_nowhere(path, culprit, what)
+    return getattr(module, name)
+
+
+def _leads_nowhere(path: str, culprit: str, what: str) -> InvalidExperiment:
+    module_name, _, name = path.partition(":")
+    known = [other for other in dir(sys.modules[module_name]) if not other.startswith("_")]
+    return InvalidExperiment(
+        culprit,
+        f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}",
+        "Correct the name after the colon.",
+    )
 
 
 def _same_rows(path: str, given: pd.DataFrame, returned: object) -> pd.DataFrame:

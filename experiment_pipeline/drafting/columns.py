@@ -19,7 +19,7 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.texts import read_datetimes
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.data_analysis.facts import text_facts
-from experiment_pipeline.stages.data_analysis.findings.repeated_entities import is_named_like_an_id
+from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.texts import (
     ISO,
     date_formats,

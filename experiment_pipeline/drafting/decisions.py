@@ -18,8 +18,8 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Scalar, Task
-from experiment_pipeline.stages.data_analysis.finding import count
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 # Whole numbers with more values are quantities, texts with more are no classes.
@@ -257,7 +257,7 @@ def _in_words(step: pd.Timedelta) -> str:
     for unit in ("day", "hour", "minute", "second"):
         number = step / pd.Timedelta(1, unit)
         if number >= 1 and number.is_integer():
-            return count(int(number), unit)
+            return numbers.counted(int(number), unit)
     return str(step)
 
 

@@ -268,6 +268,7 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
     source.check_text()
     folder = source.path.absolute().parent
     spec = spec_from(folder.name, source.filled_in(given), source.line_of)
+    _check_findings(spec, source)
     _check_search(spec, source)
     path = folder / SCHEMA_FILE
     return NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path)))
@@ -294,6 +295,14 @@ def _schema_text(path: Path) -> str:
         ) from None
     shared_schema(text, shown)
     return text
+
+
+def _check_findings(spec: ExperimentSpec, source: YamlSource) -> None:
+    """Refuse codes, thresholds and rules that the data analysis does not know."""
+    from experiment_pipeline.stages.data_analysis.findings import problems
+
+    if found := problems(spec.analysis):
+        raise invalid(found, source.line_of)
 
 
 def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:

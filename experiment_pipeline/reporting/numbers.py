@@ -33,9 +33,9 @@ def interval(of: Interval) -> str:
     return f"{score(of.estimate)} ({bounds(of)})"
 
 
-def counted(number: int, what: str) -> str:
-    """`1 column`, `12 columns`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """`1 column`, `12 columns`; `several` where the plural is not formed by an s."""
+    return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
 def share(part: float) -> str:

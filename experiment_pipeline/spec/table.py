@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from experiment_pipeline.spec.catalogue import check_codes, check_thresholds
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
+# What belongs to a user: module:name.
+IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 MISSING_VALUES = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
 
 
@@ -137,7 +138,7 @@ class Preparation(Closed):
     )
     function: str | None = Field(
         None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=IMPORT_PATH,
         description="module:function, table in, table with the same rows out, applied last",
     )
 
@@ -183,8 +184,15 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 
 
 class Analysis(Closed):
-    """What the data analysis may be told."""
+    """What the data analysis may be told; which codes and thresholds there are, its rules know."""
 
+    findings: tuple[
+        Annotated[str, Field(pattern=IMPORT_PATH, description="Module:instance")], ...
+    ] = Field(
+        (),
+        description="Rules of your own, each as module:instance",
+        examples=["[my_package.my_findings:late_payments]"],
+    )
     accept: dict[str, str] = Field({}, description="Finding code → the reason it is accepted")
     thresholds: dict[str, float] = Field(
         {}, description="Finding code, or code_blocks → the number it is compared with"
@@ -195,17 +203,10 @@ class Analysis(Closed):
 
     @field_validator("accept")
     @classmethod
-    def _codes_are_known(cls, value: dict[str, str]) -> dict[str, str]:
-        check_codes(value)
+    def _reasons_are_given(cls, value: dict[str, str]) -> dict[str, str]:
         for code, reason in value.items():
             if not reason.strip():
                 raise ValueError(f"accept.{code} gives no reason; write why it is accepted")
-        return value
-
-    @field_validator("thresholds")
-    @classmethod
-    def _thresholds_are_known(cls, value: dict[str, float]) -> dict[str, float]:
-        check_thresholds(value)
         return value
 
 

@@ -65,6 +65,26 @@ def test_an_error_begins_with_file_and_line(
     assert len(message.splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    ("setting", "line", "holds"),
+    [
+        ("accept: {outlier: rare but true}", 14, "did you mean 'outliers'?"),
+        ("thresholds: {outliers: 0}", 14, "write a number from 1.5 to 1e+06"),
+        ("findings: ['no_such_package:late']", 14, "no_such_package cannot be imported"),
+        ("findings: ['math:pi']", 14, "math:pi has no code and no thresholds and no check"),
+        ("findings: [late_payments]", 14, "findings"),
+    ],
+)
+def test_what_the_analysis_does_not_know_is_told_with_its_line(
+    folder: ExperimentsFolder, setting: str, line: int, holds: str
+) -> None:
+    """Codes, thresholds and rules are judged when the experiment is loaded."""
+    folder.write(f"{YAML}\n  analysis:\n    {setting}\n")
+    message = told(folder)
+    assert message.startswith(f"visits/defs.yaml:{line}: analysis.")
+    assert holds in message
+
+
 def test_an_empty_file_is_told_what_it_needs(folder: ExperimentsFolder) -> None:
     """A file with nothing below `attributes` is asked for every key."""
     folder.write("type: experiment_pipeline.Experiment\nattributes:\n")

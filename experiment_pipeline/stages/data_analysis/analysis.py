@@ -12,10 +12,20 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import UnusableTable, did_you_mean
+from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
-from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+from experiment_pipeline.stages.data_analysis.finding import (
+    SEVERITIES,
+    Finding,
+    FindingRule,
+    Severity,
+)
+from experiment_pipeline.stages.data_analysis.findings import (
+    PROBE_RULES,
+    TABLE_RULES,
+    check_settings,
+    own_rules,
+)
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -97,7 +107,7 @@ class DataAnalysis:
     """What the analysis of one table found.
 
     Attributes:
-        findings: one per code of `catalogue.CODES`; found first, the heaviest first.
+        findings: one per rule; found first, the heaviest first.
         probe: what simple models reach, or why there are none.
         verdict: go, go with conditions, or no go.
         reasons: a sentence per finding that weighed, per acceptance, and per idle acceptance.
@@ -147,6 +157,7 @@ def analyse(
 
     Raises:
         UnusableTable: the target is no column of the table.
+        InvalidExperiment: the YAML names a finding, threshold or rule that does not exist.
     """
     if spec.target not in frame.columns:
         raise UnusableTable(
@@ -154,11 +165,13 @@ def analyse(
             f"the table has no such column; {did_you_mean(spec.target, frame.columns)}",
             "Correct target in the YAML.",
         )
+    check_settings(spec.analysis)
     visible = (sets != "validation").to_numpy()
     subject = Subject(frame, visible, tuple(features), spec, sets)
-    findings = [check(subject) for check in TABLE_RULES]
+    findings = [rule.check(subject) for rule in TABLE_RULES]
+    findings += [_answer(rule, subject) for rule in own_rules(spec.analysis)]
     probe = run_probe(subject, _left_out(findings, spec))
-    findings += [check(subject, probe) for check in PROBE_RULES]
+    findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     marked = accept(findings, spec.analysis.accept)
     judgement = judge(marked, spec.analysis.accept)
     return DataAnalysis(
@@ -169,6 +182,18 @@ def analyse(
         associations=subject.associations,
         rows=len(frame),
         shown_rows=subject.sample(np.flatnonzero(visible), spec.analysis.report_rows),
+    )
+
+
+def _answer(rule: FindingRule, subject: Subject) -> Finding:
+    """What a rule of the user's own says, if it is one finding of its code."""
+    finding = rule.check(subject)
+    if isinstance(finding, Finding) and finding.code == rule.code:
+        return finding
+    raise InvalidExperiment(
+        "analysis.findings",
+        f"the rule {rule.code!r} returned {finding!r}",
+        "Return one Finding of its code, as found, not_found and not_applicable of Rule do.",
     )
 
 

@@ -17,6 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
+from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
@@ -87,6 +88,7 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
             "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
+            "findings": own_code(spec.analysis),
         }
     )
 

@@ -1,14 +1,17 @@
-"""A finding, and the rule that makes it: one stable code, one title, one piece of advice.
+"""A finding, and what makes one: a rule with its code, title, advice, thresholds and measure.
 
-In: the numbers that a module under `findings/` measured. Out: a Finding in one of three
-outcomes. What findings add up to is in `verdict.py`; how they look is in `markdown.py` and
+Whatever satisfies FindingRule is a rule, a user's own class too; the rules of this package extend
+Rule, or ColumnRule where a number per column is held against the threshold. In: a Subject. Out: a
+Finding in one of three outcomes. What findings add up to is in `analysis.py`; how they look is in
 `page.py`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import yaml_bytes
 
 Outcome = Literal["found", "not_found", "not_applicable"]
@@ -53,12 +56,71 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What is the same about all findings of a code."""
+class Threshold:
+    """A number that the YAML may change.
 
-    code: str
-    title: str
-    advice: str
+    Attributes:
+        default: its value when the YAML says nothing.
+        low, high: the values that make sense, both included.
+        meaning: what is compared with it.
+    """
+
+    default: float
+    low: float
+    high: float
+    meaning: str
+
+
+@runtime_checkable
+class FindingRule(Protocol):
+    """What is asked of every table. An instance of a user's own is named in `analysis.findings`.
+
+    It may look at all rows, but at the target of none in the validation set: it reads
+    `subject.target` or `subject.visible_target`, never the target's column of `subject.frame`.
+    """
+
+    @property
+    def code(self) -> str:
+        """Stable name, the one that `analysis.accept` uses."""
+
+    @property
+    def thresholds(self) -> Mapping[str, Threshold]:
+        """Numbers that the YAML may change: `<code>`, and `<code>_blocks` for the severe level."""
+
+    def check(self, subject: Subject) -> Finding:
+        """Examine a table: exactly one finding of this code."""
+
+
+class Rule:
+    """A rule of which code, title, advice and thresholds are declared beside its `check`.
+
+    Attributes:
+        code, title, advice: the same in all its findings.
+        threshold: what its number is compared with; None: 1, for what may not occur at all.
+        blocks: what it is compared with to be severe, where there is a second level.
+    """
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+    advice: ClassVar[str]
+    threshold: ClassVar[Threshold | None] = None
+    blocks: ClassVar[Threshold | None] = None
+
+    @property
+    def thresholds(self) -> Mapping[str, Threshold]:
+        """What the YAML may change."""
+        named = {self.code: self.threshold, f"{self.code}_blocks": self.blocks}
+        return {name: limit for name, limit in named.items() if limit is not None}
+
+    def limit(self, subject: Subject) -> float:
+        """The YAML's value of the threshold, else its default."""
+        default = 1.0 if self.threshold is None else self.threshold.default
+        return subject.spec.analysis.thresholds.get(self.code, default)
+
+    def severe_limit(self, subject: Subject) -> float:
+        """The YAML's value of the severe threshold, else its default."""
+        name = f"{self.code}_blocks"
+        return subject.spec.analysis.thresholds.get(name, self.thresholds[name].default)
 
     def found(
         self,
@@ -70,18 +132,10 @@ class Rule:
         threshold: float | None = None,
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """The rule's finding; `fix` is the part of an ExperimentSpec that deals with it."""
+        """The table has it; `fix` is the part of an ExperimentSpec that deals with it."""
         return Finding(
-            self.code,
-            self.title,
-            "found",
-            severity,
-            tuple(columns),
-            number,
-            threshold,
-            evidence,
-            self.advice,
-            yaml_bytes(fix).decode() if fix else None,
+            *(self.code, self.title, "found", severity, tuple(columns), number, threshold),
+            *(evidence, self.advice, yaml_bytes(fix).decode() if fix else None),
         )
 
     def not_found(
@@ -89,21 +143,79 @@ class Rule:
     ) -> Finding:
         """The table does not have it."""
         return Finding(
-            self.code,
-            self.title,
-            "not_found",
-            "note",
-            (),
-            number,
-            threshold,
-            evidence,
-            self.advice,
+            *(self.code, self.title, "not_found", "note", (), number, threshold),
+            *(evidence, self.advice),
         )
 
     def not_applicable(self, reason: str) -> Finding:
         """The question does not arise; `reason` is one sentence."""
         return Finding(
-            self.code, self.title, "not_applicable", "note", (), None, None, reason, self.advice
+            *(self.code, self.title, "not_applicable", "note", (), None, None),
+            *(reason, self.advice),
+        )
+
+
+class ColumnRule(Rule):
+    """A number per column against the threshold: the columns at or beyond it, the worst first.
+
+    Attributes:
+        unjudged: the sentence for a table without a column to judge; empty: that is innocent.
+        one: what a column is called in the evidence, of which several are formed by an s.
+        said: what is said of the columns found; may name the `{limit}`, a share.
+        severity: how much it weighs, if that depends on nothing.
+        excluded: the reason to exclude the columns by, where the YAML is to do so.
+    """
+
+    unjudged: ClassVar[str] = ""
+    one: ClassVar[str] = "feature"
+    said: ClassVar[str]
+    severity: ClassVar[Severity] = "note"
+    excluded: ClassVar[str] = ""
+
+    def measure(self, subject: Subject) -> Mapping[str, float]:
+        """The number of each column that is judged; the larger, the worse."""
+        raise NotImplementedError
+
+    def words(self, subject: Subject, column: str, number: float) -> str:
+        """What is said of a column found, behind its name."""
+        raise NotImplementedError
+
+    def innocent(self, worst: float) -> str:
+        """The sentence where no column is found, with the worst number."""
+        raise NotImplementedError
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Whether a column is found."""
+        return number >= limit
+
+    def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:  # noqa: ARG002 - it may depend on them
+        """How much the columns found weigh."""
+        return self.severity
+
+    def fix(self, subject: Subject, columns: Sequence[str]) -> Mapping[str, Any] | None:  # noqa: ARG002 - as above
+        """The part of an ExperimentSpec that deals with the columns found."""
+        return exclude(columns, self.excluded) if self.excluded else None
+
+    def check(self, subject: Subject) -> Finding:
+        """Hold every column's number against the threshold."""
+        measured = self.measure(subject)
+        if not measured and self.unjudged:
+            return self.not_applicable(self.unjudged)
+        limit = self.limit(subject)
+        worst_first = sorted(measured, key=lambda column: -measured[column])
+        columns = [column for column in worst_first if self.is_beyond(measured[column], limit)]
+        worst = measured[worst_first[0]] if worst_first else 0.0
+        if not columns:
+            return self.not_found(self.innocent(worst), number=worst, threshold=limit)
+        each = some_of([f"{shown(c)}{self.words(subject, c, measured[c])}" for c in columns])
+        said = self.said.format(limit=numbers.share(limit))
+        return self.found(
+            self.weigh(subject, columns),
+            f"{numbers.counted(len(columns), self.one)} {said}: {each}.",
+            columns=columns,
+            number=worst,
+            threshold=limit,
+            fix=self.fix(subject, columns),
         )
 
 
@@ -122,13 +234,3 @@ def some_of(items: Sequence[str], most: int = 5) -> str:
 def exclude(columns: Sequence[str], reason: str) -> dict[str, Any]:
     """The YAML that keeps columns from the models, at most 20 of them."""
     return {"exclude": dict.fromkeys(columns[:_MOST_IN_YAML], reason)}
-
-
-def percent(share: float) -> str:
-    """A share for people: `12 %`, `0.03 %`."""
-    return f"{100 * share:.3g} %"
-
-
-def count(number: int, what: str, several: str | None = None) -> str:
-    """`1 row`, `1,234 rows`; `several` where the plural is not formed by an s."""
-    return f"{number:,} {what if number == 1 else several or what + 's'}"

@@ -23,7 +23,7 @@ from experiment_pipeline.reporting.markdown import bullets, escape, fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import VERDICT_RULES, DataAnalysis, weight
-from experiment_pipeline.stages.data_analysis.finding import Finding, percent, shown, some_of
+from experiment_pipeline.stages.data_analysis.finding import Finding, shown, some_of
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 
@@ -94,7 +94,7 @@ PAGE = """\
 the strongest {{ associations|length }} of {{ "{:,}".format(analysis.associations|length) }}.</p>
 <table>
 {% for association in associations %}
-<tr><td><code>{{ association.column }}</code></td><td>{{ association.skill|percent }}</td></tr>
+<tr><td><code>{{ association.column }}</code></td><td>{{ association.skill|share }}</td></tr>
 {% endfor %}
 </table>
 {% endif %}
@@ -266,7 +266,7 @@ def _template() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"measured": measured, "weight": weight_in_words, "percent": percent}
+    environment.filters |= {"measured": measured, "weight": weight_in_words, "share": numbers.share}
     return environment.from_string(PAGE)
 
 

@@ -17,7 +17,6 @@ from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import may_have_rare_classes, too_rare
 from experiment_pipeline.rows.units import unit_hashes
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.spec.catalogue import THRESHOLDS
 from experiment_pipeline.stages.data_analysis import skill
 from experiment_pipeline.stages.data_analysis.facts import (
     LARGEST_FLOAT32,
@@ -91,10 +90,6 @@ class Subject:
     spec: ExperimentSpec
     sets: pd.Series
 
-    def threshold(self, name: str) -> float:
-        """The YAML's value of a threshold, else its default."""
-        return self.spec.analysis.thresholds.get(name, THRESHOLDS[name].default)
-
     @cached_property
     def facts(self) -> Mapping[str, Facts]:
         """Facts about every feature, over all rows."""
@@ -131,14 +126,6 @@ class Subject:
         facts = facts_of(self.visible_target)
         target = {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
         return self.texts | target
-
-    def is_category(self, column: str) -> bool:
-        """Whether a text feature is no number or date in disguise, which other rules find."""
-        facts = self.undeclared_texts.get(column)
-        return facts is None or (
-            facts.share_of_numbers < self.threshold("numbers_as_text")
-            and facts.share_of_dates < self.threshold("dates_as_text")
-        )
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:

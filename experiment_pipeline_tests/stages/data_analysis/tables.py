@@ -13,6 +13,7 @@ import yaml
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 ROWS = 400
@@ -78,6 +79,11 @@ def features_of(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
         for column in frame.columns
         if column not in spec.not_features and frame[column].dtype.kind != "M"
     ]
+
+
+def rule(code: str) -> Any:
+    """The rule of a code."""
+    return next(one for one in (*TABLE_RULES, *PROBE_RULES) if one.code == code)
 
 
 def subject(frame: pd.DataFrame, **changes: Any) -> Subject:

@@ -1,7 +1,14 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.absurd_magnitudes import check
-from experiment_pipeline_tests.stages.data_analysis.tables import REGRESSION, ROWS, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    REGRESSION,
+    ROWS,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("absurd_magnitudes").check
 
 
 def _with(value: float) -> np.ndarray:

@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.all_missing_column import check
-from experiment_pipeline_tests.stages.data_analysis.tables import after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("all_missing_column").check
 
 
 def test_an_empty_column_is_found() -> None:

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.almost_unique_column import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("almost_unique_column").check
 
 RNG = np.random.default_rng(1)
 

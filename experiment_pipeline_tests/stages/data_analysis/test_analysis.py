@@ -11,8 +11,8 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.spec.catalogue import CODES
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
+from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.page import markdown_report
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.data_analysis.tables import (
@@ -26,6 +26,8 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     sets_of,
     table,
 )
+
+CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
 def _analysis(frame: pd.DataFrame, **changes) -> DataAnalysis:

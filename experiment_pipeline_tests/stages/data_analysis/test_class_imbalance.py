@@ -1,14 +1,16 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.class_imbalance import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("class_imbalance").check
 
 RARE = np.where(np.arange(ROWS) % 40 == 0, "yes", "no")
 

@@ -2,14 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.conflicting_labels import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("conflicting_labels").check
 
 
 def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:

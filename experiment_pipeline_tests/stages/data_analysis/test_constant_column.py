@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.constant_column import check
-from experiment_pipeline_tests.stages.data_analysis.tables import after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("constant_column").check
 
 
 def test_constant_columns_are_found_with_their_value() -> None:

@@ -1,12 +1,14 @@
 from experiment_pipeline.stages.data_analysis.finding import Finding
-from experiment_pipeline.stages.data_analysis.findings.criterion_out_of_reach import check
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("criterion_out_of_reach").check
 
 
 def _judged(at_least: float) -> Finding:

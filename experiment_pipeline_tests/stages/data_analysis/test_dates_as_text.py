@@ -3,8 +3,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline.stages.data_analysis.findings.dates_as_text import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("dates_as_text").check
 
 DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
 

@@ -1,16 +1,18 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.stages.data_analysis.findings.drift_over_time import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     VALIDATION,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("drift_over_time").check
 
 DAYS = pd.date_range("2024-01-01", periods=ROWS)
 LATE = np.arange(ROWS) > ROWS / 2

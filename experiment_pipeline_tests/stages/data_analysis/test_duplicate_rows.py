@@ -1,7 +1,13 @@
 import pandas as pd
 
-from experiment_pipeline.stages.data_analysis.findings.duplicate_rows import check
-from experiment_pipeline_tests.stages.data_analysis.tables import after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("duplicate_rows").check
 
 
 def _with_copies() -> pd.DataFrame:

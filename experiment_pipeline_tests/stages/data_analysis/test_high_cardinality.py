@@ -1,5 +1,12 @@
-from experiment_pipeline.stages.data_analysis.findings.high_cardinality import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("high_cardinality").check
 
 
 def test_many_categories_are_a_note() -> None:

@@ -1,7 +1,14 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.infinite_values import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("infinite_values").check
 
 RATIO = np.where(np.arange(ROWS) % 100 == 0, np.inf, 1.0 * np.arange(ROWS))
 

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.leak_suspect import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
@@ -10,9 +9,12 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     VALIDATION,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("leak_suspect").check
 
 RNG = np.random.default_rng(3)
 

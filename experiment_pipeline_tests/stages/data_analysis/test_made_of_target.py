@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.made_of_target import check
 from experiment_pipeline_tests.bench.clean_tables import MADE
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
@@ -11,9 +10,12 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     VALIDATION,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("made_of_target").check
 
 SHOP = np.random.default_rng(5).integers(0, 60, ROWS)
 NUMBER = pd.Series(numeric()["y"].to_numpy())

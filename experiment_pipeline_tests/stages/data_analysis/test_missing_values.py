@@ -1,7 +1,14 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.missing_values import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("missing_values").check
 
 SPARSE = np.where(np.arange(ROWS) % 4 == 0, 1.5, np.nan)
 

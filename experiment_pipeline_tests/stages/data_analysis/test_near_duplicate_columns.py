@@ -1,7 +1,14 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.near_duplicate_columns import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("near_duplicate_columns").check
 
 
 def test_another_unit_is_found() -> None:

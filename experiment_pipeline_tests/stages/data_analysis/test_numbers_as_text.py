@@ -3,8 +3,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline.stages.data_analysis.findings.numbers_as_text import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    after,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("numbers_as_text").check
 
 VALUES = pd.Series(np.round(np.random.default_rng(2).uniform(1000, 999_999, ROWS), 2))
 

@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.outliers import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("outliers").check
 
 RNG = np.random.default_rng(6)
 

@@ -1,8 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.probe_nearly_perfect import check
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
-from experiment_pipeline_tests.stages.data_analysis.tables import subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    rule,
+    subject,
+    table,
+)
+
+check = rule("probe_nearly_perfect").check
 
 
 def test_a_leak_over_two_columns_is_a_condition() -> None:

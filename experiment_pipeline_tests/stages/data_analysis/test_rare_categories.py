@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.rare_categories import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("rare_categories").check
 
 
 def test_a_category_of_three_rows_is_a_note() -> None:

@@ -2,18 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.repeated_entities import (
-    check,
-    is_named_like_an_id,
-)
+from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     ROWS,
     after,
+    rule,
     subject,
     table,
 )
 
+check = rule("repeated_entities").check
 RNG = np.random.default_rng(5)
 PATIENT = RNG.integers(0, 80, ROWS)
 ILL = RNG.random(80) < 0.5

@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.skewed_column import check
-from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    ROWS,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("skewed_column").check
 
 
 def test_a_long_tail_is_a_note() -> None:

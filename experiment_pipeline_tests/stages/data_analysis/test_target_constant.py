@@ -1,7 +1,13 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.target_constant import check
-from experiment_pipeline_tests.stages.data_analysis.tables import VALIDATION, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    VALIDATION,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("target_constant").check
 
 
 def test_one_value_blocks() -> None:

@@ -2,16 +2,18 @@ import numpy as np
 import pytest
 import yaml
 
-from experiment_pipeline.stages.data_analysis.findings.target_looks_like_another_task import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
     ROWS,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("target_looks_like_another_task").check
 
 GRADES = np.arange(ROWS) % 4
 

@@ -1,13 +1,15 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.target_missing import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     VALIDATION,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("target_missing").check
 
 
 def _without(share: float) -> np.ndarray:

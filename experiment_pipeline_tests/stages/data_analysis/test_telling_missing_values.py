@@ -1,16 +1,17 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.leak_suspect import check as leak_suspect
-from experiment_pipeline.stages.data_analysis.findings.telling_missing_values import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     VALIDATION,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check, leak_suspect = rule("telling_missing_values").check, rule("leak_suspect").check
 
 RNG = np.random.default_rng(11)
 LATE = (table()["y"] == "yes").to_numpy()

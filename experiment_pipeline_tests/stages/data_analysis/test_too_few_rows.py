@@ -1,7 +1,12 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.too_few_rows import check
-from experiment_pipeline_tests.stages.data_analysis.tables import subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    rule,
+    subject,
+    table,
+)
+
+check = rule("too_few_rows").check
 
 
 def test_a_wide_table_is_a_condition() -> None:

@@ -1,6 +1,5 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.too_few_rows_per_class import check
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
@@ -8,9 +7,12 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     VALIDATION,
     after,
     numeric,
+    rule,
     subject,
     table,
 )
+
+check = rule("too_few_rows_per_class").check
 
 
 def _rare(rows: list[int]) -> np.ndarray:

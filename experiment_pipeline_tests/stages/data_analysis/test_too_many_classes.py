@@ -1,7 +1,14 @@
 import numpy as np
 
-from experiment_pipeline.stages.data_analysis.findings.too_many_classes import check
-from experiment_pipeline_tests.stages.data_analysis.tables import MULTICLASS, ROWS, subject, table
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    MULTICLASS,
+    ROWS,
+    rule,
+    subject,
+    table,
+)
+
+check = rule("too_many_classes").check
 
 
 def test_more_classes_than_the_threshold_are_a_condition() -> None:

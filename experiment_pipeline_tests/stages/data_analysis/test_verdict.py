@@ -3,7 +3,13 @@ import itertools
 from experiment_pipeline.stages.data_analysis.analysis import accept, by_weight, judge, weight
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Rule
 
-RULES = {severity: Rule(severity, severity, "") for severity in SEVERITIES}
+
+def _rule(severity: str) -> Rule:
+    named = type("Named", (Rule,), {"code": severity, "title": severity, "advice": ""})
+    return named()
+
+
+RULES = {severity: _rule(severity) for severity in SEVERITIES}
 FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.items()}
 
 

@@ -1,85 +1,134 @@
-"""All rules, in the order in which they are examined: one module per finding code.
+"""All rules, in the order in which they are examined, and those of the user's own.
 
-A rule about the table is `check(subject)`, one about the probe `check(subject, probe)`; each
-returns exactly one Finding. A test holds that the modules, the codes of `catalogue.py` and
-the test files are the same.
+A finding is declared once, in the file of what it looks at: its class, and its place in that
+file's RULES. A user's own is an instance of any class that satisfies FindingRule, named by import
+path under `analysis: findings:`. What the YAML says of findings is judged here, by the rules
+themselves: which codes may be accepted, which thresholds there are, which values make sense.
 """
 
-from collections.abc import Callable
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
 
-from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.columns.preparation import imported
+from experiment_pipeline.errors import InvalidExperiment, did_you_mean
+from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.spec.sentences import Problem
+from experiment_pipeline.spec.table import Analysis
+from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
 from experiment_pipeline.stages.data_analysis.findings import (
-    absurd_magnitudes,
-    all_missing_column,
-    almost_unique_column,
-    category_variants,
-    class_imbalance,
-    conflicting_labels,
-    constant_column,
-    criterion_out_of_reach,
-    dates_as_text,
-    drift_over_time,
-    duplicate_rows,
-    high_cardinality,
-    infinite_values,
-    leak_suspect,
-    made_of_target,
-    missing_values,
-    mixed_types,
-    near_duplicate_columns,
-    numbers_as_text,
-    outliers,
-    placeholder_values,
-    probe_nearly_perfect,
-    probe_no_better_than_baseline,
-    rare_categories,
-    repeated_entities,
-    skewed_column,
-    target_constant,
-    target_looks_like_another_task,
-    target_missing,
-    telling_missing_values,
-    too_few_rows,
-    too_few_rows_per_class,
-    too_many_classes,
+    categories,
+    drift,
+    kinds,
+    leaks,
+    probed,
+    rows,
+    target,
+    values,
 )
-from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe
-from experiment_pipeline.stages.data_analysis.subject import Subject
 
-TABLE_RULES: tuple[Callable[[Subject], Finding], ...] = (
-    target_missing.check,
-    target_constant.check,
-    target_looks_like_another_task.check,
-    too_many_classes.check,
-    too_few_rows_per_class.check,
-    class_imbalance.check,
-    too_few_rows.check,
-    leak_suspect.check,
-    made_of_target.check,
-    telling_missing_values.check,
-    conflicting_labels.check,
-    duplicate_rows.check,
-    repeated_entities.check,
-    drift_over_time.check,
-    all_missing_column.check,
-    constant_column.check,
-    almost_unique_column.check,
-    mixed_types.check,
-    numbers_as_text.check,
-    dates_as_text.check,
-    placeholder_values.check,
-    infinite_values.check,
-    absurd_magnitudes.check,
-    outliers.check,
-    skewed_column.check,
-    missing_values.check,
-    category_variants.check,
-    rare_categories.check,
-    high_cardinality.check,
-    near_duplicate_columns.check,
+TABLE_RULES: tuple[FindingRule, ...] = (
+    *target.RULES,
+    *leaks.RULES,
+    *rows.RULES,
+    *drift.RULES,
+    *kinds.RULES,
+    *values.RULES,
+    *categories.RULES,
 )
-PROBE_RULES: tuple[Callable[[Subject, Probe | NoProbe], Finding], ...] = (
-    probe_no_better_than_baseline.check,
-    probe_nearly_perfect.check,
-    criterion_out_of_reach.check,
-)
+PROBE_RULES = probed.RULES
+_SATISFIES = "an instance of a class with a code, thresholds and check(subject)"
+
+
+def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
+    """The rules that the YAML names by import path.
+
+    Raises:
+        InvalidExperiment: a path leads nowhere, or to what is no rule.
+    """
+    return tuple(_own_rule(path) for path in analysis.findings)
+
+
+def own_code(analysis: Analysis) -> dict[str, str]:
+    """Import path → digest of its module's source: a changed rule asks again.
+
+    Modules that it imports in turn are not looked at; a compiled one counts by its `__version__`.
+    """
+    return {path: _code(path.partition(":")[0]) for path in analysis.findings}
+
+
+def _code(module_name: str) -> str:
+    module = importlib.import_module(module_name)
+    try:
+        return sha256(inspect.getsource(module).encode())
+    except (OSError, TypeError):
+        return str(getattr(module, "__version__", ""))
+
+
+def problems(analysis: Analysis) -> list[Problem]:
+    """What the YAML says wrong of findings, each with its place."""
+    own, found = [], []
+    for number, path in enumerate(analysis.findings):
+        try:
+            own.append(_own_rule(path))
+        except InvalidExperiment as error:
+            place = ("analysis", "findings", number)
+            found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
+    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
+    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
+    for rule in own:
+        if rule.code in known:
+            there = f"the code {rule.code!r} is taken; give the rule one of its own"
+            found.append(Problem(("analysis", "findings"), there))
+        known[rule.code] = rule.thresholds
+    thresholds = {name: limit for each in known.values() for name, limit in each.items()}
+    return [*found, *_unknown_codes(analysis, list(known)), *_bad_thresholds(analysis, thresholds)]
+
+
+def check_settings(analysis: Analysis) -> None:
+    """Raise InvalidExperiment for what `problems` finds first."""
+    for problem in problems(analysis):
+        place = ".".join(map(str, problem.location))
+        raise InvalidExperiment(place, problem.message, "correct the YAML")
+
+
+def _unknown_codes(analysis: Analysis, known: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(
+            ("analysis", "accept", code),
+            f"{code!r} is no finding code; {did_you_mean(code, known)}",
+        )
+        for code in analysis.accept
+        if code not in known
+    ]
+
+
+def _bad_thresholds(analysis: Analysis, known: Mapping[str, Threshold]) -> list[Problem]:
+    found = []
+    for name, value in analysis.thresholds.items():
+        place = ("analysis", "thresholds", name)
+        limit = known.get(name)
+        if limit is None:
+            unknown = f"{name!r} is no threshold; {did_you_mean(name, known)}"
+            found.append(Problem(place, unknown))
+        elif not limit.low <= value <= limit.high:
+            beyond = (
+                f"threshold {name} is {value:g}; it is the {limit.meaning}: "
+                f"write a number from {limit.low:g} to {limit.high:g}"
+            )
+            found.append(Problem(place, beyond))
+    return found
+
+
+def _own_rule(path: str) -> FindingRule:
+    rule = imported(path, "analysis.findings", "finding")
+    if inspect.isclass(rule):
+        raise InvalidExperiment(
+            "analysis.findings", f"{path} is a class", f"Name {_SATISFIES}, not the class itself."
+        )
+    lacking = [name for name in ("code", "thresholds", "check") if not hasattr(rule, name)]
+    if not isinstance(rule, FindingRule):
+        raise InvalidExperiment(
+            "analysis.findings", f"{path} has no {' and no '.join(lacking)}", f"Name {_SATISFIES}."
+        )
+    return rule

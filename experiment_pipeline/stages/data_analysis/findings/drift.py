@@ -1,0 +1,120 @@
+"""What changes over time: features, or the target, early and late."""
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.columns.samples import distance
+from experiment_pipeline.stages.data_analysis.finding import (
+    Finding,
+    Rule,
+    Threshold,
+    shown,
+    some_of,
+)
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics.distances import number_distance, share_distance
+
+MOST_ROWS = 20_000
+MOST_COLUMNS = 500
+
+
+class DriftOverTime(Rule):
+    """Columns, or the target, that change over time.
+
+    Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
+    total variation for texts. Under a random split the sets share each moment, so the test score
+    promises what the future does not keep.
+    """
+
+    code = "drift_over_time"
+    title = "Columns that change over time"
+    advice = (
+        "If the model will predict the future, split by time, and judge the gap between test and "
+        "validation with this in mind."
+    )
+    threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
+
+    def check(self, subject: Subject) -> Finding:
+        """Compare early and late rows of each feature, and of the visible target."""
+        time = self._time_column(subject)
+        if time is None:
+            return self.not_applicable("There is no datetime column.")
+        early, late = self._thirds(subject, time, np.arange(len(subject.frame)))
+        if not early.size or not late.size:
+            return self.not_applicable(f"{shown(time)} has too few different moments.")
+        limit = self.limit(subject)
+        drifts = self._drifts(subject, early, late)
+        columns = [column for column, value in drifts.items() if value >= limit]
+        target = self._target_drift(subject, time)
+        number = max([target, *drifts.values()])
+        evidence = self._evidence(subject, time, drifts, target)
+        if not columns and target < limit:
+            return self.not_found(evidence, number=number, threshold=limit)
+        random = subject.spec.split.by == "random"
+        if target >= limit:
+            columns.insert(0, subject.spec.target)
+        return self.found(
+            "condition" if random else "note",
+            evidence,
+            columns=columns,
+            number=number,
+            threshold=limit,
+            fix={"split": {"by": "time", "column": time}} if random else None,
+        )
+
+    @staticmethod
+    def _time_column(subject: Subject) -> str | None:
+        if subject.spec.split.by == "time":
+            return subject.spec.split.column
+        frame = subject.frame
+        return next((str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"), None)
+
+    @staticmethod
+    def _thirds(subject: Subject, time: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """At most 20,000 positions each of the first and last third, cut between moments."""
+        moments = pd.factorize(subject.frame[time].iloc[rows], sort=True)[0]
+        known, moments = rows[moments >= 0], moments[moments >= 0]
+        if not known.size:
+            return known, known
+        ordered = np.sort(moments)
+        first, last = ordered[len(ordered) // 3], ordered[-(len(ordered) // 3) - 1]
+        early, late = known[moments < first], known[moments > last]
+        return subject.sample(early, MOST_ROWS), subject.sample(late, MOST_ROWS)
+
+    @staticmethod
+    def _drifts(subject: Subject, early: np.ndarray, late: np.ndarray) -> dict[str, float]:
+        """Distance of each feature, the largest first."""
+        frame = subject.frame
+        measured = {
+            column: distance(frame[column].iloc[early], frame[column].iloc[late])
+            for column in subject.features[:MOST_COLUMNS]
+            if kind_of(frame[column]) in NUMERIC | TEXTS
+        }
+        return dict(sorted(measured.items(), key=lambda item: -item[1]))
+
+    def _target_drift(self, subject: Subject, time: str) -> float:
+        if subject.target.problem:
+            return 0.0
+        early, late = self._thirds(subject, time, subject.target.rows)
+        if not early.size or not late.size:
+            return 0.0
+        first, last = subject.target.of(early), subject.target.of(late)
+        if subject.spec.task == "regression":
+            return number_distance(first, last)
+        classes = subject.target.n_classes
+        counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
+        return share_distance(*counts)
+
+    @staticmethod
+    def _evidence(subject: Subject, time: str, drifts: dict[str, float], target: float) -> str:
+        each = some_of([f"{shown(column)} {value:.2f}" for column, value in drifts.items()])
+        left_out = len(subject.features) - MOST_COLUMNS
+        unread = f" The last {left_out:,} features were not compared." if left_out > 0 else ""
+        return (
+            f"Distance of the first and last third by {shown(time)} (0 alike, 1 disjoint): target "
+            f"{target:.2f}; features {each or 'none'}.{unread}"
+        )
+
+
+RULES = (DriftOverTime(),)

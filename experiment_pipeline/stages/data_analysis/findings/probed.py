@@ -1,0 +1,174 @@
+"""What the probe's scores say: no signal, too much of it, or less than the criteria ask for."""
+
+import math
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Criterion
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
+from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe, ProbeScore
+from experiment_pipeline.stages.data_analysis.skill import NAMES
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.statistics import metrics
+from experiment_pipeline.statistics.metrics import METRICS
+
+
+class ProbeRule(Rule):
+    """A rule about what the probe measured."""
+
+    def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
+        """Examine the probe: exactly one finding."""
+        if isinstance(probe, NoProbe):
+            return self.not_applicable(probe.reason)
+        return self.judge(subject, probe)
+
+    def judge(self, subject: Subject, probe: Probe) -> Finding:
+        """Examine a probe that was made."""
+        raise NotImplementedError
+
+
+class ProbeNoBetterThanBaseline(ProbeRule):
+    """No probe model beats predicting without features: there may be nothing to learn."""
+
+    code = "probe_no_better_than_baseline"
+    title = "No signal in the features"
+    advice = "Look for features that can know the outcome before spending a search on these."
+    threshold = Threshold(2, 0, 100, "standard errors between probe and baseline, found below it")
+
+    def judge(self, subject: Subject, probe: Probe) -> Finding:
+        """Compare the gain of the surest model, in its standard errors, with the threshold."""
+        models = [s for s in probe.scores if s.metric == probe.metric and s.model != BASELINE]
+        known = [s for s in models if math.isfinite(s.gain) and math.isfinite(s.gain_error)]
+        if not known:
+            return self.not_applicable(f"{probe.metric} is undefined on the folds of the probe.")
+        surest = max(known, key=self._errors)
+        errors, limit = self._errors(surest), self.limit(subject)
+        evidence = (
+            f"The surest probe ({surest.model}) reaches {numbers.score(surest.mean)} "
+            f"{probe.metric}, the baseline {numbers.score(probe.score(BASELINE).mean)}: a gain of "
+            f"{numbers.score(surest.gain)} ± {numbers.score(surest.gain_error)} per fold, "
+            f"{errors:.3g} standard errors."
+        )
+        if errors >= limit:
+            return self.not_found(evidence, number=errors, threshold=limit)
+        return self.found("condition", evidence, number=errors, threshold=limit)
+
+    @staticmethod
+    def _errors(score: ProbeScore) -> float:
+        """Gain in standard errors; without any spread between the folds it is sure."""
+        if score.gain_error > 0:
+            return score.gain / score.gain_error
+        return math.copysign(math.inf, score.gain) if score.gain else 0.0
+
+
+class ProbeNearlyPerfect(ProbeRule):
+    """A simple model predicts nearly everything: good luck, or a leak over several columns."""
+
+    code = "probe_nearly_perfect"
+    title = "Too good to be true"
+    advice = (
+        "Ask of the strongest columns when each becomes known; accept the finding if the task is "
+        "that easy."
+    )
+    threshold = Threshold(0.995, 0, 1, "skill of the best probe, found from it")
+
+    def judge(self, subject: Subject, probe: Probe) -> Finding:
+        """Compare the skill of the best probe model with the threshold."""
+        if not math.isfinite(probe.skill):
+            return self.not_applicable("The skill is undefined on the folds of the probe.")
+        limit = self.limit(subject)
+        evidence = (
+            f"The best probe ({probe.best}) has a skill of {numbers.share(probe.skill)}, as "
+            f"{NAMES[subject.spec.task]}."
+        )
+        if probe.skill < limit:
+            return self.not_found(evidence, number=probe.skill, threshold=limit)
+        strongest = [association.column for association in subject.associations[:5]]
+        return self.found(
+            "condition",
+            evidence,
+            columns=[column for column in strongest if column not in probe.left_out],
+            number=probe.skill,
+            threshold=limit,
+        )
+
+
+class CriterionOutOfReach(ProbeRule):
+    """An acceptance criterion far above what the probe reached.
+
+    What a search must still gain is compared with what the probe gained over the baseline: a
+    search finds more than a probe, but seldom much more. A condition and never a block, because
+    the probe is only a probe.
+    """
+
+    code = "criterion_out_of_reach"
+    title = "Criterion far above the probe"
+    advice = (
+        "Lower the criterion, or add features or rows; more hyperparameters seldom close such a "
+        "gap."
+    )
+    threshold = Threshold(
+        0.25, 0, 1e6, "gain still missing over the gain of the probe, found above it"
+    )
+
+    def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
+        """Ask for criteria before asking for a probe."""
+        if not subject.spec.acceptance:
+            return self.not_applicable("The experiment names no acceptance criterion.")
+        return super().check(subject, probe)
+
+    def judge(self, subject: Subject, probe: Probe) -> Finding:
+        """Compare missing gain over gained gain with the threshold, for the hardest criterion."""
+        criteria = subject.spec.acceptance
+        missing = {i: self._missing_gain(probe, c) for i, c in enumerate(criteria)}
+        known = [i for i, value in missing.items() if not math.isnan(value)]
+        if not known:
+            return self.not_applicable("The criteria are undefined on the folds of the probe.")
+        hardest = max(known, key=lambda i: missing[i])
+        number, limit = missing[hardest], self.limit(subject)
+        evidence = self._evidence(probe, criteria[hardest], number)
+        if number <= limit:
+            return self.not_found(evidence, number=number, threshold=limit)
+        return self.found("condition", evidence, number=number, threshold=limit)
+
+    @staticmethod
+    def _wanted(criterion: Criterion) -> float:
+        limit = criterion.at_least if criterion.at_least is not None else criterion.at_most
+        return math.nan if limit is None else limit
+
+    @staticmethod
+    def _best(probe: Probe, metric: str) -> ProbeScore:
+        """The better of the probe's models on this metric."""
+        best, *others = [s for s in probe.scores if s.metric == metric and s.model != BASELINE]
+        for other in others:
+            best = other if metrics.better(metric, other.mean, best.mean) else best
+        return best
+
+    def _missing_gain(self, probe: Probe, criterion: Criterion) -> float:
+        """(criterion - probe) / (probe - baseline): negative when the probe is beyond it."""
+        metric = criterion.metric
+        best, baseline = self._best(probe, metric), probe.score(BASELINE, metric)
+        sign = METRICS[metric].sign
+        missing = (self._wanted(criterion) - best.mean) * sign
+        gained = (best.mean - baseline.mean) * sign
+        if missing <= 0:
+            return 0.0
+        return missing / gained if gained > 0 else math.nan if math.isnan(gained) else math.inf
+
+    def _evidence(self, probe: Probe, criterion: Criterion, number: float) -> str:
+        metric = criterion.metric
+        best, baseline = self._best(probe, metric), probe.score(BASELINE, metric)
+        missing = (
+            "which the probe reaches."
+            if number <= 0
+            else "so nothing was gained yet of what is asked."
+            if math.isinf(number)
+            else f"so a search must still gain {numbers.share(number)} of what the probe gained."
+        )
+        return (
+            f"Best probe ({best.model}) {numbers.score(best.mean)} ± "
+            f"{numbers.score(best.standard_error)} {metric}, baseline "
+            f"{numbers.score(baseline.mean)}, criterion {self._wanted(criterion):g}, {missing}"
+        )
+
+
+RULES = (ProbeNoBetterThanBaseline(), ProbeNearlyPerfect(), CriterionOutOfReach())

@@ -1,0 +1,328 @@
+"""Values of a column that are no values, or far from all others: placeholders, infinities, outliers."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.data_analysis.facts import (
+    LARGEST_FLOAT32,
+    Edge,
+    NumberFacts,
+    TextFacts,
+)
+from experiment_pipeline.stages.data_analysis.finding import (
+    ColumnRule,
+    Finding,
+    Severity,
+    Threshold,
+)
+from experiment_pipeline.stages.data_analysis.subject import Subject
+
+
+class PlaceholderValues(ColumnRule):
+    """Values that stand for a missing one: ?, unknown, blanks, -999.
+
+    A text counts by what it says. A number counts when it is one of the usual ones, lies at an
+    end of the column, repeats, and is further from its neighbour than half of the other values
+    are spread; a -1 also when all other values are not negative.
+    """
+
+    code = "placeholder_values"
+    title = "Placeholders for missing values"
+    advice = "If these values mean that nothing is known, declare them as missing."
+    threshold = Threshold(0.001, 0, 1, "share of rows with it, found from it")
+    unjudged = "There is no number or text feature."
+    one = "column"
+    said = "with placeholders"
+    _numbers = frozenset(
+        {
+            *(-1, -9, -99, -999, -9999, -99999, -999999, -32768, -2147483648),
+            *(0, 99, 999, 9999, 99999, 999999, 9999999, 32767, 65535, 2147483647),
+            *(-99.9, -999.9, -999.99, 999.9),
+        }
+    )
+    _fewest_rows = 2
+    # Columns with fewer distinct values are codes, whose values are apart by nature.
+    _fewest_distinct = 10
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The share of the rows with such values."""
+        return {
+            column: sum(self._values(facts).values()) / max(facts.rows, 1)
+            for column, facts in self._judged(subject).items()
+        }
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Whether there are any, and enough."""
+        return number > 0 and number >= limit
+
+    def words(self, subject: Subject, column: str, number: float) -> str:
+        """Which values, and how many rows hold them."""
+        values = self._values(self._judged(subject)[column])
+        return f" ({', '.join(map(repr, values))}: {numbers.share(number)})"
+
+    def innocent(self, worst: float) -> str:  # noqa: ARG002
+        """None is there, or too few."""
+        return "No column holds one of the usual placeholders."
+
+    def not_found(
+        self,
+        evidence: str,
+        *,
+        number: float | None = None,  # noqa: ARG002 - few are as good as none
+        threshold: float | None = None,
+    ) -> Finding:
+        """The sentence says none, so no number is told."""
+        return super().not_found(evidence, threshold=threshold)
+
+    def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:
+        """A class that says unknown is meant to be none, and -999 no number.
+
+        0 and -1 may be numbers all the same, and a text among texts harms little.
+        """
+        judged = self._judged(subject)
+        values = [value for column in columns for value in self._values(judged[column])]
+        certain = any(not isinstance(value, str) and value not in {0, -1} for value in values)
+        return "condition" if certain or subject.spec.target in columns else "note"
+
+    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
+        """Declare them as missing."""
+        judged = self._judged(subject)
+        values = {column: list(self._values(judged[column])) for column in columns}
+        return {"preparation": {"missing_values": values}}
+
+    @staticmethod
+    def _judged(subject: Subject) -> dict[str, NumberFacts | TextFacts]:
+        return subject.numbers | subject.texts_and_target
+
+    def _values(self, facts: NumberFacts | TextFacts) -> dict[str | float, int]:
+        """Placeholders of a column, and how many rows hold each."""
+        if isinstance(facts, TextFacts):
+            rows = zip(facts.texts, facts.counts.tolist(), facts.placeholders, strict=True)
+            return {text: n for text, n, mark in rows if mark}
+        if facts.distinct < self._fewest_distinct:
+            return {}
+        edges = [edge for edge in (facts.lowest, facts.highest) if self._stands_apart(edge)]
+        if facts.lowest.value == -1 and facts.lowest.gap >= 1 and facts.lowest not in edges:
+            edges.append(facts.lowest)
+        return {
+            int(edge.value) if edge.value.is_integer() else edge.value: edge.rows
+            for edge in edges
+            if edge.rows >= self._fewest_rows
+        }
+
+    def _stands_apart(self, edge: Edge) -> bool:
+        return edge.value in self._numbers and edge.gap > edge.spread > 0
+
+
+class InfiniteValues(ColumnRule):
+    """Infinite values, which most models refuse and no mean survives."""
+
+    code = "infinite_values"
+    title = "Infinite values"
+    advice = "Correct the division or logarithm they come from, or declare them as missing."
+    unjudged = "There is no number feature."
+    said = "with infinite values"
+    severity = "condition"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The number of rows with one."""
+        return {column: facts.infinite for column, facts in subject.numbers.items()}
+
+    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
+        """In how many rows."""
+        return f" ({numbers.counted(int(number), 'row')})"
+
+    def innocent(self, worst: float) -> str:  # noqa: ARG002
+        """There is none."""
+        return "All numbers are finite."
+
+    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:  # noqa: ARG002
+        """Declare them as missing."""
+        return {"preparation": {"missing_values": {c: ["inf", "-inf"] for c in columns}}}
+
+
+class AbsurdMagnitudes(ColumnRule):
+    """Values a thousand times larger than nearly all others of their column, or beyond float32.
+
+    They are mostly errors of unit or typing, and one of them decides a mean or a linear model. A
+    target beyond float32 blocks: no model can be fitted to it.
+    """
+
+    code = "absurd_magnitudes"
+    title = "Absurd magnitudes"
+    advice = (
+        "Correct them at the source, or give the column a range in schema.yaml, so that such rows "
+        "are rejected and counted."
+    )
+    threshold = Threshold(
+        1000, 10, 1e30, "largest magnitude over the 99th percentile, found above it"
+    )
+    unjudged = "There is no number to judge."
+    one = "column"
+    said = "with absurd values"
+    _fewest_rows = 100
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The largest magnitude over the 99th percentile; beyond float32 the magnitude itself."""
+        return {column: self._ratio(f) for column, f in subject.numbers_and_target.items()}
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Above it."""
+        return number > limit
+
+    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
+        """Both of them."""
+        facts = subject.numbers_and_target[column]
+        return f" (up to {facts.largest_magnitude:.3g}, 99th percentile {facts.p99_magnitude:.3g})"
+
+    def innocent(self, worst: float) -> str:
+        """None is absurd."""
+        return f"At most {worst:.3g} times the 99th percentile."
+
+    def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:  # noqa: ARG002
+        """Whether the target cannot be modelled."""
+        target = subject.numbers_and_target.get(subject.spec.target)
+        impossible = target is not None and target.largest_magnitude > LARGEST_FLOAT32
+        return "blocks" if impossible else "condition"
+
+    def _ratio(self, facts: NumberFacts) -> float:
+        largest = facts.largest_magnitude
+        if largest > LARGEST_FLOAT32:
+            return largest
+        if facts.finite < self._fewest_rows or not facts.p99_magnitude > 0:
+            return 0.0
+        return largest / facts.p99_magnitude
+
+
+class Outliers(ColumnRule):
+    """Values far outside of the bulk of their column.
+
+    Distance is counted in interquartile ranges from the nearer quartile (Tukey 1977 calls three
+    "far out"); of a positive column with a long right tail, on the logarithm.
+    """
+
+    code = "outliers"
+    title = "Outliers"
+    advice = (
+        "Look at these rows. A range in schema.yaml rejects what cannot be true; trees do not "
+        "mind what is rare but true."
+    )
+    threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
+    _fewest_rows = 50
+    unjudged = f"No number column has {_fewest_rows} finite values of which half differ."
+    one = "column"
+    said = "with values far outside"
+    # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
+    _long_tail = 0.3
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The distance of the farthest value, where half of the values are not equal."""
+        judged = subject.numbers_and_target.items()
+        enough = {c: facts for c, facts in judged if facts.finite >= self._fewest_rows}
+        return {c: far[0] for c, facts in enough.items() if (far := self._farthest(facts))}
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Above it."""
+        return number > limit
+
+    def words(self, subject: Subject, column: str, number: float) -> str:
+        """The value, its distance, and the median."""
+        facts = subject.numbers_and_target[column]
+        value = (self._farthest(facts) or (0.0, math.nan))[1]
+        return (
+            f" = {value:.6g} ({number:.3g} interquartile ranges, median {facts.quartiles[1]:.6g})"
+        )
+
+    def innocent(self, worst: float) -> str:
+        """None is far."""
+        return f"At most {worst:.3g} interquartile ranges from a quartile."
+
+    def _farthest(self, facts: NumberFacts) -> tuple[float, float] | None:
+        """(distance, value) of the one farthest out; None where half of the values are equal."""
+        first, _, third = facts.quartiles
+        scale = math.log if self._has_long_tail(facts) else float
+        spread = scale(third) - scale(first)
+        if not spread > 0:
+            return None
+        high = (scale(facts.highest.value) - scale(third)) / spread
+        low = (scale(first) - scale(facts.lowest.value)) / spread
+        return (high, facts.highest.value) if high >= low else (low, facts.lowest.value)
+
+    def _has_long_tail(self, facts: NumberFacts) -> bool:
+        if facts.lowest.value <= 0:
+            return False
+        asymmetry = facts.p95 + facts.p05 - 2 * facts.quartiles[1]
+        return asymmetry > self._long_tail * (facts.p95 - facts.p05)
+
+
+class SkewedColumn(ColumnRule):
+    """Number features with a very long tail: a linear model hears little but the tail."""
+
+    code = "skewed_column"
+    title = "Very skewed columns"
+    advice = "Trees do not mind. For a linear model take the logarithm in a preparation function."
+    threshold = Threshold(10, 1, 1e6, "skewness in absolute value, found above it")
+    _fewest_distinct = 10
+    unjudged = f"No number column has {_fewest_distinct} or more distinct values."
+    one = "column"
+    said = "of high skewness"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The absolute skewness."""
+        judged = subject.numbers_and_target.items()
+        return {c: abs(f.skewness) for c, f in judged if f.distinct >= self._fewest_distinct}
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Above it."""
+        return number > limit
+
+    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
+        """It, with its sign."""
+        return f" ({subject.numbers_and_target[column].skewness:.3g})"
+
+    def innocent(self, worst: float) -> str:
+        """None is skewed."""
+        return f"Skewness is at most {worst:.3g}."
+
+
+class MissingValues(ColumnRule):
+    """Features that are mostly missing. Those without any value are another finding."""
+
+    code = "missing_values"
+    title = "Columns that are mostly missing"
+    advice = (
+        "Find out why. The models learn from the absence too, which is right only if it will mean "
+        "the same tomorrow."
+    )
+    threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
+    said = "with more than {limit} missing"
+    excluded = "is mostly missing"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The share of the rows without a value."""
+        shares = {c: f.missing / f.rows for c, f in subject.facts.items() if f.rows}
+        return {c: share for c, share in shares.items() if share < 1} or shares
+
+    def is_beyond(self, number: float, limit: float) -> bool:
+        """Above it, with some value left."""
+        return limit < number < 1
+
+    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
+        """How many."""
+        return f" ({numbers.share(number)})"
+
+    def innocent(self, worst: float) -> str:
+        """All are known mostly."""
+        return f"At most {numbers.share(worst)} of a feature are missing."
+
+
+RULES = (
+    PlaceholderValues(),
+    InfiniteValues(),
+    AbsurdMagnitudes(),
+    Outliers(),
+    SkewedColumn(),
+    MissingValues(),
+)
