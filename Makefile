@@ -65,13 +65,13 @@ system-test:
 
 # --inexact keeps uv itself, which the lock file does not name.
 .venv/ready: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --extra ui --no-dev
+	$(BIN)/uv sync --quiet --frozen --inexact --no-dev
 	touch $@
 
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --extra ui
+	$(BIN)/uv sync --quiet --frozen --inexact
 	touch $@ .venv/ready
 
 .venv/ready-bench: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --extra ui --group bench
+	$(BIN)/uv sync --quiet --frozen --inexact --group bench
 	touch $@ .venv/ready .venv/ready-dev

@@ -194,7 +194,7 @@ class NotedExecutor(dg.Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())
 def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """Every step of the run in one process, which is noted in a tag of the run."""
     create = dg.in_process_executor.executor_creation_fn

@@ -2,7 +2,8 @@
 
 Values are kept as hashes, never as themselves. A `RowSample` recognises the rows of a set later:
 by declared ids, else by the columns that both tables have. `FittedRows` are all rows that a
-model has seen. In: rows as delivered. Out: shares, masks, bytes. Looks are counted in `stages/validation_report/looks.py`.
+model has seen. In: rows as delivered. Out: shares, masks, bytes. Looks are
+counted in `stages/validation_report/ledger.py`.
 """
 
 import io

@@ -25,7 +25,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.paired import best_constant
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.statistics.spread import unit_sums
-from experiment_pipeline.statistics.thresholds import on_test
+from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
 
 # Rows whose scores are taken for the truth.
 _TRUTH_ROWS = 200_000
@@ -337,7 +337,10 @@ def _judged(
 ) -> ValidationReport:
     classes = ("no", "yes") if task == "binary" else None
     spec = experiment(metric, task)
-    return judge(spec, "simulated", validation, validation, test, known, classes)
+    threshold = decision_threshold(spec.metric_names, test.y, test.prediction)
+    return judge(
+        spec, "simulated", validation, validation, test, known, classes, threshold=threshold
+    )
 
 
 def _accepted(report: Callable[[], ValidationReport], tables: int) -> float:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.champions import find_champion
+from experiment_pipeline.stages.validation_report.champion import find_champion
 from experiment_pipeline.storage.files import list_names
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import registry_of

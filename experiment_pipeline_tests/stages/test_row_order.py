@@ -26,6 +26,7 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.stages.validation_report.report import judge
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.scenario import as_stored
@@ -96,15 +97,16 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
         spec,
     )
     train_only = fitted_pipeline(chosen.result, chosen.model, sets, spec)
+    on_test = predicted(train_only, sets.test, sets, spec)
     report = judge(
         spec,
         board.chosen,
         predicted(exported, parts.validation, sets, spec),
         predicted(train_only, parts.validation, sets, spec),
-        predicted(train_only, sets.test, sets, spec),
+        on_test,
         sets.y_train,
         sets.classes,
-        segments=(),
+        threshold=decision_threshold(spec.metric_names, on_test.y, on_test.prediction),
     )
     intervals = [(one.metric, one.interval, one.baseline) for one in report.scores]
     return Answer(dict(parts.digests), models, board, to_bytes(exported), intervals)

@@ -20,10 +20,9 @@ from experiment_pipeline.reporting.markdown import (
 )
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.validation_report.champion import ChampionComparison
-from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
+from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.look import SetFact
-from experiment_pipeline.stages.validation_report.looks import looked_at
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted

@@ -102,8 +102,7 @@ def _evidence(
     spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
 ) -> "Evidence":
     """What the analysis and the search know of what is within reach."""
-    from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
-    from experiment_pipeline.stages.validation_report.shortfall import Evidence
+    from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
 
     store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])

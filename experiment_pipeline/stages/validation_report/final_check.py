@@ -24,11 +24,11 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.scoring import predict, predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.challenge import (
+from experiment_pipeline.stages.validation_report.champion import (
     CurrentVersion,
     hold_against_champion,
 )
-from experiment_pipeline.stages.validation_report.looks import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import weakest_segments
@@ -95,15 +95,8 @@ def final_check(
     units = resampling_units(sets.test, spec, sets.features)
     on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
     on_validation = _predicted(exported, validation, sets, spec)
-    cut = cut_at(decision_threshold(spec.metric_names, on_test.y, on_test.prediction))
-    segments = weakest_segments(
-        validation, sets.features, on_validation, spec.metric, threshold=cut
-    )
-    champion = None
-    if current is not None:
-        champion = hold_against_champion(
-            spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
-        )
+    threshold = decision_threshold(spec.metric_names, on_test.y, on_test.prediction)
+    cut = cut_at(threshold)
     report = judge(
         spec,
         board.chosen,
@@ -112,10 +105,17 @@ def final_check(
         on_test,
         _targets_of_the_fit(spec, sets),
         sets.classes,
-        segments=segments,
+        threshold=threshold,
+        segments=weakest_segments(
+            validation, sets.features, on_validation, spec.metric, threshold=cut
+        ),
         earlier_looks=earlier_looks,
         reweighted_by=reweighting(trained.result.hyperparameters),
-        champion=champion,
+        champion=None
+        if current is None
+        else hold_against_champion(
+            spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
+        ),
     )
     effort = _effort(board, trained.result, train_only, sets, workers)
     if effort is None:

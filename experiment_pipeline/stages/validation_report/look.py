@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.store import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page as validation_page
-from experiment_pipeline.stages.validation_report.champions import PublishedChampion, find_champion
+from experiment_pipeline.stages.validation_report.champion import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.locations import storage_root
@@ -27,7 +27,7 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 
 if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.challenge import CurrentVersion
+    from experiment_pipeline.stages.validation_report.champion import CurrentVersion
     from experiment_pipeline.stages.validation_report.final_check import FinalCheck
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 

@@ -19,7 +19,7 @@ from experiment_pipeline.reporting.markdown import (
     render,
 )
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
-from experiment_pipeline.stages.validation_report.looks import looked_at
+from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named

@@ -16,9 +16,13 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
-from experiment_pipeline.stages.validation_report.champion import ChampionComparison
-from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
-from experiment_pipeline.stages.validation_report.looks import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.gates import (
+    ChampionComparison,
+    Gate,
+    MetricScore,
+    hold,
+)
+from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
@@ -31,7 +35,6 @@ from experiment_pipeline.statistics.thresholds import (
     Threshold,
     cross_fitted,
     cut_at,
-    decision_threshold,
 )
 from experiment_pipeline.storage.records import from_json, to_json
 
@@ -136,6 +139,7 @@ def judge(
     y_fitted: np.ndarray,
     classes: tuple[Scalar, ...] | None,
     *,
+    threshold: Threshold | None,
     segments: Sequence[Segment] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
@@ -148,16 +152,16 @@ def judge(
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
-        test: that fit on the test rows: the threshold is chosen there.
+        test: that fit on the test rows.
         y_fitted: encoded targets of the rows that `exported` was fitted on, train and test
             after a refit: the baseline knows them, and nothing else.
         classes: of the target, for binary the positive one last; None for regression.
+        threshold: of the decision, chosen on the test rows; None without one.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         reweighted_by: the setting that reweights the configuration's classes.
     """
-    threshold = decision_threshold(spec.metric_names, test.y, test.prediction)
     cut = cut_at(threshold)
     scores = tuple(
         _scored(spec, metric, exported, cut, y_fitted, len(classes or ()))

@@ -1,25 +1,35 @@
 """Why no configuration is good enough: reasons, each with its number, the surest first.
 
-What to search next is `next_search.py`'s answer. In: a leaderboard and a validation report
+Whether more train rows still help is read from the rungs of the search. What to search next is
+`next_search.py`'s answer. In: a leaderboard and a validation report
 whose gate failed. Out: `Reason`s, in this order: what no search can mend (nothing learnt, a
 ceiling in the labels, too few rows to be sure), then what was measured on the chosen fit
 (drift, underfit, overfit, weak segments), then what the search and the data leave open.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.algorithms import competes
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import ExperimentSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.search import rungs
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
+from experiment_pipeline.statistics.influence import Linearised, average
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
+from experiment_pipeline.statistics.paired import paired_difference
+from experiment_pipeline.statistics.thresholds import on_test
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def reasons(
 def families(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
-    return tuple(filter(competes, tried))
+    return tuple(filter(algorithms.competes, tried))
 
 
 def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
@@ -284,3 +294,59 @@ def _families(spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
             "they share, the features, sets the limit.",
             "Add or improve features before searching on.",
         )
+
+
+# A step that shows something: twice the rows at least.
+_LARGEST_PART = 0.5
+Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+
+
+def learning_curve(
+    spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
+) -> LearningCurve | None:
+    """Return what the train rows beyond the last rung brought; None where no rung was small.
+
+    The mean over all configurations that went from that rung to the end: they were chosen by
+    their scores at the rung, so chance makes the gain look smaller, never larger.
+
+    Args:
+        spec: the experiment.
+        sets: the full sets.
+        trained: keys of the configurations that were trained on all rows.
+        stored: fingerprints → predictions of the test rows (of the rung) that exist.
+    """
+    candidates = rungs.within_budget(configurations(spec), spec)
+    competing = [one for one in candidates if rungs.competes(one)]
+    *small, full = rungs.ladder(len(competing), sets, spec).rungs
+    small = [rung for rung in small if rung.fraction <= _LARGEST_PART]
+    if not small:
+        return None
+    rung = small[-1]
+    pairs = [
+        (fingerprint(one, rung.sets, spec), fingerprint(one, full.sets, spec))
+        for one in competing
+        if one.key in trained
+    ]
+    found = stored([print_ for pair in pairs for print_ in pair])
+    both = [pair for pair in pairs if set(pair) <= found.keys()]
+    if not both:
+        return None
+    scored = sets.test.index.isin(rung.sets.test.index)
+    y = rung.sets.y_test
+    before = _mean_score(spec, y, [found[part] for part, _ in both])
+    after = _mean_score(spec, y, [found[whole][scored] for _, whole in both])
+    units = resampling_units(rung.sets.test, spec, sets.features)
+    return LearningCurve(
+        rows_before=len(rung.sets.train),
+        rows=len(sets.train),
+        before=before.estimate,
+        after=after.estimate,
+        gain=paired_difference(spec.metric, y, before, after, units),
+        configurations=len(both),
+    )
+
+
+def _mean_score(
+    spec: ExperimentSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
+) -> Linearised:
+    return average([on_test(spec.metric_names, y, one) for one in predictions])

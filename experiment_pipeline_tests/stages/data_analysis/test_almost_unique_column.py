@@ -1,13 +1,7 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    after,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, rule, subject, table
 
 check = rule("almost_unique_column").check
 

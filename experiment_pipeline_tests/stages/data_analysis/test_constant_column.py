@@ -1,11 +1,6 @@
 import numpy as np
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    after,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import after, rule, subject, table
 
 check = rule("constant_column").check
 

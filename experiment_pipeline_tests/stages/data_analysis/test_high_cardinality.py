@@ -1,10 +1,4 @@
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    after,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, rule, subject, table
 
 check = rule("high_cardinality").check
 

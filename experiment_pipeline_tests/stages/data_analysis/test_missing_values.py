@@ -1,12 +1,6 @@
 import numpy as np
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    after,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, rule, subject, table
 
 check = rule("missing_values").check
 

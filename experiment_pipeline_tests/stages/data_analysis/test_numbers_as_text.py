@@ -3,13 +3,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    after,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, rule, subject, table
 
 check = rule("numbers_as_text").check
 

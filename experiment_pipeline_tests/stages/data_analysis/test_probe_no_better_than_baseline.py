@@ -1,12 +1,7 @@
 import numpy as np
 
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, rule, subject, table
 
 check = rule("probe_no_better_than_baseline").check
 

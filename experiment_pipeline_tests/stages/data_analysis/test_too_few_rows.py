@@ -1,10 +1,6 @@
 import numpy as np
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    rule,
-    subject,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import rule, subject, table
 
 check = rule("too_few_rows").check
 

@@ -6,6 +6,7 @@ from scipy.special import expit
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 CHOSEN = "lightgbm__num_leaves=4"
@@ -28,5 +29,10 @@ def report_of(
     """Return the report of a model that is about as good on validation as on test."""
     spec, exported = spec or spec_of(), exported or seen_through(1, seed=1)
     test = test or seen_through(1, seed=2)
-    arguments = {"train_only": exported, "y_fitted": test.y, "classes": (False, True)}
+    arguments = {
+        "train_only": exported,
+        "y_fitted": test.y,
+        "classes": (False, True),
+        "threshold": decision_threshold(spec.metric_names, test.y, test.prediction),
+    }
     return judge(spec, CHOSEN, exported=exported, test=test, **(arguments | changes))

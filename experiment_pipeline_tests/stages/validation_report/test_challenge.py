@@ -13,12 +13,12 @@ from experiment_pipeline.prediction.rows import Reading, raw_types
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.challenge import (
+from experiment_pipeline.stages.validation_report.champion import (
     Champion,
     CurrentVersion,
     hold_against_champion,
 )
-from experiment_pipeline.stages.validation_report.champion import ChampionComparison
+from experiment_pipeline.stages.validation_report.gates import ChampionComparison
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction

@@ -8,7 +8,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.identity import FITTED_ROWS
-from experiment_pipeline.stages.validation_report.champions import PublishedChampion, find_champion
+from experiment_pipeline.stages.validation_report.champion import PublishedChampion, find_champion
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage

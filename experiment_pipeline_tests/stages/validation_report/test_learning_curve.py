@@ -6,8 +6,7 @@ import pytest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
 from experiment_pipeline.stages.search.training_sets import training_sets
-from experiment_pipeline.stages.validation_report.learning_curve import learning_curve
-from experiment_pipeline.stages.validation_report.shortfall import LearningCurve
+from experiment_pipeline.stages.validation_report.shortfall import LearningCurve, learning_curve
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline_tests.scenario import as_stored
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, rows, run

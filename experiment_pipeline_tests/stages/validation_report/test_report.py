@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.validation_report.looks import EarlierLooks
+from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import Segment
@@ -171,7 +171,7 @@ def test_intervals_that_are_too_narrow_are_noted() -> None:
     y, spec = 10 + generator.normal(size=1_000), spec_of(task="regression", metric="rmse")
     for errors, heavy in ((generator.lognormal(size=1_000), True), (y[::-1] - 10, False)):
         numbers = SetPrediction(y, y + 0.1 * errors, np.arange(1_000))
-        notes = judge(spec, "key", numbers, numbers, numbers, y, None).notes
+        notes = judge(spec, "key", numbers, numbers, numbers, y, None, threshold=None).notes
         assert any(said in note for note in notes) == heavy
 
 
@@ -189,12 +189,12 @@ def test_regression_and_several_classes_have_reports_without_threshold() -> None
     y = generator.normal(size=200)
     numbers = SetPrediction(y, y + 0.1 * generator.normal(size=200), np.arange(200))
     spec = spec_of(task="regression", metric="rmse")
-    report = judge(spec, "key", numbers, numbers, numbers, y, None)
+    report = judge(spec, "key", numbers, numbers, numbers, y, None, threshold=None)
     assert report.accepted
     codes = generator.integers(0, 3, 200)
     chances = SetPrediction(codes, 0.1 + 0.7 * np.eye(3)[codes], np.arange(200))
     spec = spec_of(task="multiclass", metric="roc_auc_ovr")
-    several = judge(spec, "key", chances, chances, chances, codes, ("a", "b", "c"))
+    several = judge(spec, "key", chances, chances, chances, codes, ("a", "b", "c"), threshold=None)
     assert several.accepted
     assert (report.threshold, several.threshold, several.prevalence) == (None, None, None)
 
