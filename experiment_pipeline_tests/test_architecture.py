@@ -48,18 +48,18 @@ DAGSTER = {"dagster", "dagster_shared", "dagster_dg_cli"}
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
 # One home each; how many others there are yet, to be cut: the numbers only shrink.
 HASHES_HOME = "rows.digests"
-MOST_HASHES = 12
+MOST_HASHES = 4
 CLOSE_MATCHES_HOME = "errors"
-MOST_CLOSE_MATCHES = 2
+MOST_CLOSE_MATCHES = 0
 DTYPES_HOME = "columns.kinds"
-MOST_DTYPES = 1
+MOST_DTYPES = 0
 MOST_ATTRS = 0
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 1
 MOST_LINES_OF_A_FILE = 400
 # Ceilings on the whole, which only shrink: source files, their lines, the share of imports in %.
-MOST_FILES, MOST_LINES, MOST_IMPORTS = 285, 30_500, 8.5
+MOST_FILES, MOST_LINES, MOST_IMPORTS = 202, 30_050, 7.8
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "definitions.defs": "Dagster's code location",
@@ -68,7 +68,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "orchestration.killed_runs.ProcessAwareRunLauncher": "named in dagster.yaml",
     "orchestration.sqlite_storage.SqliteStorage": "named in dagster.yaml",
 }
-MOST_UNUSED = 4
+MOST_UNUSED = 2
 # What may not even be loaded on the way; skrub's and pandas' own readers bring fsspec along.
 NEVER_LOADED = {"dagster", "dagster_shared"}
 
