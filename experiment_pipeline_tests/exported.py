@@ -13,8 +13,8 @@ from experiment_pipeline.prediction import signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
-from experiment_pipeline.stages.exported_model.card import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.package import serialize
+from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.validation_report.gates import Gate

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns import texts
+from experiment_pipeline.columns import coercion
 from experiment_pipeline.columns.kinds import (
     NUMERIC,
     QUANTITIES,
@@ -189,8 +189,8 @@ def prepare_column(raw: pd.Series, preparation: Preparation) -> PreparedColumn:
         values = without(values, missing)
         changed["missing_values"] = _newly_missing(raw, values)
     if name in preparation.categories:
-        spelt = texts.as_text(values)
-        values = texts.unify(spelt, preparation.categories[name])
+        spelt = coercion.as_text(values)
+        values = coercion.unify(spelt, preparation.categories[name])
         changed["categories"] = int((values != spelt)[spelt.notna()].sum())
     unparsable = np.zeros(len(raw), dtype=bool)
     if name in preparation.types:
@@ -223,26 +223,26 @@ def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
         return column.mask(column.isin(numbers))
     if kind == "datetime":
         declared = pd.Series([str(value) for value in missing], dtype="str")
-        instants = texts.read_datetimes(declared, ()).dropna()
+        instants = coercion.read_datetimes(declared, ()).dropna()
         return column.mask(naive_utc(column).isin(instants))
-    declared_texts = [texts.value_as_text(value).strip() for value in missing]
-    return column.mask(texts.as_text(column).str.strip().isin(declared_texts))
+    declared_texts = [coercion.value_as_text(value).strip() for value in missing]
+    return column.mask(coercion.as_text(column).str.strip().isin(declared_texts))
 
 
 def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
     kind = kind_of(values)
     match preparation.types[name]:
         case "text":
-            return texts.as_text(values)
+            return coercion.as_text(values)
         case "datetime" if kind == "datetime":
             return naive_utc(values)
         case "datetime":
             formats = preparation.datetime_formats.get(name, ())
-            return texts.read_datetimes(texts.as_text(values), formats)
+            return coercion.read_datetimes(coercion.as_text(values), formats)
         case "boolean" if kind == "boolean":
             return values.astype("boolean")
         case "boolean":
-            return texts.read_booleans(texts.as_text(values))
+            return coercion.read_booleans(coercion.as_text(values))
         case wanted:
             return _read_number(values, name, preparation, whole=wanted == "integer")
 
@@ -264,8 +264,8 @@ def _read_number(
             return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
         return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
     written = preparation.numbers.get(name)
-    read = texts.read_integers if whole else texts.read_numbers
-    return read(texts.as_text(values), written)
+    read = coercion.read_integers if whole else coercion.read_numbers
+    return read(coercion.as_text(values), written)
 
 
 def _newly_missing(before: pd.Series, after: pd.Series) -> int:

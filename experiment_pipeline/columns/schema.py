@@ -25,8 +25,8 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.models import Location
+from experiment_pipeline.spec.reading import SchemaText
 from experiment_pipeline.spec.schema import Column, Operator, Settings
-from experiment_pipeline.spec.schema_text import SchemaText
 from experiment_pipeline.spec.sentences import Problem
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")

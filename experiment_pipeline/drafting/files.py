@@ -20,9 +20,9 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.columns.target import check_target
+from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.drafting.decisions import Decision
 from experiment_pipeline.drafting.inference import Draft, Wishes, infer
-from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec

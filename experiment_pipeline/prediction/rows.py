@@ -18,9 +18,9 @@ import pyarrow as pa
 import yaml
 from pandera.pandas import DataFrameSchema
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.errors import (
     InvalidModel,
     PredictionsChanged,

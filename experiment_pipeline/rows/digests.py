@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import kind_of_type, microseconds, numbers_of
-from experiment_pipeline.columns.texts import as_text
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)

@@ -17,7 +17,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, told_as
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.markdown import bullets
+from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,

@@ -30,8 +30,9 @@ _FEW_OF_A_CLASS = 6
 _BEYOND_CHANCE = 2.2
 # … and one that leaves more degrees of freedom is short beside the set.
 _FEW_DEGREES = 8
-
 FEW_UNITS = 10
+
+
 # In simulations an autocorrelation of .5 is found in 1 of 4 series of 30, in 3 of 4 of 120.
 FEW_CONSECUTIVE_UNITS = 30
 _MOST = 40  # a power of two: more units than anybody has

@@ -2,7 +2,7 @@
 
 A metric is one function with a declaration above it; everything else (what a YAML may name,
 intervals, baselines, thresholds, early stopping, what reports say) asks the declaration, so a new
-metric is written here and nowhere else. The parts of formulas live in `influence.py`, the laws of
+metric is written here and nowhere else. The parts of formulas live in `spread.py`, the laws of
 intervals in `interval.py`; scores by a metric's name are `scores.py`'s.
 """
 
@@ -14,8 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from experiment_pipeline.statistics import interval
-from experiment_pipeline.statistics.influence import (
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.spread import (
     Linearised,
+    Spread,
     average,
     found,
     found_and_right,
@@ -23,8 +25,6 @@ from experiment_pipeline.statistics.influence import (
     mean,
     undefined,
 )
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.spread import Spread
 
 # scikit-learn clips probabilities and targets by the same amount.
 _EPSILON = float(np.finfo(np.float64).eps)

@@ -11,11 +11,10 @@ import math
 import numpy as np
 
 from experiment_pipeline.statistics.comparisons import ROUNDING
-from experiment_pipeline.statistics.influence import Linearised, gained
 from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import layout, linearise
-from experiment_pipeline.statistics.spread import spread_of, with_own_units
+from experiment_pipeline.statistics.spread import Linearised, gained, spread_of, with_own_units
 
 
 def paired_difference(

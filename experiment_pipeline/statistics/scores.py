@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.statistics import interval
-from experiment_pipeline.statistics.influence import Linearised, undefined
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.spread import Layout, Spread, spread_of
+from experiment_pipeline.statistics.spread import Layout, Linearised, Spread, spread_of, undefined
 
 
 def linearise(

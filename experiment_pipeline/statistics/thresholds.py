@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.influence import Linearised
 from experiment_pipeline.statistics.metrics import METRICS, Called
 from experiment_pipeline.statistics.scores import linearise
-from experiment_pipeline.statistics.spread import unit_codes
+from experiment_pipeline.statistics.spread import Linearised, unit_codes
 
 # Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
 FOLDS = 5

@@ -6,7 +6,7 @@
 
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
 exporter that died left behind is never read. In: an experiment, or what a user names; a
-`ModelPackage`. Out: a `PublishedVersion`, or an `ExportedModel` (`versions.py`). Git: `git.py`.
+`ModelPackage`. Out: a `PublishedVersion`, or an `ExportedModel` (`versions.py`). Git: `provenance.py`.
 """
 
 import re

@@ -23,7 +23,7 @@ from experiment_pipeline.stages.asset import key_of
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
 from experiment_pipeline.storage.tables import write_table

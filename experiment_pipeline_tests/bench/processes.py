@@ -18,9 +18,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.boosting import boosting_plan
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.features import BinnedTables, SharedWork, share_work
 from experiment_pipeline.stages.search.fitting import fit_configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.stages.search.shared_work import BinnedTables, SharedWork, share_work
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import flights

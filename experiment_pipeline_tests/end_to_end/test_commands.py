@@ -214,6 +214,10 @@ def models_of(project):
     """Fingerprint → digest of the stored model."""
     folder = project.folder / "artifacts/clinic/trained_model"
     return {
-        path.parent.name: json.loads(path.read_text())["files"]["model"]["sha256"]
+        path.parent.name: next(
+            file["sha256"]
+            for name, file in json.loads(path.read_text())["files"].items()
+            if name.startswith("model.")
+        )
         for path in folder.glob("*/result.json")
     }

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from experiment_pipeline.orchestration.killed_runs import (
+from experiment_pipeline.orchestration.instance import (
     TAG,
     ProcessAwareRunLauncher,
     RunProcess,

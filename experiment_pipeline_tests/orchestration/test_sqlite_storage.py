@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dagster._serdes import ConfigurableClassData
 
-from experiment_pipeline.orchestration.sqlite_storage import SqliteStorage
+from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
 PROCESSES, HOMES = 4, 4

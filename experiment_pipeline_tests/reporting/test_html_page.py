@@ -2,14 +2,14 @@
 
 from html.parser import HTMLParser
 
-from experiment_pipeline.reporting.html_page import render_html
-from experiment_pipeline.reporting.markdown import (
+from experiment_pipeline.reporting.document import (
     Bullets,
     Code,
     Document,
     Paragraph,
     Section,
     Table,
+    render_html,
 )
 
 EVIL = "<script>alert(1)</script>"

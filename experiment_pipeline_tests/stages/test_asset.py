@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
-from experiment_pipeline.reporting.markdown import fenced
+from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,

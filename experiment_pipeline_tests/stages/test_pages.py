@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiment_pipeline.reporting.markdown import render
+from experiment_pipeline.reporting.document import render
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.next_search import next_search

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.reporting import markdown
-from experiment_pipeline.stages.exported_model import card as model_card
+from experiment_pipeline.reporting import document
+from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
@@ -75,7 +75,7 @@ def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
     weighted = Configuration("linear", "linear", "onehot", {"class_weight": "balanced"})
     for configuration, marked in ((weighted, True), (plain.configuration, False)):
         facts = exported.facts(scores=scores, configuration=configuration)
-        text = markdown.render(model_card.build_card(facts, SIGNATURE))
+        text = document.render(model_card.build_card(facts, SIGNATURE))
         assert ("brier (not calibrated)" in text) is marked
     assert named("roc_auc", reweighted=True) == "roc_auc"
 

@@ -11,8 +11,8 @@ from upath import UPath
 
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.prediction.files import predict
-from experiment_pipeline.stages.search.store import TrainedModelStore
-from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
+from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.validated_data.accepted import DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import Entries

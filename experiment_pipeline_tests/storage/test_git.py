@@ -8,7 +8,7 @@ import pytest
 
 from experiment_pipeline.errors import RepositoryRefused
 from experiment_pipeline.storage import provenance
-from experiment_pipeline.storage.git import COMMITTED, commit_version
+from experiment_pipeline.storage.provenance import COMMITTED, commit_version
 from experiment_pipeline.storage.versions import CodeProvenance
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"

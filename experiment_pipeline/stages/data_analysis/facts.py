@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import (
     NUMERIC,
     TEXTS,
@@ -18,7 +19,6 @@ from experiment_pipeline.columns.kinds import (
     kind_of,
     numbers_of,
 )
-from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.stages.data_analysis.texts import (
     Writing,
     date_formats,

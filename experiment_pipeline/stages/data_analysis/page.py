@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
-from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.markdown import bullets, escape, fenced
+from experiment_pipeline.reporting.document import bullets, escape, fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import VERDICT_RULES, DataAnalysis, weight

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
-from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.stages.data_analysis.skill import skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics

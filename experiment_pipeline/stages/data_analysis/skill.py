@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
-from experiment_pipeline.columns.texts import as_text
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.scores import score
 

@@ -10,16 +10,15 @@ from experiment_pipeline.prediction import signature
 from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.card import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.package import (
     build_package,
     environment_packages,
     serialize,
 )
+from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
 from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE, Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence

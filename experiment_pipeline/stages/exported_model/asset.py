@@ -16,7 +16,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.storage.entries import Entry, stage_entries
-from experiment_pipeline.storage.git import commit_version
+from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 

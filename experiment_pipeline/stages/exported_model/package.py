@@ -19,10 +19,10 @@ from experiment_pipeline.prediction.signature import (
     example_bytes,
     expected_predictions,
 )
-from experiment_pipeline.reporting import markdown
+from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.stages.exported_model import card as model_card
-from experiment_pipeline.stages.exported_model.card import ModelFacts
+from experiment_pipeline.stages.exported_model import page as model_card
+from experiment_pipeline.stages.exported_model.page import ModelFacts
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
@@ -134,7 +134,7 @@ def build_package(
         "verify.py": VERIFY.encode(),
     }
     card = model_card.build_card(facts, signature, list(HOLDS.items()))
-    files[CARD] = markdown.render(card).encode()
+    files[CARD] = document.render(card).encode()
     return ModelPackage(
         experiment=spec.name,
         created=facts.created,

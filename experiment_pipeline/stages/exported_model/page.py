@@ -1,10 +1,280 @@
-"""What people see of the export: which version it is, where it lies, and its card.
+"""What people see of the export: which version it is, where it lies, and its model card.
 
-In: a published version. Out: an outcome.
+The card says what the model is for, what it is worth, and how to load it. In: a published version;
+`ModelFacts`, all that is known of a model besides itself. Out: an outcome, a `Document`; nothing
+is computed here.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+)
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
+from experiment_pipeline.stages.validation_report.ledger import looked_at
+from experiment_pipeline.stages.validation_report.look import SetFact
+from experiment_pipeline.statistics.calibration import named, reweighting
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.registry import PublishedVersion
+
+LOAD = """\
+import json, pandas as pd, skops.io
+model = skops.io.load("model.skops", trusted=json.load(open("trusted_types.json")))
+signature = json.load(open("signature.json"))
+example = pd.DataFrame(json.load(open("input_example.json")), dtype=object)
+rows = example.astype(signature["features"])
+print({call})"""
+SHOWN_ROWS = 30
+_OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be told"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric on one set, with its interval.
+
+    Attributes:
+        set_name: test or validation.
+        metric: a name of `metrics.METRICS`.
+        interval: estimate and 95 % bounds.
+        baseline: what predicting without features scores on the same rows; None = not scored.
+    """
+
+    set_name: str
+    metric: str
+    interval: Interval
+    baseline: float | None = None
+
+    def in_words(self) -> str:
+        """Return the score with its interval in one line."""
+        return f"{self.metric} {numbers.interval(self.interval)} on {self.set_name}"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Everything the files of a version say about its model.
+
+    Attributes:
+        spec: the experiment as run.
+        configuration: the chosen configuration, with its full hyperparameters.
+        rounds: boosting rounds of the exported fit; None when it does not boost.
+        fingerprint: of the chosen configuration.
+        reason: why it was chosen, from the leaderboard.
+        raw_types: column → dtype of the table as delivered, by `raw_types`.
+        sets: train, test and validation.
+        positive_class: binary only: the class that was modelled.
+        threshold: binary only: chosen on test.
+        scores: metrics with intervals; on validation those of the exported fit, on test those
+            of the configuration fitted on train alone. The first is the headline.
+        gates: the acceptance criteria.
+        looks: how many models have looked at these validation rows, this one included.
+        overlap: share of these rows that another model has seen at once, at most.
+        champion: how it stood against the model that it replaces; None when it was the first.
+        limits: what the stages before warned of, one sentence each.
+        created: when the model is exported, ISO 8601.
+        code: the code that made it.
+        environment: the software it needs.
+    """
+
+    spec: ExperimentSpec
+    configuration: Configuration
+    rounds: int | None
+    fingerprint: str
+    reason: str
+    raw_types: Mapping[str, str]
+    sets: tuple[SetFact, ...]
+    positive_class: Scalar
+    threshold: float | None
+    scores: tuple[Score, ...]
+    gates: tuple[Gate, ...]
+    looks: int
+    overlap: float
+    champion: ChampionComparison | None
+    limits: tuple[str, ...]
+    created: str
+    code: CodeProvenance
+    environment: Environment
+
+
+def build_card(
+    facts: ModelFacts, signature: Signature, files: Sequence[tuple[str, str]] = ()
+) -> Document:
+    """Return the card of a model.
+
+    Args:
+        facts: what is known about it.
+        signature: what it takes and gives.
+        files: (name, what it holds) of the version's files.
+    """
+    return Document(
+        title=f"{facts.spec.name}: {_task_in_words(signature)}",
+        sections=(
+            _question(facts, signature),
+            _data(facts),
+            _configuration(facts),
+            _metrics(facts),
+            _gates(facts),
+            _limits(facts),
+            _loading(facts, signature),
+            _provenance(facts),
+            Section("Files", (Table(("file", "holds"), tuple(files)),)),
+        ),
+    )
+
+
+def _task_in_words(signature: Signature) -> str:
+    if signature.classes is None:
+        return f"predicts the number {signature.target}"
+    if signature.task == "binary":
+        return f"predicts whether {signature.target} is {signature.positive_class}"
+    return f"predicts which of {len(signature.classes)} classes {signature.target} is"
+
+
+def _question(facts: ModelFacts, signature: Signature) -> Section:
+    asked = Paragraph(
+        f"The model {_task_in_words(signature)}, for rows such as those of "
+        f"{facts.spec.data.shown_url}."
+    )
+    if signature.classes is None:
+        return Section("Question", (asked,))
+    classes = (
+        "Classes, in the order of predict_proba: " + ", ".join(map(str, signature.classes)) + "."
+    )
+    return Section("Question", (asked, Paragraph(classes), *_threshold(facts)))
+
+
+def _threshold(facts: ModelFacts) -> tuple[Paragraph, ...]:
+    if facts.threshold is None:
+        return ()
+    return (
+        Paragraph(
+            f"{facts.positive_class} is predicted from a probability of {numbers.probability(facts.threshold)} on. "
+            "This threshold was chosen on the test set; the pipeline's own predict cuts at 0.5."
+        ),
+    )
+
+
+def _data(facts: ModelFacts) -> Section:
+    spec = facts.spec
+    sets = tuple((one.name, f"{one.rows:,}", one.digest[:16]) for one in facts.sets)
+    refit = spec.export.refit == "train_and_test"
+    blocks: list[Block] = [
+        Paragraph(
+            f"The rows were split by {_split_in_words(facts)}. Configurations were fitted on the "
+            "train set and chosen on the test set. The exported model was fitted on "
+            f"{'train and test' if refit else 'the train set'} and judged on the validation set."
+        ),
+        Table(("set", "rows", "sha256 begins"), sets),
+    ]
+    if spec.exclude:
+        reasons = tuple(redacted(list(spec.exclude.items()))[:SHOWN_ROWS])
+        blocks += [
+            Paragraph(f"Columns that are no features ({len(spec.exclude)}):"),
+            Table(("column", "reason"), tuple(map(tuple, reasons))),
+        ]
+    return Section("Data", tuple(blocks))
+
+
+def _split_in_words(facts: ModelFacts) -> str:
+    split = facts.spec.split
+    if split.by == "random":
+        return f"a hash of {', '.join(split.id_columns) or 'the row'}"
+    if split.by == "time":
+        return f"time ({split.column}, gap {split.gap})"
+    return f"{split.by} ({split.column})"
+
+
+def _configuration(facts: ModelFacts) -> Section:
+    chosen = facts.configuration
+    settings = {**chosen.hyperparameters, "category encoding": chosen.features}
+    if facts.rounds is not None:
+        settings["boosting rounds of this fit"] = facts.rounds
+    rows = tuple((name, str(value)) for name, value in settings.items())
+    return Section(
+        "Chosen configuration",
+        (
+            Paragraph(f"{chosen.key} (algorithm {chosen.algorithm}). {facts.reason}"),
+            Table(("hyperparameter", "value"), rows),
+        ),
+    )
+
+
+def _metrics(facts: ModelFacts) -> Section:
+    reweighted = reweighting(facts.configuration.hyperparameters) is not None
+    rows = tuple(_score_row(score, reweighted=reweighted) for score in facts.scores)
+    looks = looked_at(facts.looks, facts.overlap)
+    refit = "Test scores are those of the configuration fitted on the train set alone."
+    header = ("set", "metric", "estimate", "95 % interval", "baseline")
+    return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
+
+
+def _score_row(score: Score, *, reweighted: bool) -> tuple[str, ...]:
+    interval = score.interval
+    return (
+        score.set_name,
+        named(score.metric, reweighted=reweighted),
+        numbers.score(interval.estimate),
+        numbers.bounds(interval),
+        "" if score.baseline is None else numbers.score(score.baseline),
+    )
+
+
+def _gates(facts: ModelFacts) -> Section:
+    rows = tuple(
+        (gate.rule, numbers.score(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates
+    )
+    return Section("Acceptance", (Table(("gate", "value", "outcome"), rows),))
+
+
+def _limits(facts: ModelFacts) -> Section:
+    general = (
+        "The intervals cover the choice of validation rows, not a world that changes later.",
+        "A category never seen in training is treated as unknown, a missing value as missing.",
+        "Rows that break schema.yaml should get no prediction.",
+    )
+    return Section("Limits", (Bullets((*facts.limits, *general)),))
+
+
+def _loading(facts: ModelFacts, signature: Signature) -> Section:
+    name = facts.spec.name
+    call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
+    return Section(
+        "How to load it",
+        (
+            Paragraph(
+                "In this folder, with the packages of environment.txt. Read trusted_types.json "
+                "first: these types may run code. Running verify.py proves that the model "
+                "predicts here what it predicted at the export."
+            ),
+            Code("python", LOAD.format(call=call)),
+            Paragraph("On rows as delivered, with preparation and schema applied:"),
+            Code("console", f"$ experiment-pipeline predict {name} rows.csv"),
+        ),
+    )
+
+
+def _provenance(facts: ModelFacts) -> Section:
+    rows = (
+        ("exported", facts.created),
+        ("code", facts.code.in_words()),
+        ("fingerprint", facts.fingerprint),
+        ("software", facts.environment.in_words()),
+    )
+    return Section("Provenance", (Table(("what", "value"), rows),))
+
 
 _PROVEN = "a fresh process without this package predicts the same, bit for bit"
 _PROVEN_BEFORE = "proven when this version was published"

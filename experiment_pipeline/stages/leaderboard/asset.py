@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.conclusions import (
     failures,
     unranked,
 )
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries

@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.html_page import render_html
-from experiment_pipeline.reporting.markdown import (
+from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
     Document,
     Paragraph,
     Section,
     Table,
+    render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
 from experiment_pipeline.stages.leaderboard.board import Leaderboard

@@ -22,12 +22,11 @@ from experiment_pipeline.statistics.comparisons import (
     compare_with_control,
     comparison_codes,
 )
-from experiment_pipeline.statistics.influence import Linearised
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.paired import baseline, best_constant
 from experiment_pipeline.statistics.scores import interval_of, layout
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, spread_of, unit_sums
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 
 COLUMNS = {

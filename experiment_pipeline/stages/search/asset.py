@@ -33,7 +33,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes, search_cost
-from experiment_pipeline.stages.search.store import IntactModels, TrainedModelStore
+from experiment_pipeline.stages.search.results import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from experiment_pipeline import errors
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search

@@ -28,11 +28,15 @@ from experiment_pipeline.stages.search.boosting import (
     predictions_of_grown,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import build_features, categorical_positions
+from experiment_pipeline.stages.search.features import (
+    SharedWork,
+    build_features,
+    categorical_positions,
+    labels_of,
+)
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import SharedWork, labels_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 

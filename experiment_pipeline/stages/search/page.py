@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from experiment_pipeline.reporting.markdown import fenced
+from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults, accounts
 from experiment_pipeline.stages.search.cost import SearchCost

@@ -1,14 +1,24 @@
-"""What a fit leaves behind: its numbers, its model, or why it failed.
+"""What a fit leaves behind: its numbers, its model, or why it failed; and the store of these.
 
-Plain frozen data, records of the storage. In: what `fitting.py` measured. Out: what the store keeps.
+    <root>/<experiment>/trained_model/<fingerprint>/
+        model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
+        test_predictions.<digest>.npy    of all test rows
+        train_predictions.<digest>.npy   of the train rows that the train score is of
+        result.json                      the numbers
+
+Plain frozen data. In: what `fitting.py` measured. Out: the same, kept and checked. How entries
+are kept whole: `storage/entries.py`; what decides a fingerprint: `fingerprints.py`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from experiment_pipeline.spec import Features, Scalar
+from experiment_pipeline.storage.entries import Entries, Entry
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import Undefinable
 
 
@@ -117,3 +127,106 @@ class FailedConfiguration:
     reason: str
     traceback: str
     says_nothing: bool = False
+
+
+_TEXT, _SKOPS = "model.txt", "model.skops"
+_ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
+_SKOPS_START = b"PK"  # a skops file is a zip archive
+
+
+@dataclass(frozen=True)
+class TrainedModelStore:
+    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says."""
+
+    entries: Entries[ModelResult]
+
+    @classmethod
+    def of(cls, experiment: str) -> "TrainedModelStore":
+        """Return those under the storage root."""
+        return cls(Entries(storage_root(), experiment, "trained_model", ModelResult))
+
+    def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
+        """Return fingerprint → numbers, of the entries that exist.
+
+        One small file per entry is read; the model and its predictions are not looked at.
+        """
+        found = self.entries.read(fingerprints, names=())
+        return {print_: entry.record for print_, entry in found.items()}
+
+    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return fingerprint → predictions of the test rows, of the entries that exist."""
+        found = self.entries.read(fingerprints, [_ON_TEST])
+        return {print_: _array(entry.files[_ON_TEST]) for print_, entry in found.items()}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an entry predicts, from which any metric can be computed."""
+        return _predictions(self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN]).files)
+
+    def get(self, fingerprint: str) -> TrainedModel | None:
+        """Return an entry; None when there is none."""
+        return self.get_many([fingerprint]).get(fingerprint)
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return an entry that must be there; EntryCorrupt when it is gone."""
+        return _trained(self.entries.require(fingerprint))
+
+    def get_many(self, fingerprints: Iterable[str]) -> dict[str, TrainedModel]:
+        """Return fingerprint → trained model, of the entries that exist."""
+        found = self.entries.read(fingerprints)
+        return {print_: _trained(entry) for print_, entry in found.items()}
+
+    def put(self, trained: TrainedModel) -> TrainedModel:
+        """Store a trained model, and return what the store holds now: an entry never changes."""
+        model = _SKOPS if trained.model.startswith(_SKOPS_START) else _TEXT
+        files = {
+            model: trained.model,
+            _ON_TEST: _npy(trained.predictions.test),
+            _ON_TRAIN: _npy(trained.predictions.train),
+        }
+        return _trained(self.entries.put(trained.result.fingerprint, files, trained.result))
+
+
+@dataclass(frozen=True)
+class IntactModels:
+    """What of a store a run can reuse: each entry is looked into once, before it is relied on.
+
+    Attributes:
+        store: the trained models.
+        tell: is given a sentence for each damaged entry, which goes into quarantine.
+    """
+
+    store: TrainedModelStore
+    tell: Callable[[str], object]
+    _looked_into: set[str] = field(default_factory=set)
+
+    def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
+        """Return fingerprint → numbers, of the intact entries."""
+        asked = list(fingerprints)
+        new = [print_ for print_ in asked if print_ not in self._looked_into]
+        self.store.entries.quarantine_damaged(new, self.tell)
+        self._looked_into.update(new)
+        return self.store.results(asked)
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an entry predicts."""
+        return self.store.predictions(fingerprint)
+
+
+def _trained(entry: Entry[ModelResult]) -> TrainedModel:
+    (model,) = (entry.files[name] for name in (_TEXT, _SKOPS) if name in entry.files)
+    return TrainedModel(entry.record, model, _predictions(entry.files))
+
+
+def _predictions(files: Mapping[str, bytes]) -> Predictions:
+    return Predictions(test=_array(files[_ON_TEST]), train=_array(files[_ON_TRAIN]))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(content: bytes) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array

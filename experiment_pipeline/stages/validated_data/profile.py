@@ -3,7 +3,7 @@
 In: validated rows. Out: `DataProfile`, which JSON holds, and `DataChanges` since the accepted
 version: schema changes, and drift per column as an effect size. A p-value decides nothing: with a
 million rows any difference has a small one. Names of rare values are not kept: they say little, and
-in a column of ids they would say who was in the table. Storing belongs to `profile_store.py`.
+in a column of ids they would say who was in the table. Storing belongs to `accepted.py`.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page

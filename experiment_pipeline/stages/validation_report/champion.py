@@ -75,24 +75,26 @@ class CurrentVersion:
 
 def hold_against_champion(
     spec: ExperimentSpec,
-    current: CurrentVersion,
+    current: CurrentVersion | None,
     fingerprint: str,
     challenger: SetPrediction,
     threshold: float,
     validation: pd.DataFrame,
     classes: tuple[Scalar, ...] | None,
-) -> ChampionComparison:
-    """Compare the model that would be exported with the one that is.
+) -> ChampionComparison | None:
+    """Compare the model that would be exported with the one that is, if there is one.
 
     Args:
         spec: the experiment; `not_worse_than_champion` is on.
-        current: the champion.
+        current: the champion; None: there is none, or it is not asked for.
         fingerprint: of the challenger's configuration.
         challenger: the challenger's predictions of the validation rows (n,).
         threshold: the challenger's; the champion keeps its own.
         validation: (n, columns) the same rows as delivered: the champion prepares them its way.
         classes: of the target, as `challenger.y` is encoded.
     """
+    if current is None:
+        return None
     rule = spec.not_worse_than_champion
     blank = ChampionComparison(current.version, spec.metric, rule.tolerance if rule else 0.0)
     if current.fingerprint == fingerprint:

@@ -111,9 +111,7 @@ def final_check(
         ),
         earlier_looks=earlier_looks,
         reweighted_by=reweighting(trained.result.hyperparameters),
-        champion=None
-        if current is None
-        else hold_against_champion(
+        champion=hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )

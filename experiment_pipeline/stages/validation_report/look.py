@@ -15,7 +15,7 @@ from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page as validation_page

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.html_page import render_html
-from experiment_pipeline.reporting.markdown import (
+from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
     Code,
@@ -17,6 +16,7 @@ from experiment_pipeline.reporting.markdown import (
     Section,
     Table,
     render,
+    render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
 from experiment_pipeline.stages.validation_report.ledger import looked_at

@@ -31,11 +31,7 @@ from experiment_pipeline.statistics.metrics import better, better_bound, names_o
 from experiment_pipeline.statistics.paired import baseline, best_constant, difference_to_baseline
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, layout
 from experiment_pipeline.statistics.spread import spread_of
-from experiment_pipeline.statistics.thresholds import (
-    Threshold,
-    cross_fitted,
-    cut_at,
-)
+from experiment_pipeline.statistics.thresholds import Threshold, cross_fitted, cut_at
 from experiment_pipeline.storage.records import from_json, to_json
 
 
@@ -180,9 +176,7 @@ def judge(
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
         miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
-        units_that_count={
-            score.metric: exported.spread(score.metric, cut).scarcest for score in scores
-        },
+        units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         segments=tuple(segments),
         champion=champion,
         looks=earlier_looks.models + 1,

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 from experiment_pipeline.prediction.signature import Signature
-from experiment_pipeline.reporting import markdown
-from experiment_pipeline.reporting.markdown import (
+from experiment_pipeline.reporting import document
+from experiment_pipeline.reporting.document import (
     Bullets,
     Code,
     Document,
@@ -13,7 +13,7 @@ from experiment_pipeline.reporting.markdown import (
     Section,
     Table,
 )
-from experiment_pipeline.stages.exported_model import card as model_card
+from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline_tests import exported
 
 SIGNATURE = Signature(
@@ -50,14 +50,14 @@ def test_metrics_come_with_interval_and_baseline() -> None:
 
 def test_the_threshold_is_told_with_the_class_it_decides() -> None:
     """A binary card says from which probability on the positive class is predicted."""
-    text = markdown.render(card())
+    text = document.render(card())
     assert "yes is predicted from a probability of 0.4 on" in text
-    assert "probability of" not in markdown.render(card(threshold=None))
+    assert "probability of" not in document.render(card(threshold=None))
 
 
 def test_a_look_more_is_a_look_told() -> None:
     """The number of looks at the validation rows stands beside the metrics."""
-    assert "looked at 2 times (overlap 100 %)" in markdown.render(card())
+    assert "looked at 2 times (overlap 100 %)" in document.render(card())
 
 
 def test_limits_of_the_stages_before_are_kept() -> None:
@@ -69,27 +69,27 @@ def test_limits_of_the_stages_before_are_kept() -> None:
 
 def test_uncommitted_code_is_called_so() -> None:
     """The commit alone would claim too much."""
-    assert f"{'c' * 40}, with uncommitted changes" in markdown.render(card())
+    assert f"{'c' * 40}, with uncommitted changes" in document.render(card())
 
 
 def test_the_cards_url_holds_no_secret() -> None:
     """User and password of the data's URL are left out."""
-    text = markdown.render(card())
+    text = document.render(card())
     assert "s3cr3t" not in text
     assert "https://example.org/flights.csv" in text
 
 
 def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
     """HTML, tables and emphasis in names and reasons stay text."""
-    text = markdown.render(card())
+    text = document.render(card())
     assert "<b>" not in text
     assert "&lt;b&gt;landing&lt;/b&gt;" in text
     awkward = Table(("a|b",), (("x|y\n## *z*",),))
-    shown = markdown.render(Document("<script>", (Section("s", (awkward, Paragraph("_a_ b_c"))),)))
+    shown = document.render(Document("<script>", (Section("s", (awkward, Paragraph("_a_ b_c"))),)))
     assert "<script>" not in shown
     assert "| x\\|y ## \\*z\\* |" in shown
     assert "\\_a\\_ b_c" in shown
-    assert markdown.escape("# d\n- e") == "\\# d - e"
+    assert document.escape("# d\n- e") == "\\# d - e"
 
 
 def test_every_row_is_as_long_as_its_header() -> None:

@@ -16,9 +16,9 @@ from experiment_pipeline.stages.search.conclusions import (
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.features import share_work
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.halving import settled
-from experiment_pipeline.stages.search.shared_work import share_work
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,

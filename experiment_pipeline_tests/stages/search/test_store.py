@@ -18,8 +18,12 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    Predictions,
+    TrainedModel,
+    TrainedModelStore,
+)
 from experiment_pipeline.storage.entries import RESULT, Entries
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
 from experiment_pipeline.storage.locations import location

@@ -10,7 +10,7 @@ from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
+from experiment_pipeline.stages.validated_data.accepted import DataProfiles
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline_tests import scenario
 

@@ -7,17 +7,16 @@ import pytest
 from experiment_pipeline.spec import Drift
 from experiment_pipeline.stages.validated_data.profile import (
     DataChanges,
-    DataProfile,
     compare,
     profile,
 )
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.validated_data.validation import clinic
+from experiment_pipeline_tests.stages.validated_data.validation import clinic, read_back
 
 
 def changes(before: pd.DataFrame, now: pd.DataFrame, rates=(0.0, 0.0)) -> DataChanges:
     """Compare two tables as two runs do, with the older one read back from storage."""
-    accepted = DataProfile.from_bytes(profile(before, rates[0]).to_bytes(), "here")
+    accepted = read_back(profile(before, rates[0]).to_bytes())
     return compare(accepted, profile(now, rates[1]), now, scenario.spec())
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.pandas import column, data_frames
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
-from experiment_pipeline_tests.stages.validated_data.validation import clinic
+from experiment_pipeline.stages.validated_data.profile import profile
+from experiment_pipeline_tests.stages.validated_data.validation import clinic, read_back
 
 COLUMNS = {
     "number": [0.5 * n for n in range(60)],
@@ -53,7 +53,7 @@ def test_every_row_is_counted_once(name):
 def test_a_profile_survives_storing():
     """As JSON and back it is the same profile, with the same digest."""
     for before in (profile(FRAME, 0.25), profile(clinic().validated, 10 / 480)):
-        again = DataProfile.from_bytes(before.to_bytes(), "here")
+        again = read_back(before.to_bytes())
         assert again == before
         assert again.digest == before.digest
 
@@ -85,7 +85,7 @@ def test_what_is_no_profile_is_said():
         b'{"rows": 1, "rejection_rate": 0, "columns": [3]}',
     ):
         with pytest.raises(EntryCorrupt, match="here"):
-            DataProfile.from_bytes(content, "here")
+            read_back(content)
 
 
 @given(
@@ -100,4 +100,4 @@ def test_any_table_has_a_profile_that_counts_every_row(frame):
     """Whatever numbers and texts a table holds, it is profiled, stored and read back."""
     found = profile(frame, 0.0)
     assert all(sum(column.counts) == len(frame) for column in found.columns.values())
-    assert DataProfile.from_bytes(found.to_bytes(), "here").digest == found.digest
+    assert read_back(found.to_bytes()).digest == found.digest

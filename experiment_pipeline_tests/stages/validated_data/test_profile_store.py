@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from experiment_pipeline.stages.validated_data.accepted import DataProfiles
 from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
-from experiment_pipeline.stages.validated_data.profile_store import DataProfiles
 from experiment_pipeline.storage.files import list_names, write_bytes
 
 

@@ -4,8 +4,11 @@ import pandas as pd
 
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.spec import Preparation
+from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
+from experiment_pipeline.storage.records import from_json
 from experiment_pipeline_tests import scenario
 
 
@@ -24,3 +27,8 @@ def clinic(**changes) -> ValidatedData:
     """Validate the scenario's table."""
     raw, spec = scenario.table(), scenario.spec(**changes)
     return validate(raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec)
+
+
+def read_back(content: bytes) -> DataProfile:
+    """Return the profile that is stored as these bytes."""
+    return from_json(DataProfile, content, EntryCorrupt("here", "is no profile", "make it again"))

@@ -1,4 +1,7 @@
-"""Runs whose process is gone: killed with -9, out of memory, or lost with a restart.
+"""What dagster.yaml names: storage that several processes may open, runs that cannot get lost.
+
+Dagster creates and stamps each SQLite database in steps; of two processes that do so together, one
+dies with `UNIQUE constraint failed: alembic_version`. Here they wait for each other.
 
 Dagster asks nobody about a run that `dagster job execute` started: killed, it would stay STARTED
 for ever and keep its place in the queue. So each run notes its process in a tag, through its
@@ -7,13 +10,15 @@ executor, which all ways to start a run have in common; run monitoring asks the 
 instance, tags, `/proc`. Out: such runs are FAILURE and say why.
 """
 
+import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 from dagster import (
@@ -28,6 +33,8 @@ from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
 
 TAG = "experiment_pipeline/process"
 _PROC = Path("/proc")
@@ -200,3 +207,30 @@ def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None
     return NotedExecutor(create(context))
+
+
+LOCK = ".opening.lock"
+
+
+class SqliteStorage(DagsterSqliteStorage):
+    """The same databases in the same places; one process opens them at a time."""
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> "SqliteStorage":
+        """What Dagster calls for `storage: custom:`; its own version would build its own class."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        with _alone(Path(base_dir)):
+            super().__init__(base_dir, inst_data)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the operating system takes it from a process that dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
