@@ -179,7 +179,8 @@ class Entries(Generic[_Record]):
         try:
             commit = _Commit.parsed(self.kind, content, damage)
         except EntryCorrupt as error:
-            return error
+            older = _is_of_an_older_version(content)
+            return self._corrupt(path, "is of an older version of this package") if older else error
         if commit.fingerprint != fingerprint:
             return self._corrupt(path, "belongs to another fingerprint")
         return commit
@@ -228,6 +229,15 @@ class Entries(Generic[_Record]):
 def stage_entries(experiment: str, stage: str) -> Entries[None]:
     """Return the entries of a stage whose files say everything, under the storage root."""
     return Entries(storage_root(), experiment, stage, NoneType)
+
+
+def _is_of_an_older_version(content: bytes) -> bool:
+    """Whether a `result.json` was written before entries named their own fingerprint."""
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and bool(said) and "fingerprint" not in said
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,23 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(
     assert store.put("f", FILES, None).files == FILES
 
 
+@pytest.mark.parametrize(
+    "written",
+    [b'{"report.json": "44904fae"}', b'{"result": {}, "files": {}, "sha256": "2a6a33ee"}'],
+    ids=["of a stage", "of a model"],
+)
+def test_an_entry_of_an_older_version_is_no_damage_in_words(
+    store: Entries[None], written: bytes
+) -> None:
+    """After an update it is moved away and made again, and nobody looks for a broken disk."""
+    store.put("f", FILES, None)
+    write_bytes(store.root / "clinic" / "data_analysis" / "f" / RESULT, written)
+    told = []
+    assert store.intact("f", told.append) is None
+    assert "is of an older version of this package: the entry was moved to " in told[0]
+    assert store.put("f", FILES, None).files == FILES
+
+
 def test_a_file_that_is_gone_is_damage(store: Entries[None]) -> None:
     """Without one of its files a result is none."""
     store.put("f", FILES, None)
