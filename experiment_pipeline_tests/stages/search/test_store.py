@@ -234,7 +234,7 @@ def test_an_entry_under_another_name_is_noticed(storage: UPath) -> None:
 
 WRITER = """
 import sys, time
-from experiment_pipeline.stages.search.store import TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.storage import entries
 from experiment_pipeline_tests.stages.search.test_store import trained
 
