@@ -101,7 +101,7 @@ def permutation_importance(
         return whole - np.array([score(truth, part) for part in parts])
 
     names = list(columns)
-    with ThreadPoolExecutor(workers, initializer=_one_openmp_thread) as pool:
+    with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
         found = np.array(list(pool.map(drops, range(len(names)))))
     table = pd.DataFrame(
         {"feature": names, "drop": found.mean(axis=1), "deviation": found.std(axis=1)}
@@ -122,6 +122,6 @@ def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -
     return stacked
 
 
-def _one_openmp_thread() -> None:
-    """Limit a worker for as long as it lives: nothing is to be restored."""
+def one_openmp_thread() -> None:
+    """Limit a worker thread for as long as it lives: nothing is to be restored."""
     threadpool_limits(limits=1, user_api="openmp")

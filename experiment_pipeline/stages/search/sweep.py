@@ -36,6 +36,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
+from experiment_pipeline.statistics.importance import one_openmp_thread
 
 # Seconds of fits that are worth the start of processes, which takes two.
 WORTH_PROCESSES = 10.0
@@ -162,7 +163,7 @@ def _held_back(
 def _in_threads(
     train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
 ) -> Generator[Outcome, None, None]:
-    pool = ThreadPoolExecutor(workers, "fit", initializer=_one_openmp_thread)
+    pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
     try:
         # No name for the futures: each is forgotten, with its model, once it is yielded.
         for future in as_completed(
@@ -217,11 +218,6 @@ def _train(
             traceback=traceback.format_exc(),
             says_nothing=isinstance(error, OF_THE_MACHINE),
         )
-
-
-def _one_openmp_thread() -> None:
-    """Limit a worker for as long as it lives: nothing is to be restored."""
-    threadpool_limits(limits=1, user_api="openmp")
 
 
 def in_processes(
