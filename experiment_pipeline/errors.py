@@ -15,7 +15,9 @@
     ├── StorageError
     │   ├── StorageUnreachable         no such bucket, no permission, no answer
     │   ├── EntryCorrupt               a stored entry does not match its own digest
-    │   └── SetsReplaced               another run replaced the sets while this one was reading
+    │   ├── SetsReplaced               another run replaced the sets while this one was reading
+    │   └── DatabaseUnavailable        the metadata database cannot be reached, read or written
+    ├── UnknownRun                     no such experiment or run is remembered
     ├── NotAccepted                    a gate of the validation report failed
     └── ExportError
         ├── PredictionsChanged         the reloaded model predicts something else
@@ -123,6 +125,14 @@ class EntryCorrupt(StorageError):
 
 class SetsReplaced(StorageError):
     """Another run replaced the sets while this one was reading them."""
+
+
+class DatabaseUnavailable(StorageError):
+    """The metadata database cannot be reached, read or written."""
+
+
+class UnknownRun(ExperimentPipelineError):
+    """No such experiment or run is remembered."""
 
 
 class NotAccepted(ExperimentPipelineError):

@@ -2,13 +2,16 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 from upath import UPath
 
+from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
 from experiment_pipeline_tests.s3_server import S3Server
 
@@ -16,6 +19,28 @@ from experiment_pipeline_tests.s3_server import S3Server
 # whoever runs the tests by hand goes on looking for new ones.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A metadata database with its tables and no row, made once."""
+    path = tmp_path_factory.mktemp("database") / "empty.sqlite"
+    engine = opened(sa.URL.create("sqlite", database=str(path)))
+    engine.dispose()
+    opened.cache_clear()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def metadata_database(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Each test has a metadata database of its own: none writes to the project's."""
+    path = tmp_path / "experiment_pipeline.sqlite"
+    shutil.copy(empty_database, path)
+    monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
+    yield path
+    opened.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,242 @@
+"""What a notebook asks of the memory: experiments, runs, results, leaderboards, the champion.
+
+In: names and run ids, of which a beginning is enough. Out: DataFrames whose columns carry their
+units in their names and are those of the database's tables (`docs/database.md`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from experiment_pipeline.errors import UnknownRun, did_you_mean
+from experiment_pipeline.storage.database.connection import database, told
+from experiment_pipeline.storage.database.tables import RUNS, TABLES, UtcDateTime
+
+CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
+_DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
+    (UtcDateTime, "datetime64[us, UTC]"),
+    (sa.Text, "str"),
+    (sa.Boolean, "boolean"),
+    (sa.Integer, "Int64"),
+    (sa.Float, "float64"),
+)
+_EXPERIMENTS = sa.text("SELECT * FROM experiments ORDER BY experiment").columns(
+    experiment=sa.Text(),
+    **{f"{of}runs": sa.BigInteger() for of in ("", "accepted_", "rejected_", "failed_", "killed_")},
+    **{f"{which}_started_at": UtcDateTime() for which in ("first", "last")},
+    **{name: sa.Double() for name in ("wall_seconds", "cpu_seconds", "cost")},
+)
+# What `leaderboard` shows, before the hyperparameters.
+_BOARD = (
+    *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
+    *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
+)
+
+
+def experiments() -> pd.DataFrame:
+    """Return every experiment that ever ran, one row each: its runs, its champion, its last run."""
+    counted = _read(_EXPERIMENTS)
+    newest = (
+        sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
+        .group_by(VERSIONS.c.experiment)
+        .subquery()
+    )
+    champions = _read(
+        sa.select(
+            newest.c.experiment,
+            newest.c.champion,
+            VERSIONS.c.configuration.label("champion_configuration"),
+            VERSIONS.c.headline.label("champion_score"),
+        ).join(
+            VERSIONS,
+            (VERSIONS.c.experiment == newest.c.experiment)
+            & (VERSIONS.c.version == newest.c.champion),
+        )
+    )
+    number = sa.func.row_number().over(
+        partition_by=RUNS.c.experiment, order_by=RUNS.c.started_at.desc()
+    )
+    ranked = sa.select(RUNS.c.experiment, RUNS.c.status, number.label("number")).subquery()
+    last = _read(
+        sa.select(ranked.c.experiment, ranked.c.status.label("last_status")).where(
+            ranked.c.number == 1
+        )
+    )
+    return counted.merge(champions, how="left").merge(last, how="left")
+
+
+def runs(
+    experiment: str | None = None,
+    *,
+    status: str | Sequence[str] | None = None,
+    since: pd.Timestamp | str | None = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Return runs with all that is known of each, the newest first.
+
+    Args:
+        experiment: of this one; None: of all.
+        status: with this status, or one of these.
+        since: begun at this moment or later; a text is read as pandas does, in UTC.
+        limit: as many at the most.
+
+    Raises:
+        UnknownRun: no run of the experiment is remembered.
+    """
+    query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
+    if experiment is not None:
+        check_experiment(experiment)
+        query = query.where(RUNS.c.experiment == experiment)
+    if status is not None:
+        query = query.where(RUNS.c.status.in_([status] if isinstance(status, str) else status))
+    if since is not None:
+        moment = pd.Timestamp(since)
+        moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
+        query = query.where(RUNS.c.started_at >= moment.to_pydatetime())
+    return _read(query)
+
+
+def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
+    """Return the row of one run.
+
+    Args:
+        experiment: its name; None: any, when the run is named.
+        run: its id, or a beginning of it that no other run has; None: the last one.
+
+    Raises:
+        UnknownRun: there is none, or several begin so.
+    """
+    if experiment is not None:
+        check_experiment(experiment)
+    query = sa.select(RUNS).order_by(RUNS.c.started_at.desc()).limit(2)
+    if experiment is not None:
+        query = query.where(RUNS.c.experiment == experiment)
+    if run is not None:
+        query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
+    found = _rows(query)
+    if not found:
+        raise UnknownRun(
+            str(run),
+            "no run begins so" + (f" in {experiment}" if experiment else ""),
+            "List the runs: experiment-pipeline runs.",
+        )
+    if run is not None and len(found) > 1 and found[0]["run_id"] != run:
+        raise UnknownRun(
+            run,
+            f"several runs begin so: {found[0]['run_id']}, {found[1]['run_id']}",
+            "Write more of the id, or name the experiment.",
+        )
+    return found[0]
+
+
+def results(experiment: str, run: str | None = None) -> pd.DataFrame:
+    """Return a row per configuration of a run, with a column per hyperparameter, typed.
+
+    The order is that of the leaderboard, those without a rank last. A hyperparameter whose name is
+    that of another column is called `hyperparameter_<name>`.
+
+    Args:
+        experiment: its name.
+        run: as of `run_of`; None: the last run that has any results.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    whose = _run_with_results(experiment) if run is None else run_of(experiment, run)
+    order = (CONFIGURATIONS.c.rank.is_(None), CONFIGURATIONS.c.rank, CONFIGURATIONS.c.key)
+    found = _read(_of_run(CONFIGURATIONS, whose).order_by(*order))
+    own = found.drop(columns=["hyperparameters"])
+    return pd.concat([own, _columns(found["hyperparameters"], own.columns)], axis=1)
+
+
+def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
+    """Return the ranked configurations of a run, the best first: scores, then hyperparameters.
+
+    Args and raises as of `results`.
+    """
+    found = results(experiment, run)
+    known = [column.name for column in CONFIGURATIONS.columns]
+    searched = [name for name in found.columns if name not in known]
+    ranked = found[found["rank"].notna()].reset_index(drop=True)
+    return ranked[[*_BOARD, *searched]].dropna(axis=1, how="all")
+
+
+def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame:
+    """Return what a table of the database holds of one run: sets, findings, scores, gates, reports.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    return _read(_of_run(TABLES[table], run_of(experiment, run)))
+
+
+def versions(experiment: str) -> pd.DataFrame:
+    """Return the published versions of an experiment's model with the runs that made them."""
+    query = sa.select(VERSIONS).where(VERSIONS.c.experiment == experiment)
+    return _read(query.order_by(VERSIONS.c.created_at, VERSIONS.c.version))
+
+
+def file_text(digest: str | None) -> str:
+    """Return the text of a YAML file that a run had; empty where it is not known."""
+    files = TABLES["files"]
+    found = _rows(sa.select(files.c.content).where(files.c.digest == digest))
+    return str(found[0]["content"]) if found else ""
+
+
+def check_experiment(experiment: str) -> None:
+    """Raise UnknownRun when no run of the experiment is remembered."""
+    if _rows(sa.select(RUNS.c.run_id).where(RUNS.c.experiment == experiment).limit(1)):
+        return
+    names = [row["experiment"] for row in _rows(sa.select(RUNS.c.experiment).distinct())]
+    raise UnknownRun(
+        experiment,
+        "no run of this experiment is remembered"
+        + (f"; {did_you_mean(experiment, names)}" if names else ""),
+        "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE.",
+    )
+
+
+def _run_with_results(experiment: str) -> Mapping[str, Any]:
+    check_experiment(experiment)
+    any_results = sa.exists().where(
+        CONFIGURATIONS.c.experiment == RUNS.c.experiment, CONFIGURATIONS.c.run_id == RUNS.c.run_id
+    )
+    query = sa.select(RUNS).where(RUNS.c.experiment == experiment, any_results)
+    found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
+    if not found:
+        raise UnknownRun(
+            experiment, "none of its runs came to a result", "Look at experiment-pipeline runs."
+        )
+    return found[0]
+
+
+def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
+    return sa.select(table).where(
+        table.c.experiment == run["experiment"], table.c.run_id == run["run_id"]
+    )
+
+
+def _columns(hyperparameters: pd.Series, taken: Iterable[str]) -> pd.DataFrame:
+    """A column per hyperparameter, of the narrowest type that holds all of its values."""
+    wide = pd.DataFrame(hyperparameters.tolist(), index=hyperparameters.index)
+    names = {name: f"hyperparameter_{name}" for name in wide.columns if name in set(taken)}
+    return wide.rename(columns=names).convert_dtypes()
+
+
+def _read(query: sa.Select[Any] | sa.TextualSelect) -> pd.DataFrame:
+    """A column's type is that of the database, whatever the rows hold: nulls turn no count into a float."""
+    rows = pd.DataFrame(_rows(query), columns=[column.name for column in query.selected_columns])
+    types = {column.name: _dtype(column.type) for column in query.selected_columns}
+    return rows.astype({name: dtype for name, dtype in types.items() if dtype is not None})
+
+
+def _dtype(kind: sa.types.TypeEngine[Any]) -> str | None:
+    return next((dtype for base, dtype in _DTYPES if isinstance(kind, base)), None)
+
+
+def _rows(query: sa.Select[Any] | sa.TextualSelect) -> list[Mapping[str, Any]]:
+    engine = database()
+    with told(engine.url), engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

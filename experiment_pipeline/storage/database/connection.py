@@ -1,0 +1,184 @@
+"""Opening the metadata database: its URL, its schema brought up to date, its errors in words.
+
+In: EXPERIMENT_PIPELINE_DATABASE, else a SQLite file beside Dagster's own. Out: SQLAlchemy engines
+whose tables are those of this package; `DatabaseUnavailable` for everything a user can act on.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from experiment_pipeline.errors import DatabaseUnavailable
+
+VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
+FILE = "experiment_pipeline.sqlite"
+# The newest of the migrations; a test holds it against their folder.
+HEAD = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text()))
+# How long a writer waits for another one.
+_SECONDS = 30
+# Any number of our own: who holds it migrates, the others wait.
+_ADVISORY_LOCK = 20261125
+
+
+def database_url() -> sa.URL:
+    """The database that the environment names, else the file beside Dagster's storage.
+
+    Raises:
+        DatabaseUnavailable: the variable holds no URL.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return _url(given)
+    home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser().absolute()
+    return sa.URL.create("sqlite", database=str(home / FILE))
+
+
+def _url(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise DatabaseUnavailable(
+            VARIABLE, "is no database URL", "Write sqlite:///path or postgresql://user@host/name."
+        ) from None
+    if url.drivername in {"postgresql", "postgres"}:
+        # The driver that Dagster's own PostgreSQL storage brings, and works with.
+        return url.set(drivername="postgresql+psycopg2")
+    return url
+
+
+def database() -> sa.Engine:
+    """Return the engine of the database, its tables up to date.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached, read or written, or is of a newer package.
+    """
+    return opened(database_url())
+
+
+@cache
+def opened(url: sa.URL) -> sa.Engine:
+    """Return the engine of a database; the first time in a process its tables are looked at."""
+    with told(url):
+        engine = _engine(url)
+        _bring_up_to_date(engine)
+    return engine
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=_patience(url))
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": _SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Readers and one writer do not wait for each other; a killed process loses nothing.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine
+
+
+def _patience(url: sa.URL) -> dict[str, int]:
+    return {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
+
+
+def _bring_up_to_date(engine: sa.Engine) -> None:
+    found = _version(engine)
+    if found == HEAD:
+        return
+    with _alone(engine) as connection:
+        found = _version(engine) if connection is None else _version_of(connection)
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            raise DatabaseUnavailable(
+                shown(engine.url),
+                f"was made by a newer experiment-pipeline (its tables are of {found}, those of "
+                f"this one of {HEAD})",
+                "Update the package, or name another database.",
+            )
+        migrate(engine, connection)
+
+
+def migrate(engine: sa.Engine, connection: sa.Connection | None = None, to: str = HEAD) -> None:
+    """Bring the tables to a version of the migrations."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    if connection is None:
+        with engine.begin() as own:
+            config.attributes["connection"] = own
+            command.upgrade(config, to)
+        return
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _version(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        return _version_of(connection)
+
+
+def _version_of(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection | None]:
+    """Let one process at a time change the tables."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        # SQLite has no lock that outlives a statement of DDL; the operating system has.
+        with Path(f"{engine.url.database}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield None
+        return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        yield connection
+
+
+def shown(url: sa.URL) -> str:
+    """A URL without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def told(url: sa.URL) -> Iterator[None]:
+    """Turn the database's refusals into `DatabaseUnavailable`; a wrong statement is a bug."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.NoSuchModuleError) as error:
+        raise _unavailable(url, error) from error
+    except ModuleNotFoundError as error:
+        raise DatabaseUnavailable(
+            shown(url),
+            f"needs the package {error.name}",
+            "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
+        ) from error
+    except OSError as error:
+        raise _unavailable(url, error) from error
+
+
+def _unavailable(url: sa.URL, error: Exception) -> DatabaseUnavailable:
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if "readonly" in said or "read-only" in said or isinstance(error, PermissionError):
+        rule, fix = f"cannot be written ({said})", "Give this user the right to write there"
+    else:
+        rule, fix = f"cannot be used ({said})", "Start it, or correct the URL"
+    return DatabaseUnavailable(shown(url), rule, f"{fix}, or name another in {VARIABLE}.")

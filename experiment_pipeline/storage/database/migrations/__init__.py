@@ -1,0 +1,1 @@
+"""Every change of the database's tables, in order; alembic runs them."""

@@ -1,0 +1,1 @@
+"""Tests of the metadata database, on SQLite and on a real PostgreSQL."""
