@@ -1,21 +1,30 @@
-"""The command `experiment-pipeline`: use the models that experiments have exported.
+"""The command `experiment-pipeline`: ask what experiments have found, use the models they exported.
 
 Parses, calls, prints; nothing is computed here, and heavy imports wait for the command that
 needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import click
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, told_as
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiment_pipeline.memory.terminal import TextTable
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
 
 @click.group()
 @click.version_option(package_name="experiment-pipeline", prog_name="experiment-pipeline")
 def main() -> None:
-    """Use the models that experiments have exported."""
+    """Ask what experiments have found out, and use the models that they exported."""
 
 
 @main.command()
@@ -82,6 +91,133 @@ def models(experiment: str, root: str | None) -> None:
         click.echo(
             f"{entry.version}  {state:<8}  {entry.created}  {entry.headline}  {entry.configuration}"
         )
+
+
+@main.command()
+@as_json
+def experiments(*, as_json: bool) -> None:
+    """List the experiments that ever ran, with champion and last outcome."""
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory import questions, terminal
+
+        if as_json:
+            click.echo(terminal.frame_json(questions.experiments()))
+        else:
+            _print([terminal.experiments()])
+
+
+@main.command()
+@click.argument("experiment", required=False)
+@click.option(
+    "--status",
+    multiple=True,
+    type=click.Choice(["running", "accepted", "rejected", "failed", "killed", "partial"]),
+    help="Only runs with this status. Repeatable.",
+)
+@click.option("--since", help="Only runs begun since: 2026-11-01, or an age such as '7 days'.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--fail-if-none", is_flag=True, help="Exit with 1 when there is no such run: for CI.")
+@as_json
+def runs(
+    experiment: str | None,
+    *,
+    status: tuple[str, ...],
+    since: str | None,
+    limit: int,
+    fail_if_none: bool,
+    as_json: bool,
+) -> None:
+    """List runs, of EXPERIMENT or of all, the newest first."""
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory import questions, terminal
+
+        begun = _moment(since)
+        found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
+        if as_json:
+            click.echo(terminal.frame_json(found))
+        elif len(found):
+            _print([terminal.runs(found)])
+        else:
+            click.echo("no such run")
+    if fail_if_none and found.empty:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--experiment", help="Of this experiment; without RUN its last run.")
+@as_json
+def show(run: str | None, experiment: str | None, *, as_json: bool) -> None:
+    """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory import questions, terminal
+
+        found = questions.run_of(experiment, run)
+        if as_json:
+            click.echo(terminal.run_json(found))
+        else:
+            _print(terminal.run(found))
+
+
+@main.command()
+@click.argument("before")
+@click.argument("after")
+@as_json
+def compare(before: str, after: str, *, as_json: bool) -> None:
+    """Say what changed from run BEFORE to run AFTER, and what it did to the scores."""
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory import comparison, terminal
+
+        found = comparison.compare(before, after)
+    click.echo(terminal.comparison_json(found) if as_json else str(found))
+
+
+def _moment(since: str | None) -> "pd.Timestamp | None":
+    """The moment of a date, or of an age before now."""
+    import pandas as pd
+
+    if since is None:
+        return None
+    try:
+        return pd.Timestamp.now(tz="UTC") - pd.Timedelta(since)
+    except ValueError:
+        pass
+    try:
+        return pd.Timestamp(since)
+    except ValueError:
+        raise click.BadParameter(
+            f"{since!r} is neither a date nor an age such as '7 days'", param_hint="--since"
+        ) from None
+
+
+def _print(tables: "Iterable[TextTable]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal nobody sees.
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    for one in tables:
+        headless = not any(one.header)
+        table = Table(
+            title=one.title or None,
+            title_justify="left",
+            box=None if headless else box.SIMPLE_HEAD,
+            show_header=not headless,
+            pad_edge=False,
+        )
+        for name in one.header:
+            table.add_column(name, overflow="fold")
+        for row in one.rows:
+            table.add_row(*map(_literal, row))
+        console.print(table)
+
+
+def _literal(text: str) -> str:
+    """A text that is no markup: names come from tables."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _beside(output: str) -> str:

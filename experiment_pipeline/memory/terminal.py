@@ -1,0 +1,265 @@
+"""The memory as a person reads it in a terminal: few columns, numbers in words, one screen.
+
+In: what `questions.py` returns. Out: tables of texts, and plain JSON for programs.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.memory import questions
+from experiment_pipeline.memory.comparison import RunComparison
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.statistics.interval import Interval
+
+SHOWN_CONFIGURATIONS = 20
+_SHORT_ID = 8
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table to print.
+
+    Attributes:
+        title: above it; empty for none.
+        header: one text per column.
+        rows: of texts, as long as the header.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def experiments() -> TextTable:
+    """Every experiment on a line."""
+    return _table("", questions.experiments(), _EXPERIMENTS)
+
+
+def runs(found: pd.DataFrame) -> TextTable:
+    """Runs on a line each, as `questions.runs` returns them."""
+    return _table("", found, _RUNS)
+
+
+def run(whose: Mapping[str, Any]) -> list[TextTable]:
+    """Everything of one run, as `questions.run_of` returns it."""
+    experiment, run_id = whose["experiment"], whose["run_id"]
+    facts = [(name, words(whose)) for name, words in _FACTS]
+    shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
+    board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
+    parts = (
+        ("findings", questions.rows_of("findings", experiment, run_id), _FINDINGS),
+        (f"configurations ({whose['metric']} on test)", board, _BOARD),
+        ("scores", questions.rows_of("scores", experiment, run_id), _SCORES),
+        ("gates", questions.rows_of("gates", experiment, run_id), _GATES),
+        ("reports", questions.rows_of("reports", experiment, run_id), _REPORTS),
+    )
+    return shown + [_table(*part) for part in parts if len(part[1])]
+
+
+def run_json(whose: Mapping[str, Any]) -> str:
+    """Everything of one run as one JSON object: the run's own facts, then a list per table."""
+    experiment, run_id = whose["experiment"], whose["run_id"]
+    names = ("sets", "findings", "configurations", "scores", "gates", "reports")
+    parts = {name: _records(questions.rows_of(name, experiment, run_id)) for name in names}
+    return json.dumps({**_records(pd.DataFrame([whose]))[0], **parts}, indent=2)
+
+
+def frame_json(frame: pd.DataFrame) -> str:
+    """A table as a JSON list of objects; moments in ISO 8601, what is missing as null."""
+    return json.dumps(_records(frame), indent=2)
+
+
+def comparison_json(found: RunComparison) -> str:
+    """A comparison as one JSON object."""
+    said = {
+        "before": found.before["run_id"],
+        "after": found.after["run_id"],
+        "changes": [asdict(change) for change in found.changes],
+        "yaml_diff": found.yaml_diff,
+        "scores": _records(found.table()),
+        "why_unpaired": found.why_unpaired,
+    }
+    return json.dumps(said, indent=2)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    text = frame.to_json(orient="records", date_format="iso", date_unit="s", double_precision=15)
+    records: list[dict[str, Any]] = json.loads(text)
+    return records
+
+
+Words = Callable[[Mapping[str, Any]], str]
+
+
+def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]) -> TextTable:
+    rows = [tuple(words(row) for _, words in columns) for row in frame.to_dict("records")]
+    return TextTable(title, tuple(name for name, _ in columns), rows)
+
+
+def _text(name: str) -> Words:
+    return lambda row: "" if _is_missing(row[name]) else str(row[name])
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124 - nan
+
+
+def _moment(name: str) -> Words:
+    return lambda row: "" if _is_missing(row[name]) else f"{row[name]:%Y-%m-%d %H:%M}"
+
+
+def _short(name: str) -> Words:
+    return lambda row: "" if _is_missing(row[name]) else str(row[name])[:_SHORT_ID]
+
+
+def _number(name: str, words: Callable[[Any], str]) -> Words:
+    return lambda row: "" if _is_missing(row[name]) else words(row[name])
+
+
+def _interval(which: str) -> Words:
+    def words(row: Mapping[str, Any]) -> str:
+        estimate, low, high = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
+        if _is_missing(estimate):
+            return ""
+        if _is_missing(low):
+            return numbers.score(estimate)
+        return numbers.interval(Interval(estimate, low, high))
+
+    return words
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    found = _interval("validation")(row) or _interval("test")(row)
+    return f"{row['metric']} {found}" if found else ""
+
+
+def _trigger(row: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (_text("triggered_by")(row), _text("trigger_name")(row))))
+
+
+def _data(row: Mapping[str, Any]) -> str:
+    if _is_missing(row["data_rows"]):
+        return ""
+    columns = numbers.counted(row["data_columns"], "column")
+    return (
+        f"{row['data_rows']:,} rows, {columns} of {row['data_url']} ({_short('data_digest')(row)})"
+    )
+
+
+def _searched(row: Mapping[str, Any]) -> str:
+    if _is_missing(row["declared"]):
+        return ""
+    parts = ("trained", "stopped_early", "failed", "not_started", "reused")
+    said = [f"{row[part]} {part.replace('_', ' ')}" for part in parts if row[part]]
+    return f"{row['declared']} configurations: {', '.join(said)}"
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    changed = ", uncommitted changes" if row["code_dirty"] is True else ""
+    return f"{_short('code_commit')(row)}{changed}" if row["code_commit"] else ""
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    if _is_missing(row["wall_seconds"]):
+        return ""
+    parts = [f"{row['wall_seconds']:,.0f} s", f"{row['cpu_seconds']:,.0f} CPU s"]
+    if not _is_missing(row["peak_memory_bytes"]):
+        parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB at the peak")
+    if not _is_missing(row["cost"]):
+        parts.append(f"cost {row['cost']:.4g}")
+    return ", ".join(parts)
+
+
+def _hyperparameters(row: Mapping[str, Any]) -> str:
+    known = {column.name for column in questions.CONFIGURATIONS.columns}
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in row.items()
+        if name not in known and not _is_missing(value)
+    )
+
+
+def _columns(row: Mapping[str, Any]) -> str:
+    return ", ".join(row["column_names"] or ())
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}" if math.isfinite(value) else ""
+
+
+_EXPERIMENTS: tuple[tuple[str, Words], ...] = (
+    ("experiment", _text("experiment")),
+    ("runs", _text("runs")),
+    ("champion", _text("champion")),
+    ("score", _text("champion_score")),
+    ("last run", _moment("last_started_at")),
+    ("outcome", _text("last_status")),
+    ("seconds", _number("wall_seconds", "{:,.0f}".format)),
+    ("cost", _number("cost", "{:.4g}".format)),
+)
+_RUNS: tuple[tuple[str, Words], ...] = (
+    ("run", _short("run_id")),
+    ("experiment", _text("experiment")),
+    ("started (UTC)", _moment("started_at")),
+    ("by", _trigger),
+    ("status", _text("status")),
+    ("score", _score),
+    ("version", _text("version")),
+    ("seconds", _number("wall_seconds", "{:,.0f}".format)),
+)
+_FACTS: tuple[tuple[str, Words], ...] = (
+    ("run", _text("run_id")),
+    ("experiment", _text("experiment")),
+    ("status", _text("status")),
+    ("decision", _text("decision")),
+    ("error", _text("error")),
+    ("fix", _text("fix")),
+    ("started (UTC)", _moment("started_at")),
+    ("by", _trigger),
+    ("data", _data),
+    ("rejected rows", _text("rejected_rows")),
+    ("verdict", _text("verdict")),
+    ("search", _searched),
+    ("choice", _text("chosen")),
+    ("why", _text("choice_reason")),
+    ("on test", _interval("test")),
+    ("on validation", _interval("validation")),
+    ("looks", _text("looks")),
+    ("version", _text("version")),
+    ("code", _code),
+    ("took", _cost),
+)
+_FINDINGS: tuple[tuple[str, Words], ...] = (
+    ("severity", _text("severity")),
+    ("finding", _text("code")),
+    ("columns", _columns),
+    ("evidence", _text("evidence")),
+)
+_BOARD: tuple[tuple[str, Words], ...] = (
+    ("rank", _text("rank")),
+    ("configuration", _text("key")),
+    ("score", _interval("test")),
+    ("tie", lambda row: "tie" if row["in_tie_group"] is True else ""),
+    ("fit s", _number("fit_cpu_seconds", _seconds)),
+    ("status", _text("status")),
+    ("hyperparameters", _hyperparameters),
+)
+_SCORES: tuple[tuple[str, Words], ...] = (
+    ("set", _text("set_name")),
+    ("metric", _text("metric")),
+    ("score", _number("estimate", numbers.score)),
+    ("low", _number("low", numbers.score)),
+    ("high", _number("high", numbers.score)),
+    ("baseline", _number("baseline", numbers.score)),
+)
+_GATES: tuple[tuple[str, Words], ...] = (
+    ("gate", _text("rule")),
+    ("value", _number("value", numbers.score)),
+    ("outcome", _text("outcome")),
+)
+_REPORTS: tuple[tuple[str, Words], ...] = (("report", _text("name")), ("place", _text("place")))
