@@ -1,0 +1,51 @@
+"""A database that is lost comes back from the storage."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.storage.database.archive import archive, reindex
+from experiment_pipeline.storage.database.connection import VARIABLE
+from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline_tests.memory.history import write_history
+from experiment_pipeline_tests.storage.database.test_writing import everything
+
+
+def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the database is another, empty one."""
+    monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/another.sqlite")
+
+
+def test_a_lost_database_is_made_again_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run that was archived is there again with all its rows, whatever was reindexed before."""
+    root = location(str(tmp_path / "artifacts"))
+    for run_id in write_history():
+        archive(RunMemory("flight_delay", run_id), root)
+    before = everything() | {"versions": []}
+    lose_the_database(tmp_path, monkeypatch)
+    assert [reindex(root, print), reindex(root, print)] == [4, 4]
+    assert everything() == before
+
+
+def test_a_damaged_file_is_told_and_takes_no_other_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run is lost, its file is named, the others come back."""
+    root = location(str(tmp_path / "artifacts"))
+    ids = write_history()
+    for run_id in ids:
+        archive(RunMemory("flight_delay", run_id), root)
+    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
+    damaged.write_text("{}")
+    lose_the_database(tmp_path, monkeypatch)
+    told: list[str] = []
+    assert reindex(root, told.append) == 3
+    assert str(damaged) in told[0]
+
+
+def test_a_root_that_was_never_used_restores_nothing(tmp_path: Path) -> None:
+    """No folder is no error."""
+    assert reindex(location(str(tmp_path / "nothing")), print) == 0
