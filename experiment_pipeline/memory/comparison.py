@@ -7,7 +7,7 @@ frozen `RunComparison`, also in words.
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,14 +224,15 @@ def _data(run: Mapping[str, Any]) -> str:
 def _code(run: Mapping[str, Any]) -> str:
     if run["code_commit"] is None:
         return "not in a git repository"
-    return run["code_commit"][:_DIGITS] + (", uncommitted changes" if run["code_dirty"] else "")
+    changed = ", uncommitted changes" if run["code_dirty"] else ""
+    return f"{run['code_commit'][:_DIGITS]}{changed}"
 
 
-def _digest(column: str) -> Any:
-    return lambda run: (run[column] or "none")[:_DIGITS]
+def _digest(column: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda run: str(run[column] or "none")[:_DIGITS]
 
 
-def _plain(column: str) -> Any:
+def _plain(column: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda run: "none" if run[column] is None else str(run[column])
 
 

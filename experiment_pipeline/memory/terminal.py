@@ -97,7 +97,8 @@ Words = Callable[[Mapping[str, Any]], str]
 
 
 def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]) -> TextTable:
-    rows = [tuple(words(row) for _, words in columns) for row in frame.to_dict("records")]
+    records: list[Any] = frame.to_dict("records")
+    rows = [tuple(words(row) for _, words in columns) for row in records]
     return TextTable(title, tuple(name for name, _ in columns), rows)
 
 

@@ -6,13 +6,13 @@ reindex leave what one writing would have left. In: rows that are remembered. Ou
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
-from experiment_pipeline.reporting.remembered import Remembered
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.tables import RUNS, TABLES
 
@@ -49,7 +49,31 @@ class RunMemory:
                     for facts in of_table:
                         self._update(connection, values_of(facts))
                 else:
-                    _replace(connection, list(of_table), self.scope)
+                    _replace(connection, [self._own(row) for row in of_table], self.scope)
+
+    def facts(self) -> RunFacts | None:
+        """What is known of the run itself; None: nothing yet."""
+        engine = database()
+        with told(engine.url), engine.connect() as connection:
+            found = connection.execute(sa.select(RUNS).filter_by(**self.scope)).mappings().first()
+        if found is None:
+            return None
+        return RunFacts(**{name: value for name, value in found.items() if name not in self.scope})
+
+    def forget(self, *columns: str) -> None:
+        """Make facts of the run null again."""
+        engine = database()
+        with told(engine.url), engine.begin() as connection:
+            nothing = dict.fromkeys(columns, sa.null())
+            connection.execute(sa.update(RUNS).filter_by(**self.scope).values(nothing))
+
+    def remember_if_still_running(self, facts: RunFacts) -> bool:
+        """Write facts of a run that nobody has ended meanwhile; return whether it was so."""
+        engine = database()
+        values = {name: value for name, value in values_of(facts).items() if value is not None}
+        running = sa.update(RUNS).filter_by(**self.scope, status="running").values(values)
+        with told(engine.url), engine.begin() as connection:
+            return connection.execute(running).rowcount == 1
 
     def add_cost(self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int) -> None:
         """Add what a stage took to what the run has taken."""
@@ -76,6 +100,10 @@ class RunMemory:
         """Make the run's row, where there is none."""
         if not connection.execute(sa.select(RUNS.c.run_id).filter_by(**self.scope)).first():
             connection.execute(sa.insert(RUNS).values(**self.scope))
+
+    def _own(self, row: Remembered) -> Remembered:
+        """A version says which run published it."""
+        return replace(row, run_id=self.run_id) if isinstance(row, VersionRow) else row
 
     def _update(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:
         told_now = {name: value for name, value in values.items() if value is not None}

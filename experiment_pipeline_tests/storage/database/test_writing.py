@@ -1,7 +1,7 @@
 """Writing the memory of a run: the same rows, however often."""
 
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.remembered import (
@@ -28,6 +28,7 @@ def everything() -> dict[str, list[dict[str, object]]]:
     return {name: sorted(all_rows(name), key=repr) for name in TABLES}
 
 
+@settings(max_examples=15)
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order_they_are_written(
     order: list[Remembered], repeated: int

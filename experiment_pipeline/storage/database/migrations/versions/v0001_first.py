@@ -1,5 +1,7 @@
 """The first tables: runs, what belongs to them, the texts of the YAML files, versions."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -8,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-_TYPES = {
+_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "text": sa.Text(),
     "boolean": sa.Boolean(),
     "integer": sa.BigInteger(),
@@ -94,7 +96,7 @@ def downgrade() -> None:
         op.drop_table(name)
 
 
-def _column(text: str) -> sa.Column:
+def _column(text: str) -> sa.Column[Any]:
     name, _, kind = text.partition(":")
     plain = kind.rstrip("!*")
     return sa.Column(name, _TYPES[plain], primary_key="*" in kind, nullable=kind == plain)

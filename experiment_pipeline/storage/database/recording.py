@@ -1,0 +1,109 @@
+"""Recording a run as it goes: that it began, which stage it is in, how it ended, what it took.
+
+Around each stage stands `recorded`; what a stage found out is remembered where it is told. A run
+whose process is gone is marked by whoever looks next. In: a run, a stage's name. Out: its row.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from experiment_pipeline.errors import DatabaseUnavailable, ExperimentPipelineError
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts, Status
+from experiment_pipeline.storage.database.archive import archive
+from experiment_pipeline.storage.database.connection import database, told
+from experiment_pipeline.storage.database.tables import RUNS
+from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.processes import Process, peak_memory_bytes
+
+_LONGEST = 2_000  # characters of an error's text
+
+
+@contextmanager
+def recorded(
+    run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]
+) -> Iterator[None]:
+    """Record a stage: that it began, what it took, and the error that ended it.
+
+    Args:
+        run: of which it is a stage.
+        stage: its name.
+        first: what is declared for the whole run; asked for at the run's first stage.
+
+    Raises:
+        DatabaseUnavailable: before the stage begins.
+    """
+    begin(run, stage, first)
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        yield
+    except ExperimentPipelineError as error:
+        _ended_by(run, "failed", error, f"{error.culprit}: {error.rule}", error.fix)
+        raise
+    except Exception as error:
+        _ended_by(run, "failed", error, str(error), "This is a bug: report it with its stack.")
+        raise
+    except BaseException as error:
+        _ended_by(run, "killed", error, "the run was cancelled", "Run it again: it goes on.")
+        raise
+    finally:
+        with suppress(DatabaseUnavailable):
+            run.add_cost(time.perf_counter() - wall, time.process_time() - cpu, peak_memory_bytes())
+
+
+def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]) -> None:
+    """Note that a stage begins; a run that had ended, as one part of a whole, goes on."""
+    now = datetime.now(UTC)
+    begun = run.facts()
+    facts = RunFacts(
+        status="running",
+        stage=stage,
+        seen_at=now,
+        process=Process.here().as_noted,
+        started_at=now if begun is None or begun.started_at is None else None,
+    )
+    run.remember([*(first() if begun is None else ()), facts])
+    run.forget("ended_at", "error_type", "error", "fix")
+
+
+def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
+    """Note how a run ended, and archive it where its storage can be reached."""
+    now = datetime.now(UTC)
+    run.remember([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
+    with suppress(ExperimentPipelineError):
+        archive(run, storage_root())
+
+
+def mark_killed() -> list[RunMemory]:
+    """Mark every run of this host whose process is gone; who asks about runs calls it first."""
+    engine, gone = database(), []
+    columns = (RUNS.c.experiment, RUNS.c.run_id, RUNS.c.process, RUNS.c.seen_at)
+    with told(engine.url), engine.connect() as connection:
+        running = connection.execute(sa.select(*columns).filter_by(status="running")).all()
+    for experiment, run_id, noted, seen_at in running:
+        process = None if noted is None else Process.of(noted)
+        if process is None or not process.is_here or not process.is_gone:
+            continue
+        run = RunMemory(experiment, run_id)
+        facts = RunFacts(
+            status="killed",
+            ended_at=seen_at,
+            error_type="Killed",
+            error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
+            fix="Run it again: what it had trained is reused.",
+        )
+        if run.remember_if_still_running(facts):
+            gone.append(run)
+    return gone
+
+
+def _ended_by(run: RunMemory, status: Status, error: BaseException, said: str, fix: str) -> None:
+    """Note the error that ended a run; that it cannot be noted must not hide it."""
+    facts = RunFacts(error_type=type(error).__name__, error=said[:_LONGEST], fix=fix)
+    with suppress(DatabaseUnavailable):
+        end(run, status, facts)
