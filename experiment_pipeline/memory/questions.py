@@ -28,6 +28,7 @@ _EXPERIMENTS = sa.text("SELECT * FROM experiments ORDER BY experiment").columns(
     **{f"{which}_started_at": UtcDateTime() for which in ("first", "last")},
     **{name: sa.Double() for name in ("wall_seconds", "cpu_seconds", "cost")},
 )
+_VALIDATION = ("validation_score", "validation_low", "validation_high")
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
@@ -55,15 +56,7 @@ def experiments() -> pd.DataFrame:
             & (VERSIONS.c.version == newest.c.champion),
         )
     )
-    number = sa.func.row_number().over(
-        partition_by=RUNS.c.experiment, order_by=RUNS.c.started_at.desc()
-    )
-    ranked = sa.select(RUNS.c.experiment, RUNS.c.status, number.label("number")).subquery()
-    last = _read(
-        sa.select(ranked.c.experiment, ranked.c.status.label("last_status")).where(
-            ranked.c.number == 1
-        )
-    )
+    last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
     return counted.merge(champions, how="left").merge(last, how="left")
 
 
@@ -173,9 +166,46 @@ def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame
 
 
 def versions(experiment: str) -> pd.DataFrame:
-    """Return the published versions of an experiment's model with the runs that made them."""
-    query = sa.select(VERSIONS).where(VERSIONS.c.experiment == experiment)
+    """Return the published versions of an experiment's model, the oldest first, with what the run
+    that made each one scored on validation.
+    """
+    scores = [RUNS.c[name] for name in ("metric", *_VALIDATION, "data_digest", "code_commit")]
+    query = sa.select(VERSIONS, *scores).outerjoin(
+        RUNS,
+        (RUNS.c.experiment == VERSIONS.c.experiment) & (RUNS.c.run_id == VERSIONS.c.run_id),
+    )
+    query = query.where(VERSIONS.c.experiment == experiment)
     return _read(query.order_by(VERSIONS.c.created_at, VERSIONS.c.version))
+
+
+def last_runs() -> pd.DataFrame:
+    """Return the last run of every experiment."""
+    newest = (
+        sa.select(RUNS.c.experiment, sa.func.max(RUNS.c.started_at).label("started_at"))
+        .group_by(RUNS.c.experiment)
+        .subquery()
+    )
+    query = sa.select(RUNS).join(
+        newest,
+        (RUNS.c.experiment == newest.c.experiment) & (RUNS.c.started_at == newest.c.started_at),
+    )
+    return _read(query).drop_duplicates("experiment", keep="last")
+
+
+def reports_of(experiment: str, runs: int) -> pd.DataFrame:
+    """Return the reports of an experiment's last runs: run_id, name, place."""
+    reports = TABLES["reports"]
+    last = (
+        sa.select(RUNS.c.run_id)
+        .where(RUNS.c.experiment == experiment)
+        .order_by(RUNS.c.started_at.desc())
+        .limit(runs)
+        .subquery()
+    )
+    query = sa.select(reports).where(
+        reports.c.experiment == experiment, reports.c.run_id.in_(sa.select(last.c.run_id))
+    )
+    return _read(query.order_by(reports.c.run_id, reports.c.name))
 
 
 def file_text(digest: str | None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import jinja2
@@ -37,11 +38,29 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Markup:
+    """HTML that is safe and shown as it is; nothing in Markdown."""
+
+    html: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads somewhere: a relative path, or an address of http."""
+
+    text: str
+    target: str
+
+
+Cell = str | Link | Markup
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table of plain texts, every row as long as the header."""
+    """A table, every row as long as the header."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -50,13 +69,6 @@ class Code:
 
     language: str
     text: str
-
-
-@dataclass(frozen=True)
-class Markup:
-    """HTML that is safe and shown as it is; nothing in Markdown."""
-
-    html: str
 
 
 @dataclass(frozen=True)
@@ -129,8 +141,24 @@ def rendered(block: Block) -> str:
             return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
         case Table(header, rows):
             separator = ["---"] * len(header)
-            lines = [list(map(escape, header)), separator, *(map(escape, row) for row in rows)]
+            lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell) -> str:
+    match cell:
+        case Markup():
+            return ""
+        case Link(text, target):
+            return f"[{escape(text)}]({_address(target)})"
+        case str():
+            return escape(cell)
+
+
+def _address(target: str) -> str:
+    """A target as it stands in a link; only http may be its scheme, another would run code."""
+    colon = "" if not target.startswith(("http://", "https://")) else ":"
+    return quote(target, safe=f"/#?=&%{colon}" if colon else "/")
 
 
 _PAGE = """\
@@ -164,13 +192,22 @@ _PAGE = """\
 </style>
 </head>
 <body>
+{% macro in_cell(cell) %}
+{%- if cell.target is defined -%}
+<a href="{{ cell.target|target }}">{{ cell.text }}</a>
+{%- elif cell.html is defined -%}
+{{ cell.html|safe }}
+{%- else -%}
+{{ cell }}
+{%- endif -%}
+{% endmacro %}
 {% macro shown(block) %}
 {% if block.header is defined %}
 <div class="wide"><table>
 <thead><tr>{% for cell in block.header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in block.rows %}
-<tr>{% for cell in row %}<td{{ ' class="long"'|safe if cell|length > 40 }}>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td{{ ' class="long"'|safe if cell is string and cell|length > 40 }}>{{ in_cell(cell) }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% elif block.items is defined %}
@@ -244,4 +281,5 @@ def _template() -> "jinja2.Template":
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["target"] = _address
     return environment.from_string(_PAGE)

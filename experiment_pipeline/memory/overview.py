@@ -1,0 +1,260 @@
+"""The pages of the memory: all experiments on one, and each experiment's runs on its own.
+
+In: the metadata database. Out: `Document`s, whose links are relative to the storage root, so that
+the pages work wherever the storage is looked at. Who writes them, and when: `pages.py`.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from experiment_pipeline.memory import questions
+from experiment_pipeline.memory.comparison import changes
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import (
+    Block,
+    Bullets,
+    Cell,
+    Document,
+    Link,
+    Markup,
+    Paragraph,
+    Section,
+    Table,
+)
+from experiment_pipeline.statistics.interval import Interval
+
+OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
+# More runs than people scroll through; the command line and SQL have them all.
+MOST_RUNS = 200
+_WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
+
+
+def overview(now: datetime) -> Document:
+    """Return the page of all experiments: champion, gates, last run, age of the data, cost, trend."""
+    found = questions.experiments()
+    last = _last_runs()
+    rows = [_experiment_row(row, last, now) for row in found.to_dict("records")]
+    header = (
+        *("experiment", "champion", "validation score", "gates", "trend of the score"),
+        *("last run", "outcome", "age of the data", "runs", "cost"),
+    )
+    said = numbers.counted(len(found), "experiment")
+    running = int(sum(row["status"] == "running" for row in last.values()))
+    sentence = f"{said}, {running} running." if running else f"{said}."
+    blocks: tuple[Block, ...] = (Paragraph(sentence),)
+    if rows:
+        blocks = (*blocks, Table(header, tuple(rows)))
+    return Document("Experiments", (Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks),))
+
+
+def experiment_page(experiment: str, root: str) -> Document:
+    """Return the page of one experiment: its runs, what changed between them, links to reports.
+
+    Args:
+        experiment: its name.
+        root: of the storage, as text; reports below it are linked.
+    """
+    runs = questions.runs(experiment, limit=MOST_RUNS).to_dict("records")
+    scores = [row["validation_score"] for row in reversed(runs)]
+    costs = [row["wall_seconds"] for row in reversed(runs)]
+    latest = runs[0]
+    trends = Table(
+        ("over the runs", "", "last"),
+        (
+            (f"{latest['metric'] or 'score'} on validation", _trend(scores), _last(scores, "")),
+            ("seconds", _trend(costs), _last(costs, " s")),
+        ),
+    )
+    reports = _reports(experiment)
+    header = ("run", "started (UTC)", "by", "outcome", "score", "version", "took", "reports")
+    table = Table(header, tuple(_run_row(row, reports, experiment, root) for row in runs))
+    return Document(
+        f"{experiment}: its runs",
+        (
+            Section("Last run", (Paragraph(_in_a_sentence(latest)), *_why(latest), trends)),
+            Section(_counted(len(runs), experiment), (table,)),
+            Section("What changed between runs", (_neighbours(runs),)),
+            Section(
+                "All experiments", (Table(("page",), ((Link("overview", f"../{OVERVIEW}"),),)),)
+            ),
+        ),
+    )
+
+
+def relative_to(root: str, place: str) -> str | None:
+    """Return a place as a path below the storage root; None where it is elsewhere."""
+    base = root.rstrip("/") + "/"
+    return place.removeprefix(base) if place.startswith(base) else None
+
+
+def _experiment_row(
+    row: Mapping[Any, Any], last: Mapping[str, Mapping[Any, Any]], now: datetime
+) -> tuple[Cell, ...]:
+    name = row["experiment"]
+    latest = last[name]
+    versions: list[Any] = questions.versions(name).to_dict("records")
+    champions = [one for one in versions if _is_number(one["validation_score"])]
+    current = champions[-1] if champions else None
+    return (
+        Link(name, f"{name}/{EXPERIMENT_PAGE}"),
+        _text(row["champion"]),
+        _score(current) if current is not None else _text(row["champion_score"]),
+        _gates(name, current),
+        _trend([one["validation_score"] for one in champions]),
+        f"{row['last_started_at']:%Y-%m-%d %H:%M}" if _is_known(row["last_started_at"]) else "",
+        _outcome(latest),
+        _age(latest["data_modified_at"], now),
+        str(row["runs"]),
+        _cost(row),
+    )
+
+
+def _gates(experiment: str, current: Mapping[Any, Any] | None) -> str:
+    """How many gates the champion passed, of how many."""
+    if current is None or not _is_known(current["run_id"]):
+        return ""
+    gates = questions.rows_of("gates", experiment, current["run_id"])
+    return f"{(gates['outcome'] == 'PASS').sum()} of {len(gates)} passed" if len(gates) else ""
+
+
+def _last_runs() -> dict[str, Mapping[Any, Any]]:
+    newest = questions.last_runs()
+    return {row["experiment"]: row for row in newest.to_dict("records")}
+
+
+def _run_row(
+    row: Mapping[Any, Any],
+    reports: Mapping[str, Sequence[tuple[str, str]]],
+    experiment: str,
+    root: str,
+) -> tuple[Cell, ...]:
+    return (
+        row["run_id"][:8],
+        f"{row['started_at']:%Y-%m-%d %H:%M}" if _is_known(row["started_at"]) else "",
+        " ".join(_text(row[name]) for name in ("triggered_by", "trigger_name")).strip(),
+        _outcome(row),
+        _score(row),
+        _text(row["version"]),
+        f"{row['wall_seconds']:,.0f} s" if _is_number(row["wall_seconds"]) else "",
+        Markup(" ".join(_linked(reports.get(row["run_id"], ()), experiment, root))),
+    )
+
+
+def _linked(reports: Iterable[tuple[str, str]], experiment: str, root: str) -> Iterator[str]:
+    for name, place in reports:
+        below = relative_to(root, place)
+        if below is not None and below.endswith((".html", ".md")):
+            inside = below.removeprefix(f"{experiment}/")
+            words = html.escape(name.replace("_", " "))
+            yield f'<a href="{html.escape(inside)}">{words}</a>'
+
+
+def _reports(experiment: str) -> dict[str, list[tuple[str, str]]]:
+    """Run id → (name, place) of its pages, in the order of the flow."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in questions.reports_of(experiment, MOST_RUNS).to_dict("records"):
+        found.setdefault(row["run_id"], []).append((row["name"], row["place"]))
+    return found
+
+
+def _neighbours(runs: Sequence[Mapping[Any, Any]]) -> Block:
+    """What changed from each run to the next one, the newest pair first."""
+    lines = []
+    for after, before in pairwise(runs):
+        told = "; ".join(one.in_words() for one in changes(_plain(before), _plain(after)))
+        lines.append(
+            f"{before['run_id'][:8]} → {after['run_id'][:8]}: {told or 'nothing that decides'}"
+        )
+    return Bullets(tuple(lines)) if lines else Paragraph("This is its first run.")
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value if _is_known(value) else None for name, value in row.items()}
+
+
+def _in_a_sentence(row: Mapping[Any, Any]) -> str:
+    score = _score(row)
+    parts = [f"{_text(row['status'])}", score and f"{score} on validation", _text(row["version"])]
+    return ": ".join(filter(None, [row["run_id"][:8], ", ".join(filter(None, parts))])) + "."
+
+
+def _why(row: Mapping[Any, Any]) -> tuple[Paragraph, ...]:
+    said = [_text(row[name]) for name in ("decision", "error", "fix")]
+    return tuple(Paragraph(text) for text in said if text)
+
+
+def _counted(shown: int, experiment: str) -> str:
+    return f"{'Last ' if shown == MOST_RUNS else ''}{numbers.counted(shown, 'run')} of {experiment}"
+
+
+def _outcome(row: Mapping[Any, Any]) -> str:
+    status = _text(row["status"])
+    return f"{status}: {_text(row['error_type'])}" if status == "failed" else status
+
+
+def _score(row: Mapping[Any, Any]) -> str:
+    if not _is_number(row["validation_score"]):
+        return ""
+    three = (row[f"validation_{part}"] for part in ("score", "low", "high"))
+    return f"{row['metric']} {numbers.interval(Interval(*three))}"
+
+
+def _age(moment: Any, now: datetime) -> str:
+    if not _is_known(moment):
+        return ""
+    hours = (now - moment.to_pydatetime().astimezone(UTC)).total_seconds() / 3600
+    return f"{hours / 24:,.0f} days" if hours >= 48 else f"{max(hours, 0):,.0f} hours"
+
+
+def _cost(row: Mapping[Any, Any]) -> str:
+    if _is_number(row["cost"]):
+        return f"{row['cost']:,.2f}"
+    return f"{row['wall_seconds']:,.0f} s" if _is_number(row["wall_seconds"]) else ""
+
+
+def _trend(values: Sequence[Any]) -> Markup:
+    """A line through the values, the oldest first, with its ends in words for who cannot see it."""
+    known = [(place, float(value)) for place, value in enumerate(values) if _is_number(value)]
+    if not known:
+        return Markup("")
+    low, high = min(value for _, value in known), max(value for _, value in known)
+    width, height = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
+
+    def point(place: int, value: float) -> str:
+        x = _MARGIN + width * (place / max(len(values) - 1, 1))
+        y = _MARGIN + height * (1 - (value - low) / (high - low) if high > low else 0.5)
+        return f"{x:.1f},{y:.1f}"
+
+    points = [point(*one) for one in known]
+    x, y = points[-1].split(",")
+    words = (
+        f"from {numbers.score(known[0][1])} to {numbers.score(known[-1][1])}, {len(known)} values"
+    )
+    return Markup(
+        f'<svg role="img" aria-label="{words}" width="{_WIDTH}" height="{_HEIGHT}"><title>{words}</title>'
+        f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+        f'<circle cx="{x}" cy="{y}" r="2.5" fill="currentColor"/></svg>'
+    )
+
+
+def _last(values: Sequence[Any], unit: str) -> str:
+    known = [value for value in values if _is_number(value)]
+    return f"{numbers.score(known[-1])}{unit}" if known else ""
+
+
+def _text(value: Any) -> str:
+    return str(value) if _is_known(value) else ""
+
+
+def _is_known(value: Any) -> bool:
+    return not isinstance(value, dict) and not pd.isna(value)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_known(value) and math.isfinite(value)
