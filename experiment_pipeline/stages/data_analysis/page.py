@@ -21,7 +21,7 @@ from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets, escape, fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import VERDICT_RULES, DataAnalysis, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, shown, some_of
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
@@ -110,7 +110,7 @@ the strongest {{ associations|length }} of {{ "{:,}".format(analysis.association
 """
 
 
-def probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -> str:
+def probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None) -> str:
     """`Best probe 0.6912 ± 0.0110 roc_auc (lightgbm), baseline 0.5000, your criterion 0.75`."""
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
@@ -229,7 +229,7 @@ def _refusal(target: str, because: str) -> UnfitForModelling:
     )
 
 
-def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
+def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec) -> str:
     """Render the page.
 
     Args:
@@ -245,7 +245,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
 
 
 def _page(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec, most_columns: int
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
 ) -> str:
     columns = _columns(frame, spec, most_columns)
     return _template().render(
@@ -270,7 +270,7 @@ def _template() -> jinja2.Template:
     return environment.from_string(PAGE)
 
 
-def _columns(frame: pd.DataFrame, spec: ExperimentSpec, most: int) -> list[str]:
+def _columns(frame: pd.DataFrame, spec: DataAnalysisSpec, most: int) -> list[str]:
     """The target and the first columns, in the table's order."""
     others = [column for column in frame.columns if column != spec.target]
     kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()
