@@ -12,6 +12,7 @@ from typing import Literal, Self
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.reporting.remembered import Remembered
 
 Severity = Literal["error", "warning"]
 
@@ -129,6 +130,7 @@ class Outcome:
         notes: sentences for the log.
         warnings: sentences for the log that somebody should look at.
         checks: what was held against limits.
+        remembered: rows for the metadata database.
     """
 
     facts: Mapping[str, Fact]
@@ -137,3 +139,4 @@ class Outcome:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     checks: Sequence[Check] = ()
+    remembered: Sequence[Remembered] = ()

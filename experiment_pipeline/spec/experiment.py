@@ -306,6 +306,9 @@ class ExperimentSpec(
     """One table, one target, one search."""
 
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    price_per_hour: float | None = Field(
+        None, gt=0, description="What an hour of this machine costs, in any currency"
+    )
 
     @model_validator(mode="before")
     @classmethod

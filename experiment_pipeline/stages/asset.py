@@ -6,16 +6,18 @@ finds out is made by the pure modules beside its `asset.py`.
 """
 
 import base64
+import getpass
 import math
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import kind_of
-from experiment_pipeline.errors import ExperimentPipelineError, told_as
+from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
+from experiment_pipeline.memory.pages import write_pages
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
@@ -29,11 +31,19 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.spec import Part
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts
+from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.storage.database.archive import archive
+from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
+from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
+from experiment_pipeline.storage.locations import storage_root
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
+# Tags by which Dagster says who started a run.
+SCHEDULE, SENSOR = "dagster/schedule_name", "dagster/sensor_name"
+BACKFILL = "dagster/backfill"
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
 
@@ -92,6 +102,64 @@ def reused_or_made(
     return stored
 
 
+# What stands around the work of a stage: it is recorded, and its errors are told to the user.
+Recorder = Callable[[dg.AssetExecutionContext], AbstractContextManager[None]]
+
+
+def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder:
+    """Return what records the stages of an experiment as parts of their run."""
+
+    @contextmanager
+    def record(context: dg.AssetExecutionContext) -> Iterator[None]:
+        run = run_of(context, spec.name)
+        stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
+
+        def first() -> Sequence[Remembered]:
+            return declared(spec, yaml_text, schema_text, _trigger(context.run))
+
+        with told_to_the_user(), recorded(run, stage, first, keep):
+            yield
+
+    return record
+
+
+def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunMemory:
+    """The run's rows; the runs of one backfill are one run of the experiment."""
+    return RunMemory(experiment, context.run.tags.get(BACKFILL, context.run_id))
+
+
+def keep(run: RunMemory) -> None:
+    """Archive a run that has ended, and make the pages anew, where the storage can be reached."""
+    with suppress(StorageError):
+        archive(run, storage_root())
+        mark_killed()
+        write_pages(run.experiment, storage_root())
+
+
+def _remember(run: RunMemory, outcome: Outcome) -> None:
+    """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run."""
+    run.remember(outcome.remembered)
+    blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
+    decided = [one.status for one in outcome.remembered if isinstance(one, RunFacts)]
+    if blocked:
+        end(run, "rejected", RunFacts(decision=blocked[0].means))
+        keep(run)
+    elif "accepted" in decided:
+        end(run, "accepted")
+        keep(run)
+
+
+def _trigger(run: dg.DagsterRun) -> RunFacts:
+    if SCHEDULE in run.tags:
+        return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
+    if SENSOR in run.tags:
+        return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
+    # Whoever starts a run from the page does it through the webserver, which notes the location.
+    by_command = run.remote_job_origin is None
+    name = run.tags.get("user") or (getpass.getuser() if by_command else None)
+    return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
+
+
 def told_to_the_user() -> AbstractContextManager[None]:
     """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
     return told_as(_failure)
@@ -113,6 +181,8 @@ def report(
         context.log.warning(warning)
     for note in outcome.notes:
         context.log.info(note)
+    with told_to_the_user():
+        _remember(run_of(context, key.path[0]), outcome)
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(
         asset_key=key,

@@ -9,6 +9,7 @@ import re
 import pandas as pd
 
 from experiment_pipeline.reporting.outcome import Columns, Markdown, Notes, Outcome
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.stages.raw_data.table import RawTable
 
 MOST_COLUMNS = 40
@@ -34,6 +35,14 @@ def outcome(table: RawTable, source: str) -> Outcome:
             "preview": Markdown(preview(table.frame)),
             "dagster/column_schema": Columns(table.frame),
         },
+        remembered=[
+            RunFacts(
+                data_url=source,
+                data_digest=table.digest,
+                data_rows=len(table.frame),
+                data_columns=table.frame.shape[1],
+            )
+        ],
     )
 
 

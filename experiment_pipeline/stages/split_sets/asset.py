@@ -52,7 +52,7 @@ def build_split_sets(spec: Roles, schema_text: str) -> dg.AssetsDefinition:
             table = SetTable(
                 frame, sets.digests[name], validated_data.profile, validated_data.set_aside
             )
-            outcome = page.outcome(sets, table)
+            outcome = page.outcome(sets, name, table)
             if name == "train":
                 outcome = replace(outcome, notes=sets.notes, checks=checks)
             yield asset.report(context, asset.key_of(spec, f"{name}_set"), outcome)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
+from experiment_pipeline.reporting.remembered import SetRow
 from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
@@ -24,7 +25,7 @@ ROLE = {
 }
 
 
-def outcome(sets: SplitSets, table: SetTable) -> Outcome:
+def outcome(sets: SplitSets, name: str, table: SetTable) -> Outcome:
     """One of the sets, as it is handed on; the notes are of all three."""
     return Outcome(
         value=table,
@@ -35,6 +36,14 @@ def outcome(sets: SplitSets, table: SetTable) -> Outcome:
             "sets": Rows(sets.summary),
             "notes": Notes(sets.notes),
         },
+        remembered=[
+            SetRow(
+                set_name=name,
+                rows=len(table.rows),
+                columns=table.rows.shape[1],
+                digest=table.digest,
+            )
+        ],
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.rows.membership import set_aside_in_words
 from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages.validated_data import guards
@@ -62,5 +63,6 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpe
             "reasons": Rows(data.reasons),
             "whom_rejecting_hits": Rows(bias),
         },
+        remembered=[RunFacts(rejected_rows=len(data.rejected))],
         checks=[resemble],
     )

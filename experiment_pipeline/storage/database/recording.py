@@ -4,29 +4,41 @@ Around each stage stands `recorded`; what a stage found out is remembered where 
 whose process is gone is marked by whoever looks next. In: a run, a stage's name. Out: its row.
 """
 
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import DatabaseUnavailable, ExperimentPipelineError
-from experiment_pipeline.reporting.remembered import Remembered, RunFacts, Status
-from experiment_pipeline.storage.database.archive import archive
+from experiment_pipeline.reporting.remembered import FileRow, Remembered, RunFacts, Status
+from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.tables import RUNS
 from experiment_pipeline.storage.database.writing import RunMemory
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
+from experiment_pipeline.storage.provenance import code_provenance
 
+# What an hour of the machine costs, in any currency; takes precedence over the YAML.
+PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
+_LIBRARIES = ("dagster", "lightgbm", "numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "skops")
 _LONGEST = 2_000  # characters of an error's text
 
 
 @contextmanager
 def recorded(
-    run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]
+    run: RunMemory,
+    stage: str,
+    first: Callable[[], Sequence[Remembered]],
+    ended: Callable[[RunMemory], None],
 ) -> Iterator[None]:
     """Record a stage: that it began, what it took, and the error that ended it.
 
@@ -34,6 +46,7 @@ def recorded(
         run: of which it is a stage.
         stage: its name.
         first: what is declared for the whole run; asked for at the run's first stage.
+        ended: hears when an error has ended the run.
 
     Raises:
         DatabaseUnavailable: before the stage begins.
@@ -44,12 +57,15 @@ def recorded(
         yield
     except ExperimentPipelineError as error:
         _ended_by(run, "failed", error, f"{error.culprit}: {error.rule}", error.fix)
+        ended(run)
         raise
     except Exception as error:
         _ended_by(run, "failed", error, str(error), "This is a bug: report it with its stack.")
+        ended(run)
         raise
     except BaseException as error:
         _ended_by(run, "killed", error, "the run was cancelled", "Run it again: it goes on.")
+        ended(run)
         raise
     finally:
         with suppress(DatabaseUnavailable):
@@ -72,11 +88,43 @@ def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]])
 
 
 def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
-    """Note how a run ended, and archive it where its storage can be reached."""
+    """Note how a run ended."""
     now = datetime.now(UTC)
     run.remember([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
-    with suppress(ExperimentPipelineError):
-        archive(run, storage_root())
+
+
+def declared(
+    spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
+) -> list[Remembered]:
+    """What a run says first: what was asked for, by whom, with which code and software."""
+    code = code_provenance(Path.cwd())
+    texts = {name: sha256(text.encode()) for name, text in _texts(yaml_text, schema_text).items()}
+    price = os.environ.get(PRICE_VARIABLE)
+    facts = replace(
+        trigger,
+        task=spec.task,
+        target=spec.target,
+        metric=spec.metric,
+        greater_is_better=METRICS[spec.metric].greater_is_better,
+        yaml_digest=texts.get("yaml"),
+        schema_digest=texts.get("schema"),
+        code_commit=code.commit,
+        code_dirty=code.dirty,
+        package_version=metadata.version("experiment-pipeline"),
+        python_version=platform.python_version(),
+        libraries={name: metadata.version(name) for name in _LIBRARIES},
+        price_per_hour=float(price) if price else spec.price_per_hour,
+    )
+    files = [
+        FileRow(digest=texts[name], content=text)
+        for name, text in _texts(yaml_text, schema_text).items()
+    ]
+    return [*files, facts]
+
+
+def _texts(yaml_text: str, schema_text: str) -> dict[str, str]:
+    """The YAML files that there are; an experiment made in Python has no defs.yaml."""
+    return {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
 
 
 def mark_killed() -> list[RunMemory]:
