@@ -99,12 +99,14 @@ class NamedColumns:
         schema_text: the content of schema.yaml.
         line_of: path of a key of defs.yaml → its `file:line`.
         schema_path: of schema.yaml, as messages show it.
+        yaml_text: the content of defs.yaml; empty for an experiment that comes from no file.
     """
 
     spec: ExperimentSpec
     schema_text: str
     line_of: Callable[[Location], str] = lambda _: "defs.yaml"
     schema_path: str = "schema.yaml"
+    yaml_text: str = ""
 
     def check(self, delivered: Sequence[str]) -> None:
         """Hold every name against the table's.

@@ -271,7 +271,13 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
     _check_findings(spec, source)
     _check_search(spec, source)
     path = folder / SCHEMA_FILE
-    return NamedColumns(spec, _schema_text(path), source.line_of, str(shown_path(path)))
+    return NamedColumns(
+        spec,
+        _schema_text(path),
+        source.line_of,
+        str(shown_path(path)),
+        source.path.read_text(encoding="utf-8"),
+    )
 
 
 def _schema_text(path: Path) -> str:

@@ -14,7 +14,7 @@ from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.instance import in_process_executor
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import TABLES
+from experiment_pipeline.stages.asset import TABLES, recorder
 from experiment_pipeline.stages.data_analysis.asset import build_data_analysis
 from experiment_pipeline.stages.exported_model.asset import build_exported_model
 from experiment_pipeline.stages.leaderboard.asset import build_leaderboard
@@ -85,15 +85,16 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
     spec, schema_text = named.spec, named.schema_text
     declared = configurations(spec)
+    record = recorder(spec, named.yaml_text, schema_text)
     assets = [
-        build_raw_data(spec, named),
-        build_data_analysis(spec, schema_text),
-        build_validated_data(spec, schema_text),
-        build_split_sets(spec, schema_text),
-        build_trained_model(spec, declared),
-        build_leaderboard(spec),
-        build_validation_report(spec, schema_text),
-        build_exported_model(spec, declared, schema_text),
+        build_raw_data(spec, named, record),
+        build_data_analysis(spec, schema_text, record),
+        build_validated_data(spec, schema_text, record),
+        build_split_sets(spec, schema_text, record),
+        build_trained_model(spec, declared, record),
+        build_leaderboard(spec, record),
+        build_validation_report(spec, schema_text, record),
+        build_exported_model(spec, declared, schema_text, record),
     ]
     job = dg.define_asset_job(
         name=spec.name,

@@ -26,7 +26,9 @@ ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 ANALYSIS_VERSION = 2
 
 
-def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_data_analysis(
+    spec: DataAnalysisSpec, schema_text: str, record: asset.Recorder
+) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset.key_of(spec, "data_analysis")
     given = spec.part(DataAnalysisSpec)
@@ -43,7 +45,7 @@ def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDe
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> dg.MaterializeResult:
         fingerprint = _fingerprint(raw_data, given, schema_text)
-        with asset.told_to_the_user():
+        with record(context):
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, "data_analysis"),

@@ -38,7 +38,10 @@ INPUTS = ("raw_data", "validation_set", "leaderboard", "validation_report")
 
 
 def build_exported_model(
-    spec: ExperimentSpec, configurations: Sequence[Configuration], schema_text: str
+    spec: ExperimentSpec,
+    configurations: Sequence[Configuration],
+    schema_text: str,
+    record: asset.Recorder,
 ) -> dg.AssetsDefinition:
     """Publish what the validation report accepted."""
     key = asset.key_of(spec, STAGE)
@@ -59,7 +62,7 @@ def build_exported_model(
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
-        with asset.told_to_the_user():
+        with record(context):
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, raw_data, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))

@@ -39,7 +39,7 @@ LEADERBOARD_VERSION = 1
 INPUTS = ("train_set", "test_set", "search_results")
 
 
-def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
+def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
     key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
 
@@ -57,7 +57,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
         test_set: SetTable,
         search_results: SearchResults,
     ) -> dg.MaterializeResult:
-        with asset.told_to_the_user():
+        with record(context):
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("search_results", search_results.digests, sets.digests)
             check_same_metric(search_results, spec.metric)

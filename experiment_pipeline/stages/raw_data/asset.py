@@ -10,12 +10,15 @@ from experiment_pipeline.stages.raw_data.sources import peek_columns, read_sourc
 from experiment_pipeline.stages.raw_data.table import parse
 
 
-def build_raw_data(spec: RawDataSpec, named: NamedColumns) -> dg.AssetsDefinition:
+def build_raw_data(
+    spec: RawDataSpec, named: NamedColumns, record: asset.Recorder
+) -> dg.AssetsDefinition:
     """Read the source, say what was decided on the way.
 
     Args:
         spec: the experiment.
         named: the columns that its YAML names; a wrong one ends the run here.
+        record: stands around the work.
     """
     key = asset.key_of(spec, "raw_data")
 
@@ -26,7 +29,7 @@ def build_raw_data(spec: RawDataSpec, named: NamedColumns) -> dg.AssetsDefinitio
         description=f"The table as delivered by {spec.data.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with asset.told_to_the_user():
+        with record(context):
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)
             table = parse(read_source(spec.data), spec.data)

@@ -39,7 +39,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 
 
 def build_trained_model(
-    spec: ExperimentSpec, configurations: Sequence[Configuration]
+    spec: ExperimentSpec, configurations: Sequence[Configuration], record: asset.Recorder
 ) -> dg.AssetsDefinition:
     """The search: train every configuration that is asked for and not stored yet."""
     models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
@@ -78,7 +78,7 @@ def build_trained_model(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
-        with asset.told_to_the_user():
+        with record(context):
             sets = training_sets(train_set, test_set, spec)
             run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
             table, cost = run.run(_asked_for(context, configurations), configurations)

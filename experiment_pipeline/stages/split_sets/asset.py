@@ -16,7 +16,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
 
-def build_split_sets(spec: Roles, schema_text: str) -> dg.AssetsDefinition:
+def build_split_sets(spec: Roles, schema_text: str, record: asset.Recorder) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     upstream = [asset.key_of(spec, "raw_data"), asset.key_of(spec, "validated_data")]
     train = asset.key_of(spec, "train_set")
@@ -40,7 +40,7 @@ def build_split_sets(spec: Roles, schema_text: str) -> dg.AssetsDefinition:
     def split_sets(
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame, validated_data: ValidatedRows
     ) -> Iterator[dg.MaterializeResult]:
-        with asset.told_to_the_user():
+        with record(context):
             rows = validated_data.rows
             features = feature_columns(rows, spec)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.

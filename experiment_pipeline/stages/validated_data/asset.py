@@ -23,7 +23,9 @@ _DESCRIBED = {
 }
 
 
-def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_validated_data(
+    spec: ValidatedDataSpec, schema_text: str, record: asset.Recorder
+) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
     raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
@@ -53,7 +55,7 @@ def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.Assets
     def validated_data(
         context: dg.AssetExecutionContext, raw_data: pd.DataFrame
     ) -> Iterator[dg.MaterializeResult]:
-        with asset.told_to_the_user():
+        with record(context):
             prepared = prepare(raw_data, spec.preparation)
             schema = load_schema(schema_text)
             data = validate(
@@ -67,7 +69,7 @@ def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.Assets
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
         within = page.within_limit(data, changed, spec)
         if within.passed:
-            with asset.told_to_the_user():
+            with record(context):
                 check_target(data.validated, spec)
                 changed.note_run()
         kept = page.validated(raw_data, prepared, data, changed, within)

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
-def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_validation_report(
+    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
+) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
     key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
 
@@ -56,7 +58,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
         validation_set: SetTable,
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
-        with asset.told_to_the_user():
+        with record(context):
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(

@@ -29,7 +29,16 @@ from experiment_pipeline.storage.provenance import code_provenance
 
 # What an hour of the machine costs, in any currency; takes precedence over the YAML.
 PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
-_LIBRARIES = ("dagster", "lightgbm", "numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "skops")
+_LIBRARIES = (
+    "dagster",
+    "lightgbm",
+    "numpy",
+    "pandas",
+    "pandera",
+    "pyarrow",
+    "scikit-learn",
+    "skops",
+)
 _LONGEST = 2_000  # characters of an error's text
 
 
