@@ -22,7 +22,6 @@ from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.champion import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 
@@ -144,7 +143,7 @@ class Look:
         """Look, and write it into the ledger first: a look that crashes was one, too."""
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
-        ledger = Ledger(storage_root(), self.spec.name)
+        ledger = Ledger.of(self.spec.name)
         delivered = self.raw.loc[self.validation.index]
         seen = (
             self.validation_set.digest,
