@@ -3,11 +3,8 @@
 import datetime as dt
 from pathlib import Path
 
-import pandas as pd
-
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.prediction import signature
-from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.package import (
@@ -19,6 +16,7 @@ from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report.look import MODEL, REPORT, STAGE, Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
@@ -46,19 +44,17 @@ class Accepted:
         self.fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], STAGE)
         self.pipeline = persistence.from_bytes(files[MODEL], self.result.trusted_types)
 
-    def package(
-        self, raw: pd.DataFrame, validation: pd.DataFrame, schema_text: str
-    ) -> ModelPackage:
+    def package(self, validation: SetTable, schema_text: str) -> ModelPackage:
         """The files of the version."""
         serialized = serialize(self.pipeline)
-        features = feature_columns(validation, self.spec)
+        features = feature_columns(validation.rows, self.spec)
         facts = ModelFacts(
             spec=self.spec,
             configuration=self.configuration,
             rounds=self.result.rounds,
             fingerprint=self.result.fingerprint,
             reason=self.board.reason,
-            raw_types=raw_types(raw),
+            raw_types=validation.origin.raw_types,
             sets=self.judged.sets,
             positive_class=self.report.positive_class,
             threshold=self.report.threshold.value if self.report.threshold else None,
@@ -78,7 +74,7 @@ class Accepted:
             code=code_provenance(Path.cwd()),
             environment=environment(environment_packages(serialized), serialized.own_packages),
         )
-        golden = signature.golden_rows(validation, features)
+        golden = signature.golden_rows(validation.rows, features)
         return build_package(
             self.pipeline, serialized, facts, schema_text, golden, self.fitted_rows
         )

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 import dagster as dg
-import pandas as pd
 
-from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import page
@@ -14,6 +12,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.provenance import commit_version
@@ -24,7 +23,7 @@ STAGE = "exported_model"
 IDENTITY = "identity.txt"
 # Count it up whenever the code of this package would export otherwise.
 EXPORT_VERSION = 1
-INPUTS = ("raw_data", "validation_set", "leaderboard", "validation_report")
+INPUTS = ("validation_set", "leaderboard", "validation_report")
 
 
 def build_exported_model(
@@ -44,14 +43,13 @@ def build_exported_model(
     )
     def exported_model(
         context: dg.AssetExecutionContext,
-        raw_data: pd.DataFrame,
         validation_set: SetTable,
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
         with asset.told_to_the_user():
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
-            given = _given(spec, validation_report, raw_data, schema_text)
+            given = _given(spec, validation_report, validation_set.origin, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
             if published is None:
                 # A rerun that publishes nothing imports nothing that packs a model.
@@ -60,11 +58,11 @@ def build_exported_model(
                 accepted = Accepted(
                     spec, declared[leaderboard.chosen], leaderboard, validation_report
                 )
-                package = accepted.package(raw_data, validation_set.rows, schema_text)
+                package = accepted.package(validation_set, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
-            data_changes.accept(spec, validation_set.profile)
+            data_changes.accept(spec, validation_set.origin.profile)
         card = registry.model(published.version).read("README.md").decode()
         return asset.report(
             context, key, page.outcome(published, leaderboard.chosen, committed, card)
@@ -73,12 +71,12 @@ def build_exported_model(
     return exported_model
 
 
-def _given(spec: ExperimentSpec, judged: Judged, raw: pd.DataFrame, schema_text: str) -> str:
+def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: str) -> str:
     """Everything that decides what is exported."""
     return fingerprint_of(
         {
             "report": judged.fingerprint,
-            "raw_types": raw_types(raw),
+            "raw_types": dict(origin.raw_types),
             "schema": schema_text,
             "spec": spec.model_dump(mode="json"),
             "version": EXPORT_VERSION,
