@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
@@ -86,6 +85,8 @@ def permutation_importance(
         Columns feature, drop (in units of the metric, positive = worse without it), deviation
         (between repeats); None for an undefined score.
     """
+    from scipy.sparse import issparse
+
     chosen = np.linspace(0, len(y) - 1, effort.rows).astype(np.int64)
     truth, rows = y[chosen], encoded[chosen]
     rows = rows.toarray() if issparse(rows) else np.asarray(rows)

@@ -33,7 +33,7 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
+from experiment_pipeline.storage.records import sealed, unsealed
 
 RESULT = "result.json"
 DAMAGED = "damaged"
@@ -43,13 +43,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True)
 class Entry(Generic[_Record]):
-    """One stored entry.
-
-    Attributes:
-        record: what its `result.json` says.
-        files: name → content, of those that were asked for.
-        paths: name → where it is, of the same.
-    """
+    """One stored entry: its record, name → content of the files asked for, and where these are."""
 
     record: _Record
     files: Mapping[str, bytes]
@@ -60,11 +54,7 @@ class Entry(Generic[_Record]):
 class Entries(Generic[_Record]):
     """The entries of one stage of one experiment.
 
-    Attributes:
-        root: the storage root.
-        experiment: the experiment's name.
-        stage: the stage's.
-        kind: of the records: a frozen dataclass; `NoneType` where files say everything.
+    `kind` is that of the records: a frozen dataclass; `NoneType` where files say everything.
     """
 
     root: UPath
@@ -116,16 +106,14 @@ class Entries(Generic[_Record]):
     def quarantine_damaged(
         self, fingerprints: Iterable[str], tell: Callable[[str], object]
     ) -> None:
-        """Look into every file of the entries that exist; the damaged ones go into quarantine.
+        """Look into every file of the entries that exist; `tell` hears where damaged ones went.
 
-        What is left can be reused to the end of a run. `tell` is given a sentence for each that
-        was damaged.
+        What is left can be reused to the end of a run.
         """
         asked = list(fingerprints)
         for start in range(0, len(asked), _CHECKED_AT_ONCE):
-            for fingerprint, found in self._look(
-                asked[start : start + _CHECKED_AT_ONCE], None
-            ).items():
+            some = asked[start : start + _CHECKED_AT_ONCE]
+            for fingerprint, found in self._look(some, None).items():
                 if isinstance(found, EntryCorrupt):
                     tell(self._quarantine(fingerprint, found))
 
@@ -144,8 +132,8 @@ class Entries(Generic[_Record]):
         paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
         for name, path in paths.items():
             write_bytes(path, files[name])
-        commit = _Commit(fingerprint, record, stored)
-        if create_exclusive(self.folder(fingerprint) / RESULT, commit.to_bytes()):
+        commit = sealed(_Commit(fingerprint, record, stored))
+        if create_exclusive(self.folder(fingerprint) / RESULT, commit):
             return Entry(record, files, paths)
         return self.require(fingerprint)
 
@@ -156,12 +144,16 @@ class Entries(Generic[_Record]):
         places = {print_: self.folder(print_) / RESULT for print_ in fingerprints}
         written = read_many(places.values())
         commits = {
-            print_: self._commit(print_, written[path])
+            print_: self._commit(print_, path, written[path])
             for print_, path in places.items()
             if path in written
         }
         paths = {
-            print_: self._paths(commit, names)
+            print_: {
+                name: self.folder(print_) / file.name
+                for name, file in commit.files.items()
+                if names is None or name in names
+            }
             for print_, commit in commits.items()
             if isinstance(commit, _Commit)
         }
@@ -173,11 +165,13 @@ class Entries(Generic[_Record]):
             for print_, commit in commits.items()
         }
 
-    def _commit(self, fingerprint: str, content: bytes) -> "_Commit[_Record] | EntryCorrupt":
-        path = self.folder(fingerprint) / RESULT
+    def _commit(
+        self, fingerprint: str, path: UPath, content: bytes
+    ) -> "_Commit[_Record] | EntryCorrupt":
         damage = self._corrupt(path, "is not what was written")
+        kind: type[_Commit[_Record]] = _Commit[self.kind]  # type: ignore[name-defined]
         try:
-            commit = _Commit.parsed(self.kind, content, damage)
+            commit = unsealed(kind, content, damage)
         except EntryCorrupt as error:
             older = _is_of_an_older_version(content)
             return self._corrupt(path, "is of an older version of this package") if older else error
@@ -185,19 +179,8 @@ class Entries(Generic[_Record]):
             return self._corrupt(path, "belongs to another fingerprint")
         return commit
 
-    def _paths(self, commit: "_Commit[_Record]", names: Collection[str] | None) -> dict[str, UPath]:
-        folder = self.folder(commit.fingerprint)
-        return {
-            name: folder / file.name
-            for name, file in commit.files.items()
-            if names is None or name in names
-        }
-
     def _checked(
-        self,
-        commit: "_Commit[_Record]",
-        paths: Mapping[str, UPath],
-        found: Mapping[UPath, bytes],
+        self, commit: "_Commit[_Record]", paths: Mapping[str, UPath], found: Mapping[UPath, bytes]
     ) -> Entry[_Record] | EntryCorrupt:
         for name, path in paths.items():
             if path not in found:
@@ -261,21 +244,3 @@ class _Commit(Generic[_Record]):
     fingerprint: str
     result: _Record
     files: Mapping[str, _File]
-
-    def to_bytes(self) -> bytes:
-        content = json.loads(to_json(self))
-        return to_json({**content, "sha256": fingerprint_of(content)})
-
-    @classmethod
-    def parsed(
-        cls, kind: type[_Record], content: bytes, damage: EntryCorrupt
-    ) -> "_Commit[_Record]":
-        """What `to_bytes` wrote; else `damage` is raised."""
-        try:
-            said = json.loads(content)
-            whole = said.pop("sha256") == fingerprint_of(said)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damage from error
-        if not whole:
-            raise damage
-        return from_json(_Commit[kind], json.dumps(said), damage)  # type: ignore[valid-type]

@@ -1,7 +1,7 @@
 """What is noted and never changed: small files of their own, and larger ones that they name.
 
-    <folder>/<time>-<marks>-<random>.json    one note each, a JSON record
-    <folder>/<sha256>.<ending>               what notes refer to, under the digest of its content
+    <root>/<experiment>/<folder>/<time>-<marks>-<random>.json    one note each, a JSON record
+                        <folder>/<sha256>.<ending>               what notes refer to, by its digest
 
 Nothing is read before a note is written, so two runs at once lose none; the names sort by time.
 In: records, bytes. Out: the same ones, checked. What a damaged note means is decided by who reads.
@@ -10,17 +10,51 @@ In: records, bytes. Out: the same ones, checked. What a damaged note means is de
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, TypeVar
+from datetime import UTC, datetime
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.locations import Location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
 
-_Note = TypeVar("_Note")
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
+
+
+class Note(Protocol):
+    """A frozen dataclass that says when it was made."""
+
+    @property
+    def at(self) -> str:
+        """As `now` gives it."""
+
+
+_Note = TypeVar("_Note", bound=Note)
+
+
+def now() -> str:
+    """ISO 8601 in UTC, with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+@dataclass(frozen=True)
+class Journals:
+    """The journals of one experiment; who extends it says what is noted in its FOLDER."""
+
+    root: Location
+    experiment: str
+    FOLDER: ClassVar[str]
+
+    @classmethod
+    def of(cls, experiment: str) -> Self:
+        """Return those under the storage root."""
+        return cls(storage_root(), experiment)
+
+    @property
+    def folder(self) -> Location:
+        """Where they are."""
+        return self.root / self.experiment / self.FOLDER
 
 
 @dataclass(frozen=True)
@@ -39,10 +73,10 @@ class Journal(Generic[_Note]):
     rule: str
     fix: str
 
-    def append(self, note: _Note, at: datetime, *digests: str) -> None:
+    def append(self, note: _Note, *digests: str) -> None:
         """Write a note; its name tells when, and of what."""
-        marks = [at.strftime("%Y%m%dT%H%M%S.%fZ"), *(digest[:_SHORT] for digest in digests)]
-        name = "-".join([*marks, secrets.token_hex(4)])
+        at = datetime.fromisoformat(note.at).strftime("%Y%m%dT%H%M%S.%fZ")
+        name = "-".join([at, *(digest[:_SHORT] for digest in digests), secrets.token_hex(4)])
         write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:

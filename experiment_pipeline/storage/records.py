@@ -56,6 +56,25 @@ def from_json(
     return record
 
 
+def sealed(record: object) -> bytes:
+    """Return a record as JSON with a digest of its own, so that a changed number shows too."""
+    content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
+    return to_json({**content, "sha256": fingerprint_of(content)})
+
+
+def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineError) -> _Record:
+    """Return the record that `sealed` wrote; arguments as of `from_json`."""
+    try:
+        said = json.loads(content)
+        if said.pop("sha256") != fingerprint_of(said):
+            raise damage
+        record: _Record = _adapter(kind).validate_python(said, extra="forbid")
+    # Without a digest, no object, or no JSON at all.
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damage from error
+    return record
+
+
 def yaml_bytes(value: Any) -> bytes:
     """Return YAML of plain values, keys in the order given."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).encode()

@@ -1,23 +1,33 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
+import datetime as dt
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
+from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.prediction.signature import golden_rows
+from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.stages.validation_report import look
 from experiment_pipeline.stages.validation_report.look import Judged
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage.entries import Entry, stage_entries
-from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
+from experiment_pipeline.storage.versions import ModelPackage
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"
@@ -52,13 +62,14 @@ def build_exported_model(
             given = _given(spec, validation_report, validation_set.origin, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
             if published is None:
-                # A rerun that publishes nothing imports nothing that packs a model.
-                from experiment_pipeline.stages.exported_model.accepted import Accepted
-
-                accepted = Accepted(
-                    spec, declared[leaderboard.chosen], leaderboard, validation_report
+                package = _package(
+                    spec,
+                    declared[leaderboard.chosen],
+                    leaderboard,
+                    validation_report,
+                    validation_set,
+                    schema_text,
                 )
-                package = accepted.package(validation_set, schema_text)
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
@@ -69,6 +80,36 @@ def build_exported_model(
         )
 
     return exported_model
+
+
+def _package(
+    spec: ExperimentSpec,
+    configuration: Configuration,
+    board: Leaderboard,
+    judged: Judged,
+    validation: SetTable,
+    schema_text: str,
+) -> ModelPackage:
+    """The files of the version, from what the stages before have stored."""
+    files = stage_entries(spec.name, look.STAGE).require(judged.fingerprint).files
+    result = TrainedModelStore.of(spec.name).require(judged.model_fingerprint).result
+    pipeline = persistence.from_bytes(files[look.MODEL], result.trusted_types)
+    serialized = packing.serialize(pipeline)
+    facts = packing.facts_of(
+        spec,
+        configuration,
+        board,
+        judged.sets,
+        ValidationReport.from_json(files[look.REPORT].decode()),
+        result,
+        validation.origin.raw_types,
+        created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+        code=provenance.code_provenance(Path.cwd()),
+        environment=provenance.environment(serialized.needed, serialized.own_packages),
+    )
+    golden = golden_rows(validation.rows, feature_columns(validation.rows, spec))
+    fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], look.STAGE)
+    return packing.build_package(pipeline, serialized, facts, schema_text, golden, fitted_rows)
 
 
 def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: str) -> str:
@@ -94,7 +135,7 @@ def _commit(spec: ExperimentSpec, registry: Registry, published: PublishedVersio
     if spec.export.repository is None:
         return ""
     model = registry.model(published.version)
-    commit = commit_version(
+    commit = provenance.commit_version(
         spec.export.repository,
         spec.name,
         published.version,

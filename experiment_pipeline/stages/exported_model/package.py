@@ -5,6 +5,7 @@ complete but for the manifest, which names the version and is written by the reg
 Storing lives in `storage/registry.py`, the fresh-process check in `stages/exported_model/reload_check.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +22,18 @@ from experiment_pipeline.prediction.signature import (
 )
 from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import page as model_card
-from experiment_pipeline.stages.exported_model.page import ModelFacts
+from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.validation_report.look import SetFact
+from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.records import to_json, yaml_bytes
 from experiment_pipeline.storage.versions import (
     CARD,
@@ -80,9 +88,10 @@ class SerializedModel:
         return tuple(sorted({_package(name) for name in self.trusted_types} - _NOT_OWN))
 
     @property
-    def needs_lightgbm(self) -> bool:
-        """Whether loading it imports lightgbm."""
-        return any(_package(name) == "lightgbm" for name in self.trusted_types)
+    def needed(self) -> tuple[str, ...]:
+        """Distributions that loading it imports, besides those of a user's own estimator."""
+        lightgbm = any(_package(name) == "lightgbm" for name in self.trusted_types)
+        return (*NEEDED, "lightgbm") if lightgbm else NEEDED
 
 
 def serialize(pipeline: Any) -> SerializedModel:
@@ -95,6 +104,43 @@ def serialize(pipeline: Any) -> SerializedModel:
 
     data = persistence.to_bytes(pipeline)
     return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))
+
+
+def facts_of(
+    spec: ExperimentSpec,
+    configuration: Configuration,
+    board: Leaderboard,
+    sets: tuple[SetFact, ...],
+    report: ValidationReport,
+    result: ModelResult,
+    raw_types: Mapping[str, str],
+    *,
+    created: str,
+    code: CodeProvenance,
+    environment: Environment,
+) -> ModelFacts:
+    """Return what the stages before found out about the accepted choice."""
+    scores = (Score("validation", s.metric, s.interval, s.baseline) for s in report.scores)
+    return ModelFacts(
+        spec=spec,
+        configuration=configuration,
+        rounds=result.rounds,
+        fingerprint=result.fingerprint,
+        reason=board.reason,
+        raw_types=raw_types,
+        sets=sets,
+        positive_class=report.positive_class,
+        threshold=report.threshold.value if report.threshold else None,
+        scores=(*scores, Score("test", board.metric, board.score, board.baseline)),
+        gates=report.gates,
+        looks=report.looks,
+        overlap=report.overlap,
+        champion=report.champion,
+        limits=tuple(dict.fromkeys((*board.notes, *report.notes))),
+        created=created,
+        code=code,
+        environment=environment,
+    )
 
 
 def build_package(
@@ -145,11 +191,6 @@ def build_package(
         files=MappingProxyType(files),
         own_packages=serialized.own_packages,
     )
-
-
-def environment_packages(serialized: SerializedModel) -> tuple[str, ...]:
-    """Return the distributions a model needs besides those of a user's own estimator."""
-    return NEEDED if not serialized.needs_lightgbm else (*NEEDED, "lightgbm")
 
 
 def _signature(pipeline: Any, facts: ModelFacts, golden: pd.DataFrame) -> Signature:

@@ -7,14 +7,14 @@ import dagster as dg
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.rows.membership import SETS, named
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
 
-def build_split_sets(spec: ExperimentSpec) -> dg.AssetsDefinition:
+def build_split_sets(spec: Roles) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     upstream = [asset.key_of(spec, "validated_data")]
     train = asset.key_of(spec, "train_set")

@@ -29,7 +29,7 @@ from experiment_pipeline.rows.units import (
     times_of,
     unit_hashes,
 )
-from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.spec import Roles, TimeSplit
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage.tables import Codes
 
@@ -94,7 +94,7 @@ class SetTable:
 
 
 def as_stored(
-    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str], origin: Origin
+    sets: SplitSets, spec: Roles, features: Sequence[str], origin: Origin
 ) -> dict[str, SetTable]:
     """Return set → what is stored of it; EmptySet as `inner_slice`."""
     inner = inner_slice(sets.train, spec, features)
@@ -109,7 +109,7 @@ def as_stored(
 
 def split(
     validated: pd.DataFrame,
-    spec: ExperimentSpec,
+    spec: Roles,
     features: Sequence[str],
     membership: pd.Series | None = None,
 ) -> SplitSets:
@@ -147,7 +147,7 @@ def split(
     )
 
 
-def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+def _check_keys(validated: pd.DataFrame, spec: Roles) -> None:
     lacking = ~has_keys(validated, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
@@ -158,9 +158,7 @@ def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         )
 
 
-def _check_values_named(
-    validated: pd.DataFrame, membership: pd.Series, spec: ExperimentSpec
-) -> None:
+def _check_values_named(validated: pd.DataFrame, membership: pd.Series, spec: Roles) -> None:
     unnamed = (membership == LEFT_OUT).to_numpy()
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -171,9 +169,7 @@ def _check_values_named(
         )
 
 
-def _check_filled(
-    name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
-) -> None:
+def _check_filled(name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: Roles) -> None:
     if table.empty:
         raise EmptySet(
             f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
@@ -191,9 +187,7 @@ def _check_filled(
         )
 
 
-def _facts(
-    name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
-) -> dict[str, object]:
+def _facts(name: str, tables: Mapping[str, pd.DataFrame], spec: Roles) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
     facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
     target = table[spec.target]
@@ -211,7 +205,7 @@ def _facts(
 def _notes(
     validated: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
-    spec: ExperimentSpec,
+    spec: Roles,
     features: Sequence[str],
     left_out: int,
 ) -> Iterator[str]:
@@ -252,7 +246,7 @@ def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[st
 
 
 def _unseen_calendar(
-    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
+    tables: Mapping[str, pd.DataFrame], spec: Roles, features: Sequence[str]
 ) -> Iterator[str]:
     """Tell where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
@@ -275,7 +269,7 @@ def _unseen_calendar(
 HELD_OUT = 0.15
 
 
-def inner_slice(train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def inner_slice(train: pd.DataFrame, spec: Roles, features: Sequence[str]) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
     By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
@@ -315,7 +309,7 @@ def inner_slice(train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[st
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
+def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: Roles) -> np.ndarray:
     """Tell which train rows lie within the split's gap before the inner slice.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
@@ -340,7 +334,7 @@ def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> n
     return within if enough else none
 
 
-def _classes(train: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+def _classes(train: pd.DataFrame, spec: Roles) -> np.ndarray:
     if spec.task == "regression":
         return np.zeros(len(train), dtype=np.int64)
     return classes_of(train[spec.target])

@@ -11,11 +11,10 @@ told. The comparison itself is in `profile.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
-from experiment_pipeline.spec import Drift, ExperimentSpec
+from experiment_pipeline.spec import Drift, ValidatedDataSpec
 from experiment_pipeline.stages.validated_data.profile import (
     DataChanges,
     DataProfile,
@@ -23,8 +22,7 @@ from experiment_pipeline.stages.validated_data.profile import (
     profile,
 )
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
-from experiment_pipeline.storage.journal import Contents, Journal
-from experiment_pipeline.storage.locations import Location, storage_root
+from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
 from experiment_pipeline.storage.records import from_json
 
 Tell = Callable[[str], object]
@@ -45,22 +43,10 @@ class ProfileNote:
     profile: str
 
 
-@dataclass(frozen=True)
-class DataProfiles:
-    """The profiles of one experiment.
+class DataProfiles(Journals):
+    """The profiles of one experiment."""
 
-    Attributes:
-        root: the storage root.
-        experiment: the experiment's name.
-    """
-
-    root: Location
-    experiment: str
-
-    @property
-    def folder(self) -> Location:
-        """Where the profiles are."""
-        return self.root / self.experiment / "data_profiles"
+    FOLDER = "data_profiles"
 
     def put(self, profile: DataProfile) -> None:
         """Store a profile; the same one again changes nothing, or mends what was damaged."""
@@ -109,8 +95,7 @@ class DataProfiles:
         latest = next(notes.latest_first(), None)
         if isinstance(latest, ProfileNote) and latest.profile == digest:
             return
-        at = datetime.now(UTC)
-        notes.append(ProfileNote(at.isoformat(timespec="microseconds"), digest), at, digest)
+        notes.append(ProfileNote(now(), digest), digest)
 
 
 CHECK = "data_resembles_the_accepted"
@@ -168,10 +153,10 @@ _WAY_ON = (
 
 
 def against_the_accepted(
-    spec: ExperimentSpec, outcome: ValidatedData, tell: Callable[[str], object]
+    spec: ValidatedDataSpec, outcome: ValidatedData, tell: Callable[[str], object]
 ) -> Changed:
     """Profile the validated rows, keep the profile, and compare it; `tell` hears of damage."""
-    store = DataProfiles(storage_root(), spec.name)
+    store = DataProfiles.of(spec.name)
     current = profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
     previous, accepted = store.previous(tell), store.accepted(tell)
@@ -184,6 +169,6 @@ def against_the_accepted(
     )
 
 
-def accept(spec: ExperimentSpec, profile_digest: str) -> None:
+def accept(spec: ValidatedDataSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
-    DataProfiles(storage_root(), spec.name).accept(profile_digest)
+    DataProfiles.of(spec.name).accept(profile_digest)

@@ -10,7 +10,7 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
 from experiment_pipeline.rows.membership import assign_sets, codes_of, set_aside_in_words
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
@@ -23,7 +23,7 @@ _DESCRIBED = {
 }
 
 
-def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
     raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")

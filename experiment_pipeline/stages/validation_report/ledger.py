@@ -11,15 +11,13 @@ is said by `report.py`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.identity import HashedRows, RowSample, sample_rows
-from experiment_pipeline.storage.journal import Contents, Journal
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
 # Fewer shared rows may be chance, and flatter nobody.
@@ -91,22 +89,10 @@ class Look:
     sample: str | None = None
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """The looks of one experiment.
+class Ledger(Journals):
+    """The looks of one experiment."""
 
-    Attributes:
-        root: the storage root.
-        experiment: the experiment's name.
-    """
-
-    root: Location
-    experiment: str
-
-    @property
-    def folder(self) -> Location:
-        """Where the looks are."""
-        return self.root / self.experiment / "validation_looks"
+    FOLDER = "validation_looks"
 
     def record_look(
         self,
@@ -123,10 +109,11 @@ class Ledger:
             rows: the same rows as delivered.
             id_columns: those that name a row.
         """
-        at = datetime.now(UTC)
-        sample = self._keep(sample_rows(rows, id_columns))
-        look = Look(at.isoformat(timespec="microseconds"), validation_digest, fingerprint, sample)
-        self._looks.append(look, at, validation_digest, fingerprint)
+        at = now()
+        # Looks at the same rows share their sample.
+        sample = self._samples.put(to_parquet(sample_rows(rows, id_columns)))
+        look = Look(at, validation_digest, fingerprint, sample)
+        self._looks.append(look, validation_digest, fingerprint)
         return look
 
     def looks(self) -> list[Look]:
@@ -165,7 +152,8 @@ class Ledger:
             if look.sample is None:
                 return 0.0
             if look.sample not in shares:
-                shares[look.sample] = self._sample(look.sample).overlap(here, id_columns)
+                sample = from_parquet(self._samples.read(look.sample), RowSample)
+                shares[look.sample] = sample.overlap(here, id_columns)
             return shares[look.sample]
 
         seen = []
@@ -189,10 +177,3 @@ class Ledger:
         folder = self.root / self.experiment / "validation_rows"
         rule, fix = "is not the sample of rows that was written", "Nothing: it is passed over."
         return Contents(folder, "parquet", rule, fix)
-
-    def _keep(self, sample: RowSample) -> str:
-        """Store a sample under its digest: looks at the same rows share it."""
-        return self._samples.put(to_parquet(sample))
-
-    def _sample(self, digest: str) -> RowSample:
-        return from_parquet(self._samples.read(digest), RowSample)

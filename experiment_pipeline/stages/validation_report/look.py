@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -22,7 +22,6 @@ from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.champion import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 
@@ -69,7 +68,7 @@ class Judged:
 class Look:
     """What is looked at: one choice, one validation set."""
 
-    spec: ExperimentSpec
+    spec: ValidationReportSpec
     raw: pd.DataFrame
     sets: TrainingSets
     validation_set: SetTable
@@ -144,7 +143,7 @@ class Look:
         """Look, and write it into the ledger first: a look that crashes was one, too."""
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
-        ledger = Ledger(storage_root(), self.spec.name)
+        ledger = Ledger.of(self.spec.name)
         delivered = self.raw.loc[self.validation.index]
         seen = (
             self.validation_set.digest,

@@ -126,7 +126,7 @@ def test_the_trusted_types_are_all_that_is_needed() -> None:
     serialized = exported_model.serialize(exported.fitted())
     assert serialized.own_packages == ()
     assert set(serialized.trusted_types) <= set(persistence.TRUSTED_TYPES)
-    assert exported_model.environment_packages(serialized) == exported_model.NEEDED
+    assert serialized.needed == exported_model.NEEDED
 
 
 def test_predictions_use_the_threshold_and_keep_the_ids() -> None:

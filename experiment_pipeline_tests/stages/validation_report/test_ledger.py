@@ -74,9 +74,8 @@ def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
     ledger = Ledger(place, "flights")
     code = (
         "import pandas as pd\n"
-        "from experiment_pipeline.storage.locations import storage_root\n"
         "from experiment_pipeline.stages.validation_report.ledger import Ledger\n"
-        "ledger, rows = Ledger(storage_root(), 'flights'), pd.DataFrame({'id': range(200)})\n"
+        "ledger, rows = Ledger.of('flights'), pd.DataFrame({'id': range(200)})\n"
         f"for _ in range(10): ledger.record_look('{ROWS}', '{MODELS[0]}', rows)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
