@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 import numpy as np
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -18,18 +18,12 @@ from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet
 
 STAGE = "leaderboard"
-# What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
-_ELSEWHERE = (
-    *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "budget", "workers"),
-    *("export", "schedule", "not_worse_than_champion"),
-)
 INPUTS = ("train_set", "test_set", "search_results")
 
 
 def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key, given = asset.key_of(spec, STAGE), spec.without(*_ELSEWHERE)
+    key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
 
     @asset.table_asset(
         spec,
@@ -49,7 +43,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
             sets = training_sets(train_set, test_set, spec)
             board.check_same_sets("search_results", search_results.digests, sets.digests)
             board.check_same_metric(search_results, spec.metric)
-            given_to = search_results, train_set.set_aside
+            given_to = search_results, train_set.origin.set_aside
             fingerprint = board.ranking_fingerprint(given, *given_to)
             stored = asset.reused_or_made(
                 context,
@@ -67,7 +61,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
 
 
 def _ranked(
-    spec: ExperimentSpec, sets: TrainingSets, found: SearchResults, set_aside: Sequence[str]
+    spec: LeaderboardSpec, sets: TrainingSets, found: SearchResults, set_aside: Sequence[str]
 ) -> Leaderboard:
     store = TrainedModelStore.of(spec.name)
 

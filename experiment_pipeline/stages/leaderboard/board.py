@@ -18,7 +18,7 @@ from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -92,7 +92,7 @@ def leaderboard(
     stored: Mapping[str, ModelResult],
     predictions: TestPredictions,
     sets: TrainingSets,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
     set_aside: Sequence[str],
 ) -> Leaderboard:
     """Rank what a search has left for these sets.
@@ -123,7 +123,7 @@ def rank(
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
     classes: tuple | None,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
@@ -167,7 +167,7 @@ def rank(
 
 
 def ranking_fingerprint(
-    given: ExperimentSpec, found: SearchResults, set_aside: Sequence[str]
+    given: LeaderboardSpec, found: SearchResults, set_aside: Sequence[str]
 ) -> str:
     """Return the digest of all that decides a leaderboard; what the fits took is theirs.
 
@@ -254,7 +254,7 @@ def _nothing_to_rank(
     )
 
 
-def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
+def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
     among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"

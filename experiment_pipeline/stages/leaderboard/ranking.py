@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
@@ -117,7 +117,7 @@ def order(
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
     n_classes: int,
 ) -> Ranking:
     """Score the results anew from their predictions, and put them in order.
@@ -164,7 +164,7 @@ def _measure(
     predictions: TestPredictions,
     y_test: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
 ) -> Iterator[_Measured]:
     drawn, compared = layout(spec.metric, y_test, units), comparison_codes(units)
     by_threshold = METRICS[spec.metric].by_threshold
@@ -216,7 +216,7 @@ def _entries(
 
 
 def build_rows(
-    ranking: Ranking, chosen: str, concluded: Sequence[Conclusion], spec: ExperimentSpec
+    ranking: Ranking, chosen: str, concluded: Sequence[Conclusion], spec: LeaderboardSpec
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 

@@ -14,7 +14,7 @@ from contextlib import closing
 import dagster as dg
 import joblib
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
@@ -96,7 +96,7 @@ def _asked_for(
 
 def _search(
     context: dg.AssetExecutionContext,
-    spec: ExperimentSpec,
+    spec: SearchSpec,
     sets: TrainingSets,
     wanted: Sequence[Configuration],
     declared: Sequence[Configuration],
