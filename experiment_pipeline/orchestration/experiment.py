@@ -90,7 +90,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         build_raw_data(spec, named, record),
         build_data_analysis(spec, schema_text, record),
         build_validated_data(spec, schema_text, record),
-        build_split_sets(spec, schema_text, record),
+        build_split_sets(spec, record),
         build_trained_model(spec, declared, record),
         build_leaderboard(spec, record),
         build_validation_report(spec, schema_text, record),

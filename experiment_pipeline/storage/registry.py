@@ -22,6 +22,7 @@ from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
     list_names,
+    read_bytes,
     read_many,
     write_bytes,
 )
@@ -119,6 +120,11 @@ class Registry:
         folder, visible = self.folder / "history", set(self.versions())
         stored = read_many(folder / f"{version}.json" for version in self._numbered(folder))
         return [_history_entry(path, content, visible) for path, content in stored.items()]
+
+    def entry(self, version: str) -> HistoryEntry:
+        """Return the history's entry of one version."""
+        path = self.folder / "history" / f"{version}.json"
+        return _history_entry(path, read_bytes(path), {version})
 
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]

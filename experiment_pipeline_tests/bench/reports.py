@@ -16,17 +16,17 @@ from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.search.conclusions import Fitted
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
-from experiment_pipeline_tests.scenario import as_stored
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -81,7 +81,7 @@ def _measured(shape: Shape) -> list[Measured]:
     frame = shape.table()
     spec = _experiment(shape)
     cut = split(frame, spec, [name for name in frame if name != "y"])
-    sets = training_sets(as_stored(cut.train), as_stored(cut.test), spec)
+    sets = scenario.to_train_on(cut.train, cut.test, spec)
     started = time.perf_counter()
     trained = _searched(spec, sets)
     searching = time.perf_counter() - started
@@ -131,9 +131,8 @@ def _board(
     spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, trained: Mapping[str, TrainedModel]
 ) -> Leaderboard:
     return rank(
-        [one.result for one in trained.values()],
-        [],
-        {key: one.predictions.test for key, one in trained.items()},
+        [Conclusion.trained(one.result) for one in trained.values()],
+        lambda one: trained[one.key].predictions.test,
         sets.y_test,
         sets.y_train,
         resampling_units(sets.test, spec, sets.features),
@@ -146,7 +145,4 @@ def _refitted(
     spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: TrainedModel
 ) -> None:
     result = chosen.result
-    configuration = Configuration(
-        result.key, result.algorithm, result.features, result.hyperparameters
-    )
-    refit(configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)
+    refit(result.configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)

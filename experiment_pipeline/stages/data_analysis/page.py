@@ -6,7 +6,8 @@ elsewhere. Names and values of the table may hold anything: they are escaped by 
 by the document in all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
+from experiment_pipeline.reporting.remembered import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
     VERDICT_RULES,
@@ -39,18 +41,16 @@ _VERDICT_TONES: dict[Verdict, document.Tone] = {
 _TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubtful", "note": ""}
 
 
-def outcome(
-    verdict: str, reasons: Sequence[str], target: str, markdown: str, place: str
-) -> Outcome:
+def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str) -> Outcome:
     """The verdict, which a `no go` makes the end of the run, and the findings.
 
     Args:
-        verdict: go, go with conditions, or no go.
-        reasons: of the verdict.
+        analysis: what `DataAnalysis.to_json` wrote.
         target: the column that is to be predicted.
         markdown: the analysis as `markdown_report` made it.
         place: where the page lies.
     """
+    verdict, reasons = analysis["verdict"], analysis["reasons"]
     because = "; ".join(reasons) or "no condition, nothing that blocks"
     go = verdict != "no go"
     return Outcome(
@@ -64,6 +64,18 @@ def outcome(
                 refusal=None if go else _refusal(target, because),
             )
         ],
+        remembered=[
+            RunFacts(verdict=verdict),
+            *(_row(one) for one in analysis["findings"] if one["outcome"] == "found"),
+            ReportRow(name="data_analysis", place=place),
+        ],
+    )
+
+
+def _row(finding: Mapping[str, Any]) -> FindingRow:
+    names = ("code", "title", "severity", "number", "threshold", "evidence", "advice", "accepted")
+    return FindingRow(
+        column_names=tuple(finding["columns"]), **{name: finding[name] for name in names}
     )
 
 

@@ -5,8 +5,9 @@ The card says what the model is for, what it is worth, and how to load it. In: a
 is computed here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting import numbers
@@ -20,6 +21,7 @@ from experiment_pipeline.reporting.document import (
     Table,
 )
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
@@ -29,7 +31,7 @@ from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
-from experiment_pipeline.storage.registry import PublishedVersion
+from experiment_pipeline.storage.registry import HistoryEntry, PublishedVersion
 
 LOAD = """\
 import json, pandas as pd, skops.io
@@ -73,7 +75,7 @@ class ModelFacts:
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
-        raw_types: column → dtype of the table as delivered, by `raw_types`.
+        raw_types: column → dtype of the table as delivered.
         sets: train, test and validation.
         positive_class: binary only: the class that was modelled.
         threshold: binary only: chosen on test.
@@ -280,12 +282,12 @@ _PROVEN = "a fresh process without this package predicts the same, bit for bit"
 _PROVEN_BEFORE = "proven when this version was published"
 
 
-def outcome(published: PublishedVersion, configuration: str, committed: str, card: str) -> Outcome:
+def outcome(published: PublishedVersion, entry: HistoryEntry, committed: str, card: str) -> Outcome:
     """The champion under its version number.
 
     Args:
         published: the version.
-        configuration: the partition key of the chosen configuration.
+        entry: the version's in the registry's history.
         committed: what was done in the YAML's repository; empty where it names none.
         card: Markdown.
     """
@@ -299,7 +301,7 @@ def outcome(published: PublishedVersion, configuration: str, committed: str, car
             "version": published.version,
             "path": Place(published.path),
             "reused": published.reused,
-            "configuration": configuration,
+            "configuration": entry.configuration,
             "repository": committed or "none named in the YAML",
             "card": Markdown(card),
         },
@@ -310,4 +312,22 @@ def outcome(published: PublishedVersion, configuration: str, committed: str, car
                 means=_PROVEN_BEFORE if published.reused else _PROVEN,
             )
         ],
+        remembered=tuple(_remembered(published, entry)),
     )
+
+
+def _remembered(published: PublishedVersion, entry: HistoryEntry) -> Iterator[Remembered]:
+    yield RunFacts(
+        status="accepted",
+        version=published.version,
+        version_is_new=not published.reused,
+    )
+    if not published.reused:
+        yield VersionRow(
+            version=published.version,
+            created_at=datetime.fromisoformat(entry.created),
+            place=published.path,
+            configuration=entry.configuration,
+            headline=entry.headline,
+            fingerprint=entry.fingerprint,
+        )

@@ -1,6 +1,6 @@
 """A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,8 +16,12 @@ from experiment_pipeline.reporting.document import (
     render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
+from experiment_pipeline.reporting.remembered import Remembered, ReportRow, RunFacts, ScoreRow
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.storage.tables import to_parquet
 
+TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 _MOST_ROWS_OF_PAGE = 1_000
 _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
@@ -48,6 +52,29 @@ def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
             "report": Place(place),
         },
         checks=[_beats_baseline(board)],
+        remembered=[*_remembered(board), ReportRow(name="leaderboard", place=place)],
+    )
+
+
+def _remembered(board: Leaderboard) -> Iterator[Remembered]:
+    """The ranking as rows, and what the run's own row says of the choice."""
+    yield RunFacts(
+        chosen=board.chosen,
+        choice_reason=board.reason,
+        tie_group=len(board.tie_group),
+        test_score=board.score.estimate,
+        test_low=board.score.low,
+        test_high=board.score.high,
+        test_baseline=board.baseline,
+    )
+    yield ScoreRow(
+        set_name="test",
+        metric=board.metric,
+        estimate=board.score.estimate,
+        low=board.score.low,
+        high=board.score.high,
+        baseline=board.baseline,
+        greater_is_better=METRICS[board.metric].greater_is_better,
     )
 
 
@@ -64,6 +91,15 @@ def _beats_baseline(board: Leaderboard) -> Check:
         value=board.score.estimate,
         limit=board.baseline,
     )
+
+
+def files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
+    """Return what is stored of a board: name → table, picture, page."""
+    from experiment_pipeline.reporting.plots import leaderboard_plot
+
+    picture = leaderboard_plot(board.rows, board.metric, board.baseline)
+    page = to_html(board, experiment, {"Scores": picture}).encode()
+    return {TABLE: to_parquet(board), SCORES: picture, PAGE: page}
 
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:

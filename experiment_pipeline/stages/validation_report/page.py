@@ -3,7 +3,7 @@
 Pictures go into the page; the Dagster UI shows them beside the Markdown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
@@ -19,6 +19,13 @@ from experiment_pipeline.reporting.document import (
     render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
+from experiment_pipeline.reporting.remembered import (
+    GateRow,
+    Remembered,
+    ReportRow,
+    RunFacts,
+    ScoreRow,
+)
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -74,7 +81,41 @@ def outcome(
                 refusal=None if report.accepted else _refusal(report, next_search),
             )
         ],
+        remembered=[*_remembered(report), ReportRow(name="validation_report", place=place)],
     )
+
+
+def _remembered(report: ValidationReport) -> Iterator[Remembered]:
+    """The judgement as rows: scores, gates, and what the run's own row says of it."""
+    ranking = report.score(report.metric)
+    yield RunFacts(
+        validation_score=ranking.interval.estimate,
+        validation_low=ranking.interval.low,
+        validation_high=ranking.interval.high,
+        validation_baseline=ranking.baseline,
+        looks=report.looks,
+        overlap=report.overlap,
+        decision="; ".join(gate.in_words() for gate in report.gates),
+    )
+    for score in report.scores:
+        yield ScoreRow(
+            set_name="validation",
+            metric=score.metric,
+            estimate=score.interval.estimate,
+            low=score.interval.low,
+            high=score.interval.high,
+            baseline=score.baseline,
+            greater_is_better=METRICS[score.metric].greater_is_better,
+        )
+    for number, gate in enumerate(report.gates, start=1):
+        yield GateRow(
+            number=number,
+            metric=gate.metric,
+            rule=gate.rule,
+            value=gate.value,
+            limit_value=gate.limit,
+            outcome=gate.outcome,
+        )
 
 
 def _refusal(report: ValidationReport, search: str) -> NotAccepted:
