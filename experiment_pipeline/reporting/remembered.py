@@ -25,6 +25,8 @@ class Remembered:
     TABLE: ClassVar[str]
     SCOPE: ClassVar[tuple[str, ...]] = ("experiment", "run_id")
     KEYS: ClassVar[tuple[str, ...]] = ()
+    # Whether a row that says nothing of a column leaves there what an earlier one said.
+    MERGED: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +150,14 @@ class ConfigurationRow(Remembered):
 
     TABLE: ClassVar[str] = "configurations"
     KEYS: ClassVar[tuple[str, ...]] = ("key",)
+    MERGED: ClassVar[bool] = True
 
     key: Annotated[str, "partition key"]
     algorithm: Annotated[str, "name, or import path"]
     hyperparameters: Annotated[Mapping[str, Any], "name → value, as JSON"]
     status: Annotated[str, "trained, stopped early, failed or not started"]
     rank: Annotated[Count, "on the test set; null without one"] = None
-    is_chosen: Annotated[bool, "whether it is the choice"] = False
+    is_chosen: Annotated[bool | None, "whether it is the choice; null before one is made"] = None
     rung: Annotated[Number, "share of the train rows that its last fit had"] = None
     reused: Annotated[bool | None, "whether an earlier run fitted it"] = None
     test_score: Annotated[Number, "in units of the metric"] = None

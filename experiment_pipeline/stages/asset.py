@@ -125,7 +125,7 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
 
 def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunMemory:
     """The run's rows; the runs of one backfill are one run of the experiment."""
-    return RunMemory(experiment, context.run.tags.get(BACKFILL, context.run_id))
+    return RunMemory(experiment, context.run.tags.get(BACKFILL, context.run.run_id))
 
 
 def keep(run: RunMemory) -> None:

@@ -11,6 +11,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.conclusions import SearchResults
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -24,6 +25,7 @@ INPUTS = ("train_set", "test_set", "search_results")
 def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
     key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
+    declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(
         spec,
@@ -54,7 +56,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
             )
         ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
         place = str(stored.paths[page.PAGE])
-        outcome = page.outcome(ranked, stored.files[page.SCORES], place)
+        outcome = page.outcome(ranked, stored.files[page.SCORES], place, declared)
         return asset.report(context, key, replace(outcome, version=fingerprint))
 
     return leaderboard

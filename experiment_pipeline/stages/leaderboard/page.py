@@ -16,12 +16,24 @@ from experiment_pipeline.reporting.document import (
     render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
-from experiment_pipeline.reporting.remembered import Remembered, ReportRow, RunFacts, ScoreRow
+from experiment_pipeline.reporting.remembered import (
+    ConfigurationRow,
+    Remembered,
+    ReportRow,
+    RunFacts,
+    ScoreRow,
+)
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.tables import to_parquet
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
+_REMEMBERED = (
+    *("status", "test_score", "difference_to_best", "difference_low", "difference_high"),
+    *("in_tie_group", "train_score", "fit_cpu_seconds", "predict_microseconds_per_row"),
+    *("model_bytes", "rounds", "fingerprint", "reason"),
+)
 _MOST_ROWS_OF_PAGE = 1_000
 _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
@@ -29,13 +41,16 @@ _OTHER_COLUMNS = (
 )
 
 
-def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
+def outcome(
+    board: Leaderboard, scores: bytes, place: str, declared: Mapping[str, Configuration]
+) -> Outcome:
     """The choice and the ranking.
 
     Args:
         board: the leaderboard.
         scores: the picture of them, PNG.
         place: where the page lies.
+        declared: key → configuration, of all that the YAML declares.
     """
     return Outcome(
         value=board,
@@ -52,11 +67,11 @@ def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
             "report": Place(place),
         },
         checks=[_beats_baseline(board)],
-        remembered=[*_remembered(board), ReportRow(name="leaderboard", place=place)],
+        remembered=[*_remembered(board, declared), ReportRow(name="leaderboard", place=place)],
     )
 
 
-def _remembered(board: Leaderboard) -> Iterator[Remembered]:
+def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[Remembered]:
     """The ranking as rows, and what the run's own row says of the choice."""
     yield RunFacts(
         chosen=board.chosen,
@@ -67,6 +82,17 @@ def _remembered(board: Leaderboard) -> Iterator[Remembered]:
         test_high=board.score.high,
         test_baseline=board.baseline,
     )
+    for row in board.rows.astype(object).where(board.rows.notna(), None).to_dict("records"):
+        yield ConfigurationRow(
+            key=row["key"],
+            algorithm=row["algorithm"],
+            hyperparameters=declared[row["key"]].hyperparameters,
+            rank=row["rank"],
+            is_chosen=row["key"] == board.chosen,
+            test_low=row["low"],
+            test_high=row["high"],
+            **{name: row[name] for name in _REMEMBERED},
+        )
     yield ScoreRow(
         set_name="test",
         metric=board.metric,

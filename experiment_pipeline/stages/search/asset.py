@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes
 from experiment_pipeline.stages.search.results import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.storage.database.recording import in_batches
 
 
 def build_trained_model(
@@ -114,18 +115,24 @@ def _search(
         for note in notes:
             (log.warning if note.warns else log.info)(note.text)
 
-    with closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events:
+    with (
+        in_batches(asset.run_of(context, spec.name)) as remember,
+        closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events,
+    ):
         for event in events:
             if isinstance(event, Fitted):
                 store.put(event.model)
             tell(progress.told(event, time.perf_counter() - started))
+            if isinstance(event, Conclusion):
+                remember([page.remembered(event)])
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path)
                 asset.report_partition(context, models, event.key, outcome)
-    tell(progress.end())
-    seconds = time.perf_counter() - started
-    others = settled(declared, sets, spec, known) if len(wanted) < len(declared) else ()
+        tell(progress.end())
+        seconds = time.perf_counter() - started
+        others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
+        remember([page.remembered(one) for one in others])
     rows = search_results(declared, [*others, *progress.concluded.values()])
     cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
     return SearchResults(rows, spec.metric, sets.digests), cost

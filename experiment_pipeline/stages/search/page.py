@@ -3,12 +3,13 @@
 In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
+from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     Conclusion,
@@ -17,6 +18,33 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import ModelResult
+
+
+def remembered(one: Conclusion) -> ConfigurationRow:
+    """What came of a configuration as a row; the leaderboard adds its rank."""
+    row = ConfigurationRow(
+        key=one.key,
+        algorithm=one.configuration.algorithm,
+        hyperparameters=one.configuration.hyperparameters,
+        status=one.status,
+        rung=one.fraction,
+        reused=one.reused,
+        fingerprint=None if one.failure is None else one.failure.fingerprint,
+        reason=one.reason or None,
+    )
+    if one.result is None:
+        return row
+    return replace(
+        row,
+        test_score=one.result.test_score,
+        train_score=one.result.train_score,
+        fit_cpu_seconds=one.result.fit_cpu_seconds,
+        fit_wall_seconds=one.result.fit_wall_seconds,
+        predict_microseconds_per_row=1e6 * one.result.predict_seconds_per_row,
+        model_bytes=one.result.model_bytes,
+        rounds=one.result.rounds,
+        fingerprint=one.result.fingerprint,
+    )
 
 
 def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
@@ -56,6 +84,7 @@ def results(found: SearchResults, cost: SearchCost) -> Outcome:
             **{f"search/{name}": value for name, value in asdict(cost).items()},
             "results": Rows(found.rows.drop(columns="traceback")),
         },
+        remembered=[RunFacts(**accounts(found.rows))],
     )
 
 

@@ -45,7 +45,7 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
             stored = as_stored(sets, spec, features, validated_data.origin)
         checks = page.checks(sets, rows, spec, features)
         for name, table in stored.items():
-            outcome = page.outcome(sets, table)
+            outcome = page.outcome(sets, name, table)
             if name == "train":
                 outcome = replace(outcome, notes=sets.notes, checks=checks)
             yield asset.report(context, asset.key_of(spec, f"{name}_set"), outcome)

@@ -4,6 +4,7 @@ Around each stage stands `recorded`; what a stage found out is remembered where 
 whose process is gone is marked by whoever looks next. In: a run, a stage's name. Out: its row.
 """
 
+import math
 import os
 import platform
 import time
@@ -39,6 +40,7 @@ _LIBRARIES = (
     "scikit-learn",
     "skops",
 )
+SECONDS_BETWEEN_WRITES = 1.0
 _LONGEST = 2_000  # characters of an error's text
 
 
@@ -79,6 +81,29 @@ def recorded(
     finally:
         with suppress(DatabaseUnavailable):
             run.add_cost(time.perf_counter() - wall, time.process_time() - cpu, peak_memory_bytes())
+
+
+@contextmanager
+def in_batches(run: RunMemory) -> Iterator[Callable[[Sequence[Remembered]], None]]:
+    """Take rows that come many times a second, and write them once a second and at the end."""
+    waiting: list[Remembered] = []
+    written_at = -math.inf
+
+    def write() -> None:
+        nonlocal written_at
+        run.remember([*waiting, RunFacts(seen_at=datetime.now(UTC))])
+        waiting.clear()
+        written_at = time.monotonic()
+
+    def take(rows: Sequence[Remembered]) -> None:
+        waiting.extend(rows)
+        if time.monotonic() - written_at >= SECONDS_BETWEEN_WRITES:
+            write()
+
+    try:
+        yield take
+    finally:
+        write()
 
 
 def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]) -> None:

@@ -146,8 +146,24 @@ def _replace(
     keys = (*kind.SCOPE, *kind.KEYS)
     values = [own | values_of(row) for row in rows]
     same = sa.and_(*(table.c[name] == sa.bindparam(f"old_{name}") for name in keys))
-    connection.execute(
-        sa.delete(table).where(same),
-        [{f"old_{name}": row[name] for name in keys} for row in values],
-    )
-    connection.execute(sa.insert(table), values)
+    old = [{f"old_{name}": row[name] for name in keys} for row in values]
+    if kind.MERGED:
+        found = connection.execute(sa.select(*(table.c[name] for name in keys)).filter_by(**own))
+        known = {tuple(row) for row in found}
+        others = [column.name for column in table.columns if column.name not in keys]
+        said = {
+            n: sa.func.coalesce(sa.bindparam(f"new_{n}", type_=table.c[n].type), table.c[n])
+            for n in others
+        }
+        changed = [
+            marks | {f"new_{name}": row[name] for name in others}
+            for marks, row in zip(old, values, strict=True)
+            if tuple(row[name] for name in keys) in known
+        ]
+        if changed:
+            connection.execute(sa.update(table).where(same).values(said), changed)
+        values = [row for row in values if tuple(row[name] for name in keys) not in known]
+    else:
+        connection.execute(sa.delete(table).where(same), old)
+    if values:
+        connection.execute(sa.insert(table), values)
