@@ -83,4 +83,4 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
     again = find_champion(Registry(place, "flights"))
     assert again.fingerprint == ""
     with pytest.raises(InvalidModel, match="manifest"):
-        again.current((), None).read()
+        again.read()
