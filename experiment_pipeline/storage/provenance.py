@@ -1,9 +1,8 @@
 """Where a model comes from, and where it goes to: git, and the versions of the software.
 
-In: a directory, names of packages, the files of a version. Out: frozen facts for the manifest and
-the card; a commit on the branch `experiment-pipeline/<experiment>` that holds
-`models/<experiment>/…`, and the tag `<experiment>/<version>`; or git's own message, credentials
-removed.
+In: a directory, names of packages, the files of a version. Out: frozen facts; a commit on the
+branch `experiment-pipeline/<experiment>` that holds `models/<experiment>/…`, and the tag
+`<experiment>/<version>`; or git's own message, credentials removed.
 
 Every repository is treated as a remote one: the commit is made in a temporary bare repository and
 pushed, branch and tag in one atomic step. So a user's checked-out files and index are never
@@ -30,19 +29,16 @@ from experiment_pipeline.storage.locations import without_credentials
 
 @dataclass(frozen=True)
 class CodeProvenance:
-    """The code that made a model.
+    """The code that made a model: git's commit id, and whether files differed from it.
 
-    Attributes:
-        commit: git's full commit id; None outside a repository, or before its first commit.
-        dirty: whether files differed from that commit, untracked ones included; None
-            outside a repository.
+    Both are None outside a repository, the commit also before the first one.
     """
 
     commit: str | None
     dirty: bool | None
 
     def in_words(self) -> str:
-        """Return the provenance as a card says it."""
+        """As a card says it."""
         if self.dirty is None:
             return "unknown: not run in a git repository"
         commit = self.commit or "no commit yet"
@@ -51,13 +47,10 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs.
+    """The software a model needs: Python and (distribution, version) of packages.
 
-    Attributes:
-        exporter: name and version of this package, which the model does not need.
-        python: the interpreter's version.
-        packages: (distribution, version), pinned; version None when the package is no
-            installed distribution (a module of the user's own project).
+    The version is None where the package is no installed distribution, but a module of the user's
+    own project. `exporter` is this package, which the model does not need.
     """
 
     exporter: str
@@ -95,13 +88,7 @@ def code_provenance(directory: Path) -> CodeProvenance:
 
 
 def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) -> Environment:
-    """Return the installed versions of what a model needs.
-
-    Args:
-        distributions: names as pip knows them.
-        own_packages: import names of a user's own packages; one that belongs to no installed
-            distribution is listed without a version.
-    """
+    """Return the installed versions of distributions, and of a user's packages by import name."""
     pinned: dict[str, str | None] = {
         _normal(name): metadata.version(name) for name in distributions
     }
@@ -172,13 +159,9 @@ def git(
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository.
+    """A version in a git repository: full commit id, the branch on which it stands, its tag.
 
-    Attributes:
-        commit: full commit id.
-        branch: where it stands.
-        tag: what names it.
-        reused: whether it was there before.
+    `reused`: it was there before.
     """
 
     commit: str

@@ -92,15 +92,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version, before it has a number.
+    """The files of one version, before it has a number; what is not named here, as of `Manifest`.
 
     Attributes:
-        experiment: the experiment's name.
-        created: ISO 8601.
-        fingerprint: of the chosen configuration.
-        configuration: its partition key.
+        configuration: the partition key of the chosen one.
         headline: the first metric with its interval, in words.
-        code: the code that made it.
         files: file name → content, all but the manifest.
         own_packages: top-level packages of a user's own estimator.
     """
@@ -180,12 +176,9 @@ class ExportedModel:
         """Name → content, checked; from a bucket many at once."""
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found = read_many(paths.values())
+        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
         for name, path in paths.items():
             if name in manifest.files and path not in found:
-                raise InvalidModel(
-                    str(path),
-                    "is gone",
-                    "Use a complete copy, or run the experiment again: it publishes a new version.",
-                )
+                raise InvalidModel(str(path), "is gone", fix)
         source = str(self.folder)
         return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}
