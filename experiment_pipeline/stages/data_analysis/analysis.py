@@ -130,10 +130,6 @@ class DataAnalysis:
         """The findings that the table has."""
         return tuple(finding for finding in self.findings if finding.outcome == "found")
 
-    def finding(self, code: str) -> Finding:
-        """The finding of one code."""
-        return next(finding for finding in self.findings if finding.code == code)
-
     def to_json(self) -> str:
         """Everything but the rows to show; a number that JSON lacks becomes null."""
         content = asdict(self)
