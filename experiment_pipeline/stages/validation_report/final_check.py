@@ -89,14 +89,13 @@ def final_check(
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = decision_threshold(spec.metric_names, on_test.y, on_test.prediction)
     cut = cut_at(threshold)
-    refitted = spec.export.refit != "none"
     report = judge(
         spec,
         board.chosen,
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        np.concatenate([sets.y_train, sets.y_test]) if refitted else sets.y_train,
+        sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test),
         sets.classes,
         threshold=threshold,
         segments=weakest_segments(

@@ -155,18 +155,12 @@ def judge(
         reweighted_by: the setting that reweights the configuration's classes.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
-
-    def scored(metric: str) -> MetricScore:
-        constant = best_constant(metric, y_fitted, spec.task, len(classes or ()))
-        predicted = (exported.y, exported.prediction, exported.units)
-        return MetricScore(
-            metric,
-            exported.interval(metric, cut),
-            baseline(metric, exported.y, constant).estimate,
-            difference_to_baseline(metric, *predicted, constant, cut),
+    scores = tuple(
+        _scored(
+            metric, exported, cut, best_constant(metric, y_fitted, spec.task, len(classes or ()))
         )
-
-    scores = tuple(map(scored, dict.fromkeys((*spec.metric_names, *names_of(spec.task)))))
+        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+    )
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -187,8 +181,18 @@ def judge(
         overlap=earlier_looks.overlap,
         notes=(),
     )
-    notes = _notes(spec, report, earlier_looks, exported, test)
-    return replace(report, notes=tuple(notes))
+    return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:
+    """What the exported fit scores, beside a constant."""
+    predicted = (exported.y, exported.prediction, exported.units)
+    return MetricScore(
+        metric,
+        exported.interval(metric, cut),
+        baseline(metric, exported.y, constant).estimate,
+        difference_to_baseline(metric, *predicted, constant, cut),
+    )
 
 
 def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
