@@ -16,7 +16,6 @@ from experiment_pipeline.prediction.rows import (
     Reading,
     predict_rows,
     prediction_table,
-    raw_types,
 )
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
@@ -88,7 +87,9 @@ def predicted(
     return predict_rows(
         pipeline,
         rows,
-        Reading.from_bytes(Reading.of(spec, raw_types(train)).to_bytes(), "here"),
+        Reading.from_bytes(
+            Reading.of(spec, train.dtypes.astype("str").to_dict()).to_bytes(), "here"
+        ),
         load_schema(schema or infer_schema(train, "late")),
         signature(pipeline, train, spec),
     )
@@ -96,7 +97,9 @@ def predicted(
 
 def signature(pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec) -> Signature:
     """The signature as it travels with the model."""
-    facts = dataclasses.replace(exported.facts(spec=spec), raw_types=raw_types(train))
+    facts = dataclasses.replace(
+        exported.facts(spec=spec), raw_types=train.dtypes.astype("str").to_dict()
+    )
     golden = golden_rows.golden_rows(train, FEATURES)
     package = exported_model.build_package(
         pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED
@@ -250,7 +253,7 @@ def test_a_row_with_an_unseen_category(policy, predicted) -> None:
     raw = exported.delivered(20)
     raw.loc[4, "carrier"] = "ZZ"
     spec = exported.spec(validation={"unseen_categories": policy})
-    pipeline, reading = exported.fitted(), Reading.of(spec, raw_types(raw))
+    pipeline, reading = exported.fitted(), Reading.of(spec, raw.dtypes.astype("str").to_dict())
     signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
     found = predict_rows(pipeline, raw, reading, load_schema(schema), signature)
     assert len(found.predictions) == predicted

@@ -62,7 +62,7 @@ class ModelFacts:
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
-        raw_types: column → dtype of the table as delivered, by `raw_types`.
+        raw_types: column → dtype of the table as delivered.
         sets: train, test and validation.
         threshold: binary only: chosen on test.
         scores: on validation those of the exported fit, on test those of the configuration

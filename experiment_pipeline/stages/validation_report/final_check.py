@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.reporting import plots
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import encoded_columns
@@ -56,7 +56,7 @@ class FinalCheck:
 
 
 def final_check(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     board: Leaderboard,
     trained: TrainedModel,
     sets: TrainingSets,
@@ -118,7 +118,7 @@ def final_check(
 
 
 def _exported(
-    spec: ExperimentSpec, result: ModelResult, train_only: Any, sets: TrainingSets
+    spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
@@ -128,7 +128,7 @@ def _exported(
 
 
 def _predicted(
-    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
+    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
@@ -149,7 +149,7 @@ def _effort(
 
 
 def _importance(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     train_only: Pipeline,
     sets: TrainingSets,
     effort: importance.Effort,

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -123,7 +123,7 @@ class ValidationReport:
 
 
 def judge(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     configuration: str,
     exported: SetPrediction,
     train_only: SetPrediction,
@@ -211,7 +211,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
 
 
 def _notes(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     report: ValidationReport,
     earlier: EarlierLooks,
     exported: SetPrediction,
@@ -247,7 +247,7 @@ def _notes(
             )
 
 
-def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
+def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:
     lost = (
         f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
         f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec, algorithms
+from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.search import rungs
@@ -77,7 +77,7 @@ class Evidence:
 
 
 def reasons(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
+    spec: ValidationReportSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> tuple[Reason, ...]:
     """Return why a gate failed, the surest reason first; none when every gate passed."""
     if report.accepted:
@@ -94,13 +94,13 @@ def reasons(
     )
 
 
-def families(spec: ExperimentSpec) -> tuple[str, ...]:
+def families(spec: ValidationReportSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
     return tuple(filter(algorithms.competes, tried))
 
 
-def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
+def _decisive(spec: ValidationReportSpec, report: ValidationReport) -> Gate | None:
     """The gate to explain: that of the ranking metric, which all the evidence is about.
 
     None when the model is good enough, and only the champion is better.
@@ -121,7 +121,7 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+def _ceiling(gate: Gate, spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
     ceiling, metric = evidence.ceiling, spec.metric
     if ceiling is not None and gate.metric == metric and better(metric, gate.limit, ceiling):
         yield Reason(
@@ -133,7 +133,9 @@ def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[R
         )
 
 
-def _sample_size(gate: Gate, spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
+def _sample_size(
+    gate: Gate, spec: ValidationReportSpec, report: ValidationReport
+) -> Iterator[Reason]:
     """Too few rows even for a perfect score, or for the one that was reached."""
     if not gate.by_bound or math.isnan(gate.value):
         return
@@ -185,7 +187,7 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _fit(gate: Gate | None, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> Iterator[Reason]:
     """Overfit when train beats test by more than the interval's width, else underfit when even
     train misses the limit.
     """
@@ -219,7 +221,7 @@ def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
 
 
 def _left_open(
-    spec: ExperimentSpec, board: Leaderboard, curve: LearningCurve | None
+    spec: ValidationReportSpec, board: Leaderboard, curve: LearningCurve | None
 ) -> Iterator[Reason]:
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
@@ -255,7 +257,7 @@ Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
 
 def learning_curve(
-    spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
+    spec: SearchSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
 ) -> LearningCurve | None:
     """Return what the train rows beyond the last rung brought; None where no rung was small.
 

@@ -5,7 +5,6 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
-from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,
@@ -17,7 +16,7 @@ from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction, score
-from experiment_pipeline_tests.scenario import as_stored
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Search, search_of, spec_of
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, rows, run
 from experiment_pipeline_tests.stages.search.scenario import one
@@ -43,7 +42,7 @@ HALVING = {"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 500}
 def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[str, np.ndarray]]:
     """The curve of a search that was run, and key → predictions of the test rows."""
     frame = changes.get("frame", ROWS)
-    sets = training_sets(as_stored(frame[:3_000]), as_stored(frame[3_000:]), spec)
+    sets = scenario.to_train_on(frame[:3_000], frame[3_000:], spec)
     ran = run(spec, sets)
     fitted = [event.model for event in ran.events if isinstance(event, Fitted)]
     stored = {model.result.fingerprint: model.predictions.test for model in fitted}
