@@ -4,6 +4,7 @@ import importlib
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from experiment_pipeline.stages.exported_model.reload_check import (
 )
 from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline_tests import exported
-from experiment_pipeline_tests.storage.test_registry import package
 
 
 def test_what_a_killed_check_left_is_removed(
@@ -28,7 +28,7 @@ def test_what_a_killed_check_left_is_removed(
         folder.mkdir()
         (folder / "model.skops").write_bytes(b"large")
         os.utime(folder, (time.time() - age,) * 2)
-    check_in_fresh_process(package(**{"verify.py": b""}))
+    check_in_fresh_process(replace(exported.package(), files={"verify.py": b""}))
     assert [path.name for path in tmp_path.iterdir()] == ["experiment_pipeline_model_new"]
 
 
