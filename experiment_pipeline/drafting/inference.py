@@ -1,8 +1,6 @@
 """A first experiment on an unknown table: what can be inferred, why, and what only people know.
 
-Decides columns (`columns`), target (`target`), split (`splits`) and search (`search`); how it
-is written for people belongs to `orchestration/scaffold.py`. In: a raw table and the user's
-wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
+In: a raw table and the user's wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
 """
 
 import math
@@ -13,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
 from experiment_pipeline.drafting.decisions import (
     Decision,
@@ -30,23 +29,6 @@ from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 # that lack a target.
 USUAL_LIMIT = 0.05
 ROOM = 0.02
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user has decided; None and empty where it is to be inferred.
-
-    `target` is "" where it was not given: only an error can say which columns there are.
-    """
-
-    target: str
-    task: str | None = None
-    positive_class: str | None = None
-    metric: str | None = None
-    split: str | None = None
-    split_column: str | None = None
-    exclude: tuple[str, ...] = ()
-    id_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,13 +104,13 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     task = infer_task(target, wishes.task)
     positive, share = _positive_class(target, task, wishes)
     split = infer_split(raw, plans, wishes.split, wishes.split_column)
-    ids = wishes.id_columns or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
+    ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     excluded = {
         **{name: plan.why for name, plan in plans.items() if plan.excluded},
         **dict.fromkeys(wishes.exclude, "excluded on the command line"),
     }
     excluded.pop(split.value.get("column"), None)
-    prepared = [target_plan] if target_plan.preparation and _is_number(target) else []
+    prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
     prepared += [p for p in plans.values() if _is_prepared(p, excluded, split)]
     features = len(plans.keys() - excluded.keys() - {*ids, split.value.get("column")})
     classes = 1 if task.value == "regression" else target.nunique()
@@ -157,7 +139,7 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
     for option, name in [
         ("--target", wishes.target),
         *(("--exclude", name) for name in wishes.exclude),
-        *(("--id-column", name) for name in wishes.id_columns),
+        *(("--id-column", name) for name in wishes.id_column),
     ]:
         if name not in raw.columns:
             known = did_you_mean(name, raw.columns)
@@ -189,10 +171,6 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
         return target
     prepared = read_completely(target, settings)
     return target if prepared is None else prepared
-
-
-def _is_number(target: pd.Series) -> bool:
-    return kind_of(target) in NUMERIC
 
 
 def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: Decision) -> bool:

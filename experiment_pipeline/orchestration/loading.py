@@ -121,10 +121,6 @@ def _exists(type_name: str) -> bool:
     return found is not None and hasattr(importlib.import_module(module), name)
 
 
-class CannotLoad(click.ClickException):
-    """click prints `Error: …` and exits with 1, without a stack."""
-
-
 @record(checked=False)  # as its parent: a module is a field
 class ReadableTree(dg.ComponentTree):
     """Dagster's tree of components, without the folders that cannot be read.
@@ -149,7 +145,7 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
     """Everything that can be loaded, and a placeholder for each experiment that cannot.
 
     Raises:
-        CannotLoad: the command is there to check, and something is wrong; or the folder's own
+        click.ClickException: the command is there to check, and something is wrong; or the folder's own
             file is.
     """
     with warnings.catch_warnings():
@@ -165,7 +161,7 @@ def _loaded(tree: ReadableTree) -> dg.Definitions:
     if VALIDATION in os.environ or root in errors:
         wrong = [*errors.values(), *_problems(tree, folders)]
         if wrong:
-            raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
+            raise click.ClickException("\n".join(dict.fromkeys(map(str, wrong))))
     told = {folder.name: error for folder, error in errors.items()}
     return dg.Definitions.merge(tree.build_defs(), *itertools.starmap(placeholder, told.items()))
 
