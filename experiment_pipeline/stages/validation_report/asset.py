@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import joblib
 
+from experiment_pipeline.memory.comparison import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
@@ -19,6 +20,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, traini
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.look import (
+    JUDGED,
     MARKDOWN,
     NEXT_SEARCH,
     PAGE,
@@ -87,7 +89,11 @@ def build_validation_report(
             files[MARKDOWN].decode(),
             {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
             files.get(NEXT_SEARCH, b"").decode(),
-            str(stored.paths[PAGE]),
+            {
+                name: str(stored.paths[file])
+                for name, file in ((STAGE, PAGE), (JUDGED_ROWS, JUDGED))
+                if file in stored.paths
+            },
         )
         outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
         return asset.report(context, key, outcome)
