@@ -24,6 +24,7 @@ ORDER = (
     "rows",
     "reporting",
     "storage",
+    "memory",
     "stages.asset",
     "stages.raw_data",
     "stages.data_analysis",

@@ -12,13 +12,10 @@ instance, tags, `/proc`. Out: such runs are FAILURE and say why.
 
 import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import dagster as dg
 from dagster import (
@@ -36,96 +33,26 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from experiment_pipeline.reporting.remembered import Status
+from experiment_pipeline.stages.asset import keep, remembered_id
+from experiment_pipeline.storage.database.recording import end_open
+from experiment_pipeline.storage.processes import Process
+
 TAG = "experiment_pipeline/process"
-_PROC = Path("/proc")
 
 
-@dataclass(frozen=True)
-class RunProcess:
-    """The process that executes a run.
+def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
+    """The process that a run has noted about itself; None: nothing yet.
 
-    Attributes:
-        run_id: of the run: a re-executed one inherits the tags of its parent.
-        host: the machine, and the container where there is one.
-        pid: its number there.
-        started: when it began, in words of the system; another process of the same number
-            began at another time. Empty where the system does not tell.
+    The run's id stands beside it: a re-executed one inherits the tags of its parent.
     """
-
-    run_id: str
-    host: str
-    pid: int
-    started: str
-
-    @classmethod
-    def here(cls, run_id: str, pid: int) -> Self:
-        """A process of this host, while it lives."""
-        return cls(run_id, this_host(), pid, _started(pid) or "")
-
-    @classmethod
-    def of(cls, run_id: str, tags: Mapping[str, str]) -> Self | None:
-        """What the run has noted about itself; None: nothing yet."""
-        process = cls(**json.loads(tags[TAG])) if TAG in tags else None
-        return process if process is not None and process.run_id == run_id else None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The note, as tags of the run."""
-        return {TAG: json.dumps(asdict(self))}
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this process can see it at all."""
-        return self.host == this_host()
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it has ended; only to be asked where it `is_here`."""
-        started = _started(self.pid)
-        if started is None or not self.started:
-            return not _answers(self.pid)
-        return started != self.started
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+    note = json.loads(tags.get(TAG, "{}"))
+    return Process.of(note) if note.pop("run_id", None) == run_id else None
 
 
-def this_host() -> str:
-    """Name of the machine, with that of the container's processes where it has its own.
-
-    A container on the host's network has the host's name and cannot see its processes.
-    """
-    initial = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
-    try:
-        space = str((_PROC / "self/ns/pid").readlink())
-    except OSError:
-        space = initial
-    return socket.gethostname() + ("" if space == initial else f" {space}")
-
-
-def _started(pid: int) -> str | None:
-    """Boot and clock tick at which a process began; "dead" for one that only waits to be reaped.
-
-    None: there is no such process, or the system does not tell.
-    """
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-    # The name of the program stands in parentheses and may hold anything; see proc(5).
-    state, *others = stat.rpartition(")")[2].split()
-    return "dead" if state in "ZX" else f"{boot} {others[18]}"
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is someone else's, so it is there
-        return True
-    return True
+def note_of(run_id: str, process: Process) -> dict[str, str]:
+    """The note, as tags of the run."""
+    return {TAG: json.dumps({"run_id": run_id, **process.as_noted})}
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
@@ -142,7 +69,7 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """NOT_FOUND, which makes monitoring report a failure, or RUNNING."""
-        process = RunProcess.of(run.run_id, run.tags)
+        process = noted(run.run_id, run.tags)
         if process is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "has noted no process yet")
         if not process.is_here:
@@ -156,7 +83,7 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
 def fail_killed_runs(instance: DagsterInstance) -> None:
     """Report a failure for every started run of this host whose process is gone."""
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
-        process = RunProcess.of(run.run_id, run.tags)
+        process = noted(run.run_id, run.tags)
         if process is None or not process.is_here or not process.is_gone:
             continue
         # It may have ended well since it was listed: what it wrote last, it wrote before it went.
@@ -165,15 +92,15 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
             instance.report_run_failed(run, f"The run has ended without a word: {_gone(process)}.")
 
 
-def _gone(process: RunProcess) -> str:
+def _gone(process: Process) -> str:
     return f"{process} is gone; it was killed, ran out of memory, or the machine restarted"
 
 
-def _elsewhere(process: RunProcess) -> str:
+def _elsewhere(process: Process) -> str:
     return f"{process} cannot be looked at from another host; terminate the run if it is gone"
 
 
-def _say_once(instance: DagsterInstance, run: DagsterRun, process: RunProcess) -> None:
+def _say_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> None:
     message = _elsewhere(process)
     said = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     if not any(event.message == message for event in said):
@@ -181,7 +108,7 @@ def _say_once(instance: DagsterInstance, run: DagsterRun, process: RunProcess) -
 
 
 class NotedExecutor(dg.Executor):
-    """Executes as another executor does, and says first where."""
+    """Executes as another executor does, says first where, and last that it is over."""
 
     def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
@@ -196,9 +123,19 @@ class NotedExecutor(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Note the process, free the places of killed runs, then do what the other does."""
         run_id = plan_context.run_id
-        plan_context.instance.add_run_tags(run_id, RunProcess.here(run_id, os.getpid()).tags)
+        plan_context.instance.add_run_tags(run_id, note_of(run_id, Process.here()))
         fail_killed_runs(plan_context.instance)
-        yield from self._inner.execute(plan_context, execution_plan)
+        remembered_as = remembered_id(plan_context.dagster_run)
+        status: Status = "killed"
+        try:
+            failed = False
+            for event in self._inner.execute(plan_context, execution_plan):
+                failed = failed or event.is_step_failure
+                yield event
+            status = "failed" if failed else "partial"
+        finally:
+            for run in end_open(remembered_as, status):
+                keep(run)
 
 
 @dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())

@@ -124,8 +124,13 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
 
 
 def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunMemory:
-    """The run's rows; the runs of one backfill are one run of the experiment."""
-    return RunMemory(experiment, context.run.tags.get(BACKFILL, context.run.run_id))
+    """The rows of the run of an experiment."""
+    return RunMemory(experiment, remembered_id(context.run))
+
+
+def remembered_id(run: dg.DagsterRun) -> str:
+    """The id under which a run is remembered: of a backfill, whose runs are one, the backfill's."""
+    return run.tags.get(BACKFILL, run.run_id)
 
 
 def keep(run: RunMemory) -> None:

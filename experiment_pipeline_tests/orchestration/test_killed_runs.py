@@ -13,10 +13,12 @@ from dagster._core.launcher import WorkerStatus
 from experiment_pipeline.orchestration.instance import (
     TAG,
     ProcessAwareRunLauncher,
-    RunProcess,
     fail_killed_runs,
     in_process_executor,
+    note_of,
 )
+from experiment_pipeline.orchestration.instance import noted as process_of
+from experiment_pipeline.storage.processes import Process
 
 RUN = "run-1"
 
@@ -38,14 +40,14 @@ def instance():
         yield instance
 
 
-def this_process(run_id: str = RUN) -> RunProcess:
-    return RunProcess.here(run_id, os.getpid())
+def this_process() -> Process:
+    return Process.here()
 
 
-def killed_process() -> RunProcess:
+def killed_process() -> Process:
     """A process that was there a moment ago, noted as one of its runs would have done."""
     with waiting_process() as process:
-        noted_process = RunProcess.here(RUN, process.pid)
+        noted_process = Process.here(process.pid)
         assert not noted_process.is_gone
         process.kill()
     return noted_process
@@ -55,11 +57,10 @@ def waiting_process() -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 
 
-def started_run(instance: dg.DagsterInstance, process: RunProcess | None) -> dg.DagsterRun:
+def started_run(instance: dg.DagsterInstance, process: Process | None) -> dg.DagsterRun:
     run = instance.create_run_for_job(noted, status=dg.DagsterRunStatus.STARTED)
     if process is not None:
-        noted_process = dataclasses.replace(process, run_id=run.run_id)
-        instance.add_run_tags(run.run_id, noted_process.tags)
+        instance.add_run_tags(run.run_id, note_of(run.run_id, process))
     return instance.get_run_by_id(run.run_id)
 
 
@@ -70,7 +71,7 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
 def test_a_process_that_lives_is_not_gone() -> None:
     """The one that asks is there, and is the same when its note is read again."""
     process = this_process()
-    assert RunProcess.of(RUN, process.tags) == process
+    assert process_of(RUN, note_of(RUN, process)) == process
     assert process.is_here
     assert not process.is_gone
 
@@ -78,7 +79,7 @@ def test_a_process_that_lives_is_not_gone() -> None:
 def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
     """Its number, if it comes again, belongs to somebody else."""
     process = waiting_process()
-    noted_process = RunProcess.here(RUN, process.pid)
+    noted_process = Process.here(process.pid)
     process.kill()
     deadline = time.monotonic() + 10
     while not noted_process.is_gone and time.monotonic() < deadline:
@@ -91,7 +92,7 @@ def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
 
 def test_a_run_that_was_executed_again_has_not_the_process_of_its_parent() -> None:
     """Dagster copies the tags of the first run: they tell nothing of the second."""
-    assert RunProcess.of("run-2", this_process().tags) is None
+    assert process_of("run-2", note_of(RUN, this_process())) is None
 
 
 def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> None:
@@ -99,8 +100,8 @@ def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> N
     dead = started_run(instance, killed_process())
     with dg.execute_job(dg.reconstructable(noted), instance=instance) as result:
         assert result.success
-        told = RunProcess.of(result.run_id, instance.get_run_by_id(result.run_id).tags)
-        assert told == this_process(result.run_id)
+        told = process_of(result.run_id, instance.get_run_by_id(result.run_id).tags)
+        assert told == this_process()
         assert TAG in instance.get_run_by_id(result.run_id).tags
     assert status(instance, dead) is dg.DagsterRunStatus.FAILURE
     (event,) = instance.all_logs(dead.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)

@@ -127,6 +127,19 @@ def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
     run.remember([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
 
 
+def end_open(run_id: str, status: Status) -> list[RunMemory]:
+    """End what a run has begun and not ended itself, for each of its experiments."""
+    engine = database()
+    query = sa.select(RUNS.c.experiment).filter_by(run_id=run_id, status="running")
+    with told(engine.url), engine.connect() as connection:
+        begun = [
+            RunMemory(experiment, run_id) for experiment in connection.execute(query).scalars()
+        ]
+    for run in begun:
+        end(run, status)
+    return begun
+
+
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[Remembered]:
