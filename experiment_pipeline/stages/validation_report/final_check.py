@@ -18,7 +18,6 @@ from experiment_pipeline.reporting import plots
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
@@ -136,11 +135,8 @@ def _exported(
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    configuration = Configuration(
-        result.key, result.algorithm, result.features, result.hyperparameters
-    )
     rows = pd.concat([sets.train, sets.test])
-    return refit(configuration, result.rounds, rows, sets, spec)
+    return refit(result.configuration, result.rounds, rows, sets, spec)
 
 
 def _predicted(
