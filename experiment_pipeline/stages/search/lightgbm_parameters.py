@@ -135,11 +135,6 @@ OWN_NAME: dict[str, str] = {
 def own_names(key: str, given: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:
     """Return the hyperparameters under LightGBM's own names.
 
-    Args:
-        key: of the configuration, for the message.
-        given: name or alias → value.
-        task: binary, multiclass or regression.
-
     Raises:
         InvalidExperiment: an unknown or reserved name, one parameter under two names, or an
             objective that is not of the task.
