@@ -21,17 +21,9 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import allowed_instead
+from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.search import Budget, Halving, Search
-from experiment_pipeline.spec.sentences import Problem, explain, invalid
-from experiment_pipeline.spec.table import (
-    Analysis,
-    Data,
-    Preparation,
-    RandomSplit,
-    Split,
-    Validation,
-)
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -170,7 +162,7 @@ class Part(Closed):
 class RawDataSpec(Part):
     """What decides the table as delivered."""
 
-    data: Data = Field(description="The table", examples=["data/customers.csv"])
+    data: table.Data = Field(description="The table", examples=["data/customers.csv"])
 
     @field_validator("data", mode="before")
     @classmethod
@@ -189,13 +181,13 @@ class Question(Part):
 class Sampling(Question):
     """Which rows belong together, and to which set."""
 
-    split: Split = Field(RandomSplit(), examples=["{by: random}"])
+    split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
 
 
 class Prepared(Question):
     """How rows as delivered become rows to learn from."""
 
-    preparation: Preparation = Preparation()
+    preparation: table.Preparation = table.Preparation()
 
 
 class Roles(Sampling, Prepared):
@@ -247,13 +239,13 @@ class Searched(Sampling):
 class ValidatedDataSpec(Roles):
     """What decides which rows are kept."""
 
-    validation: Validation = Validation()
+    validation: table.Validation = table.Validation()
 
 
 class DataAnalysisSpec(Scoring, ValidatedDataSpec):
     """What findings depend on: everything about the table, nothing about the search."""
 
-    analysis: Analysis = Analysis()
+    analysis: table.Analysis = table.Analysis()
 
 
 def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
@@ -277,7 +269,9 @@ class SearchSpec(Scoring, Searched):
     """What decides which configurations are trained, how far, and side by side."""
 
     halving: Annotated[
-        Halving | None, _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"), _OFF_IS_WRITTEN
+        Halving | None,
+        _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
+        _OFF_IS_WRITTEN,
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
@@ -372,9 +366,11 @@ def spec_from(
         line_of: path of a key → `file:line`, of the key or of what would hold it.
     """
     if "name" in raw:
-        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
-        raise invalid([problem], line_of)
+        problem = sentences.Problem(
+            ("name",), f"the folder names the experiment ({name}); drop this key"
+        )
+        raise sentences.invalid([problem], line_of)
     try:
         return ExperimentSpec.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise invalid(explain(error, ExperimentSpec), line_of) from None
+        raise sentences.invalid(sentences.explain(error, ExperimentSpec), line_of) from None
