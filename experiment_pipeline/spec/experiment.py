@@ -1,9 +1,10 @@
 """`ExperimentSpec`: everything the defs.yaml of an experiment can say.
 
-Its parts about the table live in `table`, about the search in `search`; here are acceptance,
-export, schedule (a cron expression of five fields as crontab(5) has them, judged in words without
-the scheduler that will read it), and the rules between parts. In: a mapping as YAML gives it. Out: one immutable
-object, or InvalidExperiment.
+The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
+is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
+lives in `table` and `search`; here also acceptance, export, schedule (a cron expression of five
+fields as crontab(5) has them, judged in words without the scheduler that will read it), and the
+rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
 """
 
 import re

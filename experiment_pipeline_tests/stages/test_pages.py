@@ -46,7 +46,7 @@ def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
 
 def test_a_report_opens_with_the_decision() -> None:
     """Gate table and decision first, then metrics, gap, threshold, segments, notes."""
-    document = validation_page.document(report_of())
+    document = validation_page.build_document(report_of())
     assert [section.title for section in document.sections] == [
         "Decision",
         "Metrics",
