@@ -11,8 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+if TYPE_CHECKING:
+    import jinja2
+
+# How an outcome is coloured.
+Tone = Literal["", "passed", "doubtful", "failed"]
 # An underscore inside a word is no emphasis; only a leading # makes a heading.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
 
@@ -47,15 +52,33 @@ class Code:
     text: str
 
 
-Block = Paragraph | Bullets | Table | Code
+@dataclass(frozen=True)
+class Markup:
+    """HTML that is safe and shown as it is; nothing in Markdown."""
+
+    html: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Blocks that belong together, under a title with a tag of the colour `tone`."""
+
+    title: str
+    tag: str
+    tone: str
+    blocks: "tuple[Block, ...]"
+
+
+Block = Paragraph | Bullets | Table | Code | Markup | Card
 
 
 @dataclass(frozen=True)
 class Section:
-    """A title and what stands under it."""
+    """A title and what stands under it, on the page folded away if few read it."""
 
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,20 +88,13 @@ class Document:
     title: str
     sections: tuple[Section, ...]
 
-    def section(self, title: str) -> Section:
-        """Return the section of that title; KeyError names those there are."""
-        for section in self.sections:
-            if section.title == title:
-                return section
-        raise KeyError(f"no section {title!r}; there are {[s.title for s in self.sections]}")
-
 
 def render(document: Document) -> str:
     """Return the document as Markdown."""
     parts = [f"# {escape(document.title)}"]
     for section in document.sections:
-        parts += [f"## {escape(section.title)}", *map(_rendered, section.blocks)]
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {escape(section.title)}", *map(rendered, section.blocks)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -98,7 +114,8 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _rendered(block: Block) -> str:
+def rendered(block: Block) -> str:
+    """Return one block as Markdown."""
     match block:
         case Paragraph(text):
             return escape(text)
@@ -106,16 +123,17 @@ def _rendered(block: Block) -> str:
             return bullets(items)
         case Code(language, text):
             return fenced(language, text)
+        case Markup():
+            return ""
+        case Card(title, tag, _, blocks):
+            return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
         case Table(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(escape, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-if TYPE_CHECKING:
-    import jinja2
-
-PAGE = """\
+_PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -129,7 +147,11 @@ PAGE = """\
   .verdict { padding: .8rem 1rem; border-left: .5rem solid #5b6675; background: #f5f7fa;
              font-size: 1.1rem; }
   .passed { border-color: #1a7f4b; background: #e9f6ef; }
+  .doubtful { border-color: #b7791f; background: #fdf5e3; }
   .failed { border-color: #b3261e; background: #fbeae9; }
+  .card { border: 1px solid #d5dae1; border-radius: 4px; padding: .6rem 1rem; margin: .8rem 0; }
+  .card h3 { margin: 0; font-size: 1rem; } .card p { margin: .4rem 0; }
+  .tag { font-size: .8rem; padding: 0 .5rem; border-radius: 1rem; background: #e6eaf0; }
   .wide { overflow-x: auto; }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top;
@@ -142,11 +164,7 @@ PAGE = """\
 </style>
 </head>
 <body>
-<h1>{{ document.title }}</h1>
-{% for section in document.sections %}
-{% set first = loop.first %}
-<h2>{{ section.title }}</h2>
-{% for block in section.blocks %}
+{% macro shown(block) %}
 {% if block.header is defined %}
 <div class="wide"><table>
 <thead><tr>{% for cell in block.header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
@@ -159,13 +177,33 @@ PAGE = """\
 <ul>{% for item in block.items %}<li>{{ item }}</li>{% endfor %}</ul>
 {% elif block.language is defined %}
 <pre>{{ block.text }}</pre>
-{% elif first and loop.first %}
-<p class="verdict {{ {true: "passed", false: "failed"}.get(passed, "") }}">{{ block.text }}</p>
+{% elif block.html is defined %}
+{{ block.html|safe }}
+{% elif block.tone is defined %}
+<div class="card"><h3>{{ block.title }} <span class="tag {{ block.tone }}">{{ block.tag }}</span></h3>
+{% for inner in block.blocks %}{{ shown(inner) }}{% endfor %}
+</div>
 {% else %}
 <p>{{ block.text }}</p>
 {% endif %}
+{% endmacro %}
+<h1>{{ document.title }}</h1>
+{% for section in document.sections %}
+{% set first = loop.first %}
+{% if section.folded %}
+<details><summary>{{ section.title }}</summary>
+{% else %}
+<h2>{{ section.title }}</h2>
+{% endif %}
+{% for block in section.blocks %}
+{% if first and loop.first %}
+<p class="verdict {{ tone }}">{{ block.text }}</p>
+{% else %}
+{{ shown(block) }}
+{%- endif %}
 {% endfor %}
-{% if loop.first and pictures %}
+{{ "</details>"|safe if section.folded }}
+{% if first and pictures %}
 <h2>Pictures</h2>
 <div class="pictures">
 {% for title, data in pictures.items() %}
@@ -185,16 +223,20 @@ def render_html(
     pictures: Mapping[str, bytes] | None = None,
     *,
     passed: bool | None = None,
+    tone: Tone = "",
 ) -> str:
     """Return the page: title, the first section, the pictures, the other sections.
 
     Args:
         document: what to show; its first paragraph is the outcome in a sentence.
         pictures: title → PNG, in this order.
-        passed: colours the first paragraph; None: there is nothing to pass.
+        passed: gives the tone where there is something to pass.
+        tone: the colour of the first paragraph.
     """
     encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
-    return _template().render(document=document, pictures=encoded, passed=passed)
+    if passed is not None:
+        tone = "passed" if passed else "failed"
+    return _template().render(document=document, pictures=encoded, tone=tone)
 
 
 @lru_cache(maxsize=1)
@@ -202,4 +244,4 @@ def _template() -> "jinja2.Template":
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(PAGE)
+    return environment.from_string(_PAGE)

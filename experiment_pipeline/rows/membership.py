@@ -16,13 +16,14 @@ import pandas as pd
 
 from experiment_pipeline.rows.digests import uniform, value_hashes
 from experiment_pipeline.rows.units import strata_of, times_of, unit_hashes
-from experiment_pipeline.spec import ColumnSplit, ExperimentSpec, Fractions, TimeSplit
+from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
+_NAMES = np.array([*SETS, LEFT_OUT], dtype=object)
 
 
-def assign_sets(prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> pd.Series:
+def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> pd.Series:
     """Name the set of each row.
 
     Args:
@@ -42,11 +43,20 @@ def assign_sets(prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence
     rows = prepared[known]
     if len(rows):
         codes[known] = _codes(rows, spec, features)
-    names = np.array([*SETS, LEFT_OUT], dtype=object)[codes]
-    return pd.Series(pd.array(names, dtype="str"), index=prepared.index, name="set")
+    return named(codes, prepared.index)
 
 
-def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+def named(codes: np.ndarray, rows: pd.Index) -> pd.Series:
+    """Name the sets of rows, given as `codes_of` gives them."""
+    return pd.Series(pd.array(_NAMES[codes], dtype="str"), index=rows, name="set")
+
+
+def codes_of(sets: pd.Series) -> np.ndarray:
+    """Return each row's place among `SETS`, one more for none: uint8 (n,)."""
+    return pd.Categorical(sets, categories=_NAMES).codes.astype(np.uint8)
+
+
+def has_keys(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:
     """Tell which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
@@ -54,7 +64,7 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     return frame[names].notna().all(axis="columns").to_numpy()
 
 
-def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def _codes(rows: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _named_sets(rows[split.column], split)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
     Finding,
@@ -130,10 +130,6 @@ class DataAnalysis:
         """The findings that the table has."""
         return tuple(finding for finding in self.findings if finding.outcome == "found")
 
-    def finding(self, code: str) -> Finding:
-        """The finding of one code."""
-        return next(finding for finding in self.findings if finding.code == code)
-
     def to_json(self) -> str:
         """Everything but the rows to show; a number that JSON lacks becomes null."""
         content = asdict(self)
@@ -142,7 +138,7 @@ class DataAnalysis:
 
 
 def analyse(
-    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
@@ -197,7 +193,7 @@ def _answer(rule: FindingRule, subject: Subject) -> Finding:
     )
 
 
-def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
+def _left_out(findings: Sequence[Finding], spec: DataAnalysisSpec) -> tuple[str, ...]:
     """What gives the target away, unless people said that it does not."""
     codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
     columns = [column for one in findings if one.code in codes for column in one.columns]

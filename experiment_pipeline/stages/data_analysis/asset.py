@@ -10,31 +10,26 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import own_code
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
 ANALYSIS_VERSION = 2
-# What no finding depends on: the analysis is not given it.
-_SEARCH = (
-    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
-    "not_worse_than_champion",
-)
 
 
-def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset.key_of(spec, "data_analysis")
-    given = spec.without(*_SEARCH)
+    given = spec.part(DataAnalysisSpec)
 
     @asset.stage_asset(
         spec,
@@ -45,15 +40,15 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
         check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
     )
     def data_analysis(
-        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> dg.MaterializeResult:
-        fingerprint = _fingerprint(raw_data, given, schema_text)
+        fingerprint = _fingerprint(raw_data.digest, given, schema_text)
         with asset.told_to_the_user():
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
-                lambda: _examine(raw_data, given, schema_text),
+                lambda: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
         analysis = json.loads(stored.files[ANALYSIS])
@@ -69,10 +64,10 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
     return data_analysis
 
 
-def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
+def label_ceiling(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
+    stored = store.get(_fingerprint(raw_digest, spec.part(DataAnalysisSpec), schema_text))
     if stored is None:
         return None
     findings = json.loads(stored.files[ANALYSIS])["findings"]
@@ -80,11 +75,11 @@ def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> 
     return ceilings[0] if ceilings else None
 
 
-def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:
+def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> str:
     """Everything that the analysis is given."""
     return fingerprint_of(
         {
-            "raw": table_digest(raw),
+            "raw": raw_digest,
             "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,
@@ -93,7 +88,7 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
     )
 
 
-def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
+def _examine(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> dict[str, bytes]:
     prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
@@ -111,7 +106,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
 
 
 def _in_order(
-    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
 ) -> pd.DataFrame:
     """Order the rows by what is in them, but by no target of a validation row."""
     visible = (sets != "validation").to_numpy()

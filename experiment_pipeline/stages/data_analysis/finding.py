@@ -132,7 +132,7 @@ class Rule:
         threshold: float | None = None,
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """The table has it; `fix` is the part of an ExperimentSpec that deals with it."""
+        """The table has it; `fix` is the part of an DataAnalysisSpec that deals with it."""
         return Finding(
             *(self.code, self.title, "found", severity, tuple(columns), number, threshold),
             *(evidence, self.advice, yaml_bytes(fix).decode() if fix else None),
@@ -193,7 +193,7 @@ class ColumnRule(Rule):
         return self.severity
 
     def fix(self, subject: Subject, columns: Sequence[str]) -> Mapping[str, Any] | None:  # noqa: ARG002 - as above
-        """The part of an ExperimentSpec that deals with the columns found."""
+        """The part of an DataAnalysisSpec that deals with the columns found."""
         return exclude(columns, self.excluded) if self.excluded else None
 
     def check(self, subject: Subject) -> Finding:

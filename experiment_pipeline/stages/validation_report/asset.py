@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
-import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -33,17 +33,12 @@ from experiment_pipeline.storage.entries import stage_entries
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-# What no judgement depends on but by the rows and the leaderboard: the report is not given it.
-_BEFORE = (
-    *("data", "analysis", "validation", "exclude"),
-    *("halving", "budget", "choice", "workers", "schedule"),
-)
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
 def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
-    key = asset.key_of(spec, STAGE)
+    key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
 
     @asset.table_asset(
         spec,
@@ -55,7 +50,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
     )
     def validation_report(
         context: dg.AssetExecutionContext,
-        raw_data: pd.DataFrame,
+        raw_data: RawTable,
         train_set: SetTable,
         test_set: SetTable,
         validation_set: SetTable,
@@ -65,13 +60,13 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
-                spec.without(*_BEFORE),
-                raw_data,
+                given,
+                raw_data.frame,
                 sets,
                 validation_set,
                 leaderboard,
                 lambda: _evidence(
-                    spec, sets, leaderboard, label_ceiling(raw_data, spec, schema_text)
+                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
                 ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
@@ -99,7 +94,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
 
 
 def _evidence(
-    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+    spec: SearchSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
 ) -> "Evidence":
     """What the analysis and the search know of what is within reach."""
     from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve

@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -68,7 +68,7 @@ class Judged:
 class Look:
     """What is looked at: one choice, one validation set."""
 
-    spec: ExperimentSpec
+    spec: ValidationReportSpec
     raw: pd.DataFrame
     sets: TrainingSets
     validation_set: SetTable
@@ -119,7 +119,7 @@ class Look:
                 "validation": self.validation_set.digest,
                 "spec": self.spec.model_dump(mode="json"),
                 "champion": self.held_against,
-                "set_aside": list(self.validation_set.set_aside),
+                "set_aside": list(self.validation_set.origin.set_aside),
                 "version": REPORT_VERSION,
             }
         )
@@ -167,7 +167,7 @@ class Look:
             evidence=self.evidence,
             workers=self.workers,
         )
-        notes = (*self.validation_set.set_aside, *check.report.notes)
+        notes = (*self.validation_set.origin.set_aside, *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))
 
     def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":

@@ -23,19 +23,24 @@ def _analysis(frame, **analysis):
     return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
 
 
+def _even_numbers(frame, **analysis):
+    findings = _analysis(frame, **analysis).findings
+    return next(finding for finding in findings if finding.code == "even_numbers")
+
+
 def test_a_finding_of_ones_own_is_examined_beside_the_others() -> None:
     """Named by import path, it has its evidence, its threshold, its place in the verdict."""
     frame = table(x=[2.0] * ROWS)
-    finding = _analysis(frame, **EVEN).finding("even_numbers")
+    finding = _even_numbers(frame, **EVEN)
     assert (finding.outcome, finding.columns, finding.number) == ("found", ("x",), 1.0)
     assert finding.evidence == "1 feature of even numbers: x (100%)."
-    assert _analysis(table(), **EVEN).finding("even_numbers").outcome == "not_found"
+    assert _even_numbers(table(), **EVEN).outcome == "not_found"
 
 
 def test_it_is_set_and_accepted_like_any_other() -> None:
     """Its threshold and its code may stand in the YAML."""
     strict = {**EVEN, "thresholds": {"even_numbers": 0}, "accept": {"even_numbers": "we round"}}
-    finding = _analysis(table(), **strict).finding("even_numbers")
+    finding = _even_numbers(table(), **strict)
     assert (finding.outcome, finding.threshold, finding.accepted) == ("found", 0, "we round")
     assert "is no threshold" in str(problems(Analysis(thresholds={"even_numbers": 0}))[0])
 

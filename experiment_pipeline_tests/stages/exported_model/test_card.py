@@ -26,6 +26,11 @@ def card(**changes) -> Document:
     return model_card.build_card(exported.facts(**changes), SIGNATURE, [("model.skops", "it")])
 
 
+def blocks(title: str) -> tuple:
+    """What stands in the card under a title."""
+    return next(section.blocks for section in card().sections if section.title == title)
+
+
 def test_a_card_says_what_a_reader_needs() -> None:
     """Question, data, choice, numbers, gates, limits, loading and origin, in this order."""
     assert [section.title for section in card().sections] == [
@@ -43,7 +48,7 @@ def test_a_card_says_what_a_reader_needs() -> None:
 
 def test_metrics_come_with_interval_and_baseline() -> None:
     """No estimate stands alone."""
-    table = card().section("Metrics").blocks[0]
+    table = blocks("Metrics")[0]
     assert isinstance(table, Table)
     assert table.rows[0] == ("validation", "roc_auc", "0.7100", "0.6500 to 0.7700", "0.5000")
 
@@ -62,7 +67,7 @@ def test_a_look_more_is_a_look_told() -> None:
 
 def test_limits_of_the_stages_before_are_kept() -> None:
     """What earlier stages warned of stands first among the limits."""
-    bullets = card().section("Limits").blocks[0]
+    bullets = blocks("Limits")[0]
     assert isinstance(bullets, Bullets)
     assert bullets.items[0] == "The train set holds no winter."
 
@@ -105,7 +110,7 @@ def test_the_six_lines_load_the_model(tmp_path) -> None:
     package = exported.package()
     for name, content in package.files.items():
         (tmp_path / name).write_bytes(content)
-    block = card().section("How to load it").blocks[1]
+    block = blocks("How to load it")[1]
     assert isinstance(block, Code)
     assert len(block.text.splitlines()) == 6
     done = subprocess.run(
