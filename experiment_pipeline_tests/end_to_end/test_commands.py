@@ -10,9 +10,7 @@ import time
 
 import pytest
 
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.project import Project
 
 pytestmark = pytest.mark.slow
@@ -159,14 +157,14 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(project, first
     assert len(versions) == 1
 
 
-def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path, monkeypatch):
+def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
     """After kill -9 at the second rung only what is missing is trained, as in a quiet run."""
     search = [
         {"algorithm": "dummy"},
         {
             "algorithm": "lightgbm",
             "hyperparameters": {
-                "learning_rate": [0.01, 0.02, 0.03, 0.05, 0.08, 0.1],
+                "learning_rate": [round(0.01 * k, 2) for k in range(1, 11)],
                 "n_estimators": 400,
                 "early_stopping_round": 0,
                 "min_child_samples": 3,
@@ -174,43 +172,38 @@ def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path, monkeypatc
         },
     ]
     halving = {"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500}
-    project = Project(tmp_path / "project")
-    table = scenario.write_csv(project.folder / "visits.csv", scenario.long_table())
-    mapping = scenario.spec_mapping(url=str(table), search=search, halving=halving, workers=1)
-    project.add_experiment("clinic", mapping, scenario.SCHEMA)
-    process = project.start(*project.execute_command("clinic"))
-    killed = project.folder / "artifacts"
+    killed, quiet = Project(tmp_path / "killed"), Project(tmp_path / "quiet")
+    for one in (killed, quiet):
+        scenario.write_csv(one.folder / "visits.csv", scenario.long_table())
+        mapping = scenario.spec_mapping(search=search, halving=halving, workers=1)
+        one.add_experiment("clinic", mapping, scenario.SCHEMA)
+    process = killed.start(*killed.execute_command("clinic"))
+    models = killed.folder / "artifacts/clinic/trained_model"
     deadline = time.monotonic() + 120
-    while stored(killed) < 7 and time.monotonic() < deadline:
+    while len(list(models.glob("*/result.json"))) < 11 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    finished = models_in(killed)
-    assert 7 <= len(finished) < 10
-    again = project.execute("clinic")
+    finished = models_of(killed)
+    assert 11 <= len(finished) < 16
+    again = killed.execute("clinic")
     assert again.returncode == 0, again.stdout
-    assert "rung 1 of 2 (0.4 of the train rows): 6 configurations, 6 reused" in again.stdout
-    in_full = f"4 configurations, {len(finished) - 6} reused"
+    assert "rung 1 of 2 (0.4 of the train rows): 10 configurations, 10 reused" in again.stdout
+    in_full = f"6 configurations, {len(finished) - 10} reused"
     assert f"rung 2 of 2 (1 of the train rows): {in_full}" in again.stdout
-    monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "quiet"))
-    quiet = runs.run(ExperimentSpec.model_validate({"name": "clinic", **mapping}), scenario.SCHEMA)
-    assert quiet.success, quiet.failure
-    assert models_in(tmp_path / "quiet") == models_in(killed)
-    assert finished.items() <= models_in(killed).items()
+    assert quiet.execute("clinic").returncode == 0
+    assert models_of(quiet) == models_of(killed)
+    assert finished.items() <= models_of(killed).items()
 
 
-def stored(root):
-    """How many models there are."""
-    return len(list(root.glob("clinic/trained_model/*/result.json")))
-
-
-def models_in(root):
+def models_of(project):
     """Fingerprint → digest of the stored model."""
+    folder = project.folder / "artifacts/clinic/trained_model"
     return {
         path.parent.name: next(
             file["sha256"]
             for name, file in json.loads(path.read_text())["files"].items()
             if name.startswith("model.")
         )
-        for path in root.glob("clinic/trained_model/*/result.json")
+        for path in folder.glob("*/result.json")
     }
