@@ -156,4 +156,4 @@ def against_the_accepted(
 
 def accept(spec: ValidatedDataSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
-    DataProfiles.of(spec.name).accept(profile_digest)
+    DataProfiles.of(spec.name).note(ACCEPTED, profile_digest)
