@@ -23,7 +23,7 @@ from experiment_pipeline.stages.data_analysis.analysis import (
     Verdict,
     weight,
 )
-from experiment_pipeline.stages.data_analysis.finding import Finding, Severity, shown, some_of
+from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 
@@ -114,7 +114,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) 
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
     reached = f"{numbers.score(best.mean)} ± {numbers.score(best.standard_error)}"
     criteria = [
-        f"your criterion {c.at_least if c.at_least is not None else c.at_most:g}"
+        f"your criterion {c.limit:g}"
         for c in (spec.acceptance if spec else ())
         if c.metric == probe.metric
     ]
@@ -123,7 +123,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) 
         f"baseline {numbers.score(baseline.mean)}",
         *criteria,
     ]
-    left_out = some_of([shown(column) for column in probe.left_out])
+    left_out = numbers.some_of([numbers.shown(column) for column in probe.left_out])
     without = f", without the leak suspects {left_out}" if left_out else ""
     without += f", without {probe.unread:,} of the text features" if probe.unread else ""
     return f"{', '.join(parts)}; {probe.folds} folds of {probe.rows:,} rows{without}."
