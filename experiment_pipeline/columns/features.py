@@ -14,13 +14,13 @@ import pandera.pandas as pa
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, Roles
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.spec.sentences import Problem, invalid
 
 
-def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
+def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
@@ -44,7 +44,7 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     return features
 
 
-def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
+def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
     """(path of the key, column) of the columns that are neither target nor feature."""
     for name in spec.exclude:
         yield ("exclude", name), name
@@ -54,7 +54,7 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("split", "column"), spec.split.column
 
 
-def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
+def _check_named_columns(frame: pd.DataFrame, spec: Roles) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
             raise UnusableTable(
@@ -64,7 +64,7 @@ def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
             )
 
 
-def _is_calendar_source(column: pd.Series, spec: ExperimentSpec) -> bool:
+def _is_calendar_source(column: pd.Series, spec: Roles) -> bool:
     return column.name in spec.preparation.calendar and kind_of(column) == "datetime"
 
 

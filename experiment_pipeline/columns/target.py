@@ -13,12 +13,12 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Question, Scalar
 
 SETS_TO_FILL = 3
 
 
-def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+def check_target(validated: pd.DataFrame, spec: Question) -> None:
     """Check that the target exists, varies, and is what the task predicts.
 
     Raises:
@@ -46,7 +46,7 @@ def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         _check_classes(y, spec)
 
 
-def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
+def find_classes(train_y: pd.Series, spec: Question) -> tuple[Scalar, ...] | None:
     """Return the classes in the order of their codes; None for regression.
 
     They are sorted, so that the order depends on no row; for binary the positive class comes
@@ -95,7 +95,7 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
     return codes.astype(np.int64)
 
 
-def _check_number(y: pd.Series, spec: ExperimentSpec) -> None:
+def _check_number(y: pd.Series, spec: Question) -> None:
     kind = kind_of(y)
     if kind == "boolean":
         _refuse(spec, "it holds true and false, no quantity", "Write task: binary.")
@@ -123,7 +123,7 @@ def _check_number(y: pd.Series, spec: ExperimentSpec) -> None:
         )
 
 
-def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
+def _check_classes(y: pd.Series, spec: Question) -> None:
     counts, kind = y.value_counts(), kind_of(y)
     if spec.task == "binary" and len(counts) != 2:
         numbers = kind in NUMERIC and len(counts) > 20
@@ -152,7 +152,7 @@ def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
         )
 
 
-def _refuse(spec: ExperimentSpec, rule: str, fix: str) -> NoReturn:
+def _refuse(spec: Question, rule: str, fix: str) -> NoReturn:
     raise UnusableTable(f"target {spec.target}", rule, fix)
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.digests import row_hashes
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Sampling
 
 FITTED_ROWS = "fitted_rows.parquet"
 # A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
@@ -124,7 +124,7 @@ class FittedRows:
     hashes: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, spec: ExperimentSpec, sources: Collection[str]) -> Self:
+    def of(cls, rows: pd.DataFrame, spec: Sampling, sources: Collection[str]) -> Self:
         """Return the identity of rows as delivered.
 
         Args:

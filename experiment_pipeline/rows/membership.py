@@ -16,13 +16,13 @@ import pandas as pd
 
 from experiment_pipeline.rows.digests import uniform, value_hashes
 from experiment_pipeline.rows.units import strata_of, times_of, unit_hashes
-from experiment_pipeline.spec import ColumnSplit, ExperimentSpec, Fractions, TimeSplit
+from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
 
 
-def assign_sets(prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> pd.Series:
+def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> pd.Series:
     """Name the set of each row.
 
     Args:
@@ -46,7 +46,7 @@ def assign_sets(prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence
     return pd.Series(pd.array(names, dtype="str"), index=prepared.index, name="set")
 
 
-def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+def has_keys(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:
     """Tell which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
@@ -54,7 +54,7 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     return frame[names].notna().all(axis="columns").to_numpy()
 
 
-def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def _codes(rows: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _named_sets(rows[split.column], split)

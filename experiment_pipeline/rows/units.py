@@ -18,14 +18,14 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.digests import column_part, mixed, row_hashes, value_hashes
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Sampling
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 MICROSECOND = pd.Timedelta("1us")
 
 
 def unit_hashes(
-    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], salt: str
+    frame: pd.DataFrame, spec: Sampling, features: Sequence[str], salt: str
 ) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
@@ -71,7 +71,7 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
     return mixed(keys + mixed(numbers))
 
 
-def strata_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+def strata_of(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:
     """Number the classes: int64 (n,); one stratum for regression and for whole groups."""
     if spec.task == "regression" or spec.split.by == "group" or spec.target not in frame:
         return np.zeros(len(frame), dtype=np.int64)
@@ -110,9 +110,7 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
     return numbers_of(times), 0.0
 
 
-def resampling_units(
-    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
-) -> np.ndarray:
+def resampling_units(frame: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     """Number the units that an interval resamples: what the split keeps together.
 
     Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
@@ -257,9 +255,7 @@ def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
     return list(blocks.values())
 
 
-def canonical_order(
-    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
-) -> np.ndarray:
+def canonical_order(frame: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
     The hash is that of the features and the target, so that a column that no model sees changes

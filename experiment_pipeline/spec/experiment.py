@@ -9,14 +9,13 @@ object, or InvalidExperiment.
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
+    BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    ValidationInfo,
-    field_serializer,
+    WrapSerializer,
     field_validator,
     model_validator,
 )
@@ -155,50 +154,166 @@ class Export(Closed):
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
+PartT = TypeVar("PartT", bound="Part")
 
 
-class ExperimentSpec(Closed):
-    """One table, one target, one search."""
+class Part(Closed):
+    """Some settings of the experiment that is called so: what one stage may depend on.
+
+    A stage's fingerprint is the digest of the part that it was given.
+    """
 
     name: str = Field(
         pattern=NAME,
         description="A folder name of letters, digits and _, beginning with a letter",
     )
+
+    def part(self, kind: type[PartT]) -> PartT:
+        """Return the settings that a smaller part has: others cannot be read from it."""
+        values = {key: getattr(self, key) for key in kind.model_fields}
+        given = self.model_fields_set & values.keys()
+        return cast("PartT", kind.model_construct(given, **values))
+
+
+class RawDataSpec(Part):
+    """What decides the table as delivered."""
+
     data: Data = Field(description="The table", examples=["data/customers.csv"])
-    target: str = Field(min_length=1, description="The column to predict", examples=["price"])
-    task: Task = Field(description="What is predicted", examples=["binary"])
-    positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
-    exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
-        {}, description="Column → the reason it is no feature"
-    )
-    preparation: Preparation = Preparation()
-    analysis: Analysis = Analysis()
-    validation: Validation = Validation()
-    split: Split = Field(RandomSplit(), examples=["{by: random}"])
-    search: tuple[Search, ...] = Field(
-        min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
-    )
-    halving: Halving | None = Field(
-        Halving(), description="off, or how train rows grow while configurations get fewer"
-    )
-    budget: Budget = Budget()
-    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
-    choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
-    acceptance: tuple[Criterion, ...] = Field(
-        (), description="Empty: surely better than the baseline on the same rows"
-    )
-    not_worse_than_champion: NotWorseThanChampion | None = Field(
-        NotWorseThanChampion(), description="off, or how much worse than the current model"
-    )
-    export: Export = Export()
-    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
-    workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
-    seed: int = Field(0, ge=0, lt=2**31)
 
     @field_validator("data", mode="before")
     @classmethod
     def _url_alone(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
+
+
+class Question(Part):
+    """What is predicted."""
+
+    target: str = Field(min_length=1, description="The column to predict", examples=["price"])
+    task: Task = Field(description="What is predicted", examples=["binary"])
+    positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+
+
+class Sampling(Question):
+    """Which rows belong together, and to which set."""
+
+    split: Split = Field(RandomSplit(), examples=["{by: random}"])
+
+
+class Prepared(Question):
+    """How rows as delivered become rows to learn from."""
+
+    preparation: Preparation = Preparation()
+
+
+class Roles(Sampling, Prepared):
+    """What each column is for, and so which set each row belongs to: what decides the split."""
+
+    exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
+        {}, description="Column → the reason it is no feature"
+    )
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _reasons_are_given(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                "write each excluded column with its reason: {column: reason}"
+            )
+        return value
+
+    @cached_property
+    def not_features(self) -> frozenset[str]:
+        """Columns that never reach a model: target, excluded, ids, and the split's column."""
+        split_columns = set() if self.split.by == "random" else {self.split.column}
+        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})
+
+
+class Scoring(Question):
+    """What models are measured by; the seed is of everything that is drawn, fits and resamples."""
+
+    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
+    acceptance: tuple[Criterion, ...] = Field(
+        (), description="Empty: surely better than the baseline on the same rows"
+    )
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The ranking metric first, then those of the acceptance criteria."""
+        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
+
+
+class Searched(Sampling):
+    """Which configurations are compared, on which rows."""
+
+    search: tuple[Search, ...] = Field(
+        min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
+    )
+
+
+class ValidatedDataSpec(Roles):
+    """What decides which rows are kept."""
+
+    validation: Validation = Validation()
+
+
+class DataAnalysisSpec(Scoring, ValidatedDataSpec):
+    """What findings depend on: everything about the table, nothing about the search."""
+
+    analysis: Analysis = Analysis()
+
+
+def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        # YAML reads an unquoted off as false.
+        if value in (True, "on"):
+            return kind()
+        if value in (False, "off"):
+            return None
+        if isinstance(value, Mapping | kind):
+            return value
+        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+
+    return BeforeValidator(read)
+
+
+_OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
+
+
+class SearchSpec(Scoring, Searched):
+    """What decides which configurations are trained, how far, and side by side."""
+
+    halving: Annotated[
+        Halving | None, _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"), _OFF_IS_WRITTEN
+    ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
+    budget: Budget = Budget()
+    workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
+
+
+class LeaderboardSpec(Scoring, Searched):
+    """What ranks the results of the search, and chooses."""
+
+    choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+
+
+class ValidationReportSpec(Scoring, Searched, Prepared):
+    """What the judgement of the chosen configuration depends on."""
+
+    not_worse_than_champion: Annotated[
+        NotWorseThanChampion | None,
+        _on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
+        _OFF_IS_WRITTEN,
+    ] = Field(NotWorseThanChampion(), description="off, or how much worse than the current model")
+    export: Export = Export()
+
+
+class ExperimentSpec(
+    ValidationReportSpec, LeaderboardSpec, SearchSpec, DataAnalysisSpec, RawDataSpec
+):
+    """One table, one target, one search."""
+
+    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
 
     @model_validator(mode="before")
     @classmethod
@@ -210,36 +325,6 @@ class ExperimentSpec(Closed):
                 "surrogate",
             )
         return raw
-
-    @field_validator("halving", "not_worse_than_champion", mode="before")
-    @classmethod
-    def _on_or_off(cls, value: Any, about: ValidationInfo) -> Any:
-        ways: dict[str | None, tuple[type[Closed], str]] = {
-            "halving": (Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-            "not_worse_than_champion": (NotWorseThanChampion, "tolerance: 0.01"),
-        }
-        part, keys = ways[about.field_name]
-        # YAML reads an unquoted off as false.
-        if value in (True, "on"):
-            return part()
-        if value in (False, "off"):
-            return None
-        if isinstance(value, Mapping | part):
-            return value
-        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
-
-    @field_serializer("halving", "not_worse_than_champion", mode="wrap")
-    def _off_is_written(self, value: Closed | None, write: SerializerFunctionWrapHandler) -> Any:
-        return "off" if value is None else write(value)
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _reasons_are_given(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
-                "write each excluded column with its reason: {column: reason}"
-            )
-        return value
 
     @field_validator("schedule")
     @classmethod
@@ -282,32 +367,6 @@ class ExperimentSpec(Closed):
                 f"{name!r} is no metric of task {self.task}; {allowed_instead(name, allowed)}",
                 *location,
             )
-
-    def without(self, *names: str) -> "ExperimentSpec":
-        """Return the experiment without some of its settings, for a stage that needs none of them.
-
-        A stage's fingerprint is the digest of what it was given: a setting that is added later
-        counts by itself, and one that was taken away cannot be read, an AttributeError says so.
-        """
-        given = dict(self)
-        for name in names:
-            del given[name]
-        part = type(self).model_construct(_fields_set=self.model_fields_set - {*names}, **given)
-        for name in names:
-            # Where there is a default, model_construct has put it there.
-            part.__dict__.pop(name, None)
-        return part
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """The ranking metric first, then those of the acceptance criteria."""
-        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
-
-    @cached_property
-    def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, excluded, ids, and the split's column."""
-        split_columns = set() if self.split.by == "random" else {self.split.column}
-        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})
 
 
 def spec_from(

@@ -29,7 +29,7 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Part
 from experiment_pipeline.storage.entries import Entries, Entry
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
@@ -38,12 +38,12 @@ TABLES = "experiment_pipeline_tables"
 MOST_ROWS = 1_000
 
 
-def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
+def key_of(spec: Part, stage: str) -> dg.AssetKey:
     """`<experiment>/<stage>`."""
     return dg.AssetKey([spec.name, stage])
 
 
-def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
+def table_spec(spec: Part, stage: str, **options: Any) -> dg.AssetSpec:
     """One output of a multi-asset whose value is a table."""
     return dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options).with_io_manager_key(
         TABLES
@@ -51,7 +51,7 @@ def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec
 
 
 def stage_asset(
-    spec: ExperimentSpec, stage: str, **options: Any
+    spec: Part, stage: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`dg.asset` for a stage; its inputs are the tables of other stages, by name."""
     decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
@@ -65,14 +65,14 @@ def stage_asset(
 
 
 def table_asset(
-    spec: ExperimentSpec, stage: str, **options: Any
+    spec: Part, stage: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`stage_asset` for a stage whose value is a table."""
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
     return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
 
 
-def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:
+def table_inputs(spec: Part, *stages: str) -> dict[str, dg.AssetIn]:
     """The tables of other stages as arguments, by name."""
     return {stage: dg.AssetIn(key_of(spec, stage)) for stage in stages}
 

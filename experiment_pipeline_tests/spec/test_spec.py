@@ -4,6 +4,17 @@ from typing import Any
 
 import pytest
 
+from experiment_pipeline.spec import (
+    DataAnalysisSpec,
+    ExperimentSpec,
+    LeaderboardSpec,
+    Part,
+    RawDataSpec,
+    Roles,
+    SearchSpec,
+    ValidatedDataSpec,
+    ValidationReportSpec,
+)
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
 SEARCH = "search.0"
@@ -254,21 +265,66 @@ def test_the_ranking_metric_comes_first() -> None:
     assert spec_of(changed("acceptance", gates)).metric_names == ("roc_auc", "brier")
 
 
-def test_a_part_of_an_experiment_is_what_it_says_it_is() -> None:
-    """Other settings cannot be read, do not count, and a name that is no setting is a bug."""
+DATA, ANALYSIS, ROWS, SETS = RawDataSpec, DataAnalysisSpec, ValidatedDataSpec, Roles
+FITS, BOARD, REPORT = SearchSpec, LeaderboardSpec, ValidationReportSpec
+FROM_FITS = {FITS, BOARD, REPORT}
+FROM_ANALYSIS = {ANALYSIS, ROWS, SETS} | FROM_FITS
+# Key → another value, and the stages that are given it; what is exported depends on all.
+READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
+    "name": ("other", {DATA} | FROM_ANALYSIS),
+    "data": ("other.csv", {DATA}),
+    "target": ("other", FROM_ANALYSIS),
+    "task": ("multiclass", FROM_ANALYSIS),
+    "positive_class": ("yes", FROM_ANALYSIS),
+    "exclude": ({"arrival": "known only afterwards"}, {ANALYSIS, ROWS, SETS}),
+    "preparation": ({"types": {"age": "text"}}, {ANALYSIS, ROWS, SETS, REPORT}),
+    "analysis": ({"report_rows": 200}, {ANALYSIS}),
+    "validation": ({"rare_classes": "stop"}, {ANALYSIS, ROWS}),
+    "split": ({"by": "random", "seed": 7}, FROM_ANALYSIS),
+    "search": ([{"algorithm": "linear"}], FROM_FITS),
+    "halving": ("off", {FITS}),
+    "budget": ({"seconds": 7}, {FITS}),
+    "workers": (7, {FITS}),
+    "seed": (7, {ANALYSIS} | FROM_FITS),
+    "metric": ("accuracy", {ANALYSIS} | FROM_FITS),
+    "acceptance": ([{"metric": "log_loss", "at_most": 0.7}], {ANALYSIS} | FROM_FITS),
+    "choice": ("smallest_in_tie_group", {BOARD}),
+    "not_worse_than_champion": ("off", {REPORT}),
+    "export": ({"refit": "none"}, {REPORT}),
+    "schedule": ("0 7 * * *", set()),
+}
+
+
+@pytest.mark.parametrize("key", ExperimentSpec.model_fields)
+def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
+    """What a stage's fingerprint digests changes with a setting exactly when the stage is given it."""
+    raw: dict[str, Any] = {
+        "name": "visits",
+        "data": "visits.csv",
+        "target": "late",
+        "task": "binary",
+    }
+    raw |= {"search": [{"algorithm": "dummy"}], "metric": "log_loss"}
+    value, readers = READ_BY[key]
+    one, other = map(ExperimentSpec.model_validate, (raw, {**raw, key: value}))
+    for stage in {DATA} | FROM_ANALYSIS:
+        given, instead = (spec.part(stage).model_dump(mode="json") for spec in (one, other))
+        assert (given != instead) == (stage in readers), stage
+
+
+def test_a_part_of_an_experiment_holds_nothing_else() -> None:
+    """Other settings cannot be read from it, and what was not written stays unwritten."""
     spec = spec_of(changed("workers", 3))
-    part = spec.without("workers", "data", "exclude")
+    part = spec.part(LeaderboardSpec)
     assert part.metric_names == spec.metric_names
-    for read in (lambda: part.workers, lambda: part.data, lambda: part.not_features):
+    for key in ("workers", "data", "not_features"):
         with pytest.raises(AttributeError):
-            read()
-    assert part.model_dump() == spec.model_dump(exclude={"workers", "data", "exclude"})
-    assert (
-        part.model_dump()
-        == spec_of(changed("workers", 4)).without("workers", "data", "exclude").model_dump()
-    )
-    with pytest.raises(KeyError):
-        spec.without("wokers")
+            getattr(part, key)
+    keys = {*LeaderboardSpec.model_fields}
+    for unset in (True, False):
+        assert part.model_dump(exclude_unset=unset) == spec.model_dump(
+            include=keys, exclude_unset=unset
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
     Finding,
@@ -134,7 +134,7 @@ class DataAnalysis:
 
 
 def analyse(
-    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
@@ -189,7 +189,7 @@ def _answer(rule: FindingRule, subject: Subject) -> Finding:
     )
 
 
-def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
+def _left_out(findings: Sequence[Finding], spec: DataAnalysisSpec) -> tuple[str, ...]:
     """What gives the target away, unless people said that it does not."""
     codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
     columns = [column for one in findings if one.code in codes for column in one.columns]

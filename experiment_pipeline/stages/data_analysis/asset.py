@@ -13,7 +13,7 @@ from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
@@ -24,17 +24,12 @@ from experiment_pipeline.storage.records import fingerprint_of
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
 ANALYSIS_VERSION = 2
-# What no finding depends on: the analysis is not given it.
-_SEARCH = (
-    *("search", "halving", "budget", "choice", "workers", "export", "schedule"),
-    "not_worse_than_champion",
-)
 
 
-def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset.key_of(spec, "data_analysis")
-    given = spec.without(*_SEARCH)
+    given = spec.part(DataAnalysisSpec)
 
     @asset.stage_asset(
         spec,
@@ -69,10 +64,10 @@ def build_data_analysis(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefi
     return data_analysis
 
 
-def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> float | None:
+def label_ceiling(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(_fingerprint(raw, spec.without(*_SEARCH), schema_text))
+    stored = store.get(_fingerprint(raw, spec.part(DataAnalysisSpec), schema_text))
     if stored is None:
         return None
     findings = json.loads(stored.files[ANALYSIS])["findings"]
@@ -80,7 +75,7 @@ def label_ceiling(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> 
     return ceilings[0] if ceilings else None
 
 
-def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> str:
+def _fingerprint(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> str:
     """Everything that the analysis is given."""
     return fingerprint_of(
         {
@@ -93,7 +88,7 @@ def _fingerprint(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> s
     )
 
 
-def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
+def _examine(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> dict[str, bytes]:
     prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
     features = feature_columns(prepared, spec)
     sets = assign_sets(prepared, spec, features)
@@ -111,7 +106,7 @@ def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[
 
 
 def _in_order(
-    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
+    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
 ) -> pd.DataFrame:
     """Order the rows by what is in them, but by no target of a validation row."""
     visible = (sets != "validation").to_numpy()

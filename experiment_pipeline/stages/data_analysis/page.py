@@ -16,7 +16,7 @@ from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
     VERDICT_RULES,
     DataAnalysis,
@@ -107,7 +107,7 @@ def _card(finding: Finding) -> document.Card:
     return document.Card(finding.title, tag, _TONES[finding.severity], tuple(blocks))
 
 
-def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -> str:
+def _probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None) -> str:
     """`Best probe 0.6912 ± 0.0110 roc_auc (lightgbm), baseline 0.5000, your criterion 0.75`."""
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
@@ -129,7 +129,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) 
     return f"{', '.join(parts)}; {probe.folds} folds of {probe.rows:,} rows{without}."
 
 
-def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
+def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec) -> str:
     """Render the page.
 
     Args:
@@ -146,7 +146,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
 
 
 def _document(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec, most_columns: int
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
 ) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {analysis.rows:,} rows."
     verdict = (
@@ -181,7 +181,7 @@ def _document(
     return document.Document(f"Data analysis of {spec.name}", sections)
 
 
-def _associations(analysis: DataAnalysis, spec: ExperimentSpec) -> list[document.Section]:
+def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[document.Section]:
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
     if not strongest:
         return []
@@ -194,7 +194,7 @@ def _associations(analysis: DataAnalysis, spec: ExperimentSpec) -> list[document
     return [document.Section("What predicts the target alone", (document.Paragraph(said), table))]
 
 
-def _columns(frame: pd.DataFrame, spec: ExperimentSpec, most: int) -> list[str]:
+def _columns(frame: pd.DataFrame, spec: DataAnalysisSpec, most: int) -> list[str]:
     """The target and the first columns, in the table's order."""
     others = [column for column in frame.columns if column != spec.target]
     kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()

@@ -16,7 +16,7 @@ from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import may_have_rare_classes, too_rare
 from experiment_pipeline.rows.units import unit_hashes
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import DataAnalysisSpec, Scalar
 from experiment_pipeline.stages.data_analysis import skill
 from experiment_pipeline.stages.data_analysis.facts import (
     LARGEST_FLOAT32,
@@ -81,7 +81,7 @@ class Subject:
     frame: pd.DataFrame
     visible: np.ndarray
     features: tuple[str, ...]
-    spec: ExperimentSpec
+    spec: DataAnalysisSpec
     sets: pd.Series
 
     @cached_property

@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import page
 from experiment_pipeline.stages.leaderboard.board import (
@@ -36,18 +36,12 @@ STAGE = "leaderboard"
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 # Count it up whenever the code of this package would rank, choose or show otherwise.
 LEADERBOARD_VERSION = 1
-# What no ranking depends on but by the rows and the fits: the leaderboard is not given it.
-_ELSEWHERE = (
-    *("data", "preparation", "analysis", "validation", "exclude"),
-    *("halving", "budget", "workers"),
-    *("export", "schedule", "not_worse_than_champion"),
-)
 INPUTS = ("train_set", "test_set", "search_results")
 
 
 def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key, given = asset.key_of(spec, STAGE), spec.without(*_ELSEWHERE)
+    key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
 
     @asset.table_asset(
         spec,
@@ -85,7 +79,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
 
 
 def _fingerprint(
-    spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
+    spec: LeaderboardSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
 ) -> str:
     """Everything that decides the ranking; what the fits took is theirs, and stored with them."""
     concluded = results[["key", "status", "rung", "fingerprint", "error_type", "reason", "notes"]]
@@ -112,7 +106,7 @@ def _files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
 
 
 def _rank(
-    spec: ExperimentSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
+    spec: LeaderboardSpec, sets: TrainingSets, results: pd.DataFrame, apart: Sequence[str]
 ) -> Leaderboard:
     store = TrainedModelStore.of(spec.name)
     found = store.results([print_ for print_ in results["fingerprint"] if print_])

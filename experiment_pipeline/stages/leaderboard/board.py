@@ -17,7 +17,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -87,7 +87,7 @@ def rank(
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
     classes: tuple | None,
     unranked: Sequence[Unranked] = (),
 ) -> Leaderboard:
@@ -206,7 +206,7 @@ def _nothing_to_rank(
     )
 
 
-def _choose(ranking: Ranking, spec: ExperimentSpec) -> tuple[Entry, str]:
+def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
     among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
+from experiment_pipeline.spec import LeaderboardSpec, Range, Sampling, Scalar
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
 from experiment_pipeline.statistics.calibration import reweighting
@@ -80,7 +80,7 @@ class _Span:
 
 
 def search_edges(
-    spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
+    spec: LeaderboardSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
     """Return the searched hyperparameters that a configuration has at an end.
 
@@ -151,7 +151,7 @@ def _beyond(name: str, span: _Span, end: str) -> float:
     return min(value, 1.0) if (is_share(name) and not span.integer) else value
 
 
-def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
+def _span(spec: LeaderboardSpec, algorithm: str, name: str) -> _Span | None:
     """All entries of the algorithm together; a list of positive numbers counts as a scale."""
     given = list(_given(spec, algorithm, name))
     ranges = [value for value in given if isinstance(value, Range)]
@@ -172,7 +172,7 @@ def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     )
 
 
-def _given(spec: ExperimentSpec, algorithm: str, name: str) -> Iterator[Scalar | Range]:
+def _given(spec: LeaderboardSpec, algorithm: str, name: str) -> Iterator[Scalar | Range]:
     for entry in spec.search:
         if entry.algorithm == algorithm:
             for value in [v for n, v in entry.hyperparameters.items() if n == name]:
@@ -189,7 +189,7 @@ def notes(
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
     chosen: SetPrediction,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board.
 
@@ -214,13 +214,13 @@ def notes(
     )
 
 
-def optimism(ranking: Ranking, spec: ExperimentSpec) -> float | None:
+def optimism(ranking: Ranking, spec: LeaderboardSpec) -> float | None:
     """Return by how much the best score is expected to flatter; None where it has no number."""
     confounded = spec.split.by == "time" or math.isnan(ranking.optimism)
     return None if confounded else ranking.optimism
 
 
-def unit_in_words(spec: ExperimentSpec) -> str:
+def unit_in_words(spec: Sampling) -> str:
     """Return what intervals resample: `row`, `group of <column>` or `1 day`."""
     if spec.split.by == "time":
         return f"{spec.split.unit} of {spec.split.column}"
@@ -256,7 +256,7 @@ def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
         )
 
 
-def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
+def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
     """Reweighted configurations: what their probabilities are worth beside the others'."""
     if spec.task == "regression":
         return
@@ -273,7 +273,7 @@ def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     yield f"{note}, and {spec.metric} counts this shift against them" if scored else note
 
 
-def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
+def _optimism_in_words(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
     if len(ranking.entries) < 2:
         return
     number = optimism(ranking, spec)

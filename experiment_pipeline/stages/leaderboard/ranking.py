@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, Unranked
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
@@ -114,7 +114,7 @@ def order(
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
     n_classes: int,
 ) -> Ranking:
     """Score the results anew from their predictions, and put them in order.
@@ -161,7 +161,7 @@ def _measure(
     predictions: Mapping[str, np.ndarray],
     y_test: np.ndarray,
     units: np.ndarray,
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
 ) -> Iterator[_Measured]:
     drawn, compared = layout(spec.metric, y_test, units), comparison_codes(units)
     by_threshold = METRICS[spec.metric].by_threshold
@@ -217,7 +217,7 @@ def build_rows(
     chosen: str,
     unranked: Sequence[Unranked],
     failed: Sequence[FailedConfiguration],
-    spec: ExperimentSpec,
+    spec: LeaderboardSpec,
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 

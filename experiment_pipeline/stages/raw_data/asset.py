@@ -3,14 +3,14 @@
 import dagster as dg
 
 from experiment_pipeline.columns.features import NamedColumns
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import RawDataSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
 
 
-def build_raw_data(spec: ExperimentSpec, named: NamedColumns) -> dg.AssetsDefinition:
+def build_raw_data(spec: RawDataSpec, named: NamedColumns) -> dg.AssetsDefinition:
     """Read the source, say what was decided on the way.
 
     Args:

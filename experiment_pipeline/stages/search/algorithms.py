@@ -21,7 +21,7 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
-from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
+from experiment_pipeline.spec import Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -176,7 +176,7 @@ def is_baseline(configuration: Configuration, task: str) -> bool:
 
 
 def estimator_for(
-    configuration: Configuration, task: str, spec: ExperimentSpec, labels: np.ndarray
+    configuration: Configuration, task: str, spec: Scoring, labels: np.ndarray
 ) -> Any:
     """Return the unfitted estimator for these targets; errors as for `build_estimator`.
 

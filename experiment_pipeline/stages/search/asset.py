@@ -17,7 +17,7 @@ import joblib
 import pandas as pd
 
 from experiment_pipeline.errors import AllConfigurationsFailed
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
@@ -106,7 +106,7 @@ class _Search:
     """The search of one run: what is fitted is stored, what is concluded is materialized."""
 
     context: dg.AssetExecutionContext
-    spec: ExperimentSpec
+    spec: SearchSpec
     sets: TrainingSets
     store: TrainedModelStore
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar, Scoring
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -120,9 +120,7 @@ def plan_boosting(
     )
 
 
-def boosting_plan(
-    configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
-) -> BoostingPlan:
+def boosting_plan(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> BoostingPlan:
     """Return how a LightGBM configuration is boosted on these sets.
 
     Raises:

@@ -41,7 +41,7 @@ from sklearn.preprocessing import (
 
 from experiment_pipeline import errors
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
-from experiment_pipeline.spec import ExperimentSpec, Features
+from experiment_pipeline.spec import Features, Scoring
 from experiment_pipeline.stages.search.boosting import (
     BinnedTable,
     BoostingPlan,
@@ -276,7 +276,7 @@ class SharedWork:
 
 
 def share_work(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: Scoring
 ) -> SharedWork:
     """Encode the sets once per recipe, and prepare what else the fits share."""
     configurations = list(configurations)
@@ -348,7 +348,7 @@ def _group(configuration: Configuration, plan: BoostingPlan) -> tuple:
 
 
 def _plans(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: Scoring
 ) -> Iterator[tuple[Configuration, BoostingPlan]]:
     for configuration in configurations:
         if configuration.algorithm == "lightgbm":

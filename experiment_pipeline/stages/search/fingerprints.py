@@ -14,7 +14,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.spec import ExperimentSpec, Features
+from experiment_pipeline.spec import Features, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
 from experiment_pipeline.stages.search.boosting import boosting_plan
@@ -27,7 +27,7 @@ TRAINING_VERSION = 2
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
-def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
+def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its inner slice, test), features, target and classes, the
@@ -70,7 +70,7 @@ def _digest(rows: np.ndarray) -> str:
     return sha256(np.packbits(rows).tobytes())
 
 
-def _watched(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str | None:
+def _watched(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> str | None:
     if is_baseline(configuration, sets.task):
         return spec.metric  # its constant is the best one for it
     if configuration.algorithm != "lightgbm":

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import algorithms, boosting
 from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator, settle
 from experiment_pipeline.stages.search.boosting import (
@@ -78,7 +78,7 @@ class _Clock:
 
 
 def fit_configuration(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
 ) -> TrainedModel:
     """Fit one configuration and score it.
 
@@ -120,7 +120,7 @@ def fit_configuration(
 
 
 def _fit_lightgbm(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
 ) -> _Fitted:
     plan = boosting_plan(configuration, sets, spec)
     with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
@@ -142,7 +142,7 @@ def _fit_lightgbm(
 
 
 def _fit_estimator(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
 ) -> _Fitted:
     estimator = estimator_for(configuration, sets.task, spec, work.labels)
     encoded = work.encoded[configuration.features]
@@ -201,7 +201,7 @@ def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarr
 
 
 def fitted_pipeline(
-    result: ModelResult, model: bytes, sets: TrainingSets, spec: ExperimentSpec
+    result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring
 ) -> Pipeline:
     """Return the pipeline of a trained model: its features fitted anew on train, which gives
     the same ones, and the stored model.
@@ -233,7 +233,7 @@ def refit(
     rounds: int | None,
     rows: pd.DataFrame,
     sets: TrainingSets,
-    spec: ExperimentSpec,
+    spec: Scoring,
 ) -> Pipeline:
     """Fit a chosen configuration on other rows, with fresh features and no early stopping.
 

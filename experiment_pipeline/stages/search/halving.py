@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import SearchSpec
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
@@ -44,7 +44,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 def search(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: ExperimentSpec,
+    spec: SearchSpec,
     known: Known,
     workers: int,
     now: Callable[[], float],
@@ -70,7 +70,7 @@ def search(
 
 
 def settled(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec, known: Known
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec, known: Known
 ) -> tuple[Conclusion, ...]:
     """Return what is known of configurations that this run was not asked for; nothing is fitted.
 
@@ -102,7 +102,7 @@ class _Search:
     """One search: who was fitted in it, with the last result of each."""
 
     sets: TrainingSets
-    spec: ExperimentSpec
+    spec: SearchSpec
     known: Known
     workers: int
     brake: Brake

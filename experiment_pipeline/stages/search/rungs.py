@@ -22,7 +22,7 @@ import pandas as pd
 
 from experiment_pipeline.rows.digests import rows_digest, sha256
 from experiment_pipeline.rows.units import times_of, unit_hashes
-from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
+from experiment_pipeline.spec import Halving, SearchSpec, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -83,7 +83,7 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     return Ladder((Rung(1, 1, 1.0, 0, sets),), notes)
 
 
-def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder:
+def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
     """Return the rungs of a search, as many as its configurations and rows allow.
 
     Args:
@@ -188,9 +188,7 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
     return sorted(configurations, key=digest)
 
 
-def within_budget(
-    configurations: Sequence[Configuration], spec: ExperimentSpec
-) -> list[Configuration]:
+def within_budget(configurations: Sequence[Configuration], spec: SearchSpec) -> list[Configuration]:
     """Draw as many as the budget allows, the baseline beside them: a larger budget only adds."""
     order = drawn(configurations, spec.seed)
     competing = [one for one in order if competes(one)]
@@ -228,7 +226,7 @@ def promising_first(
     return sorted(configurations, key=lambda one: (competes(one), place.get(one.key, len(place))))
 
 
-def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
+def thinning_order(sets: TrainingSets, spec: SearchSpec) -> np.ndarray:
     """Return a place in [0, 1) for each train row: float64 (n_train,).
 
     The rows of a fraction are those below it, so a larger fraction has all rows of a smaller one
@@ -269,7 +267,7 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
     return kept
 
 
-def _salt(spec: ExperimentSpec) -> str:
+def _salt(spec: SearchSpec) -> str:
     """One of its own: the sets and the inner slice are cut by other draws."""
     return f"rungs/{getattr(spec.split, 'seed', 0)}"
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.results import ModelResult, Predictions
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
@@ -96,7 +96,7 @@ def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
 
 
 def scores(
-    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, spec: ExperimentSpec
+    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, spec: Scoring
 ) -> Scores:
     """Return the scores of one fit.
 
@@ -117,7 +117,7 @@ def scores(
 
 
 def scored_as_asked(
-    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
+    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: Scoring
 ) -> dict[str, ModelResult]:
     """Return the known results with the scores that are asked for now.
 

@@ -27,7 +27,7 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import SearchSpec
 from experiment_pipeline.stages.search.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, estimated_cost, seconds_of
@@ -58,7 +58,7 @@ Train = Callable[[Configuration], Outcome]
 def train_configurations(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: ExperimentSpec,
+    spec: SearchSpec,
     workers: int,
     brake: Brake | None = None,
     *,
@@ -203,7 +203,7 @@ def _second_attempt(
 
 
 def _train(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: SearchSpec
 ) -> Outcome:
     try:
         return fit_configuration(configuration, work, sets, spec)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
 
 
@@ -67,7 +67,7 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=sets.train[:0], test=sets.test[:0])
 
 
-def training_sets(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
+def training_sets(train_set: SetTable, test_set: SetTable, spec: Roles) -> TrainingSets:
     """Return what the configurations of an experiment are fitted on and compared on."""
     train, test = train_set.rows, test_set.rows
     features = feature_columns(train, spec)

@@ -9,14 +9,14 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.rows.membership import SETS, assign_sets
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
 
-def build_split_sets(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_split_sets(spec: Roles, schema_text: str) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     upstream = [asset.key_of(spec, "raw_data"), asset.key_of(spec, "validated_data")]
     train = asset.key_of(spec, "train_set")

@@ -16,7 +16,7 @@ from experiment_pipeline.columns.samples import differences
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.rows.units import equal_rows, times_of
-from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.spec import Roles, TimeSplit
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.statistics.distances import STATISTIC
 
@@ -50,7 +50,7 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
     return problems
 
 
-def check_leaks(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) -> list[str]:
+def check_leaks(sets: SplitSets, spec: Roles, features: Sequence[str]) -> list[str]:
     """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
 
     Copies count where nothing says that equal rows are different people: neither ids, groups or
@@ -87,9 +87,7 @@ class CopiesNote:
     doubtful: bool
 
 
-def note_copies(
-    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
-) -> tuple[CopiesNote, ...]:
+def note_copies(sets: SplitSets, spec: Roles, features: Sequence[str]) -> tuple[CopiesNote, ...]:
     """Tell how many rows equal a row of another set without being a leak; it blocks nothing.
 
     Pairs of sets below 1 % are left out.
@@ -102,7 +100,7 @@ def note_copies(
     )
 
 
-def _tells_people_apart(spec: ExperimentSpec) -> str:
+def _tells_people_apart(spec: Roles) -> str:
     """Return what the YAML says about who is who, in words; empty for nothing."""
     if spec.split.id_columns:
         return f"their ids ({', '.join(spec.split.id_columns)}) differ"
@@ -161,9 +159,7 @@ class _EqualPair:
         return explained
 
 
-def _equal_pairs(
-    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
-) -> Iterator[_EqualPair]:
+def _equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> Iterator[_EqualPair]:
     tables = sets.tables()
     columns = [*features, spec.target]
     everything = pd.concat([table[columns] for table in tables.values()])
@@ -212,9 +208,7 @@ def _overlaps(sets: SplitSets, split: TimeSplit) -> list[str]:
     return problems
 
 
-def check_look_alike(
-    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
-) -> pd.DataFrame:
+def check_look_alike(sets: SplitSets, spec: Roles, features: Sequence[str]) -> pd.DataFrame:
     """Compare target and features of test and validation with those of train.
 
     Returns:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
     check_leaks,
@@ -39,7 +39,7 @@ def outcome(sets: SplitSets, table: SetTable) -> Outcome:
 
 
 def checks(
-    sets: SplitSets, validated: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+    sets: SplitSets, validated: pd.DataFrame, spec: Roles, features: Sequence[str]
 ) -> list[Check]:
     """What must hold of the three sets together."""
     copies = note_copies(sets, spec, features)

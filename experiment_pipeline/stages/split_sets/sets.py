@@ -29,7 +29,7 @@ from experiment_pipeline.rows.units import (
     times_of,
     unit_hashes,
 )
-from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.spec import Roles, TimeSplit
 
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.
@@ -91,7 +91,7 @@ class SetTable:
 
 def split(
     validated: pd.DataFrame,
-    spec: ExperimentSpec,
+    spec: Roles,
     features: Sequence[str],
     membership: pd.Series | None = None,
 ) -> SplitSets:
@@ -129,7 +129,7 @@ def split(
     )
 
 
-def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+def _check_keys(validated: pd.DataFrame, spec: Roles) -> None:
     lacking = ~has_keys(validated, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
@@ -140,9 +140,7 @@ def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         )
 
 
-def _check_values_named(
-    validated: pd.DataFrame, membership: pd.Series, spec: ExperimentSpec
-) -> None:
+def _check_values_named(validated: pd.DataFrame, membership: pd.Series, spec: Roles) -> None:
     unnamed = (membership == LEFT_OUT).to_numpy()
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -153,9 +151,7 @@ def _check_values_named(
         )
 
 
-def _check_filled(
-    name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
-) -> None:
+def _check_filled(name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: Roles) -> None:
     if table.empty:
         raise EmptySet(
             f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
@@ -173,9 +169,7 @@ def _check_filled(
         )
 
 
-def _facts(
-    name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
-) -> dict[str, object]:
+def _facts(name: str, tables: Mapping[str, pd.DataFrame], spec: Roles) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
     facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
     target = table[spec.target]
@@ -193,7 +187,7 @@ def _facts(
 def _notes(
     validated: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
-    spec: ExperimentSpec,
+    spec: Roles,
     features: Sequence[str],
     left_out: int,
 ) -> Iterator[str]:
@@ -234,7 +228,7 @@ def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[st
 
 
 def _unseen_calendar(
-    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
+    tables: Mapping[str, pd.DataFrame], spec: Roles, features: Sequence[str]
 ) -> Iterator[str]:
     """Tell where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
@@ -257,7 +251,7 @@ def _unseen_calendar(
 HELD_OUT = 0.15
 
 
-def inner_slice(train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def inner_slice(train: pd.DataFrame, spec: Roles, features: Sequence[str]) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
     By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
@@ -297,7 +291,7 @@ def inner_slice(train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[st
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
+def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: Roles) -> np.ndarray:
     """Tell which train rows lie within the split's gap before the inner slice.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
@@ -322,7 +316,7 @@ def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> n
     return within if enough else none
 
 
-def _classes(train: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+def _classes(train: pd.DataFrame, spec: Roles) -> np.ndarray:
     if spec.task == "regression":
         return np.zeros(len(train), dtype=np.int64)
     return classes_of(train[spec.target])

@@ -11,7 +11,7 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
 from experiment_pipeline.rows.membership import assign_sets, set_aside_in_words
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
@@ -23,7 +23,7 @@ _DESCRIBED = {
 }
 
 
-def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
+def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
     raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
@@ -78,6 +78,6 @@ def build_validated_data(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDef
     return validated_data
 
 
-def _sets(prepared: pd.DataFrame, spec: ExperimentSpec) -> pd.Series:
+def _sets(prepared: pd.DataFrame, spec: ValidatedDataSpec) -> pd.Series:
     """The set of each row, as the split stage will name it."""
     return assign_sets(prepared, spec, feature_columns(prepared, spec))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.samples import differences
-from experiment_pipeline.spec import ExperimentSpec, Validation
+from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 
 LISTED_VALUES = 20
@@ -94,7 +94,7 @@ def rejection_bias(
     return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
 
 
-def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
+def key_columns(prepared: pd.DataFrame, spec: ValidatedDataSpec) -> list[str]:
     """Return the columns in which rejecting must not choose: target, and group or time."""
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
     return [

@@ -8,13 +8,13 @@ import pandas as pd
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
 from experiment_pipeline.rows.membership import set_aside_in_words
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.accepted import Changed
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 
 
-def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
+def within_limit(data: ValidatedData, changed: Changed, spec: ValidatedDataSpec) -> Check:
     """Whether no more rows are rejected than the YAML allows."""
     return Check.of(
         "rejection_rate_within_limit",
@@ -46,7 +46,7 @@ def validated(
     )
 
 
-def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
+def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpec) -> Outcome:
     """The rejected rows, and a warning when they are of a kind; with what validating noted."""
     bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
     resemble = Check.of(

@@ -18,7 +18,7 @@ from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds,
 from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
 from experiment_pipeline.errors import listed
 from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.spec import Drift, ExperimentSpec
+from experiment_pipeline.spec import Drift, ValidatedDataSpec
 from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.storage.records import to_json
 
@@ -200,7 +200,7 @@ class DataChanges:
 
 
 def compare(
-    accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ExperimentSpec
+    accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ValidatedDataSpec
 ) -> DataChanges:
     """Compare a version of the data with the accepted one.
 
@@ -235,7 +235,7 @@ def _apart(before: ColumnProfile, column: pd.Series) -> tuple[float, float, bool
     return found.effect_size, found.noise, found.effect_size > found.noise
 
 
-def _role(name: str, column: pd.Series, spec: ExperimentSpec) -> str:
+def _role(name: str, column: pd.Series, spec: ValidatedDataSpec) -> str:
     if name == spec.target:
         return TARGET
     unused = name in spec.not_features or kind_of(column) in ("datetime", "nested")

@@ -23,7 +23,7 @@ from experiment_pipeline.rows.membership import (
     rare_classes_in,
     set_aside_in_words,
 )
-from experiment_pipeline.spec import ExperimentSpec, Validation
+from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
@@ -85,7 +85,7 @@ def validate(
     raw: pd.DataFrame,
     prepared: Prepared,
     schema: pa.DataFrameSchema,
-    spec: ExperimentSpec | None = None,
+    spec: ValidatedDataSpec | None = None,
     validation: Validation | None = None,
     sets: Callable[[], pd.Series] | None = None,
 ) -> ValidatedData:
@@ -159,7 +159,7 @@ def _too_rare(
     columns: Mapping[str, CheckedColumn],
     intact: np.ndarray,
     index: pd.Index,
-    spec: ExperimentSpec | None,
+    spec: ValidatedDataSpec | None,
     sets: Callable[[], pd.Series] | None,
 ) -> pd.Series:
     """Class of each intact row whose class is too rare, with the rows' index."""
@@ -177,7 +177,7 @@ def _check_columns(
     frame: pd.DataFrame,
     prepared: Prepared,
     schemas: Mapping[str, pa.Column],
-    spec: ExperimentSpec | None,
+    spec: ValidatedDataSpec | None,
     validation: Validation | None,
 ) -> tuple[dict[str, CheckedColumn], list[Broken]]:
     unparsable, broken = _unparsable(prepared)

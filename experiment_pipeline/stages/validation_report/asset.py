@@ -10,7 +10,7 @@ import dagster as dg
 import joblib
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
@@ -33,17 +33,12 @@ from experiment_pipeline.storage.entries import stage_entries
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-# What no judgement depends on but by the rows and the leaderboard: the report is not given it.
-_BEFORE = (
-    *("data", "analysis", "validation", "exclude"),
-    *("halving", "budget", "choice", "workers", "schedule"),
-)
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
 def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
-    key = asset.key_of(spec, STAGE)
+    key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
 
     @asset.table_asset(
         spec,
@@ -65,7 +60,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
-                spec.without(*_BEFORE),
+                given,
                 raw_data,
                 sets,
                 validation_set,
@@ -99,7 +94,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
 
 
 def _evidence(
-    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+    spec: SearchSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
 ) -> "Evidence":
     """What the analysis and the search know of what is within reach."""
     from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve

@@ -24,7 +24,7 @@ from experiment_pipeline.prediction.rows import (
 )
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
 from experiment_pipeline.statistics.doubts import FEW_UNITS
@@ -74,7 +74,7 @@ class CurrentVersion:
 
 
 def hold_against_champion(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     current: CurrentVersion | None,
     fingerprint: str,
     challenger: SetPrediction,
@@ -125,7 +125,7 @@ def _unseen(champion: Champion, validation: pd.DataFrame) -> np.ndarray:
 def _predictions(
     champion: Champion,
     rows: pd.DataFrame,
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     classes: tuple[Scalar, ...] | None,
 ) -> np.ndarray:
     """Predict; UnusableTable when the champion answers another question."""

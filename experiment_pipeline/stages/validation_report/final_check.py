@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.reporting import plots
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import encoded_columns
@@ -64,7 +64,7 @@ class FinalCheck:
 
 
 def final_check(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     board: Leaderboard,
     trained: TrainedModel,
     sets: TrainingSets,
@@ -124,7 +124,7 @@ def final_check(
     return FinalCheck(report, following, exported, pictures)
 
 
-def _targets_of_the_fit(spec: ExperimentSpec, sets: TrainingSets) -> np.ndarray:
+def _targets_of_the_fit(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
     """Encoded targets of the rows that the exported fit has seen."""
     if spec.export.refit == "none":
         return sets.y_train
@@ -132,7 +132,7 @@ def _targets_of_the_fit(spec: ExperimentSpec, sets: TrainingSets) -> np.ndarray:
 
 
 def _exported(
-    spec: ExperimentSpec, result: ModelResult, train_only: Any, sets: TrainingSets
+    spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
@@ -144,7 +144,7 @@ def _exported(
 
 
 def _predicted(
-    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
+    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
@@ -166,7 +166,7 @@ def _effort(
 
 
 def _importance(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     train_only: Pipeline,
     sets: TrainingSets,
     effort: Effort | None,

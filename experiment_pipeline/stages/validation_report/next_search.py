@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
+from experiment_pipeline.spec import Range, Scalar, Search, ValidationReportSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
@@ -51,7 +51,7 @@ _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_fle
 
 
 def next_search(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     board: Leaderboard,
     report: ValidationReport,
     evidence: Evidence | None = None,
@@ -78,7 +78,7 @@ def next_search(
 
 
 def _around(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     chosen: Configuration,
     edges: Iterable[SearchEdge],
     direction: Direction,
@@ -119,7 +119,7 @@ def _random(
     return Search.model_validate(fields | recipe | {"hyperparameters": ordered})
 
 
-def _searched(spec: ExperimentSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
+def _searched(spec: ValidationReportSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
     """What was searched of an algorithm, explicit configurations included."""
     declared: dict[str, Range | tuple[Scalar, ...]] = {}
     for entry in spec.search:

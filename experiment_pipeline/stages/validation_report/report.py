@@ -14,7 +14,7 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -127,7 +127,7 @@ class ValidationReport:
 
 
 def judge(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     configuration: str,
     exported: SetPrediction,
     train_only: SetPrediction,
@@ -187,12 +187,12 @@ def judge(
     return replace(report, notes=tuple(notes))
 
 
-def _positive_class(spec: ExperimentSpec, classes: Sequence[Scalar] | None) -> Scalar:
+def _positive_class(spec: ValidationReportSpec, classes: Sequence[Scalar] | None) -> Scalar:
     return classes[1] if spec.task == "binary" and classes is not None else None
 
 
 def _scored(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     metric: str,
     exported: SetPrediction,
     cut: float,
@@ -226,7 +226,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
 
 
 def _notes(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     report: ValidationReport,
     earlier: EarlierLooks,
     exported: SetPrediction,
@@ -266,7 +266,7 @@ def _miscalibrated(found: Miscalibration) -> str:
     )
 
 
-def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
+def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:
     lost = (
         f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
         f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "

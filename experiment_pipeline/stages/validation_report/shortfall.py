@@ -15,7 +15,7 @@ import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import ExperimentSpec, algorithms
+from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.search import rungs
@@ -83,7 +83,7 @@ class Evidence:
 
 
 def reasons(
-    spec: ExperimentSpec,
+    spec: ValidationReportSpec,
     board: Leaderboard,
     report: ValidationReport,
     evidence: Evidence,
@@ -113,13 +113,13 @@ def reasons(
     )
 
 
-def families(spec: ExperimentSpec) -> tuple[str, ...]:
+def families(spec: ValidationReportSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
     return tuple(filter(algorithms.competes, tried))
 
 
-def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
+def _decisive(spec: ValidationReportSpec, report: ValidationReport) -> Gate | None:
     """The gate to explain: that of the ranking metric, which all the evidence is about.
 
     None when the model is good enough, and only the champion is better.
@@ -140,7 +140,7 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _ceiling(gate: Gate | None, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+def _ceiling(gate: Gate | None, spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
     ceiling = evidence.ceiling
     if (
         ceiling is None
@@ -158,7 +158,7 @@ def _ceiling(gate: Gate | None, spec: ExperimentSpec, evidence: Evidence) -> Ite
 
 
 def _sample_size(
-    gate: Gate | None, spec: ExperimentSpec, report: ValidationReport
+    gate: Gate | None, spec: ValidationReportSpec, report: ValidationReport
 ) -> Iterator[Reason]:
     """Too few rows even for a perfect score, or for the one that was reached."""
     if gate is None or not gate.by_bound or math.isnan(gate.value):
@@ -221,7 +221,7 @@ def _drift(report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _fit(gate: Gate | None, spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> Iterator[Reason]:
     """Overfit when train beats test by more than the interval's width, else underfit when even
     train misses the limit.
     """
@@ -265,7 +265,7 @@ def _edges(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
+def _more_rows(spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
     """All train rows are surely better than a part of them."""
     curve = evidence.learning_curve
     if curve is None or not better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
@@ -279,7 +279,7 @@ def _more_rows(spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
     )
 
 
-def _families(spec: ExperimentSpec, board: Leaderboard) -> Iterator[Reason]:
+def _families(spec: ValidationReportSpec, board: Leaderboard) -> Iterator[Reason]:
     tried = families(spec)
     if len(tried) == 1:
         yield Reason(
@@ -302,7 +302,7 @@ Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
 
 def learning_curve(
-    spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
+    spec: SearchSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
 ) -> LearningCurve | None:
     """Return what the train rows beyond the last rung brought; None where no rung was small.
 
@@ -347,6 +347,6 @@ def learning_curve(
 
 
 def _mean_score(
-    spec: ExperimentSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
+    spec: ValidationReportSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
 ) -> Linearised:
     return average([on_test(spec.metric_names, y, one) for one in predictions])
