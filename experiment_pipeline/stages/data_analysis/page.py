@@ -165,7 +165,11 @@ def _document(
     rules = document.Bullets(VERDICT_RULES)
     columns = _columns(frame, spec, most_columns)
     table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
-    note = document.Paragraph(_table_note(analysis, frame, len(columns)))
+    note = (
+        f"{len(analysis.shown_rows):,} of {len(frame):,} rows, sampled from those outside of the "
+        f"validation set; {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
+        f"{MOST_CHARACTERS} characters."
+    )
     sections = (
         document.Section("In short", verdict),
         document.Section("Findings", found),
@@ -176,7 +180,7 @@ def _document(
         ),
         *_associations(analysis, spec),
         document.Section("How the verdict is made", (rules,), folded=True),
-        document.Section("The table", (note, document.Markup(table))),
+        document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
     return document.Document(f"Data analysis of {spec.name}", sections)
 
@@ -199,15 +203,6 @@ def _columns(frame: pd.DataFrame, spec: DataAnalysisSpec, most: int) -> list[str
     others = [column for column in frame.columns if column != spec.target]
     kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()
     return [column for column in frame.columns if column in kept]
-
-
-def _table_note(analysis: DataAnalysis, frame: pd.DataFrame, columns: int) -> str:
-    """What the table report leaves out, said aloud."""
-    return (
-        f"{len(analysis.shown_rows):,} of {len(frame):,} rows, sampled from those outside of the "
-        f"validation set; {columns:,} of {len(frame.columns):,} columns; texts are cut after "
-        f"{MOST_CHARACTERS} characters."
-    )
 
 
 def _table_report(sample: pd.DataFrame) -> str:

@@ -209,20 +209,10 @@ class NearDuplicateColumns(Rule):
         best = _one_to_one(sample, compared)
         for pair, value in _correlated(sample, quantities, limit).items():
             best[pair] = max(value, best.get(pair, 0.0))
-        return self._finding(subject, best, len(rows), len(varied), limit)
-
-    def _finding(
-        self,
-        subject: Subject,
-        best: dict[tuple[str, str], float],
-        rows: int,
-        columns: int,
-        limit: float,
-    ) -> Finding:
-        sampled = " sampled" if rows < len(subject.frame) else ""
-        scope = f"on {rows:,}{sampled} rows of {min(columns, MOST_COLUMNS):,} varying features"
-        if columns > MOST_COLUMNS:
-            scope += f" (the other {columns - MOST_COLUMNS:,} were not compared)"
+        sampled = " sampled" if len(rows) < len(subject.frame) else ""
+        scope = f"on {len(rows):,}{sampled} rows of {len(compared):,} varying features"
+        if len(varied) > len(compared):
+            scope += f" (the other {len(varied) - len(compared):,} were not compared)"
         if not best:
             return self.not_found(f"No pair {scope}.", threshold=limit)
         pairs = sorted(best, key=lambda pair: -best[pair])
