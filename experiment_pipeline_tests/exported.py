@@ -8,7 +8,6 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.prediction import rows as delivered_rows
 from experiment_pipeline.prediction import signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
@@ -117,7 +116,7 @@ def facts(**changes: Any) -> ModelFacts:
         rounds=None,
         fingerprint="f" * 64,
         reason="It scores best on the test set.",
-        raw_types=delivered_rows.raw_types(delivered()),
+        raw_types=delivered().dtypes.astype("str").to_dict(),
         sets=(SetFact("train", 36, "a" * 64), SetFact("test", 12, "b" * 64)),
         positive_class="yes",
         threshold=0.4,

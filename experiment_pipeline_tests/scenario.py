@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SplitSets, as_stored
+from experiment_pipeline.stages.validated_data.rows import Origin
 
 ROWS = 480
 PATIENTS = 160
@@ -216,6 +219,9 @@ def _dates_in_two_formats(visited: pd.Series) -> pd.Series:
     return iso.where(visited.index % 5 != 0, visited.dt.strftime("%d.%m.%Y %H:%M"))
 
 
-def as_stored(rows: pd.DataFrame) -> SetTable:
-    """A set as the split stage stores it."""
-    return SetTable(rows, rows_digest(rows), profile="", set_aside=())
+def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
+    """Two sets as the split stage stores them, as a search takes them."""
+    digests = {"train": rows_digest(train), "test": rows_digest(test)}
+    sets = SplitSets(train, test, test[:0], (), digests | {"validation": ""}, pd.DataFrame())
+    stored = as_stored(sets, spec, feature_columns(train, spec), Origin("", {}, "", ()))
+    return training_sets(stored["train"], stored["test"], spec)

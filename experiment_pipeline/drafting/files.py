@@ -59,7 +59,7 @@ def try_out(raw: pd.DataFrame, spec: ExperimentSpec) -> Trial:
     schema_text = infer_schema(prepared.frame, spec.target)
     try:
         membership = assign_sets(prepared.frame, spec, feature_columns(prepared.frame, spec))
-        outcome = validate(raw, prepared, load_schema(schema_text), spec, sets=lambda: membership)
+        outcome = validate(raw, prepared, load_schema(schema_text), spec, sets=membership)
         check_target(outcome.validated, spec)
         features = feature_columns(outcome.validated, spec)
         sets = split(outcome.validated, spec, features, membership)

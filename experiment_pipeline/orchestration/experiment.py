@@ -89,7 +89,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         build_raw_data(spec, named),
         build_data_analysis(spec, schema_text),
         build_validated_data(spec, schema_text),
-        build_split_sets(spec, schema_text),
+        build_split_sets(spec),
         build_trained_model(spec, declared),
         build_leaderboard(spec),
         build_validation_report(spec, schema_text),

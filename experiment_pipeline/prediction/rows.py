@@ -139,11 +139,6 @@ def _validation(found: Mapping[str, Any]) -> Validation:
     return Validation.model_validate(told)
 
 
-def raw_types(raw: pd.DataFrame) -> dict[str, str]:
-    """Return the dtype of every column of a raw table."""
-    return {str(name): str(dtype) for name, dtype in raw.dtypes.items()}
-
-
 def _written(
     parts: Parts, data: Data, names: Sequence[str], index: pd.Index
 ) -> dict[str, pd.Series]:

@@ -20,6 +20,7 @@ from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
+_NAMES = np.array([*SETS, LEFT_OUT], dtype=object)
 
 
 def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> pd.Series:
@@ -42,8 +43,17 @@ def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str])
     rows = prepared[known]
     if len(rows):
         codes[known] = _codes(rows, spec, features)
-    names = np.array([*SETS, LEFT_OUT], dtype=object)[codes]
-    return pd.Series(pd.array(names, dtype="str"), index=prepared.index, name="set")
+    return named(codes, prepared.index)
+
+
+def named(codes: np.ndarray, rows: pd.Index) -> pd.Series:
+    """Name the sets of rows, given as `codes_of` gives them."""
+    return pd.Series(pd.array(_NAMES[codes], dtype="str"), index=rows, name="set")
+
+
+def codes_of(sets: pd.Series) -> np.ndarray:
+    """Return each row's place among `SETS`, one more for none: uint8 (n,)."""
+    return pd.Categorical(sets, categories=_NAMES).codes.astype(np.uint8)
 
 
 def has_keys(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:

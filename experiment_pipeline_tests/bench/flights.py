@@ -11,11 +11,11 @@ from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.tables import Cut
-from experiment_pipeline_tests.scenario import as_stored
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiment_pipeline" / "defs" / "flight_delay"
@@ -55,6 +55,4 @@ def flights_cut(spec: ExperimentSpec) -> Cut:
     features = feature_columns(validated, spec)
     membership = assign_sets(prepared.frame, spec, features)
     sets = split(validated, spec, features, membership)
-    return Cut(
-        spec, training_sets(as_stored(sets.train), as_stored(sets.test), spec), sets.validation
-    )
+    return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)

@@ -25,10 +25,10 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import peak_memory_bytes
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
 from experiment_pipeline_tests.results import NothingKnown
-from experiment_pipeline_tests.scenario import as_stored
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
@@ -98,7 +98,7 @@ class Asked:
         """Train and test set; the whole table is let go."""
         frame = wide_table(self.rows, self.columns + OTHER_COLUMNS)
         trains = np.random.default_rng(1).random(len(frame)) < 0.75
-        return training_sets(as_stored(frame[trains]), as_stored(frame[~trains]), self.spec())
+        return scenario.to_train_on(frame[trains], frame[~trains], self.spec())
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline_tests.scenario import as_stored
+from experiment_pipeline_tests import scenario
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 60_000
@@ -174,9 +174,7 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
     ).frame
     features = feature_columns(rows, spec)
     sets = split(rows, spec, features)
-    return Cut(
-        spec, training_sets(as_stored(sets.train), as_stored(sets.test), spec), sets.validation
-    )
+    return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)
 
 
 def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:

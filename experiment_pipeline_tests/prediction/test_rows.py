@@ -11,7 +11,7 @@ from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.errors import TooManyRejectedRows
 from experiment_pipeline.prediction import signature as golden_rows
-from experiment_pipeline.prediction.rows import Predicted, Reading, predict_rows, raw_types
+from experiment_pipeline.prediction.rows import Predicted, Reading, predict_rows
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
@@ -82,7 +82,9 @@ def predicted(
     return predict_rows(
         pipeline,
         rows,
-        Reading.from_bytes(Reading.of(spec, raw_types(train)).to_bytes(), "here"),
+        Reading.from_bytes(
+            Reading.of(spec, train.dtypes.astype("str").to_dict()).to_bytes(), "here"
+        ),
         load_schema(schema or infer_schema(train, "late")),
         signature(pipeline, train, spec),
     )
@@ -90,7 +92,9 @@ def predicted(
 
 def signature(pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec) -> Signature:
     """The signature as it travels with the model."""
-    facts = dataclasses.replace(exported.facts(spec=spec), raw_types=raw_types(train))
+    facts = dataclasses.replace(
+        exported.facts(spec=spec), raw_types=train.dtypes.astype("str").to_dict()
+    )
     golden = golden_rows.golden_rows(train, FEATURES)
     package = exported_model.build_package(
         pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED

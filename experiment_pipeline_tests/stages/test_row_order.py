@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.stages.validation_report.report import judge
@@ -29,7 +29,6 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.scenario import as_stored
 from experiment_pipeline_tests.stages.search import halving_scenario
 
 SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
@@ -74,7 +73,7 @@ def sets_of(raw: pd.DataFrame, spec: ExperimentSpec) -> SplitSets:
 def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     """Run the core of an experiment, from the raw table to the model to export."""
     parts = sets_of(raw, spec)
-    sets = training_sets(as_stored(parts.train), as_stored(parts.test), spec)
+    sets = scenario.to_train_on(parts.train, parts.test, spec)
     declared = configurations(spec)
     models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
     board = rank(
@@ -156,9 +155,7 @@ def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
     digests = []
     for frame in (halving_scenario.rows(), shuffled(halving_scenario.rows())):
         parts = split(frame, spec, features)
-        rungs = ladder(
-            15, training_sets(as_stored(parts.train), as_stored(parts.test), spec), spec
-        ).rungs
+        rungs = ladder(15, scenario.to_train_on(parts.train, parts.test, spec), spec).rungs
         digests.append([(dict(one.sets.digests), one.sets.inner.tolist()) for one in rungs])
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]

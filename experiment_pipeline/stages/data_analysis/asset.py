@@ -10,7 +10,6 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import DataAnalysisSpec
@@ -18,6 +17,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import own_code
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 
@@ -40,15 +40,15 @@ def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDe
         check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
     )
     def data_analysis(
-        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> dg.MaterializeResult:
-        fingerprint = _fingerprint(raw_data, given, schema_text)
+        fingerprint = _fingerprint(raw_data.digest, given, schema_text)
         with asset.told_to_the_user():
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
-                lambda: _examine(raw_data, given, schema_text),
+                lambda: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
         analysis = json.loads(stored.files[ANALYSIS])
@@ -64,10 +64,10 @@ def build_data_analysis(spec: DataAnalysisSpec, schema_text: str) -> dg.AssetsDe
     return data_analysis
 
 
-def label_ceiling(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> float | None:
+def label_ceiling(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(_fingerprint(raw, spec.part(DataAnalysisSpec), schema_text))
+    stored = store.get(_fingerprint(raw_digest, spec.part(DataAnalysisSpec), schema_text))
     if stored is None:
         return None
     findings = json.loads(stored.files[ANALYSIS])["findings"]
@@ -75,11 +75,11 @@ def label_ceiling(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -
     return ceilings[0] if ceilings else None
 
 
-def _fingerprint(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> str:
+def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> str:
     """Everything that the analysis is given."""
     return fingerprint_of(
         {
-            "raw": table_digest(raw),
+            "raw": raw_digest,
             "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
             "version": ANALYSIS_VERSION,

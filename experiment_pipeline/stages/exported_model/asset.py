@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.prediction.rows import raw_types
 from experiment_pipeline.prediction.signature import golden_rows
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
@@ -21,6 +19,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report import look
 from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -34,7 +33,7 @@ STAGE = "exported_model"
 IDENTITY = "identity.txt"
 # Count it up whenever the code of this package would export otherwise.
 EXPORT_VERSION = 1
-INPUTS = ("raw_data", "validation_set", "leaderboard", "validation_report")
+INPUTS = ("validation_set", "leaderboard", "validation_report")
 
 
 def build_exported_model(
@@ -54,14 +53,13 @@ def build_exported_model(
     )
     def exported_model(
         context: dg.AssetExecutionContext,
-        raw_data: pd.DataFrame,
         validation_set: SetTable,
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
         with asset.told_to_the_user():
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
-            given = _given(spec, validation_report, raw_data, schema_text)
+            given = _given(spec, validation_report, validation_set.origin, schema_text)
             published = _still_champion(registry, store.intact(given, context.log.warning))
             if published is None:
                 package = _package(
@@ -69,14 +67,13 @@ def build_exported_model(
                     declared[leaderboard.chosen],
                     leaderboard,
                     validation_report,
-                    raw_data,
-                    validation_set.rows,
+                    validation_set,
                     schema_text,
                 )
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
             committed = _commit(spec, registry, published)
-            data_changes.accept(spec, validation_set.profile)
+            data_changes.accept(spec, validation_set.origin.profile)
         card = registry.model(published.version).read("README.md").decode()
         return asset.report(
             context, key, page.outcome(published, leaderboard.chosen, committed, card)
@@ -90,8 +87,7 @@ def _package(
     configuration: Configuration,
     board: Leaderboard,
     judged: Judged,
-    raw: pd.DataFrame,
-    validation: pd.DataFrame,
+    validation: SetTable,
     schema_text: str,
 ) -> ModelPackage:
     """The files of the version, from what the stages before have stored."""
@@ -106,22 +102,22 @@ def _package(
         judged.sets,
         ValidationReport.from_json(files[look.REPORT].decode()),
         result,
-        raw_types(raw),
+        validation.origin.raw_types,
         created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
         code=provenance.code_provenance(Path.cwd()),
         environment=provenance.environment(serialized.needed, serialized.own_packages),
     )
-    golden = golden_rows(validation, feature_columns(validation, spec))
+    golden = golden_rows(validation.rows, feature_columns(validation.rows, spec))
     fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], look.STAGE)
     return packing.build_package(pipeline, serialized, facts, schema_text, golden, fitted_rows)
 
 
-def _given(spec: ExperimentSpec, judged: Judged, raw: pd.DataFrame, schema_text: str) -> str:
+def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: str) -> str:
     """Everything that decides what is exported."""
     return fingerprint_of(
         {
             "report": judged.fingerprint,
-            "raw_types": raw_types(raw),
+            "raw_types": dict(origin.raw_types),
             "schema": schema_text,
             "spec": spec.model_dump(mode="json"),
             "version": EXPORT_VERSION,

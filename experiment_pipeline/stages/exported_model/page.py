@@ -73,7 +73,7 @@ class ModelFacts:
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
-        raw_types: column → dtype of the table as delivered, by `raw_types`.
+        raw_types: column → dtype of the table as delivered.
         sets: train, test and validation.
         positive_class: binary only: the class that was modelled.
         threshold: binary only: chosen on test.

@@ -61,7 +61,7 @@ def build_leaderboard(spec: ExperimentSpec) -> dg.AssetsDefinition:
             sets = training_sets(train_set, test_set, spec)
             check_same_sets("search_results", search_results.digests, sets.digests)
             check_same_metric(search_results, spec.metric)
-            results, apart = search_results.rows, train_set.set_aside
+            results, apart = search_results.rows, train_set.origin.set_aside
             fingerprint = _fingerprint(given, sets, results, apart)
             stored = asset.reused_or_made(
                 context,

@@ -19,7 +19,7 @@ def outcome(table: RawTable, source: str) -> Outcome:
     """What was read and decided on the way; `source` is the URL without its secrets."""
     absent = "does not apply"
     return Outcome(
-        value=table.frame,
+        value=table,
         version=table.digest,
         notes=table.notes,
         facts={

@@ -7,7 +7,7 @@ text), `columns` (columns → types). Not here: what people see of it (`page.py`
 Nothing is changed in silence: what was found out by looking is in `RawTable.notes`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -43,6 +43,11 @@ class RawTable:
     delimiter: str | None
     compression: str | None
     notes: tuple[str, ...]
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """The dtype of every column."""
+        return {str(name): str(dtype) for name, dtype in self.frame.dtypes.items()}
 
 
 @dataclass(frozen=True)

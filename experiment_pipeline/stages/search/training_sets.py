@@ -14,7 +14,7 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.spec import Roles
-from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
+from experiment_pipeline.stages.split_sets import sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +67,18 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=sets.train[:0], test=sets.test[:0])
 
 
-def training_sets(train_set: SetTable, test_set: SetTable, spec: Roles) -> TrainingSets:
+def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles) -> TrainingSets:
     """Return what the configurations of an experiment are fitted on and compared on."""
     train, test = train_set.rows, test_set.rows
-    features = feature_columns(train, spec)
-    inner = inner_slice(train, spec, features)
     return TrainingSets(
         train=train,
         test=test,
-        features=tuple(features),
+        features=tuple(feature_columns(train, spec)),
         target=spec.target,
         task=spec.task,
         classes=find_classes(train[spec.target], spec),
-        inner=inner,
-        inner_gap=inner_gap(train, inner, spec),
+        inner=train_set.inner == sets.STOPS,
+        inner_gap=train_set.inner == sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
     )

@@ -30,7 +30,10 @@ from experiment_pipeline.rows.units import (
     unit_hashes,
 )
 from experiment_pipeline.spec import Roles, TimeSplit
+from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.storage.tables import Codes
 
+GROWN, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.
 SHARE_OFF = 0.2
@@ -79,14 +82,29 @@ class SetTable:
     Attributes:
         rows: of the set, in the canonical order.
         digest: of the rows: two stages with other digests have read other sets.
-        profile: digest of the profile of the validated rows that the set was cut of.
-        set_aside: of which classes no score is, in sentences.
+        inner: of each train row what it is to a fit that stops early: `GROWN` on, `STOPS` it, or
+            `BETWEEN` the two in time. Empty for the other sets.
+        origin: what the rows were made of.
     """
 
     rows: pd.DataFrame
     digest: str
-    profile: str
-    set_aside: tuple[str, ...]
+    inner: Codes
+    origin: Origin
+
+
+def as_stored(
+    sets: SplitSets, spec: Roles, features: Sequence[str], origin: Origin
+) -> dict[str, SetTable]:
+    """Return set → what is stored of it; EmptySet as `inner_slice`."""
+    inner = inner_slice(sets.train, spec, features)
+    between = inner_gap(sets.train, inner, spec)
+    codes = {"train": np.select([inner, between], [STOPS, BETWEEN], GROWN).astype(np.uint8)}
+    nothing = np.empty(0, np.uint8)
+    return {
+        name: SetTable(table, sets.digests[name], codes.get(name, nothing), origin)
+        for name, table in sets.tables().items()
+    }
 
 
 def split(

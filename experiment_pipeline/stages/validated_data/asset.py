@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.target import check_target
-from experiment_pipeline.rows.membership import assign_sets, set_aside_in_words
+from experiment_pipeline.rows.membership import assign_sets, codes_of, set_aside_in_words
 from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data.rows import ValidatedRows, validate
+from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
 
 _DESCRIBED = {
     "validated_data": "Prepared rows that satisfy schema.yaml.",
@@ -51,18 +51,15 @@ def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def validated_data(
-        context: dg.AssetExecutionContext, raw_data: pd.DataFrame
+        context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> Iterator[dg.MaterializeResult]:
         with asset.told_to_the_user():
-            prepared = prepare(raw_data, spec.preparation)
+            prepared = prepare(raw_data.frame, spec.preparation)
             schema = load_schema(schema_text)
-            data = validate(
-                raw_data,
-                prepared,
-                schema,
-                spec,
-                sets=lambda: _sets(fit_columns(prepared.frame, raw_data.columns, schema)[0], spec),
-            )
+            # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
+            fitted, _ = fit_columns(prepared.frame, raw_data.frame.columns, schema)
+            sets = assign_sets(fitted, spec, feature_columns(fitted, spec))
+            data = validate(raw_data.frame, prepared, schema, spec, sets=sets)
             changed = data_changes.against_the_accepted(spec, data, context.log.warning)
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
         within = page.within_limit(data, changed, spec)
@@ -70,14 +67,14 @@ def build_validated_data(spec: ValidatedDataSpec, schema_text: str) -> dg.Assets
             with asset.told_to_the_user():
                 check_target(data.validated, spec)
                 changed.note_run()
-        kept = page.validated(raw_data, prepared, data, changed, within)
-        apart = tuple(set_aside_in_words(data.set_aside))
-        value = ValidatedRows(data.validated, changed.profile.digest, apart)
+        kept = page.validated(raw_data.frame, prepared, data, changed, within)
+        origin = Origin(
+            raw_data.digest,
+            raw_data.types,
+            changed.profile.digest,
+            tuple(set_aside_in_words(data.set_aside)),
+        )
+        value = ValidatedRows(data.validated, codes_of(sets[data.validated.index]), origin)
         yield asset.report(context, validated, replace(kept, value=value))
 
     return validated_data
-
-
-def _sets(prepared: pd.DataFrame, spec: ValidatedDataSpec) -> pd.Series:
-    """The set of each row, as the split stage will name it."""
-    return assign_sets(prepared, spec, feature_columns(prepared, spec))

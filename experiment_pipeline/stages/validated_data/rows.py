@@ -5,7 +5,7 @@ each raw row exactly once. Which columns there must be belongs to `columns/schem
 and the words to `columns.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,7 @@ from experiment_pipeline.stages.validated_data.columns import (
     rejection_reasons,
     shortened,
 )
+from experiment_pipeline.storage.tables import Codes
 
 REASONS = "rejection_reasons"
 KEEP: dict[str, Literal["first", "last", False]] = {
@@ -65,20 +66,37 @@ class ValidatedData:
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
 
 
-@dataclass(frozen=True, eq=False)
-class ValidatedRows:
-    """The validated rows as they are stored, and what the sets that are cut of them go with.
+@dataclass(frozen=True)
+class Origin:
+    """What rows were made of, as the stages after them must know it.
 
     Attributes:
-        rows: prepared rows that satisfy the schema.
-        profile: digest of their profile, which an export makes the accepted one: that of the rows
-            it was made from, whatever another run has validated meanwhile.
+        raw_digest: of the table as delivered.
+        raw_types: dtype of every column of the table as delivered.
+        profile: digest of the profile of the validated rows, which an export makes the accepted
+            one: that of the rows it was made from, whatever another run has validated meanwhile.
         set_aside: of which classes no score is, in sentences.
     """
 
-    rows: pd.DataFrame
+    raw_digest: str
+    raw_types: Mapping[str, str]
     profile: str
     set_aside: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ValidatedRows:
+    """The validated rows as they are stored.
+
+    Attributes:
+        rows: prepared rows that satisfy the schema.
+        sets: the set of each row, of `SETS`; one more: of none.
+        origin: what they were made of.
+    """
+
+    rows: pd.DataFrame
+    sets: Codes
+    origin: Origin
 
 
 def validate(
@@ -87,7 +105,7 @@ def validate(
     schema: pa.DataFrameSchema,
     spec: ValidatedDataSpec | None = None,
     validation: Validation | None = None,
-    sets: Callable[[], pd.Series] | None = None,
+    sets: pd.Series | None = None,
 ) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
@@ -101,8 +119,7 @@ def validate(
         spec: the experiment; None for rows to predict on, which need no target.
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own.
-        sets: gives the set of each prepared row, index `row_number`; asked only where a class may
-            be too rare for them. None: no class is.
+        sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -160,7 +177,7 @@ def _too_rare(
     intact: np.ndarray,
     index: pd.Index,
     spec: ValidatedDataSpec | None,
-    sets: Callable[[], pd.Series] | None,
+    sets: pd.Series | None,
 ) -> pd.Series:
     """Class of each intact row whose class is too rare, with the rows' index."""
     none = pd.Series(dtype="str")
@@ -169,7 +186,7 @@ def _too_rare(
     target = _of_rows(columns[spec.target], intact).set_axis(index[intact])
     if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
         return none
-    rare: pd.Series = target[target.isin(rare_classes_in(target, sets()))]
+    rare: pd.Series = target[target.isin(rare_classes_in(target, sets))]
     return rare
 
 

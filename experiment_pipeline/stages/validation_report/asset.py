@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
-import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -50,7 +50,7 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
     )
     def validation_report(
         context: dg.AssetExecutionContext,
-        raw_data: pd.DataFrame,
+        raw_data: RawTable,
         train_set: SetTable,
         test_set: SetTable,
         validation_set: SetTable,
@@ -61,12 +61,12 @@ def build_validation_report(spec: ExperimentSpec, schema_text: str) -> dg.Assets
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
                 given,
-                raw_data,
+                raw_data.frame,
                 sets,
                 validation_set,
                 leaderboard,
                 lambda: _evidence(
-                    spec, sets, leaderboard, label_ceiling(raw_data, spec, schema_text)
+                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
                 ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,

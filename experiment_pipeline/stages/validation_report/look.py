@@ -119,7 +119,7 @@ class Look:
                 "validation": self.validation_set.digest,
                 "spec": self.spec.model_dump(mode="json"),
                 "champion": self.held_against,
-                "set_aside": list(self.validation_set.set_aside),
+                "set_aside": list(self.validation_set.origin.set_aside),
                 "version": REPORT_VERSION,
             }
         )
@@ -167,7 +167,7 @@ class Look:
             evidence=self.evidence,
             workers=self.workers,
         )
-        notes = (*self.validation_set.set_aside, *check.report.notes)
+        notes = (*self.validation_set.origin.set_aside, *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))
 
     def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":

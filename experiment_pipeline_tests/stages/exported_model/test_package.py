@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import signature as golden_rows
-from experiment_pipeline.prediction.rows import Reading, predict_rows, prediction_table, raw_types
+from experiment_pipeline.prediction.rows import Reading, predict_rows, prediction_table
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
@@ -220,7 +220,7 @@ def test_a_row_with_an_unseen_category(policy, predicted) -> None:
     raw = exported.delivered(20)
     raw.loc[4, "carrier"] = "ZZ"
     spec = exported.spec(validation={"unseen_categories": policy})
-    pipeline, reading = exported.fitted(), Reading.of(spec, raw_types(raw))
+    pipeline, reading = exported.fitted(), Reading.of(spec, raw.dtypes.astype("str").to_dict())
     signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
     found = predict_rows(pipeline, raw, reading, load_schema(schema), signature)
     assert len(found.predictions) == predicted

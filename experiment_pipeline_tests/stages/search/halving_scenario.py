@@ -12,8 +12,8 @@ from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fit
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
-from experiment_pipeline_tests.scenario import as_stored
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.search.scenario import one
 
 TRAIN, TEST = 3_000, 600
@@ -65,7 +65,7 @@ def experiment(by: str = "random", searched: Any = None, **changes: Any) -> Expe
 def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
     """Return the first rows to train on and the last to choose on."""
     frame = rows() if frame is None else frame
-    return training_sets(as_stored(frame.iloc[:-TEST]), as_stored(frame.iloc[-TEST:]), spec)
+    return scenario.to_train_on(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
 
 
 @dataclass

@@ -367,7 +367,7 @@ def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> Vali
         }
     )
     schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
-    return validate(raw, prepare(raw, Preparation()), schema, spec, sets=lambda: sets)
+    return validate(raw, prepare(raw, Preparation()), schema, spec, sets=sets)
 
 
 def test_rows_of_a_class_that_is_too_rare_are_set_aside():

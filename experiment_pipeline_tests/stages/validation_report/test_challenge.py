@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.prediction.rows import Reading, raw_types
+from experiment_pipeline.prediction.rows import Reading
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
@@ -52,7 +52,7 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
     types = {name: str(rows[name].dtype) for name in features}
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
-    reading = Reading.of(spec(), raw_types(rows))
+    reading = Reading.of(spec(), rows.dtypes.astype("str").to_dict())
     return Champion(
         model(rows, features), signature, reading, FittedRows.of(rows, spec(), features)
     )

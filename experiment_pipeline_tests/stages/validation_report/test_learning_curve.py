@@ -5,10 +5,9 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
-from experiment_pipeline.stages.search.training_sets import training_sets
 from experiment_pipeline.stages.validation_report.shortfall import LearningCurve, learning_curve
 from experiment_pipeline.statistics.scores import score
-from experiment_pipeline_tests.scenario import as_stored
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, rows, run
 from experiment_pipeline_tests.stages.search.scenario import one
 
@@ -27,7 +26,7 @@ HALVING = {"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 500}
 def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[str, np.ndarray]]:
     """The curve of a search that was run, and key → predictions of the test rows."""
     frame = changes.get("frame", ROWS)
-    sets = training_sets(as_stored(frame[:3_000]), as_stored(frame[3_000:]), spec)
+    sets = scenario.to_train_on(frame[:3_000], frame[3_000:], spec)
     ran = run(spec, sets)
     fitted = [event.model for event in ran.events if isinstance(event, Fitted)]
     stored = {model.result.fingerprint: model.predictions.test for model in fitted}
