@@ -1,1 +1,33 @@
-"""A first experiment on an unknown table: what can be inferred, why, and how it is written."""
+"""A first experiment on an unknown table; here what its user may say, with nothing heavy imported.
+
+`columns` tells what each column is, `decisions` chooses task, metric, split and search, `inference`
+makes a draft of all of it, `files` tries the draft and writes it for people.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Wishes(BaseModel):
+    """What the user has decided, as options of the command; what is left out is inferred."""
+
+    data: str = Field("", description="Path or URL of the table")
+    target: str = Field("", description="The column to predict")
+    task: str | None = Field(None, description="binary, multiclass or regression")
+    positive_class: str | None = Field(None, description="Binary: the class that is predicted")
+    metric: str | None = Field(None, description="What ranks the configurations")
+    split: str | None = Field(None, description="random, group, time or column")
+    split_column: str | None = Field(None, description="The column that the split goes by")
+    exclude: list[str] = Field([], description="A column that is no feature; repeat the option")
+    id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
+    delimiter: str | None = Field(None, description="Between the fields of a CSV file")
+    encoding: str | None = Field(None, description="Of a CSV file")
+    endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
+    anonymous: bool = Field(False, description="true: a public bucket, without credentials")
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What is said about the table, as `spec.Data` takes it."""
+        said = self.model_dump(include={"delimiter", "encoding", "endpoint_url", "anonymous"})
+        return {"url": self.data, **{key: value for key, value in said.items() if value}}

@@ -20,9 +20,10 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.columns.target import check_target
+from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.drafting.decisions import Decision
-from experiment_pipeline.drafting.inference import Draft, Wishes, infer
+from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec
@@ -195,24 +196,24 @@ class Drafted:
     summary: str
 
 
-def draft_experiment(
-    name: str, data: Mapping[str, Any], written_url: str, wishes: Wishes, command: str
-) -> Drafted:
+def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
     """Draft an experiment on a table.
 
     Args:
         name: of the experiment.
-        data: `spec.Data` as given, with the URL as seen from the working directory.
+        wishes: what the user has decided, with the URL as seen from the working directory.
         written_url: the same URL, as it is to stand in the YAML.
-        wishes: what the user has decided.
         command: what runs the experiment.
 
     Raises:
         ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
     """
-    source = _checked(data)
+    try:
+        source = Data.model_validate(wishes.source)
+    except ValidationError as error:
+        raise invalid(explain(error, Data), lambda place: f"--{place[0]}") from None
     table = parse(read_source(source), source)
-    written = {**data, "url": written_url}
+    written = {**wishes.source, "url": written_url}
 
     def tried(draft: Draft) -> tuple[Draft, ExperimentSpec, Trial]:
         spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
@@ -240,10 +241,3 @@ def _at_random(draft: Draft, problem: str) -> Draft:
         "flatter"
     )
     return replace(draft, split=Decision({"by": "random"}, why))
-
-
-def _checked(data: Mapping[str, Any]) -> Data:
-    try:
-        return Data.model_validate(data)
-    except ValidationError as error:
-        raise invalid(explain(error, Data), lambda place: f"--{place[0]}") from None

@@ -1,8 +1,6 @@
 """A first experiment on an unknown table: what can be inferred, why, and what only people know.
 
-Decides columns (`columns`), target (`target`), split (`splits`) and search (`search`); how it
-is written for people belongs to `orchestration/scaffold.py`. In: a raw table and the user's
-wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
+In: a raw table and the user's wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
 """
 
 import math
@@ -13,40 +11,14 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.drafting import Wishes, decisions
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
-from experiment_pipeline.drafting.decisions import (
-    Decision,
-    Proposal,
-    infer_metric,
-    infer_positive_class,
-    infer_split,
-    infer_task,
-    propose_search,
-    split_hints,
-)
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.
 USUAL_LIMIT = 0.05
 ROOM = 0.02
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user has decided; None and empty where it is to be inferred.
-
-    `target` is "" where it was not given: only an error can say which columns there are.
-    """
-
-    target: str
-    task: str | None = None
-    positive_class: str | None = None
-    metric: str | None = None
-    split: str | None = None
-    split_column: str | None = None
-    exclude: tuple[str, ...] = ()
-    id_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,16 +35,16 @@ class Draft:
     """
 
     target: str
-    task: Decision
-    positive_class: Decision | None
-    metric: Decision
-    split: Decision
+    task: decisions.Decision
+    positive_class: decisions.Decision | None
+    metric: decisions.Decision
+    split: decisions.Decision
     excluded: Mapping[str, str]
     prepared: tuple[ColumnPlan, ...]
     id_columns: tuple[str, ...]
-    max_rejected: Decision | None
+    max_rejected: decisions.Decision | None
     hints: tuple[str, ...]
-    search: tuple[Proposal, ...]
+    search: tuple[decisions.Proposal, ...]
 
     @property
     def preparation(self) -> dict[str, dict[str, Any]]:
@@ -119,16 +91,16 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     plans = {str(name): plan_column(column) for name, column in raw.items()}
     target_plan = plans.pop(wishes.target)
     target = _as_prepared(raw[wishes.target], target_plan)
-    task = infer_task(target, wishes.task)
+    task = decisions.infer_task(target, wishes.task)
     positive, share = _positive_class(target, task, wishes)
-    split = infer_split(raw, plans, wishes.split, wishes.split_column)
-    ids = wishes.id_columns or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
+    split = decisions.infer_split(raw, plans, wishes.split, wishes.split_column)
+    ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     excluded = {
         **{name: plan.why for name, plan in plans.items() if plan.excluded},
         **dict.fromkeys(wishes.exclude, "excluded on the command line"),
     }
     excluded.pop(split.value.get("column"), None)
-    prepared = [target_plan] if target_plan.preparation and _is_number(target) else []
+    prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
     prepared += [p for p in plans.values() if _is_prepared(p, excluded, split)]
     features = len(plans.keys() - excluded.keys() - {*ids, split.value.get("column")})
     classes = 1 if task.value == "regression" else target.nunique()
@@ -136,14 +108,14 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         target=wishes.target,
         task=task,
         positive_class=positive,
-        metric=infer_metric(task.value, wishes.metric, share),
+        metric=decisions.infer_metric(task.value, wishes.metric, share),
         split=split,
         excluded=excluded,
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
-        hints=split_hints(plans, split.value),
-        search=propose_search(task.value, len(raw), features, classes),
+        hints=decisions.split_hints(plans, split.value),
+        search=decisions.propose_search(task.value, len(raw), features, classes),
     )
 
 
@@ -157,7 +129,7 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
     for option, name in [
         ("--target", wishes.target),
         *(("--exclude", name) for name in wishes.exclude),
-        *(("--id-column", name) for name in wishes.id_columns),
+        *(("--id-column", name) for name in wishes.id_column),
     ]:
         if name not in raw.columns:
             known = did_you_mean(name, raw.columns)
@@ -167,8 +139,8 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
 
 
 def _positive_class(
-    target: pd.Series, task: Decision, wishes: Wishes
-) -> tuple[Decision | None, float | None]:
+    target: pd.Series, task: decisions.Decision, wishes: Wishes
+) -> tuple[decisions.Decision | None, float | None]:
     """The class that a binary task predicts, and its share of the rows."""
     if task.value != "binary":
         if wishes.positive_class is not None:
@@ -178,7 +150,7 @@ def _positive_class(
                 "drop it, or add --task binary",
             )
         return None, None
-    positive = infer_positive_class(target, wishes.positive_class)
+    positive = decisions.infer_positive_class(target, wishes.positive_class)
     return positive, float((target == positive.value).sum() / target.count())
 
 
@@ -191,20 +163,16 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
     return target if prepared is None else prepared
 
 
-def _is_number(target: pd.Series) -> bool:
-    return kind_of(target) in NUMERIC
-
-
-def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: Decision) -> bool:
+def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: decisions.Decision) -> bool:
     return bool(plan.preparation) and (
         plan.name not in excluded or plan.name == split.value.get("column")
     )
 
 
-def _rejection_limit(target: pd.Series) -> Decision | None:
+def _rejection_limit(target: pd.Series) -> decisions.Decision | None:
     """Rows without a target are rejected; a limit that they pass would stop every run."""
     missing = float(target.isna().mean())
     if missing <= USUAL_LIMIT - ROOM:
         return None
     limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
-    return Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
+    return decisions.Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")

@@ -8,7 +8,7 @@ it. Out: Definitions.
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,52 +77,36 @@ class YamlSource:
         Raises:
             InvalidExperiment: a variable is not set, or the template cannot be read.
         """
-        problems = [
-            Problem(location, f"the environment variable {name} is not set; export {name}=…")
-            for location, text in _texts(attributes, ())
-            for name in _unset(text)
-        ]
-        if problems:
-            raise invalid(problems, self.line_of)
-        filled = self._filled(attributes, ())
+        unset: list[Problem] = []
+        filled = self._filled(attributes, (), unset)
+        if unset:
+            raise invalid(unset, self.line_of)
         return dict(filled)
 
-    def _filled(self, value: Any, location: Location) -> Any:
+    def _filled(self, value: Any, at: Location, unset: list[Problem]) -> Any:
         if isinstance(value, Mapping):
-            return {key: self._filled(item, (*location, key)) for key, item in value.items()}
+            return {key: self._filled(item, (*at, key), unset) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._filled(item, (*location, i)) for i, item in enumerate(value)]
+            return [self._filled(item, (*at, i), unset) for i, item in enumerate(value)]
         if not isinstance(value, str) or not _TEMPLATE.search(value):
             return value
+        names = [dotted or called for dotted, called in _VARIABLE.findall(value)]
+        lacking = [name for name in names if name not in os.environ]
+        unset += [
+            Problem(at, f"the environment variable {name} is not set; export {name}=…")
+            for name in lacking
+        ]
         try:
-            return self._resolution.resolve_value(value)
+            return value if lacking else self._resolution.resolve_value(value)
         except ResolutionException as error:
             last = str(error).strip().splitlines()[-1]
-            problem = Problem(location, f"{value!r} is no template that can be filled in: {last}")
+            problem = Problem(at, f"{value!r} is no template that can be filled in: {last}")
             raise invalid([problem], self.line_of) from error
 
 
 def shown_path(path: Path) -> Path:
     """Relative to the working directory where it lies below it: what an editor can open."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _texts(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, (*location, key))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, (*location, number))
-    elif isinstance(value, str):
-        yield location, value
-
-
-def _unset(text: str) -> list[str]:
-    if not _TEMPLATE.search(text):
-        return []
-    names = [dotted or called for dotted, called in _VARIABLE.findall(text)]
-    return [name for name in names if name not in os.environ]
 
 
 SCHEMA_FILE = "schema.yaml"

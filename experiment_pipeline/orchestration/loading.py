@@ -29,14 +29,7 @@ from dagster_shared.record import record, replace
 from dagster_shared.yaml_utils import parse_yaml_with_source_position
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
-from experiment_pipeline.orchestration.component import (
-    VALIDATION,
-    Experiment,
-    YamlSource,
-    named_columns,
-    placeholder,
-    shown_path,
-)
+from experiment_pipeline.orchestration import component
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import ComponentFile, read_component_file
 
@@ -72,14 +65,14 @@ def read_experiment(folder: str | Path) -> ExperimentSpec:
         raise InvalidExperiment(str(path), "there is no such file", "name an experiment's folder")
     _read(path)
     parsed = parse_yaml_with_source_position(path.read_text(encoding="utf-8"), str(path))
-    source = YamlSource(parsed.source_position_tree, dg.ResolutionContext.default())
-    return named_columns(parsed.value.get("attributes") or {}, source).spec
+    source = component.YamlSource(parsed.source_position_tree, dg.ResolutionContext.default())
+    return component.named_columns(parsed.value.get("attributes") or {}, source).spec
 
 
 def _shared(name: str, paths: list[Path]) -> InvalidExperiment:
     return InvalidExperiment(
-        f"{shown_path(paths[1])}:1",
-        f"the folder names the experiment, and {name} is also the one of {shown_path(paths[0])}",
+        f"{component.shown_path(paths[1])}:1",
+        f"the folder names the experiment, and {name} is also the one of {component.shown_path(paths[0])}",
         "rename one of the folders",
     )
 
@@ -89,18 +82,18 @@ def _read(path: Path) -> ComponentFile:
         file = read_component_file(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidExperiment(
-            str(shown_path(path)),
+            str(component.shown_path(path)),
             f"is no UTF-8 text ({error.reason} at byte {error.start})",
             "save the file as UTF-8",
         ) from None
     own = file.repetitions if file.type_name == EXPERIMENT else ()
     for problem in (*file.problems, *own):
         raise InvalidExperiment(
-            f"{shown_path(path)}:{problem.line}", problem.message, "edit the file"
+            f"{component.shown_path(path)}:{problem.line}", problem.message, "edit the file"
         )
     if not _exists(file.type_name):
         raise InvalidExperiment(
-            f"{shown_path(path)}:{file.type_line}",
+            f"{component.shown_path(path)}:{file.type_line}",
             f"type: there is no component {file.type_name!r}; an experiment's is {EXPERIMENT}",
             "correct the type, or install the package that has it",
         )
@@ -119,10 +112,6 @@ def _exists(type_name: str) -> bool:
             raise
         found = None
     return found is not None and hasattr(importlib.import_module(module), name)
-
-
-class CannotLoad(click.ClickException):
-    """click prints `Error: …` and exits with 1, without a stack."""
 
 
 @record(checked=False)  # as its parent: a module is a field
@@ -149,7 +138,7 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
     """Everything that can be loaded, and a placeholder for each experiment that cannot.
 
     Raises:
-        CannotLoad: the command is there to check, and something is wrong; or the folder's own
+        click.ClickException: the command is there to check, and something is wrong; or the folder's own
             file is.
     """
     with warnings.catch_warnings():
@@ -162,18 +151,20 @@ def _loaded(tree: ReadableTree) -> dg.Definitions:
     root = tree.defs_module_path
     folders, errors = judge_files(root)
     tree = replace(tree, unreadable=tuple(errors))
-    if VALIDATION in os.environ or root in errors:
+    if component.VALIDATION in os.environ or root in errors:
         wrong = [*errors.values(), *_problems(tree, folders)]
         if wrong:
-            raise CannotLoad("\n".join(dict.fromkeys(map(str, wrong))))
+            raise click.ClickException("\n".join(dict.fromkeys(map(str, wrong))))
     told = {folder.name: error for folder, error in errors.items()}
-    return dg.Definitions.merge(tree.build_defs(), *itertools.starmap(placeholder, told.items()))
+    return dg.Definitions.merge(
+        tree.build_defs(), *itertools.starmap(component.placeholder, told.items())
+    )
 
 
 def _problems(tree: ReadableTree, folders: Collection[Path]) -> Iterator[ExperimentPipelineError]:
     for folder in folders:
         if not set(folder.parents) & set(tree.unreadable):
-            problem = tree.load_component(folder, Experiment).problem()
+            problem = tree.load_component(folder, component.Experiment).problem()
             if problem is not None:
                 yield problem
 

@@ -11,92 +11,54 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import dagster as dg
-from pydantic import BaseModel, Field
 
-from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment, told_as
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.errors import InvalidExperiment, told_as
 from experiment_pipeline.spec import NAME
 
 if TYPE_CHECKING:
     from experiment_pipeline.drafting.files import Drafted
 
 
-class CannotScaffold(click.ClickException):
-    """click prints `Error: …` and exits with 1, without a stack."""
-
-
-class Options(BaseModel):
-    """The command's options; all but two are inferred when they are not given."""
-
-    data: str | None = Field(None, description="Path or URL of the table")
-    target: str | None = Field(None, description="The column to predict")
-    task: str | None = Field(None, description="binary, multiclass or regression")
-    positive_class: str | None = Field(None, description="Binary: the class that is predicted")
-    metric: str | None = Field(None, description="What ranks the configurations")
-    split: str | None = Field(None, description="random, group, time or column")
-    split_column: str | None = Field(None, description="The column that the split goes by")
-    exclude: list[str] = Field([], description="A column that is no feature; repeat the option")
-    id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
-    delimiter: str | None = Field(None, description="Between the fields of a CSV file")
-    encoding: str | None = Field(None, description="Of a CSV file")
-    endpoint_url: str | None = Field(None, description="An S3 server that is not AWS")
-    anonymous: bool = Field(False, description="true: a public bucket, without credentials")
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """What is said about the table, as `spec.Data` takes it."""
-        said = self.model_dump(include={"delimiter", "encoding", "endpoint_url"})
-        given = {key: value for key, value in said.items() if value is not None}
-        return {"url": self.data or "", **given, **({"anonymous": True} if self.anonymous else {})}
-
-
-class ExperimentScaffolder(dg.Scaffolder[Options]):
+class ExperimentScaffolder(dg.Scaffolder[Wishes]):
     """Writes a commented defs.yaml and an inferred schema.yaml for a table."""
 
     @classmethod
-    def get_scaffold_params(cls) -> type[Options]:
+    def get_scaffold_params(cls) -> type[Wishes]:
         """Become options of the command."""
-        return Options
+        return Wishes
 
-    def scaffold(self, request: dg.ScaffoldRequest[Options]) -> None:
+    def scaffold(self, request: dg.ScaffoldRequest[Wishes]) -> None:
         """Draft the experiment and write its two files.
 
         Raises:
-            CannotScaffold: with the error that a user can act on; nothing is written.
+            click.ClickException: with the error that a user can act on; nothing is written.
         """
-        with told_as(_without_a_stack), _whole_or_nothing(request.target_path):
+        with (
+            told_as(lambda error: click.ClickException(str(error))),
+            _whole_or_nothing(request.target_path),
+        ):
             drafted = _drafted(request)
             for file, text in drafted.files.items():
                 (request.target_path / file).write_text(text, encoding="utf-8")
         click.echo(drafted.summary)
 
 
-def _drafted(request: dg.ScaffoldRequest[Options]) -> "Drafted":
+def _drafted(request: dg.ScaffoldRequest[Wishes]) -> "Drafted":
     from experiment_pipeline.drafting.files import draft_experiment
-    from experiment_pipeline.drafting.inference import Wishes
 
     _check_request(request)
-    options = request.params
-    wishes = Wishes(
-        target=options.target or "",
-        task=options.task,
-        positive_class=options.positive_class,
-        metric=options.metric,
-        split=options.split,
-        split_column=options.split_column,
-        exclude=tuple(options.exclude),
-        id_columns=tuple(options.id_column),
-    )
-    written_url = _url_from_project(options.source["url"], request.project_root)
+    wishes = request.params
     name = request.target_path.name
-    command = _command(name, request.project_root)
-    return draft_experiment(name, options.source, written_url, wishes, command)
+    written_url = _url_from_project(wishes.data, request.project_root)
+    return draft_experiment(name, wishes, written_url, _command(name, request.project_root))
 
 
-def _check_request(request: dg.ScaffoldRequest[Options]) -> None:
+def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Refuse what needs no look at the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
@@ -154,7 +116,7 @@ def _remove_empty(folder: Path) -> None:
 def _whole_or_nothing(folder: Path) -> Iterator[None]:
     """Leave no folder of a scaffold that failed: it would be in the way of the next attempt."""
     if any(folder.glob("*")):
-        raise CannotScaffold(f"{folder}: is not empty\n  fix: choose another name")
+        raise click.ClickException(f"{folder}: is not empty\n  fix: choose another name")
     try:
         yield
     except BaseException:
@@ -162,7 +124,3 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
             (folder / file).unlink(missing_ok=True)
         _remove_empty(folder)
         raise
-
-
-def _without_a_stack(error: ExperimentPipelineError) -> CannotScaffold:
-    return CannotScaffold(str(error))

@@ -15,29 +15,15 @@ from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.prediction.rows import (
-    PREPARATION,
-    ROW_NUMBER,
-    Predicted,
-    Reading,
-    check_predictions,
-    predict_rows,
-)
+from experiment_pipeline.prediction import rows as delivered
+from experiment_pipeline.prediction.rows import Predicted, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import find_model
-from experiment_pipeline.storage.versions import (
-    EXAMPLE,
-    EXPECTED,
-    MODEL,
-    SCHEMA,
-    TRUSTED,
-    ExportedModel,
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +62,9 @@ class Model:
             UnusableTable: a column is missing that a feature is made of, or cannot be used.
             TooManyRejectedRows: not one row satisfies the schema.
         """
-        return predict_rows(self.pipeline, rows, self.reading, self.schema, self.signature)
+        return delivered.predict_rows(
+            self.pipeline, rows, self.reading, self.schema, self.signature
+        )
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
@@ -95,22 +83,19 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     exported = find_model(model)
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
     signature = Signature.from_bytes(exported.read(SIGNATURE), source)
-    reading = Reading.from_bytes(exported.read(PREPARATION), source)
-    schema = load_schema(exported.read(SCHEMA).decode())
+    reading = Reading.from_bytes(exported.read(delivered.PREPARATION), source)
+    schema = load_schema(exported.read(versions.SCHEMA).decode())
     pipeline = _load(exported, reading, trusted, source)
-    check_predictions(pipeline, exported.read(EXAMPLE), exported.read(EXPECTED), signature)
+    example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
+    delivered.check_predictions(pipeline, example, expected, signature)
     return Model(source, pipeline, reading, schema, signature)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a prediction came to.
+    """What a prediction came to: which version predicted, for how many rows and for how many not.
 
-    Attributes:
-        model: the version that predicted.
-        predicted: number of rows with a prediction.
-        rejected: number of rows without one.
-        notes: what was let pass, as of `Predicted`.
+    `notes` are as of `Predicted`.
     """
 
     model: str
@@ -142,9 +127,11 @@ def predict(
     return Outcome(loaded.name, len(found.predictions), len(found.rejected), found.notes)
 
 
-def _load(exported: ExportedModel, reading: Reading, trusted: Collection[str], source: str) -> Any:
+def _load(
+    exported: versions.ExportedModel, reading: Reading, trusted: Collection[str], source: str
+) -> Any:
     """Return the pipeline, when it needs no code but this project's and what is trusted."""
-    wanted = set(json.loads(exported.read(TRUSTED))) - set(persistence.TRUSTED_TYPES)
+    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
     if reading.preparation.function is not None:
         wanted.add(reading.preparation.function)
     if unknown := sorted(wanted - set(trusted)):
@@ -156,7 +143,7 @@ def _load(exported: ExportedModel, reading: Reading, trusted: Collection[str], s
         )
     types = [name for name in trusted if ":" not in name]
     # The list above is only what the model says of itself; here skops looks into the bytes.
-    return persistence.from_bytes(exported.read(MODEL), types)
+    return persistence.from_bytes(exported.read(versions.MODEL), types)
 
 
 def _check_outputs(table: str, output: str, rejected: str) -> None:
@@ -171,7 +158,7 @@ def _check_outputs(table: str, output: str, rejected: str) -> None:
 
 
 def _numbered(rejected: pd.DataFrame) -> pd.DataFrame:
-    name = ROW_NUMBER
+    name = delivered.ROW_NUMBER
     while name in rejected.columns:
         name = f"{name}_in_table"
     return rejected.reset_index(names=name)

@@ -18,16 +18,10 @@ import pyarrow as pa
 import yaml
 from pandera.pandas import DataFrameSchema
 
+from experiment_pipeline import errors
 from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.errors import (
-    InvalidModel,
-    PredictionsChanged,
-    UnusableTable,
-    did_you_mean,
-    listed,
-)
 from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
@@ -87,11 +81,7 @@ class Reading:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
-        """Read it back.
-
-        Raises:
-            InvalidModel: it is no reading.
-        """
+        """Read it back; InvalidModel when it is none."""
         try:
             found = yaml.safe_load(data)
             preparation = Preparation.model_validate(found["preparation"])
@@ -99,7 +89,7 @@ class Reading:
                 dict(found["csv"]), dict(found["raw_types"]), preparation, _validation(found)
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            raise InvalidModel(
+            raise errors.InvalidModel(
                 source,
                 f"{PREPARATION} does not say how a table is read",
                 "Use it with the version of experiment-pipeline that exported it.",
@@ -108,12 +98,7 @@ class Reading:
     def rows(self, parts: Parts, url: str) -> pd.DataFrame:
         """Return the raw table of some files, with the types of the training table.
 
-        Args:
-            parts: (name, content) of each file, as `raw_data.parse` takes them.
-            url: where they are from, for messages.
-
-        Raises:
-            UnreadableTable, UnusableTable: as `raw_data.parse`.
+        `url` is where they are from, for messages. Errors are those of `raw_data.parse`.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
@@ -204,10 +189,7 @@ def prediction_table(
         pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
         prepared: rows with the model's features, index `row_number`.
         ids: the same rows' id columns, as delivered.
-        signature: the model's.
-
-    Raises:
-        UnusableTable: a feature is missing, or holds values of another type.
+        signature: the model's; errors as of its `select`.
     """
     features = signature.select(prepared)
     outputs = _outputs(pipeline, features, signature)
@@ -227,7 +209,7 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
     before = np.asarray(json.loads(expected)[method], dtype="float64")
     now = np.asarray(getattr(pipeline, method)(rows), dtype="float64")
     if before.shape != now.shape or not np.allclose(before, now, rtol=TOLERANCE, atol=TOLERANCE):
-        raise PredictionsChanged(
+        raise errors.PredictionsChanged(
             "the model",
             "it predicts something else here than when it was exported",
             "Install the versions of its environment.txt.",
@@ -246,38 +228,26 @@ def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature)
 def source_columns(
     features: Iterable[str], delivered: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the columns as delivered that features are made of, without a user's function.
-
-    Args:
-        features: the model's.
-        delivered: columns of the table as delivered.
-        preparation: what happens to each row.
-    """
+    """Return the columns as delivered that features are made of, without a user's function."""
     taken = [name for name in features if name in delivered]
     return list(dict.fromkeys([*taken, *preparation.calendar]))
 
 
 def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepared:
-    needed = _needed_columns(raw, reading, signature)
     preparation = reading.preparation
+    needed = source_columns(signature.features, reading.raw_types, preparation)
+    absent = [name for name in needed if name not in raw.columns]
+    if absent:
+        raise errors.UnusableTable(
+            f"column {absent[0]}",
+            f"the table lacks {len(absent)} of the {len(needed)} columns that the model reads: "
+            f"{errors.listed(absent)}; {errors.did_you_mean(absent[0], raw.columns)}",
+            "Deliver the columns the model was trained on.",
+        )
     declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
     # A user's own function is given everything: only it knows what it reads.
     rows = raw[needed] if preparation.function is None else raw
     return prepare(rows, preparation, may_be_absent=declared - set(needed))
-
-
-def _needed_columns(raw: pd.DataFrame, reading: Reading, signature: Signature) -> list[str]:
-    """Return the raw columns that features are made of; UnusableTable when one is absent."""
-    wanted = source_columns(signature.features, reading.raw_types, reading.preparation)
-    absent = [name for name in wanted if name not in raw.columns]
-    if absent:
-        raise UnusableTable(
-            f"column {absent[0]}",
-            f"the table lacks {len(absent)} of the {len(wanted)} columns that the model reads: "
-            f"{listed(absent)}; {did_you_mean(absent[0], raw.columns)}",
-            "Deliver the columns the model was trained on.",
-        )
-    return wanted
 
 
 def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema) -> Iterator[str]:
@@ -291,10 +261,8 @@ def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
         texts = rows[name].dropna().astype("str")
         unseen = texts[~texts.isin(seen)]
         if len(unseen):
-            what = (
-                f"{numbers.counted(len(unseen), 'row')} with a category that training did not see"
-            )
-            yield f"{name}: {what}: {most_frequent(unseen)}"
+            counted, which = numbers.counted(len(unseen), "row"), most_frequent(unseen)
+            yield f"{name}: {counted} with a category that training did not see: {which}"
 
 
 def _outputs(

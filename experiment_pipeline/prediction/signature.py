@@ -54,11 +54,7 @@ class Signature:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
-        """Read a signature back.
-
-        Raises:
-            InvalidModel: it is no signature.
-        """
+        """Read a signature back; InvalidModel when it is none."""
         damage = InvalidModel(
             source, f"{SIGNATURE} is no signature", "Name a complete version folder."
         )
@@ -146,10 +142,7 @@ def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
 
 
 def example_bytes(features: pd.DataFrame) -> bytes:
-    """Return example rows as JSON, column by column; a missing value becomes null.
-
-    `example_rows` restores them bit for bit.
-    """
+    """Return example rows as JSON by column, for `example_rows`; a missing value becomes null."""
     return to_json({name: _json_values(features[name]) for name in features.columns})
 
 
@@ -160,8 +153,4 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 def _json_values(column: pd.Series) -> Sequence[Scalar]:
     values = [None if pd.isna(value) else value for value in column.tolist()]
-    if kind_of(column) == "float":
-        return [
-            INFINITE.get(value, value) if isinstance(value, float) else value for value in values
-        ]
-    return values
+    return [INFINITE.get(v, v) for v in values] if kind_of(column) == "float" else values

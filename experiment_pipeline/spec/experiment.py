@@ -1,9 +1,10 @@
 """`ExperimentSpec`: everything the defs.yaml of an experiment can say.
 
-Its parts about the table live in `table`, about the search in `search`; here are acceptance,
-export, schedule (a cron expression of five fields as crontab(5) has them, judged in words without
-the scheduler that will read it), and the rules between parts. In: a mapping as YAML gives it. Out: one immutable
-object, or InvalidExperiment.
+The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
+is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
+lives in `table` and `search`; here also acceptance, export, schedule (a cron expression of five
+fields as crontab(5) has them, judged in words without the scheduler that will read it), and the
+rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
 """
 
 import re
@@ -21,17 +22,9 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import allowed_instead
+from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.search import Budget, Halving, Search
-from experiment_pipeline.spec.sentences import Problem, explain, invalid
-from experiment_pipeline.spec.table import (
-    Analysis,
-    Data,
-    Preparation,
-    RandomSplit,
-    Split,
-    Validation,
-)
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -178,7 +171,7 @@ class Part(Closed):
 class RawDataSpec(Part):
     """What decides the table as delivered."""
 
-    data: Data = Field(description="The table", examples=["data/customers.csv"])
+    data: table.Data = Field(description="The table", examples=["data/customers.csv"])
 
     @field_validator("data", mode="before")
     @classmethod
@@ -197,13 +190,13 @@ class Question(Part):
 class Sampling(Question):
     """Which rows belong together, and to which set."""
 
-    split: Split = Field(RandomSplit(), examples=["{by: random}"])
+    split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
 
 
 class Prepared(Question):
     """How rows as delivered become rows to learn from."""
 
-    preparation: Preparation = Preparation()
+    preparation: table.Preparation = table.Preparation()
 
 
 class Roles(Sampling, Prepared):
@@ -255,13 +248,13 @@ class Searched(Sampling):
 class ValidatedDataSpec(Roles):
     """What decides which rows are kept."""
 
-    validation: Validation = Validation()
+    validation: table.Validation = table.Validation()
 
 
 class DataAnalysisSpec(Scoring, ValidatedDataSpec):
     """What findings depend on: everything about the table, nothing about the search."""
 
-    analysis: Analysis = Analysis()
+    analysis: table.Analysis = table.Analysis()
 
 
 def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
@@ -285,7 +278,9 @@ class SearchSpec(Scoring, Searched):
     """What decides which configurations are trained, how far, and side by side."""
 
     halving: Annotated[
-        Halving | None, _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"), _OFF_IS_WRITTEN
+        Halving | None,
+        _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
+        _OFF_IS_WRITTEN,
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
@@ -380,9 +375,11 @@ def spec_from(
         line_of: path of a key → `file:line`, of the key or of what would hold it.
     """
     if "name" in raw:
-        problem = Problem(("name",), f"the folder names the experiment ({name}); drop this key")
-        raise invalid([problem], line_of)
+        problem = sentences.Problem(
+            ("name",), f"the folder names the experiment ({name}); drop this key"
+        )
+        raise sentences.invalid([problem], line_of)
     try:
         return ExperimentSpec.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise invalid(explain(error, ExperimentSpec), line_of) from None
+        raise sentences.invalid(sentences.explain(error, ExperimentSpec), line_of) from None

@@ -286,7 +286,15 @@ def _by_name(entry: Any) -> Settings:
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
-class ColumnFacts(Words):
+class Described(Words):
+    """What is said for people, of a column or of a table."""
+
+    title: Any = None
+    description: Any = None
+    name: Any = None
+
+
+class ColumnFacts(Described):
     """What one column is, apart from checks of its values."""
 
     dtype: str | None = None
@@ -297,9 +305,6 @@ class ColumnFacts(Words):
     regex: Flag = False
     default: Any = None
     report_duplicates: ReportedDuplicates = "all"
-    title: Any = None
-    description: Any = None
-    name: Any = None
 
 
 class Column(ColumnChecks, ColumnFacts):
@@ -324,7 +329,7 @@ def _columns(raw: Any) -> Any:
     return {name: {} if body is None else body for name, body in raw.items()}
 
 
-class SchemaFile(Words):
+class SchemaFile(Described):
     """A whole schema.yaml."""
 
     columns: Annotated[dict[str, Column], BeforeValidator(_columns)] = Field(
@@ -342,9 +347,6 @@ class SchemaFile(Words):
     api: Any = None
     version: Any = None
     metadata: Any = None
-    title: Any = None
-    description: Any = None
-    name: Any = None
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> Self:

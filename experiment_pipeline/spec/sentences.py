@@ -15,16 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
-from experiment_pipeline.spec.models import (
-    KEY_MARK,
-    Location,
-    Place,
-    choices,
-    find_place,
-    in_words,
-    key_paths,
-    readable,
-)
+from experiment_pipeline.spec import models
 
 # One screen: what comes after these is counted.
 MOST_PROBLEMS = 12
@@ -41,16 +32,18 @@ class Problem:
     `fix` is what to do where the sentence does not say it.
     """
 
-    location: Location
+    location: models.Location
     message: str
     fix: str = ""
 
     def __str__(self) -> str:
-        path = ".".join(map(readable, self.location))
+        path = ".".join(map(models.readable, self.location))
         return f"{path}: {self.message}" if path else self.message
 
 
-def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> InvalidExperiment:
+def invalid(
+    problems: Sequence[Problem], line_of: Callable[[models.Location], str]
+) -> InvalidExperiment:
     """One error for all problems, a line each, the first after its own `file:line`."""
     culprit, text = a_line_each(problems, line_of)
     count = "this line" if len(problems) == 1 else f"these {len(problems)} problems"
@@ -58,7 +51,9 @@ def invalid(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> 
     return InvalidExperiment(culprit, text, fix)
 
 
-def a_line_each(problems: Sequence[Problem], line_of: Callable[[Location], str]) -> tuple[str, str]:
+def a_line_each(
+    problems: Sequence[Problem], line_of: Callable[[models.Location], str]
+) -> tuple[str, str]:
     """Return the place of the first problem, and what is wrong: the other places in the lines."""
     if len(problems) == 1:
         return line_of(problems[0].location), str(problems[0])
@@ -72,7 +67,9 @@ def a_line_each(problems: Sequence[Problem], line_of: Callable[[Location], str])
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's findings into problems, one per culprit, in the order of the model."""
-    findings = [(item, find_place(item["loc"], model)) for item in error.errors(include_url=False)]
+    findings = [
+        (item, models.find_place(item["loc"], model)) for item in error.errors(include_url=False)
+    ]
     problems = [
         Problem(_location(item, place), _message(item, place, model))
         for item, place in findings
@@ -81,12 +78,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _location(item: ErrorDetails, place: Place) -> Location:
+def _location(item: ErrorDetails, place: models.Place) -> models.Location:
     """The key that is to blame, which a model's own validator sees from above."""
     context = item.get("ctx", {})
     if "discriminator" in context:
         return (*place.location, _discriminator(context))
-    if item["loc"] and item["loc"][-1] == KEY_MARK:
+    if item["loc"] and item["loc"][-1] == models.KEY_MARK:
         return (*place.location[:-1], item["input"])
     return (*place.location, *context.get("at", ()))
 
@@ -100,7 +97,7 @@ def _is_wrong_kind(item: ErrorDetails) -> bool:
 
 
 def _is_echo(
-    item: ErrorDetails, place: Place, findings: Sequence[tuple[ErrorDetails, Place]]
+    item: ErrorDetails, place: models.Place, findings: Sequence[tuple[ErrorDetails, models.Place]]
 ) -> bool:
     """Whether another finding says more about the same value.
 
@@ -120,7 +117,7 @@ def _is_echo(
 
 
 def _message(  # noqa: PLR0911 - a sentence per kind
-    item: ErrorDetails, place: Place, model: type[BaseModel]
+    item: ErrorDetails, place: models.Place, model: type[BaseModel]
 ) -> str:
     kind, context, value = item["type"], item.get("ctx", {}), item["input"]
     if kind == "impossible":
@@ -136,31 +133,31 @@ def _message(  # noqa: PLR0911 - a sentence per kind
     if kind == "union_tag_invalid":
         return _not_among(value[_discriminator(context)], place.tags)
     if kind == "literal_error":
-        return _not_among(value, choices(place.annotation))
+        return _not_among(value, models.choices(place.annotation))
     if _is_wrong_kind(item):
         return _wrong_kind(value, place)
     return _beyond_limit(kind, context, value, place)
 
 
-def _unknown_key(place: Place, model: type[BaseModel]) -> str:
+def _unknown_key(place: models.Place, model: type[BaseModel]) -> str:
     key = str(place.location[-1])
     allowed = [name for name in place.owner.model_fields if name != "name"] if place.owner else []
-    elsewhere = [path for path in key_paths(model) if path.endswith(f".{key}")]
+    elsewhere = [path for path in models.key_paths(model) if path.endswith(f".{key}")]
     if elsewhere:
         owner = elsewhere[0].removesuffix(f".{key}")
         return f"unknown key {key!r}; it belongs to {owner}; allowed: {', '.join(allowed)}"
     return f"unknown key {key!r}; {allowed_instead(key.lower(), allowed)}"
 
 
-def _missing(place: Place) -> str:
+def _missing(place: models.Place) -> str:
     if place.field is None:
         return "is missing"
-    allowed = ", ".join(choices(place.annotation))
+    allowed = ", ".join(models.choices(place.annotation))
     hint = f", one of {allowed}" if allowed else _example(place)
     return f"is missing: {_lower(place.field.description or 'a value')}{hint}"
 
 
-def _example(place: Place) -> str:
+def _example(place: models.Place) -> str:
     examples = place.field.examples if place.field is not None else None
     return f", such as {examples[0]}" if examples else ""
 
@@ -170,8 +167,8 @@ def _not_among(value: Any, allowed: Sequence[str]) -> str:
     return f"{wrong}; {allowed_instead(str(value).lower(), allowed)}"
 
 
-def _wrong_kind(value: Any, place: Place) -> str:
-    wanted = in_words(place.union or place.annotation, place.tags) + _example(place)
+def _wrong_kind(value: Any, place: models.Place) -> str:
+    wanted = models.in_words(place.union or place.annotation, place.tags) + _example(place)
     if value is None:
         optional = place.field is None or not place.field.is_required()
         return f"no value is given; write {wanted}{', or drop the key' if optional else ''}"
@@ -187,10 +184,10 @@ def _wrong_kind(value: Any, place: Place) -> str:
     return f"{_shown(value)} is not allowed here; write {wanted}"
 
 
-def _beyond_limit(kind: str, context: Mapping[str, Any], value: Any, place: Place) -> str:
+def _beyond_limit(kind: str, context: Mapping[str, Any], value: Any, place: models.Place) -> str:
     """A value of the right kind beyond a limit that the model declares."""
     described = place.field.description if place.field is not None else None
-    wanted = _lower(described or in_words(place.annotation))
+    wanted = _lower(described or models.in_words(place.annotation))
     if kind in ("string_too_short", "too_short"):
         return f"is empty; write {wanted}{_example(place)}"
     if kind == "string_too_long":

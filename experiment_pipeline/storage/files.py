@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,10 +27,8 @@ from experiment_pipeline.storage.locations import (
     REQUESTS_AT_ONCE,
     explained,
     is_s3,
-    location,
     on_disk,
     s3_code,
-    storage_root,
 )
 
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
@@ -76,10 +74,11 @@ def list_names(folder: UPath) -> list[str]:
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
     with explained(path):
-        if (place := on_disk(path)) is not None:
-            write_on_disk(place, data)
-        else:
+        if (place := on_disk(path)) is None:
             path.fs.pipe_file(path.path, data)
+            return
+        with _written_beside(place, data) as temporary:
+            temporary.replace(place)
 
 
 def remove(path: UPath) -> None:
@@ -99,7 +98,12 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
-            return create_on_disk(place, data)
+            # The file system must know hard links: a link is the one thing that both appears
+            # whole and refuses to replace.
+            with _written_beside(place, data) as temporary, suppress(FileExistsError):
+                place.hardlink_to(temporary)
+                return True
+            return False
         if _conditions_are_kept(path):
             return _create_in_bucket(path, data)
     return create_by_claim(path, data)
@@ -139,29 +143,9 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
     )
 
 
-def write_on_disk(place: Path, data: bytes) -> None:
-    """Make a file, or replace it, in one step; folders above it are made."""
-    with _written_beside(place, data) as temporary:
-        temporary.replace(place)
-
-
-def create_on_disk(place: Path, data: bytes) -> bool:
-    """Make a file in one step, and return whether it was this call that made it.
-
-    The file system must know hard links: a link is the one thing that both appears whole and
-    refuses to replace.
-    """
-    with _written_beside(place, data) as temporary:
-        try:
-            place.hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        return True
-
-
 @contextmanager
 def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A hidden file in the same folder, safe on the disk; gone afterwards.
+    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards.
 
     The folder is synced too: else a power cut could keep a later file and lose this one.
     """
@@ -180,20 +164,6 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
             os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-__all__ = [
-    "create_exclusive",
-    "exists",
-    "explained",
-    "list_names",
-    "location",
-    "read_bytes",
-    "read_many",
-    "remove",
-    "storage_root",
-    "write_bytes",
-]
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:

@@ -34,6 +34,8 @@ _NETWORK = (
     "Check the network, and the endpoint (AWS_ENDPOINT_URL, or endpoint_url in the YAML), "
     "then run again."
 )
+_FORBIDDEN = ("this user may not read or write it", "Change its owner or its permissions.")
+_NO_FOLDER = ("a part of the path is a file, not a folder", "Correct the path.")
 # Codes of S3 first, because s3fs gives several of them one Python exception.
 _BY_CODE = {
     "NoSuchBucket": (
@@ -43,16 +45,13 @@ _BY_CODE = {
     "InvalidAccessKeyId": ("the server does not know the access key", _CREDENTIALS),
     "SignatureDoesNotMatch": ("the server refused the secret key", _CREDENTIALS),
     "ExpiredToken": ("the session token has expired", "Log in again, then run again."),
-    "AccessDenied": ("the server denied the access", _CREDENTIALS),
-    "403": ("the server denied the access", _CREDENTIALS),
+    **dict.fromkeys(("AccessDenied", "403"), ("the server denied the access", _CREDENTIALS)),
     "RequestTimeTooSkewed": ("the clocks of server and client differ", "Set this machine's clock."),
 }
 _BY_ERRNO = {
     errno.ENOENT: ("does not exist", "Correct the path, or run first what writes it."),
-    errno.EACCES: ("this user may not read or write it", "Change its owner or its permissions."),
-    errno.EPERM: ("this user may not read or write it", "Change its owner or its permissions."),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Correct the path."),
-    errno.EEXIST: ("a part of the path is a file, not a folder", "Correct the path."),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _NO_FOLDER),
     errno.EISDIR: ("is a folder, not a file", "Name a file."),
     errno.ENOSPC: ("the disk is full", "Free some space, then run again."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then run again."),

@@ -1,7 +1,7 @@
 """Estimators as bytes without pickle: skops, made canonical.
 
-Where the bytes are kept lives in `storage/`. In: a fitted estimator. Out: bytes, the same for
-the same estimator in every process; and back, if they hold trusted types only.
+In: a fitted estimator. Out: bytes, the same for the same estimator in every process; and back, if
+they hold trusted types only.
 
 What skops writes differs from one process to the next: object ids are memory addresses, which
 also name the files in the archive, the archive's entries carry the time of day, and the nodes
@@ -34,14 +34,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "pandas.Series",
 )
 # What zipfile, zlib, json and numpy raise of a file with a few bytes changed.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    KeyError,
-    ValueError,
-)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError, ValueError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMA = "schema.json"
 _NPY = b"\x93NUMPY"
@@ -50,13 +43,10 @@ _COMPRESSION_LEVEL = 1
 
 
 def to_bytes(estimator: Any) -> bytes:
-    """Return the estimator as canonical skops bytes.
+    """Return the estimator as canonical skops bytes; InvalidModel when skops cannot write it.
 
     Equal bytes in every process need attributes without `set`s of text, whose order Python
     draws anew for each process.
-
-    Raises:
-        InvalidModel: the estimator holds something that skops cannot write.
     """
     import skops.io
     from skops.io.exceptions import UnsupportedTypeException

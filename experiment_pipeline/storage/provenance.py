@@ -1,9 +1,8 @@
 """Where a model comes from, and where it goes to: git, and the versions of the software.
 
-In: a directory, names of packages, the files of a version. Out: frozen facts for the manifest and
-the card; a commit on the branch `experiment-pipeline/<experiment>` that holds
-`models/<experiment>/…`, and the tag `<experiment>/<version>`; or git's own message, credentials
-removed.
+In: a directory, names of packages, the files of a version. Out: frozen facts; a commit on the
+branch `experiment-pipeline/<experiment>` that holds `models/<experiment>/…`, and the tag
+`<experiment>/<version>`; or git's own message, credentials removed.
 
 Every repository is treated as a remote one: the commit is made in a temporary bare repository and
 pushed, branch and tag in one atomic step. So a user's checked-out files and index are never
@@ -18,9 +17,11 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from experiment_pipeline.errors import RepositoryRefused
 from experiment_pipeline.storage.locations import without_credentials
@@ -28,19 +29,16 @@ from experiment_pipeline.storage.locations import without_credentials
 
 @dataclass(frozen=True)
 class CodeProvenance:
-    """The code that made a model.
+    """The code that made a model: git's commit id, and whether files differed from it.
 
-    Attributes:
-        commit: git's full commit id; None outside a repository, or before its first commit.
-        dirty: whether files differed from that commit, untracked ones included; None
-            outside a repository.
+    Both are None outside a repository, the commit also before the first one.
     """
 
     commit: str | None
     dirty: bool | None
 
     def in_words(self) -> str:
-        """Return the provenance as a card says it."""
+        """As a card says it."""
         if self.dirty is None:
             return "unknown: not run in a git repository"
         commit = self.commit or "no commit yet"
@@ -49,13 +47,10 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs.
+    """The software a model needs: Python and (distribution, version) of packages.
 
-    Attributes:
-        exporter: name and version of this package, which the model does not need.
-        python: the interpreter's version.
-        packages: (distribution, version), pinned; version None when the package is no
-            installed distribution (a module of the user's own project).
+    The version is None where the package is no installed distribution, but a module of the user's
+    own project. `exporter` is this package, which the model does not need.
     """
 
     exporter: str
@@ -83,33 +78,24 @@ def code_provenance(directory: Path) -> CodeProvenance:
     Untracked files count as a difference (git ignores apart): an untracked module can be
     imported as well as any other. Outside a repository, or without git, nothing is known.
     """
-    try:
+    commit = dirty = None
+    with suppress(GitFailed):  # no repository, or one without a commit
         status = git(directory, "--no-optional-locks", "status", "--porcelain")
-    except GitFailed:
-        return CodeProvenance(commit=None, dirty=None)
-    try:
+        dirty = True
         commit = git(directory, "rev-parse", "--verify", "HEAD")
-    except GitFailed:  # a repository without a commit
-        return CodeProvenance(commit=None, dirty=True)
-    return CodeProvenance(commit, dirty=bool(status))
+        dirty = bool(status)
+    return CodeProvenance(commit, dirty)
 
 
 def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) -> Environment:
-    """Return the installed versions of what a model needs.
-
-    Args:
-        distributions: names as pip knows them.
-        own_packages: import names of a user's own packages; one that belongs to no installed
-            distribution is listed without a version.
-    """
-    owners = metadata.packages_distributions() if own_packages else {}
-    own = [(name, owners.get(name, [None])[0]) for name in own_packages]
+    """Return the installed versions of distributions, and of a user's packages by import name."""
     pinned: dict[str, str | None] = {
         _normal(name): metadata.version(name) for name in distributions
     }
-    for package, distribution in own:
-        found = None if distribution is None else metadata.version(distribution)
-        pinned[_normal(distribution or package)] = found
+    owners = metadata.packages_distributions() if own_packages else {}
+    for package in own_packages:
+        (owner, *_) = owners.get(package, [None])
+        pinned[_normal(owner or package)] = None if owner is None else metadata.version(owner)
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))
 
@@ -121,24 +107,13 @@ def _normal(name: str) -> str:
 SECONDS = 60
 # Set inside git hooks; they would point every command here at the hook's repository.
 _OF_A_REPOSITORY = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
     "GIT_QUARANTINE_PATH",
 )
 COMMITTED = (
-    "hyperparameters.yaml",
-    "metrics.json",
-    "README.md",
-    "experiment.yaml",
-    "schema.yaml",
-    "manifest.json",
+    *("hyperparameters.yaml", "metrics.json", "README.md"),
+    *("experiment.yaml", "schema.yaml", "manifest.json"),
 )
 TRIES = 5
 _NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
@@ -184,13 +159,9 @@ def git(
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository.
+    """A version in a git repository: full commit id, the branch on which it stands, its tag.
 
-    Attributes:
-        commit: full commit id.
-        branch: where it stands.
-        tag: what names it.
-        reused: whether it was there before.
+    `reused`: it was there before.
     """
 
     commit: str
@@ -200,18 +171,77 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class _Target:
-    """A repository as git is told of it, and the refs of one version in it."""
+class _Exchange:
+    """A bare repository of our own, and the two refs of one version in the user's."""
 
+    local: Path
     url: str
     branch: str
     tag: str
 
-    def refs(self, local: Path) -> dict[str, str]:
-        """Return ref → object id, of those of the two that exist."""
-        lines = git(local, "ls-remote", "--", self.url, self.branch, self.tag).splitlines()
+    def git(self, *arguments: str, **options: Any) -> str:
+        return git(self.local, *arguments, **options)
+
+    def fetched(self, ref: str, *wanted: str) -> list[str]:
+        """Object ids of what is at the other side's ref."""
+        self.git("fetch", "--quiet", "--depth=1", "--", self.url, ref)
+        return self.git("rev-parse", *(f"FETCH_HEAD{what}" for what in wanted)).split("\n")
+
+    def refs(self) -> dict[str, str]:
+        """Ref → object id, of those of the two that exist."""
+        lines = self.git("ls-remote", "--", self.url, self.branch, self.tag).splitlines()
         found = {ref: commit for commit, ref in (line.split("\t") for line in lines)}
         return {ref: found[ref] for ref in (self.branch, self.tag) if ref in found}
+
+    def tree(self, experiment: str, files: Mapping[str, bytes]) -> str:
+        """Write models/<experiment>/… and return the tree's id."""
+        inner = ""
+        for name in sorted(COMMITTED):
+            blob = self.git("hash-object", "-w", "--stdin", stdin=files[name])
+            inner += f"100644 blob {blob}\t{name}\n"
+        tree = self.git("mktree", stdin=inner.encode())
+        for name in (experiment, "models"):
+            tree = self.git("mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
+        return tree
+
+    def publish(self, tree: str, message: str, created: str) -> tuple[str, bool]:
+        """Push a commit of the tree; begin again when another exporter was faster."""
+        for _ in range(TRIES):
+            refs = self.refs()
+            if self.tag in refs:
+                return self._tagged(tree), True
+            commit = self._commit(tree, message, created, onto_branch=self.branch in refs)
+            # Not forced: git refuses when the branch has moved or the tag exists by now.
+            pushed = (f"{commit}:{self.branch}", f"{commit}:{self.tag}")
+            try:
+                self.git("push", "--quiet", "--atomic", "--", self.url, *pushed)
+            except GitFailed:
+                if self.refs() == refs:  # nobody else was there: it is a refusal
+                    raise
+            else:
+                return commit, False
+        raise GitFailed(f"other exporters were faster {TRIES} times")
+
+    def _commit(self, tree: str, message: str, created: str, *, onto_branch: bool) -> str:
+        parents = ["-p", *self.fetched(self.branch, "")] if onto_branch else []
+        try:
+            self.git("config", "--get", "user.email")
+            author: tuple[str, ...] = ()
+        except GitFailed:
+            author = _NOBODY
+        dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
+        return self.git(*author, "commit-tree", tree, *parents, "-m", message, environment=dates)
+
+    def _tagged(self, tree: str) -> str:
+        """The commit of the tag; RepositoryRefused where it does not hold this version."""
+        commit, found = self.fetched(self.tag, "^{commit}", "^{tree}")
+        if found != tree:
+            raise RepositoryRefused(
+                without_credentials(self.url),
+                f"{self.tag} already names another model",
+                "Use one repository per storage root, or delete the tag there.",
+            )
+        return commit
 
 
 def commit_version(
@@ -229,15 +259,15 @@ def commit_version(
     Raises:
         RepositoryRefused: with git's own message; or the tag names another model.
     """
-    branch = f"experiment-pipeline/{experiment}"
-    tag = f"{experiment}/{version}"
-    target = _Target(_address(repository), f"refs/heads/{branch}", f"refs/tags/{tag}")
+    branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
+    path = Path(repository).expanduser()
+    url = str(path.resolve()) if path.exists() else repository
     try:
         with tempfile.TemporaryDirectory(prefix="experiment_pipeline_git_") as folder:
-            local = Path(folder)
-            git(local, "init", "--quiet", "--bare")
-            tree = _write_tree(local, experiment, files)
-            commit, reused = _publish(local, target, tree, f"{experiment} {version}", created)
+            exchange = _Exchange(Path(folder), url, f"refs/heads/{branch}", f"refs/tags/{tag}")
+            exchange.git("init", "--quiet", "--bare")
+            tree = exchange.tree(experiment, files)
+            commit, reused = exchange.publish(tree, f"{experiment} {version}", created)
     except GitFailed as error:
         raise RepositoryRefused(
             without_credentials(repository),
@@ -246,77 +276,3 @@ def commit_version(
             f"{version} is in the registry and will only be committed.",
         ) from None
     return Commit(commit, branch, tag, reused)
-
-
-def _address(repository: str) -> str:
-    path = Path(repository).expanduser()
-    return str(path.resolve()) if path.exists() else repository
-
-
-def _write_tree(local: Path, experiment: str, files: Mapping[str, bytes]) -> str:
-    """Write models/<experiment>/… and return the tree's id."""
-    inner = ""
-    for name in sorted(COMMITTED):
-        blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
-        inner += f"100644 blob {blob}\t{name}\n"
-    tree = git(local, "mktree", stdin=inner.encode())
-    for name in (experiment, "models"):
-        tree = git(local, "mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
-    return tree
-
-
-def _publish(
-    local: Path, target: _Target, tree: str, message: str, created: str
-) -> tuple[str, bool]:
-    """Push a commit of the tree; begin again when another exporter was faster."""
-    for _ in range(TRIES):
-        refs = target.refs(local)
-        if target.tag in refs:
-            return _tagged(local, target, tree), True
-        commit = _commit(local, target if target.branch in refs else None, tree, message, created)
-        # Not forced: git refuses when the branch has moved or the tag exists by now.
-        pushed = (f"{commit}:{target.branch}", f"{commit}:{target.tag}")
-        try:
-            git(local, "push", "--quiet", "--atomic", "--", target.url, *pushed)
-        except GitFailed:
-            if target.refs(local) == refs:  # nobody else was there: it is a refusal
-                raise
-        else:
-            return commit, False
-    raise GitFailed(f"other exporters were faster {TRIES} times")
-
-
-def _commit(local: Path, onto: _Target | None, tree: str, message: str, created: str) -> str:
-    parents: tuple[str, ...] = ()
-    if onto is not None:
-        git(local, "fetch", "--quiet", "--depth=1", "--", onto.url, onto.branch)
-        parents = ("-p", git(local, "rev-parse", "FETCH_HEAD"))
-    dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
-    arguments = (*_author(local), "commit-tree", tree, *parents, "-m", message)
-    return git(local, *arguments, environment=dates)
-
-
-def _author(local: Path) -> tuple[str, ...]:
-    """Return nothing where the user's git knows a name, else one for it."""
-    try:
-        git(local, "config", "--get", "user.email")
-    except GitFailed:
-        return _NOBODY
-    return ()
-
-
-def _tagged(local: Path, target: _Target, tree: str) -> str:
-    """Return the commit of the tag, when it holds this version.
-
-    Raises:
-        RepositoryRefused: it holds something else.
-    """
-    git(local, "fetch", "--quiet", "--depth=1", "--", target.url, target.tag)
-    commit, found = git(local, "rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
-    if found != tree:
-        raise RepositoryRefused(
-            without_credentials(target.url),
-            f"{target.tag} already names another model",
-            "Use one repository per storage root, or delete the tag there.",
-        )
-    return commit

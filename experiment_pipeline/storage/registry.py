@@ -11,20 +11,14 @@ exporter that died left behind is never read. In: an experiment, or what a user 
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel
 from experiment_pipeline.spec import ValidationReportSpec
-from experiment_pipeline.storage.files import (
-    create_exclusive,
-    exists,
-    list_names,
-    read_many,
-    write_bytes,
-)
+from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
@@ -42,7 +36,7 @@ class PublishedVersion:
     Attributes:
         version: `v0001` and so on.
         path: its folder, as text.
-        identity: by which two exports are the same model.
+        identity: as of `ModelPackage`.
         reused: whether it was there before: the champion is the same model, file by file.
         damaged: what is wrong with the version that was the champion before, if anything.
     """
@@ -56,16 +50,9 @@ class PublishedVersion:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What the history keeps of a version, also when its folder is deleted.
+    """What the history keeps of a version, also when its folder is deleted; as of `ModelPackage`.
 
-    Attributes:
-        version: `v0001` and so on.
-        created: ISO 8601.
-        configuration: the partition key of the chosen configuration.
-        headline: the first metric with its interval, in words.
-        fingerprint: of the configuration.
-        code: the code that made it, in words.
-        visible: whether its folder is there and complete.
+    `visible`: whether its folder is there and complete, which every reader finds out anew.
     """
 
     version: str
@@ -79,12 +66,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Registry:
-    """The versions of one experiment's model.
-
-    Attributes:
-        root: the storage root, or the YAML's export url.
-        experiment: the experiment's name.
-    """
+    """The versions of one experiment's model, under the storage root or the YAML's export url."""
 
     root: UPath
     experiment: str
@@ -97,12 +79,12 @@ class Registry:
     def versions(self) -> list[str]:
         """Return the visible versions, oldest first."""
         manifests = {self.folder / v / MANIFEST: v for v in self._numbered(self.folder)}
-        return [manifests[path] for path in read_many(manifests)]
+        return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
         """Return the latest visible version; None when nothing was exported yet."""
         for version in reversed(self._numbered(self.folder)):
-            if exists(self.folder / version / MANIFEST):
+            if files.exists(self.folder / version / MANIFEST):
                 return version
         return None
 
@@ -116,9 +98,15 @@ class Registry:
         Raises:
             EntryCorrupt: a file of the history is not what was written.
         """
-        folder, visible = self.folder / "history", set(self.versions())
-        stored = read_many(folder / f"{version}.json" for version in self._numbered(folder))
-        return [_history_entry(path, content, visible) for path, content in stored.items()]
+        folder, visible = self.folder / "history", self.versions()
+        stored = files.read_many(folder / f"{version}.json" for version in self._numbered(folder))
+        found = []
+        for path, content in stored.items():
+            fix = f"Delete the file: the list then lacks {path.stem}, whose model stays as it is."
+            damage = EntryCorrupt(str(path), "is not what was written", fix)
+            entry = from_json(HistoryEntry, content, damage)
+            found.append(replace(entry, visible=entry.version in visible))
+        return found
 
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
@@ -128,9 +116,7 @@ class Registry:
         A damaged champion stays as it is, and its model gets a new version. So does one that comes
         back after another: the champion is the latest, so it must not be the one in between.
 
-        Args:
-            package: the files.
-            check: raises when the package must not become visible.
+        `check` raises when the package must not become visible.
         """
         if (same := self.same_champion(package.identity)) is not None:
             return same
@@ -145,9 +131,17 @@ class Registry:
             return same
         folder = self.folder / version
         for name, content in package.files.items():
-            write_bytes(folder / name, content)
-        write_bytes(self.folder / "history" / f"{version}.json", _history(package, version))
-        write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
+            files.write_bytes(folder / name, content)
+        noted = {
+            "version": version,
+            "created": package.created,
+            "configuration": package.configuration,
+            "headline": package.headline,
+            "fingerprint": package.fingerprint,
+            "code": package.code.in_words(),
+        }
+        files.write_bytes(self.folder / "history" / f"{version}.json", to_json(noted))
+        files.write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
         return PublishedVersion(
             version, str(folder), package.identity, reused=False, damaged=damaged
         )
@@ -174,9 +168,9 @@ class Registry:
         first = 0 if champion is None else _number(champion)
         claims = self.folder / "claims"
         earlier = [v for v in self._numbered(claims) if first < _number(v) < _number(version)]
-        found = read_many(claims / f"{v}.json" for v in earlier).values()
-        waits = round(_RIVAL_SECONDS / _PAUSE) if any(identity.encode() in c for c in found) else 0
-        for _ in range(waits):
+        found = files.read_many(claims / f"{v}.json" for v in earlier).values()
+        until = time.monotonic() + _RIVAL_SECONDS
+        while any(identity.encode() in claim for claim in found) and time.monotonic() < until:
             if (same := self.same_champion(identity)) is not None:
                 return same
             time.sleep(_PAUSE)
@@ -190,12 +184,12 @@ class Registry:
         while True:
             number += 1
             version = f"v{number:04d}"
-            if create_exclusive(claims / f"{version}.json", claim):
+            if files.create_exclusive(claims / f"{version}.json", claim):
                 return version
 
     def _numbered(self, folder: UPath) -> list[str]:
         """Return the names of versions in a folder, oldest first."""
-        names = {name.partition(".")[0] for name in list_names(folder)}
+        names = {name.partition(".")[0] for name in files.list_names(folder)}
         return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
 
 
@@ -215,7 +209,7 @@ def find_model(name: str) -> ExportedModel:
         InvalidModel: there is none.
     """
     here = location(name)
-    if exists(here / MANIFEST):
+    if files.exists(here / MANIFEST):
         return ExportedModel(here)
     places = [here]
     if EXPERIMENT.fullmatch(name):
@@ -230,26 +224,6 @@ def find_model(name: str) -> ExportedModel:
         f"(looked in {' and '.join(map(str, places))})",
         "Export a model first, or name the folder that holds its manifest.json.",
     )
-
-
-def _history(package: ModelPackage, version: str) -> bytes:
-    entry = HistoryEntry(
-        version=version,
-        created=package.created,
-        configuration=package.configuration,
-        headline=package.headline,
-        fingerprint=package.fingerprint,
-        code=package.code.in_words(),
-    )
-    # `visible` is found out anew by every reader.
-    return to_json({name: value for name, value in vars(entry).items() if name != "visible"})
-
-
-def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:
-    fix = f"Delete the file: the list then lacks {path.stem}, whose model stays as it is."
-    damage = EntryCorrupt(str(path), "is not what was written", fix)
-    entry = from_json(HistoryEntry, content, damage)
-    return replace(entry, visible=entry.version in visible)
 
 
 def _number(version: str) -> int:

@@ -5,8 +5,8 @@ the table, stand as JSON in the file's metadata, so that both are replaced in on
 
 pandas alone gives some columns back as another type: categories that are no texts, objects,
 whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
-is refused by name before it is written. Every reader of Parquet opens the file. In: a DataFrame.
-Out: the same DataFrame. Under which path a stage's table lies: `orchestration/tables.py`.
+is refused by name before it is written. Every reader of Parquet opens the file. Under which path
+a stage's table lies: `orchestration/tables.py`.
 """
 
 import base64
@@ -14,7 +14,8 @@ import functools
 import io
 import json
 import zlib
-from dataclasses import dataclass, fields
+from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints, overload
 
 import numpy as np
@@ -60,10 +61,7 @@ _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplemente
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return a table as a Parquet file; the same table always gives the same bytes.
-
-    Args:
-        table: columns with unique texts as names; or a dataclass with one such table.
+    """Return a table, or a dataclass with one, as a file; the same always gives the same bytes.
 
     Raises:
         UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
@@ -85,8 +83,7 @@ def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
     if isinstance(table, pd.DataFrame):
         return table
-    kind: Any = type(table)
-    frame: pd.DataFrame = getattr(table, _fields_of(kind).table)
+    frame: pd.DataFrame = getattr(table, _parts_of(type(table))[0])
     return frame
 
 
@@ -94,10 +91,12 @@ def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
     """Return what a dataclass says of its table, as JSON; nothing of a table alone."""
     if isinstance(table, pd.DataFrame):
         return b"{}"
-    kind: Any = type(table)
-    known = _fields_of(kind)
-    facts = known.facts(**{name: getattr(table, name) for name in known.names})
-    return facts.model_dump_json().encode()
+    _, facts = _parts_of(type(table))
+    return (
+        facts(**{name: getattr(table, name) for name in facts.model_fields})
+        .model_dump_json()
+        .encode()
+    )
 
 
 @overload
@@ -105,11 +104,7 @@ def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[Held]) -> Held: ...
 def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return the table of a Parquet file, as `to_parquet` was given it.
-
-    Args:
-        content: of the file.
-        kind: the dataclass that was written; the table alone can be had of any.
+    """Return what `to_parquet` was given: a table, which can be had of any file, or a `kind`.
 
     Raises:
         ValueError: the file has other facts.
@@ -120,40 +115,29 @@ def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
     types: dict[str, dict[str, Any]] = json.loads(metadata.get(_METADATA, b"{}"))
     frame = frame.assign(
         **{
-            name: _restored(frame[name], table[name], kind)
-            for name, kind in types.items()
-            if kind["dtype"] in ("object", "category") or kind["dtype"] != str(frame[name].dtype)
+            name: _restored(frame[name], table[name], type_)
+            for name, type_ in types.items()
+            if type_["dtype"] in ("object", "category") or type_["dtype"] != str(frame[name].dtype)
         }
     )
     if kind is pd.DataFrame:
         return frame
-    known = _fields_of(kind)
+    table_name, facts = _parts_of(kind)
     try:
-        facts = known.facts.model_validate_json(metadata.get(_FACTS, b"{}"))
+        said = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
     except ValidationError:
-        said = ", ".join(known.names)
-        raise ValueError(f"it does not say {said} of its rows") from None
-    return kind(**{known.table: frame}, **{name: getattr(facts, name) for name in known.names})
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """The fields of a dataclass with a table: the table's name, and how the others are JSON."""
-
-    table: str
-    names: tuple[str, ...]
-    facts: type[BaseModel]
+        raise ValueError(f"it does not say {', '.join(facts.model_fields)} of its rows") from None
+    return kind(**{table_name: frame}, **dict(said))
 
 
 @functools.cache
-def _fields_of(kind: Any) -> _Fields:
+def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
+    """The name of a dataclass's table, and its other fields as a model, to be JSON."""
     hints = get_type_hints(kind, include_extras=True)
-    names = [one.name for one in fields(kind)]
-    [table] = [name for name in names if hints[name] is pd.DataFrame]
-    names.remove(table)
+    [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
+    declared: Any = {one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table}
     config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
-    declared: dict[str, Any] = {name: (hints[name], ...) for name in names}
-    return _Fields(table, tuple(names), create_model("Facts", __config__=config, **declared))
+    return table, create_model("Facts", __config__=config, **declared)
 
 
 def _written(frame: pd.DataFrame, facts: bytes) -> bytes:
@@ -173,12 +157,12 @@ def _file(table: pa.Table) -> bytes:
 
 def _check_names(frame: pd.DataFrame) -> None:
     names = [*frame.columns, *([] if frame.index.name is None else [frame.index.name])]
+    seen = Counter(names)
     for name in names:
         if not isinstance(name, str):
             raise _refused(name, "its name is no text")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _refused(twice, "its name stands in the table twice")
+        if seen[name] > 1:
+            raise _refused(name, "its name stands in the table twice")
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -243,12 +227,7 @@ def _refused(name: object, rule: str) -> UnusableTable:
 
 
 def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
-    """Write a table, or a dataclass with one; readers see the old or the new one.
-
-    Raises:
-        UnusableTable: a column that Parquet cannot keep.
-        StorageUnreachable: the path cannot be written.
-    """
+    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
     write_bytes(path, to_parquet(table))
 
 

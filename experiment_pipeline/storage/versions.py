@@ -30,13 +30,8 @@ SCHEMA = "schema.yaml"
 # What decides a prediction, or which rows get one. The same in all of them = the same model,
 # whatever the card, the clock or the ledger of looks say by now.
 DECISIVE = (
-    "model.skops",
-    "trusted_types.json",
-    "signature.json",
-    "preparation.yaml",
-    "schema.yaml",
-    "hyperparameters.yaml",
-    "sets.json",
+    *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
+    *("hyperparameters.yaml", "sets.json"),
 )
 
 
@@ -50,8 +45,7 @@ class Manifest:
         version: `v0001` and so on.
         created: when the model was exported, ISO 8601.
         fingerprint: of the chosen configuration (sha256 hex).
-        identity: sha256 hex over the fingerprint and the decisive files: two versions
-            with one identity predict the same.
+        identity: of `ModelPackage`: two versions with one identity predict the same.
         code: the code that made the model.
         files: file name → sha256 hex, of every file but the manifest.
     """
@@ -71,23 +65,17 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
-        """Read a manifest back.
-
-        Args:
-            data: the content of manifest.json.
-            source: the file, for the message.
-
-        Raises:
-            InvalidModel: it is no manifest, or one of another format.
-        """
-        return from_json(cls, data, _no_manifest(source))
+        """Read a manifest back; InvalidModel, about `source`, for one of another format, or none."""
+        damage = InvalidModel(
+            source,
+            f"it is not a manifest of format {FORMAT}, or one that was cut short",
+            "Name a version that `experiment-pipeline models` lists, or run the experiment again: "
+            "a damaged version is followed by a new one.",
+        )
+        return from_json(cls, data, damage)
 
     def verify(self, name: str, content: bytes, source: str) -> bytes:
-        """Return `content` when it is what was exported under `name`.
-
-        Raises:
-            InvalidModel: the file is not in the manifest, or its sha256 differs.
-        """
+        """Return `content` when it is what was exported under `name`; else raise InvalidModel."""
         if name not in self.files:
             raise InvalidModel(
                 source, f"the manifest lists no {name}", "Name a complete version folder."
@@ -102,54 +90,13 @@ class Manifest:
         return content
 
 
-def identity(fingerprint: str, files: Mapping[str, bytes]) -> str:
-    """Return the sha256 hex by which two exports are the same model."""
-    parts = [fingerprint, *(f"{name} {sha256(files[name])}" for name in DECISIVE)]
-    return sha256("\n".join(parts).encode())
-
-
-def build_manifest(
-    files: Mapping[str, bytes],
-    *,
-    experiment: str,
-    version: str,
-    created: str,
-    fingerprint: str,
-    code: CodeProvenance,
-) -> Manifest:
-    """Return the manifest of the files of one version."""
-    return Manifest(
-        format=FORMAT,
-        experiment=experiment,
-        version=version,
-        created=created,
-        fingerprint=fingerprint,
-        identity=identity(fingerprint, files),
-        code=code,
-        files={name: sha256(content) for name, content in files.items()},
-    )
-
-
-def _no_manifest(source: str) -> InvalidModel:
-    return InvalidModel(
-        source,
-        f"it is not a manifest of format {FORMAT}, or one that was cut short",
-        "Name a version that `experiment-pipeline models` lists, or run the experiment again: a "
-        "damaged version is followed by a new one.",
-    )
-
-
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version, before it has a number.
+    """The files of one version, before it has a number; what is not named here, as of `Manifest`.
 
     Attributes:
-        experiment: the experiment's name.
-        created: ISO 8601.
-        fingerprint: of the chosen configuration.
-        configuration: its partition key.
+        configuration: the partition key of the chosen one.
         headline: the first metric with its interval, in words.
-        code: the code that made it.
         files: file name → content, all but the manifest.
         own_packages: top-level packages of a user's own estimator.
     """
@@ -165,18 +112,21 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 hex by which two packages are the same model."""
-        return identity(self.fingerprint, self.files)
+        """The sha256 hex over fingerprint and decisive files, by which two are the same model."""
+        decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
+        return sha256("\n".join([self.fingerprint, *decisive]).encode())
 
     def manifest(self, version: str) -> Manifest:
         """Return the manifest that makes this package that version."""
-        return build_manifest(
-            self.files,
+        return Manifest(
+            format=FORMAT,
             experiment=self.experiment,
             version=version,
             created=self.created,
             fingerprint=self.fingerprint,
+            identity=self.identity,
             code=self.code,
+            files={name: sha256(content) for name, content in self.files.items()},
         )
 
 
@@ -226,12 +176,9 @@ class ExportedModel:
         """Name → content, checked; from a bucket many at once."""
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found = read_many(paths.values())
+        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
         for name, path in paths.items():
             if name in manifest.files and path not in found:
-                raise InvalidModel(
-                    str(path),
-                    "is gone",
-                    "Use a complete copy, or run the experiment again: it publishes a new version.",
-                )
+                raise InvalidModel(str(path), "is gone", fix)
         source = str(self.folder)
         return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}

@@ -77,7 +77,7 @@ def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
     )
     sign = METRICS[spec.metric].sign
     scored = [
-        (sign * event.result.test_score, event.configuration)
+        (sign * event.result.test_score, event.result.configuration)
         for event in events
         if isinstance(event, Conclusion) and event.result and event.fraction == 1
     ]

@@ -16,8 +16,8 @@ from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.search.conclusions import Fitted
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -131,9 +131,8 @@ def _board(
     spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, trained: Mapping[str, TrainedModel]
 ) -> Leaderboard:
     return rank(
-        [one.result for one in trained.values()],
-        [],
-        {key: one.predictions.test for key, one in trained.items()},
+        [Conclusion.trained(one.result) for one in trained.values()],
+        lambda one: trained[one.key].predictions.test,
         sets.y_test,
         sets.y_train,
         resampling_units(sets.test, spec, sets.features),
@@ -146,7 +145,4 @@ def _refitted(
     spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: TrainedModel
 ) -> None:
     result = chosen.result
-    configuration = Configuration(
-        result.key, result.algorithm, result.features, result.hyperparameters
-    )
-    refit(configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)
+    refit(result.configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)

@@ -6,7 +6,7 @@ tests. In: how many tables, a seed. Out: shares between 0 and 1, unless said oth
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
@@ -26,6 +27,7 @@ from experiment_pipeline.statistics.paired import best_constant
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.statistics.spread import unit_sums
 from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
+from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
 _TRUTH_ROWS = 200_000
@@ -285,9 +287,8 @@ def rare_positives(seed: int) -> RareCase:
         if isinstance(one, TrainedModel)
     }
     board = rank(
-        [one.result for one in trained.values()],
-        (),
-        {key: one.predictions.test for key, one in trained.items()},
+        [Conclusion.trained(one.result) for one in trained.values()],
+        lambda one: trained[one.key].predictions.test,
         sets.y_test,
         sets.y_train,
         np.arange(len(sets.test)),
@@ -355,14 +356,10 @@ def _board(
     spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray, y_train: np.ndarray
 ) -> Leaderboard:
     declared = configurations(spec)
-    blank = ModelResult(
-        *("", "", "", "lightgbm", "ordinal", {}, "trained", spec.metric),
-        *(0.0, 0.0, {}, 1, 0.0, 0.0, 0.0, 1),
-    )
+    by_key = dict(zip((one.key for one in declared), probabilities.T, strict=True))
     return rank(
-        [replace(blank, key=one.key, hyperparameters=one.hyperparameters) for one in declared],
-        (),
-        {one.key: column for one, column in zip(declared, probabilities.T, strict=True)},
+        [Conclusion.trained(result_of(one, 0.0, spec)) for one in declared],
+        lambda one: by_key[one.key],
         y,
         y_train,
         np.arange(len(y)),

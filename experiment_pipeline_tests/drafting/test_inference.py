@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
 from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.drafting.files import try_out
-from experiment_pipeline.drafting.inference import Draft, Wishes, infer
+from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec.experiment import spec_from
 
@@ -34,7 +35,7 @@ def repeated(*values: Any) -> list[Any]:
 
 def draft(target: Any, wishes: dict[str, Any] | None = None, **columns: Any) -> Draft:
     """What is inferred for a target column."""
-    return infer(table(**columns, y=target), Wishes("y", **(wishes or {})))
+    return infer(table(**columns, y=target), Wishes(target="y", **(wishes or {})))
 
 
 def plan(name: str, values: Any) -> ColumnPlan:
@@ -193,7 +194,7 @@ def test_a_row_id_decides_the_rows_set() -> None:
     """The first column that identifies a row is its id; the user may name another."""
     ids = {"visit_id": [f"V{row}" for row in range(ROWS)], "other_id": range(7, 7 + 3 * ROWS, 3)}
     assert draft(NUMBERS, **ids).id_columns == ("visit_id",)
-    assert draft(NUMBERS, {"id_columns": ("other_id",)}, **ids).id_columns == ("other_id",)
+    assert draft(NUMBERS, {"id_column": ("other_id",)}, **ids).id_columns == ("other_id",)
 
 
 def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
@@ -339,7 +340,7 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     """The inferred attributes are a valid spec under which the table validates and splits."""
     frame = table(day=DAYS.astype("str"), mass=repeated("5 kg", "6 kg"), y=target)
     spec = spec_from(
-        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+        "drafted", infer(frame, Wishes(target="y")).attributes({"url": "t.csv"}), lambda _: "draft"
     )
     trial = try_out(frame, spec)
     assert trial.problem is None
@@ -351,7 +352,7 @@ def test_a_table_that_cannot_run_is_told_why() -> None:
     """One of two classes fits into one set only: the draft is made, and the problem said."""
     frame = table(y=[*repeated("a")[:-1], "lonely"])
     spec = spec_from(
-        "drafted", infer(frame, Wishes("y")).attributes({"url": "t.csv"}), lambda _: "draft"
+        "drafted", infer(frame, Wishes(target="y")).attributes({"url": "t.csv"}), lambda _: "draft"
     )
     trial = try_out(frame, spec)
     assert trial.sets is None

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from pydantic import BaseModel
 
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
-from experiment_pipeline.orchestration.loading import CannotLoad
 from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML, ExperimentsFolder
 
@@ -25,7 +25,7 @@ def told(folder: ExperimentsFolder) -> str:
     """What a command that checks says before it exits, without the way to the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VALIDATION, "1")
-        with pytest.raises(CannotLoad) as caught:
+        with pytest.raises(ClickException) as caught:
             folder.load()
     return caught.value.message.replace(f"{folder.package}/defs/", "")
 

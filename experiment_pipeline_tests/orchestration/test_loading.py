@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from click import ClickException
 
 from experiment_pipeline.orchestration.component import VALIDATION
-from experiment_pipeline.orchestration.loading import CannotLoad
 from experiment_pipeline.spec.reading import MOST_REPEATED
 from experiment_pipeline_tests.orchestration.folder import YAML, ExperimentsFolder
 from experiment_pipeline_tests.spec.test_yaml_nodes import bomb
@@ -84,7 +84,7 @@ def test_a_check_fails_with_every_error(folder, monkeypatch) -> None:
     folder.write(YAML.replace("target", "targt"), "broken")
     folder.write(YAML.replace("late", "[late"), "unreadable")
     monkeypatch.setenv(VALIDATION, "1")
-    with pytest.raises(CannotLoad) as caught:
+    with pytest.raises(ClickException) as caught:
         folder.definitions()
     assert "broken/defs.yaml:5: targt" in caught.value.message
     assert "unreadable/defs.yaml:6: is no YAML" in caught.value.message
@@ -117,7 +117,7 @@ def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(folder) -> Non
 def test_the_file_of_all_experiments_cannot_be_left_out(folder) -> None:
     """Where `defs/` itself has a file that cannot be read, there is nothing to load."""
     (folder.defs / "defs.yaml").write_text("type: [")
-    with pytest.raises(CannotLoad, match=r"defs\.yaml:1: is no YAML"):
+    with pytest.raises(ClickException, match=r"defs\.yaml:1: is no YAML"):
         folder.definitions()
 
 
@@ -145,7 +145,7 @@ def test_a_check_fails_for_a_column_that_is_not_there(folder, tmp_path, monkeypa
     folder.write(EXCLUDING, "wrong")
     folder.write(YAML, "another", schema="columns:\n  late: {}\n  lote: {}\n")
     monkeypatch.setenv(VALIDATION, "1")
-    with pytest.raises(CannotLoad) as caught:
+    with pytest.raises(ClickException) as caught:
         folder.definitions()
     assert "wrong/defs.yaml:13: exclude.vist" in caught.value.message
     assert "another/schema.yaml:3: columns.lote: the table lacks" in caught.value.message

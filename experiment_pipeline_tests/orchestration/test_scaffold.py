@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from click import ClickException
 
 from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import in_yaml
-from experiment_pipeline.orchestration.scaffold import CannotScaffold, ExperimentScaffolder, Options
+from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline_tests.end_to_end.project import Project
@@ -64,7 +66,7 @@ def scaffold(folder: Path, name: str = "visits", **options: Any) -> Path:
             target_path=target,
             scaffold_format=options.pop("scaffold_format", "yaml"),
             project_root=options.pop("project_root", folder),
-            params=Options(**options),
+            params=Wishes(**options),
         )
     )
     return target
@@ -188,7 +190,7 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
     folder: Path, options: dict[str, Any], message: str
 ) -> None:
     """A refused scaffold leaves no folder in the way of the next attempt."""
-    with pytest.raises(CannotScaffold, match=message.replace("?", r"\?")) as caught:
+    with pytest.raises(ClickException, match=message.replace("?", r"\?")) as caught:
         scaffold(folder, **options)
     assert len(caught.value.message.splitlines()) <= 3
     assert not list((folder / "defs").iterdir())
@@ -204,9 +206,9 @@ def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
         target_path=used,
         scaffold_format="yaml",
         project_root=folder,
-        params=Options(data="visits.csv", target="late"),
+        params=Wishes(data="visits.csv", target="late"),
     )
-    with pytest.raises(CannotScaffold, match="is not empty"):
+    with pytest.raises(ClickException, match="is not empty"):
         ExperimentScaffolder().scaffold(request)
     assert (used / "defs.yaml").read_text() == "type: mine"
 

@@ -1,4 +1,4 @@
-"""Rows to predict on that hold what training never saw: kept, counted and told, or rejected."""
+"""Rows as delivered: read as the training table was, predicted, and what training never saw is told."""
 
 import dataclasses
 from typing import Any
@@ -9,9 +9,14 @@ import pytest
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.columns import infer_schema
-from experiment_pipeline.errors import TooManyRejectedRows
+from experiment_pipeline.errors import InvalidModel, TooManyRejectedRows
 from experiment_pipeline.prediction import signature as golden_rows
-from experiment_pipeline.prediction.rows import Predicted, Reading, predict_rows
+from experiment_pipeline.prediction.rows import (
+    Predicted,
+    Reading,
+    predict_rows,
+    prediction_table,
+)
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
@@ -166,3 +171,98 @@ def test_a_whole_number_is_still_one_beside_a_gap() -> None:
     """A gap makes no room for halves: 1.5 in a column of whole numbers is rejected as before."""
     rows = never_seen().assign(count=[1.5, 2, 3, 4, None, 6])
     assert predicted(rows).rejected.index.tolist() == [0]
+
+
+def test_predictions_use_the_threshold_and_keep_the_ids() -> None:
+    """Binary: the exported threshold decides, not 0.5; the id columns stand beside."""
+    raw = exported.delivered()
+    pipeline = exported.fitted()
+    signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
+    table = prediction_table(pipeline, exported.prepared(raw), raw[["flight"]], signature)
+    assert list(table.columns) == ["row_number", "flight", "prediction", "probability_yes"]
+    positive = table["probability_yes"] >= 0.4
+    assert (table["prediction"] == np.where(positive, "yes", "no")).all()
+    assert (positive & (table["probability_yes"] < 0.5)).any()
+
+
+def test_predictions_name_classes_by_the_models_own_order() -> None:
+    """Multiclass: a column per class, and the prediction is the most probable one."""
+    raw = exported.delivered()
+    target = raw["carrier"].replace({"?": "0"})
+    pipeline = exported.fitted(target=target)
+    classes = tuple(pipeline.classes_.tolist())
+    types = exported.prepared(raw)[exported.FEATURES].dtypes
+    features = {name: str(dtype) for name, dtype in types.items()}
+    signature = Signature("multiclass", "carrier", features, classes=classes)
+    table = prediction_table(pipeline, exported.prepared(raw), raw[[]], signature)
+    assert list(table.columns[2:]) == [f"probability_{name}" for name in classes]
+    assert (table["prediction"] == pipeline.predict(exported.prepared(raw))).all()
+
+
+def test_an_id_column_cannot_hide_a_prediction() -> None:
+    """An id column that is called like an output gets another name."""
+    raw = exported.delivered().rename(columns={"flight": "prediction"})
+    pipeline = exported.fitted("regression")
+    types = exported.prepared(exported.delivered())[exported.FEATURES].dtypes
+    signature = Signature("regression", "late", {k: str(v) for k, v in types.items()})
+    table = prediction_table(
+        pipeline, exported.prepared(exported.delivered()), raw[["prediction"]], signature
+    )
+    assert list(table.columns) == ["row_number", "original_prediction", "prediction"]
+
+
+def test_rows_are_read_as_the_training_table_was() -> None:
+    """Codes that look like numbers in a short file stay the texts they were."""
+    reading = Reading.of(exported.spec(), {"carrier": "str", "distance": "float64"})
+    again = Reading.from_bytes(reading.to_bytes(), "here")
+    rows = again.rows([("few.csv", b"carrier;distance\n1.50;3\n;4\n+7;5\n")], "few.csv")
+    assert rows["carrier"].tolist()[::2] == ["1.50", "+7"]
+    assert rows["carrier"].isna().tolist() == [False, True, False]
+    assert rows["distance"].tolist() == [3, 4, 5]
+
+
+def test_parquet_rows_need_no_csv_settings(tmp_path) -> None:
+    """The delimiter of the training table does not stand in the way of a Parquet file."""
+    reading = Reading.of(exported.spec(), {"carrier": "str"})
+    path = tmp_path / "few.parquet"
+    pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet(path)
+    rows = reading.rows([("few.parquet", path.read_bytes())], "few.parquet")
+    assert rows["carrier"].tolist() == ["7", "8"]
+
+
+def test_unseen_categories_are_treated_as_in_the_experiment() -> None:
+    """The policy travels with the model; one exported before keeps to the rules of its schema."""
+    allowed = exported.spec(validation={"unseen_categories": "allow"})
+    content = Reading.of(allowed, {"carrier": "str"}).to_bytes()
+    assert Reading.from_bytes(content, "here").validation == allowed.validation
+    missing = b"unseen_missing_values: allow\n"
+    for was, now in ((b"allow", "allow"), (b"reject", None)):
+        before = content.replace(missing, b"").replace(b"allow", was)
+        old = Reading.from_bytes(before, "here").validation
+        assert (old.unseen_categories, old.unseen_missing_values) == (now, "reject")
+    with pytest.raises(InvalidModel):
+        Reading.from_bytes(content.replace(b"allow", b"guess"), "here")
+
+
+@pytest.mark.parametrize(("policy", "predicted"), [("reject", 19), ("allow", 20)])
+def test_a_row_with_an_unseen_category(policy, predicted) -> None:
+    """It gets a prediction exactly where the experiment allows it."""
+    schema = exported.SCHEMA.replace(
+        "carrier:\n    dtype: str\n", "carrier:\n    dtype: str\n    isin: [9E, AA, '007']\n"
+    )
+    raw = exported.delivered(20)
+    raw.loc[4, "carrier"] = "ZZ"
+    spec = exported.spec(validation={"unseen_categories": policy})
+    pipeline, reading = exported.fitted(), Reading.of(spec, raw.dtypes.astype("str").to_dict())
+    signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
+    found = predict_rows(pipeline, raw, reading, load_schema(schema), signature)
+    assert len(found.predictions) == predicted
+    assert len(found.rejected) == 20 - predicted
+
+
+def test_what_is_no_reading_or_signature_is_said() -> None:
+    """Other content than expected is a clear error."""
+    with pytest.raises(InvalidModel):
+        Reading.from_bytes(b"csv: 1", "here")
+    with pytest.raises(InvalidModel):
+        Signature.from_bytes(b"{}", "here")

@@ -20,7 +20,7 @@ EVIL = "<script>alert(1)</script>"
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     """The choice comes first, then a row per configuration, failures with their reason."""
-    board = search_of(spec_of(4), [1] * 3).rank(failed=[failure_of("broken", EVIL)])
+    board = search_of(spec_of(4), [1] * 3).rank(failure_of("broken", EVIL))
     text = render(leaderboard_page.document(board, "flights", most_rows=20))
     assert text.index("## Choice") < text.index("## Configurations")
     assert board.chosen.replace("__", "\\_\\_") in text or board.chosen in text
@@ -38,7 +38,7 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
 
 def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     """Failures may say anything."""
-    board = search_of(spec_of(4), [1] * 3).rank(failed=[failure_of("broken", EVIL)])
+    board = search_of(spec_of(4), [1] * 3).rank(failure_of("broken", EVIL))
     page = leaderboard_page.to_html(board, "flights", {"Scores": b"png"})
     assert EVIL not in page
     assert 'class="verdict passed"' in page
@@ -46,7 +46,7 @@ def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
 
 def test_a_report_opens_with_the_decision() -> None:
     """Gate table and decision first, then metrics, gap, threshold, segments, notes."""
-    document = validation_page.document(report_of())
+    document = validation_page.build_document(report_of())
     assert [section.title for section in document.sections] == [
         "Decision",
         "Metrics",

@@ -15,6 +15,7 @@ from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -77,15 +78,13 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     declared = configurations(spec)
     models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
     board = rank(
-        [one.result for one in models.values()],
-        [],
-        {key: one.predictions.test for key, one in models.items()},
+        [Conclusion.trained(one.result) for one in models.values()],
+        lambda one: models[one.key].predictions.test,
         sets.y_test,
         sets.y_train,
         resampling_units(sets.test, spec, sets.features),
         spec,
         sets.classes,
-        [],
     )
     chosen = models[board.chosen]
     exported = refit(

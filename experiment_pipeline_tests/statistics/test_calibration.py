@@ -9,7 +9,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.page import to_markdown
 from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
 from experiment_pipeline_tests import exported
-from experiment_pipeline_tests.stages.exported_model.test_card import SIGNATURE
+from experiment_pipeline_tests.stages.exported_model.test_page import SIGNATURE
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,

@@ -9,7 +9,7 @@ from types import NoneType
 import pytest
 from upath import UPath
 
-from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.prediction.files import predict
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.validated_data.accepted import DataProfiles
@@ -95,11 +95,20 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
     profiles = DataProfiles(place, "clinic")
     yield "previous", lambda: profiles.previous(refuse)
     yield "accepted", lambda: profiles.accepted(refuse)
-    yield "looks", lambda: Ledger(place, "clinic").looks()
+    yield "looks", lambda: looks(place)
     registry = Registry(place, "clinic")
     yield "history", registry.history
     yield "version", lambda: registry.model("v0001").files()
     yield "predict", lambda: predict("clinic", str(table), "p.csv", "r.csv")
+
+
+def looks(place: UPath) -> list[object]:
+    """What the ledger holds; the error that it tells of a damaged look."""
+    found = list(Ledger(place, "clinic").looks.notes().values())
+    for look in found:
+        if isinstance(look, EntryCorrupt):
+            raise look
+    return found
 
 
 def refuse(damage: str) -> None:

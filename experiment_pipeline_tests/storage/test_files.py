@@ -419,7 +419,11 @@ def test_bugs_are_not_explained_away(storage: Path) -> None:
 
 # --- helpers ---
 
-PREAMBLE = "import os\nfrom experiment_pipeline.storage.files import *\n"
+PREAMBLE = (
+    "import os\n"
+    "from experiment_pipeline.storage.files import *\n"
+    "from experiment_pipeline.storage.locations import storage_root\n"
+)
 
 
 def start_process(code: str) -> subprocess.Popen[str]:

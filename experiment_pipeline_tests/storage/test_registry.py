@@ -1,11 +1,7 @@
 """Versions of an exported model: visible at once or never, numbered once, proven first."""
 
-import importlib
 import json
-import os
-import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +9,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
-from experiment_pipeline.stages.exported_model.reload_check import (
-    STALE_SECONDS,
-    check_in_fresh_process,
-)
+from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.registry import Registry, find_model
@@ -249,20 +242,6 @@ def test_a_damaged_manifest_names_its_file(disk: Registry) -> None:
     assert caught.value.culprit == str(path)
 
 
-def test_what_a_killed_check_left_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder of an hour ago goes with the next check; one that may be in use stays."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name, age in (("old", 2 * STALE_SECONDS), ("new", 60)):
-        folder = tmp_path / f"experiment_pipeline_model_{name}"
-        folder.mkdir()
-        (folder / "model.skops").write_bytes(b"large")
-        os.utime(folder, (time.time() - age,) * 2)
-    check_in_fresh_process(package(**{"verify.py": b""}))
-    assert [path.name for path in tmp_path.iterdir()] == ["experiment_pipeline_model_new"]
-
-
 def test_a_model_is_found_by_folder_root_or_name(registry: Registry) -> None:
     """A version's folder, <root>/<experiment>, and an experiment's name lead to it."""
     published = registry.publish(package(), accept)
@@ -278,13 +257,6 @@ def test_what_is_no_model_is_said(registry: Registry) -> None:
         registry.model("v0001").read("schema.yaml")
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest"])
-def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
-    """A pipeline of this project loads in a process that has neither it nor Dagster."""
-    check_in_fresh_process(exported.trained_package(algorithm, task))
-
-
 def test_a_model_that_predicts_otherwise_is_refused(disk: Registry) -> None:
     """Expected predictions that differ in the last digit stop the publication."""
     files = dict(exported.package().files)
@@ -296,30 +268,6 @@ def test_a_model_that_predicts_otherwise_is_refused(disk: Registry) -> None:
     with pytest.raises(PredictionsChanged, match="predict_proba, example row 2: was"):
         disk.publish(changed, check_in_fresh_process)
     assert disk.champion() is None
-
-
-def test_a_model_that_needs_this_package_is_refused() -> None:
-    """Loading must not import this project: who receives the model does not have it."""
-    needy = exported.package()
-    script = needy.files["verify.py"] + b"\nimport experiment_pipeline\n"
-    changed = ModelPackage(**{**vars(needy), "files": {**needy.files, "verify.py": script}})
-    with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
-        check_in_fresh_process(changed)
-
-
-def test_a_users_own_estimator_is_found_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An estimator from a folder on the path loads in the fresh process too."""
-    (tmp_path / "own_estimators_of_a_user.py").write_text(
-        "from sklearn.linear_model import LogisticRegression\n\n\n"
-        "class Own(LogisticRegression):\n    '''Its own.'''\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    own = importlib.import_module("own_estimators_of_a_user")
-    package = exported.package(exported.fitted(model=own.Own()))
-    assert package.own_packages == ("own_estimators_of_a_user",)
-    check_in_fresh_process(package)
 
 
 def test_two_exporters_of_one_model_at_once_publish_it_once(place: UPath) -> None:

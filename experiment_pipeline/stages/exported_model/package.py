@@ -13,13 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction import signature
 from experiment_pipeline.prediction.rows import PREPARATION, Reading
-from experiment_pipeline.prediction.signature import (
-    SIGNATURE,
-    Signature,
-    example_bytes,
-    expected_predictions,
-)
+from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
@@ -35,31 +31,21 @@ from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.records import to_json, yaml_bytes
-from experiment_pipeline.storage.versions import (
-    CARD,
-    EXAMPLE,
-    EXPECTED,
-    METRICS,
-    MODEL,
-    SCHEMA,
-    TRUSTED,
-    ModelPackage,
-)
 
 HOLDS = {
-    MODEL: "the whole fitted pipeline: features and model (skops format)",
-    TRUSTED: "the types that loading it must trust; read them before you do",
+    versions.MODEL: "the whole fitted pipeline: features and model (skops format)",
+    versions.TRUSTED: "the types that loading it must trust; read them before you do",
     SIGNATURE: "features with dtypes, classes, threshold",
     "hyperparameters.yaml": "the chosen configuration",
-    METRICS: "metrics with intervals, gates, looks",
+    versions.METRICS: "metrics with intervals, gates, looks",
     PREPARATION: "how a table as delivered is read and prepared",
-    SCHEMA: "what a prepared row must satisfy (pandera)",
+    versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
     "environment.txt": "pinned requirements, for pip install -r",
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
-    EXAMPLE: "example rows, with missing values and unseen categories",
-    EXPECTED: "what the model predicted for them at the export",
+    versions.EXAMPLE: "example rows, with missing values and unseen categories",
+    versions.EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
@@ -150,7 +136,7 @@ def build_package(
     schema: str,
     golden: pd.DataFrame,
     fitted_rows: FittedRows,
-) -> ModelPackage:
+) -> versions.ModelPackage:
     """Return the files of an exported model.
 
     Args:
@@ -161,27 +147,27 @@ def build_package(
         golden: features of some rows, by `golden_rows`; their dtypes are the signature's.
         fitted_rows: what it was fitted and chosen on.
     """
-    spec, signature = facts.spec, _signature(pipeline, facts, golden)
+    spec, takes = facts.spec, _signature(pipeline, facts, golden)
     declared = spec.model_dump(mode="json", exclude_unset=True)
     files = {
-        MODEL: serialized.data,
-        TRUSTED: to_json(list(serialized.trusted_types)),
-        SIGNATURE: signature.to_bytes(),
+        versions.MODEL: serialized.data,
+        versions.TRUSTED: to_json(list(serialized.trusted_types)),
+        SIGNATURE: takes.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(facts)),
-        METRICS: to_json(_metrics(facts)),
+        versions.METRICS: to_json(_metrics(facts)),
         PREPARATION: Reading.of(spec, facts.raw_types).to_bytes(),
-        SCHEMA: schema.encode(),
+        versions.SCHEMA: schema.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
-        "sets.json": to_json({one.name: _set(one.rows, one.digest) for one in facts.sets}),
+        "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in facts.sets}),
         "environment.txt": facts.environment.requirements().encode(),
         FITTED_ROWS: fitted_rows.to_bytes(),
-        EXAMPLE: example_bytes(golden),
-        EXPECTED: to_json(expected_predictions(pipeline, golden)),
+        versions.EXAMPLE: signature.example_bytes(golden),
+        versions.EXPECTED: to_json(signature.expected_predictions(pipeline, golden)),
         "verify.py": VERIFY.encode(),
     }
-    card = model_card.build_card(facts, signature, list(HOLDS.items()))
-    files[CARD] = document.render(card).encode()
-    return ModelPackage(
+    card = model_card.build_card(facts, takes, list(HOLDS.items()))
+    files[versions.CARD] = document.render(card).encode()
+    return versions.ModelPackage(
         experiment=spec.name,
         created=facts.created,
         fingerprint=facts.fingerprint,
@@ -209,14 +195,9 @@ def _signature(pipeline: Any, facts: ModelFacts, golden: pd.DataFrame) -> Signat
 
 def _hyperparameters(facts: ModelFacts) -> dict[str, Any]:
     chosen = facts.configuration
-    return {
-        "key": chosen.key,
-        "algorithm": chosen.algorithm,
-        "features": chosen.features,
-        "hyperparameters": dict(chosen.hyperparameters),
-        "rounds": facts.rounds,
-        "fingerprint": facts.fingerprint,
-    }
+    named = {"key": chosen.key, "algorithm": chosen.algorithm, "features": chosen.features}
+    found = {"rounds": facts.rounds, "fingerprint": facts.fingerprint}
+    return {**named, "hyperparameters": dict(chosen.hyperparameters), **found}
 
 
 def _metrics(facts: ModelFacts) -> dict[str, Any]:
@@ -225,10 +206,7 @@ def _metrics(facts: ModelFacts) -> dict[str, Any]:
             {
                 "set": score.set_name,
                 "metric": score.metric,
-                "estimate": score.interval.estimate,
-                "low": score.interval.low,
-                "high": score.interval.high,
-                "level": score.interval.level,
+                **asdict(score.interval),
                 "baseline": score.baseline,
             }
             for score in facts.scores
@@ -240,10 +218,6 @@ def _metrics(facts: ModelFacts) -> dict[str, Any]:
         "champion": None if facts.champion is None else asdict(facts.champion),
         "reason": facts.reason,
     }
-
-
-def _set(rows: int, digest: str) -> dict[str, Any]:
-    return {"rows": rows, "sha256": digest}
 
 
 def _package(type_name: str) -> str:

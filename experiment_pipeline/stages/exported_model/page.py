@@ -9,16 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.reporting import document as documents
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Paragraph,
-    Section,
-    Table,
-)
+from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -44,13 +37,9 @@ _OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be to
 
 @dataclass(frozen=True)
 class Score:
-    """A metric on one set, with its interval.
+    """A metric on one set, test or validation, with its interval.
 
-    Attributes:
-        set_name: test or validation.
-        metric: a name of `metrics.METRICS`.
-        interval: estimate and 95 % bounds.
-        baseline: what predicting without features scores on the same rows; None = not scored.
+    `baseline` is what predicting without features scores on the same rows; None: not scored.
     """
 
     set_name: str
@@ -68,24 +57,19 @@ class ModelFacts:
     """Everything the files of a version say about its model.
 
     Attributes:
-        spec: the experiment as run.
-        configuration: the chosen configuration, with its full hyperparameters.
+        spec: the experiment as run; what else is not named here is as of `ValidationReport`.
+        configuration: the chosen one, with its full hyperparameters.
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
         raw_types: column → dtype of the table as delivered.
         sets: train, test and validation.
-        positive_class: binary only: the class that was modelled.
         threshold: binary only: chosen on test.
-        scores: metrics with intervals; on validation those of the exported fit, on test those
-            of the configuration fitted on train alone. The first is the headline.
-        gates: the acceptance criteria.
-        looks: how many models have looked at these validation rows, this one included.
-        overlap: share of these rows that another model has seen at once, at most.
-        champion: how it stood against the model that it replaces; None when it was the first.
+        scores: on validation those of the exported fit, on test those of the configuration
+            fitted on train alone. The first is the headline.
         limits: what the stages before warned of, one sentence each.
         created: when the model is exported, ISO 8601.
-        code: the code that made it.
+        code: what made it.
         environment: the software it needs.
     """
 
@@ -110,16 +94,10 @@ class ModelFacts:
 
 
 def build_card(
-    facts: ModelFacts, signature: Signature, files: Sequence[tuple[str, str]] = ()
-) -> Document:
-    """Return the card of a model.
-
-    Args:
-        facts: what is known about it.
-        signature: what it takes and gives.
-        files: (name, what it holds) of the version's files.
-    """
-    return Document(
+    facts: ModelFacts, signature: Signature, files: Sequence[tuple[str, str]]
+) -> documents.Document:
+    """Return the card of a model; `files` are (name, what it holds) of the version's."""
+    return documents.Document(
         title=f"{facts.spec.name}: {_task_in_words(signature)}",
         sections=(
             _question(facts, signature),
@@ -148,30 +126,26 @@ def _question(facts: ModelFacts, signature: Signature) -> Section:
         f"The model {_task_in_words(signature)}, for rows such as those of "
         f"{facts.spec.data.shown_url}."
     )
-    if signature.classes is None:
-        return Section("Question", (asked,))
-    classes = (
-        "Classes, in the order of predict_proba: " + ", ".join(map(str, signature.classes)) + "."
-    )
-    return Section("Question", (asked, Paragraph(classes), *_threshold(facts)))
-
-
-def _threshold(facts: ModelFacts) -> tuple[Paragraph, ...]:
-    if facts.threshold is None:
-        return ()
-    return (
-        Paragraph(
-            f"{facts.positive_class} is predicted from a probability of {numbers.probability(facts.threshold)} on. "
-            "This threshold was chosen on the test set; the pipeline's own predict cuts at 0.5."
-        ),
-    )
+    said = [asked]
+    if signature.classes is not None:
+        classes = ", ".join(map(str, signature.classes))
+        said.append(Paragraph(f"Classes, in the order of predict_proba: {classes}."))
+    if facts.threshold is not None:
+        said.append(
+            Paragraph(
+                f"{facts.positive_class} is predicted from a probability of "
+                f"{numbers.probability(facts.threshold)} on. This threshold was chosen on the test "
+                "set; the pipeline's own predict cuts at 0.5."
+            )
+        )
+    return Section("Question", tuple(said))
 
 
 def _data(facts: ModelFacts) -> Section:
     spec = facts.spec
     sets = tuple((one.name, f"{one.rows:,}", one.digest[:16]) for one in facts.sets)
     refit = spec.export.refit == "train_and_test"
-    blocks: list[Block] = [
+    blocks: list[documents.Block] = [
         Paragraph(
             f"The rows were split by {_split_in_words(facts)}. Configurations were fitted on the "
             "train set and chosen on the test set. The exported model was fitted on "
@@ -214,22 +188,20 @@ def _configuration(facts: ModelFacts) -> Section:
 
 def _metrics(facts: ModelFacts) -> Section:
     reweighted = reweighting(facts.configuration.hyperparameters) is not None
-    rows = tuple(_score_row(score, reweighted=reweighted) for score in facts.scores)
+    rows = tuple(
+        (
+            score.set_name,
+            named(score.metric, reweighted=reweighted),
+            numbers.score(score.interval.estimate),
+            numbers.bounds(score.interval),
+            "" if score.baseline is None else numbers.score(score.baseline),
+        )
+        for score in facts.scores
+    )
     looks = looked_at(facts.looks, facts.overlap)
     refit = "Test scores are those of the configuration fitted on the train set alone."
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
     return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
-
-
-def _score_row(score: Score, *, reweighted: bool) -> tuple[str, ...]:
-    interval = score.interval
-    return (
-        score.set_name,
-        named(score.metric, reweighted=reweighted),
-        numbers.score(interval.estimate),
-        numbers.bounds(interval),
-        "" if score.baseline is None else numbers.score(score.baseline),
-    )
 
 
 def _gates(facts: ModelFacts) -> Section:
@@ -276,21 +248,16 @@ def _provenance(facts: ModelFacts) -> Section:
     return Section("Provenance", (Table(("what", "value"), rows),))
 
 
-_PROVEN = "a fresh process without this package predicts the same, bit for bit"
-_PROVEN_BEFORE = "proven when this version was published"
-
-
 def outcome(published: PublishedVersion, configuration: str, committed: str, card: str) -> Outcome:
-    """The champion under its version number.
+    """The champion under its version number, with its card in Markdown.
 
-    Args:
-        published: the version.
-        configuration: the partition key of the chosen configuration.
-        committed: what was done in the YAML's repository; empty where it names none.
-        card: Markdown.
+    `committed` is what was done in the YAML's repository; empty where it names none.
     """
     said = "is the champion already" if published.reused else "published"
     damaged = published.damaged
+    proven = "a fresh process without this package predicts the same, bit for bit"
+    if published.reused:
+        proven = "proven when this version was published"
     return Outcome(
         version=published.identity,
         notes=[f"{published.version} {said}: {published.path}{committed}"],
@@ -303,11 +270,5 @@ def outcome(published: PublishedVersion, configuration: str, committed: str, car
             "repository": committed or "none named in the YAML",
             "card": Markdown(card),
         },
-        checks=[
-            Check(
-                "predictions_survive_reload",
-                passed=True,
-                means=_PROVEN_BEFORE if published.reused else _PROVEN,
-            )
-        ],
+        checks=[Check("predictions_survive_reload", passed=True, means=proven)],
     )

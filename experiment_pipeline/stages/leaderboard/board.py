@@ -8,7 +8,7 @@ remarks: `notes.py`; how a board looks: `page.py`.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -17,23 +17,30 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
     Ranking,
+    TestPredictions,
     build_rows,
-    failure_in_words,
     order,
 )
-from experiment_pipeline.stages.search.conclusions import SearchResults, Unranked
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search import conclusions
+from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
+from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
+
+# Count it up whenever the code of this package would rank, choose or show otherwise.
+LEADERBOARD_VERSION = 1
+_RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,44 +87,74 @@ class Leaderboard:
         return surely_better(self.metric, self.difference_to_baseline)
 
 
+def leaderboard(
+    found: SearchResults,
+    stored: Mapping[str, ModelResult],
+    predictions: TestPredictions,
+    sets: TrainingSets,
+    spec: LeaderboardSpec,
+    set_aside: Sequence[str],
+) -> Leaderboard:
+    """Rank what a search has left for these sets.
+
+    Args:
+        found: the search.
+        stored: fingerprint → result, of those it names.
+        predictions: as of `rank`.
+        sets: that it was made from.
+        spec: the experiment.
+        set_aside: what the split had to leave out, a sentence each.
+    """
+    board = rank(
+        conclusions.concluded(found.rows, stored, spec.metric),
+        predictions,
+        sets.y_test,
+        sets.y_train,
+        resampling_units(sets.test, spec, sets.features),
+        spec,
+        sets.classes,
+    )
+    return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
+
+
 def rank(
-    results: Sequence[ModelResult],
-    failed: Sequence[FailedConfiguration],
-    predictions: Mapping[str, np.ndarray],
+    concluded: Sequence[Conclusion],
+    predictions: TestPredictions,
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
     spec: LeaderboardSpec,
     classes: tuple | None,
-    unranked: Sequence[Unranked] = (),
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
     Args:
-        results: fully trained ones of the current sets, in any order; `key` is the current one.
-        failed: what failed.
-        predictions: key → prediction of the test rows; read once per key, that of the choice once
-            more, so it may be lazy.
+        concluded: what came of each, in any order; those that were trained are ranked.
+        predictions: gives what a result predicts for the test rows; asked once of each, of the
+            choice once more, so it may read a store.
         y_test: encoded targets (n_test,).
         y_train: encoded targets (n_train,).
         units: (n_test,) codes of the resampling units.
-        spec: the experiment. Configurations it declares and nobody trained are listed last.
+        spec: the experiment. Configurations it declares and nobody concluded are listed last.
         classes: of the target; None for regression.
-        unranked: what was stopped early, or not started for a reason.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
+    results = [one.result for one in concluded if one.status == TRAINED and one.result]
     ranking = order(results, predictions, y_test, y_train, units, spec, len(classes or ()))
     if not ranking.entries:
-        raise _nothing_to_rank(ranking, failed, unranked, spec.metric)
+        raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec)
+    key = chosen.result.key
     edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
-    rows = build_rows(ranking, chosen.result.key, unranked, failed, spec)
+    rows = build_rows(ranking, key, concluded, spec)
+    predicted = SetPrediction(y_test, predictions(chosen.result), units)
+    notes = leaderboard_notes.notes(ranking, rows, edges, predicted, spec)
     return Leaderboard(
         metric=spec.metric,
         rows=rows,
-        chosen=chosen.result.key,
+        chosen=key,
         reason=reason,
         score=chosen.score,
         baseline=ranking.baseline,
@@ -125,16 +162,29 @@ def rank(
         tie_group=tuple(entry.result.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
-        notes=(
-            *(f"{chosen.result.key}: {note}" for note in chosen.result.notes),
-            *leaderboard_notes.notes(
-                ranking,
-                rows,
-                edges,
-                SetPrediction(y_test, predictions[chosen.result.key], units),
-                spec,
-            ),
-        ),
+        notes=(*(f"{key}: {note}" for note in chosen.result.notes), *notes),
+    )
+
+
+def ranking_fingerprint(
+    given: LeaderboardSpec, found: SearchResults, set_aside: Sequence[str]
+) -> str:
+    """Return the digest of all that decides a leaderboard; what the fits took is theirs.
+
+    Args:
+        given: what of the experiment a ranking depends on.
+        found: the search.
+        set_aside: as of `leaderboard`.
+    """
+    concluded = found.rows[list(_RANKED_BY)]
+    return fingerprint_of(
+        {
+            "results": table_digest(concluded.reset_index(drop=True)),
+            "sets": dict(found.digests),
+            "set_aside": list(set_aside),
+            "spec": given.model_dump(mode="json"),
+            "version": LEADERBOARD_VERSION,
+        }
     )
 
 
@@ -173,10 +223,7 @@ def check_same_metric(results: SearchResults, metric: str) -> None:
 
 
 def _nothing_to_rank(
-    ranking: Ranking,
-    failed: Sequence[FailedConfiguration],
-    unranked: Sequence[Unranked],
-    metric: str,
+    ranking: Ranking, concluded: Sequence[Conclusion], metric: str
 ) -> errors.AllConfigurationsFailed:
     if ranking.undefined:
         return errors.AllConfigurationsFailed(
@@ -184,22 +231,23 @@ def _nothing_to_rank(
             f"have an undefined {metric} on the test set",
             "look for predictions that are not finite, or choose another metric",
         )
-    if unranked:
+    failures = Counter(one.failure.in_words for one in concluded if one.failure is not None)
+    others = Counter(one.reason for one in concluded if one.failure is None)
+    if others:
         # Those who failed came further than those who were stopped.
-        whys = map(failure_in_words, failed) if failed else (one.reason for one in unranked)
-        (reason, _), *_ = Counter(whys).most_common(1)
+        (reason, _), *_ = (failures or others).most_common(1)
         return errors.AllConfigurationsFailed(
             "the leaderboard",
             f"no configuration was trained on all rows: {reason}",
             "raise the budget, write halving: off, or mend what failed",
         )
-    if not failed:
+    if not failures:
         return errors.AllConfigurationsFailed(
             "the leaderboard", "no configuration was trained", "train trained_model first"
         )
-    (reason, count), *_ = Counter(map(failure_in_words, failed)).most_common(1)
+    (reason, count), *_ = failures.most_common(1)
     return errors.AllConfigurationsFailed(
-        f"all {len(failed)} configurations",
+        f"all {failures.total()} configurations",
         f"failed, {count} of them with {reason}",
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
         "log, and with search_results",

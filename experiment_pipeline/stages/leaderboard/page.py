@@ -17,7 +17,9 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.storage.tables import to_parquet
 
+TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 _MOST_ROWS_OF_PAGE = 1_000
 _OTHER_COLUMNS = (
     *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
@@ -64,6 +66,15 @@ def _beats_baseline(board: Leaderboard) -> Check:
         value=board.score.estimate,
         limit=board.baseline,
     )
+
+
+def files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
+    """Return what is stored of a board: name → table, picture, page."""
+    from experiment_pipeline.reporting.plots import leaderboard_plot
+
+    picture = leaderboard_plot(board.rows, board.metric, board.baseline)
+    page = to_html(board, experiment, {"Scores": picture}).encode()
+    return {TABLE: to_parquet(board), SCORES: picture, PAGE: page}
 
 
 def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:

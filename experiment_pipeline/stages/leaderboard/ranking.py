@@ -6,16 +6,17 @@ Which one is chosen, and what a `Leaderboard` is: `board.py`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import LeaderboardSpec
-from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, Unranked
+from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.comparisons import (
     Comparison,
     compare_with_best,
@@ -50,6 +51,8 @@ COLUMNS = {
     "reason": "str",
     "fingerprint": "str",
 }
+
+TestPredictions = Callable[[ModelResult], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class _Measured:
 
 def order(
     results: Sequence[ModelResult],
-    predictions: Mapping[str, np.ndarray],
+    predictions: TestPredictions,
     y_test: np.ndarray,
     y_train: np.ndarray,
     units: np.ndarray,
@@ -121,7 +124,7 @@ def order(
 
     Args:
         results: fully trained ones, in any order.
-        predictions: key → prediction of the test rows; read once per key.
+        predictions: gives what a result predicts for the test rows; asked once of each.
         y_test: encoded targets (n,).
         y_train: encoded targets of the train set, which the baseline knows.
         units: (n,) codes of the resampling units.
@@ -158,7 +161,7 @@ def order(
 
 def _measure(
     results: Sequence[ModelResult],
-    predictions: Mapping[str, np.ndarray],
+    predictions: TestPredictions,
     y_test: np.ndarray,
     units: np.ndarray,
     spec: LeaderboardSpec,
@@ -166,7 +169,7 @@ def _measure(
     drawn, compared = layout(spec.metric, y_test, units), comparison_codes(units)
     by_threshold = METRICS[spec.metric].by_threshold
     for result in results:
-        prediction = predictions[result.key]
+        prediction = predictions(result)
         best = on_test(spec.metric_names, y_test, prediction)
         honest = (
             cross_fitted(spec.metric, y_test, prediction, units).score if by_threshold else best
@@ -213,43 +216,30 @@ def _entries(
 
 
 def build_rows(
-    ranking: Ranking,
-    chosen: str,
-    unranked: Sequence[Unranked],
-    failed: Sequence[FailedConfiguration],
-    spec: LeaderboardSpec,
+    ranking: Ranking, chosen: str, concluded: Sequence[Conclusion], spec: LeaderboardSpec
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 
     Args:
-        ranking: of the configurations with a score; they come first.
+        ranking: of the configurations with a score; they come first, then those without one.
         chosen: key of the choice, marked in the column `reason`.
-        unranked: what was stopped early follows those without a score, the one that came
-            furthest first; what was not started comes last.
-        failed: come then, same reasons together.
+        concluded: of these, what was stopped early follows, the one that came furthest first;
+            then what failed, same reasons together; what was not started comes last.
         spec: declares the rest, which nobody has trained.
     """
-    declared = {one.key: one.algorithm for one in configurations(spec)}
     sign = METRICS[spec.metric].sign
-    rows: list[dict[str, object]]
+    met = {one.key for one in concluded}
+    missing = [
+        Conclusion(one.key, one.algorithm, NOT_STARTED)
+        for one in configurations(spec)
+        if one.key not in met
+    ]
+    unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
+    undefined = f"{spec.metric} is undefined"
     rows = [
-        _ranked(number, entry, sign, chosen)
-        for number, entry in enumerate(ranking.entries, start=1)
-    ]
-    rows += [
-        _measured(r, r.test_score, sign, f"{spec.metric} is undefined") for r in ranking.undefined
-    ]
-    rows += [_stopped(*pair, sign) for pair in _furthest_first(unranked, sign)]
-    rows += [
-        _unscored(one.key, declared.get(one.key, ""), FAILED, failure_in_words(one))
-        for one in sorted(failed, key=lambda one: (failure_in_words(one), one.key))
-    ]
-    met = {row["key"] for row in rows}
-    reasons = {one.key: one.reason for one in unranked}
-    rows += [
-        _unscored(key, algorithm, NOT_STARTED, reasons.get(key, ""))
-        for key, algorithm in declared.items()
-        if key not in met
+        *(_ranked(number, one, sign, chosen) for number, one in enumerate(ranking.entries, 1)),
+        *(_measured(one, one.test_score, sign, undefined) for one in ranking.undefined),
+        *(_unranked(one, sign) for one in sorted(unranked, key=partial(_place, sign=sign))),
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
@@ -285,25 +275,16 @@ def _measured(result: ModelResult, score: float, sign: int, reason: str) -> dict
     }
 
 
-def _furthest_first(unranked: Sequence[Unranked], sign: int) -> list[tuple[Unranked, ModelResult]]:
-    """What was stopped early, by rung, then by its score there: undefined ones last."""
-
-    def place(pair: tuple[Unranked, ModelResult]) -> tuple[float, bool, float, str]:
-        score = pair[1].test_score
-        return -pair[0].fraction, math.isnan(score), -sign * score, pair[0].key
-
-    return sorted(((one, one.result) for one in unranked if one.result is not None), key=place)
+def _unranked(one: Conclusion, sign: int) -> dict[str, object]:
+    measured = {} if one.result is None else _measured(one.result, one.result.test_score, sign, "")
+    reason = one.reason if one.failure is None else one.failure.in_words
+    what = {"key": one.key, "algorithm": one.algorithm, "status": one.status, "reason": reason}
+    return measured | what
 
 
-def _stopped(one: Unranked, result: ModelResult, sign: int) -> dict[str, object]:
-    row = _measured(result, result.test_score, sign, one.reason)
-    return row | {"key": one.key, "status": one.status}
-
-
-def _unscored(key: str, algorithm: str, status: str, reason: str) -> dict[str, object]:
-    return {"key": key, "algorithm": algorithm, "status": status, "reason": reason}
-
-
-def failure_in_words(one: FailedConfiguration) -> str:
-    """`ValueError: no such tree`."""
-    return f"{one.error_type}: {one.reason}"
+def _place(one: Conclusion, sign: int) -> tuple[float | str | bool, ...]:
+    """By rung, then by the score there, undefined ones last; by reason; as declared."""
+    if one.result is not None:
+        score = one.result.test_score
+        return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key
+    return (2,) if one.failure is None else (1, one.failure.in_words, one.key)

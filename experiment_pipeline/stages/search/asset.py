@@ -8,27 +8,21 @@ stays missing while the leaderboard still gets made.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 import dagster as dg
 import joblib
-import pandas as pd
 
-from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
-    Event,
     Fitted,
     Note,
     Progress,
-    RungStarted,
     SearchResults,
-    failures,
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
@@ -80,13 +74,12 @@ def build_trained_model(
             context.log.info(note)
         with asset.told_to_the_user():
             sets = training_sets(train_set, test_set, spec)
-            run = _Search(context, spec, sets, TrainedModelStore.of(spec.name))
-            table, cost = run.run(_asked_for(context, configurations), configurations)
+            wanted = _asked_for(context, configurations)
+            found, cost = _search(context, spec, sets, wanted, configurations)
         if results in context.selected_asset_keys:
-            found = SearchResults(table, spec.metric, sets.digests)
             yield asset.report(context, results, page.results(found, cost))
         if context.selected_asset_check_keys:
-            yield asset.report_check(context, results, page.none_failed(failures(table)))
+            yield asset.report_check(context, results, page.none_failed(found.rows))
 
     return trained_model
 
@@ -101,76 +94,38 @@ def _asked_for(
     return [configuration for configuration in configurations if configuration.key in keys]
 
 
-@dataclass(frozen=True)
-class _Search:
-    """The search of one run: what is fitted is stored, what is concluded is materialized."""
+def _search(
+    context: dg.AssetExecutionContext,
+    spec: SearchSpec,
+    sets: TrainingSets,
+    wanted: Sequence[Configuration],
+    declared: Sequence[Configuration],
+) -> tuple[SearchResults, SearchCost]:
+    """Store what is fitted and materialize what is concluded, the moment it is."""
+    from experiment_pipeline.stages.search.halving import search, settled
 
-    context: dg.AssetExecutionContext
-    spec: SearchSpec
-    sets: TrainingSets
-    store: TrainedModelStore
+    log, models = context.log, asset.key_of(spec, "trained_model")
+    store = TrainedModelStore.of(spec.name)
+    known = IntactModels(store, log.warning)
+    workers = spec.workers or joblib.cpu_count()
+    progress, started = Progress(spec.metric), time.perf_counter()
 
-    def run(
-        self, wanted: Sequence[Configuration], declared: Sequence[Configuration]
-    ) -> tuple[pd.DataFrame, SearchCost]:
-        """Search among the wanted; a row for each declared configuration, and the cost."""
-        from experiment_pipeline.stages.search.halving import search, settled
+    def tell(notes: Iterable[Note]) -> None:
+        for note in notes:
+            (log.warning if note.warns else log.info)(note.text)
 
-        workers = self.spec.workers or joblib.cpu_count()
-        progress, started = Progress(self.spec.metric), time.perf_counter()
-        concluded: dict[str, Conclusion] = {}
-        fitted = []
-        known = IntactModels(self.store, self.context.log.warning)
-        events = search(wanted, self.sets, self.spec, known, workers, time.perf_counter)
-        with closing(events):
-            for event in events:
-                if isinstance(event, Fitted):
-                    self.store.put(event.model)
-                    fitted.append(event.model.result)
-                self._tell(event)
-                if isinstance(event, Conclusion):
-                    concluded[event.key] = event
-                seconds = time.perf_counter() - started
-                if progress.see(event) and progress.is_due(seconds):
-                    self.context.log.info(progress.line(seconds))
-        self._tell_result(list(concluded.values()))
-        seconds = time.perf_counter() - started
-        if len(wanted) < len(declared):
-            others = settled(declared, self.sets, self.spec, known)
-            concluded = {one.key: one for one in others} | concluded
-        cost = search_cost(fitted, seconds, workers, peak_memory_bytes())
-        return search_results(declared, concluded.values()), cost
-
-    def _tell(self, event: Event) -> None:
-        """Log an event; one materialization per configuration the moment it is concluded."""
-        log = self.context.log
-        if isinstance(event, Fitted):
-            for note in event.model.result.notes:
-                log.warning(f"{event.model.key}: {note}")
-        elif isinstance(event, Note):
-            log.info(event.text)
-        elif isinstance(event, RungStarted) and event.place:
-            log.info(f"{event.rung}: {event.configurations} configurations, {event.known} reused")
-        elif isinstance(event, Conclusion) and event.failure is not None:
-            log.warning(
-                f"{event.key} failed: {event.failure.error_type}: {event.reason}\n"
-                f"{event.failure.traceback}"
-            )
-        elif isinstance(event, Conclusion) and event.result is not None:
-            path = str(self.store.entries.folder(event.result.fingerprint))
-            models = asset.key_of(self.spec, "trained_model")
-            outcome = page.configuration(event, event.result, path)
-            asset.report_partition(self.context, models, event.key, outcome)
-
-    def _tell_result(self, concluded: Sequence[Conclusion]) -> None:
-        """Say what was reused, and raise when nothing at all worked."""
-        if reused := sum(one.reused for one in concluded):
-            self.context.log.info(f"reused {reused} of {len(concluded)} configurations")
-        failed = [one.failure for one in concluded if one.failure is not None]
-        if len(failed) == len(concluded):
-            raise AllConfigurationsFailed(
-                f"{len(failed)} of {len(concluded)} configurations",
-                f"failed, the first ({failed[0].key}) with {failed[0].error_type}: "
-                f"{failed[0].reason}",
-                "Mend the cause, or take the algorithm out of `search`.",
-            )
+    with closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events:
+        for event in events:
+            if isinstance(event, Fitted):
+                store.put(event.model)
+            tell(progress.told(event, time.perf_counter() - started))
+            if isinstance(event, Conclusion) and event.result is not None:
+                path = str(store.entries.folder(event.result.fingerprint))
+                outcome = page.configuration(event, event.result, path)
+                asset.report_partition(context, models, event.key, outcome)
+    tell(progress.end())
+    seconds = time.perf_counter() - started
+    others = settled(declared, sets, spec, known) if len(wanted) < len(declared) else ()
+    rows = search_results(declared, [*others, *progress.concluded.values()])
+    cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
+    return SearchResults(rows, spec.metric, sets.digests), cost

@@ -78,61 +78,43 @@ class BinnedTable:
     inner_classes: int
 
 
-def plan_boosting(
+def boosting_plan(
     configuration: Configuration,
-    task: str,
-    classes: tuple | None,
-    seed: int,
-    metric: str,
+    sets: TrainingSets,
+    spec: Scoring,
     *,
-    can_stop: bool,
+    stops: bool = True,
     rounds: int | None = None,
 ) -> BoostingPlan:
-    """Return how a configuration is boosted.
+    """Return how a LightGBM configuration is boosted on these sets.
 
     Args:
         configuration: an algorithm `lightgbm`.
-        task: binary, multiclass or regression.
-        classes: of the target; None for regression.
-        seed: of the experiment.
-        metric: that ranks.
-        can_stop: whether there is an inner slice to stop on.
-        rounds: a fixed number of rounds instead of early stopping.
+        sets: on their inner slice it stops, where there is one.
+        spec: its seed and its metric are used.
+        stops: whether it may stop early.
+        rounds: a fixed number of rounds.
 
     Raises:
         InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    given = lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
-    at_most = _taken(given, "num_iterations", configuration.key)
-    patience = _taken(given, "early_stopping_round", configuration.key)
-    min_delta = _taken(given, "early_stopping_min_delta", configuration.key)
+    task, key = sets.task, configuration.key
+    given = lightgbm_parameters.own_names(key, configuration.hyperparameters, task)
+    at_most = _taken(given, "num_iterations", key)
+    patience = _taken(given, "early_stopping_round", key)
+    min_delta = _taken(given, "early_stopping_min_delta", key)
     patience = PATIENCE if patience is None else max(int(patience), 0)
     # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
-    if not can_stop or rounds is not None or given.get("boosting") in ("dart", "rf"):
+    has_slice = bool(sets.inner.any() and not sets.inner.all())
+    if not (stops and has_slice) or given.get("boosting") in ("dart", "rf"):
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
     return BoostingPlan(
-        parameters=_defaults(given, task, classes) | given | _fixed(seed),
+        parameters=_defaults(given, task, sets.classes) | given | _fixed(spec.seed),
         rounds=rounds or int(default if at_most is None else at_most),
         patience=patience,
         min_delta=min_delta or 0.0,
-        watched=stopping_metric(metric, task) if patience else None,
-    )
-
-
-def boosting_plan(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted on these sets.
-
-    Raises:
-        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
-    """
-    return plan_boosting(
-        configuration,
-        sets.task,
-        sets.classes,
-        spec.seed,
-        spec.metric,
-        can_stop=bool(sets.inner.any() and not sets.inner.all()),
+        watched=stopping_metric(spec.metric, task) if patience else None,
     )
 
 
@@ -253,10 +235,6 @@ def _fixed(seed: Scalar) -> dict[str, Scalar]:
         "num_threads": 1,
         "verbosity": -1,
     }
-
-
-if TYPE_CHECKING:
-    import lightgbm as lgb
 
 
 def as_estimator(

@@ -2,17 +2,18 @@
 
 `search_results` has a row for every declared configuration: declared = trained + stopped early +
 failed + not started, always. Searching lives in `halving.py`. In: what it finds out. Out: what the
-shell stores, logs and counts, and the failures back from the table.
+shell stores, logs and counts; and from the table, with what is stored, the conclusions again.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import pandas as pd
 
+from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
@@ -25,9 +26,10 @@ FAILED, NOT_STARTED = "failed", "not started"
 
 @dataclass(frozen=True)
 class Note:
-    """Something to know about the search as a whole."""
+    """Something to know about the search; most of it is no warning."""
 
     text: str
+    warns: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,6 @@ class RungStarted:
     known: int
     work_after: float
 
-    @property
-    def place(self) -> str:
-        """`rung 1 of 3`; empty where there is but one."""
-        return "" if self.rung.of == 1 else f"rung {self.rung.number} of {self.rung.of}"
-
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -65,16 +62,18 @@ class Conclusion:
     """What came of one configuration; a search has exactly one for each.
 
     Attributes:
-        configuration: which one.
+        key: the configuration's partition key.
+        algorithm: the configuration's.
         status: TRAINED, STOPPED_EARLY, FAILED or NOT_STARTED.
         reason: why it was not trained in full; empty when it was.
         result: of its last rung; None when it failed or was not started.
-        fraction: of the train rows at that rung.
+        fraction: of the train rows at that rung; None when it was not started.
         reused: whether that result is an earlier run's.
         failure: what it raised, when it failed.
     """
 
-    configuration: Configuration
+    key: str
+    algorithm: str
     status: str
     reason: str = ""
     result: ModelResult | None = None
@@ -82,19 +81,21 @@ class Conclusion:
     reused: bool = False
     failure: FailedConfiguration | None = None
 
-    @property
-    def key(self) -> str:
-        """The configuration's partition key."""
-        return self.configuration.key
+    @classmethod
+    def trained(cls, result: ModelResult, *, reused: bool = False) -> Self:
+        """Return that a configuration has a model of all train rows."""
+        return cls(
+            result.key, result.algorithm, TRAINED, result=result, fraction=1.0, reused=reused
+        )
 
     @classmethod
-    def of_failure(
-        cls, configuration: Configuration, raised: FailedConfiguration, rung: Rung
-    ) -> Self:
+    def failed(cls, algorithm: str, raised: FailedConfiguration, rung: Rung) -> Self:
         """Return that a configuration failed; at a small rung it says which."""
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
-        return cls(configuration, FAILED, failure.reason, fraction=rung.fraction, failure=failure)
+        return cls(
+            raised.key, algorithm, FAILED, failure.reason, fraction=rung.fraction, failure=failure
+        )
 
 
 Event = Note | RungStarted | Fitted | Conclusion
@@ -106,56 +107,75 @@ SECONDS_BETWEEN_LINES = 1.0
 
 @dataclass
 class Progress:
-    """The state of a search.
+    """How far a search is.
 
     Attributes:
         metric: name of the ranking metric.
+        concluded: key → what came of it.
+        fitted: the fits of this run, at any rung.
         started: the rung that runs; None before the first.
         done: configurations that this rung is done with.
-        fitted_here: of these, fits of this run.
         work: of this run so far, in fits on all train rows.
         best: the best result on all train rows.
         said_at: elapsed seconds at the last line that was due.
     """
 
     metric: str
+    concluded: dict[str, Conclusion] = field(default_factory=dict)
+    fitted: list[ModelResult] = field(default_factory=list)
     started: RungStarted | None = None
     done: int = 0
-    fitted_here: int = 0
     work: float = 0.0
     best: ModelResult | None = None
     said_at: float = -math.inf
 
-    def see(self, event: Event) -> bool:
-        """Take an event into account; True when a fit has ended, well or not."""
-        if isinstance(event, RungStarted):
-            self.started, self.done, self.fitted_here = event, event.known, 0
-        if isinstance(event, Conclusion) and event.result is not None and event.fraction == 1:
-            self._consider(event.result)
-        if isinstance(event, Fitted) and event.rung.is_full:
-            self._consider(event.model.result)
-        ended = isinstance(event, Fitted) or (
-            isinstance(event, Conclusion) and event.status == FAILED
-        )
-        if ended and self.started is not None:
-            self.done += 1
-            self.fitted_here += 1
-            self.work += self.started.rung.fraction
-        return ended
+    def told(self, event: Event, elapsed_seconds: float) -> Iterator[Note]:
+        """Take an event into account, and yield what there is to say of it."""
+        if isinstance(event, Note):
+            yield event
+        elif isinstance(event, RungStarted):
+            self.started, self.done = event, event.known
+            if event.rung.of > 1:
+                counts = f"{event.configurations} configurations, {event.known} reused"
+                yield Note(f"{event.rung}: {counts}")
+        elif isinstance(event, Fitted):
+            self.fitted.append(event.model.result)
+            if event.rung.is_full:
+                self._consider(event.model.result)
+            for note in event.model.result.notes:
+                yield Note(f"{event.model.key}: {note}", warns=True)
+        else:
+            self.concluded[event.key] = event
+            if event.result is not None and event.fraction == 1:
+                self._consider(event.result)
+            if (raised := event.failure) is not None:
+                text = f"{event.key} failed: {raised.in_words}\n{raised.traceback}"
+                yield Note(text, warns=True)
+        if isinstance(event, Fitted) or (isinstance(event, Conclusion) and event.failure):
+            yield from self._fit_ended(elapsed_seconds)
 
-    def is_due(self, elapsed_seconds: float) -> bool:
-        """Whether to say a line now: the first, the last of a rung, and one a second between."""
-        ended = self.started is not None and self.done >= self.started.configurations
-        due = ended or elapsed_seconds - self.said_at >= SECONDS_BETWEEN_LINES
-        self.said_at = elapsed_seconds if due else self.said_at
-        return due
+    def end(self) -> Iterator[Note]:
+        """Yield what was reused.
+
+        Raises:
+            AllConfigurationsFailed: nothing at all worked.
+        """
+        if reused := sum(one.reused for one in self.concluded.values()):
+            yield Note(f"reused {reused} of {len(self.concluded)} configurations")
+        failed = [one.failure for one in self.concluded.values() if one.failure is not None]
+        if len(failed) == len(self.concluded):
+            raise errors.AllConfigurationsFailed(
+                f"{len(failed)} of {len(failed)} configurations",
+                f"failed, the first ({failed[0].key}) with {failed[0].in_words}",
+                "Mend the cause, or take the algorithm out of `search`.",
+            )
 
     def line(self, elapsed_seconds: float) -> str:
         """`rung 1 of 3: 12 / 34 done, best roc_auc 0.6912 (lightgbm__…), about 40 s left`."""
         if self.started is None:
             return "0 done"
         rung, total = self.started.rung, self.started.configurations
-        text = f"{self.started.place}: " if self.started.place else ""
+        text = "" if rung.of == 1 else f"rung {rung.number} of {rung.of}: "
         text += f"{self.done} / {total} done"
         if self.best is not None:
             text += f", best {self.metric} {numbers.score(self.best.test_score)} ({self.best.key})"
@@ -164,8 +184,18 @@ class Progress:
             text += f", about {numbers.seconds(elapsed_seconds / self.work * left)} left"
         return text
 
+    def _fit_ended(self, elapsed_seconds: float) -> Iterator[Note]:
+        """A line after the first fit, after the last of a rung, and once a second between."""
+        if self.started is None:
+            return
+        self.done += 1
+        self.work += self.started.rung.fraction
+        is_last = self.done >= self.started.configurations
+        if is_last or elapsed_seconds - self.said_at >= SECONDS_BETWEEN_LINES:
+            self.said_at = elapsed_seconds
+            yield Note(self.line(elapsed_seconds))
+
     def _consider(self, result: ModelResult) -> None:
-        """Keep the better of this and the best so far."""
         if self.best is None or better(self.metric, result.test_score, self.best.test_score):
             self.best = result
 
@@ -242,85 +272,40 @@ def accounts(results: pd.DataFrame) -> Mapping[str, int]:
     }
 
 
-@dataclass(frozen=True)
-class Unranked:
-    """A configuration that has no place in the ranking, although it did not fail.
-
-    Attributes:
-        key: its partition key.
-        status: STOPPED_EARLY or NOT_STARTED.
-        reason: why, in words.
-        fraction: of the train rows at its last rung; 0 when it was not started.
-        result: of that rung; None when it was not started.
-    """
-
-    key: str
-    status: str
-    reason: str
-    fraction: float = 0.0
-    result: ModelResult | None = None
-
-
-def unranked(results: pd.DataFrame, stored: Mapping[str, ModelResult]) -> list[Unranked]:
-    """What was stopped early or not started, of a table of `search_results`.
+def concluded(
+    results: pd.DataFrame, stored: Mapping[str, ModelResult], metric: str
+) -> list[Conclusion]:
+    """Return what came of each configuration, by a table of `search_results`.
 
     Args:
         results: the table.
         stored: fingerprint → result, of those that the table names.
+        metric: that the scores of the table are of: results may have been stored with those of
+            another one.
     """
-    rows = results[results["status"].isin([STOPPED_EARLY, NOT_STARTED])].fillna({"rung": 0.0})
-    return [
-        Unranked(
-            key=str(row["key"]),
-            status=str(row["status"]),
-            reason=str(row["reason"]),
-            fraction=float(row["rung"]),
-            result=stored[row["fingerprint"]] if row["fingerprint"] else None,
-        )
-        for _, row in rows.iterrows()
-    ]
+    return [_concluded(row, stored, metric) for row in results.to_dict("records")]
 
 
-def as_scored(
-    results: pd.DataFrame, stored: Mapping[str, ModelResult], metric: str
-) -> dict[str, ModelResult]:
-    """Return stored results with the scores of this search: they were stored with other ones,
-    where they had been trained for another metric.
-
-    Args:
-        results: a table of `search_results`.
-        stored: fingerprint → result, of those that the table names.
-        metric: that ranks.
-    """
-    scored = results[results["fingerprint"].isin(stored)]
-    columns = scored[["fingerprint", "train_score", "test_score"]].itertuples(index=False)
-    return {
-        fingerprint: replace(
-            stored[fingerprint], metric=metric, train_score=on_train, test_score=on_test
-        )
-        for fingerprint, on_train, on_test in columns
-    }
-
-
-def failures(results: pd.DataFrame) -> list[FailedConfiguration]:
-    """The failed configurations of a table of `search_results`."""
-    failed = results[results["status"] == FAILED]
-    return [
-        FailedConfiguration(
-            key=str(row["key"]),
-            fingerprint=str(row["fingerprint"]),
-            error_type=str(row["error_type"]),
-            reason=str(row["reason"]),
-            traceback=str(row["traceback"]),
-        )
-        for _, row in failed.iterrows()
-    ]
+def _concluded(
+    row: Mapping[Any, Any], stored: Mapping[str, ModelResult], metric: str
+) -> Conclusion:
+    key, print_ = str(row["key"]), str(row["fingerprint"])
+    result, failure = None, None
+    if row["status"] == FAILED:
+        why = str(row["error_type"]), str(row["reason"]), str(row["traceback"])
+        failure = FailedConfiguration(key, print_, *why)
+    elif print_:
+        scores = {name: float(row[name]) for name in ("train_score", "test_score")}
+        result = replace(stored[print_], key=key, metric=metric, **scores)
+    fraction = None if pd.isna(row["rung"]) else float(row["rung"])
+    told = str(row["algorithm"]), str(row["status"]), str(row["reason"])
+    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure)
 
 
 def _row(one: Conclusion) -> dict[str, object]:
     row: dict[str, object] = {
         "key": one.key,
-        "algorithm": one.configuration.algorithm,
+        "algorithm": one.algorithm,
         "status": one.status,
         "rung": one.fraction,
         "reused": one.reused,

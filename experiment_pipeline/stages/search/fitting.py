@@ -218,10 +218,7 @@ def fitted_pipeline(
     columns = list(sets.features)
     features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
     if result.algorithm == "lightgbm":
-        configuration = Configuration(
-            result.key, result.algorithm, result.features, result.hyperparameters
-        )
-        plan = boosting.boosting_plan(configuration, sets, spec)
+        plan = boosting.boosting_plan(result.configuration, sets, spec)
         estimator = _boosted(model.decode(), plan, sets.classes, result.rounds)
     else:
         estimator = persistence.from_bytes(model, result.trusted_types)
@@ -255,15 +252,7 @@ def refit(
             algorithms.fix_rounds(estimator, rounds)
             estimator.fit(table, labels)
             return _pipeline(features, estimator)
-    plan = boosting.plan_boosting(
-        configuration,
-        sets.task,
-        sets.classes,
-        spec.seed,
-        spec.metric,
-        can_stop=False,
-        rounds=rounds,
-    )
+    plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
     categorical = categorical_positions(configuration.features, rows, columns)
     binned = boosting.bin_table(table, y, None, categorical, plan)
     booster = boosting.boost(binned, plan, sets.task)

@@ -16,7 +16,6 @@ from experiment_pipeline.spec import SearchSpec
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
-    TRAINED,
     Conclusion,
     Event,
     Fitted,
@@ -169,15 +168,14 @@ class _Search:
         """Conclude what does not go on, because others were better or nothing more may start."""
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return _trained_in_full(one, self.in_full[one.key], reused=True)
+            return Conclusion.trained(self.in_full[one.key], reused=True)
         if (last := self.last.get(one.key)) is None:
-            return Conclusion(one, NOT_STARTED, self.brake.reason)
+            return Conclusion(one.key, one.algorithm, NOT_STARTED, self.brake.reason)
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
         if last.rung is not rung:
             reason = f"{self.brake.reason}, before {rung}"
-        return Conclusion(
-            one, STOPPED_EARLY, reason, last.result, last.rung.fraction, reused=last.reused
-        )
+        what = one.key, one.algorithm, STOPPED_EARLY, reason
+        return Conclusion(*what, last.result, last.rung.fraction, reused=last.reused)
 
     def _left_out(
         self, configurations: Sequence[Configuration], reason: str
@@ -186,9 +184,9 @@ class _Search:
         in_full = self._known_in(self.sets, configurations)
         for one in configurations:
             if one.key in in_full:
-                yield _trained_in_full(one, in_full[one.key], reused=True)
+                yield Conclusion.trained(in_full[one.key], reused=True)
             else:
-                yield Conclusion(one, NOT_STARTED, reason)
+                yield Conclusion(one.key, one.algorithm, NOT_STARTED, reason)
 
     def _known_in(
         self, sets: TrainingSets, configurations: Sequence[Configuration]
@@ -205,7 +203,7 @@ class _Search:
         work_after: float,
     ) -> Generator[Event, None, set[str]]:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
-        by_key = {one.key: one for one in entered}
+        algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
         yield RungStarted(rung, len(entered), len(found), work_after)
         done = set()
@@ -213,7 +211,7 @@ class _Search:
             self.last[key] = _Last(rung, result, reused=True)
             if rung.is_full:
                 done.add(key)
-                yield _trained_in_full(by_key[key], result, reused=True)
+                yield Conclusion.trained(result, reused=True)
         missing = [one for one in entered if one.key not in found]
         with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
@@ -221,14 +219,14 @@ class _Search:
                     # Who was trained in full before is, whatever happened at a small rung.
                     if outcome.key not in self.in_full:
                         done.add(outcome.key)
-                        yield Conclusion.of_failure(by_key[outcome.key], outcome, rung)
+                        yield Conclusion.failed(algorithms[outcome.key], outcome, rung)
                     continue
                 yield Fitted(rung, outcome)
                 key = outcome.result.key
                 self.last[key] = _Last(rung, outcome.result, reused=False)
                 if rung.is_full:
                     done.add(key)
-                    yield _trained_in_full(by_key[key], outcome.result, reused=False)
+                    yield Conclusion.trained(outcome.result)
         return done
 
     def _outcomes(
@@ -268,8 +266,3 @@ class _Search:
         yield from train_configurations(
             missing, rung.sets, self.spec, self.workers, brake, longest_first=longest_first
         )
-
-
-def _trained_in_full(one: Configuration, result: ModelResult, *, reused: bool) -> Conclusion:
-    """Conclude that a configuration has a model of all train rows."""
-    return Conclusion(one, TRAINED, result=result, fraction=1.0, reused=reused)

@@ -3,16 +3,20 @@
 In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults, accounts
+from experiment_pipeline.stages.search.conclusions import (
+    FAILED,
+    Conclusion,
+    SearchResults,
+    accounts,
+)
 from experiment_pipeline.stages.search.cost import SearchCost
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.results import ModelResult
 
 
 def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
@@ -55,16 +59,21 @@ def results(found: SearchResults, cost: SearchCost) -> Outcome:
     )
 
 
-def none_failed(failed: Sequence[FailedConfiguration]) -> Check:
-    """Whether every configuration could be fitted; the failed ones with their tracebacks."""
-    reasons = pd.DataFrame(
-        [{"key": one.key, "error": one.error_type, "reason": one.reason} for one in failed],
-        columns=["key", "error", "reason"],
+def none_failed(rows: pd.DataFrame) -> Check:
+    """Whether every configuration could be fitted; the failed ones with their tracebacks.
+
+    Args:
+        rows: of `search_results`.
+    """
+    failed = rows[rows["status"] == FAILED]
+    reasons = failed[["key", "error_type", "reason"]].rename(columns={"error_type": "error"})
+    in_full = "\n\n".join(
+        f"**{key}**\n\n{fenced('text', traceback)}"
+        for key, traceback in zip(failed["key"], failed["traceback"], strict=True)
     )
-    in_full = "\n\n".join(f"**{one.key}**\n\n{fenced('text', one.traceback)}" for one in failed)
     return Check(
         "no_configuration_failed",
-        passed=not failed,
+        passed=failed.empty,
         means=f"{len(failed)} configurations failed",
         severity="warning",
         value=len(failed),

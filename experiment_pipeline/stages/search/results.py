@@ -17,13 +17,34 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment_pipeline.spec import Features, Scalar
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import Undefinable
 
 
-@dataclass(frozen=True)
-class ModelResult:
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of one fit.
+
+    Attributes:
+        metric: the ranking metric that was asked for; like the other scores it can be another one
+            later, see `scoring.py`.
+        train_score: of `metric`, on train rows (those of `scoring.scored_rows`), at the threshold
+            of the test score.
+        test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
+            threshold is at the best one for these rows.
+        test_scores: every metric of the experiment, on all test rows, at that threshold.
+    """
+
+    metric: str
+    train_score: Undefinable
+    test_score: Undefinable
+    test_scores: Mapping[str, Undefinable]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResult(Scores):
     """The numbers of one trained configuration.
 
     Attributes:
@@ -34,13 +55,6 @@ class ModelResult:
         features: the feature recipe.
         hyperparameters: as the configuration gives them, defaults not included.
         status: "trained".
-        metric: the ranking metric that was asked for; like the other scores it can be another one
-            later, see `scoring.py`.
-        train_score: of `metric`, on train rows (those of `scoring.scored_rows`), at the threshold
-            of the test score.
-        test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
-            threshold is at the best one for these rows.
-        test_scores: every metric of the experiment, on all test rows, at that threshold.
         rounds: boosting rounds that the model keeps; None for what does not boost.
         fit_cpu_seconds: CPU time of the fitting thread.
         fit_wall_seconds: the same fit by the clock on the wall.
@@ -58,10 +72,6 @@ class ModelResult:
     features: Features
     hyperparameters: Mapping[str, Scalar]
     status: str
-    metric: str
-    train_score: Undefinable
-    test_score: Undefinable
-    test_scores: Mapping[str, Undefinable]
     rounds: int | None
     fit_cpu_seconds: float
     fit_wall_seconds: float
@@ -69,6 +79,11 @@ class ModelResult:
     model_bytes: int
     trusted_types: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def configuration(self) -> Configuration:
+        """What was trained."""
+        return Configuration(self.key, self.algorithm, self.features, self.hyperparameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +142,11 @@ class FailedConfiguration:
     reason: str
     traceback: str
     says_nothing: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """`ValueError: no such tree`."""
+        return f"{self.error_type}: {self.reason}"
 
 
 _TEXT, _SKOPS = "model.txt", "model.skops"

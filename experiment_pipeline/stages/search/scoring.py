@@ -9,14 +9,14 @@ predictions, scores.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import Scoring
-from experiment_pipeline.stages.search.results import ModelResult, Predictions
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
@@ -72,16 +72,6 @@ class Known(Protocol):
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an existing one predicts."""
         ...
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one fit, as `ModelResult` keeps them."""
-
-    metric: str
-    train_score: float
-    test_score: float
-    test_scores: Mapping[str, float]
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:

@@ -16,12 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
-from experiment_pipeline.prediction.rows import (
-    PREPARATION,
-    Reading,
-    check_predictions,
-    prepared_features,
-)
+from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import Scalar, ValidationReportSpec
@@ -30,9 +25,8 @@ from experiment_pipeline.stages.validation_report.gates import ChampionCompariso
 from experiment_pipeline.statistics.doubts import FEW_UNITS
 from experiment_pipeline.statistics.paired import paired_difference
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
-from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.versions import EXAMPLE, EXPECTED, METRICS, MODEL, ExportedModel
 
 # Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
 # simulation (logistic data, 1,000 validation rows): stops 67 % of models that are worse by 0.02
@@ -54,18 +48,15 @@ class Champion:
 
     pipeline: Any
     signature: Signature
-    reading: Reading
+    reading: delivered.Reading
     fitted_rows: FittedRows | None
 
 
 @dataclass(frozen=True, eq=False)
 class CurrentVersion:
-    """The version that a challenger would replace.
+    """The version that a challenger would replace, and its configuration's fingerprint.
 
-    Attributes:
-        version: `v0001` and so on.
-        fingerprint: of its configuration.
-        read: reads it; InvalidModel when it cannot be had.
+    `read` reads it; InvalidModel when it cannot be had.
     """
 
     version: str
@@ -130,23 +121,16 @@ def _predictions(
 ) -> np.ndarray:
     """Predict; UnusableTable when the champion answers another question."""
     signature = champion.signature
-    answers = _question(signature.task, signature.target, signature.classes)
-    asked = _question(spec.task, spec.target, classes)
+    answers = (signature.task, signature.target, set(signature.classes or ()))
     positive = classes is None or spec.task != "binary" or signature.positive_class == classes[1]
-    if answers != asked or not positive:
+    if answers != (spec.task, spec.target, set(classes or ())) or not positive:
         raise UnusableTable(
             "the champion", "predicts another target, or other classes", "Nothing is compared."
         )
     if rows.empty:
         return np.empty(0)
-    features = prepared_features(rows, champion.reading, signature)
+    features = delivered.prepared_features(rows, champion.reading, signature)
     return predict(champion.pipeline, features, tuple(signature.features), spec.task, classes)
-
-
-def _question(
-    task: str, target: str, classes: Sequence[Scalar] | None
-) -> tuple[str, str, frozenset[Scalar]]:
-    return task, target, frozenset(classes or ())
 
 
 def _compared(
@@ -175,15 +159,10 @@ def _compared(
 
 @dataclass(frozen=True)
 class PublishedChampion:
-    """The latest visible version of a registry.
-
-    Attributes:
-        version: `v0001` and so on.
-        exported: its folder.
-    """
+    """The latest visible version of a registry."""
 
     version: str
-    exported: ExportedModel
+    exported: versions.ExportedModel
 
     @property
     def fingerprint(self) -> str:
@@ -195,21 +174,13 @@ class PublishedChampion:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What metrics.json says: scores, gates, threshold, looks, champion.
-
-        Raises:
-            InvalidModel: it is not what was exported.
-        """
-        found: dict[str, Any] = json.loads(self.exported.read(METRICS))
+        """What metrics.json says: scores, gates, threshold, looks, champion; or InvalidModel."""
+        found: dict[str, Any] = json.loads(self.exported.read(versions.METRICS))
         return found
 
     @property
     def held_against(self) -> str | None:
-        """The version that it replaced; None when it was the first.
-
-        Raises:
-            InvalidModel: its facts are not what was exported.
-        """
+        """The version that it replaced; None when it was the first. InvalidModel as of `facts`."""
         before = self.facts.get("champion")
         return None if before is None else before["version"]
 
@@ -223,7 +194,8 @@ class PublishedChampion:
         Raises:
             InvalidModel: a file is not what was exported, or needs code that is not trusted.
         """
-        reading = Reading.from_bytes(self.exported.read(PREPARATION), self.version)
+        content = self.exported.read(delivered.PREPARATION)
+        reading = delivered.Reading.from_bytes(content, self.version)
         if reading.preparation.function not in {None, function}:
             raise InvalidModel(
                 self.version,
@@ -231,33 +203,25 @@ class PublishedChampion:
                 "Name it under preparation.function, if you know where it comes from.",
             )
         signature = Signature.from_bytes(self.exported.read(SIGNATURE), self.version)
-        pipeline = persistence.from_bytes(self.exported.read(MODEL), trusted_types)
+        pipeline = persistence.from_bytes(self.exported.read(versions.MODEL), trusted_types)
         self._prove(pipeline, signature)
-        return Champion(pipeline, signature, reading, self._fitted_rows())
+        fitted_rows = None
+        if FITTED_ROWS in self.exported.manifest.files:
+            fitted_rows = FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
+        return Champion(pipeline, signature, reading, fitted_rows)
 
     def _prove(self, pipeline: Any, signature: Signature) -> None:
         """Stop when it predicts otherwise here than at its export, or not at all."""
-        files = (self.exported.read(EXAMPLE), self.exported.read(EXPECTED))
+        files = [self.exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED)]
         fix = "Install the versions of its environment.txt to compare with it."
         try:
-            check_predictions(pipeline, *files, signature)
+            delivered.check_predictions(pipeline, *files, signature)
         except PredictionsChanged as error:
             raise InvalidModel(self.version, error.rule, fix) from None
         # An old model in new libraries, or a user's own estimator, may raise anything.
         except Exception as error:
             why = f"cannot predict here: {type(error).__name__}: {error}"
             raise InvalidModel(self.version, why, fix) from error
-
-    def _fitted_rows(self) -> FittedRows | None:
-        if FITTED_ROWS not in self.exported.manifest.files:
-            return None
-        return FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
-
-    def current(self, trusted_types: Sequence[str], function: str | None) -> CurrentVersion:
-        """Return it as the version that a challenger would replace; arguments as of `read`."""
-        return CurrentVersion(
-            self.version, self.fingerprint, lambda: self.read(trusted_types, function)
-        )
 
 
 def find_champion(registry: Registry) -> PublishedChampion | None:

@@ -18,23 +18,19 @@ from experiment_pipeline.reporting import plots
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.scoring import predict, predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.champion import (
-    CurrentVersion,
-    hold_against_champion,
-)
+from experiment_pipeline.stages.validation_report import champion
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import weakest_segments
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
+from experiment_pipeline.statistics import importance
 from experiment_pipeline.statistics.calibration import reweighting
-from experiment_pipeline.statistics.importance import Effort, permutation_importance, scored_by
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
 
@@ -48,13 +44,8 @@ _NO_IMPORTANCE = (
 
 @dataclass(frozen=True, eq=False)
 class FinalCheck:
-    """The judgement, and what was judged.
-
-    Attributes:
-        report: scores, gates, notes.
-        next_search: why not, and what next; None when accepted.
-        pipeline: features and model, as they would be exported.
-        pictures: title → PNG.
+    """The judgement, why not and what next (None when accepted), the pipeline as it would be
+    exported, and title → PNG.
     """
 
     report: ValidationReport
@@ -72,7 +63,7 @@ def final_check(
     *,
     delivered: pd.DataFrame,
     earlier_looks: EarlierLooks = NO_LOOKS,
-    current: CurrentVersion | None = None,
+    current: champion.CurrentVersion | None = None,
     evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
 ) -> FinalCheck:
@@ -103,7 +94,7 @@ def final_check(
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        _targets_of_the_fit(spec, sets),
+        sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test),
         sets.classes,
         threshold=threshold,
         segments=weakest_segments(
@@ -111,24 +102,18 @@ def final_check(
         ),
         earlier_looks=earlier_looks,
         reweighted_by=reweighting(trained.result.hyperparameters),
-        champion=hold_against_champion(
+        champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
+    pictures = plots.validation_plots(on_validation, sets.classes, cut)
     effort = _effort(board, trained.result, train_only, sets, workers)
     if effort is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
-    pictures = plots.validation_plots(on_validation, sets.classes, cut)
-    pictures |= _importance(spec, train_only, sets, effort, cut, workers)
+    else:
+        pictures |= _importance(spec, train_only, sets, effort, cut, workers)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, pictures)
-
-
-def _targets_of_the_fit(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
-    """Encoded targets of the rows that the exported fit has seen."""
-    if spec.export.refit == "none":
-        return sets.y_train
-    return np.concatenate([sets.y_train, sets.y_test])
 
 
 def _exported(
@@ -136,11 +121,8 @@ def _exported(
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    configuration = Configuration(
-        result.key, result.algorithm, result.features, result.hyperparameters
-    )
     rows = pd.concat([sets.train, sets.test])
-    return refit(configuration, result.rounds, rows, sets, spec)
+    return refit(result.configuration, result.rounds, rows, sets, spec)
 
 
 def _predicted(
@@ -155,33 +137,30 @@ def _predicted(
 
 def _effort(
     board: Leaderboard, result: ModelResult, train_only: Pipeline, sets: TrainingSets, workers: int
-) -> Effort | None:
+) -> importance.Effort | None:
     """A tenth of what the search took, so that the report costs little beside it."""
     searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
     seconds = workers * min(max(_SHARE_OF_SEARCH * searched, _LEAST_SECONDS), _MOST_SECONDS)
     columns = sum(map(len, encoded_columns(train_only[0]).values()))
-    return Effort.within(
-        seconds, result.predict_seconds_per_row, len(sets.test), (len(sets.features), columns)
-    )
+    shape = len(sets.features), columns
+    return importance.Effort.within(seconds, result.predict_seconds_per_row, len(sets.test), shape)
 
 
 def _importance(
     spec: ValidationReportSpec,
     train_only: Pipeline,
     sets: TrainingSets,
-    effort: Effort | None,
+    effort: importance.Effort,
     cut: float,
     workers: int,
 ) -> dict[str, bytes]:
     """The picture of what each feature is worth to the fit on the test rows, where it is known."""
-    if effort is None:
-        return {}
     features, model = train_only
-    found = permutation_importance(
+    found = importance.permutation_importance(
         lambda rows: predictions_of(model, rows, sets.task, sets.classes),
         features.transform(sets.test[list(sets.features)]),
         encoded_columns(features),
-        scored_by(spec.metric, cut),
+        importance.scored_by(spec.metric, cut),
         sets.y_test,
         effort,
         seed=spec.seed,

@@ -11,25 +11,16 @@ from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion, ValidationReportSpec
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import (
-    METRICS,
-    better,
-    better_bound,
-    surely_better,
-    worse_bound,
-)
 
 
 @dataclass(frozen=True)
 class MetricScore:
-    """What the exported fit scores on the validation set.
+    """What the exported fit scores on the validation set: estimate and 95 % bounds.
 
-    Attributes:
-        metric: its name.
-        interval: estimate and 95 % bounds.
-        baseline: what predicting without features scores on the same rows.
-        difference_to_baseline: the estimate minus the baseline, paired on these rows.
+    `baseline` is what predicting without features scores on the same rows, the difference is
+    paired on them.
     """
 
     metric: str
@@ -74,12 +65,7 @@ class Gate:
 
 
 def hold(spec: ValidationReportSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
-    """Return every gate of an experiment.
-
-    Args:
-        spec: the experiment.
-        scores: one per metric, at least those of `spec.metric_names`.
-    """
+    """Return every gate of an experiment; `scores` are at least those of `spec.metric_names`."""
     by_name = {score.metric: score for score in scores}
     if not spec.acceptance:
         return (_against_baseline(by_name[spec.metric]),)
@@ -88,7 +74,7 @@ def hold(spec: ValidationReportSpec, scores: Sequence[MetricScore]) -> tuple[Gat
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:
     by_bound = criterion.judged_by == "bound"
-    value = worse_bound(criterion.metric, interval) if by_bound else interval.estimate
+    value = metrics.worse_bound(criterion.metric, interval) if by_bound else interval.estimate
     if criterion.at_least is not None:
         limit, relation, passed = criterion.at_least, "at least", value >= criterion.at_least
     else:
@@ -106,24 +92,19 @@ def _against_baseline(score: MetricScore) -> Gate:
         f"must beat the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
         f"{numbers.interval(difference)})"
     )
-    value = score.baseline + worse_bound(score.metric, difference)
-    passed = surely_better(score.metric, difference)
+    value = score.baseline + metrics.worse_bound(score.metric, difference)
+    passed = metrics.surely_better(score.metric, difference)
     return Gate(score.metric, rule, value, score.baseline, by_bound=True, passed=passed)
 
 
 def _worse_end(metric: str) -> str:
-    return "lower" if METRICS[metric].greater_is_better else "upper"
+    return "lower" if metrics.METRICS[metric].greater_is_better else "upper"
 
 
 @dataclass(frozen=True)
 class PairedScores:
-    """Two models on the same rows.
-
-    Attributes:
-        rows: validation rows that both predicted.
-        challenger: score of the model that would be exported.
-        champion: score of the one that is.
-        difference: challenger minus champion, paired; its level is `challenge.CONFIDENCE`.
+    """Two models on the same rows: scores of the one that would be exported, of the one that is,
+    and the first minus the second, paired, at the level of `champion.CONFIDENCE`.
     """
 
     rows: int
@@ -158,10 +139,10 @@ class ChampionComparison:
     def gate(self) -> Gate:
         """The gate: failed when even the better bound of the difference is too bad."""
         rule = f"not_worse_than_champion {self.version}"
-        limit = 0.0 - METRICS[self.metric].sign * self.tolerance
+        limit = 0.0 - metrics.METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
-            bound = better_bound(self.metric, self.scores.difference)
-            passed = not better(self.metric, limit, bound)
+            bound = metrics.better_bound(self.metric, self.scores.difference)
+            passed = not metrics.better(self.metric, limit, bound)
             words = f"{rule}: {self._in_words(self.scores)}"
             return Gate(self.metric, words, bound, limit, by_bound=True, passed=passed)
         if self.same_model:

@@ -9,7 +9,7 @@ fingerprint. Out: `EarlierLooks`. Rows are recognised in `rows/identity.py`; wha
 is said by `report.py`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,11 +26,8 @@ LEAST_OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class EarlierLooks:
-    """The looks of other models at some of these rows.
-
-    Attributes:
-        models: how many models have looked.
-        overlap: share of these rows that the look with the most of them had, 0 … 1.
+    """How many other models have looked at some of these rows, and the share of them, 0 … 1, that
+    the look with the most of them had.
     """
 
     models: int = 0
@@ -45,27 +42,8 @@ class EarlierLooks:
 NO_LOOKS = EarlierLooks()
 
 
-def count(looks: Iterable[tuple[str, float]], model: str) -> EarlierLooks:
-    """Count the looks at some rows.
-
-    Args:
-        looks: (fingerprint of the model that looked, overlap of what it saw with these rows).
-        model: fingerprint of the one that looks now; its own looks are no earlier ones.
-    """
-    others: dict[str, float] = {}
-    for fingerprint, overlap in looks:
-        if fingerprint != model and overlap >= LEAST_OVERLAP:
-            others[fingerprint] = max(overlap, others.get(fingerprint, 0.0))
-    return EarlierLooks(len(others), max(others.values(), default=0.0))
-
-
 def looked_at(looks: int, overlap: float) -> str:
-    """Say how often rows have been looked at.
-
-    Args:
-        looks: models that have looked, the present one included.
-        overlap: as of `EarlierLooks`.
-    """
+    """Say how many models have looked at some rows, the present one included."""
     times = "once" if looks == 1 else f"{looks} times"
     among = "" if looks == 1 else f" (overlap {numbers.share(overlap)})"
     return f"These validation rows have been looked at {times}{among}, this look included."
@@ -113,21 +91,8 @@ class Ledger(Journals):
         # Looks at the same rows share their sample.
         sample = self._samples.put(to_parquet(sample_rows(rows, id_columns)))
         look = Look(at, validation_digest, fingerprint, sample)
-        self._looks.append(look, validation_digest, fingerprint)
+        self.looks.append(look, validation_digest, fingerprint)
         return look
-
-    def looks(self) -> list[Look]:
-        """Return all looks, oldest first.
-
-        Raises:
-            EntryCorrupt: a file of the ledger is damaged.
-        """
-        found = []
-        for look in self._looks.notes().values():
-            if isinstance(look, EntryCorrupt):
-                raise look
-            found.append(look)
-        return sorted(found, key=lambda look: look.at)
 
     def earlier_looks(
         self,
@@ -156,19 +121,23 @@ class Ledger(Journals):
                 shares[look.sample] = sample.overlap(here, id_columns)
             return shares[look.sample]
 
-        seen = []
-        for name, look in self._looks.notes().items():
+        others: dict[str, float] = {}
+        for name, look in self.looks.notes().items():
             try:
                 if isinstance(look, EntryCorrupt):
                     raise look
-                seen.append((look.fingerprint, overlap(look)))
+                model, share = look.fingerprint, overlap(look)
             except EntryCorrupt as damage:
                 tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
-                seen.append((name, 1.0))
-        return count(seen, fingerprint)
+                model, share = name, 1.0
+            # A model's own looks are no earlier ones.
+            if model != fingerprint and share >= LEAST_OVERLAP:
+                others[model] = max(share, others.get(model, 0.0))
+        return EarlierLooks(len(others), max(others.values(), default=0.0))
 
     @property
-    def _looks(self) -> Journal[Look]:
+    def looks(self) -> Journal[Look]:
+        """A note for each look."""
         fix = "Delete the file: it counts for one."
         return Journal(self.folder, Look, "is no look at the validation set", fix)
 

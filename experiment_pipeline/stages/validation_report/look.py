@@ -1,10 +1,10 @@
 """One look at the validation set: what decides it, what is noted before it, the files it leaves.
 
-What Dagster is told of it lives in `asset.py`. In: the choice, the sets, what the
-stages before have stored. Out: files by name.
+In: the choice, the sets, what the stages before have stored. Out: files by name.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page as validation_page
-from experiment_pipeline.stages.validation_report.champion import PublishedChampion, find_champion
+from experiment_pipeline.stages.validation_report import champion, page
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 
 if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.champion import CurrentVersion
     from experiment_pipeline.stages.validation_report.final_check import FinalCheck
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
@@ -49,13 +48,10 @@ class SetFact:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The scores as they are stored, and where the whole report is.
+    """The scores as they are stored, a row per metric, and where the whole report is.
 
-    Attributes:
-        scores: a row per metric.
-        fingerprint: of the report.
-        model_fingerprint: of the model that was looked at.
-        sets: what it was fitted, chosen and looked at on.
+    `model_fingerprint` is that of the model that was looked at, `sets` are what it was fitted,
+    chosen and looked at on.
     """
 
     scores: pd.DataFrame
@@ -83,17 +79,12 @@ class Look:
         rows = self.board.rows
         return str(rows.loc[rows["key"] == self.board.chosen, "fingerprint"].item())
 
-    @property
-    def validation(self) -> pd.DataFrame:
-        """The validation rows."""
-        return self.validation_set.rows
-
     @cached_property
-    def champion(self) -> PublishedChampion | None:
+    def current(self) -> champion.PublishedChampion | None:
         """What the model would replace, where the YAML asks."""
         if self.spec.not_worse_than_champion is None:
             return None
-        return find_champion(registry_of(self.spec))
+        return champion.find_champion(registry_of(self.spec))
 
     @property
     def held_against(self) -> str | None:
@@ -101,14 +92,12 @@ class Look:
 
         So a model that was exported finds the report again with which it was.
         """
-        if self.champion is None:
+        if self.current is None:
             return None
-        if self.champion.fingerprint != self.model_fingerprint:
-            return self.champion.version
-        try:
-            return self.champion.held_against
-        except InvalidModel:
-            return self.champion.version
+        if self.current.fingerprint == self.model_fingerprint:
+            with suppress(InvalidModel):
+                return self.current.held_against
+        return self.current.version
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,58 +114,68 @@ class Look:
         )
 
     def files(self) -> dict[str, bytes]:
-        """Look, and return the result as files."""
-        return {**_files(self.take()), FITTED_ROWS: self.fitted_rows().to_bytes()}
+        """Look, and return the result as files: three forms for programs, the UI and people."""
+        from experiment_pipeline.storage.persistence import to_bytes
 
-    def fitted_rows(self) -> FittedRows:
+        check = self._take()
+        report, following = check.report, check.next_search
+        files = {
+            REPORT: report.to_json().encode(),
+            MARKDOWN: page.to_markdown(report, following).encode(),
+            PAGE: page.to_html(report, check.pictures, following).encode(),
+            MODEL: to_bytes(check.pipeline),
+            **{f"{title}{PICTURE}": png for title, png in check.pictures.items()},
+            FITTED_ROWS: self._fitted_rows().to_bytes(),
+        }
+        if following is not None:
+            files[NEXT_SEARCH] = following.yaml.encode()
+        return files
+
+    def _fitted_rows(self) -> FittedRows:
         """The rows that the next challenger must not be compared on."""
-        from experiment_pipeline.prediction.rows import source_columns
-
         rows = self.raw.loc[self.sets.train.index.append(self.sets.test.index)]
-        # Only a user's function knows what it reads.
         preparation = self.spec.preparation
         sources = source_columns(self.sets.features, rows.columns, preparation)
+        # Only a user's function knows what it reads.
         every = preparation.function is not None
         return FittedRows.of(rows, self.spec, list(rows.columns) if every else sources)
 
-    def take(self) -> "FinalCheck":
+    def _take(self) -> "FinalCheck":
         """Look, and write it into the ledger first: a look that crashes was one, too."""
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
         ledger = Ledger.of(self.spec.name)
-        delivered = self.raw.loc[self.validation.index]
-        seen = (
-            self.validation_set.digest,
-            self.model_fingerprint,
-            delivered,
-            self.spec.split.id_columns,
-        )
+        delivered = self.raw.loc[self.validation_set.rows.index]
+        model = (self.validation_set.digest, self.model_fingerprint)
+        seen = (*model, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
         store = TrainedModelStore.of(self.spec.name)
-        model = store.require(self.model_fingerprint)
         check = final_check(
             self.spec,
             self.board,
-            model,
+            store.require(self.model_fingerprint),
             self.sets,
-            self.validation,
+            self.validation_set.rows,
             delivered=delivered,
             earlier_looks=earlier,
-            current=self._current(store),
+            current=self._trusted(store),
             evidence=self.evidence,
             workers=self.workers,
         )
         notes = (*self.validation_set.origin.set_aside, *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))
 
-    def _current(self, store: TrainedModelStore) -> "CurrentVersion | None":
+    def _trusted(self, store: TrainedModelStore) -> champion.CurrentVersion | None:
         """The champion, trusted as far as this storage trained it and the YAML names its code."""
-        if self.champion is None:
+        current, function = self.current, self.spec.preparation.function
+        if current is None:
             return None
-        known = store.results([self.champion.fingerprint]).get(self.champion.fingerprint)
+        known = store.results([current.fingerprint]).get(current.fingerprint)
         types = () if known is None else known.trusted_types
-        return self.champion.current(types, self.spec.preparation.function)
+        return champion.CurrentVersion(
+            current.version, current.fingerprint, lambda: current.read(types, function)
+        )
 
     def judged(self, report: ValidationReport) -> Judged:
         """The scores as a table, and where the whole report is."""
@@ -198,22 +197,6 @@ class Look:
         sets = (
             SetFact("train", len(self.sets.train), self.sets.digests["train"]),
             SetFact("test", len(self.sets.test), self.sets.digests["test"]),
-            SetFact("validation", len(self.validation), self.validation_set.digest),
+            SetFact("validation", len(self.validation_set.rows), self.validation_set.digest),
         )
         return Judged(scores, self.fingerprint, self.model_fingerprint, sets)
-
-
-def _files(check: "FinalCheck") -> dict[str, bytes]:
-    """The result as files; the report in three forms, for programs, the UI and people."""
-    from experiment_pipeline.storage.persistence import to_bytes
-
-    files = {
-        REPORT: check.report.to_json().encode(),
-        MARKDOWN: validation_page.to_markdown(check.report, check.next_search).encode(),
-        PAGE: validation_page.to_html(check.report, check.pictures, check.next_search).encode(),
-        MODEL: to_bytes(check.pipeline),
-        **{f"{title}{PICTURE}": png for title, png in check.pictures.items()},
-    }
-    if check.next_search is not None:
-        files[NEXT_SEARCH] = check.next_search.yaml.encode()
-    return files

@@ -36,12 +36,7 @@ _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 
 @dataclass(frozen=True)
 class NextSearch:
-    """What to try next.
-
-    Attributes:
-        reasons: why the gate failed, the surest first.
-        yaml: a `search:` for the experiment's YAML.
-    """
+    """Why the gate failed, the surest reason first, and a `search:` for the experiment's YAML."""
 
     reasons: tuple[Reason, ...]
     yaml: str
@@ -56,14 +51,7 @@ def next_search(
     report: ValidationReport,
     evidence: Evidence | None = None,
 ) -> NextSearch:
-    """Return why the choice is not good enough, and the next search to try.
-
-    Args:
-        spec: the experiment.
-        board: of its search.
-        report: of its choice.
-        evidence: from other stages.
-    """
+    """Return why the choice is not good enough, and the next search to try."""
     found = reasons(spec, board, report, evidence or Evidence())
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
     direction = asked[0] if asked else "as_is"
@@ -72,7 +60,10 @@ def next_search(
     searches = list(_around(spec, chosen, board.edges, direction, seed))
     if not searches or any(reason.code == "one_family" for reason in found):
         others = [name for name in FAMILIES if name not in families(spec)] or FAMILIES
-        searches += [_family(name, spec.task, seed) for name in others]
+        searches += [
+            _random(name, _DRAWS_OF_NEW_FAMILY, seed, space(name, spec.task, "as_is"))
+            for name in others
+        ]
     written = [search.model_dump(mode="json", exclude_unset=True) for search in searches]
     return NextSearch(found, yaml_bytes({"search": written}).decode())
 
@@ -100,10 +91,6 @@ def _around(
     values |= {edge.hyperparameter: _beyond(edge) for edge in edges}
     if any(isinstance(value, Range | tuple) for value in values.values()):
         yield _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
-
-
-def _family(algorithm: str, task: str, seed: int) -> Search:
-    return _random(algorithm, _DRAWS_OF_NEW_FAMILY, seed, space(algorithm, task, "as_is"))
 
 
 def _random(

@@ -6,18 +6,8 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 from collections.abc import Mapping
 
 from experiment_pipeline.errors import NotAccepted
-from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Paragraph,
-    Section,
-    Table,
-    render,
-    render_html,
-)
+from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
@@ -28,7 +18,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 
 def to_markdown(report: ValidationReport, next_search: NextSearch | None = None) -> str:
     """Return the report as Markdown; with `next_search` also why, and what to try next."""
-    return render(document(report, next_search))
+    return document.render(build_document(report, next_search))
 
 
 def to_html(
@@ -37,7 +27,9 @@ def to_html(
     next_search: NextSearch | None = None,
 ) -> str:
     """Return the report as one self-contained page with its pictures (title → PNG)."""
-    return render_html(document(report, next_search), pictures, passed=report.accepted)
+    return document.render_html(
+        build_document(report, next_search), pictures, passed=report.accepted
+    )
 
 
 def outcome(
@@ -56,6 +48,12 @@ def outcome(
         next_search: the YAML of the search to try next; only for a report that is not accepted.
         place: where the page lies.
     """
+    gates = [gate.in_words() for gate in report.gates]
+    refusal = NotAccepted(
+        report.configuration,
+        "; ".join(gate.in_words() for gate in report.failed_gates),
+        f"Read the report for the reasons, then try this search:\n{next_search}",
+    )
     return Outcome(
         notes=[headline(report), f"report: {place}"],
         facts={
@@ -70,18 +68,10 @@ def outcome(
             Check(
                 "acceptance_criteria_met",
                 passed=report.accepted,
-                means="\n".join(gate.in_words() for gate in report.gates),
-                refusal=None if report.accepted else _refusal(report, next_search),
+                means="\n".join(gates),
+                refusal=None if report.accepted else refusal,
             )
         ],
-    )
-
-
-def _refusal(report: ValidationReport, search: str) -> NotAccepted:
-    return NotAccepted(
-        report.configuration,
-        "; ".join(gate.in_words() for gate in report.failed_gates),
-        f"Read the report for the reasons, then try this search:\n{search}",
     )
 
 
@@ -92,14 +82,14 @@ def headline(report: ValidationReport) -> str:
     return f"{report.configuration} is {decision}: {report.metric} {score} on the validation set"
 
 
-def document(report: ValidationReport, next_search: NextSearch | None = None) -> Document:
+def build_document(
+    report: ValidationReport, following: NextSearch | None = None
+) -> document.Document:
     """Return the report as a document."""
-    sections = [_gates(report), *_champion(report), _metrics(report), _gap(report)]
-    sections += _threshold(report)
-    if next_search is not None:
-        sections.insert(1, _next(next_search))
-    sections += [_segments(report), _notes(report)]
-    return Document(f"{report.experiment}: validation report", tuple(sections))
+    sections = [_gates(report), *([] if following is None else [_next(following)])]
+    sections += [*_champion(report), _metrics(report), _gap(report)]
+    sections += [*_threshold(report), _segments(report), _notes(report)]
+    return document.Document(f"{report.experiment}: validation report", tuple(sections))
 
 
 def _gates(report: ValidationReport) -> Section:
@@ -165,11 +155,9 @@ def _metrics(report: ValidationReport) -> Section:
         " The baseline predicts the same for every row, what suits the metric best; the "
         "difference to it is paired, so its interval is not that of the score moved."
     )
-    header = (
-        *("metric", "estimate", "95 % interval", "baseline"),
-        *("minus the baseline", "better is"),
-    )
-    return Section("Metrics", (Paragraph(said), Table(header, rows)))
+    scored = ("metric", "estimate", "95 % interval", "baseline")
+    table = Table((*scored, "minus the baseline", "better is"), rows)
+    return Section("Metrics", (Paragraph(said), table))
 
 
 def _gap(report: ValidationReport) -> Section:
@@ -202,10 +190,7 @@ def _threshold(report: ValidationReport) -> list[Section]:
 
 
 def _segments(report: ValidationReport) -> Section:
-    if not report.segments:
-        return Section(
-            "Weakest segments", (Paragraph("No part of the set scores below the whole."),)
-        )
+    none = Paragraph("No part of the set scores below the whole.")
     rows = tuple(
         (
             segment.column,
@@ -217,11 +202,9 @@ def _segments(report: ValidationReport) -> Section:
         for segment in report.segments
     )
     header = ("feature", "value", "rows", report.metric, "worse than the whole set")
-    return Section("Weakest segments", (Table(header, rows),))
+    return Section("Weakest segments", (Table(header, rows) if rows else none,))
 
 
 def _notes(report: ValidationReport) -> Section:
-    blocks: list[Block] = [Paragraph(looked_at(report.looks, report.overlap))]
-    if report.notes:
-        blocks.append(Bullets(report.notes))
-    return Section("Notes", tuple(blocks))
+    looks = Paragraph(looked_at(report.looks, report.overlap))
+    return Section("Notes", (looks, *([Bullets(report.notes)] if report.notes else [])))

@@ -37,15 +37,11 @@ from experiment_pipeline.storage.records import from_json, to_json
 
 @dataclass(frozen=True)
 class Gap:
-    """How one and the same train-only fit scores on test and on validation.
+    """How one and the same train-only fit scores on test, where it was chosen, and on validation.
 
-    Attributes:
-        test: its score on the test set, where it was chosen; at a cross-fitted threshold, so
-            that what is lost on validation is not the luck of the threshold.
-        validation: its score on the validation set.
-        difference: validation minus test, in units of the metric; its interval holds the luck
-            of the threshold, too.
-        worse: whether even the interval's better end is worse than no difference.
+    On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
+    luck of the threshold; the interval of the difference, validation minus test, holds that luck.
+    `worse`: even the interval's better end is worse than no difference.
     """
 
     test: Interval
@@ -158,9 +154,11 @@ def judge(
         champion: how `exported` stands against the exported model.
         reweighted_by: the setting that reweights the configuration's classes.
     """
-    cut = cut_at(threshold)
+    cut, binary = cut_at(threshold), spec.task == "binary"
     scores = tuple(
-        _scored(spec, metric, exported, cut, y_fitted, len(classes or ()))
+        _scored(
+            metric, exported, cut, best_constant(metric, y_fitted, spec.task, len(classes or ()))
+        )
         for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
     )
     report = ValidationReport(
@@ -172,9 +170,9 @@ def judge(
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
         gap=_gap(spec.metric, train_only, test, cut),
-        positive_class=_positive_class(spec, classes),
+        positive_class=classes[1] if binary and classes else None,
         threshold=threshold,
-        prevalence=float(np.mean(exported.y)) if spec.task == "binary" else None,
+        prevalence=float(np.mean(exported.y)) if binary else None,
         miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         segments=tuple(segments),
@@ -183,30 +181,17 @@ def judge(
         overlap=earlier_looks.overlap,
         notes=(),
     )
-    notes = _notes(spec, report, earlier_looks, exported, test)
-    return replace(report, notes=tuple(notes))
+    return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
 
 
-def _positive_class(spec: ValidationReportSpec, classes: Sequence[Scalar] | None) -> Scalar:
-    return classes[1] if spec.task == "binary" and classes is not None else None
-
-
-def _scored(
-    spec: ValidationReportSpec,
-    metric: str,
-    exported: SetPrediction,
-    cut: float,
-    y_fitted: np.ndarray,
-    n_classes: int,
-) -> MetricScore:
-    constant = best_constant(metric, y_fitted, spec.task, n_classes)
+def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:
+    """What the exported fit scores, beside a constant."""
+    predicted = (exported.y, exported.prediction, exported.units)
     return MetricScore(
         metric,
         exported.interval(metric, cut),
         baseline(metric, exported.y, constant).estimate,
-        difference_to_baseline(
-            metric, exported.y, exported.prediction, exported.units, constant, cut
-        ),
+        difference_to_baseline(metric, *predicted, constant, cut),
     )
 
 
@@ -240,10 +225,15 @@ def _notes(
     if report.gap.worse:
         yield _gap_in_words(spec, report.gap)
     if report.miscalibration is not None:
-        yield _miscalibrated(report.miscalibration)
+        found = report.miscalibration
+        yield (
+            f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
+            f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
+            f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
+        )
     unit = unit_in_words(spec)
-    yield from filter(None, [few_units_note(exported.units, unit, "validation")])
-    yield from filter(None, [few_units_note(test.units, unit, "test")])
+    few = ((exported, "validation"), (test, "test"))
+    yield from filter(None, [few_units_note(one.units, unit, place) for one, place in few])
     metrics = [score.metric for score in report.scores]
     yield from doubts(metrics, exported, unit, "validation", cut_at(report.threshold))
     for score in report.scores:
@@ -255,15 +245,6 @@ def _notes(
                 f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
                 f"rows): {spec.metric} {numbers.interval(segment.score)}"
             )
-
-
-def _miscalibrated(found: Miscalibration) -> str:
-    """What to know before believing a probability of this model."""
-    return (
-        f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
-        f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
-        f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
-    )
 
 
 def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:

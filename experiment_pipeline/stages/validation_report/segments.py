@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
+from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.metrics import METRICS, better, better_bound
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 
 # What bounds the work: columns looked at, rows looked at, values of a category.
@@ -44,13 +44,6 @@ class Segment:
     clearly_worse: bool
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    column: str
-    value: str
-    mask: np.ndarray
-
-
 def weakest_segments(
     frame: pd.DataFrame,
     features: Sequence[str],
@@ -75,45 +68,46 @@ def weakest_segments(
     step = -(-len(frame) // MOST_ROWS)
     frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))
     overall = predicted.score(metric, threshold)
-    spreads = [
-        (part, predicted.rows(part.mask))
+    parts = [
+        (column, value, predicted.rows(mask))
         for column in list(features)[:MOST_COLUMNS]
-        for part in _parts(frame[column])
-        if least_rows <= int(part.mask.sum()) < len(frame)
+        for value, mask in _parts(frame[column])
+        if least_rows <= int(mask.sum()) < len(frame)
     ]
-    level = 1 - (1 - LEVEL) / max(len(spreads), 1)
+    level = 1 - (1 - LEVEL) / max(len(parts), 1)
     weak = []
-    for part, rows in spreads:
+    for column, value, rows in parts:
         spread = rows.spread(metric, threshold)
-        if not better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
+        if not metrics.better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
             continue
         score = interval_of(metric, spread)
-        best_case = better_bound(metric, interval_of(metric, spread, level))
-        clearly = better(metric, overall, best_case)
-        segment = Segment(part.column, part.value, len(rows.y), score, clearly)
-        weak.append((METRICS[metric].sign * best_case, segment))
+        best_case = metrics.better_bound(metric, interval_of(metric, spread, level))
+        clearly = metrics.better(metric, overall, best_case)
+        segment = Segment(column, value, len(rows.y), score, clearly)
+        weak.append((metrics.METRICS[metric].sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])
 
 
-def _parts(column: pd.Series) -> Iterator[_Part]:
-    name, missing = str(column.name), column.isna().to_numpy()
+def _parts(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+    """What a part shares, in words, and which rows are in it."""
+    missing = column.isna().to_numpy()
     if missing.any():
-        yield _Part(name, "missing", missing)
+        yield "missing", missing
     kind = kind_of(column)
     numeric = kind in QUANTITIES
     if numeric and column.nunique() > _BINS:
-        yield from _bins(name, column.to_numpy(dtype=np.float64, na_value=np.nan))
+        yield from _bins(column.to_numpy(dtype=np.float64, na_value=np.nan))
     elif numeric or kind in TEXTS | {"boolean"}:
         for value in column.value_counts().index[:_MOST_VALUES]:
             mask = (column == value).fillna(value=False).to_numpy(dtype=bool)
-            yield _Part(name, " ".join(str(value).split()), mask)
+            yield " ".join(str(value).split()), mask
 
 
-def _bins(name: str, values: np.ndarray) -> Iterator[_Part]:
+def _bins(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     present = values[np.isfinite(values)]
     ends = np.unique(np.quantile(present, np.linspace(0, 1, _BINS + 1)))
     for low, high in itertools.pairwise(ends):
         last = high == ends[-1]
         mask = (values >= low) & ((values <= high) if last else (values < high))
-        yield _Part(name, f"{low:,.6g} to {'' if last else 'below '}{high:,.6g}", mask)
+        yield f"{low:,.6g} to {'' if last else 'below '}{high:,.6g}", mask

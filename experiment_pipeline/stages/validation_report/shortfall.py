@@ -28,19 +28,13 @@ from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
 from experiment_pipeline.statistics.paired import paired_difference
-from experiment_pipeline.statistics.spread import Linearised, average
+from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that explains a failed gate.
-
-    Attributes:
-        code: stable name.
-        evidence: a sentence with the numbers.
-        advice: what to do about it.
-    """
+    """Something that explains a failed gate: a stable code, a sentence with the numbers, advice."""
 
     code: str
     evidence: str
@@ -83,33 +77,20 @@ class Evidence:
 
 
 def reasons(
-    spec: ValidationReportSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    evidence: Evidence,
+    spec: ValidationReportSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> tuple[Reason, ...]:
-    """Return the reasons, the surest first; none when every gate passed.
-
-    Args:
-        spec: the experiment.
-        board: of the search.
-        report: of its choice.
-        evidence: from other stages.
-    """
+    """Return why a gate failed, the surest reason first; none when every gate passed."""
     if report.accepted:
         return ()
     gate = _decisive(spec, report)
     return (
         *_nothing_learnt(board),
-        *_ceiling(gate, spec, evidence),
-        *_sample_size(gate, spec, report),
-        *_worse_than_champion(report),
-        *_drift(report),
+        *(() if gate is None else _ceiling(gate, spec, evidence)),
+        *(() if gate is None else _sample_size(gate, spec, report)),
+        *_measured(report),
         *_fit(gate, spec, board),
         *_weak_segments(report),
-        *_edges(board),
-        *_more_rows(spec, evidence),
-        *_families(spec, board),
+        *_left_open(spec, board, evidence.learning_curve),
     )
 
 
@@ -126,8 +107,8 @@ def _decisive(spec: ValidationReportSpec, report: ValidationReport) -> Gate | No
     """
     against_champion = None if report.champion is None else report.champion.gate
     failed = [gate for gate in report.failed_gates if gate != against_champion]
-    first = failed[0] if failed else None
-    return next((gate for gate in failed if gate.metric == spec.metric), first)
+    of_metric = [gate for gate in failed if gate.metric == spec.metric]
+    return next(iter([*of_metric, *failed]), None)
 
 
 def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
@@ -140,83 +121,68 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _ceiling(gate: Gate | None, spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
-    ceiling = evidence.ceiling
-    if (
-        ceiling is None
-        or gate is None
-        or gate.metric != spec.metric
-        or not better(gate.metric, gate.limit, ceiling)
-    ):
-        return
-    yield Reason(
-        "label_ceiling",
-        f"Rows with the same features have different labels: on the train and test rows no model "
-        f"can do better than {spec.metric} {numbers.score(ceiling)}, the limit is {numbers.score(gate.limit)}.",
-        "Correct the labels, add features that tell these rows apart, or change the limit.",
-    )
+def _ceiling(gate: Gate, spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
+    ceiling, metric = evidence.ceiling, spec.metric
+    if ceiling is not None and gate.metric == metric and better(metric, gate.limit, ceiling):
+        yield Reason(
+            "label_ceiling",
+            "Rows with the same features have different labels: on the train and test rows no "
+            f"model can do better than {metric} {numbers.score(ceiling)}, the limit is "
+            f"{numbers.score(gate.limit)}.",
+            "Correct the labels, add features that tell these rows apart, or change the limit.",
+        )
 
 
 def _sample_size(
-    gate: Gate | None, spec: ValidationReportSpec, report: ValidationReport
+    gate: Gate, spec: ValidationReportSpec, report: ValidationReport
 ) -> Iterator[Reason]:
     """Too few rows even for a perfect score, or for the one that was reached."""
-    if gate is None or not gate.by_bound or math.isnan(gate.value):
+    if not gate.by_bound or math.isnan(gate.value):
         return
-    units = report.units_that_count[gate.metric]
-    needed = fewest_units(gate.metric, gate.limit)
-    if needed is not None and needed <= units:
-        yield from _uncertainty(gate, report)
-        return
-    enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
-    yield Reason(
-        "too_few_validation_rows",
-        f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count for "
-        f"{gate.metric}: even a perfect score has the bound "
-        f"{numbers.score(perfect_bound(gate.metric, units))} there; it cannot reach {numbers.score(gate.limit)} "
-        f"{enough}.",
-        "Validate on more rows, or change the limit; no search can mend it.",
-    )
+    metric, limit = gate.metric, numbers.score(gate.limit)
+    units, needed = report.units_that_count[metric], fewest_units(metric, gate.limit)
+    interval = report.score(metric).interval
+    if needed is None or needed > units:
+        enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
+        yield Reason(
+            "too_few_validation_rows",
+            f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count "
+            f"for {metric}: even a perfect score has the bound "
+            f"{numbers.score(perfect_bound(metric, units))} there; it cannot reach {limit} "
+            f"{enough}.",
+            "Validate on more rows, or change the limit; no search can mend it.",
+        )
+    elif better(metric, interval.estimate, gate.limit):
+        # The standard error shrinks as 1/√rows.
+        reached = interval.estimate
+        factor = ((reached - gate.value) / (reached - gate.limit)) ** 2
+        more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
+        yield Reason(
+            "too_few_validation_rows",
+            f"The estimate of {metric}, {numbers.interval(interval)}, meets the limit {limit}; "
+            "its bound does not.",
+            f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
+        )
 
 
-def _worse_than_champion(report: ValidationReport) -> Iterator[Reason]:
-    held = report.champion
-    if held is None or held.scores is None or held.gate.passed:
-        return
-    yield Reason(
-        "worse_than_champion",
-        f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
-        f"{held.metric} {numbers.score(held.scores.champion)}, this model "
-        f"{numbers.score(held.scores.challenger)} (difference {numbers.interval(held.scores.difference)}).",
-        "Find what the champion's data, features or search had that these lack; where it is "
-        "right to replace it all the same, raise not_worse_than_champion.tolerance.",
-    )
-
-
-def _uncertainty(gate: Gate, report: ValidationReport) -> Iterator[Reason]:
-    """The estimate is good enough, its bound is not: the standard error shrinks as 1/√rows."""
-    interval = report.score(gate.metric).interval
-    estimate = interval.estimate
-    if not better(gate.metric, estimate, gate.limit):
-        return
-    factor = ((estimate - gate.value) / (estimate - gate.limit)) ** 2
-    more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
-    yield Reason(
-        "too_few_validation_rows",
-        f"The estimate of {gate.metric}, {numbers.interval(interval)}, meets the limit "
-        f"{numbers.score(gate.limit)}; its bound does not.",
-        f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
-    )
-
-
-def _drift(report: ValidationReport) -> Iterator[Reason]:
-    gap = report.gap
+def _measured(report: ValidationReport) -> Iterator[Reason]:
+    held, gap = report.champion, report.gap
+    if held is not None and held.scores is not None and not held.gate.passed:
+        yield Reason(
+            "worse_than_champion",
+            f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
+            f"{held.metric} {numbers.score(held.scores.champion)}, this model "
+            f"{numbers.score(held.scores.challenger)} (difference "
+            f"{numbers.interval(held.scores.difference)}).",
+            "Find what the champion's data, features or search had that these lack; where it is "
+            "right to replace it all the same, raise not_worse_than_champion.tolerance.",
+        )
     if gap.worse:
         yield Reason(
             "drift",
             f"The same fit scores worse on validation than on test: {report.metric} "
-            f"{numbers.score(gap.validation.estimate)} after {numbers.score(gap.test.estimate)} (difference "
-            f"{numbers.interval(gap.difference)}).",
+            f"{numbers.score(gap.validation.estimate)} after {numbers.score(gap.test.estimate)} "
+            f"(difference {numbers.interval(gap.difference)}).",
             "Find the features that changed between the sets, retrain on later rows, or drop them.",
         )
 
@@ -237,16 +203,15 @@ def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> I
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
-            f"Even on its own train rows the chosen model has {spec.metric} {numbers.score(train)}, the "
-            f"limit is {numbers.score(gate.limit)}.",
+            f"Even on its own train rows the chosen model has {spec.metric} "
+            f"{numbers.score(train)}, the limit is {numbers.score(gate.limit)}.",
             "Let models be more flexible, and add features.",
         )
 
 
 def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
     weak = [segment for segment in report.segments if segment.clearly_worse]
-    if weak:
-        worst = weak[0]
+    for worst in weak[:1]:
         yield Reason(
             "weak_segment",
             f"The model is clearly weaker where {worst.column} is {worst.value}: {report.metric} "
@@ -255,43 +220,33 @@ def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _edges(board: Leaderboard) -> Iterator[Reason]:
+def _left_open(
+    spec: ValidationReportSpec, board: Leaderboard, curve: LearningCurve | None
+) -> Iterator[Reason]:
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
+        yield Reason("search_edge", f"{sentence}.", f"Search on to {edge.wider:g}.")
+    # All train rows are surely better than a part of them.
+    if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
         yield Reason(
-            "search_edge",
-            f"{sentence}.",
-            f"Search on to {edge.wider:g}.",
+            "few_train_rows",
+            f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
+            f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the "
+            f"same test rows (gain {numbers.interval(curve.gain)}, mean of "
+            f"{curve.configurations} configurations).",
+            "Collect more rows of the same kind.",
         )
-
-
-def _more_rows(spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
-    """All train rows are surely better than a part of them."""
-    curve = evidence.learning_curve
-    if curve is None or not better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
-        return
-    yield Reason(
-        "few_train_rows",
-        f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
-        f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the same test "
-        f"rows (gain {numbers.interval(curve.gain)}, mean of {curve.configurations} configurations).",
-        "Collect more rows of the same kind.",
-    )
-
-
-def _families(spec: ValidationReportSpec, board: Leaderboard) -> Iterator[Reason]:
     tried = families(spec)
+    tied = board.rows.loc[board.rows["in_tie_group"], "algorithm"]
     if len(tried) == 1:
         yield Reason(
             "one_family", f"Only {tried[0]} was tried.", "Try an algorithm of another family."
         )
-        return
-    tied = board.rows.loc[board.rows["in_tie_group"], "algorithm"]
-    if len(tried) > 1 and set(tried) <= set(tied):
+    elif tried and set(tried) <= set(tied):
         yield Reason(
             "families_agree",
-            f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same {spec.metric}: what "
-            "they share, the features, sets the limit.",
+            f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same "
+            f"{spec.metric}: what they share, the features, sets the limit.",
             "Add or improve features before searching on.",
         )
 
@@ -333,8 +288,8 @@ def learning_curve(
         return None
     scored = sets.test.index.isin(rung.sets.test.index)
     y = rung.sets.y_test
-    before = _mean_score(spec, y, [found[part] for part, _ in both])
-    after = _mean_score(spec, y, [found[whole][scored] for _, whole in both])
+    before = average([on_test(spec.metric_names, y, found[part]) for part, _ in both])
+    after = average([on_test(spec.metric_names, y, found[whole][scored]) for _, whole in both])
     units = resampling_units(rung.sets.test, spec, sets.features)
     return LearningCurve(
         rows_before=len(rung.sets.train),
@@ -344,9 +299,3 @@ def learning_curve(
         gain=paired_difference(spec.metric, y, before, after, units),
         configurations=len(both),
     )
-
-
-def _mean_score(
-    spec: ValidationReportSpec, y: np.ndarray, predictions: Sequence[np.ndarray]
-) -> Linearised:
-    return average([on_test(spec.metric_names, y, one) for one in predictions])

@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.statistics import scores
@@ -55,9 +56,15 @@ def result_of(configuration: object, score: float, spec: ExperimentSpec, **chang
     return ModelResult(**(fields | changes))
 
 
-def failure_of(key: str, reason: str = "no such tree") -> FailedConfiguration:
+def failure_of(key: str, reason: str = "no such tree") -> Conclusion:
     """Return a configuration that raised."""
-    return FailedConfiguration(key, "f" * 64, "ValueError", reason, "Traceback …")
+    failure = FailedConfiguration(key, "f" * 64, "ValueError", reason, "Traceback …")
+    return Conclusion(key, "lightgbm", FAILED, reason, fraction=1.0, failure=failure)
+
+
+def stopped(result: ModelResult, reason: str = "", fraction: float = 0.25) -> Conclusion:
+    """Return a configuration that was stopped early with such a result."""
+    return Conclusion(result.key, result.algorithm, STOPPED_EARLY, reason, result, fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +73,29 @@ class Search:
 
     spec: ExperimentSpec
     results: Sequence[ModelResult]
-    failed: Sequence[FailedConfiguration]
     predictions: dict[str, np.ndarray]
     y_test: np.ndarray
     y_train: np.ndarray
     units: np.ndarray
 
-    def rank(self, **changes: object) -> Leaderboard:
-        """Return the leaderboard."""
+    def rank(
+        self,
+        *others: Conclusion,
+        results: Sequence[ModelResult] | None = None,
+        **changes: object,
+    ) -> Leaderboard:
+        """Return the leaderboard of the results, or of some, and of others that are unranked."""
+        results = self.results if results is None else results
         arguments = {
-            "results": self.results,
-            "failed": self.failed,
-            "predictions": self.predictions,
+            "predictions": lambda one: self.predictions[one.key],
             "y_test": self.y_test,
             "y_train": self.y_train,
             "units": self.units,
             "spec": self.spec,
             "classes": (False, True) if self.spec.task == "binary" else None,
         }
-        return rank(**(arguments | changes))
+        concluded = [*map(Conclusion.trained, results), *others]
+        return rank(concluded, **(arguments | changes))
 
 
 def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes) -> Search:
@@ -99,4 +110,4 @@ def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **ch
         score = scores.score(spec.metric, y, predictions[one.key])
         results.append(result_of(one, score, spec, **changes))
     y_train = (generator.random(900) < 0.4).astype(int)
-    return Search(spec, results, (), predictions, y, y_train, np.arange(N_TEST))
+    return Search(spec, results, predictions, y, y_train, np.arange(N_TEST))

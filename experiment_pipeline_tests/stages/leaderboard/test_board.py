@@ -12,8 +12,9 @@ from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.notes import expected_best
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
-from experiment_pipeline.stages.search.conclusions import Unranked
+from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import choose_threshold
@@ -22,6 +23,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     result_of,
     search_of,
     spec_of,
+    stopped,
 )
 
 Y = np.array([0.0, 1.0, 2.0, 3.0])
@@ -39,8 +41,9 @@ def _board(
         result_of(one, scores[one.key], spec, model_bytes=size)
         for one, size in zip(declared, sizes, strict=True)
     ]
-    shuffled = [results[i] for i in order]
-    return rank(shuffled, (), predictions, Y, Y, np.arange(4), spec, None), scores
+    shuffled = [Conclusion.trained(results[i]) for i in order]
+    told = lambda one: predictions[one.key]  # noqa: E731
+    return rank(shuffled, told, Y, Y, np.arange(4), spec, None), scores
 
 
 @st.composite
@@ -152,7 +155,7 @@ def test_every_declared_configuration_is_accounted_for() -> None:
     search = search_of(spec_of(6), [1, 1])
     keys = [one.key for one in configurations(search.spec)]
     failed = [failure_of(keys[4], "b"), failure_of(keys[3], "a"), failure_of(keys[2], "b")]
-    board = search.rank(failed=failed)
+    board = search.rank(*failed)
     rows = board.rows
     assert sorted(rows["key"]) == sorted(keys)
     assert rows["status"].tolist() == ["trained"] * 2 + ["failed"] * 3 + ["not started"]
@@ -165,10 +168,10 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     search = search_of(spec_of(3), [1, 1, 1])
     first, second, third = search.results
     early = [
-        Unranked(first.key, "stopped early", "at rung 1", 0.25, replace(first, test_score=0.99)),
-        Unranked(second.key, "not started", "the budget was spent"),
+        stopped(replace(first, test_score=0.99), "at rung 1"),
+        Conclusion(second.key, "lightgbm", "not started", "the budget was spent"),
     ]
-    board = search.rank(results=[third], unranked=early, failed=[failure_of("x", "a")])
+    board = search.rank(*early, failure_of("x", "a"), results=[third])
     assert board.chosen == third.key
     assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
     assert board.rows["rank"].isna().tolist() == [False, True, True, True]
@@ -184,10 +187,10 @@ def test_those_that_came_furthest_come_first_of_the_stopped() -> None:
     search = search_of(spec_of(5), [1, 1, 1, 1, 1])
     fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
     early = [
-        Unranked(one.key, "stopped early", "", fraction, replace(one, test_score=score))
+        stopped(replace(one, test_score=score), fraction=fraction)
         for one, fraction, score in zip(search.results, fractions, scores, strict=False)
     ]
-    rows = search.rank(results=search.results[4:], unranked=early).rows
+    rows = search.rank(*early, results=search.results[4:]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
 
@@ -196,11 +199,9 @@ def test_nothing_trained_in_full_says_what_stopped_it() -> None:
     """A budget that ends before the last rung leaves nothing to rank, and is named."""
     search = search_of(spec_of(1), [1])
     (result,) = search.results
-    early = [
-        Unranked(result.key, "stopped early", "the budget of 1 seconds was spent", 0.25, result)
-    ]
+    early = stopped(result, "the budget of 1 seconds was spent")
     with pytest.raises(AllConfigurationsFailed, match="budget of 1 seconds"):
-        search.rank(results=[], unranked=early)
+        search.rank(early, results=[])
 
 
 def test_all_failed_is_an_error_that_names_the_most_frequent_reason() -> None:
@@ -208,7 +209,7 @@ def test_all_failed_is_an_error_that_names_the_most_frequent_reason() -> None:
     search = search_of(spec_of(3), [])
     failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
     with pytest.raises(AllConfigurationsFailed, match="2 of them with ValueError: y"):
-        search.rank(failed=failed)
+        search.rank(*failed)
     with pytest.raises(AllConfigurationsFailed, match="no configuration was trained"):
         search.rank()
 
@@ -346,15 +347,14 @@ def test_few_units_are_noted_and_everything_ties_on_one() -> None:
 
 
 def test_predictions_are_read_once_and_those_of_the_choice_once_more() -> None:
-    """A lazy mapping may read from the store: a second look is for the choice's notes alone."""
+    """They may come from the store: a second look is for the choice's notes alone."""
     search, asked = search_of(spec_of(3), [1, 1, 1]), []
 
-    class Lazy(dict):
-        def __getitem__(self, key: str) -> np.ndarray:
-            asked.append(key)
-            return super().__getitem__(key)
+    def read(one: ModelResult) -> np.ndarray:
+        asked.append(one.key)
+        return search.predictions[one.key]
 
-    board = search.rank(predictions=Lazy(search.predictions))
+    board = search.rank(predictions=read)
     assert sorted(asked) == sorted([*search.predictions, board.chosen])
 
 

@@ -12,14 +12,13 @@ from experiment_pipeline.stages.search.boosting import (
     BinnedTable,
     bin_table,
     boost,
-    plan_boosting,
+    boosting_plan,
     predictions_of_grown,
     stopping_metric,
 )
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
-    METRIC,
     experiment,
     lightgbm,
     one,
@@ -30,12 +29,10 @@ from experiment_pipeline_tests.stages.search.scenario import (
 )
 
 
-def plan(task: str = "binary", *, can_stop: bool = True, **hyperparameters: Any) -> Any:
+def plan(task: str = "binary", *, stops: bool = True, **hyperparameters: Any) -> Any:
     """A plan of the scenario's experiment."""
-    classes = training_sets(task).classes
-    return plan_boosting(
-        lightgbm(**hyperparameters), task, classes, 0, METRIC[task], can_stop=can_stop
-    )
+    spec = experiment([one("lightgbm")], task)
+    return boosting_plan(lightgbm(**hyperparameters), training_sets(task), spec, stops=stops)
 
 
 def numbers(sets: TrainingSets) -> np.ndarray:
@@ -45,7 +42,7 @@ def numbers(sets: TrainingSets) -> np.ndarray:
 
 def grown(binned: BinnedTable, **hyperparameters: Any) -> str:
     """The text of a booster grown on a binned table without early stopping."""
-    planned = plan(can_stop=False, n_estimators=20, **hyperparameters)
+    planned = plan(stops=False, n_estimators=20, **hyperparameters)
     return boost(binned, planned, "binary").model_to_string()
 
 
@@ -188,7 +185,7 @@ def test_special_settings_train_and_store(setting: str) -> None:
 def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting: str) -> None:
     """The train score may rest on it: nothing is predicted a second time."""
     sets = training_sets(task)
-    planned = plan(task, can_stop=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
+    planned = plan(task, stops=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
     booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task)
     kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
     assert kept.shape == predicted.shape

@@ -176,7 +176,7 @@ def test_failures_take_no_place():
 def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
     """Stored results keep the key of when they were trained; the conclusion does not."""
     best = next(k for k, c in ran.conclusions.items() if k[0] == "l" and c.status == "trained")
-    found = ran.conclusions[best].configuration
+    found = ran.conclusions[best].result
     fixed = one(found.algorithm, **found.hyperparameters)
     again = run(experiment(searched=[fixed]), SETS, memory)
     assert again.fits == 0

@@ -40,7 +40,8 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     assert again.fits == sum(not one.reused for one in again.conclusions.values())
     assert halving != "off" or again.fits == 0
     for key, answer in fresh.answer.items():
-        stays = memory.results([fingerprint(fresh.conclusions[key].configuration, sets, other)])
+        configuration = fresh.conclusions[key].result.configuration
+        stays = memory.results([fingerprint(configuration, sets, other)])
         assert again.answer[key] == answer or (stays and answer[0] == "stopped early")
 
 

@@ -7,10 +7,8 @@ import pytest
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     accounts,
-    as_scored,
-    failures,
+    concluded,
     search_results,
-    unranked,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import search_cost
@@ -20,17 +18,17 @@ from experiment_pipeline_tests.results import model_result
 CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
 FAILURE = FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")
 
+CONCLUDED = (
+    Conclusion("d", "linear", "stopped early", "at rung 1", model_result("d", 0.6), 0.25, True),
+    Conclusion("a", "linear", "not started", "the budget was spent"),
+    Conclusion.trained(model_result("b", 0.7), reused=True),
+    Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
+)
+
 
 @pytest.fixture
 def table():
-    a, b, c, d = CONFIGURATIONS
-    conclusions = [
-        Conclusion(d, "stopped early", "at rung 1", model_result("d", 0.6), 0.25, reused=True),
-        Conclusion(a, "not started", "the budget was spent"),
-        Conclusion(b, "trained", result=model_result("b", 0.7), fraction=1.0, reused=True),
-        Conclusion(c, "failed", "no such solver", fraction=1.0, failure=FAILURE),
-    ]
-    return search_results(CONFIGURATIONS, conclusions)
+    return search_results(CONFIGURATIONS, CONCLUDED)
 
 
 def test_every_declared_configuration_has_a_row(table):
@@ -62,36 +60,27 @@ def test_what_is_not_trained_in_full_says_why(table):
     assert table["reason"].tolist() == ["the budget was spent", "", "no such solver", "at rung 1"]
 
 
-def test_failures_come_back_from_the_table(table):
-    """What the leaderboard lists last is what the search reported."""
-    (failure,) = failures(table)
-    assert failure == FAILURE
+def test_conclusions_come_back_from_the_table(table):
+    """What the leaderboard ranks and lists is what the search concluded."""
+    stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
+    assert {one.key: one for one in concluded(table, stored, "roc_auc")} == {
+        one.key: one for one in CONCLUDED
+    }
 
 
 def test_notes_of_a_fit_stand_in_its_row():
     """Who was trained in a second attempt says so where the search is read."""
     result = replace(model_result("a", 0.6), notes=("a first attempt ended with MemoryError",))
-    table = search_results(
-        CONFIGURATIONS[:1], [Conclusion(CONFIGURATIONS[0], "trained", result=result, fraction=1.0)]
-    )
+    table = search_results(CONFIGURATIONS[:1], [Conclusion.trained(result)])
     assert table["notes"].tolist() == ["a first attempt ended with MemoryError"]
 
 
 def test_stored_results_get_the_scores_of_this_search(table):
     """What was trained for another metric is ranked by the one that was asked for now."""
     stored = {"f-b": model_result("b", 0.1, metric="log_loss")}
-    (result,) = as_scored(table, stored, "roc_auc").values()
-    assert (result.metric, result.train_score, result.test_score) == ("roc_auc", 0.7, 0.7)
-
-
-def test_what_was_stopped_or_not_started_comes_back_from_the_table(table):
-    """With the stored result of its rung, where there is one."""
-    result = model_result("d", 0.6)
-    first, last = unranked(table, {"f-d": result})
-    assert (first.key, first.status, first.fraction, first.result) == ("a", "not started", 0, None)
-    assert (last.key, last.status, last.fraction) == ("d", "stopped early", 0.25)
-    assert last.result is result
-    assert last.reason == "at rung 1"
+    (one,) = concluded(table[table["key"] == "b"], stored, "roc_auc")
+    found = one.result
+    assert (found.metric, found.train_score, found.test_score) == ("roc_auc", 0.7, 0.7)
 
 
 def test_a_score_is_missing_where_nothing_was_fitted(table):

@@ -36,3 +36,12 @@ def report_of(
         "threshold": decision_threshold(spec.metric_names, test.y, test.prediction),
     }
     return judge(spec, CHOSEN, exported=exported, test=test, **(arguments | changes))
+
+
+TOO_HIGH = [{"metric": "roc_auc", "at_least": 0.97}]
+
+
+TWO_FAMILIES = [
+    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}},
+    {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
+]

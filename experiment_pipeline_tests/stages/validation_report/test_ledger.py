@@ -22,9 +22,9 @@ TABLE = pd.DataFrame({"id": range(200), "size": [number / 7 for number in range(
 def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
     """Every look is there, oldest first, also a second one with the same model."""
     ledger = Ledger(place, "flights")
-    assert ledger.looks() == []
+    assert ledger.looks.notes() == {}
     looks = [ledger.record_look(ROWS, model, TABLE) for model in (*MODELS[:2], MODELS[0])]
-    assert ledger.looks() == looks
+    assert list(ledger.looks.notes().values()) == looks
     age = datetime.now(UTC) - datetime.fromisoformat(looks[0].at)
     assert timedelta() <= age < timedelta(minutes=1)
     # The rows are kept once.
@@ -82,7 +82,7 @@ def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: ledger.record_look(ROWS, MODELS[0], TABLE), range(40)))
     assert process.wait() == 0
-    looks = ledger.looks()
+    looks = list(ledger.looks.notes().values())
     assert len(looks) == 50
     assert looks == sorted(looks, key=lambda look: look.at)
 
@@ -99,14 +99,15 @@ def test_a_name_tells_when_what_and_by_which_model(place: UPath) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"at": "2026-01-01"}'])
 def test_a_damaged_look_is_named(place: UPath, content: bytes) -> None:
     """A file of the ledger that cannot be read is an error, not one look less."""
-    ledger = Ledger(place, "flights")
+    ledger, told = Ledger(place, "flights"), []
     ledger.record_look(ROWS, MODELS[0], TABLE)
     (name,) = list_names(ledger.folder)
-    assert read_bytes(ledger.folder / name)
     write_bytes(ledger.folder / name, content)
-    with pytest.raises(EntryCorrupt) as caught:
-        ledger.looks()
-    assert caught.value.culprit == str(ledger.folder / name)
+    (damage,) = ledger.looks.notes().values()
+    assert isinstance(damage, EntryCorrupt)
+    assert damage.culprit == str(ledger.folder / name)
+    assert ledger.earlier_looks(ROWS, MODELS[0], TABLE, tell=told.append).models == 1
+    assert damage.culprit in told[0]
 
 
 @pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])

@@ -1,0 +1,63 @@
+"""A model leaves this process only when a fresh one predicts the same, bit for bit."""
+
+import importlib
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.errors import PredictionsChanged
+from experiment_pipeline.stages.exported_model.reload_check import (
+    STALE_SECONDS,
+    check_in_fresh_process,
+)
+from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline_tests import exported
+
+
+def test_what_a_killed_check_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of an hour ago goes with the next check; one that may be in use stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (("old", 2 * STALE_SECONDS), ("new", 60)):
+        folder = tmp_path / f"experiment_pipeline_model_{name}"
+        folder.mkdir()
+        (folder / "model.skops").write_bytes(b"large")
+        os.utime(folder, (time.time() - age,) * 2)
+    check_in_fresh_process(replace(exported.package(), files={"verify.py": b""}))
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment_pipeline_model_new"]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest"])
+def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
+    """A pipeline of this project loads in a process that has neither it nor Dagster."""
+    check_in_fresh_process(exported.trained_package(algorithm, task))
+
+
+def test_a_model_that_needs_this_package_is_refused() -> None:
+    """Loading must not import this project: who receives the model does not have it."""
+    needy = exported.package()
+    script = needy.files["verify.py"] + b"\nimport experiment_pipeline\n"
+    changed = ModelPackage(**{**vars(needy), "files": {**needy.files, "verify.py": script}})
+    with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
+        check_in_fresh_process(changed)
+
+
+def test_a_users_own_estimator_is_found_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimator from a folder on the path loads in the fresh process too."""
+    (tmp_path / "own_estimators_of_a_user.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n\n\n"
+        "class Own(LogisticRegression):\n    '''Its own.'''\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_estimators_of_a_user")
+    package = exported.package(exported.fitted(model=own.Own()))
+    assert package.own_packages == ("own_estimators_of_a_user",)
+    check_in_fresh_process(package)
