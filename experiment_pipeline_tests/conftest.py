@@ -18,6 +18,15 @@ settings.register_profile("project", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, and before them the slowest, which wait for Dagster.
+
+    Workers take whole files in this order: one that took a slow file last would end alone.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("end_to_end" not in item.path.parts, item.path not in slow))
+
+
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A storage root on disk, named by the environment."""

@@ -24,8 +24,7 @@ from experiment_pipeline.stages.data_analysis.skill import mean_of_known, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.paired import baseline_score
-from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.statistics.scores import baseline_score, score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 
 MOST_CODES = 50

@@ -28,13 +28,7 @@ _OTHER_COLUMNS = (
 
 
 def outcome(board: Leaderboard, scores: bytes, place: str) -> Outcome:
-    """The choice and the ranking.
-
-    Args:
-        board: the leaderboard.
-        scores: the picture of them, PNG.
-        place: where the page lies.
-    """
+    """The choice and the ranking, their picture (PNG), and the place of the page."""
     return Outcome(
         value=board,
         notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
@@ -84,13 +78,7 @@ def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) 
 
 
 def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
-    """Return the board as a document.
-
-    Args:
-        board: the leaderboard.
-        experiment: its name.
-        most_rows: rows of the table; that there are more is said.
-    """
+    """Return the board as a document; where it has more rows than the most, it says so."""
     said = (
         f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
         f"{numbers.score(board.baseline)}; the paired difference is "
