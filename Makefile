@@ -29,7 +29,7 @@ wheel: .venv/uv ## users: build the package for another Dagster project, in dist
 	$(BIN)/uv build --quiet --wheel
 
 test: .venv/ready-dev system-test lint ## contributors: set up and run every check and test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .

@@ -21,14 +21,19 @@ settings.register_profile("project", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("project")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A metadata database with its tables and no row, made once."""
-    path = tmp_path_factory.mktemp("database") / "empty.sqlite"
-    engine = opened(sa.URL.create("sqlite", database=str(path)))
-    engine.dispose()
+@pytest.fixture(scope="session", autouse=True)
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A metadata database with its tables and no row, made once; fixtures of modules write to
+    another one.
+    """
+    folder = tmp_path_factory.mktemp("database")
+    path = folder / "empty.sqlite"
+    opened(sa.URL.create("sqlite", database=str(path))).dispose()
     opened.cache_clear()
-    return path
+    shared = shutil.copy(path, folder / "shared.sqlite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, f"sqlite:///{shared}")
+        yield path
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +46,15 @@ def metadata_database(
     monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
     yield path
     opened.cache_clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, and before them the slowest, which wait for Dagster.
+
+    Workers take whole files in this order: one that took a slow file last would end alone.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("end_to_end" not in item.path.parts, item.path not in slow))
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:
 def run(
     spec: ExperimentSpec, schema: str, instance: dg.DagsterInstance | None = None, **tags: str
 ) -> Run:
-    """Run the experiment's job; the storage is where the environment says."""
+    """Run the experiment's job; the storage is where the environment says, the events in memory."""
     job = definitions(spec, schema).resolve_job_def(spec.name)
     tags = tags or range_tags(configurations(spec))
     with _instance(instance) as used:
@@ -86,7 +86,7 @@ def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     if given is not None:
         yield given
     else:
-        with dg.instance_for_test() as own:
+        with dg.DagsterInstance.ephemeral() as own:
             yield own
 
 

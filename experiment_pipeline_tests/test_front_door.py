@@ -1,4 +1,4 @@
-"""What others may use of this project, and what contributors run: each is declared once."""
+"""What others may use of this project from Python: each name is declared once."""
 
 import ast
 import inspect
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 import experiment_pipeline
 
@@ -51,42 +50,3 @@ def test_type_checkers_see_the_same_names() -> None:
         name: f"experiment_pipeline.{home}" for name, home in experiment_pipeline._HOMES.items()
     }
     assert told == homes
-
-
-def test_the_hooks_run_what_lint_runs() -> None:
-    """A commit that passes the hooks passes the first part of CI."""
-    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()]
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    assert [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]] == commands
-
-
-def test_every_target_says_whom_it_is_for() -> None:
-    """`make help` lists each target of people under users or contributors."""
-    targets = re.findall(r"^([a-z-]+):(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    told = {name for name, rest in targets if re.search(r"## (users|contributors): ", rest)}
-    assert told == {name for name, _ in targets} - {"system", "system-test"}
-
-
-def test_the_tree_of_contributing_is_the_real_one() -> None:
-    """Every package and loose module stands in it, with what lives there, and nothing else."""
-    tree = (ROOT / "CONTRIBUTING.md").read_text().split("```text\n")[1].split("```")[0]
-    lines = tree.splitlines()[1:]
-    told = [re.fullmatch(r"((?:  )+)(\S+)(?: {2,}(.+))?", line).groups() for line in lines]
-    package = Path(experiment_pipeline.__file__).parent
-    there = {
-        f"{path.name}/" if path.is_dir() else path.name
-        for folder in (package, package / "stages")
-        for path in folder.iterdir()
-        if path.is_dir() or path.suffix == ".py"
-    }
-    assert {name for _, name, _ in told} == there - {"__pycache__/"}
-    assert [name for _, name, what in told if not what] == ["stages/"]
-
-
-def test_what_contributing_names_is_there() -> None:
-    """Every file and folder between backticks exists."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    named = set(re.findall(r"`(experiment_pipeline(?:_tests)?/[\w/.]*)`", text))
-    assert named
-    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

@@ -28,10 +28,9 @@ FALSE_TEXTS = ("false", "f", "no", "n", "off", "0")
 EXACT_IN_FLOAT = 2.0**53
 SIGNS = r"[+\-\u2212]"  # the last one is the typographic minus
 SPACES = r"[\s\u00a0\u202f]"
-Columnwise = Callable[[pd.Series], pd.Series]
 
 
-def on_distinct(column: pd.Series, function: Columnwise) -> pd.Series:
+def on_distinct(column: pd.Series, function: Callable[[pd.Series], pd.Series]) -> pd.Series:
     """Apply a cell-wise function once per distinct value; a missing value stays missing."""
     codes, distinct = pd.factorize(column)
     results = function(pd.Series(distinct)).array

@@ -12,6 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.preparation import declared_columns
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec, Roles
@@ -117,7 +118,8 @@ class NamedColumns:
             InvalidExperiment: keys of defs.yaml name columns that are not there.
             InvalidSchema: a column that the schema requires is not there, or a new one forbidden.
         """
-        self._refuse(delivered, self._prepared_columns())
+        prepared = declared_columns(self.spec.preparation)
+        self._refuse(delivered, [(("preparation", *place), place[1]) for place in prepared])
         if self.spec.preparation.function is not None:
             return
         calendar = self.spec.preparation.calendar.items()
@@ -126,11 +128,6 @@ class NamedColumns:
         columns = self._fitted([*delivered, *made], delivered, schema)
         target: tuple[Location, str] = (("target",), self.spec.target)
         self._refuse(columns, [target, *named_columns(self.spec)])
-
-    def _prepared_columns(self) -> Iterator[tuple[Location, str]]:
-        for setting in ("missing_values", "categories", "types", "calendar"):
-            for column in getattr(self.spec.preparation, setting):
-                yield ("preparation", setting, column), column
 
     def _refuse(self, columns: Sequence[str], named: Iterable[tuple[Location, str]]) -> None:
         problems = [

@@ -8,7 +8,7 @@ rejecting belongs to the validation.
 
 import importlib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,15 +107,20 @@ def prepare(
 def _check_columns_exist(
     raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str]
 ) -> None:
+    for setting, column in declared_columns(preparation):
+        excused = column in may_be_absent and setting != "calendar"
+        if column not in raw.columns and not excused:
+            raise UnusableTable(
+                f"preparation.{setting}.{column}",
+                f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}",
+                "Correct the name in the YAML, or drop the entry.",
+            )
+
+
+def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
+    """(setting, column) of every column that the preparation names."""
     for setting in ("missing_values", "categories", "types", "calendar"):
-        for column in getattr(preparation, setting):
-            excused = column in may_be_absent and setting != "calendar"
-            if column not in raw.columns and not excused:
-                raise UnusableTable(
-                    f"preparation.{setting}.{column}",
-                    f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}",
-                    "Correct the name in the YAML, or drop the entry.",
-                )
+        yield from ((setting, column) for column in getattr(preparation, setting))
 
 
 def _calendar(

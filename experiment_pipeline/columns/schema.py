@@ -72,10 +72,6 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
 
     Target, ids and excluded columns need not be there; nothing need be unique, and a new
     column is no matter, because the model never sees it.
-
-    Args:
-        schema: the experiment's.
-        features: the columns that the model takes.
     """
     columns = {}
     for name, column in schema.columns.items():

@@ -51,10 +51,6 @@ def find_classes(train_y: pd.Series, spec: Question) -> tuple[Scalar, ...] | Non
 
     They are sorted, so that the order depends on no row; for binary the positive class comes
     last: the one the YAML names, else the greater one (1, True, "yes").
-
-    Args:
-        train_y: target values (n,), without missing ones.
-        spec: the experiment.
     """
     if spec.task == "regression":
         return None

@@ -1,15 +1,17 @@
-"""How a number reads: a score, its interval, a count, a share, one function each, used everywhere.
+"""How a number reads: a score, its interval, a count, a share; and a name, and a list of them.
 
 What people compare is cut to what they can compare; stored tables and results keep every digit.
-In: numbers. Out: texts. Sentences around them belong to whoever says them.
+In: numbers, names. Out: texts. Sentences around them belong to whoever says them.
 """
 
 import math
+from collections.abc import Sequence
 
 from experiment_pipeline.statistics.interval import Interval
 
 # What a reader compares of a number whose scale is not known.
 SIGNIFICANT_DIGITS = 6
+_LONGEST_NAME = 60
 
 
 def score(value: float) -> str:
@@ -56,3 +58,15 @@ def seconds(value: float) -> str:
 def significant(value: float) -> float:
     """Return a number without the digits that nobody compares."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def shown(name: object, longest: int = _LONGEST_NAME) -> str:
+    """A column name or value as part of a sentence: one line, not too long."""
+    text = " ".join(str(name).split()) or repr(str(name))
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def some_of(items: Sequence[str], most: int = 5) -> str:
+    """`a, b, c and 7 more`."""
+    head = ", ".join(items[:most])
+    return head if len(items) <= most else f"{head} and {len(items) - most:,} more"

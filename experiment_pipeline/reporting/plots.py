@@ -98,9 +98,7 @@ def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> bytes:
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:
     """Return a name as matplotlib shows it literally, in one line that is not too long."""
-    text = " ".join(str(name).split()) or repr(str(name))
-    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    drawable = _drawable()
+    drawable, text = _drawable(), numbers.shown(name, longest)
     return "".join(c if ord(c) in drawable else "?" for c in text).replace("$", r"\$")
 
 

@@ -24,15 +24,10 @@ FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
 
 
 def row_hashes(frame: pd.DataFrame, columns: Sequence[str], salt: str) -> np.ndarray:
-    """Hash the named columns of every row.
+    """Hash the named columns of every row, in whatever order; another salt is another draw.
 
     Two different rows share a hash with probability 2**-64; among a million rows, any two do
     with probability 3e-8.
-
-    Args:
-        frame: any table.
-        columns: which of its columns; their order does not matter.
-        salt: another salt, another draw.
 
     Returns:
         uint64 (n,).

@@ -26,11 +26,6 @@ _NAMES = np.array([*SETS, LEFT_OUT], dtype=object)
 def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> pd.Series:
     """Name the set of each row.
 
-    Args:
-        prepared: rows with the index `row_number`.
-        spec: the experiment; its split decides.
-        features: feature columns, never the target.
-
     Returns:
         "train", "test", "validation", or "gap" for a row between two sets in time, and for
         one without the value that the split goes by; index as `prepared`.
@@ -231,11 +226,7 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
 
 
 def may_have_rare_classes(target: pd.Series) -> bool:
-    """Tell whether there can be such a class at all, without knowing the sets.
-
-    Args:
-        target: known classes (n,).
-    """
+    """Tell whether known classes (n,) can hold such a one at all, without knowing the sets."""
     counts = target.value_counts()
     return len(counts) > 2 and bool(counts.iloc[-1] <= MOST_SHARE * len(target))
 
@@ -255,11 +246,7 @@ def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
 
 
 def set_aside_in_words(classes: pd.Series) -> list[str]:
-    """Say what became of each class.
-
-    Args:
-        classes: the class of each row that was set aside.
-    """
+    """Say what became of each class, given the class of each row that was set aside."""
     return [
         f"class {name} ({rows} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
         "aside, and every score is of the other classes alone"

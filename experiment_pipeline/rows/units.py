@@ -33,12 +33,6 @@ def unit_hashes(
     are different people (see `equal_rows`): these are told apart by their label, and then
     numbered. A corrected label moves at most one of the rows that equal it.
 
-    Args:
-        frame: rows of any order.
-        spec: the experiment.
-        features: feature columns, without the target.
-        salt: another salt, another draw.
-
     Returns:
         uint64 (n,).
     """
@@ -58,10 +52,6 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
     """Hash keys together with a number for each of the rows that share one: uint64 (n,).
 
     The numbers go by what is in the rows, so that their order does not matter.
-
-    Args:
-        frame: the rows.
-        keys: uint64 (n,).
     """
     order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers"), keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order][:1]) != 0)
@@ -178,11 +168,6 @@ def equal_rows(frame: pd.DataFrame, columns: Sequence[str], salt: str) -> EqualR
 
     A row's answer depends on no order, and rows that are added later hardly change it for any
     but their neighbours. The work is that of hashing the table two to four times.
-
-    Args:
-        frame: any table.
-        columns: which of its columns; their order does not matter.
-        salt: of the hashes, as for `row_hashes`.
     """
     sums = np.zeros(len(frame), dtype=np.uint64)
     for name in columns:
@@ -259,12 +244,8 @@ def canonical_order(frame: pd.DataFrame, spec: Sampling, features: Sequence[str]
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
     The hash is that of the features and the target, so that a column that no model sees changes
-    nothing; rows that are equal there go by their other columns. The row number has no part.
-
-    Args:
-        frame: (n, columns) rows; without the target, the features alone count.
-        spec: the experiment.
-        features: feature columns.
+    nothing; rows that are equal there go by their other columns. The row number has no part. Where
+    there is no target, the features alone count.
 
     Returns:
         int64 (n,): positions, first to last.

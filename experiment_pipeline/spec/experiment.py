@@ -94,6 +94,14 @@ class Criterion(Closed):
     metric: str = Field(description="The metric that is judged", examples=["roc_auc"])
     at_least: float | None = None
     at_most: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """The one of both that is given."""
+        (limit,) = {self.at_least, self.at_most} - {None}
+        assert limit is not None
+        return limit
+
     judged_by: Literal["bound", "estimate"] = Field(
         "bound", description="bound: the worse end of the 95 % interval must hold"
     )

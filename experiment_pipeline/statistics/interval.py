@@ -36,19 +36,19 @@ class Interval:
     level: float = LEVEL
 
 
-def difference(first: Spread, second: Spread, level: float = LEVEL) -> Interval:
+def difference(first: Spread, second: Spread) -> Interval:
     """Return second - first for scores on sets that share no unit, with Welch's interval."""
     estimate = second.estimate - first.estimate
     variances = [first.standard_error**2, second.standard_error**2]
     freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
     if math.isnan(estimate) or 0 in freedoms:
         unknown = math.nan if math.isnan(estimate) else math.inf
-        return Interval(estimate, -unknown, unknown, level)
+        return Interval(estimate, -unknown, unknown)
     total = sum(variances)
     known = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
-    t = quantile(total**2 / known if known > 0 else min(freedoms), level)
+    t = quantile(total**2 / known if known > 0 else min(freedoms), LEVEL)
     half = t * math.sqrt(total)
-    return Interval(estimate, estimate - half, estimate + half, level)
+    return Interval(estimate, estimate - half, estimate + half)
 
 
 def quantile(degrees_of_freedom: float, level: float) -> float:

@@ -49,13 +49,7 @@ def deciding_metric(metrics: Sequence[str], y: np.ndarray) -> str:
 
 
 def choose_threshold(metric: str, y: np.ndarray, prediction: np.ndarray) -> Threshold:
-    """Return the threshold that maximises a metric, halfway to the next smaller probability.
-
-    Args:
-        metric: one that depends on a threshold.
-        y: class codes 0 and 1 (n,).
-        prediction: probability of 1, (n,).
-    """
+    """Return the threshold that maximises a metric, halfway to the next smaller probability."""
     return _Cuts.of(prediction).best(metric, y)
 
 

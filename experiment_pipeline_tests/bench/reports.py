@@ -22,11 +22,12 @@ from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.split_sets.sets import SplitSets, split
+from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.rows.made_rows import cut_rows
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -80,7 +81,7 @@ def measurements(shapes: tuple[Shape, ...] = SHAPES) -> list[Measured]:
 def _measured(shape: Shape) -> list[Measured]:
     frame = shape.table()
     spec = _experiment(shape)
-    cut = split(frame, spec, [name for name in frame if name != "y"])
+    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     started = time.perf_counter()
     trained = _searched(spec, sets)

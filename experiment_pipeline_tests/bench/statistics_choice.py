@@ -23,8 +23,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.paired import best_constant
-from experiment_pipeline.statistics.scores import SetPrediction, score
+from experiment_pipeline.statistics.scores import SetPrediction, best_constant, score
 from experiment_pipeline.statistics.spread import unit_sums
 from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of

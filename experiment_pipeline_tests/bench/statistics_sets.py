@@ -16,8 +16,8 @@ from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import check_leaks
-from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.statistics.scores import interval_of, spread
+from experiment_pipeline_tests.rows.made_rows import cut_rows
 
 TARGET = "bought"
 TRUE_ROWS = 100_000
@@ -180,4 +180,4 @@ def _blocked(
     copies = rng.choice(rows, 2 * int(leaked * rows), replace=False).reshape(2, -1)
     columns = [*features, TARGET]
     frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
-    return bool(check_leaks(split(frame, spec, features), spec, features))
+    return bool(check_leaks(cut_rows(frame, spec, features), spec, features))

@@ -17,8 +17,8 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.rows.made_rows import cut_rows
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 60_000
@@ -173,7 +173,7 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
         _sample(_raw(table.package, table.item, table.target), spec, seed), spec.preparation
     ).frame
     features = feature_columns(rows, spec)
-    sets = split(rows, spec, features)
+    sets = cut_rows(rows, spec, features)
     return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)
 
 

@@ -31,6 +31,18 @@ def first_run(project):
     return project.execute("clinic")
 
 
+@pytest.fixture(scope="module")
+def rerun(project, first_run):
+    """The same command once more, beside a broken experiment; it tells what it imports."""
+    broken = project.add_experiment("broken", {"target": "late"}, scenario.SCHEMA)
+    project.env["PYTHONPROFILEIMPORTTIME"] = "1"
+    try:
+        return project.execute("clinic")
+    finally:
+        del project.env["PYTHONPROFILEIMPORTTIME"]
+        shutil.rmtree(broken.parent)
+
+
 def registry(project, name="clinic"):
     return project.folder / "artifacts" / name / "registry"
 
@@ -72,19 +84,24 @@ def test_every_row_is_validated_or_rejected_with_its_reason(project, first_run):
         assert reason in rejected.loc[row, "rejection_reasons"]
 
 
-def test_a_rerun_on_unchanged_data_reuses_everything(project, first_run, monkeypatch):
+def test_a_rerun_on_unchanged_data_reuses_everything(project, rerun):
     """Nothing is trained, judged or published twice; the run says so, and imports nothing for it."""
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    again = project.execute("clinic")
-    imported = set(re.findall(r"^import time:.*\| +(\w+)$", again.stdout, re.MULTILINE))
+    imported = set(re.findall(r"^import time:.*\| +(\w+)$", rerun.stdout, re.MULTILINE))
     assert not imported & {"sklearn", "lightgbm", "matplotlib", "skops", "skrub", "jinja2"}
     assert "pandas" in imported
-    assert again.returncode == 0
-    assert "reused 4 of 4 configurations" in again.stdout
-    assert "reused the analysis of the same table" in again.stdout
-    assert "reused the report of the same model on the same rows" in again.stdout
-    assert "v0001 is the champion already" in again.stdout
+    assert rerun.returncode == 0
+    assert "reused 4 of 4 configurations" in rerun.stdout
+    assert "reused the analysis of the same table" in rerun.stdout
+    assert "reused the report of the same model on the same rows" in rerun.stdout
+    assert "v0001 is the champion already" in rerun.stdout
     assert len(list((project.folder / "artifacts/clinic/validation_looks").iterdir())) == 1
+
+
+def test_a_broken_neighbour_stops_no_other_experiment(rerun):
+    """Its error is in the log, and the job of the one that is sound runs to its end."""
+    assert rerun.returncode == 0, rerun.stdout
+    assert rerun.stdout.count("broken is left out: ") == 1
+    assert "broken/defs.yaml:2: data: is missing" in rerun.stdout
 
 
 def test_the_exported_model_predicts_rows_as_delivered(project, first_run, tmp_path):
@@ -125,37 +142,6 @@ def test_a_mistake_in_the_yaml_is_one_line_with_file_line_and_suggestion(project
     assert "did you mean 'metric'" in done.stdout
     assert "Traceback" not in done.stdout
     assert len(done.stdout.splitlines()) < 20
-
-
-def test_a_broken_neighbour_stops_no_other_experiment(project, first_run):
-    """Its error is in the log, and the job of the one that is sound runs to its end."""
-    broken = project.add_experiment("broken", {"target": "late"}, scenario.SCHEMA)
-    try:
-        done = project.execute("clinic")
-    finally:
-        shutil.rmtree(broken.parent)
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("broken is left out: ") == 1
-    assert "broken/defs.yaml:2: data: is missing" in done.stdout
-
-
-def test_one_failed_configuration_is_listed_last_and_spoils_nothing(project, first_run):
-    """The others are ranked and exported; the failed one has its reason."""
-    import pandas as pd
-
-    search = [
-        {"algorithm": "linear"},
-        {
-            "algorithm": "sklearn.neighbors.KNeighborsClassifier",
-            "configurations": [{"n_neighbors": 100_000}],
-        },
-    ]
-    project.add_experiment("failing", scenario.spec_mapping(search=search), scenario.SCHEMA)
-    done = project.execute("failing")
-    assert done.returncode == 0, done.stdout
-    board = pd.read_parquet(project.folder / "artifacts/failing/tables/leaderboard.parquet")
-    assert list(board["status"]) == ["trained", "failed"]
-    assert "n_neighbors" in board["reason"].iloc[-1]
 
 
 def test_two_runs_at_once_end_in_right_results_or_one_clear_error(project, first_run):

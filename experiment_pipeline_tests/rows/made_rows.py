@@ -1,10 +1,13 @@
 """Random rows, and experiments that split them in each way."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline_tests import scenario
 
 FEATURES = ["a", "b"]
@@ -49,3 +52,10 @@ BY_TIME = {"by": "time", "column": "visited"}
 def assigned(frame: pd.DataFrame, by: dict, task: str = "binary") -> pd.Series:
     """Return the set of each row."""
     return assign_sets(frame, experiment(by, task), FEATURES)
+
+
+def cut_rows(
+    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str] = FEATURES
+) -> SplitSets:
+    """Return the three sets of rows none of which was rejected."""
+    return split(frame, spec, features, assign_sets(frame, spec, features))

@@ -10,6 +10,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.search.scenario import OWN
 
@@ -50,7 +51,7 @@ def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
     """A single partition adds to the search results instead of replacing them."""
     spec = scenario.spec(url=str(table))
     first, *others = [one.key for one in configurations(spec)]
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         tag = {"dagster/partition": others[-1]}
         alone = runs.run(spec, scenario.SCHEMA, instance, **tag)
         assert alone.success, alone.failure
@@ -81,11 +82,19 @@ def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
 
 
 def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
-    """In the log of the run, and with the check; another metric or gate then trains nothing."""
+    """In the log of the run, and with the check; the others are ranked before it and exported.
+
+    Another metric or gate then trains nothing.
+    """
     raises = {"algorithm": f"{OWN}.Raises"}
     linear = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
     search = [raises, linear, {"algorithm": "dummy"}]
     done = runs.run(scenario.spec(url=str(table), search=search), scenario.SCHEMA)
+    assert done.success, done.failure
+    board = read_table(runs.table_path(storage_root(), "clinic", "leaderboard"))
+    assert board["status"].tolist() == ["trained"] * 3 + ["failed"]
+    assert "this table has a bad smell" in board["reason"].iloc[-1]
+    assert done.metadata("exported_model")["version"] == "v0001"
     assert "in fit\n    raise ZeroDivisionError" in capfd.readouterr().err
     (check,) = [
         one

@@ -55,7 +55,7 @@ def experiment(folder: Path, **validation: object) -> ExperimentSpec:
 def test_a_class_of_two_rows_is_set_aside_and_said_everywhere(tmp_path: Path) -> None:
     """The run exports a model of the other classes, and a second run changes nothing."""
     spec, said = experiment(tmp_path), "class recommend (2 rows) cannot be predicted"
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         first, again = run(spec, SCHEMA, instance), run(spec, SCHEMA, instance)
     assert first.success, first.failure
     assert first.metadata("data_analysis")["verdict"] == "go with conditions"

@@ -30,6 +30,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.search import halving_scenario
 
 SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
@@ -153,7 +154,7 @@ def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
     features = ["age", "size", "colour"]
     digests = []
     for frame in (halving_scenario.rows(), shuffled(halving_scenario.rows())):
-        parts = split(frame, spec, features)
+        parts = cut_rows(frame, spec, features)
         rungs = ladder(15, scenario.to_train_on(parts.train, parts.test, spec), spec).rungs
         digests.append([(dict(one.sets.digests), one.sets.inner.tolist()) for one in rungs])
     assert len(digests[0]) == 2
@@ -168,6 +169,6 @@ def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
     )
     frame = frame.assign(late=random.choice(["no", "yes"], 900), hour=np.arange(900))
     spec = halving_scenario.experiment(exclude={"hour": "of the delivery"})
-    usual, other = (split(table, spec, list("abc")) for table in (frame, shuffled(frame)))
+    usual, other = (cut_rows(table, spec, list("abc")) for table in (frame, shuffled(frame)))
     assert usual.digests == other.digests
     assert usual.validation["hour"].tolist() == other.validation["hour"].tolist()

@@ -8,12 +8,12 @@ import pytest
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.statistics.paired import (
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
     baseline_score,
     best_constant,
     difference_to_baseline,
 )
-from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
 NUMBERS = np.random.default_rng(0).lognormal(size=301)

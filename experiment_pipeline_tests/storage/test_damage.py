@@ -12,7 +12,7 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.prediction.files import predict
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.validated_data.accepted import DataProfiles
+from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, RUNS, DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import Entries
@@ -93,8 +93,8 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
     yield "models", lambda: [models.require(one).model for one in prints]
     yield "predictions", lambda: [p.tolist() for p in models.test_predictions(prints).values()]
     profiles = DataProfiles(place, "clinic")
-    yield "previous", lambda: profiles.previous(refuse)
-    yield "accepted", lambda: profiles.accepted(refuse)
+    yield "previous", lambda: profiles.latest(RUNS, refuse)
+    yield "accepted", lambda: profiles.latest(ACCEPTED, refuse)
     yield "looks", lambda: looks(place)
     registry = Registry(place, "clinic")
     yield "history", registry.history

@@ -1,4 +1,4 @@
 """Data analysis: what is wrong with a table for this target, and whether to go on.
 
-Findings are one module each under `findings/`; the verdict's rules are in `verdict.py`.
+Findings are declared under `findings/`, by what they look at; the verdict's rules are in `analysis.py`.
 """

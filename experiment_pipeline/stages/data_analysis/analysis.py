@@ -39,10 +39,10 @@ VERDICT_RULES = (
     "Otherwise it is `go`; notes never weigh.",
     "A finding that the YAML accepts weighs one step less: a block is a condition, a condition a note.",
 )
-_ONE_STEP_LESS: dict[Severity, Severity] = {
-    "blocks": "condition",
-    "condition": "note",
-    "note": "note",
+_LED_TO: dict[Severity, Verdict] = {
+    "blocks": "no go",
+    "condition": "go with conditions",
+    "note": "go",
 }
 
 
@@ -68,21 +68,17 @@ def weight(finding: Finding) -> Severity:
     """How much a finding weighs: its severity, one step less when it is accepted."""
     if finding.outcome != "found":
         return "note"
-    return finding.severity if finding.accepted is None else _ONE_STEP_LESS[finding.severity]
+    step = SEVERITIES.index(finding.severity) + (finding.accepted is not None)
+    return SEVERITIES[min(step, len(SEVERITIES) - 1)]
 
 
 def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement:
     """Apply VERDICT_RULES to findings on which acceptances are marked."""
-    weights = {weight(finding) for finding in findings}
-    verdict: Verdict = "go"
-    if "blocks" in weights:
-        verdict = "no go"
-    elif "condition" in weights:
-        verdict = "go with conditions"
+    heaviest = min(map(weight, findings), key=SEVERITIES.index, default="note")
     weighed = [f for f in findings if weight(f) != "note" or f.accepted is not None]
     found = {finding.code for finding in findings if finding.outcome == "found"}
     idle = [f"accepted, but not found: {code}" for code in accepted if code not in found]
-    return Judgement(verdict, (*map(_sentence, by_weight(weighed)), *idle))
+    return Judgement(_LED_TO[heaviest], (*map(_sentence, by_weight(weighed)), *idle))
 
 
 def by_weight(findings: Sequence[Finding]) -> tuple[Finding, ...]:

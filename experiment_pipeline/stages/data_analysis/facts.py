@@ -33,19 +33,12 @@ LARGEST_FLOAT32 = 3.4e38
 
 @dataclass(frozen=True)
 class Edge:
-    """One end of a number column, to tell a placeholder from a value.
+    """One end of a number column, to tell a placeholder from a value."""
 
-    Attributes:
-        value: the smallest (or largest) finite value.
-        rows: how often it occurs.
-        gap: distance to the next value; 0 when there is none.
-        spread: interquartile range of the column without this value.
-    """
-
-    value: float
+    value: float  # the smallest (or largest) finite one
     rows: int
-    gap: float
-    spread: float
+    gap: float  # distance to the next value; 0 when there is none
+    spread: float  # interquartile range of the column without this value
 
 
 @dataclass(frozen=True)
@@ -78,20 +71,14 @@ class NumberFacts:
 
 @dataclass(frozen=True, eq=False)
 class TextFacts:
-    """A text or category column.
-
-    Attributes:
-        texts, counts: the most frequent texts, at most 10,000, and their numbers of rows.
-        all_counts: rows of every distinct text, descending.
-        python_types: names of the types that an object column holds, the most frequent first.
-    """
+    """A text or category column: its texts, at most 10,000, the most frequent first."""
 
     rows: int
     missing: int
     texts: tuple[str, ...]
-    counts: np.ndarray
-    all_counts: np.ndarray
-    python_types: tuple[str, ...] = ()
+    counts: np.ndarray  # (texts,) rows of each
+    all_counts: np.ndarray  # rows of every distinct text, descending
+    python_types: tuple[str, ...] = ()  # of the values of an object column, likewise
 
     @property
     def distinct(self) -> int:

@@ -17,7 +17,6 @@ from experiment_pipeline.storage.records import yaml_bytes
 Outcome = Literal["found", "not_found", "not_applicable"]
 Severity = Literal["blocks", "condition", "note"]
 SEVERITIES: tuple[Severity, ...] = ("blocks", "condition", "note")
-_LONGEST_NAME = 60
 _MOST_IN_YAML = 20
 
 
@@ -98,6 +97,7 @@ class Rule:
         code, title, advice: the same in all its findings.
         threshold: what its number is compared with; None: 1, for what may not occur at all.
         blocks: what it is compared with to be severe, where there is a second level.
+        excluded: the reason to exclude the columns found by, where the YAML is to do so.
     """
 
     code: ClassVar[str]
@@ -105,6 +105,7 @@ class Rule:
     advice: ClassVar[str]
     threshold: ClassVar[Threshold | None] = None
     blocks: ClassVar[Threshold | None] = None
+    excluded: ClassVar[str] = ""
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
@@ -132,7 +133,9 @@ class Rule:
         threshold: float | None = None,
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """The table has it; `fix` is the part of an DataAnalysisSpec that deals with it."""
+        """The table has it; `fix` is the part of a DataAnalysisSpec that deals with it."""
+        if fix is None and self.excluded:
+            fix = exclude(columns, self.excluded)
         return Finding(
             *(self.code, self.title, "found", severity, tuple(columns), number, threshold),
             *(evidence, self.advice, yaml_bytes(fix).decode() if fix else None),
@@ -145,6 +148,23 @@ class Rule:
         return Finding(
             *(self.code, self.title, "not_found", "note", (), number, threshold),
             *(evidence, self.advice),
+        )
+
+    def judged(
+        self,
+        severity: Severity | None,
+        evidence: str,
+        *,
+        number: float,
+        threshold: float,
+        columns: Sequence[str] = (),
+        fix: Mapping[str, Any] | None = None,
+    ) -> Finding:
+        """Found with that severity; None: not found, by the same number and evidence."""
+        if severity is None:
+            return self.not_found(evidence, number=number, threshold=threshold)
+        return self.found(
+            severity, evidence, columns=columns, number=number, threshold=threshold, fix=fix
         )
 
     def not_applicable(self, reason: str) -> Finding:
@@ -162,39 +182,43 @@ class ColumnRule(Rule):
         unjudged: the sentence for a table without a column to judge; empty: that is innocent.
         one: what a column is called in the evidence, of which several are formed by an s.
         said: what is said of the columns found; may name the `{limit}`, a share.
+        each: what is said of one of them; may name its `{number}` and that as a `{share}`.
+        innocence: the sentence where no column is found; may name the worst number alike.
+        above: whether a column is found above the threshold only, not at it.
         severity: how much it weighs, if that depends on nothing.
-        excluded: the reason to exclude the columns by, where the YAML is to do so.
     """
 
     unjudged: ClassVar[str] = ""
     one: ClassVar[str] = "feature"
     said: ClassVar[str]
+    each: ClassVar[str]
+    innocence: ClassVar[str]
+    above: ClassVar[bool] = False
     severity: ClassVar[Severity] = "note"
-    excluded: ClassVar[str] = ""
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The number of each column that is judged; the larger, the worse."""
         raise NotImplementedError
 
-    def words(self, subject: Subject, column: str, number: float) -> str:
+    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002 - as below
         """What is said of a column found, behind its name."""
-        raise NotImplementedError
+        return f" ({self.each.format(number=number, share=numbers.share(number))})"
 
     def innocent(self, worst: float) -> str:
         """The sentence where no column is found, with the worst number."""
-        raise NotImplementedError
+        return self.innocence.format(number=worst, share=numbers.share(worst))
 
     def is_beyond(self, number: float, limit: float) -> bool:
         """Whether a column is found."""
-        return number >= limit
+        return number > limit if self.above else number >= limit
 
     def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:  # noqa: ARG002 - it may depend on them
         """How much the columns found weigh."""
         return self.severity
 
     def fix(self, subject: Subject, columns: Sequence[str]) -> Mapping[str, Any] | None:  # noqa: ARG002 - as above
-        """The part of an DataAnalysisSpec that deals with the columns found."""
-        return exclude(columns, self.excluded) if self.excluded else None
+        """The part of a DataAnalysisSpec that deals with the columns found."""
+        return None
 
     def check(self, subject: Subject) -> Finding:
         """Hold every column's number against the threshold."""
@@ -207,11 +231,11 @@ class ColumnRule(Rule):
         worst = measured[worst_first[0]] if worst_first else 0.0
         if not columns:
             return self.not_found(self.innocent(worst), number=worst, threshold=limit)
-        each = some_of([f"{shown(c)}{self.words(subject, c, measured[c])}" for c in columns])
         said = self.said.format(limit=numbers.share(limit))
+        words = {column: self.words(subject, column, measured[column]) for column in columns}
         return self.found(
             self.weigh(subject, columns),
-            f"{numbers.counted(len(columns), self.one)} {said}: {each}.",
+            listed(self.one, said, words),
             columns=columns,
             number=worst,
             threshold=limit,
@@ -219,16 +243,10 @@ class ColumnRule(Rule):
         )
 
 
-def shown(name: object) -> str:
-    """A column name or value as part of a sentence: one line, not too long."""
-    text = " ".join(str(name).split()) or repr(str(name))
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-
-
-def some_of(items: Sequence[str], most: int = 5) -> str:
-    """`a, b, c and 7 more`."""
-    head = ", ".join(items[:most])
-    return head if len(items) <= most else f"{head} and {len(items) - most:,} more"
+def listed(one: str, said: str, words: Mapping[str, str]) -> str:
+    """`2 features with gaps: a (7 rows), b (1 row).`, from column → the words behind its name."""
+    each = numbers.some_of([numbers.shown(column) + behind for column, behind in words.items()])
+    return f"{numbers.counted(len(words), one)} {said}: {each}."
 
 
 def exclude(columns: Sequence[str], reason: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from experiment_pipeline.stages.data_analysis.analysis import (
     Verdict,
     weight,
 )
-from experiment_pipeline.stages.data_analysis.finding import Finding, Severity, shown, some_of
+from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 
@@ -126,7 +126,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
     reached = f"{numbers.score(best.mean)} ± {numbers.score(best.standard_error)}"
     criteria = [
-        f"your criterion {c.at_least if c.at_least is not None else c.at_most:g}"
+        f"your criterion {c.limit:g}"
         for c in (spec.acceptance if spec else ())
         if c.metric == probe.metric
     ]
@@ -135,7 +135,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None
         f"baseline {numbers.score(baseline.mean)}",
         *criteria,
     ]
-    left_out = some_of([shown(column) for column in probe.left_out])
+    left_out = numbers.some_of([numbers.shown(column) for column in probe.left_out])
     without = f", without the leak suspects {left_out}" if left_out else ""
     without += f", without {probe.unread:,} of the text features" if probe.unread else ""
     return f"{', '.join(parts)}; {probe.folds} folds of {probe.rows:,} rows{without}."
@@ -177,7 +177,11 @@ def _document(
     rules = document.Bullets(VERDICT_RULES)
     columns = _columns(frame, spec, most_columns)
     table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
-    note = document.Paragraph(_table_note(analysis, frame, len(columns)))
+    note = (
+        f"{len(analysis.shown_rows):,} of {len(frame):,} rows, sampled from those outside of the "
+        f"validation set; {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
+        f"{MOST_CHARACTERS} characters."
+    )
     sections = (
         document.Section("In short", verdict),
         document.Section("Findings", found),
@@ -188,7 +192,7 @@ def _document(
         ),
         *_associations(analysis, spec),
         document.Section("How the verdict is made", (rules,), folded=True),
-        document.Section("The table", (note, document.Markup(table))),
+        document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
     return document.Document(f"Data analysis of {spec.name}", sections)
 
@@ -211,15 +215,6 @@ def _columns(frame: pd.DataFrame, spec: DataAnalysisSpec, most: int) -> list[str
     others = [column for column in frame.columns if column != spec.target]
     kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()
     return [column for column in frame.columns if column in kept]
-
-
-def _table_note(analysis: DataAnalysis, frame: pd.DataFrame, columns: int) -> str:
-    """What the table report leaves out, said aloud."""
-    return (
-        f"{len(analysis.shown_rows):,} of {len(frame):,} rows, sampled from those outside of the "
-        f"validation set; {columns:,} of {len(frame.columns):,} columns; texts are cut after "
-        f"{MOST_CHARACTERS} characters."
-    )
 
 
 def _table_report(sample: pd.DataFrame) -> str:

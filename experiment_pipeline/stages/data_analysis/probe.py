@@ -8,6 +8,7 @@ learnt within each fold. The work is bounded by rows, columns, classes and round
 so the result does not depend on the machine.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
-from experiment_pipeline.stages.data_analysis.skill import skill
+from experiment_pipeline.stages.data_analysis.skill import mean_of_known, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.paired import baseline_score
-from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.statistics.scores import baseline_score, score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 
 MOST_CODES = 50
@@ -34,21 +34,13 @@ _LARGEST = 1e100
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Features of n rows.
+    """Features of n rows: numbers, then categories as codes.
 
-    Attributes:
-        matrix: float64 (n, numbers + categories), numbers first; missing numbers are nan, a
-            missing category is code 0, rare ones share the last code.
-        numbers: how many of the columns are numbers.
+    Missing numbers are nan, a missing category is code 0, rare ones share the last code.
     """
 
-    matrix: np.ndarray
+    matrix: np.ndarray  # float64 (n, numbers + categories)
     numbers: int
-
-    @property
-    def categories(self) -> list[int]:
-        """Positions of the category columns."""
-        return list(range(self.numbers, self.matrix.shape[1]))
 
 
 def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
@@ -84,14 +76,7 @@ _FEWEST_ROUNDS = 10
 def fitted_models(
     subject: Subject, encoded: Encoded, y: np.ndarray, fit: np.ndarray
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the fitted scikit-learn estimator of each of MODELS.
-
-    Args:
-        subject: for the task, the classes and the seed.
-        encoded: features of m rows.
-        y: encoded targets (m,).
-        fit: positions of the rows to fit on.
-    """
+    """Yield the name and the estimator of each of MODELS, fitted to `y` (m,) on some positions."""
     from sklearn.exceptions import ConvergenceWarning
 
     for name in MODELS:
@@ -104,13 +89,7 @@ def fitted_models(
 
 
 def predict(subject: Subject, model: Any, values: np.ndarray) -> np.ndarray:
-    """Predictions as metrics take them; a class the model has not seen has probability 0.
-
-    Args:
-        subject: for the task and the classes.
-        model: a fitted estimator.
-        values: encoded features (n, columns).
-    """
+    """Predictions (n,) or (n, classes) as metrics take them; an unseen class has probability 0."""
     if subject.spec.task == "regression":
         return np.asarray(model.predict(values))
     probabilities = np.zeros((len(values), subject.target.n_classes))
@@ -150,7 +129,7 @@ def _linear(subject: Subject, encoded: Encoded) -> Any:
     columns = ColumnTransformer(
         [
             ("numbers", numbers, list(range(encoded.numbers))),
-            ("categories", categories, encoded.categories),
+            ("categories", categories, list(range(encoded.numbers, encoded.matrix.shape[1]))),
         ]
     )
     regression = subject.spec.task == "regression"
@@ -190,31 +169,29 @@ class ProbeScore:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe measured.
+    """What the probe measured: every model on every metric of the experiment."""
 
-    Attributes:
-        metric: the experiment's metric, by which `best` was chosen.
-        scores: every model on every metric of the experiment.
-        best: name of the best model; never the baseline.
-        skill: of the best model, from 0 to 1 (see `skill.py`).
-        rows, folds: how much was read.
-        left_out: leak suspects, which took no part.
-        unread: how many further text features took no part, because there are too many.
-    """
-
-    metric: str
+    metric: str  # the experiment's, by which the best model was chosen
     scores: tuple[ProbeScore, ...]
     best: str
-    skill: float
+    skill: float  # of the best model, from 0 to 1 (see `skill.py`)
     rows: int
     folds: int
-    left_out: tuple[str, ...]
-    unread: int
+    left_out: tuple[str, ...]  # leak suspects, which took no part
+    unread: int  # further text features that took no part, because there are too many
 
     def score(self, model: str, metric: str | None = None) -> ProbeScore:
         """One score, by default on the experiment's metric."""
         wanted = metric or self.metric
         return next(s for s in self.scores if s.model == model and s.metric == wanted)
+
+
+def best_score(scores: Sequence[ProbeScore], metric: str) -> ProbeScore:
+    """The score of the model that is best on a metric; never the baseline's."""
+    best, *others = [s for s in scores if s.metric == metric and s.model != BASELINE]
+    for other in others:
+        best = other if metrics.better(metric, other.mean, best.mean) else best
+    return best
 
 
 @dataclass(frozen=True)
@@ -280,13 +257,11 @@ def _summary(
         for wanted in subject.spec.metric_names
         for name in (BASELINE, *MODELS)
     )
-    means = {s.model: s.mean for s in scores if s.metric == metric}
-    best = MODELS[0]
-    for name in MODELS[1:]:
-        best = name if metrics.better(metric, means[name], means[best]) else best
+    best = best_score(scores, metric).model
     skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
-    mean_skill = _mean_of_known(skills)
-    return Probe(metric, scores, best, mean_skill, rows, len(judged), left_out, unread)
+    return Probe(
+        metric, scores, best, mean_of_known(skills, math.nan), rows, len(judged), left_out, unread
+    )
 
 
 def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) -> list[float]:
@@ -318,9 +293,9 @@ def _averaged(subject: Subject, judged: list[_Judged], model: str, metric: str) 
     return ProbeScore(
         model,
         metric,
-        _mean_of_known(scores),
+        mean_of_known(scores, math.nan),
         _error_of_mean(scores, judged),
-        _mean_of_known(gains),
+        mean_of_known(gains, math.nan),
         _error_of_mean(gains, judged),
     )
 
@@ -332,8 +307,3 @@ def _error_of_mean(values: np.ndarray, judged: list[_Judged]) -> float:
     ratios = np.array([len(fold.y) / len(fold.y_fit) for fold in judged])
     factor = 1 / known.sum() + ratios[known].mean()
     return float(np.sqrt(factor * np.var(values[known], ddof=1)))
-
-
-def _mean_of_known(values: Sequence[float] | np.ndarray) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")

@@ -56,19 +56,19 @@ def words_of_texts(texts: pd.Series) -> Any:
 
     A word is frequent in three texts or more; case is no matter.
     """
-    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import CountVectorizer
 
-    found = texts.str.slice(0, MOST_CHARACTERS).str.lower().str.findall(r"\w+")
-    each = found.reset_index(drop=True).explode().dropna()
-    words = pd.DataFrame({"row": each.index, "word": each.to_numpy()}).drop_duplicates()
-    frequent = words["word"].value_counts()
-    frequent = frequent[frequent >= _FEWEST_ROWS].iloc[:MOST_WORDS]
-    if frequent.empty:
+    read = texts.str.slice(0, MOST_CHARACTERS).fillna("")
+    count = CountVectorizer(
+        token_pattern=r"\w+",  # noqa: S106 - no password
+        min_df=_FEWEST_ROWS,
+        max_features=MOST_WORDS,
+        binary=True,
+    )
+    try:
+        return count.fit_transform(read)
+    except ValueError:  # no text holds a word, or none is frequent
         return None
-    column = frequent.index.get_indexer(pd.Index(words["word"]))
-    kept = column >= 0
-    places = (words["row"].to_numpy()[kept], column[kept])
-    return csr_matrix((np.ones(kept.sum()), places), shape=(len(texts), len(frequent)))
 
 
 # Positions of the rows to fit on, and of those to judge on.
@@ -83,10 +83,7 @@ NAMES: dict[Task, str] = {
 def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
     """Skill of out-of-sample predictions, 0 (none) to 1 (perfect); nan when undefined.
 
-    Args:
-        task: of the experiment.
-        y: encoded targets (n,).
-        prediction: (n,), or probabilities (n, k) for several classes.
+    `y` are encoded targets (n,), `prediction` is (n,), or (n, k) for several classes.
     """
     if len(y) == 0:
         return float("nan")
@@ -116,28 +113,19 @@ _PRIOR_ROWS = 2.0
 
 @dataclass(frozen=True)
 class Association:
-    """Skill (0 to 1) of one feature alone, on rows its model was not fitted on.
-
-    Attributes:
-        column: its name.
-        skill: how well it predicts.
-        way: how it was read, where that is not by its values: "by its words".
-    """
+    """Skill (0 to 1) of one feature alone, on rows its model was not fitted on."""
 
     column: str
     skill: float
+    # How it was read, where that is not by its values: "by its words".
     way: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What every feature is tried on.
+    """What every feature is tried on: encoded targets (m,), and positions in them.
 
-    Attributes:
-        task: of the experiment.
-        classes: how many there are; 0 for regression.
-        y: encoded targets (m,).
-        folds: (fit, judge) positions in `y`.
+    For a regression there are 0 classes.
     """
 
     task: Task
@@ -176,7 +164,7 @@ class Trial:
             skill("regression", self.y[judge], _interpolated(data, self.y, fit, judge))
             for fit, judge in self.folds
         ]
-        return max(in_bins, _mean_of_known(lines))
+        return max(in_bins, mean_of_known(lines))
 
     def _by_bins(self, bins: Sequence[np.ndarray]) -> float:
         """Skill of the mean target of each bin; `bins` holds (m,) bins of all rows for each fold."""
@@ -188,7 +176,7 @@ class Trial:
         for (fit, judge), each in zip(self.folds, bins, strict=True):
             means = _means(each, truth, fit)[each[judge]]
             scores.append(skill(self.task, self.y[judge], means if several else means[:, 0]))
-        return _mean_of_known(scores)
+        return mean_of_known(scores)
 
     def _by_words(self, texts: pd.Series) -> float:
         """Skill of naive Bayes on which of the 2,000 most frequent words a text holds."""
@@ -204,13 +192,13 @@ class Trial:
             found[:, model.classes_] = model.predict_proba(words[judge])
             prediction = found[:, 1] if self.task == "binary" else found
             scores.append(skill(self.task, self.y[judge], prediction))
-        return _mean_of_known(scores)
+        return mean_of_known(scores)
 
 
-def _mean_of_known(scores: Sequence[float]) -> float:
+def mean_of_known(scores: Sequence[float] | np.ndarray, otherwise: float = 0.0) -> float:
     """Mean over the folds; a fold without both classes does not count."""
     known = [score for score in scores if np.isfinite(score)]
-    return float(np.mean(known)) if known else 0.0
+    return float(np.mean(known)) if known else otherwise
 
 
 def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:

@@ -40,19 +40,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 class Target:
     """The target of the visible rows that have one.
 
-    Attributes:
-        rows: positions (n,) in the table of the rows it is known for.
-        y: encoded targets (n,): class codes, or floats.
-        classes: as `find_classes` gives them; None for regression.
-        problem: why it cannot be modelled; then `rows` and `y` are empty.
-        set_aside: class → its visible rows, for classes that are too rare to be modelled; their
-            rows are none of `rows`.
+    Classes too rare to be modelled are set aside, with their visible rows: those are none of `rows`.
     """
 
-    rows: np.ndarray
-    y: np.ndarray
-    classes: tuple | None
-    problem: str | None = None
+    rows: np.ndarray  # positions (n,) in the table of the rows it is known for
+    y: np.ndarray  # encoded targets (n,): class codes, or floats
+    classes: tuple | None  # as `find_classes` gives them; None for regression
+    problem: str | None = None  # why it cannot be modelled; then `rows` and `y` are empty
     set_aside: Mapping[Scalar, int] = field(default_factory=dict)
 
     def of(self, rows: np.ndarray) -> np.ndarray:
@@ -165,12 +159,8 @@ class Subject:
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
         """Rows (classes, 3) of each class in train, test and validation.
 
-        Those of validation are expected: its rows by the share of the class elsewhere.
-
-        Args:
-            y: class codes (n,).
-            rows: positions (n,) of their rows, all of them visible.
-            classes: how many there are.
+        Those of validation are expected: its rows by the share of the class elsewhere. Class codes
+        (n,) are given with the positions (n,) of their rows, all of them visible.
         """
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
@@ -253,12 +243,9 @@ def _problem_of_number(facts: Facts) -> str | None:
 
 
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Yield (fit, judge) index arrays into `rows`, an array of positions of known targets.
+    """Yield (fit, judge) index arrays into `rows`, positions of known targets, as the split cuts.
 
-    Args:
-        subject: whose `spec.split` decides how to cut.
-        rows: positions (m,), a subset of `subject.target.rows`.
-        number: at most so many folds; fewer where there are fewer units.
+    There are at most `number` folds; fewer where there are fewer units.
     """
     if subject.spec.split.by == "time":
         times = subject.frame[subject.spec.split.column].iloc[rows]

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import TEXTS, kind_of, numbers_of
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.facts import NumberFacts, TextFacts
-from experiment_pipeline.stages.data_analysis.finding import shown
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 
@@ -74,14 +74,11 @@ _EXACT = 1e-6
 
 @dataclass(frozen=True)
 class FromTarget:
-    """A column that is computed from the target.
+    """A column that is computed from the target; `words` end a sentence.
 
-    Attributes:
-        column: its name.
-        words: what it is, as the end of a sentence.
-        own_weight: share of the row's own target in its value, over all rows on average; 1 where
-            it follows exactly from the value and others that are at hand, 0 where it needs the
-            value of a later row.
+    The own weight is the share of the row's own target in its value, over all rows on average: 1
+    where it follows exactly from the value and others that are at hand, 0 where it needs the value
+    of a later row.
     """
 
     column: str
@@ -91,17 +88,11 @@ class FromTarget:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """What rows are grouped by.
-
-    Attributes:
-        name: of the column.
-        codes: (n,) of all rows; -1 where it is missing.
-        sizes: (groups,) rows of each, the hidden ones too.
-    """
+    """What rows are grouped by."""
 
     name: str
-    codes: np.ndarray
-    sizes: np.ndarray
+    codes: np.ndarray  # (n,) of all rows; -1 where it is missing
+    sizes: np.ndarray  # (groups,) rows of each, the hidden ones too
 
 
 def target_means(subject: Subject) -> Iterator[FromTarget]:
@@ -114,13 +105,15 @@ def target_means(subject: Subject) -> Iterator[FromTarget]:
         for one in (*groups.values(), _groups(column, x)):
             if _decides(one, x) and any(_is_mean(subject, x, y, one) for y in outcomes):
                 weight = len(one.sizes) / max(int(one.sizes.sum()), 1)
-                where = "its value" if one.name == column else shown(one.name)
+                where = "its value" if one.name == column else numbers.shown(one.name)
                 yield FromTarget(column, f"the mean target of all rows by {where}", weight)
                 columns.remove(column)
                 break
     for key in keys if columns else ():
         for column in _means_of_the_others(subject, columns, key):
-            yield FromTarget(column, f"the mean target of the other rows by {shown(key)}", 1.0)
+            yield FromTarget(
+                column, f"the mean target of the other rows by {numbers.shown(key)}", 1.0
+            )
             columns.remove(column)
 
 

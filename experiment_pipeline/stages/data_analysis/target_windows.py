@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import kind_of, numbers_of
-from experiment_pipeline.stages.data_analysis.finding import shown
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.target_means import (
     FromTarget,
@@ -42,21 +42,13 @@ _START = 20
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """Rows one after another.
+    """Rows one after another."""
 
-    Attributes:
-        y: (m,) targets, nan where they are hidden or unknown.
-        start: (m,) position of the first row of each row's key value.
-        numbers: (m, columns) number features.
-        columns: their names.
-        words: ` by store`, or nothing.
-    """
-
-    y: np.ndarray
-    start: np.ndarray
-    numbers: np.ndarray
+    y: np.ndarray  # (m,) targets, nan where they are hidden or unknown
+    start: np.ndarray  # (m,) position of the first row of each row's key value
+    numbers: np.ndarray  # (m, columns) number features
     columns: tuple[str, ...]
-    words: str
+    words: str  # " by store", or nothing
 
 
 def target_windows(subject: Subject) -> Iterator[FromTarget]:
@@ -107,15 +99,13 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
         for key, rows in keys:
             codes = pd.factorize(subject.frame[key].iloc[rows])[0]
             walked = np.lexsort((place[rows], codes))[:MOST_ROWS]
-            ways.append((f" by {shown(key)}", rows[walked], codes[walked]))
+            ways.append((f" by {numbers.shown(key)}", rows[walked], codes[walked]))
         for words, rows, codes in ways:
             if rows.size >= _FEWEST_ROWS:
-                numbers = np.column_stack(
-                    [numbers_of(subject.frame[c].iloc[rows]) for c in columns]
-                )
+                values = np.column_stack([numbers_of(subject.frame[c].iloc[rows]) for c in columns])
                 first = np.append(True, np.diff(codes) != 0)
                 start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-                yield from (_Walk(y[rows], start, numbers, columns, words) for y in outcomes)
+                yield from (_Walk(y[rows], start, values, columns, words) for y in outcomes)
 
 
 def _orders(subject: Subject) -> Iterator[np.ndarray]:
@@ -278,17 +268,11 @@ def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _spread(values: np.ndarray) -> np.ndarray:
     """Standard deviation (columns,) of what is known."""
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    centred = np.where(known, values, 0.0)
-    centred = np.where(known, centred - centred.sum(axis=0) / count, 0.0)
-    return np.asarray(np.sqrt((centred**2).sum(axis=0) / count))
+    return np.asarray(pd.DataFrame(values).std(ddof=0).fillna(0.0))
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
     """Columns with mean 0 and standard deviation 1; what is unknown or constant is 0."""
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
-    centred = np.where(known, filled - filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
-    spread = _spread(values)
-    return np.asarray(centred / np.where(spread > 0, spread, 1.0))
+    table = pd.DataFrame(values)
+    spread = table.std(ddof=0)
+    return ((table - table.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy()

@@ -8,7 +8,7 @@ and what follows, is the findings' business.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,19 +34,13 @@ _CODE = re.compile(r"\s*[-+]?0\d+\s*")
 
 @dataclass(frozen=True)
 class Writing:
-    """How the texts of a column write numbers.
+    """How the texts (n,) of a column write numbers: in the words of `spec.Numbers`."""
 
-    Attributes:
-        reads: bool (n,), the texts it reads.
-        bare: bool (n,), those of them without a unit.
-        decimal, thousands, units: as in `spec.Numbers`; units the most frequent first.
-    """
-
-    reads: np.ndarray
-    bare: np.ndarray
+    reads: np.ndarray  # bool (n,), the texts it reads
+    bare: np.ndarray  # bool (n,), those of them without a unit
     decimal: str = "."
     thousands: str | None = None
-    units: tuple[str, ...] = field(default=())
+    units: tuple[str, ...] = ()  # the most frequent first
 
     @property
     def plain(self) -> bool:

@@ -86,11 +86,6 @@ def search_edges(
 
     Only numbers have ends. No end is reported where nothing sensible lies beyond: below 0,
     below a count of 1, above a share of 1.
-
-    Args:
-        spec: the experiment.
-        algorithm: of the configuration.
-        hyperparameters: its full set.
     """
     edges = []
     for name, value in sorted(hyperparameters.items()):
@@ -191,15 +186,7 @@ def notes(
     chosen: SetPrediction,
     spec: LeaderboardSpec,
 ) -> tuple[str, ...]:
-    """Return the remarks on a board.
-
-    Args:
-        ranking: of the configurations with a score.
-        rows: the board's.
-        edges: of the choice.
-        chosen: what the choice predicts for the test rows.
-        spec: the experiment.
-    """
+    """Return the remarks on a board."""
     unit = unit_in_words(spec)
     return (
         *_against_baseline(ranking, spec.metric),

@@ -44,13 +44,9 @@ _OTHER_COLUMNS = (
 def outcome(
     board: Leaderboard, scores: bytes, place: str, declared: Mapping[str, Configuration]
 ) -> Outcome:
-    """The choice and the ranking.
+    """The choice and the ranking, their picture (PNG), and the place of the page.
 
-    Args:
-        board: the leaderboard.
-        scores: the picture of them, PNG.
-        place: where the page lies.
-        declared: key → configuration, of all that the YAML declares.
+    `declared` is key → configuration, of all that the YAML declares.
     """
     return Outcome(
         value=board,
@@ -135,13 +131,7 @@ def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) 
 
 
 def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
-    """Return the board as a document.
-
-    Args:
-        board: the leaderboard.
-        experiment: its name.
-        most_rows: rows of the table; that there are more is said.
-    """
+    """Return the board as a document; where it has more rows than the most, it says so."""
     said = (
         f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
         f"{numbers.score(board.baseline)}; the paired difference is "

@@ -17,16 +17,10 @@ from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.statistics.comparisons import (
-    Comparison,
-    compare_with_best,
-    compare_with_control,
-    comparison_codes,
-)
+from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.paired import baseline, best_constant
-from experiment_pipeline.statistics.scores import interval_of, layout
+from experiment_pipeline.statistics.scores import baseline, best_constant, interval_of, layout
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 
@@ -143,7 +137,7 @@ def order(
     control = baseline(spec.metric, y_test, constant)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
-    comparison = compare_with_best(
+    comparison = comparisons.compare_with_best(
         sign * np.array([one.score.estimate for one in scored]),
         sign * np.column_stack([one.contribution for one in scored]),
         best=0,
@@ -166,7 +160,7 @@ def _measure(
     units: np.ndarray,
     spec: LeaderboardSpec,
 ) -> Iterator[_Measured]:
-    drawn, compared = layout(spec.metric, y_test, units), comparison_codes(units)
+    drawn, compared = layout(spec.metric, y_test, units), comparisons.comparison_codes(units)
     by_threshold = METRICS[spec.metric].by_threshold
     for result in results:
         prediction = predictions(result)
@@ -188,10 +182,10 @@ def _leads(
 ) -> list[Interval]:
     """The scores minus the baseline's, in units of the metric."""
     leads = np.array([one.honest for one in scored]) - control.estimate
-    bounds = compare_with_control(
+    bounds = comparisons.compare_with_control(
         leads,
         np.column_stack([one.honest_contribution for one in scored]),
-        unit_sums(control.influence, comparison_codes(units)),
+        unit_sums(control.influence, comparisons.comparison_codes(units)),
         seed,
         consecutive=isinstance(units, ConsecutiveUnits),
     )
@@ -202,7 +196,7 @@ def _leads(
 
 def _entries(
     scored: Sequence[_Measured],
-    comparison: Comparison,
+    comparison: comparisons.Comparison,
     leads: Sequence[Interval],
     sign: int,
 ) -> Iterator[Entry]:

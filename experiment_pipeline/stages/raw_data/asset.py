@@ -13,13 +13,7 @@ from experiment_pipeline.stages.raw_data.table import parse
 def build_raw_data(
     spec: RawDataSpec, named: NamedColumns, record: asset.Recorder
 ) -> dg.AssetsDefinition:
-    """Read the source, say what was decided on the way.
-
-    Args:
-        spec: the experiment.
-        named: the columns that its YAML names; a wrong one ends the run here.
-        record: stands around the work.
-    """
+    """Read the source; a wrong column name in the YAML ends the run here."""
     key = asset.key_of(spec, "raw_data")
 
     @asset.table_asset(

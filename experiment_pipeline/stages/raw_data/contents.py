@@ -265,7 +265,7 @@ def to_utf8(name: str, content: bytes, declared: str | None) -> Utf8Text:
             f"it is binary: a zero byte at {content.index(0):,}",
             "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
         )
-    bad = _first_bad_byte(content)
+    bad = first_bad_byte(content)
     if bad is None:
         return Utf8Text(content, "utf-8")
     if _utf8_share(content) > MOSTLY:
@@ -289,7 +289,7 @@ def _transcoded(name: str, content: bytes, encoding: str) -> bytes:
         raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
 
 
-def _first_bad_byte(content: bytes) -> int | None:
+def first_bad_byte(content: bytes) -> int | None:
     """Where it is no UTF-8; None: all of it is. In chunks, so that no second copy is made."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(content), CHUNK_BYTES):

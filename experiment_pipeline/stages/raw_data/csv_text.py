@@ -25,6 +25,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.raw_data.contents import (
     FIX_DELIVER,
     MARKS,
+    first_bad_byte,
     open_contents,
     refuse_duplicates,
     to_utf8,
@@ -52,12 +53,7 @@ class CsvText:
 
 
 def read(name: str, content: bytes, data: spec.Data) -> CsvText:
-    """Read one CSV file.
-
-    Args:
-        name: for messages.
-        content: the unpacked file.
-        data: its `encoding` and `delimiter` are used where they are given, else found out.
+    """Read one unpacked CSV file; what `data` does not say of it is found out.
 
     Raises:
         UnreadableTable: binary, not in the encoding, ragged, an open quote, a name twice.
@@ -265,10 +261,4 @@ def _whole_lines(text: bytes) -> bytes:
 
 def _tells_its_encoding(text: bytes) -> bool:
     """Whether it need not be guessed; a guess goes by the whole file."""
-    if any(text.startswith(mark) for mark, _ in MARKS):
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return any(text.startswith(mark) for mark, _ in MARKS) or first_bad_byte(text) is None

@@ -25,7 +25,7 @@ from experiment_pipeline.spec import Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.paired import best_constant
+from experiment_pipeline.statistics.scores import best_constant
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000
@@ -46,12 +46,7 @@ class OwnStopping:
 
 
 def settle(estimator: Any, inner: np.ndarray) -> OwnStopping:
-    """Let an estimator stop on the inner slice, or not at all.
-
-    Args:
-        estimator: unfitted; its parameters are set.
-        inner: bool (n_train,): the rows held out for early stopping.
-    """
+    """Let an unfitted estimator stop on the inner slice, bool (n_train,), or not at all."""
     asked = _asked_for(estimator)
     estimator.set_params(**{name: _off(name) for name in asked})
     if asked.get(_SWITCH) == "auto" and len(inner) <= AUTO_ROWS:
@@ -66,12 +61,7 @@ def settle(estimator: Any, inner: np.ndarray) -> OwnStopping:
 
 
 def fix_rounds(estimator: Any, rounds: int | None) -> None:
-    """Let an estimator make as many rounds as a fit that stopped on the slice, and stop nowhere.
-
-    Args:
-        estimator: unfitted; its parameters are set.
-        rounds: of that fit; None where it did not stop on the slice.
-    """
+    """Let an estimator make as many rounds as a fit that stopped on the slice, and stop nowhere."""
     estimator.set_params(**{name: _off(name) for name in _asked_for(estimator)})
     if rounds is not None:
         estimator.set_params(max_iter=rounds)
@@ -182,12 +172,6 @@ def estimator_for(
 
     A dummy without hyperparameters is the baseline: the constant that suits the metric best.
     Class shares suit every metric of classes; for numbers they differ.
-
-    Args:
-        configuration: what to build.
-        task: binary, multiclass or regression.
-        spec: gives seed and metric.
-        labels: (n,) targets that it will be fitted on.
     """
     estimator = build_estimator(configuration, task, spec.seed)
     if is_baseline(configuration, task):

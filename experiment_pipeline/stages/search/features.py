@@ -102,11 +102,7 @@ def build_features(
 
 
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
-
-    Args:
-        fitted: what `build_features` made, fitted.
-    """
+    """Return column → the texts that fitted features know, rare ones included; nan: a missing one."""
     return {
         column: pipeline[-1].categories_[0]
         for _, pipeline, column in fitted.transformers_

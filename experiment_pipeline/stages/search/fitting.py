@@ -21,12 +21,6 @@ from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import algorithms, boosting
 from experiment_pipeline.stages.search.algorithms import estimator_for, is_own_estimator, settle
-from experiment_pipeline.stages.search.boosting import (
-    as_estimator,
-    boost,
-    boosting_plan,
-    predictions_of_grown,
-)
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     SharedWork,
@@ -122,9 +116,9 @@ def fit_configuration(
 def _fit_lightgbm(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
 ) -> _Fitted:
-    plan = boosting_plan(configuration, sets, spec)
+    plan = boosting.boosting_plan(configuration, sets, spec)
     with work.binned.borrow(configuration, plan) as binned, _Clock() as clock:
-        booster = boost(binned, plan, sets.task)
+        booster = boosting.boost(binned, plan, sets.task)
     rounds = booster.best_iteration or booster.current_iteration()
 
     def predict(rows: Any) -> np.ndarray:
@@ -137,7 +131,7 @@ def _fit_lightgbm(
         wall_seconds=clock.wall_seconds,
         rounds=rounds,
         # Rows that were held out to stop on are not among those that trees were grown on.
-        on_train=None if plan.patience else predictions_of_grown(booster),
+        on_train=None if plan.patience else boosting.predictions_of_grown(booster),
     )
 
 
@@ -206,12 +200,6 @@ def fitted_pipeline(
     """Return the pipeline of a trained model: its features fitted anew on train, which gives
     the same ones, and the stored model.
 
-    Args:
-        result: the numbers stored with the model.
-        model: the stored bytes.
-        sets: those it was trained on.
-        spec: of the experiment.
-
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
@@ -265,7 +253,7 @@ def _boosted(
     import lightgbm as lgb
 
     booster = lgb.Booster(model_str=text)
-    return as_estimator(booster, plan, classes, rounds or booster.current_iteration())
+    return boosting.as_estimator(booster, plan, classes, rounds or booster.current_iteration())
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
@@ -26,16 +27,6 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
-from experiment_pipeline.stages.search.rungs import (
-    Ladder,
-    Rung,
-    competes,
-    full_only,
-    ladder,
-    promising_first,
-    survivors,
-    within_budget,
-)
 from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -64,7 +55,7 @@ def search(
     Closing the generator cancels the fits that wait.
     """
     run = _Search(sets, spec, known, workers, Brake(spec.budget, now))
-    yield from run.notes()
+    yield from _notes(spec, workers)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -74,12 +65,6 @@ def settled(
     """Return what is known of configurations that this run was not asked for; nothing is fitted.
 
     The search is played again on what exists: who was stopped early before, is so again.
-
-    Args:
-        configurations: all that are declared, since they competed with one another.
-        sets: the full sets.
-        spec: the experiment.
-        known: as of `search`.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
     run = _Search(sets, spec, known, 1, brake)
@@ -87,11 +72,21 @@ def settled(
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 
+def _notes(spec: SearchSpec, workers: int) -> Iterable[Note]:
+    """What of the budget makes two runs differ."""
+    if (seconds := spec.budget.seconds) is not None:
+        yield Note(
+            f"a budget of {seconds:g} seconds: what is trained depends on the speed of the machine"
+        )
+    if spec.budget.failures_in_a_row is not None and workers > 1:
+        yield Note("a budget of failures in a row: with several workers it depends on timing")
+
+
 @dataclass(frozen=True, eq=False)
 class _Last:
     """The last result of a configuration, and where it got it."""
 
-    rung: Rung
+    rung: rungs.Rung
     result: ModelResult
     reused: bool
 
@@ -108,21 +103,11 @@ class _Search:
     last: dict[str, _Last] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
 
-    def notes(self) -> Iterable[Note]:
-        """What of the budget makes two runs differ."""
-        if self.spec.budget.seconds is not None:
-            yield Note(
-                f"a budget of {self.spec.budget.seconds:g} seconds: what is trained depends on "
-                "the speed of the machine"
-            )
-        if self.spec.budget.failures_in_a_row is not None and self.workers > 1:
-            yield Note("a budget of failures in a row: with several workers it depends on timing")
-
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
     ) -> Generator[Event, None, None]:
         """Conclude every configuration: those beyond the budget at once, the others rung by rung."""
-        tried = within_budget(configurations, self.spec)
+        tried = rungs.within_budget(configurations, self.spec)
         keys = {one.key for one in tried}
         reason = f"the budget is {self.spec.budget.configurations} configurations"
         yield from self._left_out([one for one in configurations if one.key not in keys], reason)
@@ -133,15 +118,17 @@ class _Search:
     ) -> Generator[Event, None, None]:
         """Take configurations up the rungs, and conclude each of them once."""
         self.in_full = self._known_in(self.sets, tried)
-        steps = self._ladder([one for one in tried if competes(one)], alone=alone)
+        steps = self._ladder([one for one in tried if rungs.competes(one)], alone=alone)
         yield from map(Note, steps.notes)
-        still_in = {one.key for one in tried if competes(one)}
+        still_in = {one.key for one in tried if rungs.competes(one)}
         for rung in steps.rungs:
             # Each rung has an equal share of the seconds, and what those before it left.
             self.brake.open(rung.number / rung.of)
             # What does not compete has nothing to do at small rungs.
             entered = [
-                one for one in tried if one.key in still_in or (rung.is_full and not competes(one))
+                one
+                for one in tried
+                if one.key in still_in or (rung.is_full and not rungs.competes(one))
             ]
             done = yield from self._fits(rung, entered, steps.work_after(rung))
             still_in = set(self._survivors(rung, entered))
@@ -149,22 +136,22 @@ class _Search:
                 if one.key not in done | still_in:
                     yield self._stopped(one, rung, len(entered))
 
-    def _ladder(self, competing: Sequence[Configuration], *, alone: bool) -> Ladder:
+    def _ladder(self, competing: Sequence[Configuration], *, alone: bool) -> rungs.Ladder:
         if alone and self.spec.halving:
-            return full_only(
+            return rungs.full_only(
                 self.sets, "one configuration was asked for: it is trained on all rows, no halving"
             )
         if all(one.key in self.in_full for one in competing):
-            return full_only(self.sets)
-        return ladder(len(competing), self.sets, self.spec)
+            return rungs.full_only(self.sets)
+        return rungs.ladder(len(competing), self.sets, self.spec)
 
-    def _survivors(self, rung: Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
+    def _survivors(self, rung: rungs.Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
         """The keys that go on to the next rung: none from the last."""
         here = {one.key: self.last[one.key] for one in entered if one.key in self.last}
         scored = {key: last.result for key, last in here.items() if last.rung is rung}
-        return survivors(rung, scored, self.spec.metric)
+        return rungs.survivors(rung, scored, self.spec.metric)
 
-    def _stopped(self, one: Configuration, rung: Rung, entered: int) -> Conclusion:
+    def _stopped(self, one: Configuration, rung: rungs.Rung, entered: int) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
@@ -197,10 +184,7 @@ class _Search:
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def _fits(
-        self,
-        rung: Rung,
-        entered: Sequence[Configuration],
-        work_after: float,
+        self, rung: rungs.Rung, entered: Sequence[Configuration], work_after: float
     ) -> Generator[Event, None, set[str]]:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
         algorithms = {one.key: one.algorithm for one in entered}
@@ -230,32 +214,32 @@ class _Search:
         return done
 
     def _outcomes(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
     ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
         """Train in the pool; where nothing may start, nothing is even encoded."""
         timed = self.spec.budget.seconds is not None
         if timed:
             last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
-            missing = promising_first(missing, last, self.spec.metric)
+            missing = rungs.promising_first(missing, last, self.spec.metric)
         tried = set[str]()
-        somebody = any(competes(one) for one in (*found.values(), *self.in_full.values()))
+        somebody = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
         if missing and self.brake.may_start():
             outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
             with closing(outcomes):
                 for outcome in outcomes:
                     tried.add(outcome.key)
-                    somebody |= isinstance(outcome, TrainedModel) and competes(outcome.result)
+                    somebody |= isinstance(outcome, TrainedModel) and rungs.competes(outcome.result)
                     yield outcome
         if self.brake.is_out_of_time and not somebody:
             # One fit beyond the time: a search that has trained nobody is worth nothing.
             left = [one for one in missing if one.key not in tried]
-            at_least = left[: 1 + sum(not competes(one) for one in left)]
+            at_least = left[: 1 + sum(not rungs.competes(one) for one in left)]
             yield from self._trained(at_least, rung, None, longest_first=False)
 
     def _trained(
         self,
         missing: Sequence[Configuration],
-        rung: Rung,
+        rung: rungs.Rung,
         brake: Brake | None,
         *,
         longest_first: bool,

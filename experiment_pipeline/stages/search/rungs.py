@@ -84,13 +84,7 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
 
 
 def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
-    """Return the rungs of a search, as many as its configurations and rows allow.
-
-    Args:
-        n_competing: configurations that compete.
-        sets: the full sets.
-        spec: its `halving` decides.
-    """
+    """Return the rungs of a search, as many as its configurations and rows allow."""
     if not spec.halving:
         return full_only(sets)
     if n_competing < FEWEST_CONFIGURATIONS:
@@ -124,13 +118,7 @@ def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
 
 
 def survivors(rung: Rung, scored: Mapping[str, ModelResult], metric: str) -> tuple[str, ...]:
-    """Return the keys that go on, the best first.
-
-    Args:
-        rung: its `kept` decides how many.
-        scored: key → result at this rung, of all algorithms.
-        metric: that ranks.
-    """
+    """Return the keys that go on from a rung of these scores, the best first."""
     return tuple(best_first(scored, metric)[: rung.kept])
 
 
@@ -197,12 +185,7 @@ def within_budget(configurations: Sequence[Configuration], spec: SearchSpec) -> 
 
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
-    """Return keys by their test score; equal scores by key, undefined ones last.
-
-    Args:
-        scored: key → result on the same rows.
-        metric: that ranks.
-    """
+    """Return keys by their test score; equal scores by key, undefined ones last."""
     sign = METRICS[metric].sign
 
     def place(key: str) -> tuple[float, str]:
@@ -215,13 +198,7 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 def promising_first(
     configurations: Sequence[Configuration], scored: Mapping[str, ModelResult], metric: str
 ) -> list[Configuration]:
-    """Order what there may be no time for: the baseline, the best so far, then as given.
-
-    Args:
-        configurations: what is to be fitted, as drawn or as picked.
-        scored: key → the last result of those that have one.
-        metric: that ranks.
-    """
+    """Order what there may be no time for: the baseline, the best so far, then as given."""
     place = {key: number for number, key in enumerate(best_first(scored, metric))}
     return sorted(configurations, key=lambda one: (competes(one), place.get(one.key, len(place))))
 

@@ -75,12 +75,7 @@ class Known(Protocol):
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
-    """Return the positions of the train rows that the train score is of: all, or evenly spaced.
-
-    Args:
-        n_train: how many train rows there are.
-        classes: of the target; None for regression.
-    """
+    """Return the positions of the train rows that the train score is of: all, or evenly spaced."""
     at_most = min(TRAIN_SCORE_ROWS, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
     return np.linspace(0, n_train - 1, min(n_train, at_most)).astype(np.int64)
 
@@ -112,12 +107,6 @@ def scored_as_asked(
     """Return the known results with the scores that are asked for now.
 
     Predictions are read of those alone that were asked for other metrics when they were trained.
-
-    Args:
-        known: earlier fits.
-        fingerprints: of fits on these sets.
-        sets: what they were fitted and scored on.
-        spec: its metrics.
     """
     found = dict(known.results(fingerprints))
     others = [

@@ -13,14 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.rows.digests import rows_digest, salt_number
-from experiment_pipeline.rows.membership import (
-    LEFT_OUT,
-    SETS,
-    assign_sets,
-    cut_by_hash,
-    cut_tail,
-    has_keys,
-)
+from experiment_pipeline.rows.membership import LEFT_OUT, SETS, cut_by_hash, cut_tail, has_keys
 from experiment_pipeline.rows.units import (
     canonical_order,
     classes_of,
@@ -111,25 +104,18 @@ def split(
     validated: pd.DataFrame,
     spec: Roles,
     features: Sequence[str],
-    membership: pd.Series | None = None,
+    membership: pd.Series,
 ) -> SplitSets:
-    """Cut the validated rows into three sets.
+    """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
-    Args:
-        validated: rows with the index `row_number`.
-        spec: the experiment.
-        features: feature columns.
-        membership: `assign_sets` of the prepared rows, where the data analysis has already
-            kept away from those of the validation set; None: computed from `validated`, which
-            cuts elsewhere if rejected rows shift a cut in time or in a small class.
+    So the data analysis has kept away from those of the validation set, and a rejected row shifts
+    no cut in time or in a small class.
 
     Raises:
         EmptySet: a set would be empty, or lack a class.
         UnusableTable: a row lacks the value that the split goes by, or it names no set.
     """
     _check_keys(validated, spec)
-    if membership is None:
-        membership = assign_sets(validated, spec, features)
     membership = membership.reindex(validated.index)
     _check_values_named(validated, membership, spec)
     order = canonical_order(validated, spec, features)
@@ -276,11 +262,6 @@ def inner_slice(train: pd.DataFrame, spec: Roles, features: Sequence[str]) -> np
     of its own. Each side holds every class wherever a cut allows it. Train rows that are all
     of one unit (one timestamp, one group) are told apart all the same, for want of better.
 
-    Args:
-        train: the train set.
-        spec: the experiment.
-        features: feature columns.
-
     Returns:
         bool (n,), True for rows held out; never all, never none.
 
@@ -315,11 +296,6 @@ def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: Roles) -> np.ndarray
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
     than half of the rows before the slice would be left, or a class would be lost, there is no
     gap: a train set too short for it is fitted on as it is.
-
-    Args:
-        train: the train set.
-        inner: bool (n,), its inner slice.
-        spec: the experiment.
 
     Returns:
         bool (n,); none but under a split by time.

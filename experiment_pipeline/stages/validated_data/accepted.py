@@ -25,7 +25,6 @@ from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
 from experiment_pipeline.storage.records import from_json
 
-Tell = Callable[[str], object]
 RUNS, ACCEPTED = "runs", "accepted"
 _FIX = "Materialize validated_data again: the version before it counts."
 
@@ -52,22 +51,6 @@ class DataProfiles(Journals):
         """Store a profile; the same one again changes nothing, or mends what was damaged."""
         self._profiles.put(profile.to_bytes())
 
-    def note_run(self, digest: str) -> None:
-        """Make a stored profile that of the run before, for the next one."""
-        self._note(RUNS, digest)
-
-    def accept(self, digest: str) -> None:
-        """Make a stored profile the accepted one: a model was exported from its rows."""
-        self._note(ACCEPTED, digest)
-
-    def previous(self, tell: Tell) -> DataProfile | None:
-        """The profile of the run before; None when there is none. `tell` hears what is damaged."""
-        return self._latest(RUNS, tell)
-
-    def accepted(self, tell: Tell) -> DataProfile | None:
-        """The accepted profile; None when there is none. `tell` hears what is damaged."""
-        return self._latest(ACCEPTED, tell)
-
     @property
     def _profiles(self) -> Contents:
         return Contents(self.folder, "json", "is not what was written", _FIX)
@@ -75,7 +58,8 @@ class DataProfiles(Journals):
     def _notes(self, which: str) -> Journal[ProfileNote]:
         return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
 
-    def _latest(self, which: str, tell: Tell) -> DataProfile | None:
+    def latest(self, which: str, tell: Callable[[str], object]) -> DataProfile | None:
+        """Profile of the run before (RUNS), or the accepted one; `tell` hears what is damaged."""
         for note in self._notes(which).latest_first():
             try:
                 return self._profile(note)
@@ -90,7 +74,8 @@ class DataProfiles(Journals):
         damage = EntryCorrupt(str(path), "is no profile of a table", _FIX)
         return from_json(DataProfile, content, damage)
 
-    def _note(self, which: str, digest: str) -> None:
+    def note(self, which: str, digest: str) -> None:
+        """Make a stored profile that of the latest run, or the one that a model was exported from."""
         notes = self._notes(which)
         latest = next(notes.latest_first(), None)
         if isinstance(latest, ProfileNote) and latest.profile == digest:
@@ -125,7 +110,7 @@ class Changed:
 
         Only for a run that kept the limits: else a second try would pass as no rise.
         """
-        self.store.note_run(self.profile.digest)
+        self.store.note(RUNS, self.profile.digest)
 
     def facts(self) -> dict[str, Fact]:
         """What changed, as tables."""
@@ -159,7 +144,7 @@ def against_the_accepted(
     store = DataProfiles.of(spec.name)
     current = profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
-    previous, accepted = store.previous(tell), store.accepted(tell)
+    previous, accepted = store.latest(RUNS, tell), store.latest(ACCEPTED, tell)
     return Changed(
         profile=current,
         previous_rate=None if previous is None else previous.rejection_rate,
@@ -171,4 +156,4 @@ def against_the_accepted(
 
 def accept(spec: ValidatedDataSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
-    DataProfiles.of(spec.name).accept(profile_digest)
+    DataProfiles.of(spec.name).note(ACCEPTED, profile_digest)

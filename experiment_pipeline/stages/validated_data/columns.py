@@ -22,13 +22,8 @@ from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
 
-LONGEST_VALUE = 80
-
-
+LONGEST_VALUE, LONGEST_RULE = 80, 200
 SHOWN_VALUES = 5
-
-
-LONGEST_RULE = 200
 
 
 @dataclass(frozen=True)
@@ -183,10 +178,6 @@ def _typed(column: pd.Series, schema: pa.Column) -> Coerced:
 def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> np.ndarray:
     """Write all reasons of every rejected row, one per line.
 
-    Args:
-        broken: the rules that rows break.
-        rejected: bool (n,): which rows of the table are rejected.
-
     Returns:
         object (rejected.sum(),), in the order of the table.
     """
@@ -215,10 +206,9 @@ def most_frequent(values: pd.Series) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+    return shortened(repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE)
 
 
-def shortened(rule: str) -> str:
-    """Cut a rule that lists too much to be read."""
-    return rule if len(rule) <= LONGEST_RULE else f"{rule[:LONGEST_RULE]}…"
+def shortened(text: str, most: int = LONGEST_RULE) -> str:
+    """Cut a rule or a value that is too long to be read."""
+    return text if len(text) <= most else f"{text[:most]}…"

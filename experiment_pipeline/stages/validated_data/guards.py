@@ -36,13 +36,7 @@ def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
 def check_rejection_rate(
     data: ValidatedData, validation: Validation, previous_rate: float | None = None
 ) -> list[str]:
-    """Tell whether the rejection rate keeps its limits.
-
-    Args:
-        data: the two parts.
-        validation: the limits.
-        previous_rate: rejection rate of the run before, in [0, 1]; None: there is none.
-    """
+    """Tell whether the rejection rate keeps its limits."""
     rate, problems = data.rejection_rate, []
     most = ", ".join(f"{r.reason} ({r.rows} rows)" for r in data.reasons.head(3).itertuples())
     if rate > validation.max_rejected_fraction:
@@ -103,12 +97,7 @@ def key_columns(prepared: pd.DataFrame, spec: ValidatedDataSpec) -> list[str]:
 
 
 def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]:
-    """Say whom rejecting hits, from the table of `rejection_bias`; an empty list: nobody more.
-
-    Args:
-        bias: the table.
-        rejection_rate: of all rows, in [0, 1].
-    """
+    """Say whom rejecting hits, from the table of `rejection_bias`; an empty list: nobody more."""
     return [
         f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
         f"{row.value} ({row.rejected} of {row.rows}), and {rejection_rate:.1%} of all rows: "

@@ -100,12 +100,7 @@ class DataProfile:
 
 
 def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
-    """Profile every column of a table.
-
-    Args:
-        validated: (n, columns) rows that satisfy the schema.
-        rejection_rate: of the table they are from, in [0, 1].
-    """
+    """Profile every column of a table."""
     columns = {str(name): _profile(column) for name, column in validated.items()}
     return DataProfile(len(validated), rejection_rate, columns)
 

@@ -23,8 +23,7 @@ from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
 from experiment_pipeline.statistics.doubts import FEW_UNITS
-from experiment_pipeline.statistics.paired import paired_difference
-from experiment_pipeline.statistics.scores import SetPrediction, linearise
+from experiment_pipeline.statistics.scores import SetPrediction, linearise, paired_difference
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.registry import Registry
 

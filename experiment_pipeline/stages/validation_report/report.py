@@ -28,8 +28,14 @@ from experiment_pipeline.statistics.calibration import Miscalibration, miscalibr
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, names_of
-from experiment_pipeline.statistics.paired import baseline, best_constant, difference_to_baseline
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, layout
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    baseline,
+    best_constant,
+    difference_to_baseline,
+    interval_of,
+    layout,
+)
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import Threshold, cross_fitted, cut_at
 from experiment_pipeline.storage.records import from_json, to_json

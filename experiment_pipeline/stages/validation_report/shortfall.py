@@ -27,7 +27,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
-from experiment_pipeline.statistics.paired import paired_difference
+from experiment_pipeline.statistics.scores import paired_difference
 from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
 

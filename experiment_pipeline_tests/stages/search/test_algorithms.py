@@ -14,7 +14,7 @@ from experiment_pipeline.stages.search.algorithms import (
     estimator_for,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.paired import best_constant
+from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"

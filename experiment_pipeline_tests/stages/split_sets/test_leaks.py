@@ -16,7 +16,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     check_look_alike,
     note_copies,
 )
-from experiment_pipeline.stages.split_sets.sets import SplitSets, split
+from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import (
@@ -25,6 +25,7 @@ from experiment_pipeline_tests.rows.made_rows import (
     BY_TIME,
     FEATURES,
     RANDOM,
+    cut_rows,
     experiment,
     made,
 )
@@ -40,7 +41,7 @@ def test_the_scenario_s_sets_pass_every_check(task, by):
         raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec
     ).validated
     features = feature_columns(validated, spec)
-    sets = split(validated, spec, features)
+    sets = cut_rows(validated, spec, features)
     assert check_disjoint(sets, validated) == []
     assert check_leaks(sets, spec, features) == []
     assert not check_look_alike(sets, spec, features)["alarming"].any()
@@ -66,7 +67,7 @@ def tampered(sets: SplitSets, **tables) -> SplitSets:
 def test_a_leak_is_found(by, said):
     """A train row among the test rows shows, whatever kept them apart."""
     frame = made(100)
-    sets = split(frame, experiment(by), FEATURES)
+    sets = cut_rows(frame, experiment(by), FEATURES)
     leaking = tampered(sets, test=pd.concat([sets.train.tail(1), sets.test]))
     problems = check_leaks(leaking, experiment(by), FEATURES)
     assert any(pd.Series([problem]).str.contains(said)[0] for problem in problems)
@@ -76,7 +77,7 @@ def test_a_leak_is_found(by, said):
 def test_lost_twice_and_invented_rows_are_found():
     """The check on disjoint sets sees every way in which they can be wrong."""
     frame = made(100)
-    sets = split(frame, experiment(BY_ID), FEATURES)
+    sets = cut_rows(frame, experiment(BY_ID), FEATURES)
     assert "99 rows" in check_disjoint(tampered(sets, test=sets.test.iloc[1:]), frame)[0]
     twice = pd.concat([sets.test, sets.test.head(2)])
     assert "2 rows are in test twice" in check_disjoint(tampered(sets, test=twice), frame)
@@ -100,8 +101,8 @@ def copied(rows: int, **columns) -> pd.DataFrame:
 def test_a_few_copies_are_tolerated():
     """Up to one row in a hundred may equal a train row: it cannot lift a score by more."""
     spec = experiment(BY_COLUMN)
-    assert check_leaks(split(copied(5), spec, FEATURES), spec, FEATURES) == []
-    (problem,) = check_leaks(split(copied(40), spec, FEATURES), spec, FEATURES)
+    assert check_leaks(cut_rows(copied(5), spec, FEATURES), spec, FEATURES) == []
+    (problem,) = check_leaks(cut_rows(copied(40), spec, FEATURES), spec, FEATURES)
     assert "40 of 500 test rows (8.0%) equal a train row" in problem
 
 
@@ -116,7 +117,7 @@ def test_a_few_copies_are_tolerated():
 def test_copies_with_another_id_group_or_time_are_a_note(by, said):
     """What the YAML tells apart is no leak: it is counted and said, and blocks nothing."""
     spec = experiment(by)
-    sets = split(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec, FEATURES)
+    sets = cut_rows(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec, FEATURES)
     assert check_leaks(sets, spec, FEATURES) == []
     notes = note_copies(sets, spec, FEATURES)
     assert notes
@@ -126,7 +127,7 @@ def test_copies_with_another_id_group_or_time_are_a_note(by, said):
 def test_equal_people_in_named_sets_are_a_note():
     """Four wards and three letters: chance explains every equal row, and the note says so."""
     spec = experiment(BY_COLUMN)
-    sets = split(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
+    sets = cut_rows(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
     assert check_leaks(sets, spec, FEATURES) == []
     notes = note_copies(sets, spec, FEATURES)
     assert all("chance can explain 500 of them" in note.text for note in notes)
@@ -137,12 +138,12 @@ def test_equal_rows_with_other_targets_are_no_copies():
     """People who share a title but not their fate were not copied; who shares both was."""
     spec = experiment(BY_COLUMN)
     title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
-    sets = split(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
+    sets = cut_rows(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
     assert check_leaks(sets, spec, FEATURES) == []
     notes = note_copies(sets, spec, FEATURES)
     assert any("have another target" in note.text and note.doubtful for note in notes)
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
-    alike = split(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
+    alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
     assert check_leaks(alike, spec, FEATURES)
 
 
@@ -154,7 +155,7 @@ def test_the_titanic_is_no_leak(seed):
     mapping = scenario.spec_mapping(target="survived", positive_class="survived", exclude={})
     split_by = {"split": {**RANDOM, "seed": seed}}
     spec = ExperimentSpec.model_validate({"name": "titanic", **mapping, **split_by})
-    sets = split(people, spec, features)
+    sets = cut_rows(people, spec, features)
     assert check_leaks(sets, spec, features) == []
     assert any("taken for different people" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
@@ -164,7 +165,7 @@ def test_sets_that_differ_raise_an_alarm():
     """A column that grows with time alarms under a split by time, a steady one does not."""
     frame = made(2_000, a=np.arange(2_000.0))
     table = check_look_alike(
-        split(frame, experiment(BY_TIME), FEATURES), experiment(BY_TIME), FEATURES
+        cut_rows(frame, experiment(BY_TIME), FEATURES), experiment(BY_TIME), FEATURES
     )
     assert set(table[table["alarming"]]["column"]) == {"a"}
     assert table["effect_size"].is_monotonic_decreasing

@@ -1,8 +1,10 @@
-"""The sets as tables: cut as declared, or an error that says what to change."""
+"""The sets as tables and the inner slice: cut as declared, or an error that says what to change."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
@@ -10,8 +12,11 @@ from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.checks import check_disjoint, check_leaks
-from experiment_pipeline.stages.split_sets.sets import split
+from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice, split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import (
@@ -22,6 +27,7 @@ from experiment_pipeline_tests.rows.made_rows import (
     RANDOM,
     SHARES,
     assigned,
+    cut_rows,
     experiment,
     made,
 )
@@ -30,7 +36,7 @@ from experiment_pipeline_tests.rows.made_rows import (
 def test_people_who_equal_each_other_are_told_apart_and_said():
     """Where equal rows are to be expected they are no copies, and the sets keep their shares."""
     frame = made(600, a=np.arange(600) % 4)
-    sets = split(frame, experiment(RANDOM), FEATURES)
+    sets = cut_rows(frame, experiment(RANDOM), FEATURES)
     assert any("600 of 600 rows" in note and "different people" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert check_leaks(sets, experiment(RANDOM), FEATURES) == []
@@ -39,7 +45,7 @@ def test_people_who_equal_each_other_are_told_apart_and_said():
 def test_copies_stay_together_and_are_said():
     """A file that was concatenated is one in its sets, and the notes count its rows."""
     twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(index="row_number")
-    sets = split(twice, experiment(RANDOM), FEATURES)
+    sets = cut_rows(twice, experiment(RANDOM), FEATURES)
     assert any("600 of 600 rows" in note and "copies" in note for note in sets.notes)
     assert not set(sets.train["a"]) & set(sets.test["a"])
 
@@ -49,7 +55,7 @@ def test_time_is_cut_between_distinct_timestamps():
     frame = made(
         100, visited=pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(100) // 7, "D")
     )
-    sets = split(frame, experiment(BY_TIME), FEATURES)
+    sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
     assert sets.train["visited"].max() < sets.test["visited"].min()
     assert sets.test["visited"].max() < sets.validation["visited"].min()
     assert check_leaks(sets, experiment(BY_TIME), FEATURES) == []
@@ -58,7 +64,7 @@ def test_time_is_cut_between_distinct_timestamps():
 def test_the_gap_keeps_its_distance():
     """Rows after a cut that lie within the gap are in no set, and are counted."""
     spec = experiment({**BY_TIME, "gap": "12 hours"})
-    sets = split(made(1_000), spec, FEATURES)
+    sets = cut_rows(made(1_000), spec, FEATURES)
     assert sets.test["visited"].min() - sets.train["visited"].max() >= pd.Timedelta("12h")
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
@@ -69,7 +75,7 @@ def test_the_gap_keeps_its_distance():
 def test_numbers_are_times_without_a_gap():
     """A split by year works on numbers; each number is a unit."""
     frame = made(90, visited=2000 + np.arange(90) // 9)
-    sets = split(frame, experiment(BY_TIME), FEATURES)
+    sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
     assert sets.train["visited"].max() == 2005
     assert len(np.unique(resampling_units(sets.train, experiment(BY_TIME), FEATURES))) == 6
 
@@ -78,7 +84,7 @@ def test_calendar_values_that_training_never_saw_are_noted():
     """Under a split by time a month that only the test set has is a warning."""
     spec = scenario.spec(split="time", preparation={"calendar": {"visited": ["month"]}})
     frame = made(8_000).assign(visited_month=lambda t: t["visited"].dt.month.astype(float))
-    notes = split(frame, spec, [*FEATURES, "visited_month"]).notes
+    notes = cut_rows(frame, spec, [*FEATURES, "visited_month"]).notes
     assert any("visited_month" in note and "validation" in note for note in notes)
 
 
@@ -86,10 +92,10 @@ def test_a_column_can_name_the_sets():
     """Values are compared as values: 1 in the YAML is 1.0 in the table."""
     by = {"by": "column", "column": "fold", "train": [1, 2], "test": [3], "validation": [4]}
     frame = made(80, fold=np.repeat([1.0, 2.0, 3.0, 4.0], 20))
-    sets = split(frame, experiment(by), FEATURES)
+    sets = cut_rows(frame, experiment(by), FEATURES)
     assert sets.summary["rows"].tolist() == [40, 20, 20]
     with pytest.raises(UnusableTable, match=r"'5\.0'"):
-        split(frame.assign(fold=np.repeat([1.0, 2.0, 3.0, 5.0], 20)), experiment(by), FEATURES)
+        cut_rows(frame.assign(fold=np.repeat([1.0, 2.0, 3.0, 5.0], 20)), experiment(by), FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_a_column_can_name_the_sets():
 def test_an_empty_set_or_a_lacking_class_is_an_error(frame, by, said):
     """The error names the set, the counts and what to change."""
     with pytest.raises(EmptySet, match=said) as error:
-        split(frame, experiment(by), FEATURES)
+        cut_rows(frame, experiment(by), FEATURES)
     assert error.value.fix
 
 
@@ -119,7 +125,7 @@ def test_a_row_without_the_value_to_split_by():
     frame = made(90, visited=[pd.NaT, *pd.date_range("2024-01-01", periods=89)])
     assert assigned(frame, BY_TIME)[0] == "gap"
     with pytest.raises(UnusableTable, match=r"1 rows lack a value, the first is row 0"):
-        split(frame, experiment(BY_TIME), FEATURES)
+        cut_rows(frame, experiment(BY_TIME), FEATURES)
 
 
 def test_the_sets_of_the_prepared_rows_are_kept():
@@ -133,3 +139,116 @@ def test_the_sets_of_the_prepared_rows_are_kept():
     sets = split(validated, spec, features, membership)
     assert (membership[sets.validation.index] == "validation").all()
     assert check_disjoint(sets, validated) == []
+
+
+DIGESTS = {"train": "a", "test": "b"}
+
+
+@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
+    """About 15 %: the last rows, whole groups or whole units, with every class."""
+    train, spec = made(2_000), experiment(by, task)
+    held_out = inner_slice(train, spec, FEATURES)
+    assert held_out.mean() == pytest.approx(0.15, abs=0.03)
+    assert train[held_out]["readmitted"].unique().size == 2
+    if by is BY_TIME:
+        assert train[~held_out]["visited"].max() < train[held_out]["visited"].min()
+    if by is BY_GROUP:
+        assert not set(train[held_out]["patient"]) & set(train[~held_out]["patient"])
+
+
+def test_the_inner_slice_has_a_salt_of_its_own():
+    """Within the train set, a row's set says nothing about its inner slice."""
+    frame = made(4_000)
+    sets = cut_rows(frame, experiment(BY_ID), FEATURES)
+    assert inner_slice(sets.train, experiment(BY_ID), FEATURES).mean() == pytest.approx(
+        0.15, abs=0.03
+    )
+
+
+def test_the_inner_slice_of_a_time_keeps_every_class_if_it_can():
+    """A class that ends early moves the cut back; the slice is longer then."""
+    train = made(100, readmitted=["no", "yes"] * 30 + ["no"] * 40)
+    held_out = inner_slice(train, experiment(BY_TIME), FEATURES)
+    assert train[held_out]["readmitted"].unique().size == 2
+    assert held_out.sum() == 41
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(2, 30),
+    distinct=st.integers(1, 30),
+    by=st.sampled_from([RANDOM, BY_ID, BY_GROUP, BY_TIME]),
+    task=st.sampled_from(["binary", "regression"]),
+)
+def test_the_inner_slice_is_never_empty_and_never_all(rows, distinct, by, task):
+    """Any train set of two rows or more can be parted."""
+    place = np.arange(rows) % distinct
+    train = made(rows, a=place, b="x", patient=place, visit_id=place, visited=place)
+    held_out = inner_slice(train, experiment(by, task), FEATURES)
+    assert 0 < held_out.sum() < rows
+
+
+def test_intervals_resample_the_unit_of_the_split():
+    """Rows, ids, groups, or days: rows of one unit share a code."""
+    frame = made(240)
+    units = {
+        "rows": resampling_units(frame, experiment(RANDOM), FEATURES),
+        "groups": resampling_units(frame, experiment(BY_GROUP), FEATURES),
+        "days": resampling_units(frame, experiment(BY_TIME), FEATURES),
+        "six hours": resampling_units(frame, experiment({**BY_TIME, "unit": "6 hours"}), FEATURES),
+        "ids": resampling_units(frame.assign(visit_id="x"), experiment(BY_ID), FEATURES),
+    }
+    assert {name: len(np.unique(codes)) for name, codes in units.items()} == {
+        "rows": 240,
+        "groups": 24,
+        "days": 10,
+        "six hours": 40,
+        "ids": 1,
+    }
+
+
+def test_the_inner_slice_keeps_the_gap_of_the_split():
+    """Under a split by time no row that is fitted on is nearer to the slice than the gap."""
+    train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
+    inner = inner_slice(train, spec, FEATURES)
+    gap = inner_gap(train, inner, spec)
+    first, fitted = train["visited"][inner].min(), train["visited"][~(inner | gap)]
+    assert first - fitted.max() == pd.Timedelta("2 days")
+    assert not (inner & gap).any()
+    assert gap.sum() == 47
+
+
+@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME, {**BY_TIME, "gap": "60 days"}])
+def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
+    """Other splits have none; one that would take most of the rows is not kept."""
+    train, spec = made(2_000), experiment(by)
+    assert not inner_gap(train, inner_slice(train, spec, FEATURES), spec).any()
+
+
+def test_a_fit_that_stops_early_leaves_the_gap_out():
+    """What stands in the gap's rows changes nothing about the model, what is before them does."""
+    spec = scenario.spec("regression", "time", search=[{"algorithm": "lightgbm"}], exclude={})
+    frame = made(900)
+    train = frame[["a", "b", "cost", "visited"]]
+    columns = {"train": train, "test": train, "features": ("a", "b"), "target": "cost"}
+    inner = inner_slice(train, spec, FEATURES)
+    gap = inner_gap(train, inner, spec)
+    assert gap.sum() == 23
+
+    def model(**changes) -> bytes:
+        sets = TrainingSets(
+            **{**columns, **changes},
+            task="regression",
+            classes=None,
+            inner=inner,
+            digests=DIGESTS,
+            inner_gap=gap,
+        )
+        (trained,) = train_configurations(configurations(spec), sets, spec, workers=1)
+        return trained.model
+
+    assert model(train=train.assign(cost=train["cost"].mask(gap, 7.0))) == model()
+    before = ~(inner | gap)
+    assert model(train=train.assign(cost=train["cost"].mask(before, 7.0))) != model()

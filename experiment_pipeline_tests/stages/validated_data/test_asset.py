@@ -10,7 +10,7 @@ from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validated_data.accepted import DataProfiles
+from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, DataProfiles
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline_tests import scenario
 
@@ -75,7 +75,7 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     assert "exported_model" in materialized(first)
     assert check(first, CHANGED).passed
     assert "no accepted version yet" in check(first, CHANGED).description
-    accepted = DataProfiles(storage_root(), "clinic").accepted(print)
+    accepted = DataProfiles(storage_root(), "clinic").latest(ACCEPTED, print)
     assert accepted is not None
     assert accepted.rows == 470
 
@@ -95,7 +95,7 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "raise validation.drift.block" in found.description
     assert "train_set" not in materialized(blocked)
-    assert DataProfiles(storage_root(), "clinic").accepted(print) == accepted
+    assert DataProfiles(storage_root(), "clinic").latest(ACCEPTED, print) == accepted
 
 
 def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):

@@ -8,7 +8,7 @@ themselves: which codes may be accepted, which thresholds there are, which value
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from experiment_pipeline.columns.preparation import imported
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
@@ -74,15 +74,22 @@ def problems(analysis: Analysis) -> list[Problem]:
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
-    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
+    known = {rule.code: rule.thresholds for rule in (*TABLE_RULES, *PROBE_RULES)}
     for rule in own:
         if rule.code in known:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
             found.append(Problem(("analysis", "findings"), there))
         known[rule.code] = rule.thresholds
     thresholds = {name: limit for each in known.values() for name, limit in each.items()}
-    return [*found, *_unknown_codes(analysis, list(known)), *_bad_thresholds(analysis, thresholds)]
+    unknown = [
+        Problem(
+            ("analysis", "accept", code),
+            f"{code!r} is no finding code; {did_you_mean(code, list(known))}",
+        )
+        for code in analysis.accept
+        if code not in known
+    ]
+    return [*found, *unknown, *_bad_thresholds(analysis, thresholds)]
 
 
 def check_settings(analysis: Analysis) -> None:
@@ -90,17 +97,6 @@ def check_settings(analysis: Analysis) -> None:
     for problem in problems(analysis):
         place = ".".join(map(str, problem.location))
         raise InvalidExperiment(place, problem.message, "correct the YAML")
-
-
-def _unknown_codes(analysis: Analysis, known: Sequence[str]) -> list[Problem]:
-    return [
-        Problem(
-            ("analysis", "accept", code),
-            f"{code!r} is no finding code; {did_you_mean(code, known)}",
-        )
-        for code in analysis.accept
-        if code not in known
-    ]
 
 
 def _bad_thresholds(analysis: Analysis, known: Mapping[str, Threshold]) -> list[Problem]:

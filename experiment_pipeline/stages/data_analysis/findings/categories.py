@@ -17,8 +17,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Rule,
     Threshold,
     exclude,
-    shown,
-    some_of,
+    listed,
 )
 from experiment_pipeline.stages.data_analysis.findings.kinds import ALMOST_UNIQUE, is_category
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -41,7 +40,7 @@ class _Variants:
     def __str__(self) -> str:
         pairs = [f"{_quoted(kept)} = {_quoted(other)}" for kept, other in self.sure]
         pairs += [f"{_quoted(kept)} ~ {_quoted(other)}" for kept, other in self.maybe]
-        return some_of(pairs, most=3)
+        return numbers.some_of(pairs, most=3)
 
     @property
     def declaration(self) -> dict[str, Any]:
@@ -78,7 +77,6 @@ class CategoryVariants(Rule):
     )
 
     def check(self, subject: Subject) -> Finding:
-        """Find texts of a column that are the same after folding, or nearly."""
         judged = {
             column: facts
             for column, facts in subject.texts_and_target.items()
@@ -92,7 +90,7 @@ class CategoryVariants(Rule):
             return self.not_found("No two texts of a column look alike.", number=0, threshold=1)
         columns = sorted(found, key=lambda c: (-len(found[c].sure), -len(found[c].maybe)))
         total = sum(len(each.sure) + len(each.maybe) for each in found.values())
-        said = some_of([f"{shown(c)}: {found[c]}" for c in columns])
+        said = numbers.some_of([f"{numbers.shown(c)}: {found[c]}" for c in columns])
         return self.found(
             "condition" if any(each.sure for each in found.values()) else "note",
             f"{numbers.counted(total, 'pair')} of spellings in "
@@ -119,10 +117,11 @@ class HighCardinality(ColumnRule):
     threshold = Threshold(100, 2, _MANY, "distinct texts, found above it")
     unjudged = "There is no text feature."
     said = "with many categories"
+    each = "{number:,}"
+    above = True
     excluded = "has too many categories"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The number of categories; ids, numbers and dates have none."""
         return {
             column: facts.distinct
             if ALMOST_UNIQUE.repeats(subject, facts) and is_category(subject, column)
@@ -130,16 +129,7 @@ class HighCardinality(ColumnRule):
             for column, facts in subject.texts.items()
         }
 
-    def is_beyond(self, number: float, limit: float) -> bool:
-        """Above it."""
-        return number > limit
-
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """How many."""
-        return f" ({number:,})"
-
     def innocent(self, worst: float) -> str:
-        """None has many."""
         return f"At most {numbers.counted(int(worst), 'category', 'categories')} in a feature."
 
 
@@ -157,7 +147,6 @@ class RareCategories(Rule):
     threshold = Threshold(10, 2, _MANY, "rows of a category, rare below it")
 
     def check(self, subject: Subject) -> Finding:
-        """Count the categories of each text feature that have fewer rows than the threshold."""
         most = HIGH_CARDINALITY.limit(subject)
         judged = {
             column: facts
@@ -171,16 +160,12 @@ class RareCategories(Rule):
         columns = sorted((c for c, rows in rare.items() if len(rows)), key=lambda c: -len(rare[c]))
         fewest = int(min(facts.all_counts[-1] for facts in judged.values()))
         if not columns:
-            rows = numbers.counted(fewest, "row")
-            return self.not_found(
-                f"Every category has at least {rows}.", number=fewest, threshold=limit
-            )
-        each = some_of(
-            [f"{shown(c)} ({self._words(rare[c], len(subject.frame))})" for c in columns]
-        )
+            evidence = f"Every category has at least {numbers.counted(fewest, 'row')}."
+            return self.not_found(evidence, number=fewest, threshold=limit)
+        words = {c: f" ({self._words(rare[c], len(subject.frame))})" for c in columns}
         return self.found(
             "note",
-            f"{numbers.counted(len(columns), 'feature')} with rare categories: {each}.",
+            listed("feature", "with rare categories", words),
             columns=columns,
             number=fewest,
             threshold=limit,
@@ -207,7 +192,6 @@ class NearDuplicateColumns(Rule):
     _fewest_rows = 10
 
     def check(self, subject: Subject) -> Finding:
-        """Find pairs of features whose values determine each other on at most 5,000 rows."""
         varied = {
             column: facts
             for column, facts in subject.facts.items()
@@ -225,24 +209,16 @@ class NearDuplicateColumns(Rule):
         best = _one_to_one(sample, compared)
         for pair, value in _correlated(sample, quantities, limit).items():
             best[pair] = max(value, best.get(pair, 0.0))
-        return self._finding(subject, best, len(rows), len(varied), limit)
-
-    def _finding(
-        self,
-        subject: Subject,
-        best: dict[tuple[str, str], float],
-        rows: int,
-        columns: int,
-        limit: float,
-    ) -> Finding:
-        sampled = " sampled" if rows < len(subject.frame) else ""
-        scope = f"on {rows:,}{sampled} rows of {min(columns, MOST_COLUMNS):,} varying features"
-        if columns > MOST_COLUMNS:
-            scope += f" (the other {columns - MOST_COLUMNS:,} were not compared)"
+        sampled = " sampled" if len(rows) < len(subject.frame) else ""
+        scope = f"on {len(rows):,}{sampled} rows of {len(compared):,} varying features"
+        if len(varied) > len(compared):
+            scope += f" (the other {len(varied) - len(compared):,} were not compared)"
         if not best:
             return self.not_found(f"No pair {scope}.", threshold=limit)
         pairs = sorted(best, key=lambda pair: -best[pair])
-        each = some_of([f"{shown(a)} = {shown(b)} ({best[a, b]:.4f})" for a, b in pairs])
+        each = numbers.some_of(
+            [f"{numbers.shown(a)} = {numbers.shown(b)} ({best[a, b]:.4f})" for a, b in pairs]
+        )
         later = list(dict.fromkeys(second for _, second in pairs))
         return self.found(
             "note",

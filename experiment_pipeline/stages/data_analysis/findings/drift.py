@@ -5,13 +5,8 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.columns.samples import distance
-from experiment_pipeline.stages.data_analysis.finding import (
-    Finding,
-    Rule,
-    Threshold,
-    shown,
-    some_of,
-)
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.distances import number_distance, share_distance
 
@@ -36,26 +31,23 @@ class DriftOverTime(Rule):
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare early and late rows of each feature, and of the visible target."""
         time = self._time_column(subject)
         if time is None:
             return self.not_applicable("There is no datetime column.")
         early, late = self._thirds(subject, time, np.arange(len(subject.frame)))
         if not early.size or not late.size:
-            return self.not_applicable(f"{shown(time)} has too few different moments.")
+            return self.not_applicable(f"{numbers.shown(time)} has too few different moments.")
         limit = self.limit(subject)
         drifts = self._drifts(subject, early, late)
         columns = [column for column, value in drifts.items() if value >= limit]
         target = self._target_drift(subject, time)
         number = max([target, *drifts.values()])
         evidence = self._evidence(subject, time, drifts, target)
-        if not columns and target < limit:
-            return self.not_found(evidence, number=number, threshold=limit)
         random = subject.spec.split.by == "random"
         if target >= limit:
             columns.insert(0, subject.spec.target)
-        return self.found(
-            "condition" if random else "note",
+        return self.judged(
+            None if not columns else "condition" if random else "note",
             evidence,
             columns=columns,
             number=number,
@@ -108,11 +100,13 @@ class DriftOverTime(Rule):
 
     @staticmethod
     def _evidence(subject: Subject, time: str, drifts: dict[str, float], target: float) -> str:
-        each = some_of([f"{shown(column)} {value:.2f}" for column, value in drifts.items()])
+        each = numbers.some_of(
+            [f"{numbers.shown(column)} {value:.2f}" for column, value in drifts.items()]
+        )
         left_out = len(subject.features) - MOST_COLUMNS
         unread = f" The last {left_out:,} features were not compared." if left_out > 0 else ""
         return (
-            f"Distance of the first and last third by {shown(time)} (0 alike, 1 disjoint): target "
+            f"Distance of the first and last third by {numbers.shown(time)} (0 alike, 1 disjoint): target "
             f"{target:.2f}; features {each or 'none'}.{unread}"
         )
 

@@ -1,20 +1,18 @@
 """Columns that are not what they seem: empty, constant, ids, of mixed types, numbers or dates as text."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.facts import Facts, NumberFacts, TextFacts
+from experiment_pipeline.stages.data_analysis.facts import Facts, NumberFacts, OtherFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
     ColumnRule,
     Finding,
     Rule,
     Threshold,
-    exclude,
-    shown,
-    some_of,
+    listed,
 )
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.subject import Subject
@@ -23,66 +21,56 @@ from experiment_pipeline.stages.data_analysis.texts import ISO
 _NO_TEXT = "There is no text feature, but for those declared as text."
 
 
-class AllMissingColumn(Rule):
+class _EveryRow(Rule):
+    """Features of which something holds in every row; `said` and `innocence` tell of them."""
+
+    said: ClassVar[str]
+    innocence: ClassVar[str]
+
+    def value(self, facts: Facts) -> str | None:
+        """What is said behind the name of such a column; None for all others."""
+        raise NotImplementedError
+
+    def check(self, subject: Subject) -> Finding:
+        values = {column: self.value(facts) for column, facts in subject.facts.items()}
+        found = {column: value for column, value in values.items() if value is not None}
+        if not found:
+            return self.not_found(f"{numbers.counted(len(values), 'feature')}, {self.innocence}.")
+        return self.found(
+            "note",
+            listed("feature", self.said, found),
+            columns=list(found),
+            number=len(found),
+            threshold=1,
+        )
+
+
+class AllMissingColumn(_EveryRow):
     """Features without a single value."""
 
     code = "all_missing_column"
     title = "Columns without any value"
     advice = "Exclude them, or find out why the delivery lost their values."
+    said, innocence, excluded = "without any value", "each with values", "holds no value"
 
-    def check(self, subject: Subject) -> Finding:
-        """List the features whose every value is missing."""
-        empty = [c for c, facts in subject.facts.items() if facts.missing == facts.rows]
-        if not empty:
-            features = numbers.counted(len(subject.facts), "feature")
-            return self.not_found(f"{features}, each with values.")
-        each = some_of(list(map(shown, empty)))
-        return self.found(
-            "note",
-            f"{numbers.counted(len(empty), 'feature')} without any value: {each}.",
-            columns=empty,
-            number=len(empty),
-            threshold=1,
-            fix=exclude(empty, "holds no value"),
-        )
+    def value(self, facts: Facts) -> str | None:
+        return "" if facts.missing == facts.rows else None
 
 
-class ConstantColumn(Rule):
+class ConstantColumn(_EveryRow):
     """Features with one value: they tell no two rows apart (a missing value would)."""
 
     code = "constant_column"
     title = "Columns with one value"
     advice = "Exclude them, unless later deliveries will vary."
+    said, innocence, excluded = "with one value", "none of them constant", "is constant"
 
-    def check(self, subject: Subject) -> Finding:
-        """List the features that have the same value in every row."""
-        facts = subject.facts
-        constant = {c: self._value(f) for c, f in facts.items() if self._is_constant(f)}
-        if not constant:
-            features = numbers.counted(len(facts), "feature")
-            return self.not_found(f"{features}, none of them constant.")
-        each = some_of([f"{shown(column)} = {value}" for column, value in constant.items()])
-        return self.found(
-            "note",
-            f"{numbers.counted(len(constant), 'feature')} with one value: {each}.",
-            columns=list(constant),
-            number=len(constant),
-            threshold=1,
-            fix=exclude(list(constant), "is constant"),
-        )
-
-    @staticmethod
-    def _is_constant(facts: Facts) -> bool:
-        if not isinstance(facts, NumberFacts | TextFacts):
-            return False
-        infinite = facts.infinite if isinstance(facts, NumberFacts) else 0
-        return facts.distinct == 1 and facts.missing == 0 and infinite == 0
-
-    @staticmethod
-    def _value(facts: Facts) -> str:
-        if isinstance(facts, NumberFacts):
-            return f"{facts.lowest.value:g}"
-        return shown(facts.texts[0]) if isinstance(facts, TextFacts) else ""
+    def value(self, facts: Facts) -> str | None:
+        if isinstance(facts, OtherFacts) or facts.distinct != 1 or facts.missing:
+            return None
+        if isinstance(facts, TextFacts):
+            return f" = {numbers.shown(facts.texts[0])}"
+        return None if facts.infinite else f" = {facts.lowest.value:g}"
 
 
 class AlmostUniqueColumn(ColumnRule):
@@ -102,21 +90,14 @@ class AlmostUniqueColumn(ColumnRule):
     _fewest_rows = 20
     unjudged = f"No text or id-like feature has {_fewest_rows} or more known values."
     said = "with almost only distinct values"
+    each = "{share} distinct"
+    innocence = "At most {share} of a column's values are distinct."
     severity = "condition"
     excluded = "is almost unique"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """Distinct values per known value."""
         shares = {column: self._share(column, facts) for column, facts in subject.facts.items()}
         return {c: share for c, share in shares.items() if share and is_category(subject, c)}
-
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """How many are distinct."""
-        return f" ({numbers.share(number)} distinct)"
-
-    def innocent(self, worst: float) -> str:
-        """None is nearly unique."""
-        return f"At most {numbers.share(worst)} of a column's values are distinct."
 
     def _share(self, column: str, facts: Facts) -> float:
         """0 for a column that is not judged."""
@@ -154,31 +135,25 @@ class MixedTypes(ColumnRule):
     unjudged = _NO_TEXT
     one = "column"
     said = "with numbers and other texts"
+    innocence = "The rarer kind of value has at most {share} of a column."
     severity = "condition"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The smaller of the shares of numbers and of other texts."""
         return {
             column: min(facts.share(facts.writing.bare), facts.share(~facts.writing.bare))
             for column, facts in subject.undeclared_texts.items()
         }
 
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """How many are numbers, and what another text is."""
+    def words(self, subject: Subject, column: str, number: float) -> str:
         facts = subject.undeclared_texts[column]
         bare = facts.writing.bare
         other = facts.texts[int(np.argmax(~bare & ~facts.placeholders))]
         several = len(facts.python_types) > 1
         types = f"; Python types {', '.join(facts.python_types)}" if several else ""
         share = numbers.share(facts.share(bare))
-        return f" ({share} numbers, others such as {shown(other)!r}{facts.sampled}{types})"
+        return f" ({share} numbers, others such as {numbers.shown(other)!r}{facts.sampled}{types})"
 
-    def innocent(self, worst: float) -> str:
-        """None is mixed."""
-        return f"The rarer kind of value has at most {numbers.share(worst)} of a column."
-
-    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:  # noqa: ARG002
-        """Declare them as texts."""
+    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
         return {"preparation": {"types": dict.fromkeys(columns, "text")}}
 
 
@@ -198,27 +173,21 @@ class NumbersAsText(ColumnRule):
     unjudged = _NO_TEXT
     one = "text column"
     said = "of numbers"
+    innocence = "At most {share} of a text column are numbers."
     severity = "condition"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The share of the rows with a number."""
         return {c: facts.share_of_numbers for c, facts in subject.undeclared_texts.items()}
 
     def words(self, subject: Subject, column: str, number: float) -> str:
-        """How they are written, which the longest shows best."""
         facts = subject.undeclared_texts[column]
         example = max(facts.chosen(facts.writing.reads), key=len)
         return (
             f" ({numbers.share(number)}, {facts.writing.words}, such as "
-            f"{shown(example)!r}{facts.sampled})"
+            f"{numbers.shown(example)!r}{facts.sampled})"
         )
 
-    def innocent(self, worst: float) -> str:
-        """None holds numbers."""
-        return f"At most {numbers.share(worst)} of a text column are numbers."
-
     def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
-        """Read them as numbers."""
         return number_preparation({c: subject.undeclared_texts[c] for c in columns})
 
 
@@ -235,14 +204,13 @@ class DatesAsText(ColumnRule):
     unjudged = _NO_TEXT
     one = "text column"
     said = "of dates"
+    innocence = "At most {share} of a text column are dates."
     severity = "condition"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The share of the rows that some date format reads."""
         return {c: facts.share_of_dates for c, facts in subject.undeclared_texts.items()}
 
     def words(self, subject: Subject, column: str, number: float) -> str:
-        """Their formats."""
         facts = subject.undeclared_texts[column]
         used = self._used(facts)
         first = facts.dates[used[0]]
@@ -251,12 +219,7 @@ class DatesAsText(ColumnRule):
         decide = f"; {same[0]} reads them as well, so decide" if same else ""
         return f" ({numbers.share(number)}, {words}{decide})"
 
-    def innocent(self, worst: float) -> str:
-        """None holds dates."""
-        return f"At most {numbers.share(worst)} of a text column are dates."
-
     def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
-        """Read them as datetimes, and make features of their calendar."""
         found = {column: subject.undeclared_texts[column] for column in columns}
         preparation: dict[str, Any] = {"types": dict.fromkeys(found, "datetime")}
         used = {column: self._used(facts) for column, facts in found.items()}

@@ -1,33 +1,188 @@
-"""Features that give the target away, or are made of it. People decide: some are known in time."""
+"""Features that give the target away, or are made of it. People decide: some are known in time.
+
+Noise in one row of ten keeps a copy below any threshold of skill that an honest column may reach;
+that it is a copy shows in how it agrees: to the last digit, or class by class with a value of its
+own for each. Columns that add up (or multiply) to a numeric target are found by a least squares
+fit, which must reproduce every row it is shown; multiplication is the same in logarithms.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.data_analysis.copies import NearCopy, exact_combination, near_copies
-from experiment_pipeline.stages.data_analysis.finding import (
-    Finding,
-    Rule,
-    Threshold,
-    exclude,
-    shown,
-    some_of,
-)
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold, listed
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import MOST_ROWS, NAMES, Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.target_means import FromTarget, target_means
 from experiment_pipeline.stages.data_analysis.target_windows import target_windows
 
+_MOST_COMPARED = 5_000
+# Share of the rows of a number that are the target to the last digits.
+_FEWEST_EQUAL = 0.5
+# Share of each class that is told, beyond guessing: Youden's J for two classes.
+_LEAST_TOLD = 0.7
+_PAIRS = 500
+_ROUNDING = 1e-6
+# In a target of few values equal ones meet by chance.
+_COMMONEST = 0.1
+_FEWEST_ROWS = 50
+_MOST_COLUMNS = 100
+# A residual of this share of the target's spread is rounding, not noise.
+_EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class _NearCopy:
+    """A column that is the target in most rows.
+
+    For a number, `share` is that of the rows that agree; for classes the share of each class that
+    is told, beyond guessing.
+    """
+
+    column: str
+    share: float
+    words: str
+
+
+def _near_copies(subject: Subject) -> Iterator[_NearCopy]:
+    """Yield the number and text features that are the target in most of at most 5,000 rows."""
+    rows = subject.sample(subject.target.rows, _MOST_COMPARED)
+    y = subject.target.of(rows)
+    if len(rows) < _FEWEST_ROWS:
+        return
+    if subject.spec.task == "regression":
+        if np.unique(y, return_counts=True)[1].max() <= _COMMONEST * len(y):
+            for column in subject.calculable:
+                share = _equal(numbers_of(subject.frame[column].iloc[rows]), y, subject)
+                if share >= _FEWEST_EQUAL:
+                    yield _NearCopy(
+                        column, share, f"the target in {numbers.share(share)} of the rows"
+                    )
+        return
+    for column in subject.features:
+        values = subject.frame[column].iloc[rows]
+        if kind_of(values) in NUMERIC | TEXTS:
+            told = _told(pd.factorize(values, use_na_sentinel=False)[0], y)
+            if told >= _LEAST_TOLD:
+                yield _NearCopy(column, told, f"a value for each class tells {numbers.share(told)}")
+
+
+def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
+    """Share of the rows on the line through most of them; pairs of rows vote for its slope."""
+    known = np.flatnonzero(np.isfinite(x))
+    if known.size < _FEWEST_ROWS:
+        return 0.0
+    first, second = subject.generator().choice(known, (2, _PAIRS))
+    apart = y[first] != y[second]
+    slopes = (x[first] - x[second])[apart] / (y[first] - y[second])[apart]
+    slope = float(np.median(slopes)) if slopes.size else 0.0
+    if slope == 0 or np.mean(np.isclose(slopes, slope, rtol=1e-3)) < _FEWEST_EQUAL**2:
+        return 0.0
+    offsets = x[known] - slope * y[known]
+    near = np.abs(offsets - np.median(offsets)) <= _ROUNDING * abs(slope) * np.std(y)
+    return float(near.sum() / len(x))
+
+
+def _told(levels: np.ndarray, y: np.ndarray) -> float:
+    """Mean share of each class that has the level of its own, from 0 for guessing to 1.
+
+    0 unless there are as many levels as classes, but for one more where the value is missing.
+    """
+    y = y.astype(np.int64)
+    classes = int(y.max()) + 1
+    if not classes <= levels.max() + 1 <= classes + 1:
+        return 0.0
+    counts = np.zeros((classes, levels.max() + 1))
+    np.add.at(counts, (y, levels), 1)
+    recall = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    own = recall.argmax(axis=1)
+    if len(np.unique(own)) < classes:
+        return 0.0
+    return float((classes * recall.max(axis=1).mean() - 1) / (classes - 1))
+
+
+@dataclass(frozen=True)
+class _Combination:
+    """A formula that gives the target on all rows it was tried on."""
+
+    columns: tuple[str, ...]
+    formula: str
+    rows: int
+
+
+def _exact_combination(subject: Subject) -> _Combination | None:
+    """Find two or more number features whose sum or product is the target.
+
+    At most 5,000 rows and the first 100 number features are read; columns with a missing or
+    infinite value among those rows take no part.
+    """
+    rows = subject.sample(subject.target.rows, _MOST_COMPARED)
+    y = subject.target.of(rows)
+    columns, values = _complete_columns(subject, rows)
+    if len(columns) < 2 or len(rows) < 2 * len(columns) + 10 or np.ptp(y) == 0:
+        return None
+    weights = _exact_weights(values, y)
+    if weights is not None:
+        return _combination(columns, weights, len(rows))
+    positive = np.flatnonzero(values.min(axis=0) > 0)
+    if len(positive) < 2 or y.min() <= 0:
+        return None
+    weights = _exact_weights(np.log(values[:, positive]), np.log(y))
+    kept = [columns[position] for position in positive]
+    return None if weights is None else _combination(kept, weights, len(rows), product=True)
+
+
+def _complete_columns(subject: Subject, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+    columns, values = [], []
+    for column in list(subject.calculable)[:_MOST_COLUMNS]:
+        data = numbers_of(subject.frame[column].iloc[rows])
+        if np.isfinite(data).all():
+            columns.append(column)
+            values.append(data)
+    return columns, np.column_stack(values) if values else np.empty((len(rows), 0))
+
+
+def _exact_weights(values: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Weight (columns,) of each column when the fit leaves nothing over, else None.
+
+    Fitted on every other row and tried on all of them.
+    """
+    centre, scale = values.mean(axis=0), values.std(axis=0)
+    usable = scale > 1e-9 * (1 + np.abs(centre))
+    design = (values[:, usable] - centre[usable]) / scale[usable]
+    design = np.column_stack([design, np.ones(len(y))])
+    solution = np.linalg.lstsq(design[::2], y[::2], rcond=1e-10)[0]
+    if np.max(np.abs(design @ solution - y)) > _EXACT * np.ptp(y):
+        return None
+    weights = np.zeros(values.shape[1])
+    weights[usable] = solution[:-1] / scale[usable]
+    weights[np.abs(weights) * scale < 1e-5 * y.std()] = 0
+    return weights if np.count_nonzero(weights) > 1 else None
+
+
+def _combination(
+    columns: Sequence[str], weights: np.ndarray, rows: int, *, product: bool = False
+) -> _Combination:
+    terms = [(column, weight) for column, weight in zip(columns, weights, strict=True) if weight]
+    form = "{1}^{0:.4g}" if product else "{0:.4g} · {1}"
+    parts = [
+        numbers.shown(c) if np.isclose(w, 1) else form.format(w, numbers.shown(c)) for c, w in terms
+    ]
+    formula = " · ".join(parts) if product else " + ".join(parts).replace("+ -", "- ")
+    return _Combination(tuple(column for column, _ in terms), formula, rows)
+
 
 class LeakSuspect(Rule):
     """Features that give the target away: alone, with noise, or as a sum or product of several.
 
     Measured by a small model on one feature (`skill.py`), by agreement with the target and, for
-    numbers, by an exact fit (`copies.py`). Columns that are known only after the outcome look like
+    numbers, by an exact fit. Columns that are known only after the outcome look like
     this; so does a really good predictor, which is why people decide.
     """
 
@@ -37,11 +192,11 @@ class LeakSuspect(Rule):
         "Is each of these columns known before the prediction is made? Exclude what is not; if "
         "all are, write the reason under analysis: accept: leak_suspect."
     )
+    excluded = "known only after the outcome"
     threshold = Threshold(0.9, 0, 1, "skill of a one-feature model, found from it")
     blocks = Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare the best single feature with two thresholds; look for copies and sums."""
         if subject.target.problem:
             return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
         if not subject.associations:
@@ -53,9 +208,11 @@ class LeakSuspect(Rule):
         sentences = [self._alone(subject, suspects or subject.associations[:1])]
         if copies := self._copies(subject, columns):
             columns += [copy.column for copy in copies]
-            each = some_of([f"{shown(copy.column)} ({copy.words})" for copy in copies])
+            each = numbers.some_of(
+                [f"{numbers.shown(copy.column)} ({copy.words})" for copy in copies]
+            )
             sentences.append(f"The target with noise, it seems: {each}.")
-        combination = exact_combination(subject) if subject.spec.task == "regression" else None
+        combination = _exact_combination(subject) if subject.spec.task == "regression" else None
         if combination:
             best = 1.0
             columns += [column for column in combination.columns if column not in columns]
@@ -70,17 +227,16 @@ class LeakSuspect(Rule):
             columns=columns,
             number=best,
             threshold=blocks if best >= blocks else limit,
-            fix=exclude(columns, "known only after the outcome"),
         )
 
     @staticmethod
-    def _copies(subject: Subject, suspects: Sequence[str]) -> list[NearCopy]:
+    def _copies(subject: Subject, suspects: Sequence[str]) -> list[_NearCopy]:
         """Copies with noise that are no suspects yet.
 
         Those of classes only where everything else together predicts less: an honest flag that
         says so much stands among others that say something too.
         """
-        copies = [copy for copy in near_copies(subject) if copy.column not in suspects]
+        copies = [copy for copy in _near_copies(subject) if copy.column not in suspects]
         if not copies or subject.spec.task == "regression":
             return copies
         others = run_probe(subject, [*suspects, *(copy.column for copy in copies)])
@@ -90,11 +246,10 @@ class LeakSuspect(Rule):
     def _alone(subject: Subject, strongest: Sequence[Association]) -> str:
         read = min(len(subject.target.rows), MOST_ROWS)
         sampled = " sampled" if read < len(subject.target.rows) else ""
-        ways = [f", {a.way}" if a.way else "" for a in strongest]
-        each = some_of(
+        each = numbers.some_of(
             [
-                f"{shown(a.column)} ({numbers.share(a.skill)}{way})"
-                for a, way in zip(strongest, ways, strict=True)
+                f"{numbers.shown(a.column)} ({numbers.share(a.skill)}{a.way and f', {a.way}'})"
+                for a in strongest
             ]
         )
         return f"Skill alone, as {NAMES[subject.spec.task]} on {read:,}{sampled} rows: {each}."
@@ -115,11 +270,11 @@ class MadeOfTarget(Rule):
         "rows only (or leave encoding to search.features), or exclude it; if it is, write the "
         "reason under analysis: accept: made_of_target."
     )
+    excluded = "computed from the target"
     # A mean of more rows than this gives little of each away.
     _few_rows = 20
 
     def check(self, subject: Subject) -> Finding:
-        """Find such columns; blocks where one gives a noticeable part of its own row away."""
         if subject.target.problem:
             return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
         if not subject.numbers:
@@ -130,13 +285,11 @@ class MadeOfTarget(Rule):
         if not found:
             return self.not_found("No number feature is a window or a mean over the target.")
         worst = sorted(found.values(), key=lambda one: -one.own_weight)
-        columns = [one.column for one in worst]
-        each = some_of([f"{shown(one.column)} is {one.words}" for one in worst])
+        words = {one.column: f" is {one.words}" for one in worst}
         return self.found(
             "blocks" if worst[0].own_weight * self._few_rows >= 1 else "condition",
-            f"{numbers.counted(len(columns), 'feature')} computed from the target: {each}.",
-            columns=columns,
-            fix=exclude(columns, "computed from the target"),
+            listed("feature", "computed from the target", words),
+            columns=list(words),
         )
 
 
@@ -154,6 +307,7 @@ class TellingMissingValues(Rule):
         "Ask when these values become known. If they are missing because of the outcome, exclude "
         "the columns."
     )
+    excluded = "missing because of the outcome"
     threshold = Threshold(
         0.95, 0.5, 1, "skill of saying the same of all rows that miss the value, found from it"
     )
@@ -170,14 +324,14 @@ class TellingMissingValues(Rule):
         words: str
 
     def check(self, subject: Subject) -> Finding:
-        """Compare how much the rows that miss a value agree on the target with the threshold."""
         if subject.target.problem:
             return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
         incomplete = [column for column, facts in subject.facts.items() if facts.missing]
         told = {c: t for c in incomplete if (t := self._told(subject, c))}
         if not told:
-            reason = f"No feature is missing in {self._fewest_rows} or more rows."
-            return self.not_applicable(reason)
+            return self.not_applicable(
+                f"No feature is missing in {self._fewest_rows} or more rows."
+            )
         limit = self.limit(subject)
         columns = sorted((c for c in told if told[c].skill >= limit), key=lambda c: -told[c].rows)
         best = max(each.skill for each in told.values())
@@ -187,15 +341,13 @@ class TellingMissingValues(Rule):
                 number=best,
                 threshold=limit,
             )
-        each = some_of([f"{shown(c)} ({told[c].words})" for c in columns])
-        counted = numbers.counted(len(columns), "feature")
+        words = {column: f" ({told[column].words})" for column in columns}
         return self.found(
             "condition",
-            f"{counted} missing where the target is the same: {each}.",
+            listed("feature", "missing where the target is the same", words),
             columns=columns,
             number=best,
             threshold=limit,
-            fix=exclude(columns, "missing because of the outcome"),
         )
 
     def _told(self, subject: Subject, column: str) -> Told | None:
@@ -215,7 +367,7 @@ class TellingMissingValues(Rule):
         commonest = int(np.bincount(y).argmax())
         share, usual = float(np.mean(y == commonest)), float(np.mean(subject.target.y == commonest))
         surprising = usual < 1 and len(y) * math.log(usual) < math.log(self._largest_chance)
-        name = shown((subject.target.classes or ())[commonest])
+        name = numbers.shown((subject.target.classes or ())[commonest])
         skill = max((share - usual) / (1 - usual), 0.0) if surprising else 0.0
         words = (
             f"{len(y):,} rows, {numbers.share(share)} of them {name}, "

@@ -4,11 +4,16 @@ import math
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion
-from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
-from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe, ProbeScore
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
+from experiment_pipeline.stages.data_analysis.probe import (
+    BASELINE,
+    NoProbe,
+    Probe,
+    ProbeScore,
+    best_score,
+)
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.metrics import METRICS
 
 
@@ -16,13 +21,11 @@ class ProbeRule(Rule):
     """A rule about what the probe measured."""
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
-        """Examine the probe: exactly one finding."""
         if isinstance(probe, NoProbe):
             return self.not_applicable(probe.reason)
         return self.judge(subject, probe)
 
     def judge(self, subject: Subject, probe: Probe) -> Finding:
-        """Examine a probe that was made."""
         raise NotImplementedError
 
 
@@ -35,7 +38,6 @@ class ProbeNoBetterThanBaseline(ProbeRule):
     threshold = Threshold(2, 0, 100, "standard errors between probe and baseline, found below it")
 
     def judge(self, subject: Subject, probe: Probe) -> Finding:
-        """Compare the gain of the surest model, in its standard errors, with the threshold."""
         models = [s for s in probe.scores if s.metric == probe.metric and s.model != BASELINE]
         known = [s for s in models if math.isfinite(s.gain) and math.isfinite(s.gain_error)]
         if not known:
@@ -48,9 +50,8 @@ class ProbeNoBetterThanBaseline(ProbeRule):
             f"{numbers.score(surest.gain)} ± {numbers.score(surest.gain_error)} per fold, "
             f"{errors:.3g} standard errors."
         )
-        if errors >= limit:
-            return self.not_found(evidence, number=errors, threshold=limit)
-        return self.found("condition", evidence, number=errors, threshold=limit)
+        severity: Severity | None = None if errors >= limit else "condition"
+        return self.judged(severity, evidence, number=errors, threshold=limit)
 
     @staticmethod
     def _errors(score: ProbeScore) -> float:
@@ -72,7 +73,6 @@ class ProbeNearlyPerfect(ProbeRule):
     threshold = Threshold(0.995, 0, 1, "skill of the best probe, found from it")
 
     def judge(self, subject: Subject, probe: Probe) -> Finding:
-        """Compare the skill of the best probe model with the threshold."""
         if not math.isfinite(probe.skill):
             return self.not_applicable("The skill is undefined on the folds of the probe.")
         limit = self.limit(subject)
@@ -80,11 +80,9 @@ class ProbeNearlyPerfect(ProbeRule):
             f"The best probe ({probe.best}) has a skill of {numbers.share(probe.skill)}, as "
             f"{NAMES[subject.spec.task]}."
         )
-        if probe.skill < limit:
-            return self.not_found(evidence, number=probe.skill, threshold=limit)
         strongest = [association.column for association in subject.associations[:5]]
-        return self.found(
-            "condition",
+        return self.judged(
+            None if probe.skill < limit else "condition",
             evidence,
             columns=[column for column in strongest if column not in probe.left_out],
             number=probe.skill,
@@ -111,13 +109,11 @@ class CriterionOutOfReach(ProbeRule):
     )
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
-        """Ask for criteria before asking for a probe."""
         if not subject.spec.acceptance:
             return self.not_applicable("The experiment names no acceptance criterion.")
         return super().check(subject, probe)
 
     def judge(self, subject: Subject, probe: Probe) -> Finding:
-        """Compare missing gain over gained gain with the threshold, for the hardest criterion."""
         criteria = subject.spec.acceptance
         missing = {i: self._missing_gain(probe, c) for i, c in enumerate(criteria)}
         known = [i for i, value in missing.items() if not math.isnan(value)]
@@ -126,29 +122,15 @@ class CriterionOutOfReach(ProbeRule):
         hardest = max(known, key=lambda i: missing[i])
         number, limit = missing[hardest], self.limit(subject)
         evidence = self._evidence(probe, criteria[hardest], number)
-        if number <= limit:
-            return self.not_found(evidence, number=number, threshold=limit)
-        return self.found("condition", evidence, number=number, threshold=limit)
-
-    @staticmethod
-    def _wanted(criterion: Criterion) -> float:
-        limit = criterion.at_least if criterion.at_least is not None else criterion.at_most
-        return math.nan if limit is None else limit
-
-    @staticmethod
-    def _best(probe: Probe, metric: str) -> ProbeScore:
-        """The better of the probe's models on this metric."""
-        best, *others = [s for s in probe.scores if s.metric == metric and s.model != BASELINE]
-        for other in others:
-            best = other if metrics.better(metric, other.mean, best.mean) else best
-        return best
+        severity: Severity | None = None if number <= limit else "condition"
+        return self.judged(severity, evidence, number=number, threshold=limit)
 
     def _missing_gain(self, probe: Probe, criterion: Criterion) -> float:
         """(criterion - probe) / (probe - baseline): negative when the probe is beyond it."""
         metric = criterion.metric
-        best, baseline = self._best(probe, metric), probe.score(BASELINE, metric)
+        best, baseline = best_score(probe.scores, metric), probe.score(BASELINE, metric)
         sign = METRICS[metric].sign
-        missing = (self._wanted(criterion) - best.mean) * sign
+        missing = (criterion.limit - best.mean) * sign
         gained = (best.mean - baseline.mean) * sign
         if missing <= 0:
             return 0.0
@@ -156,7 +138,7 @@ class CriterionOutOfReach(ProbeRule):
 
     def _evidence(self, probe: Probe, criterion: Criterion, number: float) -> str:
         metric = criterion.metric
-        best, baseline = self._best(probe, metric), probe.score(BASELINE, metric)
+        best, baseline = best_score(probe.scores, metric), probe.score(BASELINE, metric)
         missing = (
             "which the probe reaches."
             if number <= 0
@@ -167,7 +149,7 @@ class CriterionOutOfReach(ProbeRule):
         return (
             f"Best probe ({best.model}) {numbers.score(best.mean)} ± "
             f"{numbers.score(best.standard_error)} {metric}, baseline "
-            f"{numbers.score(baseline.mean)}, criterion {self._wanted(criterion):g}, {missing}"
+            f"{numbers.score(baseline.mean)}, criterion {criterion.limit:g}, {missing}"
         )
 
 

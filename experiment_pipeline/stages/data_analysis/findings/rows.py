@@ -9,14 +9,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion
-from experiment_pipeline.stages.data_analysis.finding import (
-    Finding,
-    Rule,
-    Severity,
-    Threshold,
-    shown,
-    some_of,
-)
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
 
@@ -52,7 +45,6 @@ class ConflictingLabels(Rule):
     )
 
     def check(self, subject: Subject) -> Finding:
-        """Measure the disagreement within equal features; blocks a criterion above the ceiling."""
         target = subject.target
         if target.problem:
             return self.not_applicable(f"Nothing to predict: {target.problem}.")
@@ -73,17 +65,15 @@ class ConflictingLabels(Rule):
         )
         beyond = self._criterion_beyond(subject, metric, ceiling)
         own = ceiling if metric == subject.spec.metric else None
-        if share <= limit and beyond is None:
-            finding = self.not_found(evidence, number=share, threshold=limit)
-            return replace(finding, ceiling=own)
         # Where few combinations exist, equal rows that differ are noise, not wrong labels.
         room = subject.possible_combinations >= ROOM * len(subject.frame)
-        severity: Severity = "condition" if room and subject.spec.task != "regression" else "note"
+        severity: Severity | None = None
+        if share > limit:
+            severity = "condition" if room and subject.spec.task != "regression" else "note"
         if beyond is not None:
             severity = "blocks"
-            wanted = beyond.at_least if beyond.at_least is not None else beyond.at_most
-            evidence += f" The acceptance criterion asks for {wanted:g}."
-        finding = self.found(
+            evidence += f" The acceptance criterion asks for {beyond.limit:g}."
+        finding = self.judged(
             severity, evidence, columns=[subject.spec.target], number=share, threshold=limit
         )
         return replace(finding, ceiling=own)
@@ -105,12 +95,10 @@ class ConflictingLabels(Rule):
     def _best_prediction(subject: Subject, groups: np.ndarray, metric: str) -> np.ndarray:
         y, task = subject.target.y, subject.spec.task
         if task == "multiclass":
-            classes = range(subject.target.n_classes)
-            return np.column_stack([_mean(groups, y == code)[groups] for code in classes])
-        best: np.ndarray = (_median if metrics.METRICS[metric].of_equals == "median" else _mean)(
-            groups, y
-        )[groups]
-        return best
+            outcomes = subject.target.outcomes()
+            return np.column_stack([_mean(groups, one)[groups] for one in outcomes])
+        of_equals = _median if metrics.METRICS[metric].of_equals == "median" else _mean
+        return np.asarray(of_equals(groups, y)[groups])
 
     @staticmethod
     def _metric(subject: Subject) -> str:
@@ -120,12 +108,12 @@ class ConflictingLabels(Rule):
 
     @staticmethod
     def _criterion_beyond(subject: Subject, metric: str, ceiling: float) -> Criterion | None:
-        for criterion in subject.spec.acceptance:
-            if criterion.metric == metric:
-                limit = criterion.at_least if criterion.at_least is not None else criterion.at_most
-                if limit is not None and metrics.better(metric, limit, ceiling):
-                    return criterion
-        return None
+        beyond = (
+            criterion
+            for criterion in subject.spec.acceptance
+            if criterion.metric == metric and metrics.better(metric, criterion.limit, ceiling)
+        )
+        return next(beyond, None)
 
 
 def _mean(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -155,7 +143,6 @@ class DuplicateRows(Rule):
     threshold = Threshold(0.01, 0, 1, "share of rows that repeat another, found above it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare the share of rows that repeat an earlier row with the threshold."""
         if subject.spec.validation.duplicate_rows == "reject":
             return self.not_applicable("The validation rejects rows that repeat another.")
         combinations, rows = subject.possible_combinations, len(subject.frame)
@@ -171,12 +158,12 @@ class DuplicateRows(Rule):
         evidence = (
             f"{rows - distinct:,} of {rows:,} rows ({numbers.share(share)}) repeat an earlier one."
         )
-        if share <= limit:
-            return self.not_found(evidence, number=share, threshold=limit)
         kept_together = subject.spec.split.by == "random"
-        return self.found(
-            "note" if kept_together else "condition",
-            evidence if kept_together else f"{evidence} They may stand in two sets.",
+        if share > limit and not kept_together:
+            evidence += " They may stand in two sets."
+        return self.judged(
+            None if share <= limit else "note" if kept_together else "condition",
+            evidence,
             number=share,
             threshold=limit,
             fix={"validation": {"duplicate_rows": "reject"}},
@@ -214,17 +201,16 @@ class RepeatedEntities(Rule):
 
         def __str__(self) -> str:
             return (
-                f"{shown(self.column)} ({self.distinct:,} entities, {self.rows_each:.3g} rows "
+                f"{numbers.shown(self.column)} ({self.distinct:,} entities, {self.rows_each:.3g} rows "
                 f"each, intraclass correlation of the target {self.likeness:.2f})"
             )
 
     def check(self, subject: Subject) -> Finding:
-        """Find columns that name repeated entities; a condition where the split ignores them."""
         split = subject.spec.split
         if subject.target.problem:
             return self.not_applicable(f"Nothing to compare: {subject.target.problem}.")
         if split.by == "group":
-            return self.not_applicable(f"The split keeps {shown(split.column)} together.")
+            return self.not_applicable(f"The split keeps {numbers.shown(split.column)} together.")
         limit = self.limit(subject)
         judged = [self._entity(subject, column, limit) for column in self._candidates(subject)]
         entities = sorted((e for e in judged if e), key=lambda entity: -entity.likeness)
@@ -234,7 +220,7 @@ class RepeatedEntities(Rule):
         random = split.by == "random"
         return self.found(
             "condition" if alike and random else "note",
-            f"Values repeat in {some_of(list(map(str, entities)), most=3)}.",
+            f"Values repeat in {numbers.some_of(list(map(str, entities)), most=3)}.",
             columns=[entity.column for entity in entities],
             number=entities[0].likeness,
             threshold=limit,

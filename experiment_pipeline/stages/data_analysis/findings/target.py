@@ -8,14 +8,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import NUMERIC, QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
-from experiment_pipeline.stages.data_analysis.finding import (
-    Finding,
-    Rule,
-    Severity,
-    Threshold,
-    shown,
-    some_of,
-)
+from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.findings.kinds import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.metrics import METRICS, names_of
@@ -40,7 +33,6 @@ class TargetMissing(Rule):
     blocks = Threshold(0.5, 0, 1, "share of rows without a target, blocks above")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare the share of visible rows without a target with two thresholds."""
         target = subject.visible_target
         unusable = target.isna().to_numpy()
         if subject.spec.task == "regression" and kind_of(target) in NUMERIC:
@@ -51,11 +43,9 @@ class TargetMissing(Rule):
             f"{numbers.share(share)} of {numbers.counted(len(target), 'row')} outside of the "
             "validation set have no target."
         )
-        if share <= limit:
-            return self.not_found(evidence, number=share, threshold=limit)
-        severe = share > blocks
-        return self.found(
-            "blocks" if severe else "condition",
+        severe = share > max(limit, blocks)
+        return self.judged(
+            "blocks" if severe else "condition" if share > limit else None,
             evidence,
             columns=[subject.spec.target],
             number=share,
@@ -71,13 +61,12 @@ class TargetConstant(Rule):
     advice = "Name another target, or deliver rows of every class."
 
     def check(self, subject: Subject) -> Finding:
-        """Count the distinct targets of the visible rows."""
         known = subject.visible_target.dropna()
         distinct = int(known.nunique())
         if distinct > 1:
             evidence = f"The target has {distinct:,} values."
             return self.not_found(evidence, number=distinct, threshold=2)
-        only = f", all {shown(known.iloc[0])!r}" if distinct else ""
+        only = f", all {numbers.shown(known.iloc[0])!r}" if distinct else ""
         rows = numbers.counted(len(known), "row")
         return self.found(
             "blocks",
@@ -104,7 +93,6 @@ class TargetLooksLikeAnotherTask(Rule):
     threshold = Threshold(10, 2, _MANY, "distinct values of a regression target, found up to it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare the values of the visible targets with the declared task."""
         known = subject.visible_target.dropna()
         distinct = int(known.nunique())
         if distinct < 2:
@@ -113,16 +101,14 @@ class TargetLooksLikeAnotherTask(Rule):
         limit = self.limit(subject)
         likely = self._likely_task(known, distinct, limit)
         severity = self._severity(declared, likely, known, distinct)
-        examples = ", ".join(shown(value) for value in known.unique()[:3])
+        examples = ", ".join(numbers.shown(value) for value in known.unique()[:3])
         evidence = (
             f"The target has {distinct:,} distinct values of type {known.dtype} ({examples}"
             f"{', …' if distinct > 3 else ''}), the task is {declared}."
         )
-        if severity is None:
-            return self.not_found(evidence, number=distinct, threshold=limit)
-        return self.found(
+        return self.judged(
             severity,
-            f"{evidence[:-1]}; they look like {likely}.",
+            f"{evidence[:-1]}; they look like {likely}." if severity else evidence,
             columns=[subject.spec.target],
             number=distinct,
             threshold=limit,
@@ -169,16 +155,14 @@ class TooManyClasses(Rule):
     threshold = Threshold(100, 2, _MANY, "classes, found above it")
 
     def check(self, subject: Subject) -> Finding:
-        """Count the classes; blocks when there are not even two rows for each."""
         if subject.spec.task != "multiclass":
             return self.not_applicable(f"The task is {subject.spec.task}.")
         known = subject.visible_target.dropna()
         classes, limit = int(known.nunique()), self.limit(subject)
         evidence = f"{numbers.counted(classes, 'class', 'classes')} in {len(known):,} rows."
-        if classes <= limit:
-            return self.not_found(evidence, number=classes, threshold=limit)
-        return self.found(
-            "blocks" if classes > len(known) / 2 else "condition",
+        severity: Severity = "blocks" if classes > len(known) / 2 else "condition"
+        return self.judged(
+            severity if classes > limit else None,
             evidence,
             columns=[subject.spec.target],
             number=classes,
@@ -204,7 +188,6 @@ class TooFewRowsPerClass(Rule):
     _sets = ("train", "test", "validation")
 
     def check(self, subject: Subject) -> Finding:
-        """Find the class and set with the fewest rows; blocks when less than one is expected."""
         target = subject.target
         if subject.spec.task == "regression":
             return self.not_applicable("The task is regression.")
@@ -214,16 +197,15 @@ class TooFewRowsPerClass(Rule):
         limit = self.limit(subject)
         rarest, place = np.unravel_index(int(np.argmin(rows)), rows.shape)
         fewest, where = float(rows[rarest, place]), self._sets[place]
-        name = shown((target.classes or ())[rarest])
+        name = numbers.shown((target.classes or ())[rarest])
         about = "about " if where == "validation" else ""
         evidence = (
             f"Class {name!r} has {about}{fewest:.3g} rows in the {where} set, the fewest of "
             f"{len(rows)} classes in three sets."
         )
-        if fewest >= limit and not target.set_aside:
-            return self.not_found(evidence, number=fewest, threshold=limit)
-        return self.found(
-            "blocks" if fewest < 1 else "condition",
+        severity: Severity = "blocks" if fewest < 1 else "condition"
+        return self.judged(
+            severity if fewest < limit or target.set_aside else None,
             self._set_aside(subject) + evidence,
             columns=[subject.spec.target],
             number=fewest,
@@ -237,11 +219,13 @@ class TooFewRowsPerClass(Rule):
         rare = subject.target.set_aside
         if not rare:
             return ""
-        each = [f"{shown(name)!r} ({numbers.counted(n, 'row')})" for name, n in rare.items()]
+        each = [
+            f"{numbers.shown(name)!r} ({numbers.counted(n, 'row')})" for name, n in rare.items()
+        ]
         return (
             f"{numbers.counted(len(rare), 'class', 'classes')} too rare for three sets will be set "
             f"aside, and no model can predict {'it' if len(rare) == 1 else 'them'}: "
-            f"{some_of(each)}, without the validation set's rows. Of the others: "
+            f"{numbers.some_of(each)}, without the validation set's rows. Of the others: "
         )
 
 
@@ -257,7 +241,6 @@ class ClassImbalance(Rule):
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare the share of the rarest class; a condition where the metric rewards ignoring it."""
         if subject.spec.task == "regression":
             return self.not_applicable("The task is regression.")
         if subject.target.problem:
@@ -265,14 +248,12 @@ class ClassImbalance(Rule):
         shares = np.bincount(subject.target.y.astype(np.int64)) / len(subject.target.y)
         rarest = int(np.argmin(shares))
         share, limit = float(shares[rarest]), self.limit(subject)
-        name = shown((subject.target.classes or ())[rarest])
+        name = numbers.shown((subject.target.classes or ())[rarest])
         evidence = f"The rarest class, {name!r}, has {numbers.share(share)} of the rows."
-        if share >= limit:
-            return self.not_found(evidence, number=share, threshold=limit)
         fooled = METRICS[subject.spec.metric].hides_rare
         better = "average_precision" if subject.spec.task == "binary" else "balanced_accuracy"
-        return self.found(
-            "condition" if fooled else "note",
+        return self.judged(
+            None if share >= limit else "condition" if fooled else "note",
             evidence,
             columns=[subject.spec.target],
             number=share,
@@ -294,7 +275,6 @@ class TooFewRows(Rule):
     blocks = Threshold(30, 2, _MANY, "rows of the table, blocks below it")
 
     def check(self, subject: Subject) -> Finding:
-        """Compare rows with a minimum, and train rows per feature with the threshold."""
         rows, features = len(subject.frame), max(len(subject.features), 1)
         train = len(subject.positions("train"))
         per_feature, limit = train / features, self.limit(subject)
@@ -305,9 +285,8 @@ class TooFewRows(Rule):
         )
         if rows < fewest:
             return self.found("blocks", evidence, number=rows, threshold=fewest)
-        if per_feature < limit:
-            return self.found("condition", evidence, number=per_feature, threshold=limit)
-        return self.not_found(evidence, number=per_feature, threshold=limit)
+        severity: Severity | None = "condition" if per_feature < limit else None
+        return self.judged(severity, evidence, number=per_feature, threshold=limit)
 
 
 RULES = (

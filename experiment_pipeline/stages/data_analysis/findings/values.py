@@ -35,6 +35,7 @@ class PlaceholderValues(ColumnRule):
     unjudged = "There is no number or text feature."
     one = "column"
     said = "with placeholders"
+    innocence = "No column holds one of the usual placeholders."
     _numbers = frozenset(
         {
             *(-1, -9, -99, -999, -9999, -99999, -999999, -32768, -2147483648),
@@ -47,33 +48,25 @@ class PlaceholderValues(ColumnRule):
     _fewest_distinct = 10
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The share of the rows with such values."""
         return {
             column: sum(self._values(facts).values()) / max(facts.rows, 1)
             for column, facts in self._judged(subject).items()
         }
 
     def is_beyond(self, number: float, limit: float) -> bool:
-        """Whether there are any, and enough."""
         return number > 0 and number >= limit
 
     def words(self, subject: Subject, column: str, number: float) -> str:
-        """Which values, and how many rows hold them."""
         values = self._values(self._judged(subject)[column])
         return f" ({', '.join(map(repr, values))}: {numbers.share(number)})"
-
-    def innocent(self, worst: float) -> str:  # noqa: ARG002
-        """None is there, or too few."""
-        return "No column holds one of the usual placeholders."
 
     def not_found(
         self,
         evidence: str,
         *,
-        number: float | None = None,  # noqa: ARG002 - few are as good as none
+        number: float | None = None,
         threshold: float | None = None,
     ) -> Finding:
-        """The sentence says none, so no number is told."""
         return super().not_found(evidence, threshold=threshold)
 
     def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:
@@ -87,7 +80,6 @@ class PlaceholderValues(ColumnRule):
         return "condition" if certain or subject.spec.target in columns else "note"
 
     def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
-        """Declare them as missing."""
         judged = self._judged(subject)
         values = {column: list(self._values(judged[column])) for column in columns}
         return {"preparation": {"missing_values": values}}
@@ -124,22 +116,16 @@ class InfiniteValues(ColumnRule):
     advice = "Correct the division or logarithm they come from, or declare them as missing."
     unjudged = "There is no number feature."
     said = "with infinite values"
+    innocence = "All numbers are finite."
     severity = "condition"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The number of rows with one."""
         return {column: facts.infinite for column, facts in subject.numbers.items()}
 
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """In how many rows."""
+    def words(self, subject: Subject, column: str, number: float) -> str:
         return f" ({numbers.counted(int(number), 'row')})"
 
-    def innocent(self, worst: float) -> str:  # noqa: ARG002
-        """There is none."""
-        return "All numbers are finite."
-
-    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:  # noqa: ARG002
-        """Declare them as missing."""
+    def fix(self, subject: Subject, columns: Sequence[str]) -> dict[str, Any]:
         return {"preparation": {"missing_values": {c: ["inf", "-inf"] for c in columns}}}
 
 
@@ -162,27 +148,18 @@ class AbsurdMagnitudes(ColumnRule):
     unjudged = "There is no number to judge."
     one = "column"
     said = "with absurd values"
+    innocence = "At most {number:.3g} times the 99th percentile."
+    above = True
     _fewest_rows = 100
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The largest magnitude over the 99th percentile; beyond float32 the magnitude itself."""
         return {column: self._ratio(f) for column, f in subject.numbers_and_target.items()}
 
-    def is_beyond(self, number: float, limit: float) -> bool:
-        """Above it."""
-        return number > limit
-
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """Both of them."""
+    def words(self, subject: Subject, column: str, number: float) -> str:
         facts = subject.numbers_and_target[column]
         return f" (up to {facts.largest_magnitude:.3g}, 99th percentile {facts.p99_magnitude:.3g})"
 
-    def innocent(self, worst: float) -> str:
-        """None is absurd."""
-        return f"At most {worst:.3g} times the 99th percentile."
-
-    def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:  # noqa: ARG002
-        """Whether the target cannot be modelled."""
+    def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:
         target = subject.numbers_and_target.get(subject.spec.target)
         impossible = target is not None and target.largest_magnitude > LARGEST_FLOAT32
         return "blocks" if impossible else "condition"
@@ -214,30 +191,22 @@ class Outliers(ColumnRule):
     unjudged = f"No number column has {_fewest_rows} finite values of which half differ."
     one = "column"
     said = "with values far outside"
+    innocence = "At most {number:.3g} interquartile ranges from a quartile."
+    above = True
     # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
     _long_tail = 0.3
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The distance of the farthest value, where half of the values are not equal."""
         judged = subject.numbers_and_target.items()
         enough = {c: facts for c, facts in judged if facts.finite >= self._fewest_rows}
         return {c: far[0] for c, facts in enough.items() if (far := self._farthest(facts))}
 
-    def is_beyond(self, number: float, limit: float) -> bool:
-        """Above it."""
-        return number > limit
-
     def words(self, subject: Subject, column: str, number: float) -> str:
-        """The value, its distance, and the median."""
         facts = subject.numbers_and_target[column]
         value = (self._farthest(facts) or (0.0, math.nan))[1]
         return (
             f" = {value:.6g} ({number:.3g} interquartile ranges, median {facts.quartiles[1]:.6g})"
         )
-
-    def innocent(self, worst: float) -> str:
-        """None is far."""
-        return f"At most {worst:.3g} interquartile ranges from a quartile."
 
     def _farthest(self, facts: NumberFacts) -> tuple[float, float] | None:
         """(distance, value) of the one farthest out; None where half of the values are equal."""
@@ -268,23 +237,15 @@ class SkewedColumn(ColumnRule):
     unjudged = f"No number column has {_fewest_distinct} or more distinct values."
     one = "column"
     said = "of high skewness"
+    innocence = "Skewness is at most {number:.3g}."
+    above = True
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The absolute skewness."""
         judged = subject.numbers_and_target.items()
         return {c: abs(f.skewness) for c, f in judged if f.distinct >= self._fewest_distinct}
 
-    def is_beyond(self, number: float, limit: float) -> bool:
-        """Above it."""
-        return number > limit
-
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """It, with its sign."""
+    def words(self, subject: Subject, column: str, number: float) -> str:
         return f" ({subject.numbers_and_target[column].skewness:.3g})"
-
-    def innocent(self, worst: float) -> str:
-        """None is skewed."""
-        return f"Skewness is at most {worst:.3g}."
 
 
 class MissingValues(ColumnRule):
@@ -298,24 +259,16 @@ class MissingValues(ColumnRule):
     )
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
     said = "with more than {limit} missing"
+    each = "{share}"
+    innocence = "At most {share} of a feature are missing."
     excluded = "is mostly missing"
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        """The share of the rows without a value."""
         shares = {c: f.missing / f.rows for c, f in subject.facts.items() if f.rows}
         return {c: share for c, share in shares.items() if share < 1} or shares
 
     def is_beyond(self, number: float, limit: float) -> bool:
-        """Above it, with some value left."""
         return limit < number < 1
-
-    def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002
-        """How many."""
-        return f" ({numbers.share(number)})"
-
-    def innocent(self, worst: float) -> str:
-        """All are known mostly."""
-        return f"At most {numbers.share(worst)} of a feature are missing."
 
 
 RULES = (
