@@ -18,8 +18,7 @@ from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.memory.questions import file_text, rows_of, run_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.paired import paired_difference
-from experiment_pipeline.statistics.scores import SetPrediction, linearise
+from experiment_pipeline.statistics.scores import SetPrediction, linearise, paired_difference
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.tables import from_parquet
@@ -35,14 +34,14 @@ class JudgedRows:
 
     Attributes:
         rows: (n, 2 + k): `y`, `unit`, and `prediction_0` … of k columns, in the order of the set.
-        threshold: of the decision; None without one.
+        threshold: positive from this probability on, where a metric asks.
     """
 
     rows: pd.DataFrame
-    threshold: float | None
+    threshold: float
 
     @classmethod
-    def of(cls, predicted: SetPrediction, threshold: float | None) -> "JudgedRows":
+    def of(cls, predicted: SetPrediction, threshold: float) -> "JudgedRows":
         """What `as_prediction` gives back."""
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
@@ -314,10 +313,8 @@ def _score_change(
 
 def _paired(metric: str, before: JudgedRows, after: JudgedRows) -> Interval:
     first, second = before.as_prediction, after.as_prediction
-    old, new = (
-        linearise(metric, one.y, one.prediction, 0.5 if cut is None else cut)
-        for one, cut in ((first, before.threshold), (second, after.threshold))
-    )
+    old = linearise(metric, first.y, first.prediction, before.threshold)
+    new = linearise(metric, second.y, second.prediction, after.threshold)
     return paired_difference(metric, first.y, old, new, first.units)
 
 

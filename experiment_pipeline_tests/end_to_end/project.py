@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from experiment_pipeline.storage.database.connection import VARIABLE
+
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 
@@ -36,7 +38,7 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of its commands."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DAGSTER")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", VARIABLE))}
         return {
             **inherited,
             "PYTHONPATH": str(self.folder),

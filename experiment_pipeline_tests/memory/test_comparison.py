@@ -101,7 +101,7 @@ def test_judged_rows_survive_their_file(k: int) -> None:
     given = SetPrediction(
         np.arange(50) % 3, prediction if k == 3 else prediction[:, 0], np.arange(50)
     )
-    back = from_parquet(to_parquet(JudgedRows.of(given, None)), JudgedRows).as_prediction
+    back = from_parquet(to_parquet(JudgedRows.of(given, 0.5)), JudgedRows).as_prediction
     assert np.array_equal(back.prediction, given.prediction)
     assert np.array_equal(back.y, given.y)
     assert np.array_equal(back.units, given.units)

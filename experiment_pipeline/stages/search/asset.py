@@ -109,6 +109,7 @@ def _search(
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
     workers = spec.workers or joblib.cpu_count()
+    given = {one.key: one.hyperparameters for one in declared}
     progress, started = Progress(spec.metric), time.perf_counter()
 
     def tell(notes: Iterable[Note]) -> None:
@@ -124,7 +125,7 @@ def _search(
                 store.put(event.model)
             tell(progress.told(event, time.perf_counter() - started))
             if isinstance(event, Conclusion):
-                remember([page.remembered(event)])
+                remember([page.remembered(event, given[event.key])])
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path)
@@ -132,7 +133,7 @@ def _search(
         tell(progress.end())
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
-        remember([page.remembered(one) for one in others])
+        remember([page.remembered(one, given[one.key]) for one in others])
     rows = search_results(declared, [*others, *progress.concluded.values()])
     cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
     return SearchResults(rows, spec.metric, sets.digests), cost

@@ -3,7 +3,9 @@
 In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
 
@@ -20,12 +22,12 @@ from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import ModelResult
 
 
-def remembered(one: Conclusion) -> ConfigurationRow:
+def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
     """What came of a configuration as a row; the leaderboard adds its rank."""
     row = ConfigurationRow(
         key=one.key,
-        algorithm=one.configuration.algorithm,
-        hyperparameters=one.configuration.hyperparameters,
+        algorithm=one.algorithm,
+        hyperparameters=hyperparameters,
         status=one.status,
         rung=one.fraction,
         reused=one.reused,

@@ -10,6 +10,7 @@ import dagster as dg
 import joblib
 
 from experiment_pipeline.memory.comparison import JUDGED_ROWS
+from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
@@ -30,7 +31,7 @@ from experiment_pipeline.stages.validation_report.look import (
     Look,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.entries import stage_entries
+from experiment_pipeline.storage.entries import Entry, stage_entries
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
@@ -82,23 +83,23 @@ def build_validation_report(
                 look.files,
                 "reused the report of the same model on the same rows",
             )
-        files = stored.files
-        report = ValidationReport.from_json(files[REPORT].decode())
-        outcome = page.outcome(
-            report,
-            files[MARKDOWN].decode(),
-            {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
-            files.get(NEXT_SEARCH, b"").decode(),
-            {
-                name: str(stored.paths[file])
-                for name, file in ((STAGE, PAGE), (JUDGED_ROWS, JUDGED))
-                if file in stored.paths
-            },
-        )
+        report = ValidationReport.from_json(stored.files[REPORT].decode())
+        outcome = _outcome(report, stored)
         outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
         return asset.report(context, key, outcome)
 
     return validation_report
+
+
+def _outcome(report: ValidationReport, stored: Entry[None]) -> Outcome:
+    files, named = stored.files, ((STAGE, PAGE), (JUDGED_ROWS, JUDGED))
+    return page.outcome(
+        report,
+        files[MARKDOWN].decode(),
+        {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
+        files.get(NEXT_SEARCH, b"").decode(),
+        {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
+    )
 
 
 def _evidence(

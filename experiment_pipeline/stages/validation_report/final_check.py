@@ -115,8 +115,7 @@ def final_check(
     else:
         pictures |= _importance(spec, train_only, sets, effort, cut, workers)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    judged = JudgedRows.of(on_validation, None if threshold is None else cut)
-    return FinalCheck(report, following, exported, pictures, judged)
+    return FinalCheck(report, following, exported, pictures, JudgedRows.of(on_validation, cut))
 
 
 def _exported(

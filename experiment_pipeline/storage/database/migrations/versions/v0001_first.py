@@ -46,7 +46,7 @@ _TABLES = {
     """,
     "configurations": """
         experiment:text* run_id:text* key:text* algorithm:text! hyperparameters:json!
-        status:text! rank:integer is_chosen:boolean! rung:number reused:boolean
+        status:text! rank:integer is_chosen:boolean rung:number reused:boolean
         test_score:number test_low:number test_high:number difference_to_best:number
         difference_low:number difference_high:number in_tie_group:boolean
         train_score:number fit_cpu_seconds:number fit_wall_seconds:number
