@@ -168,7 +168,7 @@ def _document(
         document.Paragraph(asked),
     )
     none: tuple[document.Block, ...] = (document.Paragraph("None."),)
-    found = tuple(map(_card, analysis.found)) or none
+    found: tuple[document.Block, ...] = tuple(map(_card, analysis.found)) or none
     others = tuple(
         (finding.code, finding.outcome.replace("_", " "), finding.evidence)
         for finding in analysis.findings
