@@ -161,14 +161,14 @@ def _document(
     analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
 ) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {analysis.rows:,} rows."
-    verdict = (
+    verdict: tuple[document.Block, ...] = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
         *([document.Bullets(analysis.reasons)] if analysis.reasons else []),
         document.Paragraph(_probe_sentence(analysis.probe, spec)),
         document.Paragraph(asked),
     )
     none: tuple[document.Block, ...] = (document.Paragraph("None."),)
-    found: tuple[document.Block, ...] = tuple(map(_card, analysis.found)) or none
+    found = tuple(map(_card, analysis.found)) or none
     others = tuple(
         (finding.code, finding.outcome.replace("_", " "), finding.evidence)
         for finding in analysis.findings
