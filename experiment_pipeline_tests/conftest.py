@@ -1,4 +1,4 @@
-"""Fixtures that several rooms of tests share: a storage root on disk, and a real S3 server."""
+"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases."""
 
 import os
 import secrets
@@ -13,6 +13,7 @@ from upath import UPath
 
 from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
+from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
 
 # A busy machine is no slow code; and CI judges a change by the same examples each time, while
@@ -46,6 +47,29 @@ def metadata_database(
     monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
     yield path
     opened.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, started by the first test that asks for it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a database of the test's own, which the environment leads to."""
+    name = f"test_{secrets.token_hex(6)}"
+    monkeypatch.setenv(VARIABLE, postgres.make_database(name))
+    return name
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def each_database(request: pytest.FixtureRequest) -> str:
+    """The metadata database: once SQLite, once PostgreSQL."""
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres_database")
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

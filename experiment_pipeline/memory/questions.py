@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from experiment_pipeline.errors import UnknownRun, did_you_mean
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.tables import RUNS, TABLES, UtcDateTime
+from experiment_pipeline.storage.database.views import VIEWS
 
 CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
 _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
@@ -21,12 +22,6 @@ _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Boolean, "boolean"),
     (sa.Integer, "Int64"),
     (sa.Float, "float64"),
-)
-_EXPERIMENTS = sa.text("SELECT * FROM experiments ORDER BY experiment").columns(
-    experiment=sa.Text(),
-    **{f"{of}runs": sa.BigInteger() for of in ("", "accepted_", "rejected_", "failed_", "killed_")},
-    **{f"{which}_started_at": UtcDateTime() for which in ("first", "last")},
-    **{name: sa.Double() for name in ("wall_seconds", "cpu_seconds", "cost")},
 )
 _VALIDATION = ("validation_score", "validation_low", "validation_high")
 # What `leaderboard` shows, before the hyperparameters.
@@ -38,7 +33,8 @@ _BOARD = (
 
 def experiments() -> pd.DataFrame:
     """Return every experiment that ever ran, one row each: its runs, its champion, its last run."""
-    counted = _read(_EXPERIMENTS)
+    view = VIEWS["experiments"].table
+    counted = _read(sa.select(view).order_by(view.c.experiment))
     newest = (
         sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
         .group_by(VERSIONS.c.experiment)
@@ -255,7 +251,7 @@ def _columns(hyperparameters: pd.Series, taken: Iterable[str]) -> pd.DataFrame:
     return wide.rename(columns=names).convert_dtypes()
 
 
-def _read(query: sa.Select[Any] | sa.TextualSelect) -> pd.DataFrame:
+def _read(query: sa.Select[Any]) -> pd.DataFrame:
     """A column's type is that of the database, whatever the rows hold: nulls turn no count into a float."""
     rows = pd.DataFrame(_rows(query), columns=[column.name for column in query.selected_columns])
     types = {column.name: _dtype(column.type) for column in query.selected_columns}
@@ -266,7 +262,7 @@ def _dtype(kind: sa.types.TypeEngine[Any]) -> str | None:
     return next((dtype for base, dtype in _DTYPES if isinstance(kind, base)), None)
 
 
-def _rows(query: sa.Select[Any] | sa.TextualSelect) -> list[Mapping[str, Any]]:
+def _rows(query: sa.Select[Any]) -> list[Mapping[str, Any]]:
     engine = database()
     with told(engine.url), engine.connect() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
