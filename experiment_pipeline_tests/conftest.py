@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 from upath import UPath
 
-from experiment_pipeline.storage.database.connection import VARIABLE, opened
+from experiment_pipeline.storage.database.connection import VARIABLE, database, opened
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
@@ -64,11 +64,24 @@ def postgres_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch)
     return name
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a PostgreSQL database with our tables and no row, made once."""
+    url = postgres.make_database("template_of_tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, url)
+        database().dispose()
+    return "template_of_tests"
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def each_database(request: pytest.FixtureRequest) -> str:
-    """The metadata database: once SQLite, once PostgreSQL."""
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The metadata database, with its tables: once SQLite, once PostgreSQL."""
     if request.param == "postgresql":
-        request.getfixturevalue("postgres_database")
+        server: PostgresServer = request.getfixturevalue("postgres")
+        template: str = request.getfixturevalue("postgres_template")
+        name = f"test_{secrets.token_hex(6)}"
+        monkeypatch.setenv(VARIABLE, server.make_database(name, template))
     return str(request.param)
 
 

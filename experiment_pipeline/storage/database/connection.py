@@ -137,12 +137,17 @@ def _engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def version_of(engine: sa.Engine) -> str | None:
+    """Return the number of the last migration that made a database's tables; None: it has none."""
+    with engine.connect() as connection:
+        return _version(connection)
+
+
 def _bring_up_to_date(engine: sa.Engine) -> None:
-    found = _version(engine)
-    if found == HEAD:
+    if version_of(engine) == HEAD:
         return
     with _alone(engine) as connection:
-        found = _version(engine) if connection is None else _version_of(connection)
+        found = version_of(engine) if connection is None else _version(connection)
         if found == HEAD:
             return
         if found is not None and found > HEAD:
@@ -171,12 +176,7 @@ def migrate(engine: sa.Engine, connection: sa.Connection | None = None, to: str 
     command.upgrade(config, to)
 
 
-def _version(engine: sa.Engine) -> str | None:
-    with engine.connect() as connection:
-        return _version_of(connection)
-
-
-def _version_of(connection: sa.Connection) -> str | None:
+def _version(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
