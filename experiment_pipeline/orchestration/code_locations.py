@@ -7,7 +7,6 @@ gives none), the runs of the page tell. In: where a run's job was loaded from. O
 `repository@location`, or nothing where that is not known.
 """
 
-import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +57,7 @@ def _code_of(loaded: object) -> set[str]:
     """Modules, packages and files that a code pointer or a loadable target names."""
     code = {value for name in _CODE if (value := getattr(loaded, name, None))}
     file = getattr(loaded, "python_file", None)
-    return code | ({os.path.abspath(file)} if file else set())
+    return code | ({str(Path(file).absolute())} if file else set())
 
 
 def _declared(folder: Path) -> Iterator[tuple[str, set[str]]]:
