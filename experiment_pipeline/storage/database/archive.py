@@ -107,7 +107,7 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
         made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
             experiment=registry.experiment, version_is_new=True
         )
-        makers = dict(connection.execute(made).tuples().all())
+        makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
         VersionRow(
             version=one.version,
