@@ -13,7 +13,7 @@ instance, tags, `/proc`. Out: such runs are FAILURE and say why.
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.remembered import Status
 from experiment_pipeline.stages.asset import keep, remembered_id
 from experiment_pipeline.storage.database.recording import end_open
@@ -134,8 +135,10 @@ class NotedExecutor(dg.Executor):
                 yield event
             status = "failed" if failed else "partial"
         finally:
-            for run in end_open(remembered_as, status):
-                keep(run)
+            # The stage that could not reach the database has said so.
+            with suppress(DatabaseUnavailable):
+                for run in end_open(remembered_as, status):
+                    keep(run)
 
 
 @dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())

@@ -152,5 +152,5 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 
 def _json_values(column: pd.Series) -> Sequence[Scalar]:
-    values = [None if pd.isna(value) else value for value in column.tolist()]
+    values: list[Any] = [None if pd.isna(value) else value for value in column.tolist()]
     return [INFINITE.get(v, v) for v in values] if kind_of(column) == "float" else values

@@ -74,7 +74,8 @@ def weight(finding: Finding) -> Severity:
 
 def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement:
     """Apply VERDICT_RULES to findings on which acceptances are marked."""
-    heaviest = min(map(weight, findings), key=SEVERITIES.index, default="note")
+    weights: list[Severity] = [*map(weight, findings), "note"]
+    heaviest = min(weights, key=SEVERITIES.index)
     weighed = [f for f in findings if weight(f) != "note" or f.accepted is not None]
     found = {finding.code for finding in findings if finding.outcome == "found"}
     idle = [f"accepted, but not found: {code}" for code in accepted if code not in found]

@@ -161,7 +161,7 @@ def _document(
     analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
 ) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {analysis.rows:,} rows."
-    verdict = (
+    verdict: tuple[document.Block, ...] = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
         *([document.Bullets(analysis.reasons)] if analysis.reasons else []),
         document.Paragraph(_probe_sentence(analysis.probe, spec)),

@@ -295,8 +295,8 @@ def _concluded(
         why = str(row["error_type"]), str(row["reason"]), str(row["traceback"])
         failure = FailedConfiguration(key, print_, *why)
     elif print_:
-        scores = {name: float(row[name]) for name in ("train_score", "test_score")}
-        result = replace(stored[print_], key=key, metric=metric, **scores)
+        train, test = float(row["train_score"]), float(row["test_score"])
+        result = replace(stored[print_], key=key, metric=metric, train_score=train, test_score=test)
     fraction = None if pd.isna(row["rung"]) else float(row["rung"])
     told = str(row["algorithm"]), str(row["status"]), str(row["reason"])
     return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure)

@@ -79,14 +79,15 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
 
 def results(found: SearchResults, cost: SearchCost) -> Outcome:
     """All declared configurations, and what the search cost."""
+    counts: dict[str, Any] = dict(accounts(found.rows))
     return Outcome(
         value=found,
         facts={
-            **accounts(found.rows),
+            **counts,
             **{f"search/{name}": value for name, value in asdict(cost).items()},
             "results": Rows(found.rows.drop(columns="traceback")),
         },
-        remembered=[RunFacts(**accounts(found.rows))],
+        remembered=[RunFacts(**counts)],
     )
 
 

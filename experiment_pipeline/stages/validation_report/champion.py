@@ -211,10 +211,10 @@ class PublishedChampion:
 
     def _prove(self, pipeline: Any, signature: Signature) -> None:
         """Stop when it predicts otherwise here than at its export, or not at all."""
-        files = [self.exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED)]
+        example, expected = map(self.exported.read, (versions.EXAMPLE, versions.EXPECTED))
         fix = "Install the versions of its environment.txt to compare with it."
         try:
-            delivered.check_predictions(pipeline, *files, signature)
+            delivered.check_predictions(pipeline, example, expected, signature)
         except PredictionsChanged as error:
             raise InvalidModel(self.version, error.rule, fix) from None
         # An old model in new libraries, or a user's own estimator, may raise anything.

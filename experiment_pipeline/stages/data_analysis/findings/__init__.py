@@ -74,7 +74,8 @@ def problems(analysis: Analysis) -> list[Problem]:
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    known = {rule.code: rule.thresholds for rule in (*TABLE_RULES, *PROBE_RULES)}
+    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
+    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
     for rule in own:
         if rule.code in known:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
