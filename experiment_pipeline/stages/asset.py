@@ -10,14 +10,22 @@ import getpass
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
+# What Dagster notes of a result that a step returns: without it, an event is never stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
+
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
 from experiment_pipeline.memory.pages import write_pages
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
@@ -142,6 +150,14 @@ def keep(run: RunMemory) -> None:
             write_pages(one.experiment, root)
 
 
+def with_memory(outcome: Outcome, experiment: str) -> Outcome:
+    """The outcome, which also says where the pages of all runs are."""
+    root = storage_root()
+    pages = {"overview": root / OVERVIEW, "runs": root / experiment / EXPERIMENT_PAGE}
+    places = {name: Place(str(path)) for name, path in pages.items()}
+    return replace(outcome, facts={**outcome.facts, **places})
+
+
 def _remember(run: RunMemory, outcome: Outcome) -> None:
     """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run."""
     run.remember(outcome.remembered)
@@ -213,8 +229,13 @@ def report_partition(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
 ) -> None:
     """Tell the outcome of one partition at once; the step could only report all of them at its end."""
-    version = {"dagster/data_version": outcome.version or ""}
-    tags = {**version, "dagster/data_version_is_user_provided": "true"}
+    step = context.op_execution_context.get_step_execution_context()
+    tags = _build_data_version_tags(
+        dg.DataVersion(outcome.version or ""),
+        context.assets_def.specs_by_key[key].code_version or context.run_id,
+        _get_input_provenance_data(key, step),
+        data_version_is_user_provided=True,
+    )
     metadata = _metadata(outcome.facts)
     context.log_event(
         dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
@@ -246,7 +267,14 @@ def report_check(
 
 
 def _metadata(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    return {name: _shown(fact) for name, fact in facts.items()}
+    """The facts; beside the path of a page also its address, where a server shows it."""
+    shown = {name: _shown(fact) for name, fact in facts.items()}
+    addresses = {
+        f"{name}_page": dg.MetadataValue.url(url)
+        for name, fact in facts.items()
+        if isinstance(fact, Place) and (url := page_url(fact.path))
+    }
+    return shown | addresses
 
 
 def _shown(fact: Fact) -> Any:
