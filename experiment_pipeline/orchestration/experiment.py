@@ -11,7 +11,7 @@ import dagster as dg
 
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import DataError, StorageError
-from experiment_pipeline.orchestration.instance import in_process_executor
+from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import TABLES, recorder

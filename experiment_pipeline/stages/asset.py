@@ -42,7 +42,7 @@ from experiment_pipeline.storage.locations import storage_root
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster says who started a run.
-SCHEDULE, SENSOR = "dagster/schedule_name", "dagster/sensor_name"
+FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
@@ -135,10 +135,11 @@ def remembered_id(run: dg.DagsterRun) -> str:
 
 def keep(run: RunMemory) -> None:
     """Archive a run that has ended, and make the pages anew, where the storage can be reached."""
+    root = storage_root()
     with suppress(StorageError):
-        archive(run, storage_root())
-        mark_killed()
-        write_pages(run.experiment, storage_root())
+        for one in (run, *mark_killed()):
+            archive(one, root)
+            write_pages(one.experiment, root)
 
 
 def _remember(run: RunMemory, outcome: Outcome) -> None:
@@ -155,14 +156,24 @@ def _remember(run: RunMemory, outcome: Outcome) -> None:
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
-    if SCHEDULE in run.tags:
+    """Who started a run; one that a person executes again has the tags of the first, too."""
+    by_person = FROM_UI in run.tags
+    if SCHEDULE in run.tags and not by_person:
         return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
-    if SENSOR in run.tags:
+    if SENSOR in run.tags and not by_person:
         return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
-    # Whoever starts a run from the page does it through the webserver, which notes the location.
-    by_command = run.remote_job_origin is None
-    name = run.tags.get("user") or (getpass.getuser() if by_command else None)
+    # What starts a run in another process than its own notes the code location.
+    by_command = run.remote_job_origin is None and not by_person
+    name = run.tags.get("user") or (_user() if by_command else None)
     return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
+
+
+def _user() -> str | None:
+    """Who runs this process; None: a number without a name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def told_to_the_user() -> AbstractContextManager[None]:
