@@ -182,6 +182,36 @@ def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Where to listen.  [default: 3001, or a free one]",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def reports(port: int | None, command: tuple[str, ...]) -> None:
+    """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
+
+    COMMAND, such as `dagster dev`, is told the address, to which the metadata of what it runs
+    then links; both end together.
+    """
+    from experiment_pipeline.memory import server
+
+    try:
+        listener = server.listening(port)
+    except OSError as error:
+        raise click.BadParameter(f"{port}: {error.strerror}", param_hint="--port") from None
+    click.echo(f"reports on {server.url_of(listener)}", err=True)
+    if not command:
+        with told_as(_on_one_screen):
+            server.serve(listener)
+        return
+    try:
+        server.run_beside(command, listener)
+    except OSError as error:
+        raise click.ClickException(f"{command[0]}: {error.strerror}") from None
+
+
 def _moment(since: str | None) -> "pd.Timestamp | None":
     """The moment of a date, or of an age before now."""
     import pandas as pd

@@ -8,12 +8,8 @@ In: the metadata database. Out: files, whose places are told.
 
 from datetime import UTC, datetime
 
-from experiment_pipeline.memory.overview import (
-    EXPERIMENT_PAGE,
-    OVERVIEW,
-    experiment_page,
-    overview,
-)
+from experiment_pipeline.memory.overview import experiment_page, overview
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW
 from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import Location

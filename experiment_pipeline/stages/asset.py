@@ -10,6 +10,7 @@ import getpass
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
 from experiment_pipeline.memory.pages import write_pages
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
@@ -142,6 +144,14 @@ def keep(run: RunMemory) -> None:
             write_pages(one.experiment, root)
 
 
+def with_memory(outcome: Outcome, experiment: str) -> Outcome:
+    """The outcome, which also says where the pages of all runs are."""
+    root = storage_root()
+    pages = {"overview": root / OVERVIEW, "runs": root / experiment / EXPERIMENT_PAGE}
+    places = {name: Place(str(path)) for name, path in pages.items()}
+    return replace(outcome, facts={**outcome.facts, **places})
+
+
 def _remember(run: RunMemory, outcome: Outcome) -> None:
     """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run."""
     run.remember(outcome.remembered)
@@ -246,7 +256,14 @@ def report_check(
 
 
 def _metadata(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    return {name: _shown(fact) for name, fact in facts.items()}
+    """The facts; beside the path of a page also its address, where a server shows it."""
+    shown = {name: _shown(fact) for name, fact in facts.items()}
+    addresses = {
+        f"{name}_page": dg.MetadataValue.url(url)
+        for name, fact in facts.items()
+        if isinstance(fact, Place) and (url := page_url(fact.path))
+    }
+    return shown | addresses
 
 
 def _shown(fact: Fact) -> Any:

@@ -79,7 +79,8 @@ def build_exported_model(
             data_changes.accept(spec, validation_set.origin.profile)
         entry = registry.entry(published.version)
         card = registry.model(published.version).read("README.md").decode()
-        return asset.report(context, key, page.outcome(published, entry, committed, card))
+        outcome = page.outcome(published, entry, committed, card)
+        return asset.report(context, key, asset.with_memory(outcome, spec.name))
 
     return exported_model
 
