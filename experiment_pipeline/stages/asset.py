@@ -16,6 +16,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+# What Dagster notes of a result that a step returns: without it, an event is never stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
+
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
 from experiment_pipeline.memory.pages import write_pages
@@ -223,8 +229,13 @@ def report_partition(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
 ) -> None:
     """Tell the outcome of one partition at once; the step could only report all of them at its end."""
-    version = {"dagster/data_version": outcome.version or ""}
-    tags = {**version, "dagster/data_version_is_user_provided": "true"}
+    step = context.op_execution_context.get_step_execution_context()
+    tags = _build_data_version_tags(
+        dg.DataVersion(outcome.version or ""),
+        context.assets_def.specs_by_key[key].code_version or context.run_id,
+        _get_input_provenance_data(key, step),
+        data_version_is_user_provided=True,
+    )
     metadata = _metadata(outcome.facts)
     context.log_event(
         dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
