@@ -57,7 +57,9 @@ def test_the_experiments_of_the_tests_fit(task: str) -> None:
     assert told(scenario.spec_mapping(task)) == []
 
 
-@pytest.mark.parametrize("path", ["workers", "task", "halving", "data", "schedule", "seed", "choice"])
+@pytest.mark.parametrize(
+    "path", ["workers", "task", "halving", "data", "schedule", "seed", "choice"]
+)
 def test_a_template_stands_for_any_single_value(path: str) -> None:
     """It is filled in before the models judge."""
     assert told(changed(path, TEMPLATE)) == []
