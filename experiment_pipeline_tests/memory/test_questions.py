@@ -9,6 +9,8 @@ from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 def test_experiments_are_listed_with_champion_and_last_run() -> None:
     """One row per experiment: how many runs, which version is current, how the last one ended."""
@@ -38,6 +40,7 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
     assert list(questions.runs(status="rejected")["run_id"]) == ids[-1:]
     assert list(questions.runs(status=["accepted"], limit=2)["run_id"]) == ids[3:1:-1]
     assert len(questions.runs(since="2026-02-04")) == 3
+    assert list(questions.runs(until="2026-02-03 06:00")["run_id"]) == ids[:1]
     assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
 
 
