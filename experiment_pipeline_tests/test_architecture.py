@@ -66,7 +66,10 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"
-        for name in ("compare", "experiments", "models", "predict", "reports", "runs", "show")
+        for name in (
+            *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
+            *("runs", "show"),
+        )
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
     "orchestration.instance.SqliteStorage": "named in dagster.yaml",

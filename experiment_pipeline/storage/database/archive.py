@@ -28,7 +28,7 @@ from experiment_pipeline.reporting.remembered import (
     VersionRow,
 )
 from experiment_pipeline.storage.database.connection import database, told
-from experiment_pipeline.storage.database.tables import TABLES
+from experiment_pipeline.storage.database.tables import RUNS, TABLES
 from experiment_pipeline.storage.database.writing import RunMemory, remember
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.locations import Location
@@ -93,7 +93,7 @@ def reindex(root: Location, tell: Callable[[str], object]) -> int:
 
 
 def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None:
-    """The versions of the registry's history that no archived run has told of."""
+    """The versions of the registry's history that the database does not know."""
     try:
         history = registry.history()
     except EntryCorrupt as error:
@@ -104,9 +104,14 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
     with told(engine.url), engine.connect() as connection:
         query = sa.select(versions.c.version).filter_by(experiment=registry.experiment)
         known = set(connection.execute(query).scalars())
+        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
+            experiment=registry.experiment, version_is_new=True
+        )
+        makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
         VersionRow(
             version=one.version,
+            run_id=makers.get(one.version),
             created_at=_moment(one.created),
             place=str(registry.folder / one.version),
             configuration=one.configuration,
