@@ -73,13 +73,14 @@ def predict(
 @click.argument("experiment")
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
 def models(experiment: str, root: str | None) -> None:
-    """List the exported versions of EXPERIMENT, oldest first."""
+    """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
     with told_as(_on_one_screen):
         from experiment_pipeline.storage.locations import location, storage_root
         from experiment_pipeline.storage.registry import Registry
 
         registry = Registry(location(root) if root else storage_root(), experiment)
         history, champion = registry.history(), registry.champion()
+        waiting, approvals = registry.waiting(), registry.approvals()
         if not history:
             raise InvalidModel(
                 experiment,
@@ -88,9 +89,36 @@ def models(experiment: str, root: str | None) -> None:
             )
     for entry in history:
         state = "champion" if entry.version == champion else "" if entry.visible else "gone"
+        if entry.visible and entry.version in waiting:
+            state = "waiting"
+        approval = approvals.get(entry.version)
+        approved = f"  approved by {approval.by} at {approval.at}" if approval else ""
         click.echo(
-            f"{entry.version}  {state:<8}  {entry.created}  {entry.headline}  {entry.configuration}"
+            f"{entry.version}  {state:<8}  {entry.created}  {entry.headline}  "
+            f"{entry.configuration}{approved}"
         )
+
+
+@main.command()
+@click.argument("experiment")
+@click.argument("version")
+@click.option("--by", required=True, help="Who approves it.")
+@click.option("--comment", default="", help="What they have to say.")
+@click.option("--root", help="Where it was exported to.  [default: the storage root]")
+def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
+    """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
+
+    The latest approved version is the champion. Read the decision record first.
+    """
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory.approval import approve as approve_version
+        from experiment_pipeline.storage.locations import location, storage_root
+        from experiment_pipeline.storage.registry import Registry
+
+        registry = Registry(location(root) if root else storage_root(), experiment)
+        given = approve_version(registry, version, by, comment)
+        champion = registry.champion()
+    click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
 
 
 @main.command()

@@ -66,7 +66,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"
-        for name in ("compare", "experiments", "models", "predict", "runs", "show")
+        for name in ("approve", "compare", "experiments", "models", "predict", "runs", "show")
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
     "orchestration.instance.SqliteStorage": "named in dagster.yaml",

@@ -5,6 +5,7 @@ units in their names and are those of the database's tables (`docs/database.md`)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -41,6 +42,7 @@ def experiments() -> pd.DataFrame:
     counted = _read(_EXPERIMENTS)
     newest = (
         sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
+        .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
         .group_by(VERSIONS.c.experiment)
         .subquery()
     )
@@ -190,6 +192,17 @@ def last_runs() -> pd.DataFrame:
         (RUNS.c.experiment == newest.c.experiment) & (RUNS.c.started_at == newest.c.started_at),
     )
     return _read(query).drop_duplicates("experiment", keep="last")
+
+
+def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
+    """Return the last run begun before a moment that was accepted or rejected; None: there is none."""
+    query = sa.select(RUNS).where(
+        RUNS.c.experiment == experiment,
+        RUNS.c.status.in_(["accepted", "rejected"]),
+        RUNS.c.started_at < before,
+    )
+    found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
+    return found[0] if found else None
 
 
 def reports_of(experiment: str, runs: int) -> pd.DataFrame:

@@ -292,6 +292,7 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "not_worse_than_champion": ("off", {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
+    "approval": ("required", set()),
 }
 
 

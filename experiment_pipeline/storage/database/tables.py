@@ -114,7 +114,7 @@ VIEWS: Mapping[str, tuple[str, str]] = {
         "Every published version with the run that made it and its validation score.",
         """
         SELECT v.experiment, v.version, v.created_at, v.configuration, v.headline, v.place,
-               v.approved_by, v.run_id, r.metric, r.validation_score, r.validation_low,
+               v.approval_required, v.approved_by, v.run_id, r.metric, r.validation_score, r.validation_low,
                r.validation_high, r.data_digest, r.code_commit
         FROM versions v
         LEFT JOIN runs r ON r.experiment = v.experiment AND r.run_id = v.run_id
