@@ -22,8 +22,8 @@ help: ## users: show the targets
 run: .venv/ready ## users: set up and run one experiment (EXPERIMENT=flight_delay)
 	$(BIN)/dagster job execute -m experiment_pipeline.definitions -j $(EXPERIMENT)
 
-ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000
-	$(BIN)/dagster dev -w workspace.yaml
+ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and its reports on 3001
+	$(BIN)/experiment-pipeline reports $(BIN)/dagster dev -w workspace.yaml
 
 wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
 	$(BIN)/uv build --quiet --wheel

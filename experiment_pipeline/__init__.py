@@ -2,7 +2,8 @@
 
 The front door for Python: what a notebook or another package may use; deeper modules are free to
 move. Each name is loaded when it is asked for, so that importing `experiment_pipeline` imports no
-Dagster. `__dir__` is part of it: that is where `dg` looks for component types.
+Dagster, and asking what was tried loads none either. `__dir__` is part of it: that is where `dg`
+looks for component types.
 """
 
 from importlib import import_module
@@ -16,8 +17,19 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.errors import NotAccepted as NotAccepted
     from experiment_pipeline.errors import StorageError as StorageError
     from experiment_pipeline.errors import TrainingError as TrainingError
+    from experiment_pipeline.errors import UnknownRun as UnknownRun
+    from experiment_pipeline.memory.comparison import RunComparison as RunComparison
+    from experiment_pipeline.memory.comparison import compare as compare
+    from experiment_pipeline.memory.questions import experiments as experiments
+    from experiment_pipeline.memory.questions import findings as findings
+    from experiment_pipeline.memory.questions import leaderboard as leaderboard
+    from experiment_pipeline.memory.questions import results as results
+    from experiment_pipeline.memory.questions import runs as runs
+    from experiment_pipeline.memory.questions import versions as versions
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.orchestration.loading import read_experiment as read_experiment
+    from experiment_pipeline.prediction.champion import champion as champion
+    from experiment_pipeline.prediction.champion import predict as predict
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import load_model as load_model
     from experiment_pipeline.prediction.rows import Predicted as Predicted
@@ -27,11 +39,16 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.stages.data_analysis.finding import FindingRule as FindingRule
     from experiment_pipeline.stages.data_analysis.finding import Rule as Rule
     from experiment_pipeline.stages.data_analysis.finding import Threshold as Threshold
+    from experiment_pipeline.storage.database.connection import database as database
 
 _NAMES = {
     "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
-    "NotAccepted ExportError",
+    "NotAccepted ExportError UnknownRun",
     "spec": "ExperimentSpec",
+    "memory.questions": "experiments runs results leaderboard findings versions",
+    "memory.comparison": "compare RunComparison",
+    "storage.database.connection": "database",
+    "prediction.champion": "champion predict",
     "prediction.rows": "Predicted",
     "prediction.files": "load_model Model",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",

@@ -5,7 +5,7 @@ needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,13 @@ from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, to
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
 
     from experiment_pipeline.memory.terminal import TextTable
 
+# Wider than any line.
+_ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -72,31 +76,29 @@ def predict(
 @main.command()
 @click.argument("experiment")
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
-def models(experiment: str, root: str | None) -> None:
+@as_json
+def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
     with told_as(_on_one_screen):
+        from experiment_pipeline.memory import terminal
         from experiment_pipeline.storage.locations import location, storage_root
         from experiment_pipeline.storage.registry import Registry
 
         registry = Registry(location(root) if root else storage_root(), experiment)
-        history, champion = registry.history(), registry.champion()
-        waiting, approvals = registry.waiting(), registry.approvals()
+        history = registry.history()
         if not history:
             raise InvalidModel(
                 experiment,
                 f"has no exported model in {registry.root}",
                 "Run the experiment, or name another --root.",
             )
-    for entry in history:
-        state = "champion" if entry.version == champion else "" if entry.visible else "gone"
-        if entry.visible and entry.version in waiting:
-            state = "waiting"
-        approval = approvals.get(entry.version)
-        approved = f"  approved by {approval.by} at {approval.at}" if approval else ""
-        click.echo(
-            f"{entry.version}  {state:<8}  {entry.created}  {entry.headline}  "
-            f"{entry.configuration}{approved}"
+        found = terminal.models_frame(
+            history, registry.champion(), registry.waiting(), registry.approvals()
         )
+        if as_json:
+            click.echo(terminal.frame_json(found))
+        else:
+            _print([terminal.models(found)])
 
 
 @main.command()
@@ -128,10 +130,13 @@ def experiments(*, as_json: bool) -> None:
     with told_as(_on_one_screen):
         from experiment_pipeline.memory import questions, terminal
 
+        found = questions.experiments()
         if as_json:
-            click.echo(terminal.frame_json(questions.experiments()))
+            click.echo(terminal.frame_json(found))
+        elif len(found):
+            _print([terminal.experiments(found)])
         else:
-            _print([terminal.experiments()])
+            click.echo("no experiment has run yet")
 
 
 @main.command()
@@ -164,7 +169,7 @@ def runs(
         if as_json:
             click.echo(terminal.frame_json(found))
         elif len(found):
-            _print([terminal.runs(found)])
+            _print([terminal.runs(found, named=experiment is None)])
         else:
             click.echo("no such run")
     if fail_if_none and found.empty:
@@ -190,14 +195,45 @@ def show(run: str | None, experiment: str | None, *, as_json: bool) -> None:
 @main.command()
 @click.argument("before")
 @click.argument("after")
+@click.option("--experiment", help="Of this experiment, where a run is one of several.")
 @as_json
-def compare(before: str, after: str, *, as_json: bool) -> None:
+def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -> None:
     """Say what changed from run BEFORE to run AFTER, and what it did to the scores."""
     with told_as(_on_one_screen):
         from experiment_pipeline.memory import comparison, terminal
 
-        found = comparison.compare(before, after)
-    click.echo(terminal.comparison_json(found) if as_json else str(found))
+        found = comparison.compare(before, after, experiment)
+    click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Where to listen.  [default: 3001, or a free one]",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def reports(port: int | None, command: tuple[str, ...]) -> None:
+    """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
+
+    COMMAND, such as `dagster dev`, is told the address, to which the metadata of what it runs
+    then links; both end together.
+    """
+    from experiment_pipeline.memory import server
+
+    try:
+        listener = server.listening(port)
+    except OSError as error:
+        raise click.BadParameter(f"{port}: {error.strerror}", param_hint="--port") from None
+    click.echo(f"reports on {server.url_of(listener)}", err=True)
+    if not command:
+        with told_as(_on_one_screen):
+            server.serve(listener)
+        return
+    try:
+        server.run_beside(command, listener)
+    except OSError as error:
+        raise click.ClickException(f"{command[0]}: {error.strerror}") from None
 
 
 def _moment(since: str | None) -> "pd.Timestamp | None":
@@ -219,33 +255,42 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
 
 
 def _print(tables: "Iterable[TextTable]") -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal nobody sees.
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    for one in tables:
-        headless = not any(one.header)
-        table = Table(
-            title=one.title or None,
-            title_justify="left",
-            box=None if headless else box.SIMPLE_HEAD,
-            show_header=not headless,
-            pad_edge=False,
-        )
-        for name in one.header:
-            table.add_column(name, overflow="fold")
-        for row in one.rows:
-            table.add_row(*map(_literal, row))
-        console.print(table)
+    width = None if sys.stdout.isatty() else _ENDLESS
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    for number, one in enumerate(tables):
+        if number:
+            console.print()
+        if one.title:
+            console.print(one.title, style="bold")
+        for table in _laid_out(one, console):
+            console.print(table)
 
 
-def _literal(text: str) -> str:
-    """A text that is no markup: names come from tables."""
-    from rich.markup import escape
+def _laid_out(one: "TextTable", console: "Console") -> "Iterator[Table]":
+    """A table where its words fit side by side, else a block of lines per row."""
+    whole = _grid(one.rows, one.header)
+    options = console.options.update(width=_ENDLESS)
+    if not any(one.header) or console.measure(whole, options=options).minimum <= console.width:
+        yield whole
+        return
+    for row in one.rows:
+        yield _grid([*(fact for fact in zip(one.header, row, strict=True) if fact[1]), ("", "")])
 
-    return escape(text)
+
+def _grid(rows: "Iterable[Sequence[str]]", header: "Sequence[str]" = ()) -> "Table":
+    """Columns without lines; without a header, names of facts and what they are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=any(header), padding=(0, 2, 0, 0), pad_edge=False)
+    for name in header or ("", ""):
+        table.add_column(name, overflow="fold", no_wrap=not (name or table.columns))
+    for row in rows:
+        table.add_row(*map(Text, row))  # no markup: names come from tables
+    return table
 
 
 def _beside(output: str) -> str:

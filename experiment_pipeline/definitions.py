@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from experiment_pipeline.orchestration import console
-from experiment_pipeline.orchestration.instance import in_process_executor
+from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,

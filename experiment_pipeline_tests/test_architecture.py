@@ -66,7 +66,16 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"
-        for name in ("approve", "compare", "experiments", "models", "predict", "runs", "show")
+        for name in (
+            "approve",
+            "compare",
+            "experiments",
+            "models",
+            "predict",
+            "reports",
+            "runs",
+            "show",
+        )
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
     "orchestration.instance.SqliteStorage": "named in dagster.yaml",

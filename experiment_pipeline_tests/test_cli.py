@@ -243,8 +243,10 @@ def test_models_lists_versions_and_the_champion() -> None:
     """One line per version, with its numbers; the latest is the champion."""
     result = run("models", "flights")
     assert result.exit_code == 0
-    (line,) = result.output.splitlines()
+    _, line = result.output.splitlines()
     assert line.startswith("v0001  champion  2026-01-02T03:04:05+00:00  roc_auc 0.71")
+    (version,) = json.loads(run("models", "flights", "--json").output)
+    assert (version["version"], version["state"]) == ("v0001", "champion")
 
 
 def test_an_unknown_experiment_is_an_error(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What contributors are told is so: the commands, the tree, the paths and the three walks."""
+"""What contributors are told is so: the commands, the tree, the paths and the four walks."""
 
 import re
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import experiment_pipeline
+from experiment_pipeline.memory import questions
 from experiment_pipeline.prediction.files import predict
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Algorithm, Estimator
 from experiment_pipeline.statistics.metrics import METRICS
@@ -44,7 +45,7 @@ def test_the_tree_of_contributing_is_the_real_one() -> None:
         for folder in (package, package / "stages")
         for path in folder.iterdir()
         if path.is_dir() or path.suffix == ".py"
-    }
+    } | {"database/"}
     assert {name for _, name, _ in told} == there - {"__pycache__/"}
     assert [name for _, name, what in told if not what] == ["stages/"]
 
@@ -71,7 +72,9 @@ def test_the_rooms_of_the_flow_are_there() -> None:
 def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name beside the others is all: the whole flow takes it, down to gate, export and verdict."""
+    """A name beside the others is all: the whole flow takes it, down to gate, export and verdict,
+    and a notebook finds it again.
+    """
     monkeypatch.setitem(METRICS, "squares", replace(METRICS["brier"], name="squares"))
     bayes = Estimator("sklearn.naive_bayes.BernoulliNB")
     monkeypatch.setitem(ALGORITHMS, "bayes", Algorithm(bayes, bayes))
@@ -93,3 +96,10 @@ def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
     assert "bayes" in card
     outcome = predict(spec.name, spec.data.url, str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
     assert outcome.predicted > 400
+    (remembered,) = questions.runs(spec.name).to_dict("records")
+    assert remembered["metric"] == "squares"
+    assert 0 < remembered["validation_score"] < 0.4
+    board = questions.leaderboard(spec.name)
+    assert set(board["algorithm"]) == {"bayes"}
+    assert set(board["alpha"]) == {0.5, 2.0}
+    assert "even_numbers" in set(questions.findings(spec.name)["code"])

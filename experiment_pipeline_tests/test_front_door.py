@@ -1,16 +1,38 @@
 """What others may use of this project from Python: each name is declared once."""
 
 import ast
+import doctest
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 import experiment_pipeline
+from experiment_pipeline.reporting.remembered import VersionRow
+from experiment_pipeline.storage.database.writing import remember
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
 
 ROOT = Path(__file__).parent.parent
 NAMES = experiment_pipeline.__all__
+FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(experiment_pipeline, name))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder: its experiment, an exported model, and rows to predict for."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "experiment_pipeline").symlink_to(ROOT / "experiment_pipeline")
+    spec = exported.spec(name="flight_delay")
+    registry = Registry(UPath(folder / "artifacts"), spec.name)
+    registry.publish(exported.package(spec=spec), lambda _: None)
+    exported.delivered(5).to_csv(folder / "new_flights.csv", index=False, sep=";")
+    return folder
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,3 +72,67 @@ def test_type_checkers_see_the_same_names() -> None:
         name: f"experiment_pipeline.{home}" for name, home in experiment_pipeline._HOMES.items()
     }
     assert told == homes
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_example_of_a_function_is_true(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every function shows how it is called, and what it shows is what comes out."""
+    write_history()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
+    names = {name: getattr(experiment_pipeline, name) for name in NAMES}
+    (example,) = doctest.DocTestFinder(recurse=False).find(names[name], name, globs=names)
+    assert example.examples, "give it an example"
+    told: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=told.append)
+    assert told == []
+
+
+def test_asking_what_was_tried_loads_neither_dagster_nor_training() -> None:
+    """A notebook that asks has its answer before the libraries of a run would be loaded."""
+    write_history()
+    script = (
+        "import sys, experiment_pipeline as ep\n"
+        "assert len(ep.runs('flight_delay')) == 4\n"
+        "assert len(ep.experiments()) == 1\n"
+        "assert len(ep.leaderboard('flight_delay')) == 2\n"
+        "print(sorted({'dagster', 'sklearn', 'lightgbm', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_champion_is_found_where_it_was_exported_to(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory knows an export URL of the experiment's own; without it the storage is looked at."""
+    spec = exported.spec(name="flight_delay")
+    elsewhere = Registry(UPath(tmp_path / "exports"), spec.name)
+    published = elsewhere.publish(exported.package(spec=spec), lambda _: None)
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(folder / "artifacts"))
+    monkeypatch.chdir(tmp_path)
+    rows = exported.delivered(5)
+    assert len(experiment_pipeline.predict("flight_delay", rows).predictions) == 5
+    version = VersionRow(
+        version="v0001",
+        created_at=FIRST_DAY,
+        place=published.path,
+        configuration=KEYS[0],
+        headline="",
+        fingerprint="",
+    )
+    remember([version], "flight_delay")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path / "empty"))
+    assert len(experiment_pipeline.predict("flight_delay", rows).predictions) == 5
+
+
+def test_an_experiment_without_a_champion_is_told(storage: Path) -> None:
+    """The error names where was looked."""
+    with pytest.raises(experiment_pipeline.ExportError, match="looked in"):
+        experiment_pipeline.champion("flight_delay")

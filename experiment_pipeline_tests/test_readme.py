@@ -1,12 +1,20 @@
 """The README says what the code does."""
 
 import re
+import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from experiment_pipeline.cli import main
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.database.connection import FILE, database
+from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline_tests.memory.history import write_history
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,3 +69,42 @@ def test_the_project_does_not_refer_to_anything_outside_itself():
     texts = [*ROOT.glob("*.md"), *(ROOT / "experiment_pipeline").rglob("*.py")]
     outside = "../" + "shared"
     assert not [str(path) for path in texts if outside in path.read_text()]
+
+
+def blocks(heading: str, language: str) -> list[str]:
+    """The code of a section."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_what_python_is_told_to_ask_has_answers(capsys):
+    """The lines run as they stand, and print what changed."""
+    write_history()
+    (code,) = blocks("Ask what was tried", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "version: v0003 → none" in capsys.readouterr().out
+
+
+def test_what_sql_is_told_to_ask_has_answers():
+    """The statement runs as it stands: the runs of a month, their hours and their cost."""
+    write_history()
+    (statement,) = blocks("Ask what was tried", "sql")
+    found = pd.read_sql(statement, database()).set_index("status")
+    assert found["runs"].to_dict() == {"accepted": 3, "rejected": 1}
+    assert found.loc["accepted", "hours"] == pytest.approx(3 * 36 / 3600)
+    assert found.loc["accepted", "cost"] == pytest.approx(3 * 0.0036)
+    assert f".dagster_home/{FILE}" in README
+
+
+def test_what_the_command_line_is_told_to_ask_has_answers():
+    """Each command ends well, where there is a run of this week."""
+    write_history()
+    recent = RunFacts(status="accepted", started_at=pd.Timestamp.now("UTC").to_pydatetime())
+    RunMemory("flight_delay", "recent").remember([recent])
+    (commands,) = blocks("Ask what was tried", "bash")
+    for line in commands.splitlines():
+        command, *arguments = shlex.split(line, comments=True)
+        assert command == ".venv/bin/experiment-pipeline"
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        assert "flight_delay" in done.output or "recent" in done.output

@@ -164,7 +164,14 @@ class RunComparison:
 
 
 def compare(before: str | None, after: str | None, experiment: str | None = None) -> RunComparison:
-    """Compare two runs.
+    """Compare two runs; printed, it is in words.
+
+    >>> found = compare("00000001", "00000002")
+    >>> print(found.changes[0].in_words())
+    data: 10,001 rows, 12 columns (data0) → 10,002 rows, 12 columns (data1)
+    >>> found.table()[["metric", "before", "after", "difference", "better"]].round(3)
+        metric  before  after  difference  better
+    0  roc_auc     0.7   0.71        0.01    <NA>
 
     Args:
         before: id of the first run, or a beginning of it.

@@ -15,6 +15,7 @@ import pandas as pd
 
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import changes
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
@@ -29,7 +30,6 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.statistics.interval import Interval
 
-OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
@@ -85,12 +85,6 @@ def experiment_page(experiment: str, root: str) -> Document:
             ),
         ),
     )
-
-
-def relative_to(root: str, place: str) -> str | None:
-    """Return a place as a path below the storage root; None where it is elsewhere."""
-    base = root.rstrip("/") + "/"
-    return place.removeprefix(base) if place.startswith(base) else None
 
 
 def _experiment_row(
@@ -156,7 +150,7 @@ def _run_row(
 def _linked(reports: Iterable[tuple[str, str]], experiment: str, root: str) -> Iterator[str]:
     for name, place in reports:
         below = relative_to(root, place)
-        if below is not None and below.endswith((".html", ".md")):
+        if below is not None and is_page(below):
             inside = below.removeprefix(f"{experiment}/")
             words = html.escape(name.replace("_", " "))
             yield f'<a href="{html.escape(inside)}">{words}</a>'

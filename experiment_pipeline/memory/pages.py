@@ -9,15 +9,11 @@ In: the metadata database. Out: files, whose places are told.
 
 from datetime import UTC, datetime
 
-from experiment_pipeline.memory.overview import (
-    EXPERIMENT_PAGE,
-    OVERVIEW,
-    experiment_page,
-    overview,
-)
+from experiment_pipeline.memory.overview import experiment_page, overview
 from experiment_pipeline.memory.questions import run_of
 from experiment_pipeline.memory.record import decided, is_decided
 from experiment_pipeline.memory.record_page import decision_record
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.remembered import ReportRow
 from experiment_pipeline.storage.database.archive import RUNS_FOLDER

@@ -5,14 +5,16 @@ units in their names and are those of the database's tables (`docs/database.md`)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from experiment_pipeline.errors import UnknownRun, did_you_mean
+from experiment_pipeline.errors import DatabaseUnavailable, UnknownRun, did_you_mean
 from experiment_pipeline.storage.database.connection import database, told
+from experiment_pipeline.storage.database.recording import mark_killed
 from experiment_pipeline.storage.database.tables import RUNS, TABLES, UtcDateTime
 
 CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
@@ -30,6 +32,7 @@ _EXPERIMENTS = sa.text("SELECT * FROM experiments ORDER BY experiment").columns(
     **{name: sa.Double() for name in ("wall_seconds", "cpu_seconds", "cost")},
 )
 _VALIDATION = ("validation_score", "validation_low", "validation_high")
+_WHERE = "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE."
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
@@ -38,7 +41,13 @@ _BOARD = (
 
 
 def experiments() -> pd.DataFrame:
-    """Return every experiment that ever ran, one row each: its runs, its champion, its last run."""
+    """Return every experiment that ever ran, one row each: its runs, its champion, its last run.
+
+    >>> experiments()[["experiment", "runs", "accepted_runs", "champion", "last_status"]]
+         experiment  runs  accepted_runs champion last_status
+    0  flight_delay     4              3    v0003    rejected
+    """
+    _notice_killed_runs()
     counted = _read(_EXPERIMENTS)
     newest = (
         sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
@@ -71,6 +80,11 @@ def runs(
 ) -> pd.DataFrame:
     """Return runs with all that is known of each, the newest first.
 
+    >>> runs("flight_delay", status="accepted", since="2026-02-03")[["run_id", "cost"]]
+                      run_id    cost
+    0  00000002-flight_delay  0.0036
+    1  00000001-flight_delay  0.0036
+
     Args:
         experiment: of this one; None: of all.
         status: with this status, or one of these.
@@ -80,6 +94,7 @@ def runs(
     Raises:
         UnknownRun: no run of the experiment is remembered.
     """
+    _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
     if experiment is not None:
         check_experiment(experiment)
@@ -103,6 +118,7 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
     Raises:
         UnknownRun: there is none, or several begin so.
     """
+    _notice_killed_runs()
     if experiment is not None:
         check_experiment(experiment)
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc()).limit(2)
@@ -111,6 +127,8 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
     if run is not None:
         query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
     found = _rows(query)
+    if not found and run is None:
+        raise UnknownRun("the last run", "no run is remembered yet", _WHERE)
     if not found:
         raise UnknownRun(
             str(run),
@@ -128,6 +146,13 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
 
 def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     """Return a row per configuration of a run, with a column per hyperparameter, typed.
+
+    >>> found = results("flight_delay", run="00000002")
+    >>> found[["algorithm", "status", "fit_cpu_seconds", "num_leaves", "C"]]
+      algorithm   status  fit_cpu_seconds  num_leaves     C
+    0  lightgbm  trained              2.5          31  <NA>
+    1    linear  trained              0.2        <NA>   0.1
+    2    linear   failed              NaN        <NA>   1.0
 
     The order is that of the leaderboard, those without a rank last. A hyperparameter whose name is
     that of another column is called `hyperparameter_<name>`.
@@ -149,6 +174,11 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
 def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     """Return the ranked configurations of a run, the best first: scores, then hyperparameters.
 
+    >>> leaderboard("flight_delay")[["rank", "key", "test_score", "in_tie_group"]]
+       rank                 key  test_score  in_tie_group
+    0     1  lightgbm__7f3a9c2e        0.60          True
+    1     2       linear__C=0.1        0.55         False
+
     Args and raises as of `results`.
     """
     found = results(experiment, run)
@@ -167,9 +197,32 @@ def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame
     return _read(_of_run(TABLES[table], run_of(experiment, run)))
 
 
+def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
+    """Return what the data analysis of a run noticed, a row per finding.
+
+    >>> findings("flight_delay")[["code", "severity", "column_names", "evidence"]]
+                  code severity column_names          evidence
+    0  constant_column     warn       [year]  year has 1 value
+
+    Args:
+        experiment: its name.
+        run: as of `run_of`; None: the last one.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    return rows_of("findings", experiment, run)
+
+
 def versions(experiment: str) -> pd.DataFrame:
     """Return the published versions of an experiment's model, the oldest first, with what the run
     that made each one scored on validation.
+
+    >>> versions("flight_delay")[["version", "run_id", "validation_score"]]
+      version                 run_id  validation_score
+    0   v0001  00000000-flight_delay              0.69
+    1   v0002  00000001-flight_delay              0.70
+    2   v0003  00000002-flight_delay              0.71
     """
     scores = [RUNS.c[name] for name in ("metric", *_VALIDATION, "data_digest", "code_commit")]
     query = sa.select(VERSIONS, *scores).outerjoin(
@@ -237,8 +290,14 @@ def check_experiment(experiment: str) -> None:
         experiment,
         "no run of this experiment is remembered"
         + (f"; {did_you_mean(experiment, names)}" if names else ""),
-        "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE.",
+        _WHERE,
     )
+
+
+def _notice_killed_runs() -> None:
+    """A run whose process is gone is not shown as running, unless one may only read here."""
+    with suppress(DatabaseUnavailable):
+        mark_killed()
 
 
 def _run_with_results(experiment: str) -> Mapping[str, Any]:

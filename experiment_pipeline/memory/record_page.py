@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from experiment_pipeline.memory.overview import relative_to
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
+from experiment_pipeline.memory.server import relative_to
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,

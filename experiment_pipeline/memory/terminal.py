@@ -5,7 +5,7 @@ In: what `questions.py` returns. Out: tables of texts, and plain JSON for progra
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.registry import Approval, HistoryEntry
 
 SHOWN_CONFIGURATIONS = 20
 _SHORT_ID = 8
@@ -35,20 +36,66 @@ class TextTable:
     rows: Sequence[Sequence[str]]
 
 
-def experiments() -> TextTable:
-    """Every experiment on a line."""
-    return _table("", questions.experiments(), _EXPERIMENTS)
+def experiments(found: pd.DataFrame) -> TextTable:
+    """Every experiment on a line, as `questions.experiments` returns them."""
+    return _table("", found, _EXPERIMENTS)
 
 
-def runs(found: pd.DataFrame) -> TextTable:
-    """Runs on a line each, as `questions.runs` returns them."""
-    return _table("", found, _RUNS)
+def runs(found: pd.DataFrame, *, named: bool) -> TextTable:
+    """Runs on a line each, as `questions.runs` returns them; named: with their experiment."""
+    return _table("", found, [one for one in _RUNS if named or one[0] != "experiment"])
+
+
+def models_frame(
+    history: Sequence[HistoryEntry],
+    champion: str | None,
+    waiting: Collection[str],
+    approvals: Mapping[str, Approval],
+) -> pd.DataFrame:
+    """A row per version of a registry, the oldest first, and which state it is in.
+
+    Args:
+        history: of the registry.
+        champion: the current version.
+        waiting: versions that somebody must approve.
+        approvals: version → who approved it.
+    """
+    rows = [
+        {
+            "version": one.version,
+            "state": _state(one, champion, waiting),
+            "created": one.created,
+            "headline": one.headline,
+            "configuration": one.configuration,
+            "fingerprint": one.fingerprint,
+            "code": one.code,
+            **{
+                f"approved_{what}": getattr(approvals.get(one.version), what, None)
+                for what in ("by", "at")
+            },
+        }
+        for one in history
+    ]
+    return pd.DataFrame(rows)
+
+
+def models(found: pd.DataFrame) -> TextTable:
+    """Versions on a line each, as `models_frame` returns them."""
+    return _table("", found, _MODELS)
+
+
+def _state(one: HistoryEntry, champion: str | None, waiting: Collection[str]) -> str:
+    if one.version == champion:
+        return "champion"
+    if not one.visible:
+        return "gone"
+    return "waits for approval" if one.version in waiting else ""
 
 
 def run(whose: Mapping[str, Any]) -> list[TextTable]:
     """Everything of one run, as `questions.run_of` returns it."""
     experiment, run_id = whose["experiment"], whose["run_id"]
-    facts = [(name, words(whose)) for name, words in _FACTS]
+    facts = [(name, printable(words(whose))) for name, words in _FACTS]
     shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
     board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
     parts = (
@@ -87,6 +134,11 @@ def comparison_json(found: RunComparison) -> str:
     return json.dumps(said, indent=2)
 
 
+def printable(text: str) -> str:
+    """A text without what would steer a terminal: names come from tables."""
+    return "".join(one if one.isprintable() or one == "\n" else "�" for one in text)
+
+
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     text = frame.to_json(orient="records", date_format="iso", date_unit="s", double_precision=15)
     records: list[dict[str, Any]] = json.loads(text)
@@ -98,7 +150,7 @@ Words = Callable[[Mapping[str, Any]], str]
 
 def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]) -> TextTable:
     records: list[Any] = frame.to_dict("records")
-    rows = [tuple(words(row) for _, words in columns) for row in records]
+    rows = [tuple(printable(words(row)) for _, words in columns) for row in records]
     return TextTable(title, tuple(name for name, _ in columns), rows)
 
 
@@ -198,9 +250,9 @@ _EXPERIMENTS: tuple[tuple[str, Words], ...] = (
     ("runs", _text("runs")),
     ("champion", _text("champion")),
     ("score", _text("champion_score")),
-    ("last run", _moment("last_started_at")),
+    ("last run (UTC)", _moment("last_started_at")),
     ("outcome", _text("last_status")),
-    ("seconds", _number("wall_seconds", "{:,.0f}".format)),
+    ("took", _number("wall_seconds", "{:,.0f} s".format)),
     ("cost", _number("cost", "{:.4g}".format)),
 )
 _RUNS: tuple[tuple[str, Words], ...] = (
@@ -210,8 +262,16 @@ _RUNS: tuple[tuple[str, Words], ...] = (
     ("by", _trigger),
     ("status", _text("status")),
     ("score", _score),
-    ("version", _text("version")),
-    ("seconds", _number("wall_seconds", "{:,.0f}".format)),
+    ("model", _text("version")),
+    ("took", _number("wall_seconds", "{:,.0f} s".format)),
+)
+_MODELS: tuple[tuple[str, Words], ...] = (
+    ("model", _text("version")),
+    ("state", _text("state")),
+    ("created", _text("created")),
+    ("score", _text("headline")),
+    ("configuration", _text("configuration")),
+    ("approved by", _text("approved_by")),
 )
 _FACTS: tuple[tuple[str, Words], ...] = (
     ("run", _text("run_id")),

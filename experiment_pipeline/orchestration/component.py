@@ -25,7 +25,7 @@ from experiment_pipeline.errors import (
     InvalidSchema,
     UnknownAlgorithm,
 )
-from experiment_pipeline.orchestration.instance import in_process_executor
+from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from

@@ -11,23 +11,42 @@ import dagster as dg
 
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import DataError, StorageError
-from experiment_pipeline.orchestration.instance import in_process_executor
+from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.orchestration.tables import tables_io_manager
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.models import duration
+from experiment_pipeline.spec.operation import Freshness
 from experiment_pipeline.stages.asset import TABLES, recorder
-from experiment_pipeline.stages.data_analysis.asset import build_data_analysis
-from experiment_pipeline.stages.exported_model.asset import build_exported_model
+from experiment_pipeline.stages.data_analysis.asset import ANALYSIS_VERSION, build_data_analysis
+from experiment_pipeline.stages.exported_model.asset import EXPORT_VERSION, build_exported_model
 from experiment_pipeline.stages.leaderboard.asset import build_leaderboard
-from experiment_pipeline.stages.raw_data.asset import build_raw_data
+from experiment_pipeline.stages.leaderboard.board import LEADERBOARD_VERSION
+from experiment_pipeline.stages.raw_data.asset import TABLE_VERSION, build_raw_data
 from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.search.asset import build_trained_model
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.split_sets.asset import build_split_sets
-from experiment_pipeline.stages.validated_data.asset import build_validated_data
+from experiment_pipeline.stages.search.fingerprints import TRAINING_VERSION
+from experiment_pipeline.stages.split_sets.asset import SETS_VERSION, build_split_sets
+from experiment_pipeline.stages.validated_data.asset import ROWS_VERSION, build_validated_data
 from experiment_pipeline.stages.validation_report.asset import build_validation_report
+from experiment_pipeline.stages.validation_report.look import REPORT_VERSION
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+# Asset → version of the code that makes it: what an older one has made, the page shows as stale.
+CODE_VERSIONS = {
+    "raw_data": TABLE_VERSION,
+    "data_analysis": ANALYSIS_VERSION,
+    **dict.fromkeys(("validated_data", "rejected_rows"), ROWS_VERSION),
+    **dict.fromkeys(("train_set", "test_set", "validation_set"), SETS_VERSION),
+    **dict.fromkeys(("trained_model", "search_results"), TRAINING_VERSION),
+    "leaderboard": LEADERBOARD_VERSION,
+    "validation_report": REPORT_VERSION,
+    "exported_model": EXPORT_VERSION,
+}
+# What a run makes anew each time, and last: their age is that of the answer.
+AGEING = ("leaderboard", "exported_model")
 
 
 def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
@@ -69,6 +88,7 @@ def build_sensor(
         description=f"Runs the experiment when {spec.data.shown_url} changes.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        end_lost_runs(context.instance)
         try:
             state = fingerprint_source(spec.data)
         except (DataError, StorageError) as error:
@@ -81,12 +101,34 @@ def build_sensor(
     return new_data
 
 
+def _operated(asset: dg.AssetsDefinition, spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """The same assets with what the page says of them: code version, owners, tags, freshness."""
+    fresh = None if spec.freshness is None else _policy(spec.freshness)
+
+    def told(one: dg.AssetSpec) -> dg.AssetSpec:
+        stage = one.key.path[-1]
+        return one.merge_attributes(owners=spec.owners, tags=spec.tags).replace_attributes(
+            code_version=str(CODE_VERSIONS[stage]),
+            freshness_policy=fresh if stage in AGEING else None,
+        )
+
+    return asset.map_asset_specs(told)
+
+
+def _policy(freshness: Freshness) -> dg.FreshnessPolicy:
+    warn = freshness.warn_after
+    return dg.FreshnessPolicy.time_window(
+        fail_window=duration(freshness.fail_after),
+        warn_window=None if warn is None else duration(warn),
+    )
+
+
 def build_experiment(named: NamedColumns) -> dg.Definitions:
     """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
     spec, schema_text = named.spec, named.schema_text
     declared = configurations(spec)
     record = recorder(spec, named.yaml_text, schema_text)
-    assets = [
+    stages = [
         build_raw_data(spec, named, record),
         build_data_analysis(spec, schema_text, record),
         build_validated_data(spec, schema_text, record),
@@ -96,6 +138,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         build_validation_report(spec, schema_text, record),
         build_exported_model(spec, declared, schema_text, record),
     ]
+    assets = [_operated(one, spec) for one in stages]
     job = dg.define_asset_job(
         name=spec.name,
         selection=assets,

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 from dagster import (
     DagsterEventType,
     DagsterInstance,
@@ -26,16 +25,10 @@ from dagster import (
     DefaultRunLauncher,
     RunsFilter,
 )
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
-from experiment_pipeline.reporting.remembered import Status
-from experiment_pipeline.stages.asset import keep, remembered_id
-from experiment_pipeline.storage.database.recording import end_open
 from experiment_pipeline.storage.processes import Process
 
 TAG = "experiment_pipeline/process"
@@ -105,45 +98,6 @@ def _say_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> N
     said = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     if not any(event.message == message for event in said):
         instance.report_engine_event(message, run)
-
-
-class NotedExecutor(dg.Executor):
-    """Executes as another executor does, says first where, and last that it is over."""
-
-    def __init__(self, inner: dg.Executor) -> None:
-        self._inner = inner
-
-    @property
-    def retries(self) -> RetryMode:
-        """As the other has it."""
-        return self._inner.retries
-
-    def execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
-    ) -> Iterator[dg.DagsterEvent]:
-        """Note the process, free the places of killed runs, then do what the other does."""
-        run_id = plan_context.run_id
-        plan_context.instance.add_run_tags(run_id, note_of(run_id, Process.here()))
-        fail_killed_runs(plan_context.instance)
-        remembered_as = remembered_id(plan_context.dagster_run)
-        status: Status = "killed"
-        try:
-            failed = False
-            for event in self._inner.execute(plan_context, execution_plan):
-                failed = failed or event.is_step_failure
-                yield event
-            status = "failed" if failed else "partial"
-        finally:
-            for run in end_open(remembered_as, status):
-                keep(run)
-
-
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())
-def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
-    """Every step of the run in one process, which is noted in a tag of the run."""
-    create = dg.in_process_executor.executor_creation_fn
-    assert create is not None
-    return NotedExecutor(create(context))
 
 
 LOCK = ".opening.lock"

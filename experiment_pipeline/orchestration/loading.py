@@ -57,6 +57,9 @@ def judge_files(folder: Path) -> tuple[list[Path], Errors]:
 def read_experiment(folder: str | Path) -> ExperimentSpec:
     """Return what the folder of an experiment declares, without anything being run.
 
+    >>> read_experiment("experiment_pipeline/defs/flight_delay").metric
+    'roc_auc'
+
     Raises:
         InvalidExperiment, InvalidSchema: with `file:line` of each problem.
     """

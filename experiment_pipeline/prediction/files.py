@@ -70,6 +70,10 @@ class Model:
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     """Return an exported model that predicts here what it predicted at its export.
 
+    >>> model = load_model("artifacts/flight_delay/registry/v0001")
+    >>> model.predict(model.read("new_flights.csv")).rejected.empty
+    True
+
     Args:
         model: a version's folder or URL; `<root>/<experiment>`, or an experiment's name under the
             storage root, for the champion.

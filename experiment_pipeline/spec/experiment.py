@@ -24,6 +24,7 @@ from pydantic import (
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
+from experiment_pipeline.spec.operation import Freshness, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import Budget, Halving, Search
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
@@ -314,6 +315,11 @@ class ExperimentSpec(
     )
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
+    )
+    owners: tuple[Owner, ...] = Field((), description="Email addresses or team:name")
+    tags: dict[TagKey, TagValue] = Field({}, description="Name → value, on every asset")
+    freshness: Freshness | None = Field(
+        None, description="How old leaderboard and exported model may get; unset: any age"
     )
 
     @model_validator(mode="before")

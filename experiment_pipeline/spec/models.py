@@ -8,11 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Scalar = bool | int | float | str | None
 
@@ -20,6 +23,27 @@ Scalar = bool | int | float | str | None
 def impossible(message: str, *location: str | int) -> PydanticCustomError:
     """An error that a whole model finds, and that belongs to one of its keys."""
     return PydanticCustomError("impossible", "{message}", {"message": message, "at": location})
+
+
+def duration(text: str) -> "pd.Timedelta":
+    """Return a time that passes, as pandas reads it: `1 day`, `6 hours`.
+
+    Raises:
+        ValueError: it is no duration, or a negative one.
+    """
+    import pandas as pd
+
+    wrong = ValueError(f"{text!r} is no duration; write one such as '1 day' or '6 hours'")
+    # pandas takes a bare number for nanoseconds, which nobody means.
+    if re.fullmatch(r"\s*[\d.]*\s*", text):
+        raise wrong
+    try:
+        read = pd.Timedelta(text)
+    except ValueError:
+        raise wrong from None
+    if not read >= pd.Timedelta(0):
+        raise wrong
+    return read
 
 
 class Closed(BaseModel):

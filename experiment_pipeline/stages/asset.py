@@ -10,14 +10,22 @@ import getpass
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
+# What Dagster notes of a result that a step returns: without it, an event is never stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
+
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
 from experiment_pipeline.memory.pages import write_pages, write_record
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
@@ -42,7 +50,7 @@ from experiment_pipeline.storage.locations import storage_root
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster says who started a run.
-SCHEDULE, SENSOR = "dagster/schedule_name", "dagster/sensor_name"
+FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
 # Metadata is stored in the event log and sent to the browser whole.
 MOST_ROWS = 1_000
@@ -136,16 +144,25 @@ def remembered_id(run: dg.DagsterRun) -> str:
 def keep(run: RunMemory) -> dict[str, Fact]:
     """Archive a run that has ended, and make the pages anew, where the storage can be reached.
 
-    Returns name → place of what the run alone has: the decision record.
+    Returns name → place of what the run alone has: its decision record.
     """
+    root = storage_root()
     records: tuple[ReportRow, ...] = ()
     with suppress(StorageError):
-        records = write_record(run.experiment, run.run_id, storage_root())
+        records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
-        archive(run, storage_root())
-        mark_killed()
-        write_pages(run.experiment, storage_root())
+        for one in (run, *mark_killed()):
+            archive(one, root)
+            write_pages(one.experiment, root)
     return {one.name: Place(one.place) for one in records}
+
+
+def with_memory(outcome: Outcome, experiment: str) -> Outcome:
+    """The outcome, which also says where the pages of all runs are."""
+    root = storage_root()
+    pages = {"overview": root / OVERVIEW, "runs": root / experiment / EXPERIMENT_PAGE}
+    places = {name: Place(str(path)) for name, path in pages.items()}
+    return replace(outcome, facts={**outcome.facts, **places})
 
 
 def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
@@ -166,14 +183,24 @@ def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
-    if SCHEDULE in run.tags:
+    """Who started a run; one that a person executes again has the tags of the first, too."""
+    by_person = FROM_UI in run.tags
+    if SCHEDULE in run.tags and not by_person:
         return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
-    if SENSOR in run.tags:
+    if SENSOR in run.tags and not by_person:
         return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
-    # Whoever starts a run from the page does it through the webserver, which notes the location.
-    by_command = run.remote_job_origin is None
-    name = run.tags.get("user") or (getpass.getuser() if by_command else None)
+    # What starts a run in another process than its own notes the code location.
+    by_command = run.remote_job_origin is None and not by_person
+    name = run.tags.get("user") or (_user() if by_command else None)
     return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
+
+
+def _user() -> str | None:
+    """Who runs this process; None: a number without a name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def told_to_the_user() -> AbstractContextManager[None]:
@@ -213,8 +240,13 @@ def report_partition(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
 ) -> None:
     """Tell the outcome of one partition at once; the step could only report all of them at its end."""
-    version = {"dagster/data_version": outcome.version or ""}
-    tags = {**version, "dagster/data_version_is_user_provided": "true"}
+    step = context.op_execution_context.get_step_execution_context()
+    tags = _build_data_version_tags(
+        dg.DataVersion(outcome.version or ""),
+        context.assets_def.specs_by_key[key].code_version or context.run_id,
+        _get_input_provenance_data(key, step),
+        data_version_is_user_provided=True,
+    )
     metadata = _metadata(outcome.facts)
     context.log_event(
         dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
@@ -246,7 +278,14 @@ def report_check(
 
 
 def _metadata(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    return {name: _shown(fact) for name, fact in facts.items()}
+    """The facts; beside the path of a page also its address, where a server shows it."""
+    shown = {name: _shown(fact) for name, fact in facts.items()}
+    addresses = {
+        f"{name}_page": dg.MetadataValue.url(url)
+        for name, fact in facts.items()
+        if isinstance(fact, Place) and (url := page_url(fact.path))
+    }
+    return shown | addresses
 
 
 def _shown(fact: Fact) -> Any:

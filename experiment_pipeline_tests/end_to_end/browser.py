@@ -78,7 +78,8 @@ class DagsterUi:
         self.output: list[str] = []
 
     def __enter__(self) -> Self:
-        command = ("dagster", "dev", "-w", "workspace.yaml", "-p", str(self.port))
+        dev = ("dagster", "dev", "-w", "workspace.yaml", "-p", str(self.port))
+        command = ("experiment-pipeline", "reports", *dev)
         self._process = self.project.start(*command)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -8,14 +8,18 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from upath import UPath
 
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import compare
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.asset import keep
 from experiment_pipeline.storage.database.archive import reindex
 from experiment_pipeline.storage.database.connection import VARIABLE
+from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.memory.history import write_history
 from experiment_pipeline_tests.runs import run
 
 IMPOSSIBLE = [{"metric": "roc_auc", "at_least": 0.999}]
@@ -218,3 +222,24 @@ def test_a_run_of_two_experiments_is_remembered_for_each(
     found = questions.runs()
     assert set(found["experiment"]) <= {spec.name, "other"}
     assert len(set(found["run_id"])) == 1
+
+
+def test_a_run_without_its_database_fails_at_its_first_stage_and_says_why(
+    spec: ExperimentSpec, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read or trained whose outcome could not be remembered."""
+    monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
+    failed = run(spec, scenario.SCHEMA)
+    assert not failed.success
+    assert "DatabaseUnavailable" in failed.failure
+    assert VARIABLE in failed.failure
+    assert not storage.exists()
+
+
+def test_runs_in_a_bucket_are_archived_and_paged_there(place: UPath) -> None:
+    """On S3 as on a disk: the archive and both pages lie below the root."""
+    (run_id,) = write_history(runs=1)
+    keep(RunMemory("flight_delay", run_id))
+    assert "flight_delay" in (place / "overview.html").read_text()
+    assert run_id[:8] in (place / "flight_delay" / "runs.html").read_text()
+    assert reindex(place, print) == 1

@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
+from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.instance import (
     TAG,
     ProcessAwareRunLauncher,
     fail_killed_runs,
-    in_process_executor,
     note_of,
 )
 from experiment_pipeline.orchestration.instance import noted as process_of

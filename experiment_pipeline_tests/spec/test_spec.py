@@ -157,6 +157,23 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("acceptance", [{"metric": "rmse", "at_most": 1}], "acceptance.0.metric: 'rmse' is no metric"),
     ("acceptance", [CRITERION, CRITERION], "acceptance.1.metric: roc_auc has a limit already"),
     ("acceptance", [{**CRITERION, "judged_by": "luck"}], "allowed: bound, estimate"),
+    # owners, tags, freshness, price
+    ("owners", "team:ml", "owners: 'team:ml' is not allowed here; write a list"),
+    ("owners", ["ml"], "owners.0: 'ml' is no owner; write an email address, or team:name"),
+    ("owners", ["team:"], "owners.0: 'team:' is no owner"),
+    ("tags", {"tier 1": "a"}, "tags.tier 1: 'tier 1' is no name of a tag"),
+    ("tags", {"dagster/kind": "a"}, "'dagster/kind' is one of Dagster's own tags"),
+    ("tags", {"tier": "a b"}, "tags.tier: 'a b' is no value of a tag"),
+    ("tags", {"tier": 1}, "tags.tier: 1 is a number, no text; put it in quotes: '1'"),
+    ("freshness", {"warn_after": "1 day"}, "freshness.fail_after: is missing: a duration such as"),
+    ("freshness", {"fail_after": "soon"}, "freshness.fail_after: 'soon' is no duration"),
+    ("freshness", {"fail_after": "5 s"}, "'5 s' is too short; Dagster looks once a minute"),
+    (
+        "freshness",
+        {"warn_after": "7 days", "fail_after": "7 days"},
+        "freshness.warn_after: '7 days' is not before fail_after (7 days); shorten it",
+    ),
+    ("price_per_hour", 0, "price_per_hour: 0 is out of range; allowed: above 0"),
     # the rest
     ("export.refit", "always", "export.refit: 'always' is not allowed; allowed: train_and_test"),
     ("schedule", "daily", "schedule: 'daily' is no cron expression"),
@@ -293,6 +310,10 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
     "approval": ("required", set()),
+    "price_per_hour": (0.4, set()),
+    "owners": (["team:ml"], set()),
+    "tags": ({"tier": "1"}, set()),
+    "freshness": ({"fail_after": "7 days"}, set()),
 }
 
 

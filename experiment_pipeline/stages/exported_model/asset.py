@@ -99,7 +99,8 @@ def build_exported_model(
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
             version = _version(registry, published, committed)
-        return asset.report(context, key, page.outcome(version, not_approved=config.approve))
+        outcome = page.outcome(version, not_approved=config.approve)
+        return asset.report(context, key, asset.with_memory(outcome, spec.name))
 
     return exported_model
 

@@ -9,6 +9,9 @@ from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
 
+# Count it up whenever the code of this package would read another table from the same source.
+TABLE_VERSION = 1
+
 
 def build_raw_data(
     spec: RawDataSpec, named: NamedColumns, record: asset.Recorder

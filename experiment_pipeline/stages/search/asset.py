@@ -13,7 +13,9 @@ from contextlib import closing
 
 import dagster as dg
 import joblib
+from pydantic import Field
 
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
@@ -31,6 +33,26 @@ from experiment_pipeline.stages.search.results import IntactModels, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.database.recording import in_batches
+
+
+class ThisRun(dg.Config):
+    """What the launchpad may change for one run; the YAML's value applies where nothing is given."""
+
+    workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
+    budget_seconds: float | None = Field(
+        None, gt=0, description="Wall time of this run's fits; the result depends on the machine"
+    )
+
+    @property
+    def given(self) -> dict[str, float]:
+        """What was asked for, to be remembered with the run."""
+        return self.model_dump(exclude_none=True)
+
+    def over(self, spec: SearchSpec) -> SearchSpec:
+        """The same search with what was asked for in place of the YAML's."""
+        workers, seconds = self.workers or spec.workers, self.budget_seconds or spec.budget.seconds
+        budget = spec.budget.model_copy(update={"seconds": seconds})
+        return spec.model_copy(update={"workers": workers, "budget": budget})
 
 
 def build_trained_model(
@@ -69,14 +91,22 @@ def build_trained_model(
         pool=f"{spec.name}_training",
     )
     def trained_model(
-        context: dg.AssetExecutionContext, train_set: SetTable, test_set: SetTable
+        context: dg.AssetExecutionContext,
+        config: ThisRun,
+        train_set: SetTable,
+        test_set: SetTable,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         for note in search_notes(spec):
             context.log.info(note)
         with record(context):
+            if config.given:
+                run = asset.run_of(context, spec.name)
+                run.remember([RunFacts(settings=config.given)])
+                said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
+                context.log.info(f"changed for this run: {said}")
             sets = training_sets(train_set, test_set, spec)
             wanted = _asked_for(context, configurations)
-            found, cost = _search(context, spec, sets, wanted, configurations)
+            found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
             yield asset.report(context, results, page.results(found, cost))
         if context.selected_asset_check_keys:

@@ -13,6 +13,9 @@ from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 
+# Count it up whenever the code of this package would cut the same rows otherwise.
+SETS_VERSION = 1
+
 
 def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""

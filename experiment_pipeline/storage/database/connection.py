@@ -57,6 +57,12 @@ def _url(text: str) -> sa.URL:
 def database() -> sa.Engine:
     """Return the engine of the database, its tables up to date.
 
+    >>> import pandas as pd
+    >>> pd.read_sql("SELECT status, COUNT(*) AS runs FROM runs GROUP BY status", database())
+         status  runs
+    0  accepted     3
+    1  rejected     1
+
     Raises:
         DatabaseUnavailable: it cannot be reached, read or written, or is of a newer package.
     """

@@ -129,15 +129,26 @@ def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
 
 def end_open(run_id: str, status: Status) -> list[RunMemory]:
     """End what a run has begun and not ended itself, for each of its experiments."""
-    engine = database()
-    query = sa.select(RUNS.c.experiment).filter_by(run_id=run_id, status="running")
-    with told(engine.url), engine.connect() as connection:
-        begun = [
-            RunMemory(experiment, run_id) for experiment in connection.execute(query).scalars()
-        ]
+    begun = of_run(run_id, status="running")
     for run in begun:
         end(run, status)
     return begun
+
+
+def of_run(run_id: str, **where: str) -> list[RunMemory]:
+    """What is remembered under a run's id: of each of its experiments."""
+    return _found(sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(run_id=run_id, **where))
+
+
+def running() -> list[RunMemory]:
+    """Every run that has not ended, as far as its row tells."""
+    return _found(sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(status="running"))
+
+
+def _found(query: sa.Select[tuple[str, str]]) -> list[RunMemory]:
+    engine = database()
+    with told(engine.url), engine.connect() as connection:
+        return [RunMemory(name, run_id) for name, run_id in connection.execute(query)]
 
 
 def declared(

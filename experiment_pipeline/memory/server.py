@@ -1,0 +1,194 @@
+"""The storage's pages over HTTP, for the browser of this machine: read-only, and nothing else.
+
+    http://127.0.0.1:3001/                             the overview
+    http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
+
+Models, tables, hidden files and whatever a link leads to are not there, and a page can load nothing
+from outside. Where a server runs is said by EXPERIMENT_PIPELINE_REPORTS_URL. In: the storage
+root, a path. Out: answers; of a place in the storage, its address.
+"""
+
+import os
+import re
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote
+
+from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.files import read_many
+from experiment_pipeline.storage.locations import Location, on_disk, storage_root
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
+HOST, PORT = "127.0.0.1", 3001
+OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
+_PAGES = {
+    ".html": "text/html; charset=utf-8",
+    # As plain text, because some browsers save what is called text/markdown instead of showing it.
+    ".md": "text/plain; charset=utf-8",
+}
+_SERVED = {
+    **_PAGES,
+    ".json": "application/json",
+    ".yaml": "text/plain; charset=utf-8",
+    ".yml": "text/plain; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+# Names of experiments, stages, fingerprints, partition keys: none begins with a dot.
+_PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
+# Pages bring styles, pictures and the scripts of the data's profile along, and may load no others.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; img-src 'self' data:; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def relative_to(root: str, place: str) -> str | None:
+    """Return a place as a path below the storage root; None where it is elsewhere."""
+    base = root.rstrip("/") + "/"
+    return place.removeprefix(base) if place.startswith(base) else None
+
+
+def is_page(path: str) -> bool:
+    """Whether a path leads to something that people read in a browser."""
+    return PurePosixPath(path).suffix in _PAGES
+
+
+def page_url(place: str) -> str | None:
+    """Return the address of a page of the storage; None: it is no page, or no server runs.
+
+    Args:
+        place: path or URL of a file.
+    """
+    server = os.environ.get(URL_VARIABLE)
+    if not server or not is_page(place):
+        return None
+    below = relative_to(str(storage_root()), place)
+    return None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
+
+
+def application(root: Location) -> "Starlette":
+    """Return what answers for a storage root; names other than this machine's are refused.
+
+    A page elsewhere may lead its own name to 127.0.0.1 and then ask as if it were at home.
+    """
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    def answer(request: Request) -> Response:
+        path = request.path_params["path"] or OVERVIEW
+        try:
+            content = _content(root, path)
+        except StorageUnreachable as error:
+            return PlainTextResponse(error.told, 502, _HEADERS)
+        if content is None:
+            return PlainTextResponse(_missing(root, path), 404, _HEADERS)
+        kind = _SERVED[PurePosixPath(path).suffix]
+        return Response(content, headers=_HEADERS, media_type=kind)
+
+    return Starlette(
+        routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+    )
+
+
+def listening(port: int | None = None) -> socket.socket:
+    """Return a socket that listens on this machine alone.
+
+    Args:
+        port: which; None: 3001, or any free one where that is taken.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    try:
+        return socket.create_server((HOST, PORT if port is None else port))
+    except OSError:
+        if port is not None:
+            raise
+        return socket.create_server((HOST, 0))
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of the server."""
+    return f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+def serve(listener: socket.socket, beside: int | None = None) -> None:
+    """Answer until interrupted.
+
+    Args:
+        listener: where to listen.
+        beside: number of the parent process, with which it ends too.
+    """
+    import uvicorn
+
+    settings = uvicorn.Config(
+        application(storage_root()), log_level="warning", access_log=False, server_header=False
+    )
+    server = uvicorn.Server(settings)
+    if beside is not None:
+        threading.Thread(target=_end_with, args=(server, beside), daemon=True).start()
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
+    """Become another command, which is told the server's address; the server ends with it.
+
+    The command keeps this process, and so its terminal, its signals and its exit code.
+
+    Raises:
+        OSError: there is no such command.
+    """
+    command_process = os.getpid()
+    if os.fork() == 0:
+        try:
+            serve(listener, command_process)
+        finally:
+            os._exit(0)
+    os.execvpe(command[0], command, os.environ | {URL_VARIABLE: url_of(listener)})  # noqa: S606
+
+
+def _end_with(server: "uvicorn.Server", parent: int) -> None:
+    """Whoever loses its parent gets another one."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    server.should_exit = True
+
+
+def _content(root: Location, path: str) -> bytes | None:
+    """What a path of the browser may show; None: nothing."""
+    parts = path.split("/")
+    if not all(map(_PART.fullmatch, parts)) or PurePosixPath(path).suffix not in _SERVED:
+        return None
+    place = root.joinpath(*parts)
+    local, base = on_disk(place), on_disk(root)
+    # A link may lead anywhere: none is followed below the root.
+    if local is not None and base is not None and local.resolve() != base.resolve() / path:
+        return None
+    return read_many([place]).get(place)
+
+
+def _missing(root: Location, path: str) -> str:
+    if path == OVERVIEW:
+        return f"No run has written its pages into {root} yet.\nRun an experiment, then reload."
+    return f"There is no page {path} in {root}.\nAll that there are can be reached from /."
