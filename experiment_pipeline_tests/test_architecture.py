@@ -198,7 +198,7 @@ def test_importing_pure_modules_loads_no_dagster() -> None:
         f"{PACKAGE.name}.{module}"
         for module in MODULES
         if room(module) not in shells and not module.endswith(".asset")
-        if room(module)
+        if room(module) and not module.startswith(MIGRATIONS)  # alembic alone can import them
     ]
     script = (
         "import importlib, sys\n"

@@ -76,6 +76,7 @@ def runs(
     *,
     status: str | Sequence[str] | None = None,
     since: pd.Timestamp | str | None = None,
+    until: pd.Timestamp | str | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Return runs with all that is known of each, the newest first.
@@ -89,6 +90,7 @@ def runs(
         experiment: of this one; None: of all.
         status: with this status, or one of these.
         since: begun at this moment or later; a text is read as pandas does, in UTC.
+        until: begun before this moment.
         limit: as many at the most.
 
     Raises:
@@ -102,9 +104,9 @@ def runs(
     if status is not None:
         query = query.where(RUNS.c.status.in_([status] if isinstance(status, str) else status))
     if since is not None:
-        moment = pd.Timestamp(since)
-        moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
-        query = query.where(RUNS.c.started_at >= moment.to_pydatetime())
+        query = query.where(RUNS.c.started_at >= _moment(since))
+    if until is not None:
+        query = query.where(RUNS.c.started_at < _moment(until))
     return _read(query)
 
 
@@ -298,6 +300,12 @@ def _notice_killed_runs() -> None:
     """A run whose process is gone is not shown as running, unless one may only read here."""
     with suppress(DatabaseUnavailable):
         mark_killed()
+
+
+def _moment(given: pd.Timestamp | str) -> datetime:
+    moment = pd.Timestamp(given)
+    utc = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
+    return utc.to_pydatetime()
 
 
 def _run_with_results(experiment: str) -> Mapping[str, Any]:

@@ -93,7 +93,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             greater_is_better=True,
             yaml_digest=f"yaml{number // 4}",
             schema_digest="schema0",
-            code_commit=f"{number // 3:040x}",
+            code_commit=(f"{number // 3:x}" * 40)[:40],
             code_dirty=number % 5 == 0,
             package_version="0.1.0",
             python_version="3.11.2",

@@ -38,6 +38,7 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
     assert list(questions.runs(status="rejected")["run_id"]) == ids[-1:]
     assert list(questions.runs(status=["accepted"], limit=2)["run_id"]) == ids[3:1:-1]
     assert len(questions.runs(since="2026-02-04")) == 3
+    assert list(questions.runs(until="2026-02-03 06:00")["run_id"]) == ids[:1]
     assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
 
 
