@@ -62,7 +62,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     refused = section(record_of(ids[3]), "What changed")
     assert "Since v0003 (00000002" in refused
     assert "data: " not in refused
-    assert "- code: 000000000000 → 000000000000\n- decision: accepted → rejected" in refused
+    assert "- code: 000000000000 → 111111111111\n- decision: accepted → rejected" in refused
     assert "roc_auc 0.7100 (0.6900 to 0.7300) → 0.5900" in refused
     assert "not paired: " in refused
     assert refused.count("Since ") == 1
