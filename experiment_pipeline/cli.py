@@ -206,6 +206,41 @@ def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
 
 
+@main.command()
+@click.option("--page", is_flag=True, help="Print only the page that tells of the columns.")
+def database(*, page: bool) -> None:
+    """Say where the metadata database is, and what its tables and columns mean, for SQL."""
+    from experiment_pipeline.storage.database.documentation import documentation
+
+    if not page:
+        from experiment_pipeline.storage.database import connection
+
+        with told_as(_on_one_screen):
+            engine = connection.database()
+            version = connection.version_of(engine)
+        click.echo(f"database {connection.shown(engine.url)}")
+        click.echo(f"version  {version}\n")
+    click.echo(documentation(), nl=False)
+
+
+@main.command()
+@click.option("--root", help="What the runs were stored in.  [default: the storage root]")
+def reindex(root: str | None) -> None:
+    """Fill the metadata database again from the storage: all runs that have ended, all versions."""
+    with told_as(_on_one_screen):
+        from experiment_pipeline.storage.database import archive, connection
+        from experiment_pipeline.storage.locations import location, storage_root
+
+        passed_over: list[str] = []
+        where = location(root) if root else storage_root()
+        restored = archive.reindex(where, passed_over.append)
+        into = connection.shown(connection.database_url())
+    for problem in passed_over:
+        click.echo(f"passed over: {problem}", err=True)
+    click.echo(f"restored    {restored:>9,} runs  {into}")
+    click.echo(f"passed over {len(passed_over):>9,} files")
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option(
     "--port",

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms of tests share: a storage root on disk, and a real S3 server."""
+"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases."""
 
 import os
 import secrets
@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from hypothesis import settings
 from upath import UPath
 
-from experiment_pipeline.storage.database.connection import VARIABLE, opened
+from experiment_pipeline.storage.database.connection import VARIABLE, database, opened
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
+from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
 
 # A busy machine is no slow code; and CI judges a change by the same examples each time, while
@@ -46,6 +47,42 @@ def metadata_database(
     monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
     yield path
     opened.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, started by the first test that asks for it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a database of the test's own, which the environment leads to."""
+    name = f"test_{secrets.token_hex(6)}"
+    monkeypatch.setenv(VARIABLE, postgres.make_database(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a PostgreSQL database with our tables and no row, made once."""
+    url = postgres.make_database("template_of_tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, url)
+        database().dispose()
+    return "template_of_tests"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The metadata database, with its tables: once SQLite, once PostgreSQL."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        template: str = request.getfixturevalue("postgres_template")
+        name = f"test_{secrets.token_hex(6)}"
+        monkeypatch.setenv(VARIABLE, server.make_database(name, template))
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -67,14 +67,8 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"
         for name in (
-            "approve",
-            "compare",
-            "experiments",
-            "models",
-            "predict",
-            "reports",
-            "runs",
-            "show",
+            *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
+            *("approve", "runs", "show"),
         )
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",

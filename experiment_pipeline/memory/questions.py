@@ -16,6 +16,7 @@ from experiment_pipeline.errors import DatabaseUnavailable, UnknownRun, did_you_
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.recording import mark_killed
 from experiment_pipeline.storage.database.tables import RUNS, TABLES, UtcDateTime
+from experiment_pipeline.storage.database.views import VIEWS
 
 CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
 _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
@@ -24,12 +25,6 @@ _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Boolean, "boolean"),
     (sa.Integer, "Int64"),
     (sa.Float, "float64"),
-)
-_EXPERIMENTS = sa.text("SELECT * FROM experiments ORDER BY experiment").columns(
-    experiment=sa.Text(),
-    **{f"{of}runs": sa.BigInteger() for of in ("", "accepted_", "rejected_", "failed_", "killed_")},
-    **{f"{which}_started_at": UtcDateTime() for which in ("first", "last")},
-    **{name: sa.Double() for name in ("wall_seconds", "cpu_seconds", "cost")},
 )
 _VALIDATION = ("validation_score", "validation_low", "validation_high")
 _WHERE = "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE."
@@ -48,7 +43,8 @@ def experiments() -> pd.DataFrame:
     0  flight_delay     4              3    v0003    rejected
     """
     _notice_killed_runs()
-    counted = _read(_EXPERIMENTS)
+    view = VIEWS["experiments"].table
+    counted = _read(sa.select(view).order_by(view.c.experiment))
     newest = (
         sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
         .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
@@ -335,7 +331,7 @@ def _columns(hyperparameters: pd.Series, taken: Iterable[str]) -> pd.DataFrame:
     return wide.rename(columns=names).convert_dtypes()
 
 
-def _read(query: sa.Select[Any] | sa.TextualSelect) -> pd.DataFrame:
+def _read(query: sa.Select[Any]) -> pd.DataFrame:
     """A column's type is that of the database, whatever the rows hold: nulls turn no count into a float."""
     rows = pd.DataFrame(_rows(query), columns=[column.name for column in query.selected_columns])
     types = {column.name: _dtype(column.type) for column in query.selected_columns}
@@ -346,7 +342,7 @@ def _dtype(kind: sa.types.TypeEngine[Any]) -> str | None:
     return next((dtype for base, dtype in _DTYPES if isinstance(kind, base)), None)
 
 
-def _rows(query: sa.Select[Any] | sa.TextualSelect) -> list[Mapping[str, Any]]:
+def _rows(query: sa.Select[Any]) -> list[Mapping[str, Any]]:
     engine = database()
     with told(engine.url), engine.connect() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -14,6 +14,8 @@ from experiment_pipeline_tests.memory.history import write_history
 
 N = 4000
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
     """Predictions of a binary target; a greater skill is a better model."""

@@ -9,6 +9,8 @@ from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 def test_experiments_are_listed_with_champion_and_last_run() -> None:
     """One row per experiment: how many runs, which version is current, how the last one ended."""

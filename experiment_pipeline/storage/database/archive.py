@@ -7,7 +7,7 @@ made again from the storage. In: a run. Out: its file; or, of a storage root, al
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TypeVar
@@ -28,7 +28,7 @@ from experiment_pipeline.reporting.remembered import (
     VersionRow,
 )
 from experiment_pipeline.storage.database.connection import database, told
-from experiment_pipeline.storage.database.tables import TABLES
+from experiment_pipeline.storage.database.tables import RUNS, TABLES
 from experiment_pipeline.storage.database.writing import RunMemory, remember
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.locations import Location
@@ -109,7 +109,7 @@ def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | No
 
 
 def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None:
-    """The versions of the registry's history that no archived run has told of."""
+    """The versions of the registry's history that the database does not know."""
     try:
         history, approvals = registry.history(), registry.approvals()
     except EntryCorrupt as error:
@@ -120,8 +120,14 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
     with told(engine.url), engine.connect() as connection:
         query = sa.select(versions.c.version).filter_by(experiment=registry.experiment)
         known = set(connection.execute(query).scalars())
+        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
+            experiment=registry.experiment, version_is_new=True
+        )
+        makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
-        version_row(registry, one, approvals.get(one.version))
+        replace(
+            version_row(registry, one, approvals.get(one.version)), run_id=makers.get(one.version)
+        )
         for one in history
         if one.version not in known
     ]

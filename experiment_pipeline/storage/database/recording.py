@@ -41,6 +41,7 @@ _LIBRARIES = (
     "skops",
 )
 SECONDS_BETWEEN_WRITES = 1.0
+_SECONDS_AFTER_A_FAILURE = 30.0
 _LONGEST = 2_000  # characters of an error's text
 
 
@@ -85,20 +86,30 @@ def recorded(
 
 @contextmanager
 def in_batches(run: RunMemory) -> Iterator[Callable[[Sequence[Remembered]], None]]:
-    """Take rows that come many times a second, and write them once a second and at the end."""
+    """Take rows that come many times a second, and write them once a second and at the end.
+
+    A database that goes away meanwhile stops nothing: the rows wait.
+
+    Raises:
+        DatabaseUnavailable: it is away at the end.
+    """
     waiting: list[Remembered] = []
-    written_at = -math.inf
+    next_at = -math.inf
 
     def write() -> None:
-        nonlocal written_at
         run.remember([*waiting, RunFacts(seen_at=datetime.now(UTC))])
         waiting.clear()
-        written_at = time.monotonic()
 
     def take(rows: Sequence[Remembered]) -> None:
+        nonlocal next_at
         waiting.extend(rows)
-        if time.monotonic() - written_at >= SECONDS_BETWEEN_WRITES:
+        if time.monotonic() < next_at:
+            return
+        try:
             write()
+            next_at = time.monotonic() + SECONDS_BETWEEN_WRITES
+        except DatabaseUnavailable:
+            next_at = time.monotonic() + _SECONDS_AFTER_A_FAILURE
 
     try:
         yield take
@@ -117,8 +128,8 @@ def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]])
         process=Process.here().as_noted,
         started_at=now if begun is None or begun.started_at is None else None,
     )
-    run.remember([*(first() if begun is None else ()), facts])
-    run.forget("ended_at", "error_type", "error", "fix")
+    old = ("ended_at", "error_type", "error", "fix")
+    run.remember([*(first() if begun is None else ()), facts], forget=old)
 
 
 def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
@@ -145,7 +156,7 @@ def running() -> list[RunMemory]:
     return _found(sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(status="running"))
 
 
-def _found(query: sa.Select[tuple[str, str]]) -> list[RunMemory]:
+def _found(query: sa.Select[str, str]) -> list[RunMemory]:
     engine = database()
     with told(engine.url), engine.connect() as connection:
         return [RunMemory(name, run_id) for name, run_id in connection.execute(query)]

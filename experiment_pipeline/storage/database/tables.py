@@ -1,7 +1,6 @@
-"""The tables and views of the metadata database, made of the rows that are remembered.
+"""The tables of the metadata database, made of the rows that are remembered.
 
-In: the classes of `reporting/remembered.py`. Out: SQLAlchemy's tables with a comment per column,
-and the views, whose names and columns are as stable as those of the tables.
+In: the classes of `reporting/remembered.py`. Out: SQLAlchemy's tables with a comment per column.
 """
 
 import types
@@ -27,9 +26,9 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         """From the database."""
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=UTC)
+        if value is None or value.tzinfo is None:
+            return None if value is None else value.replace(tzinfo=UTC)
+        return value.astimezone(UTC)  # PostgreSQL answers in the zone of its session
 
 
 _TYPES: Mapping[Any, Any] = {
@@ -74,7 +73,7 @@ def _column(kind: type[Remembered], name: str, hint: Any) -> sa.Column[Any]:
 
 def _type(declared: Any) -> Any:
     if get_origin(declared) in {Mapping, tuple}:
-        return sa.JSON()
+        return sa.JSON(none_as_null=True)
     return _TYPES.get(declared, sa.Text())  # a Literal is one of its texts
 
 
@@ -82,42 +81,3 @@ TABLES: Mapping[str, sa.Table] = {kind.TABLE: _table(kind) for kind in ROWS}
 RUNS = TABLES["runs"]
 sa.Index("runs_by_start", RUNS.c.experiment, RUNS.c.started_at)
 sa.Index("runs_by_status", RUNS.c.status)
-
-# What people ask most, as views: name → (what it is, its SELECT). No dialect's own words.
-VIEWS: Mapping[str, tuple[str, str]] = {
-    "experiments": (
-        "Every experiment: its runs counted, the first and last one, and what all cost.",
-        """
-        SELECT experiment,
-               COUNT(*) AS runs,
-               SUM(CASE WHEN status = 'accepted' THEN 1 ELSE 0 END) AS accepted_runs,
-               SUM(CASE WHEN status = 'rejected' THEN 1 ELSE 0 END) AS rejected_runs,
-               SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failed_runs,
-               SUM(CASE WHEN status = 'killed' THEN 1 ELSE 0 END) AS killed_runs,
-               MIN(started_at) AS first_started_at,
-               MAX(started_at) AS last_started_at,
-               SUM(wall_seconds) AS wall_seconds,
-               SUM(cpu_seconds) AS cpu_seconds,
-               SUM(cost) AS cost
-        FROM runs GROUP BY experiment
-        """,
-    ),
-    "leaderboards": (
-        "Every configuration of every run, with the run's metric and start.",
-        """
-        SELECT c.*, r.metric, r.greater_is_better, r.started_at, r.status AS run_status
-        FROM configurations c
-        JOIN runs r ON r.experiment = c.experiment AND r.run_id = c.run_id
-        """,
-    ),
-    "champion_history": (
-        "Every published version with the run that made it and its validation score.",
-        """
-        SELECT v.experiment, v.version, v.created_at, v.configuration, v.headline, v.place,
-               v.approval_required, v.approved_by, v.run_id, r.metric, r.validation_score, r.validation_low,
-               r.validation_high, r.data_digest, r.code_commit
-        FROM versions v
-        LEFT JOIN runs r ON r.experiment = v.experiment AND r.run_id = v.run_id
-        """,
-    ),
-}

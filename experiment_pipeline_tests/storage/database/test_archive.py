@@ -11,6 +11,8 @@ from experiment_pipeline.storage.locations import location
 from experiment_pipeline_tests.memory.history import write_history
 from experiment_pipeline_tests.storage.database.test_writing import everything
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the database is another, empty one."""

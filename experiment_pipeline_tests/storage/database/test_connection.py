@@ -15,7 +15,8 @@ from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.storage.database import connection
 from experiment_pipeline.storage.database.connection import VARIABLE, database, database_url
-from experiment_pipeline.storage.database.tables import METADATA, VIEWS
+from experiment_pipeline.storage.database.tables import METADATA
+from experiment_pipeline.storage.database.views import VIEWS
 from experiment_pipeline.storage.database.writing import RunMemory
 
 
@@ -37,12 +38,17 @@ def test_postgresql_gets_the_driver_that_dagster_brings(monkeypatch: pytest.Monk
     assert database_url().drivername == "postgresql+psycopg2"
 
 
+@pytest.mark.usefixtures("each_database")
 def test_migrations_lead_to_the_declared_tables() -> None:
     """What the migrations make is what the rows declare, views included, and nothing else."""
     engine = database()
     with engine.connect() as connected:
         assert compare_metadata(MigrationContext.configure(connected), METADATA) == []
-        assert set(sa.inspect(connected).get_view_names()) == set(VIEWS)
+        found = sa.inspect(connected)
+        views = {name: found.get_columns(name) for name in found.get_view_names()}
+    assert {name: [one["name"] for one in columns] for name, columns in views.items()} == {
+        name: view.table.c.keys() for name, view in VIEWS.items()
+    }
 
 
 def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
@@ -52,8 +58,9 @@ def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
 
 
 def test_every_column_says_what_it_means() -> None:
-    """Each column of each table has a comment: it is the documentation."""
-    silent = [str(c) for t in METADATA.tables.values() for c in t.columns if not c.comment]
+    """Each column of each table and view has a comment: it is the documentation."""
+    all_of_them = [*METADATA.tables.values(), *(view.table for view in VIEWS.values())]
+    silent = [str(c) for t in all_of_them for c in t.columns if not c.comment]
     assert silent == []
 
 
@@ -62,7 +69,9 @@ def test_every_column_says_what_it_means() -> None:
     [
         ("nonsense", "is no database URL"),
         ("postgresql://me:secret@127.0.0.1:9/none", "cannot be used"),
-        ("oracle://me:secret@host/name", "needs the package"),
+        ("postgresql://127.0.0.1:9/none?user=me&password=secret", "cannot be used"),
+        ("postgresql+asyncpg://me:secret@host/name", "needs the package"),
+        ("oracle://me:secret@host/name", "is neither SQLite nor PostgreSQL"),
         ("sqlite:////proc/no/such/place.sqlite", "cannot be"),
     ],
 )

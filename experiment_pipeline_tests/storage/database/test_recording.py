@@ -35,10 +35,10 @@ def declared() -> list[RunFacts]:
 @pytest.mark.usefixtures("storage")
 def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
     """What was declared is kept, the stages' costs add up, the start stays the first stage's."""
-    with recorded(RUN, "raw_data", declared):
+    with recorded(RUN, "raw_data", declared, print):
         during = facts()
         time.sleep(0.02)
-    with recorded(RUN, "leaderboard", declared):
+    with recorded(RUN, "leaderboard", declared, print):
         pass
     after = facts()
     assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
@@ -63,7 +63,7 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
 )
 def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, said: str) -> None:
     """What went wrong and what to do is in the row; the error itself goes on its way."""
-    with pytest.raises(type(error)), recorded(RUN, "raw_data", declared):
+    with pytest.raises(type(error)), recorded(RUN, "raw_data", declared, print):
         raise error
     found = facts()
     assert (found.status, found.error_type) == (status, type(error).__name__)
@@ -75,9 +75,9 @@ def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, sa
 @pytest.mark.usefixtures("storage")
 def test_a_run_that_goes_on_has_no_old_error() -> None:
     """A retry under the same id begins clean."""
-    with pytest.raises(DataError), recorded(RUN, "raw_data", declared):
+    with pytest.raises(DataError), recorded(RUN, "raw_data", declared, print):
         raise DataError("x", "is bad", "Mend it.")
-    with recorded(RUN, "raw_data", declared):
+    with recorded(RUN, "raw_data", declared, print):
         pass
     end(RUN, "accepted")
     found = facts()
@@ -90,7 +90,7 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(
     """Nothing is computed whose outcome could not be remembered."""
     monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
     began = False
-    with pytest.raises(DatabaseUnavailable), recorded(RUN, "raw_data", declared):
+    with pytest.raises(DatabaseUnavailable), recorded(RUN, "raw_data", declared, print):
         began = True
     assert not began
 
@@ -101,7 +101,7 @@ def test_a_database_that_goes_away_hides_no_error(
     """The stage's own error is raised, not that of noting it."""
 
     def loses_it() -> None:
-        with recorded(RUN, "raw_data", declared):
+        with recorded(RUN, "raw_data", declared, print):
             monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
             raise DataError("x", "is bad", "Mend it.")
 
@@ -117,7 +117,7 @@ def running_elsewhere(run_id: str) -> Iterator[subprocess.Popen[str]]:
         "import sys, time\n"
         "from experiment_pipeline.storage.database.recording import recorded\n"
         "from experiment_pipeline.storage.database.writing import RunMemory\n"
-        "with recorded(RunMemory('e', sys.argv[1]), 'trained_model', list):\n"
+        "with recorded(RunMemory('e', sys.argv[1]), 'trained_model', list, print):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(600)\n"
     )

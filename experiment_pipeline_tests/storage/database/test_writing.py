@@ -1,7 +1,8 @@
 """Writing the memory of a run: the same rows, however often."""
 
+import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.remembered import (
@@ -16,6 +17,8 @@ from experiment_pipeline.storage.database.tables import RUNS, TABLES
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline_tests.memory.history import run_rows
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 def all_rows(table: str) -> list[dict[str, object]]:
     """What a table holds."""
@@ -28,7 +31,7 @@ def everything() -> dict[str, list[dict[str, object]]]:
     return {name: sorted(all_rows(name), key=repr) for name in TABLES}
 
 
-@settings(max_examples=15)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order_they_are_written(
     order: list[Remembered], repeated: int
@@ -102,3 +105,27 @@ def test_texts_from_tables_are_data_not_sql() -> None:
     assert all_rows("files") == [{"digest": name, "content": name}]
     with database().connect() as connected:
         assert connected.execute(sa.select(RUNS.c.experiment)).scalar() == name
+
+
+def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
+    """A configuration that passes two rungs within a second says of both what it knows."""
+    first = ConfigurationRow(
+        key="k", algorithm="a", hyperparameters={}, status="stopped early", rung=0.25
+    )
+    second = ConfigurationRow(
+        key="k", algorithm="a", hyperparameters={}, status="trained", test_score=0.5
+    )
+    RunMemory("e", "r").remember([first, second])
+    (row,) = all_rows("configurations")
+    assert (row["status"], row["rung"], row["test_score"]) == ("trained", 0.25, 0.5)
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "half \ud800", "ünï 漢字 🛫"])
+def test_any_text_can_be_kept(odd: str) -> None:
+    """Names and errors come from data: no character in them stops a run, usual ones stay."""
+    row = ConfigurationRow(key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed")
+    RunMemory("e", "r").remember([row, RunFacts(error=odd)])
+    (stored,) = all_rows("configurations")
+    kept = {"a\0b": "a␀b", "half \ud800": "half \\ud800"}.get(odd, odd)
+    assert (stored["key"], stored["hyperparameters"]) == (kept, {kept: kept})
+    assert all_rows("runs")[0]["error"] == kept
