@@ -174,7 +174,7 @@ class RawDataSpec(Part):
 
     data: table.Data = Field(description="The table", examples=["data/customers.csv"])
 
-    @field_validator("data", mode="before")
+    @field_validator("data", mode="before", json_schema_input_type=str | table.Data)
     @classmethod
     def _url_alone(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
@@ -269,7 +269,7 @@ def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
             return value
         raise ValueError(f"write off, on, or keys and values {{{keys}}}")
 
-    return BeforeValidator(read)
+    return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
 
 
 _OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
