@@ -91,7 +91,7 @@ def predict(
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
 @as_json
 def models(experiment: str, root: str | None, *, as_json: bool) -> None:
-    """List the exported versions of EXPERIMENT, oldest first."""
+    """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
     with told_as(_on_one_screen):
         from experiment_pipeline.memory import terminal
         from experiment_pipeline.storage.locations import location, storage_root
@@ -105,11 +105,35 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
                 f"has no exported model in {registry.root}",
                 "Run the experiment, or name another --root.",
             )
-        found = terminal.models_frame(history, registry.champion())
+        found = terminal.models_frame(
+            history, registry.champion(), registry.waiting(), registry.approvals()
+        )
         if as_json:
             click.echo(terminal.frame_json(found))
         else:
             _print([terminal.models(found)])
+
+
+@main.command()
+@click.argument("experiment")
+@click.argument("version")
+@click.option("--by", required=True, help="Who approves it.")
+@click.option("--comment", default="", help="What they have to say.")
+@click.option("--root", help="Where it was exported to.  [default: the storage root]")
+def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
+    """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
+
+    The latest approved version is the champion. Read the decision record first.
+    """
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory.approval import approve as approve_version
+        from experiment_pipeline.storage.locations import location, storage_root
+        from experiment_pipeline.storage.registry import Registry
+
+        registry = Registry(location(root) if root else storage_root(), experiment)
+        given = approve_version(registry, version, by, comment)
+        champion = registry.champion()
+    click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
 
 
 @main.command()

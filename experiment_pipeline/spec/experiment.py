@@ -310,6 +310,9 @@ class ExperimentSpec(
     """One table, one target, one search."""
 
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    approval: Literal["none", "required"] = Field(
+        "none", description="required: a version is no champion before somebody approves it"
+    )
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
     )

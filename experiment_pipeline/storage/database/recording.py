@@ -50,7 +50,7 @@ def recorded(
     run: RunMemory,
     stage: str,
     first: Callable[[], Sequence[Remembered]],
-    ended: Callable[[RunMemory], None],
+    ended: Callable[[RunMemory], object],
 ) -> Iterator[None]:
     """Record a stage: that it began, what it took, and the error that ended it.
 
