@@ -9,6 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ import click
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
 from dagster_shared.yaml_utils.source_position import SourcePositionTree
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import (
@@ -29,6 +31,7 @@ from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.json_schema import defs_yaml_schema
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import YamlFile, read_component_file
 from experiment_pipeline.spec.sentences import Problem, invalid
@@ -116,9 +119,19 @@ PLACEHOLDER = "cannot_be_loaded"
 
 
 class Attributes(BaseModel):
-    """Takes whatever the YAML holds: the experiment's specification judges it."""
+    """Takes whatever the YAML holds: the experiment's specification judges it.
+
+    Its JSON schema is the specification's: what is published knows every key.
+    """
 
     model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _core: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """What editors, the docs page and `dg check yaml` see."""
+        return defs_yaml_schema()
 
 
 @dg.scaffold_with(ExperimentScaffolder)
@@ -158,7 +171,7 @@ class Experiment(dg.Component):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """The permissive model: `dg check yaml` leaves the judgement to `load`."""
+        """The permissive model, with the schema of all keys; the judgement is that of `load`."""
         return Attributes
 
     @classmethod
@@ -254,6 +267,9 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
     spec = spec_from(folder.name, source.filled_in(given), source.line_of)
     _check_findings(spec, source)
     _check_search(spec, source)
+    if spec.mlflow is not None and find_spec("mlflow") is None:
+        lacking = "needs a package that is not there; pip install 'experiment-pipeline[mlflow]'"
+        raise invalid([Problem(("mlflow",), lacking)], source.line_of)
     path = folder / SCHEMA_FILE
     return NamedColumns(
         spec,

@@ -24,7 +24,7 @@ from pydantic import (
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Freshness, Owner, TagKey, TagValue
+from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import Budget, Halving, Search
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
@@ -174,7 +174,7 @@ class RawDataSpec(Part):
 
     data: table.Data = Field(description="The table", examples=["data/customers.csv"])
 
-    @field_validator("data", mode="before")
+    @field_validator("data", mode="before", json_schema_input_type=str | table.Data)
     @classmethod
     def _url_alone(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
@@ -269,7 +269,7 @@ def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
             return value
         raise ValueError(f"write off, on, or keys and values {{{keys}}}")
 
-    return BeforeValidator(read)
+    return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
 
 
 _OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
@@ -310,6 +310,9 @@ class ExperimentSpec(
     """One table, one target, one search."""
 
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
+    approval: Literal["none", "required"] = Field(
+        "none", description="required: a version is no champion before somebody approves it"
+    )
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
     )
@@ -318,6 +321,8 @@ class ExperimentSpec(
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
+    # Excluded from every dump: it decides no result, and its address may hold a secret.
+    mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
 
     @model_validator(mode="before")
     @classmethod

@@ -142,14 +142,22 @@ class Preparation(Closed):
         description="module:function, table in, table with the same rows out, applied last",
     )
 
-    @field_validator("datetime_formats", mode="before")
+    @field_validator(
+        "datetime_formats",
+        mode="before",
+        json_schema_input_type=dict[str, str | tuple[str, ...]],
+    )
     @classmethod
     def _one_format_alone(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         return {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
 
-    @field_validator("calendar", mode="before")
+    @field_validator(
+        "calendar",
+        mode="before",
+        json_schema_input_type=dict[str, tuple[CalendarPart, ...]] | tuple[str, ...],
+    )
     @classmethod
     def _usual_parts(cls, value: Any) -> Any:
         return dict.fromkeys(value, CALENDAR_PARTS) if isinstance(value, list | tuple) else value

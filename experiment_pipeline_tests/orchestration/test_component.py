@@ -6,7 +6,9 @@ import pytest
 from click import ClickException
 from pydantic import BaseModel
 
+from experiment_pipeline.orchestration import component
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
+from experiment_pipeline.spec.json_schema import defs_yaml_schema
 from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML, ExperimentsFolder
 
@@ -134,6 +136,23 @@ def test_a_schema_is_judged_when_it_is_loaded(
     assert told(folder).startswith(message)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_mlflow_needs_its_package(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Without it the key is refused at its line, with what to install; a template names the server."""
+    monkeypatch.setenv("TRACKER", "http://me:hunter2@127.0.0.1:5000")
+    folder.write(YAML + '  mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}\n')
+    if not there:
+        monkeypatch.setattr(component, "find_spec", lambda _: None)
+        assert "pip install 'experiment-pipeline[mlflow]'" in told(folder)
+        return
+    spec = folder.load().named.spec
+    assert spec.mlflow is not None
+    assert spec.mlflow.tracking_uri == "http://me:hunter2@127.0.0.1:5000"
+    assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow.shown_uri}"
+
+
 def test_an_environment_variable_is_filled_in(
     folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,10 +201,11 @@ def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.Mo
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_dagsters_own_check_leaves_the_judgement_to_the_spec() -> None:
-    """`dg check yaml` sees a model that takes every key."""
+def test_every_key_is_published_and_the_spec_judges() -> None:
+    """Editors and Dagster see the schema of all keys; the model behind it takes every key."""
     model = Experiment.get_model_cls()
     assert issubclass(model, BaseModel)
+    assert model.model_json_schema() == defs_yaml_schema()
     assert model.model_validate({"anything": [1, {"a": None}]}).model_extra
 
 
@@ -194,7 +214,7 @@ def test_dagsters_own_check_leaves_the_judgement_to_the_spec() -> None:
     "command",
     [
         ("dagster", "job", "execute", "-m", "experiment_pipeline.definitions", "-j", "visits"),
-        ("dg", "check", "defs"),
+        ("dg", "check", "defs", "--no-check-yaml"),
     ],
     ids=" ".join,
 )
@@ -206,3 +226,15 @@ def test_every_command_says_the_same_line(tmp_path: Path, command: tuple[str, ..
     assert done.returncode == 1
     assert f"{path.relative_to(tmp_path)}:4: taks: unknown key 'taks'; did you mean" in done.stdout
     assert "pydantic" not in done.stdout
+
+
+@pytest.mark.slow
+def test_dagsters_own_check_tells_a_wrong_key_with_its_line(tmp_path: Path) -> None:
+    """`dg check defs` begins with it, in Dagster's words: file, line, and the key."""
+    project = Project(tmp_path)
+    path = project.add_experiment("visits", {"target": "late", "taks": "binary"}, SCHEMA)
+    done = project.run("dg", "check", "defs")
+    assert done.returncode == 1
+    assert f"{path}:4 - " in done.stdout
+    assert "('taks' was unexpected)" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,99 @@
+"""defs.yaml's keys as JSON schema: what editors, Dagster's docs page and `dg check yaml` know.
+
+It is at most as strict as the models, which judge: a text with `{{ env… }}` stands for any single
+value, and rules between keys are not in it. What is left of unions is told by kinds and conditions,
+because a validator says of a plain union only that nothing fits. In: the models. Out: one
+schema without references, so that it can stand inside another.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiment_pipeline.spec.experiment import ExperimentSpec
+
+Schema = dict[str, Any]
+# A number may stand in quotes; a template is filled in before anything is judged.
+_TEMPLATE = r"\{\{\s*env\b"
+_NUMBER_OR_TEMPLATE = rf"^\s*[-+.\d]|{_TEMPLATE}"
+_SINGLE = {"integer", "number", "boolean"}
+# Keywords that would also bind the other kinds of a union.
+_ANY_KIND = {"enum", "const", "allOf", "properties", "additionalProperties"}
+# Judged by the models alone: a template has another length.
+_DROPPED = ("pattern", "minLength", "maxLength", "title", "discriminator")
+
+
+def defs_yaml_schema() -> Schema:
+    """Return the schema of everything below `attributes`."""
+    whole = ExperimentSpec.model_json_schema()
+    schema = _published(whole, whole["$defs"])
+    del schema["$defs"], schema["properties"]["name"]
+    schema["required"].remove("name")
+    return schema
+
+
+def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
+    """A schema with its references resolved, and with templates beside its single values."""
+    return _or_template(_resolved(node, models))
+
+
+def _resolved(node: Schema, models: Mapping[str, Schema]) -> Schema:
+    if "$ref" in node:
+        model = models[node["$ref"].removeprefix("#/$defs/")]
+        return _resolved({**model, **{k: v for k, v in node.items() if k != "$ref"}}, models)
+    said = {key: value for key, value in node.items() if key not in _DROPPED}
+    if "properties" in said:
+        fields = said["properties"].items()
+        said["properties"] = {name: _published(one, models) for name, one in fields}
+    for key in ("items", "additionalProperties"):
+        if isinstance(said.get(key), dict):
+            said[key] = _published(said[key], models)
+    if "oneOf" in said:
+        members = [_resolved(one, models) for one in said.pop("oneOf")]
+        return said | _by_tag(members, node["discriminator"]["propertyName"])
+    if "anyOf" in said:
+        return _by_kind([_resolved(one, models) for one in said.pop("anyOf")]) | said
+    return said
+
+
+def _by_tag(members: Sequence[Schema], key: str) -> Schema:
+    """Members of which one of their keys tells which it is."""
+    tags = [one["properties"][key]["const"] for one in members]
+    conditions = [
+        {"if": {"properties": {key: {"const": tag}}, "required": [key]}, "then": member}
+        for tag, member in zip(tags, members, strict=True)
+    ]
+    told = {"properties": {key: {"enum": tags}}, "required": [key]}
+    return {"type": "object", **told, "allOf": conditions}
+
+
+def _by_kind(members: Sequence[Schema]) -> Schema:
+    """Members that are told by the kind of value; what is said of one kind binds no other."""
+    union: Schema = {"type": [], "allOf": []}
+    for member in members:
+        union["type"] += [kind for kind in _kinds(member) if kind not in union["type"]]
+        if _ANY_KIND & member.keys():
+            told = {"if": {"type": member["type"]}, "then": _or_template(member)}
+            union["allOf"].append(told)
+        else:
+            union |= {key: value for key, value in member.items() if key != "type"}
+    if "number" in union["type"]:  # a whole number is one, too
+        union["type"] = [kind for kind in union["type"] if kind != "integer"]
+    return {key: value for key, value in union.items() if value}
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema.get("type", [])
+    return list(kinds) if isinstance(kinds, list) else [kinds]
+
+
+def _or_template(schema: Schema) -> Schema:
+    """A single value, or the text of a template in its place."""
+    kinds = _kinds(schema)
+    if _SINGLE & {*kinds} and "string" not in kinds:
+        # What is quoted may also be meant as true or false; the models know.
+        pattern = {} if "boolean" in kinds else {"pattern": _NUMBER_OR_TEMPLATE}
+        return schema | {"type": [*kinds, "string"], **pattern}
+    if "enum" in schema:
+        rest = {key: value for key, value in schema.items() if key != "enum"}
+        return rest | {"if": {"pattern": _TEMPLATE}, "else": {"enum": schema["enum"]}}
+    return schema

@@ -1,0 +1,97 @@
+"""kill -9 in each stage: what the memory says afterwards, and that the next run goes on."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from experiment_pipeline.memory import questions
+from experiment_pipeline.orchestration.run_ends import end_lost_runs
+from experiment_pipeline.storage.database.connection import VARIABLE, database
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline_tests import runs, scenario
+
+pytestmark = pytest.mark.slow
+
+STAGES = (
+    *("raw_data", "data_analysis", "validated_data", "split_sets", "training", "leaderboard"),
+    *("validation_report", "exported_model"),
+)
+# The search is killed when a configuration is known, the others when they have begun.
+COME_TO = """
+    SELECT COUNT(*) FROM runs r WHERE status = 'running' AND stage = ? AND (stage <> 'training'
+    OR EXISTS (SELECT 1 FROM configurations c WHERE c.run_id = r.run_id))
+"""
+SEARCH = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
+
+
+def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
+    """Run the experiment in this process, and kill it when the database says that it got there."""
+    os.environ.update(environment)
+    file = environment[VARIABLE].removeprefix("sqlite:///")
+
+    def look(_connection: sa.Connection) -> None:
+        with closing(sqlite3.connect(file)) as other:
+            (there,) = other.execute(COME_TO, [stage]).fetchone()
+        if there:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(database(), "begin", look)
+    assert runs.run(scenario.spec(url=url, search=SEARCH), scenario.SCHEMA).success
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+    """Stage → the newest run, once it was killed there and somebody has looked; "" → a whole run."""
+    folder = tmp_path_factory.mktemp("killed")
+    url = str(scenario.write_csv(folder / "visits.csv"))
+    environment = {
+        VARIABLE: f"sqlite:///{folder / 'memory.sqlite'}",
+        STORAGE_VARIABLE: str(folder / "artifacts"),
+    }
+    # Its children begin with everything imported.
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "sklearn.linear_model"])
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        found = {}
+        for stage in (*STAGES, ""):
+            process = server.Process(target=run_to, args=(environment, url, stage))
+            process.start()
+            process.join(240)
+            assert process.exitcode == (-signal.SIGKILL if stage else 0), stage
+            end_lost_runs(instance)
+            found[stage] = dict(questions.run_of("clinic"))
+        found["all"] = {"runs": questions.runs("clinic"), "versions": questions.versions("clinic")}
+        found["all"]["archived"] = len([*(folder / "artifacts/clinic/runs").iterdir()])
+        yield found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
+    """Whoever looks next marks it: killed, in which stage, what to do; it was not decided."""
+    run = left[stage]
+    assert (run["status"], run["stage"]) == ("killed", stage)
+    assert run["started_at"] <= run["ended_at"]
+    assert "is gone: it was killed" in run["error"]
+    assert run["fix"] == "Run it again: what it had trained is reused."
+    assert pd.isna(run["version"])
+
+
+def test_the_run_after_all_of_them_is_whole(left) -> None:
+    """It reuses what they had stored, is accepted, and publishes the only version."""
+    run, everything = left[""], left["all"]
+    assert (run["status"], run["version"]) == ("accepted", "v0001")
+    assert run["reused"] == len(SEARCH)
+    assert list(everything["runs"]["status"]) == ["accepted", *["killed"] * len(STAGES)]
+    assert list(everything["versions"]["run_id"]) == [run["run_id"]]
+    assert everything["archived"] == len(STAGES) + 1

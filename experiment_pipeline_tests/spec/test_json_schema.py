@@ -1,0 +1,95 @@
+"""The published schema: every key is known, a wrong one is told, nothing valid is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from experiment_pipeline.spec.experiment import ExperimentSpec
+from experiment_pipeline.spec.json_schema import defs_yaml_schema
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of
+from experiment_pipeline_tests.spec.test_spec import READ_BY
+
+VALIDATOR = Draft202012Validator(defs_yaml_schema())
+TEMPLATE = "{{ env.SOMETHING }}"
+LIST = [{"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [15, "31", None, 1e-3, True]}}]
+
+
+def told(raw: Mapping[str, Any]) -> list[str]:
+    """Path and message of everything that the schema finds wrong."""
+    errors = VALIDATOR.iter_errors(raw)
+    return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in errors]
+
+
+def test_the_schema_is_one_and_knows_every_key() -> None:
+    """It can stand inside another: there is no reference in it, and the folder gives the name."""
+    schema = defs_yaml_schema()
+    Draft202012Validator.check_schema(schema)
+    assert schema["properties"].keys() | {"name"} == ExperimentSpec.model_fields.keys()
+    assert schema["required"] == ["data", "target", "task", "search", "metric"]
+    assert "$ref" not in str(schema)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((key, value) for key, (value, _) in READ_BY.items() if key not in {"name", "task"}),
+        *(("halving", value) for value in ("on", "off", True, False)),
+        ("data", {"url": "x.csv", "delimiter": ";"}),
+        ("search", LIST),
+        ("workers", "3"),
+        ("positive_class", "yes"),
+        ("split", {"by": "time", "column": "departure", "gap": "1 day"}),
+        ("preparation.calendar", ["departure"]),
+        ("preparation.datetime_formats", {"departure": "%Y"}),
+    ],
+)
+def test_what_the_models_take_is_not_refused(path: str, value: Any) -> None:
+    """Also short forms, numbers in quotes, and what stands for on and off."""
+    assert told(changed(path, value)) == []
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_the_experiments_of_the_tests_fit(task: str) -> None:
+    """Every awkward setting of the scenario."""
+    assert told(scenario.spec_mapping(task)) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["workers", "task", "halving", "data", "schedule", "seed", "choice"]
+)
+def test_a_template_stands_for_any_single_value(path: str) -> None:
+    """It is filled in before the models judge."""
+    assert told(changed(path, TEMPLATE)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("taks", "binary", ": Additional properties are not allowed ('taks' was unexpected)"),
+        ("task", "binry", "task: 'binry' is not one of ['binary', 'multiclass', 'regression']"),
+        ("target", 2013, "target: 2013 is not of type 'string'"),
+        ("workers", "many", "workers: 'many' does not match"),
+        ("workers", 0, "workers: 0 is less than the minimum of 1"),
+        ("halving", {"fraction": [1]}, "halving: Additional properties are not allowed ('fracti"),
+        ("halving", "of", "halving: 'of' is not one of ['on', 'off']"),
+        ("split", {"by": "tme"}, "split.by: 'tme' is not one of ['random', 'group', 'time', "),
+        ("split", {"by": "time", "column": "t", "gpa": 1}, "split: Additional properties are not"),
+        ("search.0.metod", "grid", "search.0: Additional properties are not allowed ('metod'"),
+        ("data", {"ulr": "x", "url": "y"}, "data: Additional properties are not allowed ('ulr'"),
+        ("freshness", {"fail_afer": "7 days"}, "freshness: Additional properties are not allow"),
+    ],
+)
+def test_a_wrong_key_is_told_where_it_stands(path: str, value: Any, message: str) -> None:
+    """In one plain sentence, also inside a union; only a key that is missing then adds another."""
+    found = told(changed(path, value))
+    assert any(one.startswith(message) for one in found), found
+    assert "any of the given schemas" not in str(found)
+
+
+def test_what_is_valid_is_what_the_models_say() -> None:
+    """The experiment that the tests change is one for both."""
+    assert told(VALID) == []
+    assert spec_of(VALID).target == VALID["target"]
