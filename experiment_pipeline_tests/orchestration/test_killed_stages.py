@@ -19,7 +19,7 @@ from experiment_pipeline.storage.database.connection import VARIABLE, database
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline_tests import runs, scenario
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # nine runs, on a busy machine
 
 STAGES = (
     *("raw_data", "data_analysis", "validated_data", "split_sets", "training", "leaderboard"),
