@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -27,12 +28,21 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Section,
     Table,
+    Tone,
 )
 from experiment_pipeline.statistics.interval import Interval
 
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
+_UNFOLDED = 20
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
+_TONES: dict[Any, Tone] = {
+    "accepted": "passed",
+    "rejected": "failed",
+    "failed": "failed",
+    "killed": "doubtful",
+    "partial": "doubtful",
+}
 
 
 def overview(now: datetime) -> Document:
@@ -42,11 +52,13 @@ def overview(now: datetime) -> Document:
     rows = [_experiment_row(row, last, now) for row in found.to_dict("records")]
     header = (
         *("experiment", "champion", "validation score", "gates", "trend of the score"),
-        *("last run", "outcome", "age of the data", "runs", "cost"),
+        *("last run (UTC)", "age of the data", "runs", "cost"),
     )
     said = numbers.counted(len(found), "experiment")
     running = int(sum(row["status"] == "running" for row in last.values()))
     sentence = f"{said}, {running} running." if running else f"{said}."
+    if not rows:
+        sentence = "No experiment has run yet."
     blocks: tuple[Block, ...] = (Paragraph(sentence),)
     if rows:
         blocks = (*blocks, Table(header, tuple(rows)))
@@ -62,13 +74,14 @@ def experiment_page(experiment: str, root: str) -> Document:
     """
     runs = questions.runs(experiment, limit=MOST_RUNS).to_dict("records")
     scores = [row["validation_score"] for row in reversed(runs)]
-    costs = [row["wall_seconds"] for row in reversed(runs)]
+    priced = any(_is_number(row["cost"]) for row in runs)
+    costs = [row["cost" if priced else "wall_seconds"] for row in reversed(runs)]
     latest = runs[0]
     trends = Table(
         ("over the runs", "", "last"),
         (
             (f"{latest['metric'] or 'score'} on validation", _trend(scores), _last(scores, "")),
-            ("seconds", _trend(costs), _last(costs, " s")),
+            ("cost" if priced else "seconds", _trend(costs), _last(costs, "" if priced else " s")),
         ),
     )
     reports = _reports(experiment)
@@ -79,7 +92,9 @@ def experiment_page(experiment: str, root: str) -> Document:
         (
             Section("Last run", (Paragraph(_in_a_sentence(latest)), *_why(latest), trends)),
             Section(_counted(len(runs), experiment), (table,)),
-            Section("What changed between runs", (_neighbours(runs),)),
+            Section(
+                "What changed between runs", (_neighbours(runs),), folded=len(runs) > _UNFOLDED
+            ),
             Section(
                 "All experiments", (Table(("page",), ((Link("overview", f"../{OVERVIEW}"),),)),)
             ),
@@ -98,11 +113,10 @@ def _experiment_row(
     return (
         Link(name, f"{name}/{EXPERIMENT_PAGE}"),
         _text(row["champion"]),
-        _score(current) if current is not None else _text(row["champion_score"]),
+        _two_lines(*_scored(current)) if current else _text(row["champion_score"]),
         _gates(name, current),
         _trend([one["validation_score"] for one in champions]),
-        f"{row['last_started_at']:%Y-%m-%d %H:%M}" if _is_known(row["last_started_at"]) else "",
-        _outcome(latest),
+        Markup(f"{_outcome(latest).html}<br><small>{_moment(row['last_started_at'])}</small>"),
         _age(latest["data_modified_at"], now),
         str(row["runs"]),
         _cost(row),
@@ -130,13 +144,13 @@ def _run_row(
 ) -> tuple[Cell, ...]:
     return (
         row["run_id"][:8],
-        f"{row['started_at']:%Y-%m-%d %H:%M}" if _is_known(row["started_at"]) else "",
+        _moment(row["started_at"]),
         " ".join(_text(row[name]) for name in ("triggered_by", "trigger_name")).strip(),
         _outcome(row),
         _score(row),
         _text(row["version"]),
         f"{row['wall_seconds']:,.0f} s" if _is_number(row["wall_seconds"]) else "",
-        Markup(" ".join(_linked(reports.get(row["run_id"], ()), experiment, root))),
+        _wrapped(_linked(reports.get(row["run_id"], ()), experiment, root)),
     )
 
 
@@ -146,7 +160,21 @@ def _linked(reports: Iterable[tuple[str, str]], experiment: str, root: str) -> I
         if below is not None and is_page(below):
             inside = below.removeprefix(f"{experiment}/")
             words = html.escape(name.replace("_", " "))
-            yield f'<a href="{html.escape(inside)}">{words}</a>'
+            yield f'<a href="{quote(inside, safe="/=+@,")}">{words}</a>'
+
+
+def _wrapped(parts: Iterable[str]) -> Markup:
+    """Safe pieces of HTML side by side, on as many lines as they need."""
+    return Markup(f'<div style="white-space: normal; min-width: 15rem">{" ".join(parts)}</div>')
+
+
+def _two_lines(first: str, second: str) -> Markup:
+    return Markup(f"{html.escape(first)}<br><small>{html.escape(second)}</small>")
+
+
+def tone_of(experiment: str) -> Tone:
+    """Return the colour of an experiment's last run."""
+    return _TONES.get(questions.runs(experiment, limit=1)["status"].iloc[0], "")
 
 
 def _reports(experiment: str) -> dict[str, list[tuple[str, str]]]:
@@ -187,16 +215,29 @@ def _counted(shown: int, experiment: str) -> str:
     return f"{'Last ' if shown == MOST_RUNS else ''}{numbers.counted(shown, 'run')} of {experiment}"
 
 
-def _outcome(row: Mapping[Any, Any]) -> str:
+def _outcome(row: Mapping[Any, Any]) -> Markup:
+    """The status in words, on its colour."""
     status = _text(row["status"])
-    return f"{status}: {_text(row['error_type'])}" if status == "failed" else status
+    error = _text(row["error_type"])
+    said = f"{status}: {error}" if status == "failed" and error else status
+    return Markup(f'<span class="tag {_TONES.get(status, "")}">{html.escape(said)}</span>')
 
 
 def _score(row: Mapping[Any, Any]) -> str:
+    score, bounds = _scored(row)
+    return f"{score} ({bounds})" if score else ""
+
+
+def _scored(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """The score on validation, and its interval."""
     if not _is_number(row["validation_score"]):
-        return ""
-    three = (row[f"validation_{part}"] for part in ("score", "low", "high"))
-    return f"{row['metric']} {numbers.interval(Interval(*three))}"
+        return "", ""
+    found = Interval(*(row[f"validation_{part}"] for part in ("score", "low", "high")))
+    return f"{row['metric']} {numbers.score(found.estimate)}", numbers.bounds(found)
+
+
+def _moment(value: Any) -> str:
+    return f"{value:%Y-%m-%d %H:%M}" if _is_known(value) else ""
 
 
 def _age(moment: Any, now: datetime) -> str:

@@ -169,17 +169,19 @@ _PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ document.title }}</title>
 <style>
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
+  body { font: 15px/1.5 system-ui, sans-serif; max-width: {{ width }}rem; margin: 2rem auto;
          padding: 0 1rem; color: #1c2430; background: #fff; }
+  h1, h2, p, li { overflow-wrap: anywhere; }
   h1 { font-size: 1.5rem; } h2 { margin-top: 2rem; font-size: 1.2rem; }
   .verdict { padding: .8rem 1rem; border-left: .5rem solid #5b6675; background: #f5f7fa;
              font-size: 1.1rem; }
+  /* Before the colours, which take precedence over its own. */
+  .tag { font-size: .8rem; padding: 0 .5rem; border-radius: 1rem; background: #e6eaf0; }
   .passed { border-color: #1a7f4b; background: #e9f6ef; }
   .doubtful { border-color: #b7791f; background: #fdf5e3; }
   .failed { border-color: #b3261e; background: #fbeae9; }
   .card { border: 1px solid #d5dae1; border-radius: 4px; padding: .6rem 1rem; margin: .8rem 0; }
   .card h3 { margin: 0; font-size: 1rem; } .card p { margin: .4rem 0; }
-  .tag { font-size: .8rem; padding: 0 .5rem; border-radius: 1rem; background: #e6eaf0; }
   .wide { overflow-x: auto; }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top;
@@ -261,6 +263,7 @@ def render_html(
     *,
     passed: bool | None = None,
     tone: Tone = "",
+    width: int = 72,
 ) -> str:
     """Return the page: title, the first section, the pictures, the other sections.
 
@@ -269,11 +272,12 @@ def render_html(
         pictures: title → PNG, in this order.
         passed: gives the tone where there is something to pass.
         tone: the colour of the first paragraph.
+        width: at most, in rem.
     """
     encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
     if passed is not None:
         tone = "passed" if passed else "failed"
-    return _template().render(document=document, pictures=encoded, tone=tone)
+    return _template().render(document=document, pictures=encoded, tone=tone, width=width)
 
 
 @lru_cache(maxsize=1)
