@@ -4,8 +4,10 @@ Parses, calls, prints; nothing is computed here, and heavy imports wait for the 
 needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -51,8 +53,15 @@ def main() -> None:
     help="Code of your own that the model may run: an estimator's type, or the "
     "module:function of its preparation. Repeatable.",
 )
+@as_json
 def predict(
-    model: str, table: str, output: str, rejected: str | None, trust: tuple[str, ...]
+    model: str,
+    table: str,
+    output: str,
+    rejected: str | None,
+    trust: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
 
@@ -66,6 +75,10 @@ def predict(
         if trust:  # as `python` itself does; a console script has no folder of its own
             sys.path.append("")
         outcome = prediction.predict(model, table, output, rejected, trust)
+    if as_json:
+        told = {**asdict(outcome), "output": output, "rejected_output": rejected}
+        click.echo(json.dumps(told, indent=2))
+        return
     click.echo(f"model     {outcome.model}")
     click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
     click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
@@ -78,7 +91,7 @@ def predict(
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
 @as_json
 def models(experiment: str, root: str | None, *, as_json: bool) -> None:
-    """List the exported versions of EXPERIMENT, oldest first."""
+    """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
     with told_as(_on_one_screen):
         from experiment_pipeline.memory import terminal
         from experiment_pipeline.storage.locations import location, storage_root
@@ -92,11 +105,35 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
                 f"has no exported model in {registry.root}",
                 "Run the experiment, or name another --root.",
             )
-        found = terminal.models_frame(history, registry.champion())
+        found = terminal.models_frame(
+            history, registry.champion(), registry.waiting(), registry.approvals()
+        )
         if as_json:
             click.echo(terminal.frame_json(found))
         else:
             _print([terminal.models(found)])
+
+
+@main.command()
+@click.argument("experiment")
+@click.argument("version")
+@click.option("--by", required=True, help="Who approves it.")
+@click.option("--comment", default="", help="What they have to say.")
+@click.option("--root", help="Where it was exported to.  [default: the storage root]")
+def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
+    """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
+
+    The latest approved version is the champion. Read the decision record first.
+    """
+    with told_as(_on_one_screen):
+        from experiment_pipeline.memory.approval import approve as approve_version
+        from experiment_pipeline.storage.locations import location, storage_root
+        from experiment_pipeline.storage.registry import Registry
+
+        registry = Registry(location(root) if root else storage_root(), experiment)
+        given = approve_version(registry, version, by, comment)
+        champion = registry.champion()
+    click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
 
 
 @main.command()

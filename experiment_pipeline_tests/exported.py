@@ -20,7 +20,7 @@ from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.look import SetFact
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.versions import RECORD, ModelPackage
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]
@@ -151,9 +151,10 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
     """The files of a version."""
     pipeline = fitted() if pipeline is None else pipeline
     golden = signature.golden_rows(prepared(delivered()), FEATURES)
-    return exported_model.build_package(
+    built = exported_model.build_package(
         pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden, FITTED
     )
+    return replace(built, more=lambda version: {RECORD: f"# {version}".encode()})
 
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:

@@ -68,7 +68,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
         f"cli.{name}": "a command of `experiment-pipeline`"
         for name in (
             *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
-            *("runs", "show"),
+            *("approve", "runs", "show"),
         )
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",

@@ -181,7 +181,11 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
     Raises:
         UnknownRun: there is no such run, or several begin so.
     """
-    first, second = run_of(experiment, before), run_of(experiment, after)
+    return compared(run_of(experiment, before), run_of(experiment, after))
+
+
+def compared(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunComparison:
+    """Compare two runs by their rows of the table `runs`."""
     changed = tuple(changes(first, second))
     files = [
         _diff(name, file_text(first[digest]), file_text(second[digest]))

@@ -108,7 +108,9 @@ def _experiment_row(
     name = row["experiment"]
     latest = last[name]
     versions: list[Any] = questions.versions(name).to_dict("records")
-    champions = [one for one in versions if _is_number(one["validation_score"])]
+    champions = [
+        one for one in versions if _is_number(one["validation_score"]) and not _is_waiting(one)
+    ]
     current = champions[-1] if champions else None
     return (
         Link(name, f"{name}/{EXPERIMENT_PAGE}"),
@@ -121,6 +123,11 @@ def _experiment_row(
         str(row["runs"]),
         _cost(row),
     )
+
+
+def _is_waiting(version: Mapping[Any, Any]) -> bool:
+    """Whether somebody must approve it before it is a champion."""
+    return version["approval_required"] is True and not _is_known(version["approved_by"])
 
 
 def _gates(experiment: str, current: Mapping[Any, Any] | None) -> str:

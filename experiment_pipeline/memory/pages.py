@@ -2,6 +2,7 @@
 
     <root>/overview.html                 all experiments
     <root>/<experiment>/runs.html        the runs of one
+                        runs/<run_id>.record.html, .md      the decision record of a run
 
 In: the metadata database. Out: files, whose places are told.
 """
@@ -9,10 +10,16 @@ In: the metadata database. Out: files, whose places are told.
 from datetime import UTC, datetime
 
 from experiment_pipeline.memory.overview import experiment_page, overview, tone_of
+from experiment_pipeline.memory.questions import run_of
+from experiment_pipeline.memory.record import decided, is_decided
+from experiment_pipeline.memory.record_page import decision_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW
-from experiment_pipeline.reporting.document import render_html
+from experiment_pipeline.reporting.document import render, render_html
+from experiment_pipeline.reporting.remembered import ReportRow
+from experiment_pipeline.storage.database.archive import RUNS_FOLDER
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.versions import RECORD
 
 _WIDTH = 90  # rem: their tables have more columns than a report's
 
@@ -28,3 +35,22 @@ def write_pages(experiment: str, root: Location) -> dict[str, Location]:
     for name, place in places.items():
         write_bytes(place, pages[name].encode())
     return places
+
+
+def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRow, ...]:
+    """Write the decision record of a run, page and Markdown; nothing while it is not decided."""
+    if not is_decided(run_of(experiment, run_id)):
+        return ()
+    found = decided(experiment, run_id)
+    page, folder = decision_record(found, str(root)), root / experiment / RUNS_FOLDER
+    accepted = found.run["status"] == "accepted"
+    made = {
+        RECORD.removesuffix(".md"): (".html", render_html(page, passed=accepted)),
+        RECORD: (".md", render(page)),
+    }
+    for suffix, text in made.values():
+        write_bytes(folder / f"{run_id}.record{suffix}", text.encode())
+    return tuple(
+        ReportRow(name=name, place=str(folder / f"{run_id}.record{suffix}"))
+        for name, (suffix, _) in made.items()
+    )

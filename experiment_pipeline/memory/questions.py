@@ -47,6 +47,7 @@ def experiments() -> pd.DataFrame:
     counted = _read(sa.select(view).order_by(view.c.experiment))
     newest = (
         sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
+        .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
         .group_by(VERSIONS.c.experiment)
         .subquery()
     )
@@ -242,6 +243,17 @@ def last_runs() -> pd.DataFrame:
         (RUNS.c.experiment == newest.c.experiment) & (RUNS.c.started_at == newest.c.started_at),
     )
     return _read(query).drop_duplicates("experiment", keep="last")
+
+
+def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
+    """Return the last run begun before a moment that was accepted or rejected; None: there is none."""
+    query = sa.select(RUNS).where(
+        RUNS.c.experiment == experiment,
+        RUNS.c.status.in_(["accepted", "rejected"]),
+        RUNS.c.started_at < before,
+    )
+    found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
+    return found[0] if found else None
 
 
 def reports_of(experiment: str, runs: int) -> pd.DataFrame:

@@ -5,7 +5,7 @@ In: what `questions.py` returns. Out: tables of texts, and plain JSON for progra
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.registry import HistoryEntry
+from experiment_pipeline.storage.registry import Approval, HistoryEntry
 
 SHOWN_CONFIGURATIONS = 20
 _SHORT_ID = 8
@@ -46,22 +46,33 @@ def runs(found: pd.DataFrame, *, named: bool) -> TextTable:
     return _table("", found, [one for one in _RUNS if named or one[0] != "experiment"])
 
 
-def models_frame(history: Sequence[HistoryEntry], champion: str | None) -> pd.DataFrame:
+def models_frame(
+    history: Sequence[HistoryEntry],
+    champion: str | None,
+    waiting: Collection[str],
+    approvals: Mapping[str, Approval],
+) -> pd.DataFrame:
     """A row per version of a registry, the oldest first, and which state it is in.
 
     Args:
         history: of the registry.
         champion: the current version.
+        waiting: versions that somebody must approve.
+        approvals: version → who approved it.
     """
     rows = [
         {
             "version": one.version,
-            "state": _state(one, champion),
+            "state": _state(one, champion, waiting),
             "created": one.created,
             "headline": one.headline,
             "configuration": one.configuration,
             "fingerprint": one.fingerprint,
             "code": one.code,
+            **{
+                f"approved_{what}": getattr(approvals.get(one.version), what, None)
+                for what in ("by", "at")
+            },
         }
         for one in history
     ]
@@ -73,10 +84,12 @@ def models(found: pd.DataFrame) -> TextTable:
     return _table("", found, _MODELS)
 
 
-def _state(one: HistoryEntry, champion: str | None) -> str:
+def _state(one: HistoryEntry, champion: str | None, waiting: Collection[str]) -> str:
     if one.version == champion:
         return "champion"
-    return "" if one.visible else "gone"
+    if not one.visible:
+        return "gone"
+    return "waits for approval" if one.version in waiting else ""
 
 
 def run(whose: Mapping[str, Any]) -> list[TextTable]:
@@ -258,6 +271,7 @@ _MODELS: tuple[tuple[str, Words], ...] = (
     ("created", _text("created")),
     ("score", _text("headline")),
     ("configuration", _text("configuration")),
+    ("approved by", _text("approved_by")),
 )
 _FACTS: tuple[tuple[str, Words], ...] = (
     ("run", _text("run_id")),

@@ -73,6 +73,9 @@ class RunFacts(Remembered):
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
     rejected_rows: Annotated[Count, "rows that broke the schema"] = None
+    rejection_reasons: Annotated[
+        Mapping[str, int] | None, "the most frequent reasons → rows, as JSON"
+    ] = None
     verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = None
     declared: Annotated[Count, "configurations of the YAML"] = None
     trained: Annotated[Count, "of these, fitted on all train rows"] = None
@@ -246,8 +249,12 @@ class VersionRow(Remembered):
     configuration: Annotated[str, "partition key of the configuration"]
     headline: Annotated[str, "the first metric with its interval, in words"]
     fingerprint: Annotated[str, "of the configuration"]
+    approval_required: Annotated[
+        bool | None, "whether it is no champion before somebody approves it"
+    ] = None
     approved_by: Annotated[Text, "who approved it; null: nobody, or nobody needed to"] = None
     approved_at: Annotated[datetime | None, "when, UTC"] = None
+    approval_comment: Annotated[Text, "what the one who approved it had to say"] = None
 
 
 ROWS: tuple[type[Remembered], ...] = (

@@ -24,7 +24,8 @@ from dagster._core.execution.plan.execute_step import (
 
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
-from experiment_pipeline.memory.pages import write_pages
+from experiment_pipeline.memory import mlflow
+from experiment_pipeline.memory.pages import write_pages, write_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import bullets
@@ -39,7 +40,7 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import Remembered, RunFacts
+from experiment_pipeline.reporting.remembered import Remembered, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
@@ -120,6 +121,7 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
     @contextmanager
     def record(context: dg.AssetExecutionContext) -> Iterator[None]:
         run = run_of(context, spec.name)
+        mlflow.expect(run, spec.mlflow)
         stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
 
         def first() -> Sequence[Remembered]:
@@ -141,13 +143,22 @@ def remembered_id(run: dg.DagsterRun) -> str:
     return run.tags.get(BACKFILL, run.run_id)
 
 
-def keep(run: RunMemory) -> None:
-    """Archive a run that has ended, and make the pages anew, where the storage can be reached."""
+def keep(run: RunMemory) -> dict[str, Fact]:
+    """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
+
+    Returns name → place of what the run alone has: its decision record.
+    """
     root = storage_root()
+    records: tuple[ReportRow, ...] = ()
     with suppress(StorageError):
+        records = write_record(run.experiment, run.run_id, root)
+        run.remember(records)
         for one in (run, *mark_killed()):
             archive(one, root)
             write_pages(one.experiment, root)
+        if problem := mlflow.export(run):
+            dg.get_dagster_logger().warning(problem)
+    return {one.name: Place(one.place) for one in records}
 
 
 def with_memory(outcome: Outcome, experiment: str) -> Outcome:
@@ -158,17 +169,21 @@ def with_memory(outcome: Outcome, experiment: str) -> Outcome:
     return replace(outcome, facts={**outcome.facts, **places})
 
 
-def _remember(run: RunMemory, outcome: Outcome) -> None:
-    """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run."""
+def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
+    """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run.
+
+    Returns what the end of the run adds to the outcome's facts.
+    """
     run.remember(outcome.remembered)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
     decided = [one.status for one in outcome.remembered if isinstance(one, RunFacts)]
     if blocked:
         end(run, "rejected", RunFacts(decision=blocked[0].means))
-        keep(run)
-    elif "accepted" in decided:
+        return keep(run)
+    if "accepted" in decided:
         end(run, "accepted")
-        keep(run)
+        return keep(run)
+    return {}
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
@@ -214,12 +229,12 @@ def report(
     for note in outcome.notes:
         context.log.info(note)
     with told_to_the_user():
-        _remember(run_of(context, key.path[0]), outcome)
+        ended = _remember(run_of(context, key.path[0]), outcome)
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(
         asset_key=key,
         data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
-        metadata=_metadata(outcome.facts),
+        metadata=_metadata({**outcome.facts, **ended}),
         check_results=[report_check(context, key, check) for check in outcome.checks],
         **value,
     )

@@ -111,8 +111,9 @@ _OF_A_REPOSITORY = (
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
     "GIT_QUARANTINE_PATH",
 )
+# Those that a version has: an earlier package knew no decision record.
 COMMITTED = (
-    *("hyperparameters.yaml", "metrics.json", "README.md"),
+    *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
 )
 TRIES = 5
@@ -196,7 +197,7 @@ class _Exchange:
     def tree(self, experiment: str, files: Mapping[str, bytes]) -> str:
         """Write models/<experiment>/… and return the tree's id."""
         inner = ""
-        for name in sorted(COMMITTED):
+        for name in sorted(files.keys() & {*COMMITTED}):
             blob = self.git("hash-object", "-w", "--stdin", stdin=files[name])
             inner += f"100644 blob {blob}\t{name}\n"
         tree = self.git("mktree", stdin=inner.encode())

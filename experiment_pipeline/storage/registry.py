@@ -3,6 +3,8 @@
     <root>/<experiment>/registry/claims/v0001.json    who took the number; written first, once
                                  v0001/…              the files; manifest.json is written last
                                  history/v0001.json   one line about it; never changed
+                                 approvals/v0001.required   it is no champion before the next
+                                           v0001.json       who approved it; written once
 
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
 exporter that died left behind is never read. In: an experiment, or what a user names; a
@@ -11,20 +13,26 @@ exporter that died left behind is never read. In: an experiment, or what a user 
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from upath import UPath
 
-from experiment_pipeline.errors import EntryCorrupt, InvalidModel
+from experiment_pipeline.errors import EntryCorrupt, InvalidModel, did_you_mean
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
-from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
+from experiment_pipeline.storage.versions import (
+    MANIFEST,
+    ExportedModel,
+    Identified,
+    ModelPackage,
+)
 
 # How long an exporter waits for another one of the same model: writing takes less.
 _RIVAL_SECONDS, _PAUSE = 5.0, 0.1
+_REQUIRED = ".required"
 _VERSION = re.compile(r"v\d{4,}")
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -46,6 +54,23 @@ class PublishedVersion:
     identity: str
     reused: bool
     damaged: str | None = None
+
+
+@dataclass(frozen=True)
+class Approval:
+    """That somebody stands for a version.
+
+    Attributes:
+        version: `v0001` and so on.
+        by: who, by name.
+        at: when, ISO 8601 in UTC.
+        comment: what they had to say; empty for nothing.
+    """
+
+    version: str
+    by: str
+    at: str
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,9 +107,54 @@ class Registry:
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version; None when nothing was exported yet."""
+        """Return the latest visible version that waits for no approval; None: there is none."""
+        return self._latest(but=self.waiting())
+
+    def waiting(self) -> set[str]:
+        """Return the versions that somebody must approve, and nobody has yet."""
+        names = set(files.list_names(self._approvals))
+        return {one for one in _required(names) if f"{one}.json" not in names}
+
+    def approval_required(self, version: str) -> bool:
+        """Whether a version is no champion before somebody approves it."""
+        return version in _required(files.list_names(self._approvals))
+
+    def approve(self, approval: Approval) -> Approval:
+        """Approve a version, and return who did: of several, the first one.
+
+        Raises:
+            InvalidModel: no such version is visible.
+        """
+        if approval.version not in (visible := self.versions()):
+            raise InvalidModel(
+                f"{self.experiment} {approval.version}",
+                f"no such version is published in {self.root}; "
+                + did_you_mean(approval.version, visible),
+                f"List the versions: experiment-pipeline models {self.experiment}.",
+            )
+        path = self._approvals / f"{approval.version}.json"
+        if files.create_exclusive(path, to_json(approval)):
+            return approval
+        return _approval(path, files.read_bytes(path))
+
+    def approvals(self) -> dict[str, Approval]:
+        """Return version → who approved it.
+
+        Raises:
+            EntryCorrupt: a file is not what was written.
+        """
+        versions = self._numbered(self._approvals)
+        stored = files.read_many(self._approvals / f"{version}.json" for version in versions)
+        return {path.stem: _approval(path, content) for path, content in stored.items()}
+
+    @property
+    def _approvals(self) -> UPath:
+        return self.folder / "approvals"
+
+    def _latest(self, but: Collection[str] = ()) -> str | None:
+        """Return the latest visible version, some apart."""
         for version in reversed(self._numbered(self.folder)):
-            if files.exists(self.folder / version / MANIFEST):
+            if version not in but and files.exists(self.folder / version / MANIFEST):
                 return version
         return None
 
@@ -110,27 +180,30 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Make a package the next version, unless the champion is the same model and whole.
+        """Make a package the next version, unless the champion is the same model and whole, or
+        the latest version is, and waits for an approval as this one would.
 
         A damaged champion stays as it is, and its model gets a new version. So does one that comes
         back after another: the champion is the latest, so it must not be the one in between.
 
         `check` raises when the package must not become visible.
         """
-        if (same := self.same_champion(package.identity)) is not None:
+        if (same := self.same(package)) is not None:
             return same
         check(package)
         # The check takes seconds: another exporter may have published the same model meanwhile.
-        if (same := self.same_champion(package.identity)) is not None:
+        if (same := self.same(package)) is not None:
             return same
-        champion = self.champion()
-        damaged = None if champion is None else self.model(champion).damage()
+        latest = self._latest()
+        damaged = None if latest is None else self.model(latest).damage()
         version = self._claim(package)
-        if (same := self._rival(version, package.identity)) is not None:
+        if (same := self._rival(version, package)) is not None:
             return same
-        folder = self.folder / version
+        folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
+        if package.approval_required:
+            files.write_bytes(self._approvals / f"{version}{_REQUIRED}", b"")
         noted = {
             "version": version,
             "created": package.created,
@@ -145,32 +218,32 @@ class Registry:
             version, str(folder), package.identity, reused=False, damaged=damaged
         )
 
-    def same_champion(self, identity: str) -> PublishedVersion | None:
-        """Return the champion, if it is the model of this identity and its files are whole."""
-        version = self.champion()
-        if version is None:
-            return None
-        model = self.model(version)
-        # Only a model that claims to be the same is read whole.
-        if model.identity != identity or model.damage() is not None:
-            return None
-        return PublishedVersion(version, str(model.folder), identity, reused=True)
+    def same(self, package: Identified) -> PublishedVersion | None:
+        """Return the champion, or a latest version that waits, if it is this model and whole."""
+        versions = [self.champion(), self._latest() if package.approval_required else None]
+        for version in filter(None, dict.fromkeys(versions)):
+            model = self.model(version)
+            # Only a model that claims to be the same is read whole.
+            if model.identity == package.identity and model.damage() is None:
+                return PublishedVersion(version, str(model.folder), package.identity, reused=True)
+        return None
 
-    def _rival(self, version: str, identity: str) -> PublishedVersion | None:
+    def _rival(self, version: str, package: ModelPackage) -> PublishedVersion | None:
         """Return the same model of who claimed a number just before, once it is visible.
 
         Two runs at once export one model: the second waits for the first, unless that one died.
         """
-        if (same := self.same_champion(identity)) is not None:
+        if (same := self.same(package)) is not None:
             return same
-        champion = self.champion()
-        first = 0 if champion is None else _number(champion)
+        latest = self._latest()
+        first = 0 if latest is None else _number(latest)
         claims = self.folder / "claims"
         earlier = [v for v in self._numbered(claims) if first < _number(v) < _number(version)]
         found = files.read_many(claims / f"{v}.json" for v in earlier).values()
         until = time.monotonic() + _RIVAL_SECONDS
-        while any(identity.encode() in claim for claim in found) and time.monotonic() < until:
-            if (same := self.same_champion(identity)) is not None:
+        own = package.identity.encode()
+        while any(own in claim for claim in found) and time.monotonic() < until:
+            if (same := self.same(package)) is not None:
                 return same
             time.sleep(_PAUSE)
         return None
@@ -217,12 +290,28 @@ def find_model(name: str) -> ExportedModel:
         registry = Registry(place.parent, place.name)
         if (version := registry.champion()) is not None:
             return registry.model(version)
+        if waiting := sorted(registry.waiting().intersection(registry.versions())):
+            raise InvalidModel(
+                name,
+                f"has no champion: {', '.join(waiting)} must be approved first",
+                f"experiment-pipeline approve {place.name} {waiting[-1]} --by NAME, or name the "
+                "version's folder.",
+            )
     raise InvalidModel(
         name,
         "is neither the folder of a version nor an experiment with an exported model "
         f"(looked in {' and '.join(map(str, places))})",
         "Export a model first, or name the folder that holds its manifest.json.",
     )
+
+
+def _required(names: Iterable[str]) -> set[str]:
+    return {name.removesuffix(_REQUIRED) for name in names if name.endswith(_REQUIRED)}
+
+
+def _approval(path: UPath, content: bytes) -> Approval:
+    fix = f"Delete the file and approve {path.stem} again."
+    return from_json(Approval, content, EntryCorrupt(str(path), "is no approval", fix))
 
 
 def _number(version: str) -> int:

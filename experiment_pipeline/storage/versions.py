@@ -5,10 +5,10 @@ they have a number; or a version's folder. Out: a `Manifest`, or files checked a
 in the files: `stages/exported_model/package.py`. Numbers and history: `registry.py`.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 from upath import UPath
 
@@ -27,6 +27,8 @@ EXAMPLE = "input_example.json"
 EXPECTED = "expected_predictions.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
+# For a reviewer to sign; versions of earlier packages have none.
+RECORD = "decision_record.md"
 # What decides a prediction, or which rows get one. The same in all of them = the same model,
 # whatever the card, the clock or the ledger of looks say by now.
 DECISIVE = (
@@ -90,6 +92,30 @@ class Manifest:
         return content
 
 
+class Identified(Protocol):
+    """A model that is looked for among the versions."""
+
+    @property
+    def identity(self) -> str:
+        """By which two are the same model."""
+
+    @property
+    def approval_required(self) -> bool:
+        """Whether a version of it is no champion before somebody approves it."""
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that was exported before: what is left of it is what it was known by."""
+
+    identity: str
+    approval_required: bool
+
+
+def _nothing_more(_version: str) -> Mapping[str, bytes]:
+    return {}
+
+
 @dataclass(frozen=True)
 class ModelPackage:
     """The files of one version, before it has a number; what is not named here, as of `Manifest`.
@@ -99,6 +125,8 @@ class ModelPackage:
         headline: the first metric with its interval, in words.
         files: file name → content, all but the manifest.
         own_packages: top-level packages of a user's own estimator.
+        approval_required: whether it is no champion before somebody approves it.
+        more: version → files that can only be made once it has its number; none is decisive.
     """
 
     experiment: str
@@ -109,6 +137,13 @@ class ModelPackage:
     code: CodeProvenance
     files: Mapping[str, bytes]
     own_packages: tuple[str, ...] = ()
+    approval_required: bool = False
+    more: Callable[[str], Mapping[str, bytes]] = _nothing_more
+
+    def numbered(self, version: str) -> "ModelPackage":
+        """Return the package with the files of that version."""
+        more = self.more(version)
+        return replace(self, files={**self.files, **more}, more=_nothing_more) if more else self
 
     @property
     def identity(self) -> str:

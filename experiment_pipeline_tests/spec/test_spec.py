@@ -309,10 +309,12 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "not_worse_than_champion": ("off", {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
+    "approval": ("required", set()),
     "price_per_hour": (0.4, set()),
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
+    "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 
 

@@ -2,11 +2,16 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.memory.approval import approve
+from experiment_pipeline.memory.record_page import record_of_version
 from experiment_pipeline.prediction.signature import golden_rows
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
@@ -25,13 +30,24 @@ from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage.database.archive import know_version
+from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.versions import RECORD, KnownModel, ModelPackage
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"
+
+
+class ApprovalConfig(dg.Config):
+    """What the launchpad may say about the version that a run exports, or finds again."""
+
+    approve: str = Field("", description="The version to approve, such as v0001")
+    approved_by: str = Field("", description="Who approves it")
+    comment: str = Field("", description="What they have to say")
+
+
 # Count it up whenever the code of this package would export otherwise.
 EXPORT_VERSION = 1
 INPUTS = ("validation_set", "leaderboard", "validation_report")
@@ -57,16 +73,19 @@ def build_exported_model(
     )
     def exported_model(
         context: dg.AssetExecutionContext,
+        config: ApprovalConfig,
         validation_set: SetTable,
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
         with record(context):
+            _check(config)
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
             given = _given(spec, validation_report, validation_set.origin, schema_text)
-            published = _still_champion(registry, store.intact(given, context.log.warning))
+            published = _published(spec, registry, store.intact(given, context.log.warning))
             if published is None:
                 package = _package(
+                    asset.run_of(context, spec.name),
                     spec,
                     declared[leaderboard.chosen],
                     leaderboard,
@@ -80,15 +99,40 @@ def build_exported_model(
                 know_version(registry, published.version, context.log.warning)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set.origin.profile)
-        entry = registry.entry(published.version)
-        card = registry.model(published.version).read("README.md").decode()
-        outcome = page.outcome(published, entry, committed, card)
+            if config.approve == published.version:
+                approve(registry, config.approve, config.approved_by, config.comment)
+            version = _version(registry, published, committed)
+        outcome = page.outcome(version, not_approved=config.approve)
         return asset.report(context, key, asset.with_memory(outcome, spec.name))
 
     return exported_model
 
 
+def _check(config: ApprovalConfig) -> None:
+    """Stop before anything is done where an approval says half."""
+    if bool(config.approve) != bool(config.approved_by):
+        raise InvalidExperiment(
+            "the configuration of exported_model",
+            "an approval is a version (approve) and who approves it (approved_by)",
+            "Give both in the launchpad, or none.",
+        )
+
+
+def _version(registry: Registry, published: PublishedVersion, committed: str) -> page.Version:
+    """What there is to tell of the version."""
+    name = published.version
+    return page.Version(
+        published,
+        registry.entry(name),
+        committed,
+        card=registry.model(name).read("README.md").decode(),
+        required=registry.approval_required(name),
+        approval=registry.approvals().get(name),
+    )
+
+
 def _package(
+    run: RunMemory,
     spec: ExperimentSpec,
     configuration: Configuration,
     board: Leaderboard,
@@ -115,7 +159,13 @@ def _package(
     )
     golden = golden_rows(validation.rows, feature_columns(validation.rows, spec))
     fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], look.STAGE)
-    return packing.build_package(pipeline, serialized, facts, schema_text, golden, fitted_rows)
+    package = packing.build_package(pipeline, serialized, facts, schema_text, golden, fitted_rows)
+
+    def record(version: str) -> dict[str, bytes]:
+        required = package.approval_required
+        return {RECORD: record_of_version(run.experiment, run.run_id, version, required=required)}
+
+    return replace(package, more=record)
 
 
 def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: str) -> str:
@@ -131,9 +181,14 @@ def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: st
     )
 
 
-def _still_champion(registry: Registry, stored: Entry[None] | None) -> PublishedVersion | None:
-    """The champion, where it is whole and what would be exported again."""
-    return None if stored is None else registry.same_champion(stored.files[IDENTITY].decode())
+def _published(
+    spec: ExperimentSpec, registry: Registry, stored: Entry[None] | None
+) -> PublishedVersion | None:
+    """The version that is whole and what would be exported again."""
+    if stored is None:
+        return None
+    identity = stored.files[IDENTITY].decode()
+    return registry.same(KnownModel(identity, spec.approval == "required"))
 
 
 def _commit(spec: ExperimentSpec, registry: Registry, published: PublishedVersion) -> str:

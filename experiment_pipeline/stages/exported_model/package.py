@@ -1,7 +1,7 @@
 """The files of an exported model, built in memory.
 
 In: a fitted pipeline and what is known about it. Out: a `ModelPackage`, file name → bytes,
-complete but for the manifest, which names the version and is written by the registry.
+complete but for what names the version, the decision record and the manifest.
 Storing lives in `storage/registry.py`, the fresh-process check in `stages/exported_model/reload_check.py`.
 """
 
@@ -47,6 +47,7 @@ HOLDS = {
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
+    versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 
@@ -176,6 +177,7 @@ def build_package(
         code=facts.code,
         files=MappingProxyType(files),
         own_packages=serialized.own_packages,
+        approval_required=spec.approval == "required",
     )
 
 

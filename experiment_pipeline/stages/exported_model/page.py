@@ -24,7 +24,7 @@ from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
-from experiment_pipeline.storage.registry import HistoryEntry, PublishedVersion
+from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion
 
 LOAD = """\
 import json, pandas as pd, skops.io
@@ -250,36 +250,82 @@ def _provenance(facts: ModelFacts) -> Section:
     return Section("Provenance", (Table(("what", "value"), rows),))
 
 
-def outcome(published: PublishedVersion, entry: HistoryEntry, committed: str, card: str) -> Outcome:
-    """The champion under its version number, with its card in Markdown.
+@dataclass(frozen=True)
+class Version:
+    """A version of the registry, as the export leaves it.
 
-
-    `entry` is the version's in the registry's history; `committed` is what was done in the YAML's
-    repository; empty where it names none.
+    Attributes:
+        published: the version, and whether it was there before.
+        entry: the same in the registry's history.
+        committed: what was done in the YAML's repository; empty where it names none.
+        card: the model card, in Markdown.
+        required: whether it is no champion before somebody approves it.
+        approval: who has approved it; None: nobody.
     """
-    said = "is the champion already" if published.reused else "published"
+
+    published: PublishedVersion
+    entry: HistoryEntry
+    committed: str
+    card: str
+    required: bool = False
+    approval: Approval | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody must approve it still."""
+        return self.required and self.approval is None
+
+    @property
+    def approved(self) -> str:
+        """Who approved it, or how to, in words."""
+        if self.approval is not None:
+            return f"approved by {self.approval.by} at {self.approval.at}"
+        if not self.waiting:
+            return "not required"
+        name = self.published.version
+        how = f"experiment-pipeline approve EXPERIMENT {name} --by NAME"
+        return f"{name} is no champion before somebody approves it: {how}"
+
+
+def outcome(version: Version, not_approved: str = "") -> Outcome:
+    """The exported version under its number, with its card in Markdown.
+
+    `not_approved` is the version that the launchpad wanted to approve, whichever it is.
+    """
+    published, committed = version.published, version.committed
+    said = "published"
+    if published.reused:
+        said = "is published already" if version.waiting else "is the champion already"
     damaged = published.damaged
     proven = "a fresh process without this package predicts the same, bit for bit"
     if published.reused:
         proven = "proven when this version was published"
+    warnings = [f"the version before is damaged: {damaged}"] if damaged else []
+    if not_approved not in {"", published.version}:
+        warnings.append(f"{not_approved} is not approved: this run exports {published.version}")
     return Outcome(
         version=published.identity,
-        notes=[f"{published.version} {said}: {published.path}{committed}"],
-        warnings=[f"the version before is damaged: {damaged}"] if damaged else [],
+        notes=[
+            f"{published.version} {said}: {published.path}{committed}",
+            *([version.approved] if version.waiting else []),
+        ],
+        warnings=warnings,
         facts={
             "version": published.version,
             "path": Place(published.path),
             "reused": published.reused,
-            "configuration": entry.configuration,
+            "approval": version.approved,
+            "configuration": version.entry.configuration,
             "repository": committed or "none named in the YAML",
-            "card": Markdown(card),
+            "card": Markdown(version.card),
         },
         checks=[Check("predictions_survive_reload", passed=True, means=proven)],
-        remembered=tuple(_remembered(published, entry)),
+        remembered=tuple(_remembered(version)),
     )
 
 
-def _remembered(published: PublishedVersion, entry: HistoryEntry) -> Iterator[Remembered]:
+def _remembered(version: Version) -> Iterator[Remembered]:
+    published, entry, approval = version.published, version.entry, version.approval
     yield RunFacts(
         status="accepted",
         version=published.version,
@@ -293,4 +339,8 @@ def _remembered(published: PublishedVersion, entry: HistoryEntry) -> Iterator[Re
             configuration=entry.configuration,
             headline=entry.headline,
             fingerprint=entry.fingerprint,
+            approval_required=version.required,
+            approved_by=None if approval is None else approval.by,
+            approved_at=None if approval is None else datetime.fromisoformat(approval.at),
+            approval_comment=None if approval is None else approval.comment or None,
         )

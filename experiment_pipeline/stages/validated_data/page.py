@@ -14,6 +14,9 @@ from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.accepted import Changed
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 
+# Of the reasons to reject rows, the most frequent ones.
+_REMEMBERED_REASONS = 10
+
 
 def within_limit(data: ValidatedData, changed: Changed, spec: ValidatedDataSpec) -> Check:
     """Whether no more rows are rejected than the YAML allows."""
@@ -63,6 +66,16 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpe
             "reasons": Rows(data.reasons),
             "whom_rejecting_hits": Rows(bias),
         },
-        remembered=[RunFacts(rejected_rows=len(data.rejected))],
+        remembered=[
+            RunFacts(
+                rejected_rows=len(data.rejected),
+                rejection_reasons={
+                    str(reason): int(rows)
+                    for reason, rows in data.reasons.head(_REMEMBERED_REASONS)
+                    .set_index("reason")["rows"]
+                    .items()
+                },
+            )
+        ],
         checks=[resemble],
     )

@@ -7,7 +7,7 @@ made again from the storage. In: a run. Out: its file; or, of a storage root, al
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TypeVar
@@ -33,7 +33,7 @@ from experiment_pipeline.storage.database.writing import RunMemory, remember
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.records import from_json, to_json
-from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 
 _Row = TypeVar("_Row", bound=Remembered)
 RUNS_FOLDER = "runs"
@@ -102,10 +102,26 @@ def know_version(registry: Registry, version: str, tell: Callable[[str], object]
         _restore_versions(registry, tell)
 
 
+def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | None) -> VersionRow:
+    """What the registry itself knows of a version."""
+    return VersionRow(
+        version=entry.version,
+        created_at=moment(entry.created),
+        place=str(registry.folder / entry.version),
+        configuration=entry.configuration,
+        headline=entry.headline,
+        fingerprint=entry.fingerprint,
+        approval_required=registry.approval_required(entry.version),
+        approved_by=None if approval is None else approval.by,
+        approved_at=None if approval is None else moment(approval.at),
+        approval_comment=None if approval is None else approval.comment or None,
+    )
+
+
 def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None:
     """The versions of the registry's history that the database does not know."""
     try:
-        history = registry.history()
+        history, approvals = registry.history(), registry.approvals()
     except EntryCorrupt as error:
         tell(str(error))
         return
@@ -119,14 +135,8 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
         )
         makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
-        VersionRow(
-            version=one.version,
-            run_id=makers.get(one.version),
-            created_at=_moment(one.created),
-            place=str(registry.folder / one.version),
-            configuration=one.configuration,
-            headline=one.headline,
-            fingerprint=one.fingerprint,
+        replace(
+            version_row(registry, one, approvals.get(one.version)), run_id=makers.get(one.version)
         )
         for one in history
         if one.version not in known
@@ -135,9 +145,10 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
         remember(rows, registry.experiment)
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+def moment(text: str) -> datetime:
+    """Return a moment that was written as ISO 8601; one without a zone is UTC."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _archived(run: RunMemory) -> ArchivedRun:

@@ -19,7 +19,7 @@ from experiment_pipeline_tests import exported
 
 def test_a_package_holds_what_the_card_lists() -> None:
     """Every file is described, and every described file but the manifest is there."""
-    package = exported.package()
+    package = exported.package().numbered("v0001")
     described = set(exported_model.HOLDS) | {"README.md"}
     assert set(package.files) | {"manifest.json"} == described
     assert all(package.files.values())

@@ -30,7 +30,7 @@ _TABLES = {
         schema_digest:text settings:json code_commit:text code_dirty:boolean
         package_version:text python_version:text libraries:json data_url:text
         data_digest:text data_modified_at:moment data_rows:integer data_columns:integer
-        rejected_rows:integer verdict:text declared:integer trained:integer
+        rejected_rows:integer rejection_reasons:json verdict:text declared:integer trained:integer
         stopped_early:integer failed:integer not_started:integer reused:integer
         chosen:text choice_reason:text tie_group:integer test_score:number test_low:number
         test_high:number test_baseline:number validation_score:number
@@ -41,8 +41,8 @@ _TABLES = {
     """,
     "versions": """
         experiment:text* version:text* run_id:text created_at:moment! place:text!
-        configuration:text! headline:text! fingerprint:text! approved_by:text
-        approved_at:moment
+        configuration:text! headline:text! fingerprint:text! approval_required:boolean
+        approved_by:text approved_at:moment approval_comment:text
     """,
     "configurations": """
         experiment:text* run_id:text* key:text* algorithm:text! hyperparameters:json!
