@@ -4,8 +4,10 @@ Parses, calls, prints; nothing is computed here, and heavy imports wait for the 
 needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -51,8 +53,15 @@ def main() -> None:
     help="Code of your own that the model may run: an estimator's type, or the "
     "module:function of its preparation. Repeatable.",
 )
+@as_json
 def predict(
-    model: str, table: str, output: str, rejected: str | None, trust: tuple[str, ...]
+    model: str,
+    table: str,
+    output: str,
+    rejected: str | None,
+    trust: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
 
@@ -66,6 +75,10 @@ def predict(
         if trust:  # as `python` itself does; a console script has no folder of its own
             sys.path.append("")
         outcome = prediction.predict(model, table, output, rejected, trust)
+    if as_json:
+        told = {**asdict(outcome), "output": output, "rejected_output": rejected}
+        click.echo(json.dumps(told, indent=2))
+        return
     click.echo(f"model     {outcome.model}")
     click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
     click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")

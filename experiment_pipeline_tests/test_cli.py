@@ -71,6 +71,20 @@ def test_rows_as_delivered_get_predictions() -> None:
     assert ((predictions["probability_yes"] >= 0.4) == (predictions["prediction"] == "yes")).all()
 
 
+def test_a_program_reads_what_was_predicted_as_json() -> None:
+    """How many rows, by which model, and where they are."""
+    table = written(exported.delivered(4).assign(carrier="ZZ"))
+    told = json.loads(run("predict", "flights", table, "--json").output)
+    assert told.pop("notes")[0].startswith("carrier: 4 rows with a category")
+    assert told == {
+        "model": "flights v0001",
+        "predicted": 4,
+        "rejected": 0,
+        "output": "predictions.csv",
+        "rejected_output": "predictions.rejected.csv",
+    }
+
+
 def test_predictions_are_those_of_the_pipeline() -> None:
     """What the command writes is what the fitted pipeline gives for the prepared rows."""
     raw = exported.delivered(30, seed=5)

@@ -43,7 +43,8 @@ tool for SQL. Who only asks, opens the file read-only, so that no run has to wai
 import pandas as pd
 import sqlalchemy as sa
 
-engine = sa.create_engine("sqlite:///file:.dagster_home/{FILE}?mode=ro&uri=true")
+url = "sqlite:///file:.dagster_home/{FILE}?mode=ro&uri=true"
+engine = sa.create_engine(url)
 runs = pd.read_sql("SELECT * FROM runs ORDER BY started_at", engine, parse_dates=["started_at"])
 ```
 
