@@ -9,6 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -266,6 +267,9 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
     spec = spec_from(folder.name, source.filled_in(given), source.line_of)
     _check_findings(spec, source)
     _check_search(spec, source)
+    if spec.mlflow is not None and find_spec("mlflow") is None:
+        lacking = "needs a package that is not there; pip install 'experiment-pipeline[mlflow]'"
+        raise invalid([Problem(("mlflow",), lacking)], source.line_of)
     path = folder / SCHEMA_FILE
     return NamedColumns(
         spec,

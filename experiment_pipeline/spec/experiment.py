@@ -24,7 +24,7 @@ from pydantic import (
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Freshness, Owner, TagKey, TagValue
+from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import Budget, Halving, Search
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
@@ -321,6 +321,8 @@ class ExperimentSpec(
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
+    # Excluded from every dump: it decides no result, and its address may hold a secret.
+    mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""`owners`, `tags` and `freshness`: what Dagster's page says of all assets of an experiment.
+"""`owners`, `tags`, `freshness`, `mlflow`: what Dagster's page and MLflow say of an experiment.
 
 Nothing of it enters a result. Dagster's own rules for such names are judged here in words, without
 Dagster. In: values of the YAML. Out: immutable settings.
@@ -16,6 +16,7 @@ _NAME = r"[A-Za-z0-9_.-]{1,63}"
 # Dagster keeps these prefixes for itself.
 _RESERVED = ("dagster/", ".dagster/")
 SHORTEST_SECONDS = 60
+_USER = re.compile("//[^/@]*@")
 
 
 def _owner(value: str) -> str:
@@ -69,3 +70,23 @@ class Freshness(Closed):
                 "warn_after",
             )
         return self
+
+
+class Mlflow(Closed):
+    """Where the experiment's runs are written, too."""
+
+    tracking_uri: str = Field(
+        min_length=1,
+        repr=False,
+        description="Of the MLflow server; credentials belong into MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD",
+        examples=["http://mlflow.example:5000"],
+    )
+    experiment: str | None = Field(
+        None, min_length=1, description="Name of the experiment there; unset: the same as here"
+    )
+
+    @property
+    def shown_uri(self) -> str:
+        """The address without its secrets."""
+        return _USER.sub("//***@", self.tracking_uri).partition("?")[0]

@@ -24,6 +24,7 @@ from dagster._core.execution.plan.execute_step import (
 
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
+from experiment_pipeline.memory import mlflow
 from experiment_pipeline.memory.pages import write_pages, write_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
@@ -120,6 +121,7 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
     @contextmanager
     def record(context: dg.AssetExecutionContext) -> Iterator[None]:
         run = run_of(context, spec.name)
+        mlflow.expect(run, spec.mlflow)
         stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
 
         def first() -> Sequence[Remembered]:
@@ -142,7 +144,7 @@ def remembered_id(run: dg.DagsterRun) -> str:
 
 
 def keep(run: RunMemory) -> dict[str, Fact]:
-    """Archive a run that has ended, and make the pages anew, where the storage can be reached.
+    """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
 
     Returns name → place of what the run alone has: its decision record.
     """
@@ -154,6 +156,8 @@ def keep(run: RunMemory) -> dict[str, Fact]:
         for one in (run, *mark_killed()):
             archive(one, root)
             write_pages(one.experiment, root)
+        if problem := mlflow.export(run):
+            dg.get_dagster_logger().warning(problem)
     return {one.name: Place(one.place) for one in records}
 
 

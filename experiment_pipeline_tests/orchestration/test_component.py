@@ -6,6 +6,7 @@ import pytest
 from click import ClickException
 from pydantic import BaseModel
 
+from experiment_pipeline.orchestration import component
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
 from experiment_pipeline.spec.json_schema import defs_yaml_schema
 from experiment_pipeline_tests.end_to_end.project import Project
@@ -133,6 +134,23 @@ def test_a_schema_is_judged_when_it_is_loaded(
     """What a run would stumble over is said before one starts, with file and line."""
     folder.write(YAML, schema=schema)
     assert told(folder).startswith(message)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_mlflow_needs_its_package(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Without it the key is refused at its line, with what to install; a template names the server."""
+    monkeypatch.setenv("TRACKER", "http://me:hunter2@127.0.0.1:5000")
+    folder.write(YAML + '  mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}\n')
+    if not there:
+        monkeypatch.setattr(component, "find_spec", lambda _: None)
+        assert "pip install 'experiment-pipeline[mlflow]'" in told(folder)
+        return
+    spec = folder.load().named.spec
+    assert spec.mlflow is not None
+    assert spec.mlflow.tracking_uri == "http://me:hunter2@127.0.0.1:5000"
+    assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow.shown_uri}"
 
 
 def test_an_environment_variable_is_filled_in(

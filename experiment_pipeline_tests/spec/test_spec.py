@@ -314,6 +314,7 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
+    "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 
 

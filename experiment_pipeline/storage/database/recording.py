@@ -128,7 +128,7 @@ def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]])
         process=Process.here().as_noted,
         started_at=now if begun is None or begun.started_at is None else None,
     )
-    old = ("ended_at", "error_type", "error", "fix")
+    old = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")
     run.remember([*(first() if begun is None else ()), facts], forget=old)
 
 
