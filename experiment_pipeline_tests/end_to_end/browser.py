@@ -36,6 +36,9 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 RUNS = """{runsOrError{... on Runs{results{
   runId status assetSelection{path} tags{key value}}}}}"""
+HISTORY = """query($job: String!){pipelineOrError(params: {pipelineName: $job,
+  repositoryName: "__repository__", repositoryLocationName: "experiment_pipeline"}){
+  ... on Pipeline{runs(limit: 50){runId tags{key value}}}}}"""
 BACKFILLS = """{partitionBackfillsOrError{... on PartitionBackfills{results{
   status assetSelection{path}}}}}"""
 NODES = """{assetNodes{assetKey{path} isPartitioned
@@ -125,6 +128,11 @@ class DagsterUi:
             for run in found
             if _is_of(experiment, run["assetSelection"])
         ]
+
+    def history(self, job: str) -> dict[str, dict[str, str]]:
+        """Run → its tags, of all runs that the page of a job lists."""
+        runs = self.ask(HISTORY, job=job)["pipelineOrError"]["runs"]
+        return {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in runs}
 
     def wait_for_runs(self, experiment: str, number: int, seconds: float = 150) -> list[Run]:
         """The runs of an experiment once that many have ended."""

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
+from experiment_pipeline.storage.database.connection import FILE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi
 from experiment_pipeline_tests.end_to_end.project import Project
@@ -50,6 +53,12 @@ def at_work(project) -> set[int]:
     return {int(path.stem) for path in project.folder.glob("*.at_work")}
 
 
+def remembered(project) -> dict[str, str]:
+    """Experiment → what the memory says of its only run."""
+    with closing(sqlite3.connect(project.folder / ".dagster_home" / FILE)) as memory:
+        return dict(memory.execute("SELECT experiment, status FROM runs").fetchall())
+
+
 def wait_for(condition) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -87,6 +96,7 @@ def test_killed_runs_free_their_places(project):
         for name, process in zip(("first", "second"), processes, strict=True):
             assert f"process {process.pid}" in why_failed(ui, name)
         wait_for(lambda: len(at_work(project)) == 3)
+        assert remembered(project) == {"first": "killed", "second": "killed", "third": "running"}
         ui.kill()
     with DagsterUi(project) as ui:
         assert "is gone" in why_failed(ui, "third")

@@ -2,12 +2,14 @@
 
 import os
 import re
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
+from experiment_pipeline.storage.database.connection import FILE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project
@@ -180,6 +182,24 @@ def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
     assert run.status == "SUCCESS"
     assert run.tags["dagster/partition"] == "linear"
     assert ui.missing(SINGLE) == []
+
+
+def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched):
+    """Beside that of the button, with its decision as tags; the memory knows who started which."""
+    (by_button,) = ui.wait_for_runs(SINGLE, 1)
+    done = ui.project.execute(SINGLE)
+    assert done.returncode == 0, done.stdout
+    history = ui.history(SINGLE)
+    (by_command,) = history.keys() - {by_button.id}
+    for tags in history.values():
+        assert tags.items() >= {"experiment": SINGLE, "decision": "accepted"}.items()
+    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as memory:
+        query = "SELECT run_id, triggered_by FROM runs WHERE experiment = ?"
+        started = dict(memory.execute(query, [SINGLE]).fetchall())
+    assert started == {by_button.id: "person", by_command: "command line"}
+    page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
+    expect(page.get_by_text(by_command[:8]).first).to_be_visible()
+    picture(page, "history")
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):

@@ -1,6 +1,8 @@
 """What a run's page shows of its end, and runs that ended without a word."""
 
 import dataclasses
+import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -10,6 +12,8 @@ import pytest
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.reporting.remembered import RunFacts
+from experiment_pipeline.stages.asset import keep
+from experiment_pipeline.storage.database.recording import of_run, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.processes import Process
 
@@ -72,6 +76,29 @@ def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
     """Dagster copies tags to a run that is executed again: what it inherits, it does not keep."""
     inherited = {"decision": "accepted", "version": "v0007"}
     assert shown_after(instance, {}, **inherited) == [None, "none", "none"]
+
+
+@dg.op
+def be_cancelled(context: dg.OpExecutionContext) -> None:
+    with recorded(RunMemory("clinic", context.run_id), "training", list, keep):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(60)
+
+
+@dg.job(executor_def=in_process_executor)
+def cancelled():
+    be_cancelled()
+
+
+def test_a_cancelled_run_is_killed(instance) -> None:
+    """What the page's "Terminate" sends ends the stage at work, and the run says so itself."""
+    with dg.execute_job(dg.reconstructable(cancelled), instance) as result:
+        assert not result.success
+    (run,) = instance.get_runs(dg.RunsFilter(job_name="cancelled"))
+    (facts,) = (memory.facts() for memory in of_run(run.run_id))
+    assert (facts.status, facts.stage) == ("killed", "training")
+    assert (facts.error, facts.fix) == ("the run was cancelled", "Run it again: it goes on.")
+    assert run.tags["decision"] == "killed"
 
 
 def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunMemory:

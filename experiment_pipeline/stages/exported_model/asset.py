@@ -29,6 +29,7 @@ from experiment_pipeline.stages.validation_report import look
 from experiment_pipeline.stages.validation_report.look import Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence, provenance
+from experiment_pipeline.storage.database.archive import know_version
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
@@ -94,6 +95,8 @@ def build_exported_model(
                 )
                 published = registry.publish(package, check_in_fresh_process)
                 store.put(given, {IDENTITY: package.identity.encode()}, None)
+            if published.reused:
+                know_version(registry, published.version, context.log.warning)
             committed = _commit(spec, registry, published)
             data_changes.accept(spec, validation_set.origin.profile)
             if config.approve == published.version:

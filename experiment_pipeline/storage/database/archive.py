@@ -92,6 +92,16 @@ def reindex(root: Location, tell: Callable[[str], object]) -> int:
     return restored
 
 
+def know_version(registry: Registry, version: str, tell: Callable[[str], object]) -> None:
+    """Remember a version whose run was killed between publishing it and saying so."""
+    versions, engine = TABLES["versions"], database()
+    query = sa.select(versions.c.version).filter_by(experiment=registry.experiment, version=version)
+    with told(engine.url), engine.connect() as connection:
+        known = connection.execute(query).first()
+    if known is None:
+        _restore_versions(registry, tell)
+
+
 def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | None) -> VersionRow:
     """What the registry itself knows of a version."""
     return VersionRow(
