@@ -292,6 +292,17 @@ def check_experiment(experiment: str) -> None:
     )
 
 
+def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
+    """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
+    moment = since.tz_localize("UTC") if since.tz is None else since
+    if run["started_at"] is None or run["started_at"] < moment:
+        raise UnknownRun(
+            run["experiment"],
+            f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}",
+            "Look at the log of the job: it ended before its run was recorded.",
+        )
+
+
 def _notice_killed_runs() -> None:
     """A run whose process is gone is not shown as running, unless one may only read here."""
     with suppress(DatabaseUnavailable):
