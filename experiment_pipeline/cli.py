@@ -192,17 +192,40 @@ def runs(
 @main.command()
 @click.argument("run", required=False)
 @click.option("--experiment", help="Of this experiment; without RUN its last run.")
+@click.option("--since", help="Only a run begun since: a moment in UTC, or an age: '1 hour'.")
+@click.option("--copy-reports", metavar="FOLDER", help="Copy its pages and record there.")
+@click.option(
+    "--fail-unless",
+    type=click.Choice(["accepted", "rejected"]),
+    help="Exit with 1 when its status is another one: for CI.",
+)
 @as_json
-def show(run: str | None, experiment: str | None, *, as_json: bool) -> None:
+def show(
+    run: str | None,
+    experiment: str | None,
+    *,
+    since: str | None,
+    copy_reports: str | None,
+    fail_unless: str | None,
+    as_json: bool,
+) -> None:
     """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
     with told_as(_on_one_screen):
         from experiment_pipeline.memory import questions, terminal
+        from experiment_pipeline.memory.pages import copy_reports as copied
 
+        begun = _moment(since)
         found = questions.run_of(experiment, run)
+        if begun is not None:
+            questions.check_begun(found, begun)
         if as_json:
             click.echo(terminal.run_json(found))
         else:
             _print(terminal.run(found))
+        if copy_reports is not None:
+            copied(found, copy_reports)
+    if fail_unless not in {None, found["status"]}:
+        sys.exit(1)
 
 
 @main.command()

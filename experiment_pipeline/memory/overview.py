@@ -34,6 +34,8 @@ from experiment_pipeline.statistics.interval import Interval
 
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
+# As many as a small plot shows.
+MOST_VERSIONS = 40
 _UNFOLDED = 20
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
 _TONES: dict[Any, Tone] = {
@@ -49,7 +51,12 @@ def overview(now: datetime) -> Document:
     """Return the page of all experiments: champion, gates, last run, age of the data, cost, trend."""
     found = questions.experiments()
     last = _last_runs()
-    rows = [_experiment_row(row, last, now) for row in found.to_dict("records")]
+    champions = _champions()
+    gates = _gates(champions)
+    rows = [
+        _experiment_row(row, last, champions.get(row["experiment"], ()), gates, now)
+        for row in found.to_dict("records")
+    ]
     header = (
         *("experiment", "champion", "validation score", "gates", "trend of the score"),
         *("last run (UTC)", "age of the data", "runs", "cost"),
@@ -103,20 +110,20 @@ def experiment_page(experiment: str, root: str) -> Document:
 
 
 def _experiment_row(
-    row: Mapping[Any, Any], last: Mapping[str, Mapping[Any, Any]], now: datetime
+    row: Mapping[Any, Any],
+    last: Mapping[str, Mapping[Any, Any]],
+    champions: Sequence[Mapping[Any, Any]],
+    gates: Mapping[tuple[str, str], str],
+    now: datetime,
 ) -> tuple[Cell, ...]:
     name = row["experiment"]
     latest = last[name]
-    versions: list[Any] = questions.versions(name).to_dict("records")
-    champions = [
-        one for one in versions if _is_number(one["validation_score"]) and not _is_waiting(one)
-    ]
     current = champions[-1] if champions else None
     return (
         Link(name, f"{name}/{EXPERIMENT_PAGE}"),
         _text(row["champion"]),
         _two_lines(*_scored(current)) if current else _text(row["champion_score"]),
-        _gates(name, current),
+        gates.get((name, current["run_id"]), "") if current else "",
         _trend([one["validation_score"] for one in champions]),
         Markup(f"{_outcome(latest).html}<br><small>{_moment(row['last_started_at'])}</small>"),
         _age(latest["data_modified_at"], now),
@@ -130,12 +137,22 @@ def _is_waiting(version: Mapping[Any, Any]) -> bool:
     return version["approval_required"] is True and not _is_known(version["approved_by"])
 
 
-def _gates(experiment: str, current: Mapping[Any, Any] | None) -> str:
-    """How many gates the champion passed, of how many."""
-    if current is None or not _is_known(current["run_id"]):
-        return ""
-    gates = questions.rows_of("gates", experiment, current["run_id"])
-    return f"{(gates['outcome'] == 'PASS').sum()} of {len(gates)} passed" if len(gates) else ""
+def _champions() -> dict[str, list[Mapping[Any, Any]]]:
+    """Experiment → its last versions that have a score, the oldest first."""
+    found: dict[str, list[Mapping[Any, Any]]] = {}
+    for version in questions.latest_versions(MOST_VERSIONS).to_dict("records"):
+        if not _is_waiting(version):
+            found.setdefault(version["experiment"], []).append(version)
+    return found
+
+
+def _gates(champions: Mapping[str, Sequence[Mapping[Any, Any]]]) -> dict[tuple[str, str], str]:
+    """Experiment and run of each current champion → how many gates it passed, of how many."""
+    current = [versions[-1]["run_id"] for versions in champions.values()]
+    return {
+        (row["experiment"], row["run_id"]): f"{row['passed']} of {row['gates']} passed"
+        for row in questions.gates_passed(current).to_dict("records")
+    }
 
 
 def _last_runs() -> dict[str, Mapping[Any, Any]]:

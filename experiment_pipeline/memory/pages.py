@@ -7,18 +7,21 @@
 In: the metadata database. Out: files, whose places are told.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
 
 from experiment_pipeline.memory.overview import experiment_page, overview, tone_of
-from experiment_pipeline.memory.questions import run_of
+from experiment_pipeline.memory.questions import rows_of, run_of
 from experiment_pipeline.memory.record import decided, is_decided
 from experiment_pipeline.memory.record_page import decision_record
-from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.remembered import ReportRow
 from experiment_pipeline.storage.database.archive import RUNS_FOLDER
-from experiment_pipeline.storage.files import write_bytes
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.locations import Location, location
 from experiment_pipeline.storage.versions import RECORD
 
 _WIDTH = 90  # rem: their tables have more columns than a report's
@@ -54,3 +57,21 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
         ReportRow(name=name, place=str(folder / f"{run_id}.record{suffix}"))
         for name, (suffix, _) in made.items()
     )
+
+
+def copy_reports(run: Mapping[str, Any], folder: str) -> None:
+    """Copy the pages of a run, and its record as Markdown, into a folder: `<report>.html`.
+
+    Args:
+        run: its row of the table `runs`.
+        folder: path or URL.
+
+    Raises:
+        StorageUnreachable: a page is gone, or the folder cannot be written.
+    """
+    reports = rows_of("reports", run["experiment"], run["run_id"])
+    for name, place in zip(reports["name"], reports["place"], strict=True):
+        if is_page(place):
+            suffix = PurePosixPath(place).suffix
+            copy = location(folder) / f"{name.removesuffix(suffix)}{suffix}"
+            write_bytes(copy, read_bytes(location(place)))

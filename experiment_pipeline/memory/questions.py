@@ -29,7 +29,6 @@ _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Integer, "Int64"),
     (sa.Float, "float64"),
 )
-_VALIDATION = ("validation_score", "validation_low", "validation_high")
 _WHERE = "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE."
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
@@ -225,13 +224,31 @@ def versions(experiment: str) -> pd.DataFrame:
     1   v0002  00000001-flight_delay              0.70
     2   v0003  00000002-flight_delay              0.71
     """
-    scores = [RUNS.c[name] for name in ("metric", *_VALIDATION, "data_digest", "code_commit")]
-    query = sa.select(VERSIONS, *scores).outerjoin(
-        RUNS,
-        (RUNS.c.experiment == VERSIONS.c.experiment) & (RUNS.c.run_id == VERSIONS.c.run_id),
-    )
-    query = query.where(VERSIONS.c.experiment == experiment)
-    return _read(query.order_by(VERSIONS.c.created_at, VERSIONS.c.version))
+    view = VIEWS["champion_history"].table
+    query = sa.select(view).where(view.c.experiment == experiment)
+    return _read(query.order_by(view.c.created_at, view.c.version))
+
+
+def latest_versions(of_each: int) -> pd.DataFrame:
+    """Return the last so many versions of every experiment that have a score, the oldest first."""
+    view = VIEWS["champion_history"].table
+    order = (view.c.created_at.desc(), view.c.version.desc())
+    back = sa.func.row_number().over(partition_by=view.c.experiment, order_by=order)
+    scored = sa.select(view, back.label("back")).where(view.c.validation_score.is_not(None))
+    placed = scored.subquery()
+    query = sa.select(*(placed.c[name] for name in view.c.keys()))  # noqa: SIM118 - no dict
+    query = query.where(placed.c.back <= of_each)
+    return _read(query.order_by(placed.c.created_at, placed.c.version))
+
+
+def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
+    """Return how many gates some runs have, and how many of them were passed, a row per run."""
+    gates = TABLES["gates"]
+    passed = sa.func.sum(sa.case((gates.c.outcome == "PASS", 1), else_=0))
+    counted = (passed.label("passed"), sa.func.count().label("gates"))
+    query = sa.select(gates.c.experiment, gates.c.run_id, *counted)
+    query = query.where(gates.c.run_id.in_(run_ids))
+    return _read(query.group_by(gates.c.experiment, gates.c.run_id))
 
 
 def last_runs() -> pd.DataFrame:
@@ -293,6 +310,17 @@ def check_experiment(experiment: str) -> None:
         + (f"; {did_you_mean(experiment, names)}" if names else ""),
         _WHERE,
     )
+
+
+def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
+    """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
+    moment = since.tz_localize("UTC") if since.tz is None else since
+    if run["started_at"] is None or run["started_at"] < moment:
+        raise UnknownRun(
+            run["experiment"],
+            f"no run since {moment:%Y-%m-%d %H:%M:%S} UTC; the last one is {run['run_id']}",
+            "Look at the log of the job: it ended before its run was recorded.",
+        )
 
 
 def _notice_killed_runs() -> None:

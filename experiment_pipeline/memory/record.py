@@ -14,6 +14,7 @@ from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison, compared
 
 Row = Mapping[str, Any]
+_SETS = ("train", "test", "validation")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     ranked = sorted(rows("configurations"), key=_by_rank)
     return Decided(
         run=run,
-        sets=rows("sets"),
+        sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
         findings=rows("findings"),
         configurations=ranked,
         scores=rows("scores"),

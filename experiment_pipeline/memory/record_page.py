@@ -29,7 +29,7 @@ from experiment_pipeline.statistics.interval import Interval
 
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40
-_TO_SIGN = "______________________________"
+_TO_SIGN = "." * 40
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
@@ -195,7 +195,8 @@ def _choice(of: Decided) -> Iterator[Section]:
         return
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
     settings = _pairs(chosen.get("hyperparameters"))
-    said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}. {run['choice_reason']}"
+    said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
+    ties = run["tie_group"] or 1
     ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]
     rows = tuple(
         (
@@ -203,12 +204,11 @@ def _choice(of: Decided) -> Iterator[Section]:
             one["key"],
             _score(one, "test"),
             _interval(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
-            "tied" if one["in_tie_group"] else "",
+            "tied" if one["in_tie_group"] and ties > 1 else "",
         )
         for one in ranked
     )
     header = ("rank", "configuration", f"{run['metric']} on test", "minus the best", "")
-    ties = run["tie_group"] or 1
     apart = (
         "The test set tells it from every other configuration."
         if ties == 1

@@ -31,7 +31,8 @@ from dagster._serdes import ConfigurableClassData
 
 from experiment_pipeline.storage.processes import Process
 
-TAG = "experiment_pipeline/process"
+# Not for people: the page shows no tag of this prefix.
+TAG = ".dagster/experiment_pipeline_process"
 
 
 def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:

@@ -15,6 +15,7 @@ from experiment_pipeline_tests.bench import (
     halving,
     large,
     large_stages,
+    memory,
     orchestration,
     processes,
     reports,
@@ -139,6 +140,16 @@ The stages before, on the same rows with an id, a day and the target:
 {table(FIGURE, before)}"""
 
 
+def the_memory(asked: argparse.Namespace) -> str:
+    """The metadata database when it has become large."""
+    runs = round(10_000 * asked.scale)
+    figures = table(FIGURE, memory.measurements(runs))
+    return f"""A made-up history on SQLite: {runs:,} runs of {memory.EXPERIMENTS} experiments with 50 configurations each. Seconds
+are medians of five.
+
+{figures}"""
+
+
 def threads(asked: argparse.Namespace) -> str:
     """Threads against processes, one estimator at a time."""
     start = processes.pool_start()
@@ -159,5 +170,6 @@ PARTS: Mapping[str, Part] = {
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "rivals": Part("The same seconds", same_seconds),
+    "memory": Part("The memory of experiments", the_memory),
     "data": Part("The stages before training", stages),
 }

@@ -243,3 +243,21 @@ def test_runs_in_a_bucket_are_archived_and_paged_there(place: UPath) -> None:
     assert "flight_delay" in (place / "overview.html").read_text()
     assert run_id[:8] in (place / "flight_delay" / "runs.html").read_text()
     assert reindex(place, print) == 1
+
+
+def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:
+    """Each run has its own; a rerun that publishes nothing leaves that of the version as it was."""
+    runs = past.root / past.name / "runs"
+    first, again, rejected = (
+        (runs / f"{run_id}.record.md").read_text()
+        for run_id in (past.first, past.again, past.rejected)
+    )
+    assert "is published as v0001" in first
+    assert "is the same model as v0001" in again
+    assert "Refused: 1 of " in rejected
+    assert "most frequent reasons to reject a row" in first
+    version = past.root / past.name / "registry" / "v0001" / "decision_record.md"
+    assert past.first in version.read_text()
+    for run_id in (past.first, past.rejected):
+        reports = questions.rows_of("reports", past.name, run_id).set_index("name")["place"]
+        assert Path(reports["decision_record"]) == runs / f"{run_id}.record.html"

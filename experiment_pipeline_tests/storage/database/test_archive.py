@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from experiment_pipeline.cli import main
 from experiment_pipeline.storage.database.archive import archive, reindex
-from experiment_pipeline.storage.database.connection import VARIABLE
+from experiment_pipeline.storage.database.connection import HEAD, VARIABLE
+from experiment_pipeline.storage.database.documentation import documentation
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline_tests.memory.history import write_history
@@ -51,3 +54,33 @@ def test_a_damaged_file_is_told_and_takes_no_other_along(
 def test_a_root_that_was_never_used_restores_nothing(tmp_path: Path) -> None:
     """No folder is no error."""
     assert reindex(location(str(tmp_path / "nothing")), print) == 0
+
+
+def test_the_command_says_what_came_back_and_what_was_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are counted, a damaged file is named, the database is named without its password."""
+    root = location(str(tmp_path / "artifacts"))
+    ids = write_history()
+    for run_id in ids:
+        archive(RunMemory("flight_delay", run_id), root)
+    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
+    damaged.write_text("{}")
+    lose_the_database(tmp_path, monkeypatch)
+    done = CliRunner().invoke(main, ["reindex", "--root", str(root)])
+    assert done.exit_code == 0, done.output
+    said = done.output
+    assert f"restored            3 runs  sqlite:///{tmp_path}/another.sqlite" in said
+    assert "passed over         1 files" in said
+    assert str(damaged) in said
+
+
+def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
+    """First the URL and the version of the tables, then the page of the columns."""
+    done = CliRunner().invoke(main, ["database"])
+    assert done.exit_code == 0, done.output
+    where, version, _, page = done.output.split("\n", 3)
+    assert where.startswith("database sqlite" if "sqlite" in where else "database postgresql")
+    assert (":***@" in where) == ("postgresql" in where)
+    assert version == f"version  {HEAD}"
+    assert page == documentation()

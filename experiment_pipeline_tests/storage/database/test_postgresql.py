@@ -5,9 +5,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from dagster import DagsterRunStatus, instance_for_test
 
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.memory import questions
@@ -22,8 +24,10 @@ from experiment_pipeline.storage.database.connection import (
 from experiment_pipeline.storage.database.tables import METADATA
 from experiment_pipeline.storage.database.views import VIEWS
 from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.memory.history import write_history
 from experiment_pipeline_tests.postgres_server import PostgresServer
+from experiment_pipeline_tests.runs import run
 
 pytestmark = pytest.mark.slow
 
@@ -177,3 +181,19 @@ def test_processes_that_open_a_new_database_together_all_can() -> None:
     started = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
     assert [one.wait(120) for one in started] == [0, 0, 0]
     assert len(questions.runs()) == 60
+
+
+def test_an_experiment_runs_with_dagsters_storage_in_the_same_database(
+    postgres: PostgresServer, postgres_database: str, tmp_path: Path, storage: Path
+) -> None:
+    """One URL for both: Dagster and we remember the run, none in the other's way."""
+    url = postgres.url(postgres_database).replace("postgresql:", "postgresql+psycopg2:")
+    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
+    with instance_for_test(overrides={"storage": {"postgres": {"postgres_url": url}}}) as instance:
+        assert run(spec, scenario.SCHEMA, instance).success
+        (of_dagster,) = instance.get_runs()
+    assert of_dagster.status is DagsterRunStatus.SUCCESS
+    found = questions.run_of(spec.name)
+    assert (found["run_id"], found["status"]) == (of_dagster.run_id, "accepted")
+    assert len(questions.leaderboard(spec.name)) > 1
+    assert spec.name in (storage / "overview.html").read_text()

@@ -85,7 +85,9 @@ def upgrade() -> None:
         }
         scope = ["experiment", "run_id"]
         whose = sa.ForeignKeyConstraint(scope, [f"runs.{one}" for one in scope], ondelete="CASCADE")
-        op.create_table(name, *made, *([whose] if of_a_run else []))
+        constraints = [whose] if of_a_run else []
+        # SQLite then keeps a run's rows side by side, in their own order, and the keys once.
+        op.create_table(name, *made, *constraints, sqlite_with_rowid=not of_a_run)
     op.create_index("runs_by_start", "runs", ["experiment", "started_at"])
     op.create_index("runs_by_status", "runs", ["status"])
 
