@@ -166,20 +166,28 @@ def _bring_up_to_date(engine: sa.Engine) -> None:
         migrate(engine, connection)
 
 
-def migrate(engine: sa.Engine, connection: sa.Connection | None = None, to: str = HEAD) -> None:
-    """Bring the tables to a version of the migrations."""
+def migrate(
+    engine: sa.Engine, connection: sa.Connection | None = None, to: str | None = None
+) -> None:
+    """Bring the tables to a version of the migrations, the newest one unless another is named."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     if connection is None:
-        with engine.begin() as own:
+        with engine.connect() as own:
+            # A migration may make a table anew: to drop the old one would take along, by its
+            # foreign keys, all that belongs to its rows.
+            own.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            own.commit()
             config.attributes["connection"] = own
-            command.upgrade(config, to)
+            with own.begin():
+                command.upgrade(config, to or HEAD)
+            own.exec_driver_sql("PRAGMA foreign_keys = ON")
         return
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    command.upgrade(config, to or HEAD)
 
 
 def _version(connection: sa.Connection) -> str | None:
