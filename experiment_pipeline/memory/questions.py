@@ -12,11 +12,14 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from experiment_pipeline.errors import DatabaseUnavailable, UnknownRun, did_you_mean
+from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
+from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.recording import mark_killed
 from experiment_pipeline.storage.database.tables import RUNS, TABLES, UtcDateTime
 from experiment_pipeline.storage.database.views import VIEWS
+from experiment_pipeline.storage.files import list_names
+from experiment_pipeline.storage.locations import storage_root
 
 CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
 _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
@@ -321,9 +324,14 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
 
 
 def _notice_killed_runs() -> None:
-    """A run whose process is gone is not shown as running, unless one may only read here."""
-    with suppress(DatabaseUnavailable):
-        mark_killed()
+    """A run whose process is gone is not shown as running, unless one may only read here.
+
+    Nobody else marks and archives it again; where its storage is another one, nothing is written.
+    """
+    with suppress(StorageError):
+        for run in mark_killed():
+            if list_names(storage_root() / run.experiment):
+                archive(run, storage_root())
 
 
 def _moment(given: pd.Timestamp | str) -> datetime:

@@ -151,9 +151,10 @@ def keep(run: RunMemory) -> dict[str, Fact]:
     root = storage_root()
     records: tuple[ReportRow, ...] = ()
     with suppress(StorageError):
+        killed = mark_killed()  # before anything asks about runs, which would mark them itself
         records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
-        for one in (run, *mark_killed()):
+        for one in (run, *killed):
             archive(one, root)
             write_pages(one.experiment, root)
         if problem := mlflow.export(run):

@@ -229,8 +229,13 @@ def test_a_database_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch)
     assert "s3cr3t" not in told
 
 
-def test_a_killed_run_does_not_show_as_running() -> None:
-    """Whoever lists the runs finds out first which of the running ones are gone."""
+@pytest.mark.parametrize("is_its_storage", [True, False])
+def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage: bool) -> None:
+    """Whoever lists the runs finds out first which of the running ones are gone, and archives them
+    where their storage is.
+    """
+    if is_its_storage:
+        (storage / "flight_delay" / "tables").mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         noted = Process.here(process.pid).as_noted
         facts = RunFacts(status="running", process=noted, started_at=datetime.now(UTC))
@@ -243,5 +248,7 @@ def test_a_killed_run_does_not_show_as_running() -> None:
     assert [one["run_id"] for one in json.loads(ask("runs", "--status", "killed", "--json"))] == [
         "dead"
     ]
+    assert (storage / "flight_delay" / "runs" / "dead.json").exists() == is_its_storage
+    assert storage.exists() == is_its_storage
     assert "status         killed" in ask("show", "dead")
     assert json.loads(ask("experiments", "--json"))[0]["last_status"] == "killed"
