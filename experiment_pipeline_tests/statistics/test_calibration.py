@@ -75,7 +75,7 @@ def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
     weighted = Configuration("linear", "linear", "onehot", {"class_weight": "balanced"})
     for configuration, marked in ((weighted, True), (plain.configuration, False)):
         facts = exported.facts(scores=scores, configuration=configuration)
-        text = document.render(model_card.build_card(facts, SIGNATURE))
+        text = document.render(model_card.build_card(facts, SIGNATURE, []))
         assert ("brier (not calibrated)" in text) is marked
     assert named("roc_auc", reweighted=True) == "roc_auc"
 
