@@ -100,6 +100,8 @@ class ScoreChange:
 
     def in_words(self) -> str:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
+        if self.is_paired and self.difference.estimate == 0:
+            return f"{self.metric} {numbers.interval(self.before)} in both: no difference"
         told = {True: "better", False: "worse", None: "cannot be told apart"}[self.better]
         sign = "+" if self.difference.estimate >= 0 else "-"
         size = numbers.score(abs(self.difference.estimate))

@@ -47,24 +47,22 @@ def experiments() -> pd.DataFrame:
     _notice_killed_runs()
     view = VIEWS["experiments"].table
     counted = _read(sa.select(view).order_by(view.c.experiment))
-    newest = (
-        sa.select(VERSIONS.c.experiment, sa.func.max(VERSIONS.c.version).label("champion"))
-        .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
-        .group_by(VERSIONS.c.experiment)
-        .subquery()
-    )
-    champions = _read(
+    # v10000 comes after v9999.
+    newest_first = sa.func.length(VERSIONS.c.version).desc(), VERSIONS.c.version.desc()
+    place = sa.func.row_number().over(partition_by=VERSIONS.c.experiment, order_by=newest_first)
+    placed = (
         sa.select(
-            newest.c.experiment,
-            newest.c.champion,
+            VERSIONS.c.experiment,
+            VERSIONS.c.version.label("champion"),
             VERSIONS.c.configuration.label("champion_configuration"),
             VERSIONS.c.headline.label("champion_score"),
-        ).join(
-            VERSIONS,
-            (VERSIONS.c.experiment == newest.c.experiment)
-            & (VERSIONS.c.version == newest.c.champion),
+            place.label("place"),
         )
+        .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
+        .subquery()
     )
+    shown = [column for column in placed.c if column.name != "place"]
+    champions = _read(sa.select(*shown).where(placed.c.place == 1))
     last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
     return counted.merge(champions, how="left").merge(last, how="left")
 

@@ -107,3 +107,11 @@ def test_judged_rows_survive_their_file(k: int) -> None:
     assert np.array_equal(back.prediction, given.prediction)
     assert np.array_equal(back.y, given.y)
     assert np.array_equal(back.units, given.units)
+
+
+def test_the_same_model_on_the_same_rows_makes_no_difference(tmp_path: Path) -> None:
+    """It is said in words, not as an interval of rounding."""
+    ids = write_history()
+    for run_id in ids[:2]:
+        keep(run_id, judged(0.5), tmp_path)
+    assert "in both: no difference" in str(compare(ids[0], ids[1]))

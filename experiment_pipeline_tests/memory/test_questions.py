@@ -5,8 +5,8 @@ import pytest
 
 from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.memory import questions
-from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
-from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts, VersionRow
+from experiment_pipeline.storage.database.writing import RunMemory, remember
 from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
 
 pytestmark = pytest.mark.usefixtures("each_database")
@@ -23,6 +23,25 @@ def test_experiments_are_listed_with_champion_and_last_run() -> None:
     assert found.loc["flight_delay", "last_started_at"] == pd.Timestamp(FIRST_DAY) + pd.Timedelta(
         "3D"
     )
+
+
+def test_the_champion_is_the_latest_version_by_number() -> None:
+    """The ten-thousandth version comes after the one before it, though its text does not."""
+    write_history("e", runs=2)
+    for version in ("v9999", "v10000"):
+        row = VersionRow(
+            version=version,
+            created_at=FIRST_DAY,
+            place="",
+            configuration="k",
+            headline=f"of {version}",
+            fingerprint="f",
+        )
+        remember([row], "e")
+    found = questions.experiments()
+    assert found[["champion", "champion_score"]].to_dict("records") == [
+        {"champion": "v10000", "champion_score": "of v10000"}
+    ]
 
 
 def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
