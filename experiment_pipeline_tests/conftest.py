@@ -42,7 +42,7 @@ def metadata_database(
     empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """Each test has a metadata database of its own: none writes to the project's."""
-    path = tmp_path / "experiment_pipeline.sqlite"
+    path = tmp_path.with_name(f"{tmp_path.name}.sqlite")
     shutil.copy(empty_database, path)
     monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
     yield path

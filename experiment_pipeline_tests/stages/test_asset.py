@@ -1,9 +1,12 @@
 """Telling an outcome to Dagster: metadata, checks, log lines."""
 
 import math
+from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting.document import fenced
@@ -17,10 +20,21 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.stages import asset
+from experiment_pipeline.storage.database.writing import RunMemory
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 KEY = dg.AssetKey(["flights", "stage"])
+
+
+@pytest.fixture(autouse=True)
+def a_run(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outcomes here are of a run that nobody has started."""
+    assert not storage.exists()
+    run = RunMemory(KEY.path[0], "run")
+    run.remember([RunFacts(started_at=datetime.now(UTC))])
+    monkeypatch.setattr(asset, "run_of", lambda *_: run)
 
 
 def reported(outcome: Outcome) -> dg.MaterializeResult:
