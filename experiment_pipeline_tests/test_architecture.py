@@ -1,6 +1,7 @@
 """The layout: packages in one order, no import upwards, no circle, and who may touch what."""
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -103,8 +104,15 @@ def text(module: str) -> str:
 
 @cache
 def tree(module: str) -> ast.Module:
-    """The parsed source of a module."""
-    return ast.parse(text(module))
+    """The parsed source of a module.
+
+    Before Python 3.11.8 the parser fails when a collection in its middle runs code that parses.
+    """
+    gc.disable()
+    try:
+        return ast.parse(text(module))
+    finally:
+        gc.enable()
 
 
 def imported(module: str) -> Iterator[str]:
