@@ -304,7 +304,9 @@ def _trend(values: Sequence[Any]) -> Markup:
 
 def _last(values: Sequence[Any], unit: str) -> str:
     known = [value for value in values if _is_number(value)]
-    return f"{numbers.score(known[-1])}{unit}" if known else ""
+    if not known:
+        return ""
+    return f"{known[-1]:,.0f}{unit}" if unit else numbers.score(known[-1])
 
 
 def _text(value: Any) -> str:
