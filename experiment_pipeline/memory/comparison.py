@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.memory.questions import file_text, rows_of, run_of
+from experiment_pipeline.memory.questions import file_text, rows_of_run, run_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction, linearise, paired_difference
@@ -276,13 +276,13 @@ def _judged_pair(
 
 
 def _validation_digest(run: Mapping[str, Any]) -> str | None:
-    sets = rows_of("sets", run["experiment"], run["run_id"])
+    sets = rows_of_run("sets", run)
     found = sets.loc[sets["set_name"] == "validation", "digest"]
     return None if found.empty else str(found.item())
 
 
 def _judged(run: Mapping[str, Any]) -> JudgedRows | None:
-    reports = rows_of("reports", run["experiment"], run["run_id"])
+    reports = rows_of_run("reports", run)
     found = reports.loc[reports["name"] == JUDGED_ROWS, "place"]
     if found.empty:
         return None
@@ -304,7 +304,7 @@ def _scores(
 
 
 def _on_validation(run: Mapping[str, Any]) -> pd.DataFrame:
-    scores = rows_of("scores", run["experiment"], run["run_id"])
+    scores = rows_of_run("scores", run)
     return scores[scores["set_name"] == "validation"].set_index("metric")
 
 

@@ -180,7 +180,7 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         child.data.tags.get(f"{_TAG}.configuration"): child
         for child in _found(client, into, {"mlflow.parentRunId": parent})
     }
-    results = questions.rows_of("configurations", run["experiment"], run["run_id"])
+    results = questions.rows_of_run("configurations", run)
     for row in results.to_dict("records"):
         old = children.get(str(row["key"]))
         if old is None or old.info.status == "RUNNING":
@@ -218,7 +218,7 @@ def _put(client: Any, into: str, what: _Written, run_id: str | None) -> str:
 
 
 def _parent(run: Mapping[str, Any], mark: Mapping[str, str]) -> _Written:
-    scores = questions.rows_of("scores", run["experiment"], run["run_id"]).to_dict("records")
+    scores = questions.rows_of_run("scores", run).to_dict("records")
     metrics = {
         f"{row['set_name']}_{row['metric']}{suffix}": row[part]
         for row in scores
@@ -265,7 +265,7 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
         if text := questions.file_text(run[digest]):
             (folder / name).write_text(text, encoding="utf-8")
-    reports = questions.rows_of("reports", run["experiment"], run["run_id"])
+    reports = questions.rows_of_run("reports", run)
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
         for row in reports.to_dict("records")

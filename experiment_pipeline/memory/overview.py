@@ -12,8 +12,6 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
-import pandas as pd
-
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import changes
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
@@ -79,7 +77,8 @@ def experiment_page(experiment: str, root: str) -> Document:
         experiment: its name.
         root: of the storage, as text; reports below it are linked.
     """
-    runs = questions.runs(experiment, limit=MOST_RUNS).to_dict("records")
+    found = questions.runs(experiment, limit=MOST_RUNS)
+    runs = found.to_dict("records")
     scores = [row["validation_score"] for row in reversed(runs)]
     priced = any(_is_number(row["cost"]) for row in runs)
     costs = [row["cost" if priced else "wall_seconds"] for row in reversed(runs)]
@@ -100,7 +99,9 @@ def experiment_page(experiment: str, root: str) -> Document:
             Section("Last run", (Paragraph(_in_a_sentence(latest)), *_why(latest), trends)),
             Section(_counted(len(runs), experiment), (table,)),
             Section(
-                "What changed between runs", (_neighbours(runs),), folded=len(runs) > _UNFOLDED
+                "What changed between runs",
+                (_neighbours(questions.plain_rows(found)),),
+                folded=len(runs) > _UNFOLDED,
             ),
             Section(
                 "All experiments", (Table(("page",), ((Link("overview", f"../{OVERVIEW}"),),)),)
@@ -134,7 +135,7 @@ def _experiment_row(
 
 def _is_waiting(version: Mapping[Any, Any]) -> bool:
     """Whether somebody must approve it before it is a champion."""
-    return version["approval_required"] is True and not _is_known(version["approved_by"])
+    return version["approval_required"] is True and questions.is_missing(version["approved_by"])
 
 
 def _champions() -> dict[str, list[Mapping[Any, Any]]]:
@@ -213,15 +214,11 @@ def _neighbours(runs: Sequence[Mapping[Any, Any]]) -> Block:
     """What changed from each run to the next one, the newest pair first."""
     lines = []
     for after, before in pairwise(runs):
-        told = "; ".join(one.in_words() for one in changes(_plain(before), _plain(after)))
+        told = "; ".join(one.in_words() for one in changes(before, after))
         lines.append(
             f"{before['run_id'][:8]} → {after['run_id'][:8]}: {told or 'nothing that decides'}"
         )
     return Bullets(tuple(lines)) if lines else Paragraph("This is its first run.")
-
-
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value if _is_known(value) else None for name, value in row.items()}
 
 
 def _in_a_sentence(row: Mapping[Any, Any]) -> str:
@@ -261,11 +258,11 @@ def _scored(row: Mapping[Any, Any]) -> tuple[str, str]:
 
 
 def _moment(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M}" if _is_known(value) else ""
+    return f"{value:%Y-%m-%d %H:%M}" if not questions.is_missing(value) else ""
 
 
 def _age(moment: Any, now: datetime) -> str:
-    if not _is_known(moment):
+    if questions.is_missing(moment):
         return ""
     hours = (now - moment.to_pydatetime().astimezone(UTC)).total_seconds() / 3600
     return f"{hours / 24:,.0f} days" if hours >= 48 else f"{max(hours, 0):,.0f} hours"
@@ -310,12 +307,8 @@ def _last(values: Sequence[Any], unit: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return str(value) if _is_known(value) else ""
-
-
-def _is_known(value: Any) -> bool:
-    return not isinstance(value, dict) and not pd.isna(value)
+    return str(value) if not questions.is_missing(value) else ""
 
 
 def _is_number(value: Any) -> bool:
-    return _is_known(value) and math.isfinite(value)
+    return not questions.is_missing(value) and math.isfinite(value)

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from experiment_pipeline.memory.overview import experiment_page, overview, tone_of
-from experiment_pipeline.memory.questions import rows_of, run_of
+from experiment_pipeline.memory.questions import rows_of_run, run_of
 from experiment_pipeline.memory.record import decided, is_decided
 from experiment_pipeline.memory.record_page import decision_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, is_page
@@ -69,7 +69,7 @@ def copy_reports(run: Mapping[str, Any], folder: str) -> None:
     Raises:
         StorageUnreachable: a page is gone, or the folder cannot be written.
     """
-    reports = rows_of("reports", run["experiment"], run["run_id"])
+    reports = rows_of_run("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):
         if is_page(place):
             suffix = PurePosixPath(place).suffix

@@ -192,7 +192,12 @@ def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame
     Raises:
         UnknownRun: there is none.
     """
-    return _read(_of_run(TABLES[table], run_of(experiment, run)))
+    return rows_of_run(table, run_of(experiment, run))
+
+
+def rows_of_run(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what a table of the database holds of a run, by its row of `runs`."""
+    return _read(_of_run(TABLES[table], run))
 
 
 def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
@@ -308,6 +313,19 @@ def check_experiment(experiment: str) -> None:
         + (f"; {did_you_mean(experiment, names)}" if names else ""),
         _WHERE,
     )
+
+
+def plain_rows(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """Return the rows of a table as SQL has them: what is missing is None."""
+    return [
+        {str(name): None if is_missing(value) else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell says nothing; a list or mapping always says something."""
+    return not isinstance(value, Mapping | list | tuple) and bool(pd.isna(value))
 
 
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison, compared
 
@@ -71,8 +69,9 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
     def rows(table: str) -> list[Row]:
-        return _rows(questions.rows_of(table, experiment, run_id))
+        return questions.plain_rows(questions.rows_of_run(table, run))
 
+    versions = questions.plain_rows(questions.versions(experiment))
     ranked = sorted(rows("configurations"), key=_by_rank)
     return Decided(
         run=run,
@@ -82,8 +81,8 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         scores=rows("scores"),
         gates=rows("gates"),
         reports=rows("reports"),
-        earlier=tuple(_earlier(run)),
-        approval=_approval(run),
+        earlier=tuple(_earlier(run, versions)),
+        approval=_approval(run, versions),
     )
 
 
@@ -92,10 +91,9 @@ def is_decided(run: Row) -> bool:
     return run["status"] in {"accepted", "rejected"}
 
 
-def _earlier(run: Row) -> Iterator[Earlier]:
+def _earlier(run: Row, versions: Sequence[Row]) -> Iterator[Earlier]:
     """The run that made the champion of then, and the last one that was decided."""
     name, known = run["experiment"], set()
-    versions = _rows(questions.versions(name))
     others = [one for one in versions if one["run_id"] not in {None, run["run_id"]}]
     before = [one for one in others if one["created_at"] < run["started_at"]]
     if before:
@@ -110,12 +108,8 @@ def _held_against(which: str, run_id: str, run: Row) -> Earlier:
     return Earlier(which, compared(questions.run_of(run["experiment"], run_id), run))
 
 
-def _approval(run: Row) -> str:
-    found = [
-        one
-        for one in _rows(questions.versions(run["experiment"]))
-        if one["version"] == run["version"]
-    ]
+def _approval(run: Row, versions: Sequence[Row]) -> str:
+    found = [one for one in versions if one["version"] == run["version"]]
     return approval_in_words(run["experiment"], found[0]) if found else ""
 
 
@@ -140,16 +134,3 @@ def approval_in_words(experiment: str, version: Row) -> str:
 
 def _by_rank(row: Row) -> tuple[bool, int, str]:
     return row["rank"] is None, row["rank"] or 0, row["key"]
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table as SQL has them: what is missing is None."""
-    objects = frame.astype(object)
-    return [
-        {str(name): None if _is_missing(value) else value for name, value in row.items()}
-        for row in objects.to_dict("records")
-    ]
-
-
-def _is_missing(value: Any) -> bool:
-    return not isinstance(value, Mapping | list | tuple) and bool(pd.isna(value))

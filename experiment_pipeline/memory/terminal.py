@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison
+from experiment_pipeline.memory.questions import is_missing
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.registry import Approval, HistoryEntry
@@ -99,20 +100,19 @@ def run(whose: Mapping[str, Any]) -> list[TextTable]:
     shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
     board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
     parts = (
-        ("findings", questions.rows_of("findings", experiment, run_id), _FINDINGS),
+        ("findings", questions.rows_of_run("findings", whose), _FINDINGS),
         (f"configurations ({whose['metric']} on test)", board, _BOARD),
-        ("scores", questions.rows_of("scores", experiment, run_id), _SCORES),
-        ("gates", questions.rows_of("gates", experiment, run_id), _GATES),
-        ("reports", questions.rows_of("reports", experiment, run_id), _REPORTS),
+        ("scores", questions.rows_of_run("scores", whose), _SCORES),
+        ("gates", questions.rows_of_run("gates", whose), _GATES),
+        ("reports", questions.rows_of_run("reports", whose), _REPORTS),
     )
     return shown + [_table(*part) for part in parts if len(part[1])]
 
 
 def run_json(whose: Mapping[str, Any]) -> str:
     """Everything of one run as one JSON object: the run's own facts, then a list per table."""
-    experiment, run_id = whose["experiment"], whose["run_id"]
     names = ("sets", "findings", "configurations", "scores", "gates", "reports")
-    parts = {name: _records(questions.rows_of(name, experiment, run_id)) for name in names}
+    parts = {name: _records(questions.rows_of_run(name, whose)) for name in names}
     return json.dumps({**_records(pd.DataFrame([whose]))[0], **parts}, indent=2)
 
 
@@ -155,31 +155,27 @@ def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]
 
 
 def _text(name: str) -> Words:
-    return lambda row: "" if _is_missing(row[name]) else str(row[name])
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124 - nan
+    return lambda row: "" if is_missing(row[name]) else str(row[name])
 
 
 def _moment(name: str) -> Words:
-    return lambda row: "" if _is_missing(row[name]) else f"{row[name]:%Y-%m-%d %H:%M}"
+    return lambda row: "" if is_missing(row[name]) else f"{row[name]:%Y-%m-%d %H:%M}"
 
 
 def _short(name: str) -> Words:
-    return lambda row: "" if _is_missing(row[name]) else str(row[name])[:_SHORT_ID]
+    return lambda row: "" if is_missing(row[name]) else str(row[name])[:_SHORT_ID]
 
 
 def _number(name: str, words: Callable[[Any], str]) -> Words:
-    return lambda row: "" if _is_missing(row[name]) else words(row[name])
+    return lambda row: "" if is_missing(row[name]) else words(row[name])
 
 
 def _interval(which: str) -> Words:
     def words(row: Mapping[str, Any]) -> str:
         estimate, low, high = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
-        if _is_missing(estimate):
+        if is_missing(estimate):
             return ""
-        if _is_missing(low):
+        if is_missing(low):
             return numbers.score(estimate)
         return numbers.interval(Interval(estimate, low, high))
 
@@ -196,7 +192,7 @@ def _trigger(row: Mapping[str, Any]) -> str:
 
 
 def _data(row: Mapping[str, Any]) -> str:
-    if _is_missing(row["data_rows"]):
+    if is_missing(row["data_rows"]):
         return ""
     columns = numbers.counted(row["data_columns"], "column")
     return (
@@ -205,7 +201,7 @@ def _data(row: Mapping[str, Any]) -> str:
 
 
 def _searched(row: Mapping[str, Any]) -> str:
-    if _is_missing(row["declared"]):
+    if is_missing(row["declared"]):
         return ""
     parts = ("trained", "stopped_early", "failed", "not_started", "reused")
     said = [f"{row[part]} {part.replace('_', ' ')}" for part in parts if row[part]]
@@ -218,12 +214,12 @@ def _code(row: Mapping[str, Any]) -> str:
 
 
 def _cost(row: Mapping[str, Any]) -> str:
-    if _is_missing(row["wall_seconds"]):
+    if is_missing(row["wall_seconds"]):
         return ""
     parts = [f"{row['wall_seconds']:,.0f} s", f"{row['cpu_seconds']:,.0f} CPU s"]
-    if not _is_missing(row["peak_memory_bytes"]):
+    if not is_missing(row["peak_memory_bytes"]):
         parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB at the peak")
-    if not _is_missing(row["cost"]):
+    if not is_missing(row["cost"]):
         parts.append(f"cost {row['cost']:.4g}")
     return ", ".join(parts)
 
@@ -233,7 +229,7 @@ def _hyperparameters(row: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in row.items()
-        if name not in known and not _is_missing(value)
+        if name not in known and not is_missing(value)
     )
 
 

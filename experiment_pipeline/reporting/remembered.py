@@ -8,7 +8,10 @@ rows belong to a run of an experiment; the writer adds both. In: results. Out: f
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import METRICS
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 Trigger = Literal["person", "schedule", "sensor", "command line"]
@@ -194,6 +197,19 @@ class ScoreRow(Remembered):
     high: Annotated[Number, "upper bound of its 95 % interval"] = None
     baseline: Annotated[Number, "what predicting without features scores on the same rows"] = None
     greater_is_better: Annotated[bool, "whether a greater score is a better one"]
+
+    @classmethod
+    def of(cls, set_name: str, metric: str, score: Interval, baseline: float) -> Self:
+        """The row of a score with its interval."""
+        return cls(
+            set_name=set_name,
+            metric=metric,
+            estimate=score.estimate,
+            low=score.low,
+            high=score.high,
+            baseline=baseline,
+            greater_is_better=METRICS[metric].greater_is_better,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,9 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.cost import peak_memory_bytes
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
 from experiment_pipeline_tests.results import NothingKnown

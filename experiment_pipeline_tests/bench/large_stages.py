@@ -18,7 +18,7 @@ from pathlib import Path
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
-from experiment_pipeline.stages.search.cost import peak_memory_bytes
+from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline_tests.bench import data
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.large import GIGABYTE, MEMORY_OF_THE_MACHINE

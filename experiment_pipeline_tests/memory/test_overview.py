@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from experiment_pipeline.memory.overview import experiment_page, overview
 from experiment_pipeline.memory.pages import write_pages
-from experiment_pipeline.reporting.document import Document, Link, Markup, Paragraph, Table
+from experiment_pipeline.reporting.document import Document, Link, Markup, Paragraph, Table, render
 from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.files import write_bytes
@@ -198,3 +198,13 @@ def test_links_lead_there_from_a_folder_and_from_the_server(storage: Path, page:
                 page.get_by_role("link", name="overview").click()
                 assert page.title() == "Experiments"
     assert [text for text in said if "Content Security Policy" in text] == []
+
+
+def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
+    """What is kept as JSON counts between neighbours as it does in a comparison."""
+    ids = write_history(runs=2)
+    changed = RunFacts(libraries={"lightgbm": "4.8.0"}, settings={"workers": 1})
+    RunMemory("flight_delay", ids[1]).remember([changed])
+    page = render(experiment_page("flight_delay", "artifacts"))
+    assert "lightgbm: 4.7.0 → 4.8.0" in page
+    assert "workers" in page

@@ -25,7 +25,6 @@ from experiment_pipeline.reporting.remembered import (
 )
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.tables import to_parquet
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
@@ -89,15 +88,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
             test_high=row["high"],
             **{name: row[name] for name in _REMEMBERED},
         )
-    yield ScoreRow(
-        set_name="test",
-        metric=board.metric,
-        estimate=board.score.estimate,
-        low=board.score.low,
-        high=board.score.high,
-        baseline=board.baseline,
-        greater_is_better=METRICS[board.metric].greater_is_better,
-    )
+    yield ScoreRow.of("test", board.metric, board.score, board.baseline)
 
 
 def _beats_baseline(board: Leaderboard) -> Check:

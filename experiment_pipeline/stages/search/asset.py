@@ -28,11 +28,12 @@ from experiment_pipeline.stages.search.conclusions import (
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
-from experiment_pipeline.stages.search.cost import SearchCost, peak_memory_bytes, search_cost
+from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.results import IntactModels, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.database.recording import in_batches
+from experiment_pipeline.storage.processes import peak_memory_bytes
 
 
 class ThisRun(dg.Config):

@@ -6,13 +6,9 @@ next fit may start, and `SearchCost`.
 """
 
 import math
-import re
-import resource
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiment_pipeline.spec import Budget
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
@@ -132,18 +128,3 @@ def search_cost(
         fitting_share=inside / available if available else 0.0,
         peak_memory_bytes=peak_memory_bytes,
     )
-
-
-_STATUS = Path("/proc/self/status")
-
-
-def peak_memory_bytes() -> int:
-    """Return the most resident memory of this process since it began."""
-    if _STATUS.exists():
-        # Not ru_maxrss: through fork and exec that one starts from the parent's peak.
-        kibibytes = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        if kibibytes is not None:
-            return 1024 * int(kibibytes[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, other systems in KiB.
-    return peak if sys.platform == "darwin" else 1024 * peak

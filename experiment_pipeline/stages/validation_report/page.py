@@ -100,15 +100,7 @@ def _remembered(report: ValidationReport) -> Iterator[Remembered]:
         decision="; ".join(gate.in_words() for gate in report.gates),
     )
     for score in report.scores:
-        yield ScoreRow(
-            set_name="validation",
-            metric=score.metric,
-            estimate=score.interval.estimate,
-            low=score.interval.low,
-            high=score.interval.high,
-            baseline=score.baseline,
-            greater_is_better=METRICS[score.metric].greater_is_better,
-        )
+        yield ScoreRow.of("validation", score.metric, score.interval, score.baseline)
     for number, gate in enumerate(report.gates, start=1):
         yield GateRow(
             number=number,

@@ -167,7 +167,9 @@ def declared(
 ) -> list[Remembered]:
     """What a run says first: what was asked for, by whom, with which code and software."""
     code = code_provenance(Path.cwd())
-    texts = {name: sha256(text.encode()) for name, text in _texts(yaml_text, schema_text).items()}
+    # An experiment that was made in Python has no defs.yaml.
+    given = {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
+    digests = {name: sha256(text.encode()) for name, text in given.items()}
     price = os.environ.get(PRICE_VARIABLE)
     facts = replace(
         trigger,
@@ -175,8 +177,8 @@ def declared(
         target=spec.target,
         metric=spec.metric,
         greater_is_better=METRICS[spec.metric].greater_is_better,
-        yaml_digest=texts.get("yaml"),
-        schema_digest=texts.get("schema"),
+        yaml_digest=digests.get("yaml"),
+        schema_digest=digests.get("schema"),
         code_commit=code.commit,
         code_dirty=code.dirty,
         package_version=metadata.version("experiment-pipeline"),
@@ -184,32 +186,20 @@ def declared(
         libraries={name: metadata.version(name) for name in _LIBRARIES},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
-    files = [
-        FileRow(digest=texts[name], content=text)
-        for name, text in _texts(yaml_text, schema_text).items()
-    ]
-    return [*files, facts]
-
-
-def _texts(yaml_text: str, schema_text: str) -> dict[str, str]:
-    """The YAML files that there are; an experiment made in Python has no defs.yaml."""
-    return {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
+    return [*(FileRow(digest=digests[name], content=text) for name, text in given.items()), facts]
 
 
 def mark_killed() -> list[RunMemory]:
     """Mark every run of this host whose process is gone; who asks about runs calls it first."""
-    engine, gone = database(), []
-    columns = (RUNS.c.experiment, RUNS.c.run_id, RUNS.c.process, RUNS.c.seen_at)
-    with told(engine.url), engine.connect() as connection:
-        running = connection.execute(sa.select(*columns).filter_by(status="running")).all()
-    for experiment, run_id, noted, seen_at in running:
-        process = None if noted is None else Process.of(noted)
-        if process is None or not process.is_here or not process.is_gone:
+    gone = []
+    for run in running():
+        known = run.facts()
+        process = None if known is None or known.process is None else Process.of(known.process)
+        if known is None or process is None or not process.is_here or not process.is_gone:
             continue
-        run = RunMemory(experiment, run_id)
         facts = RunFacts(
             status="killed",
-            ended_at=seen_at,
+            ended_at=known.seen_at,
             error_type="Killed",
             error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
             fix="Run it again: what it had trained is reused.",

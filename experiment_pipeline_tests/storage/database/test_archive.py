@@ -10,7 +10,7 @@ from experiment_pipeline.storage.database.archive import archive, reindex
 from experiment_pipeline.storage.database.connection import HEAD, VARIABLE
 from experiment_pipeline.storage.database.documentation import documentation
 from experiment_pipeline.storage.database.writing import RunMemory
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.locations import Location, location
 from experiment_pipeline_tests.memory.history import write_history
 from experiment_pipeline_tests.storage.database.test_writing import everything
 
@@ -20,6 +20,17 @@ pytestmark = pytest.mark.usefixtures("each_database")
 def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the database is another, empty one."""
     monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/another.sqlite")
+
+
+def archived_with_damage(tmp_path: Path) -> tuple[Location, Path]:
+    """A root with the archive of four runs, and the file of the first, which is damaged."""
+    root = location(str(tmp_path / "artifacts"))
+    ids = write_history()
+    for run_id in ids:
+        archive(RunMemory("flight_delay", run_id), root)
+    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
+    damaged.write_text("{}")
+    return root, damaged
 
 
 def test_a_lost_database_is_made_again_row_by_row(
@@ -39,12 +50,7 @@ def test_a_damaged_file_is_told_and_takes_no_other_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run is lost, its file is named, the others come back."""
-    root = location(str(tmp_path / "artifacts"))
-    ids = write_history()
-    for run_id in ids:
-        archive(RunMemory("flight_delay", run_id), root)
-    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
-    damaged.write_text("{}")
+    root, damaged = archived_with_damage(tmp_path)
     lose_the_database(tmp_path, monkeypatch)
     told: list[str] = []
     assert reindex(root, told.append) == 3
@@ -60,12 +66,7 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs are counted, a damaged file is named, the database is named without its password."""
-    root = location(str(tmp_path / "artifacts"))
-    ids = write_history()
-    for run_id in ids:
-        archive(RunMemory("flight_delay", run_id), root)
-    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
-    damaged.write_text("{}")
+    root, damaged = archived_with_damage(tmp_path)
     lose_the_database(tmp_path, monkeypatch)
     done = CliRunner().invoke(main, ["reindex", "--root", str(root)])
     assert done.exit_code == 0, done.output
