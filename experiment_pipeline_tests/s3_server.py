@@ -131,7 +131,9 @@ class S3Server:
         grpc_ports = [f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()]
         off = ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         loopback = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-        return [weed, "mini", f"-dir={self.folder}", *loopback, *ports, *grpc_ports, *off]
+        # Every bucket takes a volume; by default there are as many as the disk has free GiB.
+        volumes = "-volume.max=1000"
+        return [weed, "mini", f"-dir={self.folder}", volumes, *loopback, *ports, *grpc_ports, *off]
 
     def _answers(self) -> bool:
         try:
