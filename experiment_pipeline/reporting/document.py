@@ -2,7 +2,8 @@
 
 A report is built as a `Document`, so that its content can be tested without parsing text, and
 rendered last. In: plain texts, pictures as PNG bytes. Out: Markdown or HTML in which texts are
-shown, never interpreted: what either would act upon is escaped.
+shown, never interpreted: what either would act upon is escaped. How a page looks is in
+`templates/`.
 """
 
 import base64
@@ -161,102 +162,6 @@ def _address(target: str) -> str:
     return quote(target, safe=f"/#?=&%{colon}" if colon else "/")
 
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ document.title }}</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: {{ width }}rem; margin: 2rem auto;
-         padding: 0 1rem; color: #1c2430; background: #fff; }
-  h1, h2, p, li { overflow-wrap: anywhere; }
-  h1 { font-size: 1.5rem; } h2 { margin-top: 2rem; font-size: 1.2rem; }
-  .verdict { padding: .8rem 1rem; border-left: .5rem solid #5b6675; background: #f5f7fa;
-             font-size: 1.1rem; }
-  /* Before the colours, which take precedence over its own. */
-  .tag { font-size: .8rem; padding: 0 .5rem; border-radius: 1rem; background: #e6eaf0; }
-  .passed { border-color: #1a7f4b; background: #e9f6ef; }
-  .doubtful { border-color: #b7791f; background: #fdf5e3; }
-  .failed { border-color: #b3261e; background: #fbeae9; }
-  .card { border: 1px solid #d5dae1; border-radius: 4px; padding: .6rem 1rem; margin: .8rem 0; }
-  .card h3 { margin: 0; font-size: 1rem; } .card p { margin: .4rem 0; }
-  .wide { overflow-x: auto; }
-  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-  td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top;
-           border-bottom: 1px solid #e6eaf0; }
-  td { white-space: nowrap; } td.long { white-space: normal; min-width: 16rem; }
-  pre { font: 13px/1.45 ui-monospace, monospace; background: #f5f7fa; padding: .6rem;
-        overflow-x: auto; }
-  .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-  figure { margin: 0; } figcaption { font-weight: 600; }
-</style>
-</head>
-<body>
-{% macro in_cell(cell) %}
-{%- if cell.target is defined -%}
-<a href="{{ cell.target|target }}">{{ cell.text }}</a>
-{%- elif cell.html is defined -%}
-{{ cell.html|safe }}
-{%- else -%}
-{{ cell }}
-{%- endif -%}
-{% endmacro %}
-{% macro shown(block) %}
-{% if block.header is defined %}
-<div class="wide"><table>
-<thead><tr>{% for cell in block.header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in block.rows %}
-<tr>{% for cell in row %}<td{{ ' class="long"'|safe if cell is string and cell|length > 40 }}>{{ in_cell(cell) }}</td>{% endfor %}</tr>
-{% endfor %}
-</tbody></table></div>
-{% elif block.items is defined %}
-<ul>{% for item in block.items %}<li>{{ item }}</li>{% endfor %}</ul>
-{% elif block.language is defined %}
-<pre>{{ block.text }}</pre>
-{% elif block.html is defined %}
-{{ block.html|safe }}
-{% elif block.tone is defined %}
-<div class="card"><h3>{{ block.title }} <span class="tag {{ block.tone }}">{{ block.tag }}</span></h3>
-{% for inner in block.blocks %}{{ shown(inner) }}{% endfor %}
-</div>
-{% else %}
-<p>{{ block.text }}</p>
-{% endif %}
-{% endmacro %}
-<h1>{{ document.title }}</h1>
-{% for section in document.sections %}
-{% set first = loop.first %}
-{% if section.folded %}
-<details><summary>{{ section.title }}</summary>
-{% else %}
-<h2>{{ section.title }}</h2>
-{% endif %}
-{% for block in section.blocks %}
-{% if first and loop.first %}
-<p class="verdict {{ tone }}">{{ block.text }}</p>
-{% else %}
-{{ shown(block) }}
-{%- endif %}
-{% endfor %}
-{{ "</details>"|safe if section.folded }}
-{% if first and pictures %}
-<h2>Pictures</h2>
-<div class="pictures">
-{% for title, data in pictures.items() %}
-<figure><figcaption>{{ title }}</figcaption>
-<img alt="{{ title }}" src="data:image/png;base64,{{ data }}"></figure>
-{% endfor %}
-</div>
-{% endif %}
-{% endfor %}
-</body>
-</html>
-"""
-
-
 def render_html(
     document: Document,
     pictures: Mapping[str, bytes] | None = None,
@@ -284,6 +189,11 @@ def render_html(
 def _template() -> "jinja2.Template":
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("experiment_pipeline.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["target"] = _address
-    return environment.from_string(_PAGE)
+    return environment.get_template("page.html")

@@ -25,11 +25,14 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_KEY_LENGTH = 200
+# Longer keys are cut in the middle where Dagster shows them, and two may then look the same.
+MAX_KEY_LENGTH = 40
 MAX_CONFIGURATIONS = 100_000
 # Random draws end after so many repetitions in a row: the space holds (almost) nothing new.
 MAX_REPETITIONS = 1_000
 SIGNIFICANT_DIGITS = 4
+# Of a digest in a key: of 1,000 configurations two share 8 in one search of 8,600.
+_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Configuration:
     """One algorithm with one full set of hyperparameters.
 
     Attributes:
-        key: the readable name, unique in the experiment; alphabet [A-Za-z0-9_.=-].
+        key: the name, unique in the experiment, at most MAX_KEY_LENGTH of [A-Za-z0-9_.=-]:
+            `linear__C=0.1` where all that is searched fits, else `lightgbm__7f3a9c2e`.
         algorithm: a built-in algorithm's name, or an import path.
         features: how categories reach the model.
         hyperparameters: all that the YAML gives, fixed and searched, sorted by name.
@@ -174,16 +178,17 @@ def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
 
 
 def _keys(drafts: Sequence[_Draft]) -> list[str]:
-    """Name the drafts; where names coincide, add what tells them apart, at last a digest."""
+    """Name the drafts; where names coincide, add what tells them apart, at last digests."""
     heads = _heads({draft.algorithm for draft in drafts})
     keys = [_key(heads[draft.algorithm], draft, draft.searched) for draft in drafts]
     for same in _collisions(keys):
         telling = _telling_names([drafts[i] for i in same])
         for i in same:
             keys[i] = _key(heads[drafts[i].algorithm], drafts[i], drafts[i].searched | telling)
-    for same in _collisions(keys):
-        for i in same:
-            keys[i] = _marked(keys[i], drafts[i])
+    for digits in (_DIGITS, 2 * _DIGITS):
+        for same in _collisions(keys):
+            for i in same:
+                keys[i] = _marked(heads[drafts[i].algorithm], drafts[i], digits)
     return keys
 
 
@@ -198,7 +203,7 @@ def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
     values = draft.nameable
     parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
     key = "__".join([_escaped(head), *parts])
-    return key if len(key) <= MAX_KEY_LENGTH else _marked(key, draft)
+    return key if len(key) <= MAX_KEY_LENGTH else _marked(head, draft, _DIGITS)
 
 
 def _telling_names(drafts: Sequence[_Draft]) -> frozenset[str]:
@@ -218,9 +223,9 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
     return [same for same in places.values() if len(same) > 1]
 
 
-def _marked(key: str, draft: _Draft) -> str:
-    digest = sha256(draft.identity.encode())[:10]
-    return f"{key[: MAX_KEY_LENGTH - 11]}-{digest}"
+def _marked(head: str, draft: _Draft, digits: int) -> str:
+    digest = sha256(draft.identity.encode())[:digits]
+    return f"{_escaped(head)[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
 
 
 def _text(value: Scalar) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
+from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.stages.search.configurations import (
     MAX_KEY_LENGTH,
     configurations,
@@ -36,12 +37,12 @@ def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
 
 def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
     """A grid runs through its lists, the last one fastest."""
-    grid = one("lightgbm", num_leaves=[7, 31], learning_rate=[0.1, 1e-05])
+    grid = one("lightgbm", num_leaves=[7, 31], reg_alpha=[0.1, 1e-05])
     assert keys(grid) == [
-        "lightgbm__learning_rate=0.1__num_leaves=7",
-        "lightgbm__learning_rate=1e-05__num_leaves=7",
-        "lightgbm__learning_rate=0.1__num_leaves=31",
-        "lightgbm__learning_rate=1e-05__num_leaves=31",
+        "lightgbm__num_leaves=7__reg_alpha=0.1",
+        "lightgbm__num_leaves=7__reg_alpha=1e-05",
+        "lightgbm__num_leaves=31__reg_alpha=0.1",
+        "lightgbm__num_leaves=31__reg_alpha=1e-05",
     ]
 
 
@@ -65,12 +66,12 @@ def test_explicit_configurations_are_taken_as_listed() -> None:
     entry = {
         "algorithm": "linear",
         "hyperparameters": {"max_iter": 50},
-        "configurations": [{"C": 0.1}, {"C": 1, "class_weight": None, "fit_intercept": False}],
+        "configurations": [{"C": 0.1}, {"C": 1, "class_weight": None}],
     }
     found = configurations(experiment([entry]))
     assert [one.key for one in found] == [
         "linear__C=0.1",
-        "linear__C=1__class_weight=None__fit_intercept=False",
+        "linear__C=1__class_weight=None",
     ]
     assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
 
@@ -174,9 +175,7 @@ def test_values_that_are_written_alike_still_have_keys_of_their_own() -> None:
     """None and "None", or two escaped texts, are told apart by a digest."""
     found = keys(one("linear", class_weight=[None, "None"], penalty=["a b", "a/b"]))
     assert len(set(found)) == 4
-    assert all(
-        re.fullmatch(r"linear__class_weight=None__penalty=a-b-[0-9a-f]{10}", k) for k in found
-    )
+    assert all(re.fullmatch(r"linear__[0-9a-f]{8}", key) for key in found)
 
 
 def test_classes_of_one_name_are_called_by_their_paths() -> None:
@@ -189,12 +188,39 @@ def test_a_key_holds_no_run_of_dots() -> None:
     assert keys(one("linear", note=["1...5"])) == ["linear__note=1-5"]
 
 
-def test_a_long_key_is_cut_and_stays_unique() -> None:
-    """Keys have at most 200 characters; a digest stands for what was cut."""
-    long = {f"parameter_number_{i}": [1.5, 2.5] if i == 19 else [i] for i in range(20)}
-    found = keys(one("lightgbm", **long))
+def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
+    """Keys have at most 40 characters: algorithm and digest, where the searched does not fit."""
+    fits = one("lightgbm", num_leaves=[31], reg_lambda=[0.5])
+    assert keys(fits) == ["lightgbm__num_leaves=31__reg_lambda=0.5"]
+    long = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5])
+    found = keys(long)
     assert len(set(found)) == 2
-    assert all(len(key) == MAX_KEY_LENGTH for key in found)
+    assert all(re.fullmatch(r"lightgbm__[0-9a-f]{8}", key) for key in found)
+
+
+def test_a_digest_names_its_configuration_whatever_its_company() -> None:
+    """A key depends on nothing but its configuration: other draws beside it do not rename it."""
+    few = one("lightgbm", learning_rate=[0.05], num_leaves=[31, 63], reg_lambda=[1.5])
+    many = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[15, 31, 63], reg_lambda=[1.5])
+    assert set(keys(few)) < set(keys(many))
+
+
+def test_a_long_import_path_is_cut_before_the_digest() -> None:
+    """The name of a class may be longer than a key."""
+    found = keys(one(f"a.{'Long' * 20}"))
+    assert [len(key) for key in found] == [MAX_KEY_LENGTH]
+    assert re.fullmatch(r"(Long)+Lo__[0-9a-f]{8}", found[0])
+
+
+def test_digests_that_coincide_are_written_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two configurations whose digests begin alike keep keys of their own."""
+    monkeypatch.setattr(
+        "experiment_pipeline.stages.search.configurations.sha256",
+        lambda content: "0" * 8 + sha256(content),
+    )
+    found = keys(one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[31], reg_lambda=[1.5]))
+    assert len(set(found)) == 2
+    assert all(re.fullmatch(r"lightgbm__0{8}[0-9a-f]{8}", key) for key in found)
 
 
 def test_a_grid_beyond_all_measure_is_refused() -> None:
@@ -221,7 +247,7 @@ def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) 
     explicit = [one for number, one in enumerate(search) if one not in search[:number]]
     found = keys({"algorithm": "a.B", "configurations": explicit})
     assert len(set(found)) == len(found)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.=-]{1,200}", key) and ".." not in key for key in found)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key for key in found)
 
 
 def test_the_order_depends_on_the_yaml_alone() -> None:
