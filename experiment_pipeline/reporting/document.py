@@ -6,10 +6,9 @@ shown, never interpreted: what either would act upon is escaped. How a page look
 `templates/`.
 """
 
-import base64
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -179,25 +178,22 @@ def _address(target: str) -> str:
 
 def render_html(
     document: Document,
-    pictures: Mapping[str, bytes] | None = None,
     *,
     passed: bool | None = None,
     tone: Tone = "",
     width: int = 72,
 ) -> str:
-    """Return the page: title, the first section, the pictures, the other sections.
+    """Return the page: title and sections.
 
     Args:
         document: what to show; its first paragraph is the outcome in a sentence.
-        pictures: title → PNG, in this order.
         passed: gives the tone where there is something to pass.
         tone: the colour of the first paragraph.
         width: at most, in rem.
     """
-    encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
     if passed is not None:
         tone = "passed" if passed else "failed"
-    return _template().render(document=document, pictures=encoded, tone=tone, width=width)
+    return _template().render(document=document, tone=tone, width=width)
 
 
 @lru_cache(maxsize=1)
