@@ -1,7 +1,7 @@
 """Documents as data, their Markdown, and one HTML page that needs nothing else.
 
 A report is built as a `Document`, so that its content can be tested without parsing text, and
-rendered last. In: plain texts, pictures as PNG bytes. Out: Markdown or HTML in which texts are
+rendered last. In: plain texts, pictures as SVG. Out: Markdown or HTML in which texts are
 shown, never interpreted: what either would act upon is escaped. How a page looks is in
 `templates/`.
 """
@@ -82,7 +82,22 @@ class Card:
     blocks: "tuple[Block, ...]"
 
 
-Block = Paragraph | Bullets | Table | Code | Markup | Card
+@dataclass(frozen=True)
+class Picture:
+    """A picture as SVG in the colours of the page, see `drawing.py`.
+
+    Attributes:
+        title: above it.
+        alt: what it shows, in a sentence with its number: for who does not see it, and in Markdown.
+        svg: one element, safe and shown as it is.
+    """
+
+    title: str
+    alt: str
+    svg: str
+
+
+Block = Paragraph | Bullets | Table | Code | Markup | Card | Picture
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ def fenced(language: str, text: str) -> str:
 def rendered(block: Block) -> str:
     """Return one block as Markdown."""
     match block:
-        case Paragraph(text):
+        case Paragraph(text) | Picture(alt=text):
             return escape(text)
         case Bullets(items):
             return bullets(items)
