@@ -110,10 +110,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A document as data."""
+    """A document as data.
+
+    Attributes:
+        title: of the page.
+        sections: in order; the first begins with a paragraph, the outcome in a sentence.
+        links: to the pages around it; nothing in Markdown.
+    """
 
     title: str
     sections: tuple[Section, ...]
+    links: tuple[Link, ...] = ()
 
 
 def render(document: Document) -> str:
@@ -176,6 +183,11 @@ def _address(target: str) -> str:
     return quote(target, safe=f"/#?=&%{colon}" if colon else "/")
 
 
+def anchor(title: str) -> str:
+    """Return what a link within the page calls a section: `#gates-and-looks`."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
 def render_html(
     document: Document,
     *,
@@ -207,4 +219,5 @@ def _template() -> "jinja2.Template":
         lstrip_blocks=True,
     )
     environment.filters["target"] = _address
+    environment.filters["anchor"] = anchor
     return environment.get_template("page.html")

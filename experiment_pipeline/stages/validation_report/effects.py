@@ -101,15 +101,32 @@ class Usage:
     rows_of_dependence: int
 
 
+@dataclass(frozen=True)
+class Work:
+    """What decides how long features may be looked at.
+
+    Attributes:
+        search_seconds: what the search took, by the clock on the wall.
+        seconds_per_row: of one core, to predict an encoded row.
+        workers: predictions at a time, one thread each.
+    """
+
+    search_seconds: float
+    seconds_per_row: float
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """By the clock on the wall."""
+        return min(max(_SHARE_OF_SEARCH * self.search_seconds, _LEAST_SECONDS), _MOST_SECONDS)
+
+
 def usage(
     spec: ValidationReportSpec,
     train_only: "Pipeline",
     sets: "TrainingSets",
-    *,
-    search_seconds: float,
-    seconds_per_row: float,
+    work: Work,
     cut: float,
-    workers: int,
 ) -> Usage | None:
     """Measure what the features do; None where even shuffling each once would take too long.
 
@@ -117,19 +134,17 @@ def usage(
         spec: the experiment.
         train_only: the fit of the search.
         sets: train and test set.
-        search_seconds: what the search took, by the clock on the wall.
-        seconds_per_row: of one core, to predict an encoded row.
+        work: what it may cost.
         cut: the exported threshold.
-        workers: predictions at a time, one thread each.
     """
     from experiment_pipeline.stages.search.features import encoded_columns
     from experiment_pipeline.stages.search.scoring import predictions_of
 
     features, model = train_only
-    seconds = min(max(_SHARE_OF_SEARCH * search_seconds, _LEAST_SECONDS), _MOST_SECONDS)
+    seconds, workers = work.seconds, work.workers
     columns = encoded_columns(features)
     shape = len(columns), sum(map(len, columns.values()))
-    effort = Effort.within(workers * seconds, seconds_per_row, len(sets.test), shape)
+    effort = Effort.within(workers * seconds, work.seconds_per_row, len(sets.test), shape)
     if effort is None:
         return None
 
@@ -148,7 +163,7 @@ def usage(
         for name, drop, deviation in found.itertuples(index=False)
     )
     first = [one.feature for one in importance if one.drop > 0][:MOST_FEATURES]
-    rows = affordable_rows(_DEPENDENCE * seconds, seconds_per_row, len(sets.test), len(first))
+    rows = affordable_rows(_DEPENDENCE * seconds, work.seconds_per_row, len(sets.test), len(first))
     if not rows:
         return Usage(spec.metric, effort.rows, effort.repeats, importance, (), 0)
     chosen = np.linspace(0, len(sets.test) - 1, rows).astype(np.int64)

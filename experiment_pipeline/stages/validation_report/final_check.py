@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
 from experiment_pipeline.stages.validation_report.details import exported_threshold
-from experiment_pipeline.stages.validation_report.effects import usage
+from experiment_pipeline.stages.validation_report.effects import Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
@@ -86,22 +86,14 @@ def final_check(
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = usage(
-        spec,
-        train_only,
-        sets,
-        search_seconds=float(board.rows["fit_cpu_seconds"].sum()) / workers,
-        seconds_per_row=trained.result.predict_seconds_per_row,
-        cut=cut,
-        workers=workers,
-    )
+    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test),
+        _fitted_on(spec, sets),
         sets.classes,
         threshold=threshold,
         usage=used,
@@ -121,6 +113,11 @@ def final_check(
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
+def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
+    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
+    return Work(searched, result.predict_seconds_per_row, workers)
+
+
 def _exported(
     spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
 ) -> Any:
@@ -128,6 +125,11 @@ def _exported(
         return train_only
     rows = pd.concat([sets.train, sets.test])
     return refit(result.configuration, result.rounds, rows, sets, spec)
+
+
+def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
+    """The targets that the exported fit has seen."""
+    return sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test)
 
 
 def _predicted(

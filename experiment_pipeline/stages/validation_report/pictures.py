@@ -66,9 +66,9 @@ def _intervals(
 ) -> None:
     """Draw estimates with their bounds below one another; what is not finite is left out."""
     for place, (interval, colour) in enumerate(zip(intervals, colours, strict=True)):
-        bounds = [interval.low, interval.high]
-        if np.isfinite(bounds).all() and bounds[0] < bounds[1]:
-            axes.hlines(place, *bounds, color=colour, linewidth=2)
+        low, high = interval.low, interval.high
+        if np.isfinite([low, high]).all() and low < high:
+            axes.hlines(place, low, high, color=colour, linewidth=2)
         if np.isfinite(interval.estimate):
             axes.scatter([interval.estimate], [place], color=colour, s=28, zorder=3)
     axes.set_yticks(range(len(names)), names)

@@ -169,8 +169,7 @@ def judge(
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
         test: that fit on the test rows.
-        y_fitted: encoded targets of the rows that `exported` was fitted on, train and test
-            after a refit: the baseline knows them, and nothing else.
+        y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
         classes: of the target, for binary the positive one last; None for regression.
         threshold: of the decision, chosen on the test rows; None without one.
         usage: by `effects.usage`, of `train_only`.
@@ -180,12 +179,8 @@ def judge(
         hyperparameters: of the configuration.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
-    scores = tuple(
-        _scored(
-            metric, exported, cut, best_constant(metric, y_fitted, spec.task, len(classes or ()))
-        )
-        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
-    )
+    scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
+    reweighted = reweighting(hyperparameters)
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -196,12 +191,10 @@ def judge(
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
         gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
         positive_class=classes[1] if binary and classes else None,
-        hyperparameters=hyperparameters,
+        hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if binary else None,
-        miscalibration=miscalibration(
-            reweighting(hyperparameters), exported.y, exported.prediction, classes
-        ),
+        miscalibration=miscalibration(reweighted, exported.y, exported.prediction, classes),
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold),
         usage=usage,
@@ -212,6 +205,20 @@ def judge(
         notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _scores(
+    spec: ValidationReportSpec,
+    exported: SetPrediction,
+    cut: float,
+    y_fitted: np.ndarray,
+    n_classes: int,
+) -> tuple[MetricScore, ...]:
+    """The metrics of the experiment, then every other one of the task."""
+    return tuple(
+        _scored(metric, exported, cut, best_constant(metric, y_fitted, spec.task, n_classes))
+        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+    )
 
 
 def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:

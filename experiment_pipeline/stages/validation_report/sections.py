@@ -281,8 +281,8 @@ def errors(report: ValidationReport, pictures: Pictures) -> list[Section]:
     )
     rows = (("actual minus predicted", low, lower, middle, upper, high),)
     header = ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %")
-    blocks = (Paragraph(said), Table(header, rows), *pictures.get("residuals", ()))
-    return [Section("Errors", blocks)]
+    drawn = pictures.get("residuals", ())
+    return [Section("Errors", (Paragraph(said), Table(header, rows), *drawn))]
 
 
 def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
