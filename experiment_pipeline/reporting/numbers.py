@@ -55,6 +55,18 @@ def seconds(value: float) -> str:
     return f"{value:,.0f} s"
 
 
+def amount(value: float) -> str:
+    """Return what was measured, to three digits: `0.412`, `12.3`, `1,234`."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def setting(value: object) -> str:
+    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`, `balanced`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
 def significant(value: float) -> float:
     """Return a number without the digits that nobody compares."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
