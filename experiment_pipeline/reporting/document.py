@@ -97,7 +97,14 @@ class Picture:
     svg: str
 
 
-Block = Paragraph | Bullets | Table | Code | Markup | Card | Picture
+@dataclass(frozen=True)
+class Flow:
+    """Steps that lead to each other, each a card; a numbered list for who cannot see it."""
+
+    cards: tuple[Card, ...]
+
+
+Block = Paragraph | Link | Flow | Bullets | Table | Code | Markup | Card | Picture
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def rendered(block: Block) -> str:
+def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
     """Return one block as Markdown."""
     match block:
         case Paragraph(text) | Picture(alt=text):
@@ -158,14 +165,22 @@ def rendered(block: Block) -> str:
             return bullets(items)
         case Code(language, text):
             return fenced(language, text)
-        case Markup():
-            return ""
+        case Link() | Markup():
+            return _cell(block)
+        case Flow(cards):
+            return "\n".join(f"{n}. {_step(card)}" for n, card in enumerate(cards, start=1))
         case Card(title, tag, _, blocks):
             return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
         case Table(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _step(card: Card) -> str:
+    """A card in a line of Markdown."""
+    said = " ".join(filter(None, map(rendered, card.blocks)))
+    return f"{escape(card.title)}: **{escape(card.tag)}**. {said}".rstrip(". ") + "."
 
 
 def _cell(cell: Cell) -> str:
