@@ -21,7 +21,6 @@ from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.validation_report import page as validation_page
-from experiment_pipeline.stages.validation_report.next_search import next_search
 from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
