@@ -28,7 +28,6 @@ from experiment_pipeline.memory import mlflow
 from experiment_pipeline.memory.pages import write_pages, write_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,
@@ -53,8 +52,8 @@ TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster says who started a run.
 FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
-# Metadata is stored in the event log and sent to the browser whole.
-MOST_ROWS = 1_000
+# Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
+MOST_ROWS = 100
 
 
 def key_of(spec: Part, stage: str) -> dg.AssetKey:
@@ -246,15 +245,20 @@ def report_partition(
 ) -> None:
     """Tell the outcome of one partition at once; the step could only report all of them at its end."""
     step = context.op_execution_context.get_step_execution_context()
-    tags = _build_data_version_tags(
+    versions = _build_data_version_tags(
         dg.DataVersion(outcome.version or ""),
         context.assets_def.specs_by_key[key].code_version or context.run_id,
         _get_input_provenance_data(key, step),
         data_version_is_user_provided=True,
     )
-    metadata = _metadata(outcome.facts)
     context.log_event(
-        dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
+        dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition,
+            description="; ".join(outcome.notes) or None,
+            metadata=_metadata(outcome.facts),
+            tags={**outcome.tags, **versions},
+        )
     )
 
 
@@ -302,7 +306,8 @@ def _shown(fact: Fact) -> Any:
             types = frame.dtypes.items()
             shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
         case Notes(lines):
-            shown = dg.MetadataValue.md(bullets(lines) or "none")
+            # Markdown would hide behind a click.
+            shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
         case Pictures(images):
@@ -310,7 +315,7 @@ def _shown(fact: Fact) -> Any:
         case Place(path):
             shown = dg.MetadataValue.path(path)
         case float():
-            shown = numbers.significant(fact) if math.isfinite(fact) else "undefined"
+            shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"
     return shown
 
 
@@ -331,7 +336,7 @@ def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
 
 def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, float):
-        return numbers.significant(value) if math.isfinite(value) else None
+        return numbers.rounded(value) if math.isfinite(value) else None
     return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 

@@ -33,7 +33,16 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
-        check_specs=[dg.AssetCheckSpec("winner_beats_baseline", asset=key)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "winner_beats_baseline",
+                asset=key,
+                description=(
+                    f"The chosen configuration has a better {spec.metric} than predicting without "
+                    "features, by more than chance."
+                ),
+            )
+        ],
     )
     def leaderboard(
         context: dg.AssetExecutionContext,

@@ -43,15 +43,35 @@ def build_validated_data(
         ],
         ins=asset.table_inputs(spec, "raw_data"),
         check_specs=[
-            dg.AssetCheckSpec("rows_conserved", asset=validated, blocking=True),
-            dg.AssetCheckSpec("rejection_rate_within_limit", asset=validated, blocking=True),
+            dg.AssetCheckSpec(
+                "rows_conserved",
+                asset=validated,
+                blocking=True,
+                description="Every delivered row is either validated or rejected, once, unchanged.",
+            ),
+            dg.AssetCheckSpec(
+                "rejection_rate_within_limit",
+                asset=validated,
+                blocking=True,
+                description=(
+                    "No more rows break schema.yaml than `validation.max_rejected_fraction` allows."
+                ),
+            ),
             dg.AssetCheckSpec(
                 data_changes.CHECK,
                 asset=validated,
+                description=(
+                    "Columns and their values are like those of the data that the current champion "
+                    "was made from."
+                ),
                 # It can end a run where the YAML has a limit for that.
                 blocking=spec.validation.drift.block is not None,
             ),
-            dg.AssetCheckSpec("rejected_rows_resemble_the_others", asset=rejected),
+            dg.AssetCheckSpec(
+                "rejected_rows_resemble_the_others",
+                asset=rejected,
+                description="Rejecting rows removes no part of the data more than the others.",
+            ),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

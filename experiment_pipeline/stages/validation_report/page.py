@@ -5,10 +5,20 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 
 from collections.abc import Iterator, Mapping
 
+import pandas as pd
+
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
-from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Markdown,
+    Notes,
+    Outcome,
+    Pictures,
+    Place,
+    Rows,
+)
 from experiment_pipeline.reporting.remembered import (
     GateRow,
     Remembered,
@@ -45,6 +55,7 @@ def outcome(
     pictures: Mapping[str, bytes],
     next_search: str,
     places: Mapping[str, str],
+    words: str,
 ) -> Outcome:
     """The judgement: scores, gates, decision.
 
@@ -54,29 +65,46 @@ def outcome(
         pictures: title → PNG.
         next_search: the YAML of the search to try next; only for a report that is not accepted.
         places: name → place of the page, "validation_report", and of what else a run remembers.
+        words: the chosen configuration, for people.
     """
     place = places["validation_report"]
-    gates = [gate.in_words() for gate in report.gates]
+    ranking = report.score(report.metric)
+    alone = report.gates[0] if len(report.gates) == 1 else None
+    decision = "accepted" if report.accepted else "not accepted"
+    score = f"{report.metric} {numbers.interval(ranking.interval)} on the validation set"
     refusal = NotAccepted(
-        report.configuration,
+        words,
         "; ".join(gate.in_words() for gate in report.failed_gates),
         f"Read the report for the reasons, then try this search:\n{next_search}",
     )
     return Outcome(
-        notes=[headline(report), f"report: {place}"],
+        notes=[f"{decision}: {words}: {score}", f"report: {place}"],
         facts={
-            "accepted": report.accepted,
-            f"validation {report.metric}": report.score(report.metric).interval.estimate,
-            "looks": report.looks,
+            "decision": decision,
+            "configuration": words,
+            "score": f"{score} ({report.rows:,} rows)",
+            "baseline": (
+                f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
+                f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
+            ),
+            "gates": Rows(_gate_rows(report)),
+            "looked at": looked_at(report.looks, report.overlap),
+            "report": Place(place),
+            "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
             "pictures": Pictures(pictures),
-            "report": Place(place),
+            f"validation {report.metric}": ranking.interval.estimate,
+            f"baseline {report.metric}": ranking.baseline,
+            "looks": report.looks,
         },
         checks=[
             Check(
                 "acceptance_criteria_met",
                 passed=report.accepted,
-                means="\n".join(gates),
+                means="\n".join(gate.in_words() for gate in report.gates),
+                value=None if alone is None else alone.value,
+                limit=None if alone is None else alone.limit,
+                facts={"gates": Rows(_gate_rows(report))},
                 refusal=None if report.accepted else refusal,
             )
         ],
@@ -84,6 +112,17 @@ def outcome(
             *_remembered(report),
             *(ReportRow(name=name, place=where) for name, where in places.items()),
         ],
+    )
+
+
+def _gate_rows(report: ValidationReport) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "outcome": [gate.outcome for gate in report.gates],
+            "value": [gate.value for gate in report.gates],
+            "limit": [gate.limit for gate in report.gates],
+            "gate": [gate.rule for gate in report.gates],
+        }
     )
 
 
