@@ -1,7 +1,7 @@
 """Documents as data, their Markdown, and one HTML page that needs nothing else.
 
 A report is built as a `Document`, so that its content can be tested without parsing text, and
-rendered last. In: plain texts, pictures as PNG bytes. Out: Markdown or HTML in which texts are
+rendered last. In: plain texts, pictures as SVG. Out: Markdown or HTML in which texts are
 shown, never interpreted: what either would act upon is escaped. How a page looks is in
 `templates/`.
 """
@@ -82,7 +82,22 @@ class Card:
     blocks: "tuple[Block, ...]"
 
 
-Block = Paragraph | Bullets | Table | Code | Markup | Card
+@dataclass(frozen=True)
+class Picture:
+    """A picture as SVG in the colours of the page, see `drawing.py`.
+
+    Attributes:
+        title: above it.
+        alt: what it shows, in a sentence with its number: for who does not see it, and in Markdown.
+        svg: one element, safe and shown as it is.
+    """
+
+    title: str
+    alt: str
+    svg: str
+
+
+Block = Paragraph | Bullets | Table | Code | Markup | Card | Picture
 
 
 @dataclass(frozen=True)
@@ -96,10 +111,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A document as data."""
+    """A document as data.
+
+    Attributes:
+        title: of the page.
+        sections: in order; the first begins with a paragraph, the outcome in a sentence.
+        links: to the pages around it; nothing in Markdown.
+    """
 
     title: str
     sections: tuple[Section, ...]
+    links: tuple[Link, ...] = ()
 
 
 def render(document: Document) -> str:
@@ -130,7 +152,7 @@ def fenced(language: str, text: str) -> str:
 def rendered(block: Block) -> str:
     """Return one block as Markdown."""
     match block:
-        case Paragraph(text):
+        case Paragraph(text) | Picture(alt=text):
             return escape(text)
         case Bullets(items):
             return bullets(items)
@@ -160,6 +182,11 @@ def _address(target: str) -> str:
     """A target as it stands in a link; only http may be its scheme, another would run code."""
     colon = "" if not target.startswith(("http://", "https://")) else ":"
     return quote(target, safe=f"/#?=&%{colon}" if colon else "/")
+
+
+def anchor(title: str) -> str:
+    """Return what a link within the page calls a section: `#gates-and-looks`."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def render_html(
@@ -196,4 +223,5 @@ def _template() -> "jinja2.Template":
         lstrip_blocks=True,
     )
     environment.filters["target"] = _address
+    environment.filters["anchor"] = anchor
     return environment.get_template("page.html")

@@ -25,13 +25,13 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
-from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting import drawing, numbers
+from experiment_pipeline.reporting.drawing import Drawing, Palette
 from experiment_pipeline.statistics.importance import Effort
 from experiment_pipeline.statistics.scores import SetPrediction
 
 _DPI = 80
 _LONGEST_NAME = 40
-_LONGEST_KEY = 60
 _MOST_CURVE_ROWS = 100_000
 _MOST_POINTS = 1_500
 # Beyond, curves and cells cannot be told apart.
@@ -84,7 +84,7 @@ def importance_plot(importance: pd.DataFrame, metric: str, effort: Effort) -> by
     return _drawn(_importance, top, metric, effort, height=1.2 + 0.22 * len(top))
 
 
-def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> bytes:
+def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> Drawing:
     """Return a picture of the first configurations with their intervals.
 
     Args:
@@ -93,7 +93,14 @@ def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> bytes:
         baseline: score of predicting without features.
     """
     top = rows[rows["rank"].notna()].head(_MOST_BARS)
-    return _drawn(_leaderboard, top, metric, baseline, height=1.4 + 0.24 * len(top), width=9)
+    best = numbers.score(float(top["test_score"].iloc[0])) if len(top) else "undefined"
+    return Drawing(
+        "Scores",
+        f"The {len(top)} best configurations with their intervals; the best has {metric} {best} on "
+        f"the test set, predicting without features {numbers.score(baseline)}.",
+        lambda figure, palette: _leaderboard(figure, palette, top, metric, baseline),
+        height=1 + 0.22 * len(top),
+    )
 
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:
@@ -212,17 +219,19 @@ def _importance(axes: Axes, top: pd.DataFrame, metric: str, effort: Effort) -> N
     _label_below(axes, f"Loss of {metric} without it: {effort.rows:,} test rows, shuffled {times}")
 
 
-def _leaderboard(axes: Axes, top: pd.DataFrame, metric: str, baseline: float) -> None:
-    places = np.arange(len(top))
-    colours = [_BLUE if tied else _GREY for tied in top["in_tie_group"]]
+def _leaderboard(
+    figure: Figure, palette: Palette, top: pd.DataFrame, metric: str, baseline: float
+) -> None:
+    axes, places = figure.subplots(), np.arange(len(top))
+    colours = [palette.series[0] if tied else palette.muted for tied in top["in_tie_group"]]
     axes.hlines(places, top["low"], top["high"], colors=colours, linewidth=2)
     axes.scatter(top["test_score"], places, color=colours, s=24, zorder=3)
     names = zip(top["rank"], top["key"], strict=True)
-    axes.set_yticks(places, [f"{rank}  {plain(key, _LONGEST_KEY)}" for rank, key in names])
+    axes.set_yticks(places, [f"{rank}  {drawing.plain(key)}" for rank, key in names])
     axes.invert_yaxis()
-    _label_below(axes, f"{metric} on the test set, 95 % interval; blue: tied with the best")
+    axes.set_xlabel(f"{metric}, 95 % interval; blue: tied with the best")
     # A baseline far away would press the intervals together.
     left, right = axes.get_xlim()
     if left - (right - left) <= baseline <= right + (right - left):
-        axes.axvline(baseline, color=_RED, linestyle="--", linewidth=1, label="baseline")
+        axes.axvline(baseline, color=palette.bad, linestyle="--", linewidth=1, label="baseline")
         axes.legend(loc="best")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiment_pipeline.reporting.document import render
+from experiment_pipeline.reporting.document import Picture, render
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.next_search import next_search
@@ -33,13 +33,13 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     board = search_of(spec_of(25), np.linspace(1, 2, 25).tolist()).rank()
     text = render(leaderboard_page.document(board, "flights", most_rows=20))
     assert "5 more rows are in the stored table" in text
-    assert "more rows" not in leaderboard_page.to_html(board, "flights", {})
+    assert "more rows" not in leaderboard_page.to_html(board, "flights")
 
 
 def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     """Failures may say anything."""
     board = search_of(spec_of(4), [1] * 3).rank(failure_of("broken", EVIL))
-    page = leaderboard_page.to_html(board, "flights", {"Scores": b"png"})
+    page = leaderboard_page.to_html(board, "flights", Picture("Scores", "of it", "<svg></svg>"))
     assert EVIL not in page
     assert 'class="verdict passed"' in page
 

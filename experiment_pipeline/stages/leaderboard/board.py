@@ -39,7 +39,7 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 
 # Count it up whenever the code of this package would rank, choose or show otherwise.
-LEADERBOARD_VERSION = 1
+LEADERBOARD_VERSION = 2
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
@@ -106,7 +106,7 @@ def leaderboard(
         set_aside: what the split had to leave out, a sentence each.
     """
     board = rank(
-        conclusions.concluded(found.rows, stored, spec.metric),
+        conclusions.concluded(found, stored),
         predictions,
         sets.y_test,
         sets.y_train,
@@ -180,6 +180,10 @@ def ranking_fingerprint(
     return fingerprint_of(
         {
             "results": table_digest(concluded.reset_index(drop=True)),
+            "rungs": [
+                [key, [[step.fraction, step.test_score, step.train_score] for step in path]]
+                for key, path in sorted(found.paths.items())
+            ],
             "sets": dict(found.digests),
             "set_aside": list(set_aside),
             "spec": given.model_dump(mode="json"),

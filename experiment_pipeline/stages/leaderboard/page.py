@@ -11,6 +11,7 @@ from experiment_pipeline.reporting.document import (
     Bullets,
     Document,
     Paragraph,
+    Picture,
     Section,
     Table,
     render_html,
@@ -157,18 +158,20 @@ def files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, picture, page."""
     from experiment_pipeline.reporting.plots import leaderboard_plot
 
-    picture = leaderboard_plot(board.rows, board.metric, board.baseline)
-    page = to_html(board, experiment, {"Scores": picture}).encode()
-    return {TABLE: to_parquet(board), SCORES: picture, PAGE: page}
+    drawing = leaderboard_plot(board.rows, board.metric, board.baseline)
+    page = to_html(board, experiment, drawing.picture()).encode()
+    return {TABLE: to_parquet(board), SCORES: drawing.png(), PAGE: page}
 
 
-def to_html(board: Leaderboard, experiment: str, pictures: Mapping[str, bytes]) -> str:
-    """Return the board as one self-contained page with its pictures (title → PNG)."""
-    shown_board = document(board, experiment, _MOST_ROWS_OF_PAGE)
-    return render_html(shown_board, pictures, passed=board.beats_baseline)
+def to_html(board: Leaderboard, experiment: str, scores: Picture | None = None) -> str:
+    """Return the board as one self-contained page, with the picture of its scores."""
+    shown_board = document(board, experiment, _MOST_ROWS_OF_PAGE, scores)
+    return render_html(shown_board, passed=board.beats_baseline)
 
 
-def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
+def document(
+    board: Leaderboard, experiment: str, most_rows: int, scores: Picture | None = None
+) -> Document:
     """Return the board as a document; where it has more rows than the most, it says so."""
     said = (
         f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
@@ -178,6 +181,8 @@ def document(board: Leaderboard, experiment: str, most_rows: int) -> Document:
     choice: list[Block] = [Paragraph(said)]
     if board.notes:
         choice.append(Bullets(board.notes))
+    if scores is not None:
+        choice.append(scores)
     return Document(
         f"{experiment}: leaderboard",
         (Section("Choice", tuple(choice)), _table(board, most_rows)),

@@ -25,7 +25,6 @@ from experiment_pipeline.stages.search.conclusions import (
     Note,
     Progress,
     SearchResults,
-    search_results,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
@@ -189,6 +188,6 @@ def _search(
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
         remember([page.remembered(one, given[one.key]) for one in others])
-    rows = search_results(declared, [*others, *progress.concluded.values()])
+    concluded = [*others, *progress.concluded.values()]
     cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
-    return SearchResults(rows, spec.metric, sets.digests), cost
+    return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost

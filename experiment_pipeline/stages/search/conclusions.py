@@ -58,6 +58,29 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What one fit of a configuration scored on its way up the rungs.
+
+    Attributes:
+        fraction: of the train rows; below 1 the test rows are thinned as well, so that only
+            scores at 1 can be compared with those of another rung.
+        test_score: of the ranking metric; nan where undefined.
+        train_score: the same on train rows.
+        fit_cpu_seconds: CPU time of the fitting thread, whichever run fitted it.
+    """
+
+    fraction: float
+    test_score: float
+    train_score: float
+    fit_cpu_seconds: float
+
+    @classmethod
+    def of(cls, result: ModelResult, fraction: float) -> Self:
+        """Return the step that a result is."""
+        return cls(fraction, result.test_score, result.train_score, result.fit_cpu_seconds)
+
+
+@dataclass(frozen=True)
 class Conclusion:
     """What came of one configuration; a search has exactly one for each.
 
@@ -70,6 +93,7 @@ class Conclusion:
         fraction: of the train rows at that rung; None when it was not started.
         reused: whether that result is an earlier run's.
         failure: what it raised, when it failed.
+        path: its fits from the smallest rung on, that of `result` last.
     """
 
     key: str
@@ -80,22 +104,26 @@ class Conclusion:
     fraction: float | None = None
     reused: bool = False
     failure: FailedConfiguration | None = None
+    path: tuple[Step, ...] = ()
 
     @classmethod
-    def trained(cls, result: ModelResult, *, reused: bool = False) -> Self:
-        """Return that a configuration has a model of all train rows."""
-        return cls(
-            result.key, result.algorithm, TRAINED, result=result, fraction=1.0, reused=reused
-        )
+    def trained(
+        cls, result: ModelResult, *, reused: bool = False, before: Sequence[Step] = ()
+    ) -> Self:
+        """Return that a configuration has a model of all train rows, after steps on fewer."""
+        path = (*before, Step.of(result, 1.0))
+        what = result.key, result.algorithm, TRAINED
+        return cls(*what, result=result, fraction=1.0, reused=reused, path=path)
 
     @classmethod
-    def failed(cls, algorithm: str, raised: FailedConfiguration, rung: Rung) -> Self:
+    def failed(
+        cls, algorithm: str, raised: FailedConfiguration, rung: Rung, before: Sequence[Step] = ()
+    ) -> Self:
         """Return that a configuration failed; at a small rung it says which."""
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
-        return cls(
-            raised.key, algorithm, FAILED, failure.reason, fraction=rung.fraction, failure=failure
-        )
+        what = raised.key, algorithm, FAILED, failure.reason
+        return cls(*what, fraction=rung.fraction, failure=failure, path=tuple(before))
 
 
 Event = Note | RungStarted | Fitted | Conclusion
@@ -233,11 +261,29 @@ class SearchResults:
         rows: see `search_results`.
         metric: what the scores are of.
         digests: of the sets "train" and "test".
+        paths: key → its fits from the smallest rung on; of nobody who was not fitted.
     """
 
     rows: pd.DataFrame
     metric: str
     digests: Mapping[str, str]
+    paths: Mapping[str, tuple[Step, ...]]
+
+    @classmethod
+    def of(
+        cls,
+        configurations: Sequence[Configuration],
+        conclusions: Sequence[Conclusion],
+        metric: str,
+        digests: Mapping[str, str],
+    ) -> Self:
+        """Return what a search has concluded of each of its configurations.
+
+        Raises:
+            KeyError: a configuration has no conclusion.
+        """
+        paths = {one.key: one.path for one in conclusions if one.path}
+        return cls(search_results(configurations, conclusions), metric, digests, paths)
 
 
 def search_results(
@@ -272,22 +318,19 @@ def accounts(results: pd.DataFrame) -> Mapping[str, int]:
     }
 
 
-def concluded(
-    results: pd.DataFrame, stored: Mapping[str, ModelResult], metric: str
-) -> list[Conclusion]:
-    """Return what came of each configuration, by a table of `search_results`.
+def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
+    """Return what came of each configuration.
 
     Args:
-        results: the table.
-        stored: fingerprint → result, of those that the table names.
-        metric: that the scores of the table are of: results may have been stored with those of
-            another one.
+        found: the search; results may have been stored with the scores of another metric.
+        stored: fingerprint → result, of those that its table names.
     """
-    return [_concluded(row, stored, metric) for row in results.to_dict("records")]
+    rows = found.rows.to_dict("records")
+    return [_concluded(row, stored, found) for row in rows]
 
 
 def _concluded(
-    row: Mapping[Any, Any], stored: Mapping[str, ModelResult], metric: str
+    row: Mapping[Any, Any], stored: Mapping[str, ModelResult], found: SearchResults
 ) -> Conclusion:
     key, print_ = str(row["key"]), str(row["fingerprint"])
     result, failure = None, None
@@ -296,10 +339,12 @@ def _concluded(
         failure = FailedConfiguration(key, print_, *why)
     elif print_:
         train, test = float(row["train_score"]), float(row["test_score"])
-        result = replace(stored[print_], key=key, metric=metric, train_score=train, test_score=test)
+        scored = replace(stored[print_], train_score=train, test_score=test)
+        result = replace(scored, key=key, metric=found.metric)
     fraction = None if pd.isna(row["rung"]) else float(row["rung"])
     told = str(row["algorithm"]), str(row["status"]), str(row["reason"])
-    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure)
+    path = found.paths.get(key, ())
+    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure, path)
 
 
 def _row(one: Conclusion) -> dict[str, object]:

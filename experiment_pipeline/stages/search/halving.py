@@ -22,6 +22,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Fitted,
     Note,
     RungStarted,
+    Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
@@ -83,8 +84,8 @@ def _notes(spec: SearchSpec, workers: int) -> Iterable[Note]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Last:
-    """The last result of a configuration, and where it got it."""
+class _Fit:
+    """A result of a configuration, and where it got it."""
 
     rung: rungs.Rung
     result: ModelResult
@@ -93,14 +94,14 @@ class _Last:
 
 @dataclass
 class _Search:
-    """One search: who was fitted in it, with the last result of each."""
+    """One search: who was fitted in it, with the results of each, the last one last."""
 
     sets: TrainingSets
     spec: SearchSpec
     known: Known
     workers: int
     brake: Brake
-    last: dict[str, _Last] = field(default_factory=dict)
+    fits: dict[str, list[_Fit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
 
     def events(
@@ -147,7 +148,7 @@ class _Search:
 
     def _survivors(self, rung: rungs.Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
         """The keys that go on to the next rung: none from the last."""
-        here = {one.key: self.last[one.key] for one in entered if one.key in self.last}
+        here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
         scored = {key: last.result for key, last in here.items() if last.rung is rung}
         return rungs.survivors(rung, scored, self.spec.metric)
 
@@ -155,14 +156,27 @@ class _Search:
         """Conclude what does not go on, because others were better or nothing more may start."""
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
-            return Conclusion.trained(self.in_full[one.key], reused=True)
-        if (last := self.last.get(one.key)) is None:
+            path = self._path(one.key)
+            return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
+        if one.key not in self.fits:
             return Conclusion(one.key, one.algorithm, NOT_STARTED, self.brake.reason)
+        last = self.fits[one.key][-1]
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
         if last.rung is not rung:
             reason = f"{self.brake.reason}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason
-        return Conclusion(*what, last.result, last.rung.fraction, reused=last.reused)
+        fraction, path = last.rung.fraction, self._path(one.key)
+        return Conclusion(*what, last.result, fraction, reused=last.reused, path=path)
+
+    def _path(self, key: str) -> tuple[Step, ...]:
+        """What a configuration scored at each rung so far."""
+        return tuple(Step.of(fit.result, fit.rung.fraction) for fit in self.fits.get(key, ()))
+
+    def _fitted(self, key: str, fit: _Fit) -> Iterable[Conclusion]:
+        """Keep a fit in mind; on all rows it concludes its configuration."""
+        if fit.rung.is_full:
+            yield Conclusion.trained(fit.result, reused=fit.reused, before=self._path(key))
+        self.fits.setdefault(key, []).append(fit)
 
     def _left_out(
         self, configurations: Sequence[Configuration], reason: str
@@ -192,10 +206,7 @@ class _Search:
         yield RungStarted(rung, len(entered), len(found), work_after)
         done = set()
         for key, result in found.items():
-            self.last[key] = _Last(rung, result, reused=True)
-            if rung.is_full:
-                done.add(key)
-                yield Conclusion.trained(result, reused=True)
+            yield from self._fitted(key, _Fit(rung, result, reused=True))
         missing = [one for one in entered if one.key not in found]
         with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
@@ -203,15 +214,12 @@ class _Search:
                     # Who was trained in full before is, whatever happened at a small rung.
                     if outcome.key not in self.in_full:
                         done.add(outcome.key)
-                        yield Conclusion.failed(algorithms[outcome.key], outcome, rung)
+                        path = self._path(outcome.key)
+                        yield Conclusion.failed(algorithms[outcome.key], outcome, rung, path)
                     continue
                 yield Fitted(rung, outcome)
-                key = outcome.result.key
-                self.last[key] = _Last(rung, outcome.result, reused=False)
-                if rung.is_full:
-                    done.add(key)
-                    yield Conclusion.trained(outcome.result)
-        return done
+                yield from self._fitted(outcome.key, _Fit(rung, outcome.result, reused=False))
+        return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
 
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
@@ -219,7 +227,7 @@ class _Search:
         """Train in the pool; where nothing may start, nothing is even encoded."""
         timed = self.spec.budget.seconds is not None
         if timed:
-            last = {one.key: self.last[one.key].result for one in missing if one.key in self.last}
+            last = {key: fits[-1].result for key, fits in self.fits.items()}
             missing = rungs.promising_first(missing, last, self.spec.metric)
         tried = set[str]()
         somebody = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))

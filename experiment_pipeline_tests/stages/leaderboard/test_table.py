@@ -40,7 +40,7 @@ def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
     board = search_of(spec_of(2), [1, 2]).rank()
-    results = SearchResults(board.rows, "roc_auc", digests={})
+    results = SearchResults(board.rows, "roc_auc", digests={}, paths={})
     check_same_metric(results, "roc_auc")
     with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
         check_same_metric(results, "brier")

@@ -113,7 +113,7 @@ class Ran:
     def answer(self) -> dict[str, tuple]:
         """What must not depend on how the search was run."""
         return {
-            key: (one.status, one.reason, one.fraction, one.result and one.result.test_score)
+            key: (one.status, one.reason, *((step.fraction, step.test_score) for step in one.path))
             for key, one in self.conclusions.items()
         }
 

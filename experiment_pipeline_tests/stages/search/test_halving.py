@@ -12,6 +12,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Fitted,
     Note,
     RungStarted,
+    Step,
     accounts,
     search_results,
 )
@@ -79,6 +80,16 @@ def test_who_is_stopped_says_where_and_why(ran):
     reasons = {one.reason for one in stopped}
     assert "not among the best 6 of 14 at rung 1 of 3 (0.2 of the train rows)" in reasons
     assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
+
+
+def test_every_rung_of_a_configuration_is_told(ran, memory):
+    """Its path has the score and the cost of each fit, its result's last; a rerun tells the same."""
+    again = run(SPEC, SETS, memory).conclusions
+    for key, ended in ran.conclusions.items():
+        climbed = [1.0] if key == "dummy" else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
+        assert [step.fraction for step in ended.path] == climbed
+        assert ended.path[-1] == Step.of(ended.result, ended.fraction)
+        assert again[key].path == ended.path
 
 
 def test_the_baseline_takes_no_place(ran):

@@ -1,11 +1,14 @@
 """search_results accounts for every declared configuration, and tells what the search cost."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
+    SearchResults,
+    Step,
     accounts,
     concluded,
     search_results,
@@ -13,22 +16,34 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import search_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.results import model_result
 
 CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
 FAILURE = FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")
 
+STEP = Step(0.25, 0.6, math.inf, 0.5)
+
 CONCLUDED = (
-    Conclusion("d", "linear", "stopped early", "at rung 1", model_result("d", 0.6), 0.25, True),
+    Conclusion(
+        *("d", "linear", "stopped early", "at rung 1"),
+        *(model_result("d", 0.6), 0.25, True),
+        path=(STEP,),
+    ),
     Conclusion("a", "linear", "not started", "the budget was spent"),
-    Conclusion.trained(model_result("b", 0.7), reused=True),
+    Conclusion.trained(model_result("b", 0.7), reused=True, before=[STEP]),
     Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
 )
 
 
 @pytest.fixture
-def table():
-    return search_results(CONFIGURATIONS, CONCLUDED)
+def found():
+    return SearchResults.of(CONFIGURATIONS, CONCLUDED, "roc_auc", {"train": "t"})
+
+
+@pytest.fixture
+def table(found):
+    return found.rows
 
 
 def test_every_declared_configuration_has_a_row(table):
@@ -52,7 +67,7 @@ def test_every_declared_configuration_has_a_row(table):
 def test_a_configuration_nobody_concluded_is_a_bug():
     """No row is made up."""
     with pytest.raises(KeyError):
-        search_results(CONFIGURATIONS, [])
+        SearchResults.of(CONFIGURATIONS, [], "roc_auc", {})
 
 
 def test_what_is_not_trained_in_full_says_why(table):
@@ -60,12 +75,11 @@ def test_what_is_not_trained_in_full_says_why(table):
     assert table["reason"].tolist() == ["the budget was spent", "", "no such solver", "at rung 1"]
 
 
-def test_conclusions_come_back_from_the_table(table):
-    """What the leaderboard ranks and lists is what the search concluded."""
+def test_conclusions_come_back_from_the_file(found):
+    """What the leaderboard ranks and lists is what the search concluded, rung by rung."""
     stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
-    assert {one.key: one for one in concluded(table, stored, "roc_auc")} == {
-        one.key: one for one in CONCLUDED
-    }
+    read = from_parquet(to_parquet(found), SearchResults)
+    assert {one.key: one for one in concluded(read, stored)} == {one.key: one for one in CONCLUDED}
 
 
 def test_notes_of_a_fit_stand_in_its_row():
@@ -75,12 +89,12 @@ def test_notes_of_a_fit_stand_in_its_row():
     assert table["notes"].tolist() == ["a first attempt ended with MemoryError"]
 
 
-def test_stored_results_get_the_scores_of_this_search(table):
+def test_stored_results_get_the_scores_of_this_search(found):
     """What was trained for another metric is ranked by the one that was asked for now."""
     stored = {"f-b": model_result("b", 0.1, metric="log_loss")}
-    (one,) = concluded(table[table["key"] == "b"], stored, "roc_auc")
-    found = one.result
-    assert (found.metric, found.train_score, found.test_score) == ("roc_auc", 0.7, 0.7)
+    (one,) = concluded(replace(found, rows=found.rows[found.rows["key"] == "b"]), stored)
+    result = one.result
+    assert (result.metric, result.train_score, result.test_score) == ("roc_auc", 0.7, 0.7)
 
 
 def test_a_score_is_missing_where_nothing_was_fitted(table):
