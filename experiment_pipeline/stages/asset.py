@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -39,19 +40,24 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import Remembered, ReportRow, RunFacts
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.versions import RECORD
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster says who started a run.
 FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
+# How the one text begins that says why a run has failed; a console shows nothing more of it.
+FAILED = "FAILED\n\n"
+# Pages that say more about it, what is nearest to the failure first.
+_READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
 MOST_ROWS = 100
 
@@ -126,7 +132,11 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
         def first() -> Sequence[Remembered]:
             return declared(spec, yaml_text, schema_text, _trigger(context.run))
 
-        with told_to_the_user(), recorded(run, stage, first, keep):
+        kept: dict[str, Fact] = {}
+        with (
+            told_as(lambda error: _failure(error, kept)),
+            recorded(run, stage, first, lambda run: kept.update(keep(run))),
+        ):
             yield
 
     return record
@@ -145,20 +155,22 @@ def remembered_id(run: dg.DagsterRun) -> str:
 def keep(run: RunMemory) -> dict[str, Fact]:
     """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
 
-    Returns name → place of what the run alone has: its decision record.
+    Returns name → place of its decision record, where it came to one, and of the pages.
     """
     root = storage_root()
-    records: tuple[ReportRow, ...] = ()
+    kept: dict[str, Fact] = {}
     with suppress(StorageError):
         killed = mark_killed()  # before anything asks about runs, which would mark them itself
         records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
-        for one in (run, *killed):
+        kept |= {one.name: Place(one.place) for one in records}
+        for one in (*killed, run):
             archive(one, root)
-            write_pages(one.experiment, root)
+            places = write_pages(one.experiment, root)
+            kept |= {name: Place(str(place)) for name, place in places.items()}
         if problem := mlflow.export(run):
             dg.get_dagster_logger().warning(problem)
-    return {one.name: Place(one.place) for one in records}
+    return kept
 
 
 def with_memory(outcome: Outcome, experiment: str) -> Outcome:
@@ -212,12 +224,23 @@ def told_to_the_user() -> AbstractContextManager[None]:
     return told_as(_failure)
 
 
-def _failure(error: ExperimentPipelineError) -> dg.Failure:
+def _failure(
+    error: ExperimentPipelineError, kept: Mapping[str, Fact] = MappingProxyType({})
+) -> dg.Failure:
     return dg.Failure(
-        description=error.told,
+        description=_with_pages([error.told], kept),
         metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
         allow_retries=False,
     )
+
+
+def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
+    """What ended a run, and where to read on: paths, and addresses where they are served."""
+    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), Place)]
+    lines = [*told]
+    for path in found[:_MOST_PAGES]:
+        lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
+    return "\n".join(lines)
 
 
 def report(
@@ -230,12 +253,13 @@ def report(
         context.log.info(note)
     with told_to_the_user():
         ended = _remember(run_of(context, key.path[0]), outcome)
+    facts = {**outcome.facts, **ended}
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(
         asset_key=key,
         data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
-        metadata=_metadata({**outcome.facts, **ended}),
-        check_results=[report_check(context, key, check) for check in outcome.checks],
+        metadata=_metadata(facts),
+        check_results=[report_check(context, key, check, facts) for check in outcome.checks],
         **value,
     )
 
@@ -263,18 +287,27 @@ def report_partition(
 
 
 def report_check(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, check: Check
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    check: Check,
+    facts: Mapping[str, Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Tell a check; what it failed of is logged, too, so that the console says it."""
+    """Tell a check; what it failed of is logged, too, so that the console says it.
+
+    `facts` are those of the outcome: an error says where to read on.
+    """
     error = check.severity == "error"
-    for problem in check.problems:
-        (context.log.error if error else context.log.warning)(f"{check.name}: {problem}")
+    problems = [f"{check.name}: {problem}" for problem in check.problems]
+    if error and not check.passed:
+        told = problems or [check.means] if check.refusal is None else [check.refusal.told]
+        context.log.error(f"{FAILED}{_with_pages(told, facts)}\n")
+    else:
+        for problem in problems:
+            context.log.warning(problem)
     for doubt in check.doubts:
         context.log.warning(f"{check.name}: {doubt}")
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
-    if check.refusal is not None:
-        context.log.error(check.refusal.told)
     held = {"value": check.value, "limit": check.limit}
     return dg.AssetCheckResult(
         check_name=check.name,

@@ -108,7 +108,7 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
         again = runs.run(spec, scenario.SCHEMA)
         assert again.success, again.failure
         assert again.metadata("search_results")["reused"] == 3
-        assert "test log_loss" in again.metadata("trained_model")
+        assert f"test {spec.metric}" in again.metadata("trained_model")
 
 
 def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):

@@ -104,12 +104,12 @@ def build_validation_report(
 
 
 def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outcome:
-    files, named = stored.files, ((STAGE, PAGE), (JUDGED_ROWS, JUDGED))
+    named = ((STAGE, PAGE), (JUDGED_ROWS, JUDGED), ("next_search", NEXT_SEARCH))
+    files = stored.files
     return page.outcome(
         report,
         files[MARKDOWN].decode(),
         {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
-        files.get(NEXT_SEARCH, b"").decode(),
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
         words,
     )

@@ -53,7 +53,6 @@ def outcome(
     report: ValidationReport,
     markdown: str,
     pictures: Mapping[str, bytes],
-    next_search: str,
     places: Mapping[str, str],
     words: str,
 ) -> Outcome:
@@ -63,11 +62,11 @@ def outcome(
         report: the judgement.
         markdown: the same, as `to_markdown` made it.
         pictures: title → PNG.
-        next_search: the YAML of the search to try next; only for a report that is not accepted.
-        places: name → place of the page, "validation_report", and of what else a run remembers.
+        places: name → place of the page, "validation_report", of the search to try next where it
+            is not accepted, "next_search", and of what else a run remembers.
         words: the chosen configuration, for people.
     """
-    place = places["validation_report"]
+    place, next_search = places["validation_report"], places.get("next_search", "no file")
     ranking = report.score(report.metric)
     alone = report.gates[0] if len(report.gates) == 1 else None
     decision = "accepted" if report.accepted else "not accepted"
@@ -75,7 +74,7 @@ def outcome(
     refusal = NotAccepted(
         words,
         "; ".join(gate.in_words() for gate in report.failed_gates),
-        f"Read the report for the reasons, then try this search:\n{next_search}",
+        f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
     )
     return Outcome(
         notes=[f"{decision}: {words}: {score}", f"report: {place}"],
