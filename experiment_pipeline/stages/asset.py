@@ -42,6 +42,7 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.stages.checks import CHECKS
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
@@ -94,6 +95,11 @@ def table_asset(
     """`stage_asset` for a stage whose value is a table."""
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
     return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
+
+
+def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    """A check of an asset, with what the page says of it."""
+    return dg.AssetCheckSpec(name, asset=key, description=CHECKS[name], blocking=blocking)
 
 
 def table_inputs(spec: Part, *stages: str) -> dict[str, dg.AssetIn]:

@@ -69,16 +69,7 @@ def build_exported_model(
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The champion: model, card, metrics and manifest, under a version number.",
-        check_specs=[
-            dg.AssetCheckSpec(
-                "predictions_survive_reload",
-                asset=key,
-                description=(
-                    "The files of the version, loaded in a fresh process without this package, "
-                    "predict what the fitted model predicts; else no version becomes visible."
-                ),
-            )
-        ],
+        check_specs=[asset.check_spec("predictions_survive_reload", key)],
     )
     def exported_model(
         context: dg.AssetExecutionContext,

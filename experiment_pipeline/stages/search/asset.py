@@ -103,13 +103,7 @@ def build_trained_model(
             ),
         ],
         ins=asset.table_inputs(spec, "train_set", "test_set"),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "no_configuration_failed",
-                asset=results,
-                description="Every configuration could be fitted; a warning names those that could not.",
-            )
-        ],
+        check_specs=[asset.check_spec("no_configuration_failed", results)],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=f"{spec.name}_training",

@@ -32,26 +32,9 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
         ],
         ins=asset.table_inputs(spec, "validated_data"),
         check_specs=[
-            dg.AssetCheckSpec(
-                "sets_are_disjoint",
-                asset=train,
-                blocking=True,
-                description="Every validated row is in one set, or left out by the gap in time.",
-            ),
-            dg.AssetCheckSpec(
-                "nothing_leaks_between_sets",
-                asset=train,
-                blocking=True,
-                description="The sets share no ids, groups or time, and hold no copies of each other.",
-            ),
-            dg.AssetCheckSpec(
-                "sets_look_alike",
-                asset=train,
-                description=(
-                    "Target and features of test and validation set are like those of the train "
-                    "set; a split by time may show what has changed."
-                ),
-            ),
+            asset.check_spec("sets_are_disjoint", train, blocking=True),
+            asset.check_spec("nothing_leaks_between_sets", train, blocking=True),
+            asset.check_spec("sets_look_alike", train),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

@@ -43,35 +43,15 @@ def build_validated_data(
         ],
         ins=asset.table_inputs(spec, "raw_data"),
         check_specs=[
-            dg.AssetCheckSpec(
-                "rows_conserved",
-                asset=validated,
-                blocking=True,
-                description="Every delivered row is either validated or rejected, once, unchanged.",
-            ),
-            dg.AssetCheckSpec(
-                "rejection_rate_within_limit",
-                asset=validated,
-                blocking=True,
-                description=(
-                    "No more rows break schema.yaml than `validation.max_rejected_fraction` allows."
-                ),
-            ),
-            dg.AssetCheckSpec(
+            asset.check_spec("rows_conserved", validated, blocking=True),
+            asset.check_spec("rejection_rate_within_limit", validated, blocking=True),
+            asset.check_spec(
                 data_changes.CHECK,
-                asset=validated,
-                description=(
-                    "Columns and their values are like those of the data that the current champion "
-                    "was made from."
-                ),
+                validated,
                 # It can end a run where the YAML has a limit for that.
                 blocking=spec.validation.drift.block is not None,
             ),
-            dg.AssetCheckSpec(
-                "rejected_rows_resemble_the_others",
-                asset=rejected,
-                description="Rejecting rows removes no part of the data more than the others.",
-            ),
+            asset.check_spec("rejected_rows_resemble_the_others", rejected),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

@@ -53,17 +53,7 @@ def build_validation_report(
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
-        check_specs=[
-            dg.AssetCheckSpec(
-                "acceptance_criteria_met",
-                asset=key,
-                blocking=True,
-                description=(
-                    "On the validation set the choice meets every criterion of `acceptance`, or "
-                    "beats predicting without features where there is none; else nothing is exported."
-                ),
-            )
-        ],
+        check_specs=[asset.check_spec("acceptance_criteria_met", key, blocking=True)],
     )
     def validation_report(
         context: dg.AssetExecutionContext,

@@ -12,6 +12,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
 from experiment_pipeline.reporting.outcome import (
     Check,
+    Fact,
     Markdown,
     Notes,
     Outcome,
@@ -70,22 +71,17 @@ def outcome(
     ranking = report.score(report.metric)
     alone = report.gates[0] if len(report.gates) == 1 else None
     decision = "accepted" if report.accepted else "not accepted"
-    score = f"{report.metric} {numbers.interval(ranking.interval)} on the validation set"
     refusal = NotAccepted(
         words,
         "; ".join(gate.in_words() for gate in report.failed_gates),
         f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
     )
     return Outcome(
-        notes=[f"{decision}: {words}: {score}", f"report: {place}"],
+        notes=[f"{decision}: {words}: {_score_in_words(report)}", f"report: {place}"],
         facts={
             "decision": decision,
             "configuration": words,
-            "score": f"{score} ({report.rows:,} rows)",
-            "baseline": (
-                f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
-                f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
-            ),
+            **_scored(report),
             "gates": Rows(_gate_rows(report)),
             "looked at": looked_at(report.looks, report.overlap),
             "report": Place(place),
@@ -112,6 +108,22 @@ def outcome(
             *(ReportRow(name=name, place=where) for name, where in places.items()),
         ],
     )
+
+
+def _score_in_words(report: ValidationReport) -> str:
+    interval = numbers.interval(report.score(report.metric).interval)
+    return f"{report.metric} {interval} on the validation set"
+
+
+def _scored(report: ValidationReport) -> dict[str, Fact]:
+    ranking = report.score(report.metric)
+    return {
+        "score": f"{_score_in_words(report)} ({report.rows:,} rows)",
+        "baseline": (
+            f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
+            f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
+        ),
+    }
 
 
 def _gate_rows(report: ValidationReport) -> pd.DataFrame:
