@@ -114,7 +114,14 @@ class Interactive:
     blocks: "tuple[Block, ...]"
 
 
-Block = Paragraph | Bullets | Table | Code | Markup | Card | Picture | Interactive
+@dataclass(frozen=True)
+class Flow:
+    """Steps that lead to each other, each a card; a numbered list for who cannot see it."""
+
+    cards: tuple[Card, ...]
+
+
+Block = Paragraph | Link | Flow | Bullets | Table | Code | Markup | Card | Picture | Interactive
 
 
 @dataclass(frozen=True)
@@ -166,9 +173,8 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def rendered(block: Block) -> str:
+def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
     """Return one block as Markdown."""
-    parts: list[str] = []
     match block:
         case Paragraph(text) | Picture(alt=text):
             return escape(text)
@@ -176,17 +182,24 @@ def rendered(block: Block) -> str:
             return bullets(items)
         case Code(language, text):
             return fenced(language, text)
+        case Link() | Markup():
+            return _cell(block)
+        case Flow(cards):
+            return "\n".join(f"{n}. {_step(card)}" for n, card in enumerate(cards, start=1))
         case Table(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
         case Card(title, tag, _, blocks):
-            parts = [f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)]
+            return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
         case Interactive(_, _, blocks):
-            parts = list(map(rendered, blocks))
-        case Markup():
-            pass
-    return "\n\n".join(parts)
+            return "\n\n".join(map(rendered, blocks))
+
+
+def _step(card: Card) -> str:
+    """A card in a line of Markdown."""
+    said = " ".join(filter(None, map(rendered, card.blocks)))
+    return f"{escape(card.title)}: **{escape(card.tag)}**. {said}".rstrip(". ") + "."
 
 
 def _cell(cell: Cell) -> str:

@@ -34,7 +34,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
-        check_specs=[dg.AssetCheckSpec("winner_beats_baseline", asset=key)],
+        check_specs=[asset.check_spec("winner_beats_baseline", key)],
     )
     def leaderboard(
         context: dg.AssetExecutionContext,

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
+
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Bullets,
@@ -28,6 +30,8 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
+from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
@@ -54,23 +58,62 @@ def outcome(
 
     `declared` is key → configuration, of all that the YAML declares.
     """
+    words = declared[board.chosen].in_words
     return Outcome(
         value=board,
-        notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
+        notes=[f"chosen: {words}, rank {_rank(board)}: {board.reason}", *board.notes],
         facts={
-            "chosen": board.chosen,
-            f"test {board.metric}": board.score.estimate,
-            "baseline": board.baseline,
-            "tie_group": len(board.tie_group),
+            "chosen": words,
+            "score": f"{board.metric} {numbers.interval(board.score)} on the test set",
+            "baseline": (
+                f"{numbers.score(board.baseline)} without features; the difference, on the same "
+                f"rows, is {numbers.interval(board.difference_to_baseline)}"
+            ),
             "reason": board.reason,
-            "notes": Notes(board.notes),
-            "leaderboard": Rows(board.rows),
-            "scores": Pictures({"Scores": scores}),
             "report": Place(place),
+            "shown below": first_of(len(board.rows)),
+            "leaderboard": Rows(_first_rows(board, declared)),
+            "notes": Notes(board.notes),
+            "scores": Pictures({"Scores": scores}),
+            f"test {board.metric}": board.score.estimate,
+            f"baseline {board.metric}": board.baseline,
+            "tie_group": len(board.tie_group),
+            "partition": board.chosen,
         },
         checks=[_beats_baseline(board)],
         remembered=[*_remembered(board, declared), ReportRow(name="leaderboard", place=place)],
     )
+
+
+def _rank(board: Leaderboard) -> str:
+    ranked = board.rows.set_index("key")["rank"]
+    return f"{ranked[board.chosen]} of {int(ranked.notna().sum()):,}"
+
+
+def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
+    """The first rows as people compare them: scores first, then what it is and what it costs."""
+    rows = board.rows.head(MOST_SHOWN)
+    values = searched_values(declared[key] for key in rows["key"])
+    table = pd.DataFrame(
+        {
+            "rank": rows["rank"],
+            f"test {board.metric}": rows["test_score"],
+            "95 % interval": [
+                "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
+                for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "tied": ["yes" if tied else "" for tied in rows["in_tie_group"]],
+            "algorithm": rows["algorithm"],
+            **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
+            "overfit gap": rows["overfit_gap"],
+            "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
+            "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
+            "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
+            "configuration": rows["key"],
+            "status": rows["status"],
+        }
+    )
+    return table.reset_index(drop=True)
 
 
 def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[Remembered]:
@@ -99,17 +142,23 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
 
 
 def _beats_baseline(board: Leaderboard) -> Check:
+    difference = board.difference_to_baseline
+    better = "higher" if METRICS[board.metric].greater_is_better else "lower"
+    bound = worse_bound(board.metric, difference)
+    told = "is" if board.beats_baseline else "may be no"
     return Check(
         "winner_beats_baseline",
         passed=board.beats_baseline,
         means=(
-            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
-            f"features scores {numbers.score(board.baseline)}; the paired difference is "
-            f"{numbers.interval(board.difference_to_baseline)}"
+            f"the choice {told} better than predicting without features: {board.metric} "
+            f"{numbers.interval(board.score)} on the test set, where {better} is better, against "
+            f"{numbers.score(board.baseline)}; the difference on the same rows is "
+            f"{numbers.interval(difference)}, of which the worse end, {numbers.score(bound)}, is "
+            "held against 0"
         ),
         severity="warning",
-        value=board.score.estimate,
-        limit=board.baseline,
+        value=bound,
+        limit=0.0,
     )
 
 
@@ -178,8 +227,8 @@ def _cost(shown: SearchShown) -> str:
     if shown.board.chosen not in shown.spent:
         return f"The search had {declared}: {ended}."
     return (
-        f"Finding it took {numbers.amount(sum(shown.spent.values()))} CPU seconds for {declared} "
-        f"({ended}), {numbers.amount(shown.spent[shown.board.chosen])} of them its own."
+        f"Finding it took {numbers.measured(sum(shown.spent.values()))} CPU seconds for {declared} "
+        f"({ended}), {numbers.measured(shown.spent[shown.board.chosen])} of them its own."
     )
 
 
@@ -214,7 +263,7 @@ def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
         "yes" if row["in_tie_group"] else "",
         _amount(row["fit_cpu_seconds"]),
         _amount(row["predict_microseconds_per_row"]),
-        "" if size is None else numbers.amount(size / 1e6),
+        "" if size is None else numbers.measured(size / 1e6),
         _score(row["overfit_gap"]),
         *(
             numbers.setting(settings[name]) if name in settings else ""
@@ -241,4 +290,4 @@ def _score(value: float | None) -> str:
 
 
 def _amount(value: float | None) -> str:
-    return "" if value is None else numbers.amount(value)
+    return "" if value is None else numbers.measured(value)

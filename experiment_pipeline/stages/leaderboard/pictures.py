@@ -193,7 +193,7 @@ def _spend(shown: SearchShown) -> list[list[Any]]:
     better = max if METRICS[shown.board.metric].sign > 0 else min
     best = accumulate((step.test_score for _, step in full), better)
     return [
-        [numbers.significant(cost), _finite(step.test_score), _finite(so_far), places[key]]
+        [_digits(cost), _finite(step.test_score), _finite(so_far), places[key]]
         for (key, step), cost, so_far in zip(full, costs, best, strict=True)
         if key in places
     ]
@@ -246,8 +246,8 @@ def _of_spend(shown: SearchShown) -> Iterator[Caption]:
         "What more search has bought",
         "The line is the best score so far; where it is flat, further fits have bought nothing. "
         "In the order of the YAML, after the smaller rungs; only scores on all train rows count.",
-        f"The best score, {numbers.score(top)}, stood after {numbers.amount(first)} of "
-        f"{numbers.amount(total)} CPU seconds.",
+        f"The best score, {numbers.score(top)}, stood after {numbers.measured(first)} of "
+        f"{numbers.measured(total)} CPU seconds.",
     )
 
 
@@ -302,8 +302,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _digits(value: float) -> float:
+    """A number without the digits that nobody sees in a picture."""
+    return float(f"{value:.6g}")
+
+
 def _finite(value: float | None) -> float | None:
     """A number as JSON can hold it."""
     if value is None or not math.isfinite(value):
         return None
-    return numbers.significant(value)
+    return _digits(value)
