@@ -70,6 +70,13 @@ def rounded(value: float) -> float:
     return float(score(value).replace(",", ""))
 
 
+def setting(value: object) -> str:
+    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`, `balanced`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:
     """A column name or value as part of a sentence: one line, not too long."""
     text = " ".join(str(name).split()) or repr(str(name))
