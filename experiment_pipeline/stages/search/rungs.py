@@ -302,9 +302,9 @@ def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return places
 
 
-def _radical_inverse(numbers: np.ndarray) -> np.ndarray:
+def _radical_inverse(ranks: np.ndarray) -> np.ndarray:
     """Mirror the binary digits at the point: 1, 2, 3 → 0.5, 0.25, 0.75."""
-    inverse, weight, left = np.zeros(len(numbers)), 0.5, numbers.astype(np.int64)
+    inverse, weight, left = np.zeros(len(ranks)), 0.5, ranks.astype(np.int64)
     while left.any():
         inverse += weight * (left & 1)
         left, weight = left >> 1, weight / 2
