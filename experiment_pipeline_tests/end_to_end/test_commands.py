@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,13 +138,21 @@ def test_the_exported_model_predicts_rows_as_delivered(project, first_run, tmp_p
 
 
 def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run):
-    """Exit code 1; the gate, its value and the next search stand in the output."""
+    """Exit code 1; the gate, its value, the next search and the pages stand in one block, last."""
     criteria = [{"metric": "roc_auc", "at_least": 0.999}]
     project.add_experiment("strict", scenario.spec_mapping(acceptance=criteria), scenario.SCHEMA)
     done = project.execute("strict")
     assert done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in done.stdout
-    assert "search:" in done.stdout
+    assert "Traceback" not in done.stdout
+    told = done.stdout.partition("FAILED\n\n")[2]
+    assert told.count("\n") < 10
+    (proposed,) = re.findall(r"in (/\S+next_search\S*yaml)", told)
+    assert "algorithm: " in Path(proposed).read_text()
+    pages = re.findall(r"page: (/\S+)", told)
+    assert Path(pages[0]).name.startswith("report")
+    assert all(Path(page).exists() for page in pages)
+    assert len(pages) == 2
     assert not registry(project, "strict").exists()
 
 
@@ -206,9 +215,9 @@ def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
     assert 11 <= len(finished) < 16
     again = killed.execute("clinic")
     assert again.returncode == 0, again.stdout
-    assert "rung 1 of 2 (0.4 of the train rows): 10 configurations, 10 reused" in again.stdout
+    assert "rung 1 of 2 (40 % of the train rows): 10 configurations, 10 reused" in again.stdout
     in_full = f"6 configurations, {len(finished) - 10} reused"
-    assert f"rung 2 of 2 (1 of the train rows): {in_full}" in again.stdout
+    assert f"rung 2 of 2 (100 % of the train rows): {in_full}" in again.stdout
     assert quiet.execute("clinic").returncode == 0
     assert models_of(quiet) == models_of(killed)
     assert finished.items() <= models_of(killed).items()

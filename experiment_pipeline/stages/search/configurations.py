@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiment_pipeline import errors
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
 from experiment_pipeline.spec.algorithms import ALGORITHMS
@@ -51,6 +52,18 @@ class Configuration:
     algorithm: str
     features: Features
     hyperparameters: Mapping[str, Scalar]
+
+    @property
+    def in_words(self) -> str:
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`: what it is, not how it is called."""
+        name = self.algorithm.rpartition(".")[2]
+        return f"{name} ({self.settings})" if self.hyperparameters else name
+
+    @property
+    def settings(self) -> str:
+        """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`."""
+        given = (f"{name} {value}" for name, value in self.hyperparameters.items())
+        return ", ".join(given) or "defaults"
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,8 @@ def search_notes(spec: Searched) -> tuple[str, ...]:
             )
         new = set(identities) - seen
         if repeated := len(identities) - len(new):
-            notes.append(f"{place}: {repeated} configurations were declared before; counted once")
+            again = numbers.counted(repeated, "configuration")
+            notes.append(f"{place}: {again} declared before, counted once")
         seen |= new
     return tuple(notes)
 
@@ -172,7 +186,7 @@ def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -
 def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
     return errors.InvalidExperiment(
         culprit,
-        f"{size} configurations, of {MAX_CONFIGURATIONS} at the most",
+        f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most",
         "search fewer values, or write method: random with draws",
     )
 
