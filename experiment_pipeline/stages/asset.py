@@ -32,7 +32,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,
-    Details,
     Fact,
     Markdown,
     Notes,
@@ -352,8 +351,6 @@ def _shown(fact: Fact) -> Any:
             shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
-        case Details(texts):
-            shown = dg.MetadataValue.json(dict(texts))
         case Pictures(images):
             shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
         case Place(path):

@@ -139,21 +139,19 @@ def test_one_configuration_from_its_asset_page(ui, browser, done):
 def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
     """What was tried, how good it was, what it cost: on one page, in this order."""
     page = browser.go(f"/assets/{BY_JOB}/trained_model?view=partitions&partition={KEY}")
-    for label in (
-        "hyperparameter/num_leaves",
-        "test roc_auc",
-        "fit_cpu_seconds",
-        "predict_microseconds_per_row",
-        "model_bytes",
-    ):
+    for label in ("status", "hyperparameters", "test roc_auc", "CPU seconds to fit", "cost"):
         expect(page.get_by_text(label, exact=True)).to_be_visible()
+    expect(page.get_by_text("trained on all train rows", exact=True)).to_be_visible()
+    expect(page.get_by_text("num_leaves 7", exact=False).first).to_be_visible()
     picture(page, "partition")
 
 
 def test_the_leaderboard_shows_its_table(browser, done):
-    """Every configuration has its row, the chosen one is named first."""
+    """Every configuration has its row; rank, score and interval are on the screen as it opens."""
     page = metadata_of(browser, "leaderboard")
-    table = page.locator("table").filter(has=page.get_by_text("difference_to_best", exact=True))
+    table = page.locator("table").filter(has=page.get_by_text("95 % interval", exact=True))
+    interval = table.last.get_by_text(re.compile(r"^0\.\d{4}\sto\s0\.\d{4}$")).first
+    expect(interval).to_be_in_viewport(ratio=1)
     for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
         expect(table.last.get_by_text(key, exact=True).first).to_be_visible()
     picture(page, "leaderboard")
