@@ -20,6 +20,7 @@ expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
 # By its job; by the asset graph; by the asset graph, with one configuration.
 BY_JOB, BY_GRAPH, SINGLE = "clinic", "graph", "single"
+STRICT = "strict"  # nothing is good enough for it
 KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
 AUTOMATIONS = ("schedule", "new_data")
@@ -32,6 +33,9 @@ def ui(tmp_path_factory):
     scenario.write_csv(project.folder / "visits.csv")
     for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO), (SINGLE, [LINEAR])):
         project.add_experiment(name, scenario.spec_mapping(search=search), scenario.SCHEMA)
+    gate = [{"metric": "roc_auc", "at_least": 0.999}]
+    strict = scenario.spec_mapping(search=[LINEAR], acceptance=gate)
+    project.add_experiment(STRICT, strict, scenario.SCHEMA)
     with DagsterUi(project) as ui:
         yield ui
 
@@ -89,16 +93,17 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
-def metadata_of(browser, stage):
-    """The overview of an asset of the job, with its metadata loaded."""
-    page = browser.go(f"/assets/{BY_JOB}/{stage}")
+def metadata_of(browser, stage, experiment=BY_JOB):
+    """The overview of an asset, with its metadata loaded."""
+    page = browser.go(f"/assets/{experiment}/{stage}")
     expect(page.get_by_placeholder("Filter metadata keys")).to_be_visible()
     return page
 
 
 def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     """Nothing runs by itself before somebody starts it."""
-    names = {f"{name}_{what}" for name in (BY_JOB, BY_GRAPH, SINGLE) for what in AUTOMATIONS}
+    experiments = (BY_JOB, BY_GRAPH, SINGLE, STRICT)
+    names = {f"{name}_{what}" for name in experiments for what in AUTOMATIONS}
     assert ui.automation() == dict.fromkeys(names, "STOPPED")
     page = browser.go("/automation")
     for name in names:
@@ -198,6 +203,22 @@ def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched)
     page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
     expect(page.get_by_text(by_command[:8]).first).to_be_visible()
     picture(page, "history")
+
+
+def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser):
+    """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
+    assert ui.project.execute(STRICT).returncode == 1
+    (run,) = ui.runs(STRICT)
+    page = browser.go(f"/runs/{run.id}")
+    last = page.get_by_text("Execution of run for").last
+    expect(last).to_be_visible()
+    told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
+    expect(told).to_contain_text("page: /")
+    expect(told).not_to_contain_text("Stack Trace")
+    picture(page, "failed_run")
+    metadata_of(browser, "validation_report", STRICT)
+    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
+    picture(page, "not_accepted")
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
