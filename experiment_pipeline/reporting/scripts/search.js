@@ -172,6 +172,8 @@
 
     const ranked = (row) => row.status === TRAINED && isNumber(row.score);
     const shade = (number) => (found.fits[number] ? 1 : 0.08);
+    // Of many, each is paler: those that matter stand out of a cloud.
+    const crowd = (count) => Math.max(0.15, Math.min(0.6, 40 / count));
     const axisText = { color: MUTED, fontSize: 12 };
     const lineStyle = (color) => ({ lineStyle: { color } });
     const still = { itemStyle: { color: "inherit", borderColor: "inherit" } };
@@ -247,6 +249,17 @@
       return { min: low - edge, max: high + edge };
     }
 
+    /* Who is not in a picture because it would flatten the rest. */
+    function outside({ min, max }, numbers) {
+      const worse = numbers.filter((number) => rows[number].score < min || rows[number].score > max).length;
+      const beyond = isNumber(data.baseline) && (data.baseline < min || data.baseline > max);
+      const parts = [
+        beyond ? `the baseline, ${short(data.baseline)}` : "",
+        worse ? `${counted(worse)} configuration${worse > 1 ? "s" : ""} that score${worse > 1 ? "" : "s"} far worse` : "",
+      ].filter((part) => part);
+      return parts.length ? `Outside the picture: ${parts.join(" and ")}.` : "";
+    }
+
     const scoreAxis = (range) =>
       valueAxis(data.metric, {
         ...range,
@@ -273,7 +286,12 @@
           row: number,
           symbol: stopped ? "triangle" : SHAPES[order.indexOf(row.algorithm) % SHAPES.length],
           symbolSize: stopped ? 6 : row.tied ? 10 : 8,
-          itemStyle: { color: row.tied ? color : PAPER, borderColor: color, borderWidth: 1.5, opacity: shade(number) },
+          itemStyle: {
+            color: row.tied ? color : PAPER,
+            borderColor: color,
+            borderWidth: stopped ? 1 : 1.5,
+            opacity: (stopped ? 0.5 : 1) * shade(number),
+          },
         };
       });
     }
@@ -306,6 +324,7 @@
           style: { stroke: MUTED, lineWidth: 1, opacity: 0.5 * shade(api.value(3)) },
         };
       };
+      const range = scoreRange(full);
       const groups = order.filter((name) => full.some((number) => rows[number].algorithm === name));
       return {
         option: {
@@ -322,7 +341,7 @@
             inactiveBorderColor: MUTED,
           },
           xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis([...full, ...stopped].map((n) => at(rows[n])[0])) },
-          yAxis: scoreAxis(scoreRange(full)),
+          yAxis: scoreAxis(range),
           series: [
             {
               type: "custom",
@@ -353,6 +372,7 @@
           ],
         },
         marked: (row) => (isNumber(row.score) && isNumber(row.cpu) ? [at(row)] : []),
+        note: outside(range, full),
       };
     }
 
@@ -384,7 +404,8 @@
         const row = rows[number];
         if (!ranked(row)) {
           const failed = row.status === "failed";
-          return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity: 0.6 * shade(number) };
+          const opacity = (failed ? 0.7 : crowd(own.length)) * shade(number);
+          return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity };
         }
         const part = Math.round((100 * (sorted.indexOf(row.score) + 1)) / sorted.length);
         return {
@@ -407,7 +428,7 @@
           ...common(),
           parallel: {
             layout: vertical ? "vertical" : "horizontal",
-            left: vertical ? 24 : 50,
+            left: vertical ? 24 : 70,
             right: vertical ? 84 : 70,
             top: vertical ? 20 : 44,
             bottom: vertical ? 30 : 16,
@@ -504,6 +525,7 @@
           ],
         },
         ids: axes.map((_, place) => `marked ${place}`),
+        note: outside(range, own.filter((number) => ranked(rows[number]))),
         marked: (row, id) => {
           const axis = axes[id.split(" ")[1]];
           const at = row.algorithm === algorithm && isNumber(row.score) && has(axis, row);
@@ -543,7 +565,7 @@
           stroke: color,
           fill: "none",
           lineWidth: fixed ? 4 : number === chosen ? 3 : 1.2,
-          opacity: fixed ? 1 : (trained ? 0.8 : 0.45) * shade(number),
+          opacity: fixed ? 1 : (trained ? 0.8 : crowd(climbed.length)) * shade(number),
         };
         const end = trained
           ? { type: "circle", shape: { cx: x, cy: y, r: 3 }, style: { fill: color, opacity: style.opacity } }
@@ -639,9 +661,9 @@
       if (ofOne.has(caption.name) && !algorithm) continue;
       const canvas = make("div", { role: "img", "aria-label": caption.alt });
       const head = make("figcaption", {}, make("h3", {}, caption.title), make("p", {}, caption.said));
-      const figure = make("figure", { class: ofOne.has(caption.name) ? "chart full" : "chart" }, head, canvas);
-      element.append(figure);
-      charts.push({ name: caption.name, canvas, head });
+      const note = make("p", { class: "note" });
+      element.append(make("figure", { class: ofOne.has(caption.name) ? "chart full" : "chart" }, head, canvas, note));
+      charts.push({ name: caption.name, canvas, head, note });
     }
 
     const chooser = charts.find((one) => one.name === "together");
@@ -662,6 +684,7 @@
       one.built = drawn[one.name](width);
       one.narrow = width < NARROW;
       one.width = width;
+      one.note.textContent = one.built.note ?? "";
       one.canvas.style.height = `${one.built.height ?? 340}px`;
       if (!one.chart) {
         one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
