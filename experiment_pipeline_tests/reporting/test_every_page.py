@@ -84,7 +84,9 @@ def write_all(root: Path) -> None:
     refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
     texts = {
         "data analysis": report_html(analysis, frame, spec),
-        "leaderboard": leaderboard_page.files(finished_search(32), "flights")[leaderboard_page.PAGE].decode(),
+        "leaderboard": leaderboard_page.files(finished_search(32), "flights")[
+            leaderboard_page.PAGE
+        ].decode(),
         "accepted": validation_page.to_html(report_of(), {}),
         "refused": validation_page.to_html(refused, {}, None),
     }

@@ -54,14 +54,14 @@
       [...line.cells].map((cell) => cell.textContent).join(" ").toLowerCase(),
     );
     found.fits = found.rows.map(() => true);
-    const rows = tableOf(found, state, changed, mark);
+    const rows = tableOf(found, state, changed, mark, () => pictures.unbrush());
     const pictures = picturesOf(found, state, changed, mark);
     root.firstElementChild.after(pictures.element);
     rows.show();
   }
 
   /* The table: sorted by its headers, filtered by the controls above it, the first rows first. */
-  function tableOf(found, state, changed, mark) {
+  function tableOf(found, state, changed, mark, unbrush) {
     const { table, lines } = found;
     const body = table.tBodies[0];
     const headers = [...table.tHead.rows[0].cells];
@@ -128,12 +128,12 @@
       more.textContent = state.all ? `Show the first ${TOP}` : `Show all ${counted(fitting.length)}`;
     }
 
-    table.parentElement.before(controls(found, state, changed), told);
+    table.parentElement.before(controls(found, state, changed, unbrush), told);
     table.parentElement.after(more);
     return { show };
   }
 
-  function controls(found, state, changed) {
+  function controls(found, state, changed, unbrush) {
     const text = make("input", { type: "search", placeholder: "e.g. lightgbm 0.05" });
     text.addEventListener("input", () => {
       state.text = text.value.trim().toLowerCase();
@@ -150,13 +150,14 @@
       });
       return make("label", {}, label, select);
     };
-    return make(
-      "div",
-      { class: "controls" },
-      make("label", {}, "Filter all columns", text),
-      choice("Algorithm", "algorithm"),
-      choice("Status", "status"),
-    );
+    const choices = [choice("Algorithm", "algorithm"), choice("Status", "status")];
+    const clear = make("button", { type: "button" }, "Clear filters");
+    clear.addEventListener("click", () => {
+      Object.assign(state, { text: "", algorithm: "", status: "" });
+      for (const one of [text, ...choices.map((label) => label.lastChild)]) one.value = "";
+      unbrush();
+    });
+    return make("div", { class: "controls" }, make("label", {}, "Filter all columns", text), ...choices, clear);
   }
 
   /* The pictures: each builds its options anew from the rows, those that are filtered out pale. */
@@ -284,7 +285,7 @@
         return {
           value: place(row),
           row: number,
-          symbol: stopped ? "triangle" : SHAPES[order.indexOf(row.algorithm) % SHAPES.length],
+          symbol: stopped ? "triangle" : shape(row.algorithm),
           symbolSize: stopped ? 6 : row.tied ? 10 : 8,
           itemStyle: {
             color: row.tied ? color : PAPER,
@@ -307,6 +308,7 @@
       data: at,
     });
 
+    const shape = (name) => SHAPES[order.indexOf(name) % SHAPES.length];
     const label = (text) => ({ show: true, formatter: text, color: INK, position: "top", distance: 8, fontWeight: 600 });
 
     const numbersOf = (wanted) => rows.map((_, number) => number).filter((number) => wanted(rows[number]));
@@ -333,12 +335,13 @@
           legend: {
             top: 0,
             left: 0,
+            itemWidth: 13,
+            itemHeight: 11,
             textStyle: { color: INK },
             inactiveColor: MUTED,
-            data: [...groups.map((name) => ({ name, icon: SHAPES[order.indexOf(name) % SHAPES.length] })), { name: STOPPED, icon: "triangle" }],
-            selected: { [STOPPED]: false },
-            selectedMode: true,
             inactiveBorderColor: MUTED,
+            data: [...groups.map((name) => ({ name, icon: shape(name) })), { name: STOPPED, icon: "triangle" }],
+            selected: { [STOPPED]: false },
           },
           xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis([...full, ...stopped].map((n) => at(rows[n])[0])) },
           yAxis: scoreAxis(range),
@@ -415,7 +418,7 @@
         };
       };
       const vertical = width < NARROW;
-      const dimension = (dim, name, more) => ({ dim, name, ...more });
+      const dimension = (dim, name, more) => ({ dim, id: String(dim), name, ...more });
       const numeric = own.length
         ? axes.map(({ name, log, values }, dim) => {
             const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
@@ -429,15 +432,22 @@
           parallel: {
             layout: vertical ? "vertical" : "horizontal",
             left: vertical ? 24 : 70,
-            right: vertical ? 84 : 70,
+            right: vertical ? 116 : 70,
             top: vertical ? 20 : 44,
             bottom: vertical ? 30 : 16,
             axisExpandable: false,
             parallelAxisDefault: {
               nameLocation: "end",
-              nameTextStyle: { color: INK, fontWeight: 600, fontSize: 12 },
-              nameTruncate: { maxWidth: vertical ? 80 : 140 },
-              axisLabel: { ...axisText, hideOverlap: true, formatter: (text) => (isNumber(text) ? short(text) : text) },
+              nameTextStyle: { color: INK, fontWeight: 600, fontSize: vertical ? 11 : 12 },
+              nameTruncate: { maxWidth: vertical ? 106 : 140 },
+              axisLabel: {
+                ...axisText,
+                color: INK,
+                textBorderColor: PAPER,
+                textBorderWidth: 3,
+                hideOverlap: true,
+                formatter: (text) => (isNumber(text) ? short(text) : text),
+              },
               axisLine: { lineStyle: { color: MUTED } },
               axisTick: lineStyle(MUTED),
               areaSelectStyle: { width: 24, borderColor: INK, color: series(5), opacity: 0.35 },
@@ -588,7 +598,7 @@
     }
 
     /* Train and test score of the best and the chosen one. */
-    function learning() {
+    function learning(width) {
       const whom = [...new Set([0, chosen])].filter((number) => number >= 0 && rows[number].path.length);
       const named = (number) => (number === chosen ? (number === 0 ? "best and chosen" : "chosen") : "best");
       const curve = (number, part, name, type) => ({
@@ -607,7 +617,7 @@
       return {
         option: {
           ...common(),
-          grid: { left: 10, right: 18, top: 64, bottom: 32, containLabel: true },
+          grid: { left: 10, right: 18, top: (width < NARROW ? 44 : 20) * whom.length + 44, bottom: 32, containLabel: true },
           legend: { top: 0, left: 0, textStyle: { color: INK }, inactiveColor: MUTED },
           xAxis: { ...shares(), boundaryGap: true },
           yAxis: { ...valueAxis(data.metric, { nameTextStyle: { ...axisText, align: "left" } }) },
@@ -672,9 +682,7 @@
       select.value = algorithm;
       select.addEventListener("change", () => {
         algorithm = select.value;
-        state.brushed = null;
-        charts.filter((one) => ofOne.has(one.name)).forEach(draw);
-        changed();
+        unbrush();
       });
       chooser.head.append(make("div", { class: "controls" }, make("label", {}, "Algorithm", select)));
     }
@@ -703,10 +711,7 @@
     }
 
     function brush(one, event) {
-      for (const part of event.batch ?? [event]) {
-        const dim = Number(/\d+/.exec(part.parallelAxisId ?? "")?.[0] ?? part.parallelAxisIndex);
-        one.intervals[dim] = part.intervals;
-      }
+      one.intervals[event.parallelAxisId] = event.intervals;
       state.brushed = one.built.brushed(one.intervals);
       changed();
     }
@@ -716,6 +721,12 @@
       const row = rows[state.marked];
       const ids = one.built.ids ?? ["marked"];
       one.chart.setOption({ series: ids.map((id) => ({ id, data: row ? one.built.marked(row, id) : [] })) });
+    }
+
+    function unbrush() {
+      state.brushed = null;
+      charts.filter((one) => one.chart && ofOne.has(one.name)).forEach(draw);
+      changed();
     }
 
     let waiting = 0;
@@ -740,7 +751,7 @@
       setTimeout(next);
     };
     setTimeout(next);
-    return { element, filter, mark: () => charts.forEach(markIn) };
+    return { element, filter, unbrush, mark: () => charts.forEach(markIn) };
   }
 
   document.querySelectorAll('[data-script="search"]').forEach(search);
