@@ -81,12 +81,11 @@ def write_all(root: Path) -> None:
     frame, spec = tables.table(outcome=tables.table()["y"]), tables.experiment()
     features = tables.features_of(frame, spec)
     analysis = analyse(frame, tables.sets_of(frame), features, spec)
+    board = leaderboard_page.files(finished_search(32), "flights")
     refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
     texts = {
         "data analysis": report_html(analysis, frame, spec),
-        "leaderboard": leaderboard_page.files(finished_search(32), "flights")[
-            leaderboard_page.PAGE
-        ].decode(),
+        "leaderboard": board[leaderboard_page.PAGE].decode(),
         "accepted": validation_page.to_html(report_of(), {}),
         "refused": validation_page.to_html(refused, {}, None),
     }
