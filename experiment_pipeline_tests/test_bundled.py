@@ -1,5 +1,6 @@
 """The bundled experiments: their tables are small, said where they come from, and made by a script;
-each experiment loads, and the small ones reach their sets or an accepted model."""
+each experiment loads, and the small ones reach their sets or an accepted model.
+"""
 
 import gzip
 import importlib.util

@@ -77,7 +77,7 @@ def decision_record(of: Decided, root: str | None) -> Document:
 
 def _around(experiment: str) -> tuple[Link, ...]:
     return (
-        Link("All experiments", f"../../{OVERVIEW}"),
+        Link("Overview of all experiments", f"../../{OVERVIEW}"),
         Link(f"All runs of {experiment}", f"../{EXPERIMENT_PAGE}"),
     )
 

@@ -32,6 +32,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,
+    Details,
     Fact,
     Markdown,
     Notes,
@@ -61,6 +62,8 @@ FAILED = "FAILED\n\n"
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
 MOST_ROWS = 100
+# A cell as short as `0.6772 to 0.7723` is not broken, or a screen would hold half of the rows.
+_ONE_LINE = 20
 
 
 def key_of(spec: Part, stage: str) -> dg.AssetKey:
@@ -349,6 +352,8 @@ def _shown(fact: Fact) -> Any:
             shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
+        case Details(texts):
+            shown = dg.MetadataValue.json(dict(texts))
         case Pictures(images):
             shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
         case Place(path):
@@ -376,6 +381,8 @@ def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
 def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, float):
         return numbers.rounded(value) if math.isfinite(value) else None
+    if isinstance(value, str) and len(value) <= _ONE_LINE:
+        return value.replace(" ", "\N{NO-BREAK SPACE}")
     return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 

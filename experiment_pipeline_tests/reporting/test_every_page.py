@@ -27,12 +27,8 @@ from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, st
 from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
 from experiment_pipeline_tests.stages.data_analysis import tables
-from experiment_pipeline_tests.stages.leaderboard.board_examples import (
-    failure_of,
-    search_of,
-    spec_of,
-    stopped,
-)
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     TOO_HIGH,
     TWO_FAMILIES,
@@ -85,13 +81,11 @@ def write_all(root: Path) -> None:
     frame, spec = tables.table(outcome=tables.table()["y"]), tables.experiment()
     features = tables.features_of(frame, spec)
     analysis = analyse(frame, tables.sets_of(frame), features, spec)
-    search = search_of(spec_of(6), [1, 1.1, 1.5, 2, 3])
-    unranked = (stopped(search.results[-1]), failure_of("broken"))
-    board = search.rank(*unranked, results=search.results[:-1])
+    board = leaderboard_page.files(finished_search(32), "flights")
     refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
     texts = {
         "data analysis": report_html(analysis, frame, spec),
-        "leaderboard": leaderboard_page.files(board, "flights")[leaderboard_page.PAGE].decode(),
+        "leaderboard": board[leaderboard_page.PAGE].decode(),
         "accepted": validation_page.to_html(report_of(), {}),
         "refused": validation_page.to_html(refused, {}, None),
     }

@@ -28,7 +28,7 @@ from experiment_pipeline.reporting.remembered import (
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES
+from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
@@ -63,16 +63,15 @@ def outcome(
         value=board,
         notes=[f"chosen: {words}, rank {_rank(board)}: {board.reason}", *board.notes],
         facts={
+            "score on test": f"{board.metric} {numbers.interval(board.score)}",
+            "baseline": f"{numbers.score(board.baseline)} without features",
+            "minus baseline": numbers.interval(board.difference_to_baseline),
             "chosen": words,
-            "score": f"{board.metric} {numbers.interval(board.score)} on the test set",
-            "baseline": (
-                f"{numbers.score(board.baseline)} without features; the difference, on the same "
-                f"rows, is {numbers.interval(board.difference_to_baseline)}"
-            ),
-            "reason": board.reason,
-            "report": Place(place),
+            "rank": _rank(board),
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(_first_rows(board, declared)),
+            "reason": board.reason,
+            "report": Place(place),
             "notes": Notes(board.notes),
             "scores": Pictures({"Scores": scores}),
             f"test {board.metric}": board.score.estimate,
@@ -91,26 +90,33 @@ def _rank(board: Leaderboard) -> str:
 
 
 def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
-    """The first rows as people compare them: scores first, then what it is and what it costs."""
+    """The first rows as people compare them: scores first, then what it is and what it costs.
+
+    A score in brackets is on a part of the rows, and no rank's.
+    """
     rows = board.rows.head(MOST_SHOWN)
+    standing = rows["status"].mask(rows["in_tie_group"], "tied").replace(TRAINED, "")
+    scores = [
+        "" if pd.isna(score) else numbers.score(score) if ranked else f"({numbers.score(score)})"
+        for score, ranked in zip(rows["test_score"], rows["rank"].notna(), strict=True)
+    ]
     values = searched_values(declared[key] for key in rows["key"])
     table = pd.DataFrame(
         {
             "rank": rows["rank"],
-            f"test {board.metric}": rows["test_score"],
+            board.metric: scores,
             "95 % interval": [
                 "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
                 for low, high in zip(rows["low"], rows["high"], strict=True)
             ],
-            "tied": ["yes" if tied else "" for tied in rows["in_tie_group"]],
             "algorithm": rows["algorithm"],
+            "standing": standing,
             **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
-            "overfit gap": rows["overfit_gap"],
+            "overfit gap": ["" if pd.isna(it) else numbers.score(it) for it in rows["overfit_gap"]],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
             "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
             "configuration": rows["key"],
-            "status": rows["status"],
         }
     )
     return table.reset_index(drop=True)

@@ -80,9 +80,9 @@ def outcome(
         notes=[f"{decision}: {words}: {_score_in_words(report)}", f"report: {place}"],
         facts={
             "decision": decision,
-            "configuration": words,
             **_scored(report),
             "gates": Rows(_gate_rows(report)),
+            "configuration": words,
             "looked at": looked_at(report.looks, report.overlap),
             "report": Place(place),
             "notes": Notes(report.notes),
@@ -118,11 +118,10 @@ def _score_in_words(report: ValidationReport) -> str:
 def _scored(report: ValidationReport) -> dict[str, Fact]:
     ranking = report.score(report.metric)
     return {
-        "score": f"{_score_in_words(report)} ({report.rows:,} rows)",
-        "baseline": (
-            f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
-            f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
-        ),
+        "score on validation": f"{report.metric} {numbers.interval(ranking.interval)}",
+        "baseline": f"{numbers.score(ranking.baseline)} without features",
+        "minus baseline": numbers.interval(ranking.difference_to_baseline),
+        "validation rows": f"{report.rows:,}",
     }
 
 

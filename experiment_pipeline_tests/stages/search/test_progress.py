@@ -48,7 +48,7 @@ def test_a_small_rung_counts_its_own_fits_and_has_no_best(progress):
     """A quarter of the rows is a quarter of a fit; what later rungs need is added."""
     rung = replace(FULL, of=2, fraction=0.25, kept=2)
     begun = told(progress, RungStarted(rung, 4, 1, work_after=2.0))
-    assert begun == ["rung 1 of 2 (0.25 of the train rows): 4 configurations, 1 reused"]
+    assert begun == ["rung 1 of 2 (25 % of the train rows): 4 configurations, 1 reused"]
     line = "rung 1 of 2: 2 / 4 done, about 10 s left"
     assert told(progress, fitted("a", 0.4, rung), elapsed=1.0) == [line]
 
