@@ -33,7 +33,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
     assert text.index("## Choice") < text.index("## Configurations") < text.index("## Failures")
-    assert f"Chosen: {escape(shown.board.chosen)} (num_leaves " in text
+    assert f"Chosen: {escape(shown.board.chosen)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
 
