@@ -20,20 +20,14 @@ from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
-from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
 from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
 from experiment_pipeline_tests.stages.data_analysis import tables
-from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
-from experiment_pipeline_tests.stages.validation_report.report_examples import (
-    TOO_HIGH,
-    TWO_FAMILIES,
-    report_of,
-)
+from experiment_pipeline_tests.stages.validation_report.checked import checked
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, RUNS = "flight_delay", 22
@@ -90,12 +84,11 @@ def write_all(root: Path) -> None:
     features = tables.features_of(frame, spec)
     analysis = analyse(frame, tables.sets_of(frame), features, spec)
     board = leaderboard_page.files(finished_search(16), "flights")
-    refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
     texts = {
         "data analysis": report_html(analysis, frame, spec),
         "leaderboard": board[leaderboard_page.PAGE].decode(),
-        "accepted": validation_page.to_html(report_of(), {}),
-        "refused": validation_page.to_html(refused, {}, None),
+        "accepted": checked("binary", costs=True).page,
+        "refused": checked("regression", refused=True).page,
     }
     for name, text in texts.items():
         place = root / PAGES[name]

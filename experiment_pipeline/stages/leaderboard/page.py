@@ -187,9 +187,8 @@ def to_html(shown: SearchShown, experiment: str, scores: Picture | None = None) 
 def document(shown: SearchShown, experiment: str, scores: Picture | None = None) -> Document:
     """Return the search as a document; where it has more rows than are shown, it says so."""
     board = shown.board
-    why = Paragraph(f"Why this one: it is the {board.reason}.")
     sections = [
-        Section("Choice", (Paragraph(decision(shown)), why)),
+        Section("Choice", (Paragraph(decision(shown)), _choice(shown))),
         _configurations(shown, scores),
     ]
     if FAILED in set(board.rows["status"]):
@@ -201,41 +200,39 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
 
 
 def decision(shown: SearchShown) -> str:
-    """What was chosen, how sure that is, what it beats and what it cost, in words."""
+    """What was chosen, what it scores and beats, and how many are as good, in words."""
     board = shown.board
-    settings = pictures.in_words(shown.settings(board.chosen))
     others = len(board.tie_group) - 1
-    sure = (
-        f"{numbers.counted(others, 'other configuration')} cannot be told from the best by the "
-        "test set, so the choice among them is no proof that it is better."
+    surely = "It beats" if board.beats_baseline else "It does not surely beat"
+    as_good = (
+        f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
         if others
-        else "No other configuration comes close enough to be taken for it by chance."
-    )
-    lead = numbers.interval(board.difference_to_baseline)
-    beaten = (
-        f"It beats predicting without features, which scores {numbers.score(board.baseline)}: "
-        f"the difference is {lead}."
-        if board.beats_baseline
-        else "It does not surely beat predicting without features, which scores "
-        f"{numbers.score(board.baseline)}: the difference is {lead}."
+        else "No other configuration comes close enough to be taken for it by chance"
     )
     return (
-        f"Chosen: {board.chosen} ({settings}), with {board.metric} "
-        f"{numbers.score(board.score.estimate)} on the test set (95 % interval "
-        f"{numbers.bounds(board.score)}). {sure} {beaten} {_cost(shown)}"
+        f"Chosen: {board.chosen}, with {board.metric} {numbers.interval(board.score)} on the test "
+        f"set. {surely} predicting without features, which scores "
+        f"{numbers.score(board.baseline)}. {as_good}."
     )
 
 
-def _cost(shown: SearchShown) -> str:
-    counts = Counter(shown.board.rows["status"])
+def _choice(shown: SearchShown) -> Table:
+    board = shown.board
+    counts = Counter(board.rows["status"])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
     declared = numbers.counted(counts.total(), "configuration")
-    if shown.board.chosen not in shown.spent:
-        return f"The search had {declared}: {ended}."
-    return (
-        f"Finding it took {numbers.measured(sum(shown.spent.values()))} CPU seconds for {declared} "
-        f"({ended}), {numbers.measured(shown.spent[shown.board.chosen])} of them its own."
-    )
+    facts = {
+        "Hyperparameters": pictures.in_words(shown.settings(board.chosen)),
+        "Why this one": f"It is the {board.reason}.",
+        "Better than the baseline by": numbers.interval(board.difference_to_baseline),
+        "Searched": f"{declared}: {ended}",
+    }
+    if board.chosen in shown.spent:
+        facts["Cost"] = (
+            f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
+            f"{numbers.measured(shown.spent[board.chosen])} of them for the chosen configuration"
+        )
+    return Table(("", ""), tuple(facts.items()))
 
 
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:

@@ -25,7 +25,7 @@ PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
 TOLERATED_COPIES = 0.01
 # Copies bring their target along. Where the targets of equal rows differ a quarter as often as
-# those of any two rows, they are different people.
+# those of any two rows, they are different cases.
 CONTRADICTED = 0.25
 
 
@@ -54,7 +54,7 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
 def check_leaks(sets: SplitSets, spec: Roles, features: Sequence[str]) -> list[str]:
     """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
 
-    Copies count where nothing says that equal rows are different people: neither ids, groups or
+    Copies count where nothing says that equal rows are different cases: neither ids, groups or
     time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
     tolerated.
     """
@@ -154,7 +154,7 @@ class _EqualPair:
         """Say what speaks against copies of a record."""
         explained = f"chance can explain {self.equal - self.copies} of them"
         if declared:
-            return f"{declared}, so they are taken for different people; {explained}"
+            return f"{declared}, so they are taken for different cases; {explained}"
         if not self.by_chance:
             return f"{explained}, and {self.contradicted} of the others have another target"
         return explained

@@ -218,17 +218,17 @@ def _notes(
 
 
 def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
-    """Tell which equal rows were taken for copies, and which for different people."""
+    """Tell which equal rows were taken for copies, and which for different cases."""
     equal = equal_rows(validated, features, "notes")
     if together := int(np.sum(equal.repeated & ~equal.by_chance)):
         yield (
             f"{together:,} of {len(validated):,} rows equal another in every feature, more than the "
             "rows around them let expect: they are taken for copies, and stay in one set."
         )
-    if people := int(np.sum(equal.by_chance)):
+    if apart := int(np.sum(equal.by_chance)):
         yield (
-            f"{people:,} of {len(validated):,} rows equal another in every feature, as the rows "
-            "around them let expect: they are taken for different people, each by chance in a set."
+            f"{apart:,} of {len(validated):,} rows equal another in every feature, as the rows "
+            "around them let expect: they are taken for different cases, each by chance in a set."
         )
 
 

@@ -157,7 +157,7 @@ def test_the_titanic_is_no_leak(seed):
     spec = ExperimentSpec.model_validate({"name": "titanic", **mapping, **split_by})
     sets = cut_rows(people, spec, features)
     assert check_leaks(sets, spec, features) == []
-    assert any("taken for different people" in note for note in sets.notes)
+    assert any("taken for different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 
 
