@@ -53,13 +53,6 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Details:
-    """Long texts by name, behind a click: digests and paths, which would push others off the screen."""
-
-    texts: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Place:
     """Where something is: a path or URL to copy."""
 
@@ -67,9 +60,7 @@ class Place:
 
 
 # A number is shown as long as a reader needs it; `undefined` where it is not finite.
-Fact = (
-    bool | int | float | str | None | Rows | Columns | Notes | Markdown | Pictures | Details | Place
-)
+Fact = bool | int | float | str | None | Rows | Columns | Notes | Markdown | Pictures | Place
 
 
 @dataclass(frozen=True, eq=False)

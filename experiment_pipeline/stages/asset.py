@@ -32,7 +32,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,
-    Details,
     Fact,
     Markdown,
     Notes,
@@ -58,6 +57,8 @@ FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster
 BACKFILL = "dagster/backfill"
 # How the one text begins that says why a run has failed; a console shows nothing more of it.
 FAILED = "FAILED\n\n"
+# Metadata of a failed check: the same text.
+REFUSED = "what to do"
 # Pages that say more about it, what is nearest to the failure first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
@@ -307,9 +308,11 @@ def report_check(
     """
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
+    refused: dict[str, Fact] = {}
     if error and not check.passed:
         told = problems or [check.means] if check.refusal is None else [check.refusal.told]
-        context.log.error(f"{FAILED}{_with_pages(told, facts)}\n")
+        refused = {REFUSED: _with_pages(told, facts)}
+        context.log.error(f"{FAILED}{refused[REFUSED]}\n")
     else:
         for problem in problems:
             context.log.warning(problem)
@@ -324,7 +327,9 @@ def report_check(
         passed=check.passed,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
         description=check.means,
-        metadata=_metadata({**{k: v for k, v in held.items() if v is not None}, **check.facts}),
+        metadata=_metadata(
+            {**{k: v for k, v in held.items() if v is not None}, **refused, **check.facts}
+        ),
     )
 
 
@@ -352,8 +357,6 @@ def _shown(fact: Fact) -> Any:
             shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
-        case Details(texts):
-            shown = dg.MetadataValue.json(dict(texts))
         case Pictures(images):
             shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
         case Place(path):

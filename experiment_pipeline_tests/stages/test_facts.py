@@ -84,7 +84,7 @@ def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
     assert list(table.frame)[:6] == [
         *("rank", "roc_auc", "95 % interval", "algorithm", "standing", "num_leaves"),
     ]
-    assert shown.facts["shown below"] == "the best 20 of 25; all: leaderboard's report"
+    assert shown.facts["shown below"] == "20 of 25; leaderboard's report has all"
     assert list(shown.facts)[:3] == ["score on test", "baseline", "minus baseline"]
     assert str(shown.facts["chosen"]).startswith("lightgbm (num_leaves ")
 
@@ -105,10 +105,10 @@ def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
     assert table.frame["C"].tolist() == ["1", "0", "2"]
     assert table.frame["train rows"].tolist() == ["100 %", "25 %", ""]
     assert table.frame["roc_auc"].tolist() == ["0.7000", "0.9000", ""]
-    assert shown.facts["best"] == "linear (C 1): roc_auc 0.7000 on the test set"
-    assert shown.facts["cost of this run"] == (
-        "30 fits, 41 CPU seconds in 0.12 s, of which fits took 50 %; at most 624 MB of memory"
-    )
+    assert (shown.facts["best on test"], shown.facts["by"]) == ("roc_auc 0.7000", "linear (C 1)")
+    assert shown.facts["configurations"] == "1 trained, 1 stopped early, 1 not started"
+    assert shown.facts["cost of this run"] == "30 fits, 41 CPU s in 0.12 s"
+    assert shown.facts["peak memory"] == "624 MB"
 
 
 def test_the_decision_is_the_first_that_is_shown() -> None:

@@ -13,7 +13,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import (
     Check,
-    Details,
     Fact,
     Markdown,
     Notes,
@@ -93,7 +92,8 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
             "cost": _cost_of(result),
             "notes": Notes(result.notes),
             "reused": one.reused,
-            "stored": Details({"fingerprint": result.fingerprint, "path": path}),
+            # A fingerprint in one piece would push all others off the screen.
+            "stored in": f"{path.removesuffix(result.fingerprint)}, by data version (see Tags)",
         },
     )
 
@@ -125,6 +125,8 @@ def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configura
             "configurations": ", ".join(_counted(counts)),
             **_best(found, declared),
             "cost of this run": _cost(cost),
+            "time in fits": numbers.share(cost.fitting_share),
+            "peak memory": numbers.megabytes(cost.peak_memory_bytes),
             "shown below": first_of(len(found.rows)),
             "results": Rows(_shown(found, declared)),
             **counts,
@@ -134,24 +136,22 @@ def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configura
 
 
 def first_of(rows: int) -> str:
-    """`the best 20 of 1,000; all: see report`: the leaderboard's page, which has every row."""
+    """`20 of 1,000; leaderboard's report has all`."""
     if rows <= MOST_SHOWN:
         return numbers.counted(rows, "configuration")
-    return f"the best {MOST_SHOWN} of {rows:,}; all: leaderboard's report"
+    return f"{MOST_SHOWN} of {rows:,}; leaderboard's report has all"
 
 
 def _counted(counts: Mapping[str, int]) -> Iterator[str]:
-    yield f"{counts['declared']:,} declared"
-    yield from (f"{counts[status.replace(' ', '_')]:,} {status}" for status in STATUSES)
-    yield f"{counts['reused']:,} reused from earlier runs"
+    for status in (*STATUSES, "reused"):
+        if count := counts[status.replace(" ", "_")]:
+            yield f"{count:,} {status}"
 
 
 def _cost(cost: SearchCost) -> str:
     return (
-        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU "
-        f"seconds in {numbers.measured(cost.wall_seconds)} s, of which fits took "
-        f"{numbers.share(cost.fitting_share)}; at most {numbers.megabytes(cost.peak_memory_bytes)} "
-        "of memory"
+        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU s "
+        f"in {numbers.measured(cost.wall_seconds)} s"
     )
 
 
@@ -171,8 +171,8 @@ def _best(found: SearchResults, declared: Sequence[Configuration]) -> dict[str, 
         return {}
     first = trained.iloc[0]
     (best,) = (one for one in declared if one.key == first["key"])
-    score = f"{found.metric} {numbers.score(first['test_score'])} on the test set"
-    return {"best": f"{best.in_words}: {score}"}
+    score = f"{found.metric} {numbers.score(first['test_score'])}"
+    return {"best on test": score, "by": best.in_words}
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
@@ -200,7 +200,6 @@ def _shown(found: SearchResults, declared: Sequence[Configuration]) -> pd.DataFr
             "on train": [_score(it) for it in rows["train_score"]],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "configuration": rows["key"],
-            "why": rows["reason"],
         }
     )
     return table.reset_index(drop=True)
