@@ -86,7 +86,8 @@ class _Data(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.append(tag)
-        if self._inside := tag == "script":
+        self._inside = tag == "script"
+        if self._inside:
             self.scripts.append((dict(attrs).get("type"), ""))
 
     def handle_endtag(self, tag: str) -> None:
@@ -101,7 +102,8 @@ class _Data(HTMLParser):
 def _interactive(data: dict) -> _Data:
     block = Interactive("search", data, (Paragraph("what stands there"),))
     sections = (Section("first", (Paragraph("said"),)), Section("second", (block,)))
-    return _Data(render_html(Document("page", sections)))
+    # The library behind it is long, and the same whatever the data are.
+    return _Data(render_html(Document("page", sections)).partition("</main>")[0])
 
 
 TEXTS = st.text() | st.sampled_from(
