@@ -6,6 +6,7 @@ the pages work wherever the storage is looked at. Who writes them, and when: `pa
 
 import html
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -29,6 +30,7 @@ from experiment_pipeline.reporting.document import (
     Tone,
 )
 from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.versions import RECORD
 
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
@@ -36,6 +38,21 @@ MOST_RUNS = 200
 MOST_VERSIONS = 40
 _UNFOLDED = 20
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
+# The reports of a run in the order of the flow, the whole of it first.
+_WORDS = {
+    RECORD.removesuffix(".md"): "from table to decision",
+    "data_analysis": "data analysis",
+    "leaderboard": "leaderboard",
+    "validation_report": "validation report",
+}
+_SAID = {
+    "running": "is running: {stage}",
+    "accepted": "was accepted",
+    "rejected": "was rejected",
+    "failed": "failed at {stage}",
+    "killed": "was killed at {stage}",
+    "partial": "ended without a decision, after {stage}",
+}
 _TONES: dict[Any, Tone] = {
     "accepted": "passed",
     "rejected": "failed",
@@ -56,12 +73,12 @@ def overview(now: datetime) -> Document:
         for row in found.to_dict("records")
     ]
     header = (
-        *("experiment", "champion", "validation score", "gates", "trend of the score"),
-        *("last run (UTC)", "age of the data", "runs", "cost"),
+        *("experiment", "last run (UTC)", "champion", "validation score", "gates"),
+        *("trend of the score", "age of the data", "runs", "cost"),
     )
-    said = numbers.counted(len(found), "experiment")
-    running = int(sum(row["status"] == "running" for row in last.values()))
-    sentence = f"{said}, {running} running." if running else f"{said}."
+    statuses = Counter(_text(row["status"]) for row in last.values())
+    told = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+    sentence = f"{numbers.counted(len(found), 'experiment')}; last run of each: {told}."
     if not rows:
         sentence = "No experiment has run yet."
     blocks: tuple[Block, ...] = (Paragraph(sentence),)
@@ -83,18 +100,19 @@ def experiment_page(experiment: str, root: str) -> Document:
     priced = any(_is_number(row["cost"]) for row in runs)
     costs = [row["cost" if priced else "wall_seconds"] for row in reversed(runs)]
     latest = runs[0]
+    metric = next((row["metric"] for row in runs if _is_number(row["validation_score"])), "score")
     trends = Table(
         ("over the runs", "", "last"),
         (
-            (f"{latest['metric'] or 'score'} on validation", _trend(scores), _last(scores, "")),
+            (f"{metric} on validation", _trend(scores), _last(scores, "")),
             ("cost" if priced else "seconds", _trend(costs), _last(costs, "" if priced else " s")),
         ),
     )
     reports = _reports(experiment)
-    header = ("run", "started (UTC)", "by", "outcome", "score", "version", "took", "reports")
+    header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
     table = Table(header, tuple(_run_row(row, reports, experiment, root) for row in runs))
     return Document(
-        f"{experiment}: its runs",
+        f"{experiment}: all runs",
         (
             Section("Last run", (Paragraph(_in_a_sentence(latest)), *_why(latest), trends)),
             Section(_counted(len(runs), experiment), (table,)),
@@ -103,10 +121,8 @@ def experiment_page(experiment: str, root: str) -> Document:
                 (_neighbours(questions.plain_rows(found)),),
                 folded=len(runs) > _UNFOLDED,
             ),
-            Section(
-                "All experiments", (Table(("page",), ((Link("overview", f"../{OVERVIEW}"),),)),)
-            ),
         ),
+        (Link("Overview of all experiments", f"../{OVERVIEW}"),),
     )
 
 
@@ -122,11 +138,11 @@ def _experiment_row(
     current = champions[-1] if champions else None
     return (
         Link(name, f"{name}/{EXPERIMENT_PAGE}"),
+        _with(_outcome(latest), _moment(row["last_started_at"])),
         _text(row["champion"]),
         _two_lines(*_scored(current)) if current else _text(row["champion_score"]),
         gates.get((name, current["run_id"]), "") if current else "",
         _trend([one["validation_score"] for one in champions]),
-        Markup(f"{_outcome(latest).html}<br><small>{_moment(row['last_started_at'])}</small>"),
         _age(latest["data_modified_at"], now),
         str(row["runs"]),
         _cost(row),
@@ -168,33 +184,42 @@ def _run_row(
     root: str,
 ) -> tuple[Cell, ...]:
     return (
-        row["run_id"][:8],
-        _moment(row["started_at"]),
-        " ".join(_text(row[name]) for name in ("triggered_by", "trigger_name")).strip(),
+        _two_lines(row["run_id"][:8], _moment(row["started_at"])),
         _outcome(row),
-        _score(row),
+        _two_lines(*_scored(row)),
         _text(row["version"]),
-        f"{row['wall_seconds']:,.0f} s" if _is_number(row["wall_seconds"]) else "",
+        _two_lines(_text(row["triggered_by"]), _text(row["trigger_name"])),
+        numbers.seconds(row["wall_seconds"]) if _is_number(row["wall_seconds"]) else "",
         _wrapped(_linked(reports.get(row["run_id"], ()), experiment, root)),
     )
 
 
 def _linked(reports: Iterable[tuple[str, str]], experiment: str, root: str) -> Iterator[str]:
-    for name, place in reports:
+    for name, place in sorted(reports, key=_by_flow):
         below = relative_to(root, place)
-        if below is not None and is_page(below):
+        if below is not None and is_page(below) and name != RECORD:
             inside = below.removeprefix(f"{experiment}/")
-            words = html.escape(name.replace("_", " "))
+            words = html.escape(_WORDS.get(name, name).replace("_", " "))
             yield f'<a href="{quote(inside, safe="/=+@,")}">{words}</a>'
+
+
+def _by_flow(report: tuple[str, str]) -> tuple[int, str]:
+    name = report[0]
+    return list(_WORDS).index(name) if name in _WORDS else len(_WORDS), name
 
 
 def _wrapped(parts: Iterable[str]) -> Markup:
     """Safe pieces of HTML side by side, on as many lines as they need."""
-    return Markup(f'<div style="white-space: normal; min-width: 15rem">{" ".join(parts)}</div>')
+    return Markup(f'<div class="links">{" ".join(parts)}</div>')
 
 
 def _two_lines(first: str, second: str) -> Markup:
-    return Markup(f"{html.escape(first)}<br><small>{html.escape(second)}</small>")
+    return _with(Markup(html.escape(first)), second)
+
+
+def _with(first: Markup, second: str) -> Markup:
+    """A text in small letters below something."""
+    return Markup(f"{first.html}<br><small>{html.escape(second)}</small>" if second else first.html)
 
 
 def tone_of(experiment: str) -> Tone:
@@ -203,7 +228,7 @@ def tone_of(experiment: str) -> Tone:
 
 
 def _reports(experiment: str) -> dict[str, list[tuple[str, str]]]:
-    """Run id → (name, place) of its pages, in the order of the flow."""
+    """Run id → (name, place) of its pages."""
     found: dict[str, list[tuple[str, str]]] = {}
     for row in questions.reports_of(experiment, MOST_RUNS).to_dict("records"):
         found.setdefault(row["run_id"], []).append((row["name"], row["place"]))
@@ -222,9 +247,15 @@ def _neighbours(runs: Sequence[Mapping[Any, Any]]) -> Block:
 
 
 def _in_a_sentence(row: Mapping[Any, Any]) -> str:
-    score = _score(row)
-    parts = [f"{_text(row['status'])}", score and f"{score} on validation", _text(row["version"])]
-    return ": ".join(filter(None, [row["run_id"][:8], ", ".join(filter(None, parts))])) + "."
+    status = _text(row["status"])
+    said = _SAID.get(status, f"is {status}").format(stage=_text(row["stage"]).replace("_", " "))
+    score, bounds = _scored(row)
+    parts = [
+        f"Run {row['run_id'][:8]} {said}",
+        f"{score} ({bounds}) on validation" if score else "",
+        f"version {_text(row['version'])}" if _text(row["version"]) else "",
+    ]
+    return f"{', '.join(filter(None, parts))}."
 
 
 def _why(row: Mapping[Any, Any]) -> tuple[Paragraph, ...]:
@@ -242,11 +273,6 @@ def _outcome(row: Mapping[Any, Any]) -> Markup:
     error = _text(row["error_type"])
     said = f"{status}: {error}" if status == "failed" and error else status
     return Markup(f'<span class="tag {_TONES.get(status, "")}">{html.escape(said)}</span>')
-
-
-def _score(row: Mapping[Any, Any]) -> str:
-    score, bounds = _scored(row)
-    return f"{score} ({bounds})" if score else ""
 
 
 def _scored(row: Mapping[Any, Any]) -> tuple[str, str]:
@@ -277,7 +303,7 @@ def _cost(row: Mapping[Any, Any]) -> str:
 def _trend(values: Sequence[Any]) -> Markup:
     """A line through the values, the oldest first, with its ends in words for who cannot see it."""
     known = [(place, float(value)) for place, value in enumerate(values) if _is_number(value)]
-    if not known:
+    if len(known) < 2:
         return Markup("")
     low, high = min(value for _, value in known), max(value for _, value in known)
     width, height = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN

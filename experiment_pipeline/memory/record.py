@@ -42,6 +42,7 @@ class Decided:
         reports: pages of the run.
         earlier: what it is held against.
         approval: who has approved the version, or must, in words; empty without a version.
+        version_place: the folder of the version; empty without one.
     """
 
     run: Row
@@ -53,6 +54,7 @@ class Decided:
     reports: Sequence[Row]
     earlier: Sequence[Earlier]
     approval: str
+    version_place: str
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
@@ -72,6 +74,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         return questions.plain_rows(questions.rows_of_run(table, run))
 
     versions = questions.plain_rows(questions.versions(experiment))
+    made = next((one for one in versions if one["version"] == run["version"]), None)
     ranked = sorted(rows("configurations"), key=_by_rank)
     return Decided(
         run=run,
@@ -82,7 +85,8 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         gates=rows("gates"),
         reports=rows("reports"),
         earlier=tuple(_earlier(run, versions)),
-        approval=_approval(run, versions),
+        approval="" if made is None else approval_in_words(experiment, made),
+        version_place="" if made is None else made["place"],
     )
 
 
@@ -106,11 +110,6 @@ def _earlier(run: Row, versions: Sequence[Row]) -> Iterator[Earlier]:
 
 def _held_against(which: str, run_id: str, run: Row) -> Earlier:
     return Earlier(which, compared(questions.run_of(run["experiment"], run_id), run))
-
-
-def _approval(run: Row, versions: Sequence[Row]) -> str:
-    found = [one for one in versions if one["version"] == run["version"]]
-    return approval_in_words(run["experiment"], found[0]) if found else ""
 
 
 def approval_in_words(experiment: str, version: Row) -> str:

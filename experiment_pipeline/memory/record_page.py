@@ -1,22 +1,22 @@
-"""The decision record: one page about a run that exported or refused, for a reviewer to sign.
+"""The decision record: one page of a whole run, from table to decision, for a reviewer to sign.
 
-The question, the data, what was tried and what was not, what was chosen and by how much, gates,
-looks, cost, what changed since the version and the run before. In: what `record.py` gathers of a
-run. Out: a `Document`; nothing is computed here.
+The decision, the way to it step by step with a link to each report, then the question, the data,
+what was tried and what was not, what was chosen and by how much, gates, looks, cost, what changed
+since the version and the run before. In: what `record.py` gathers of a run. Out: a `Document`;
+nothing is computed here.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
+from experiment_pipeline.memory.flow import flow, interval, pairs
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
-from experiment_pipeline.memory.server import relative_to
+from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, relative_to
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
-    Cell,
     Code,
     Document,
     Link,
@@ -25,7 +25,6 @@ from experiment_pipeline.reporting.document import (
     Table,
     render,
 )
-from experiment_pipeline.statistics.interval import Interval
 
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40
@@ -58,9 +57,10 @@ def decision_record(of: Decided, root: str | None) -> Document:
             places stand as they are.
     """
     return Document(
-        f"{of.run['experiment']}: decision record",
+        f"{of.run['experiment']}: from table to decision",
         (
             _decision(of),
+            Section("From table to decision", (flow(of, root),)),
             _question(of.run),
             _data(of),
             _tried(of),
@@ -71,33 +71,58 @@ def decision_record(of: Decided, root: str | None) -> Document:
             _reports(of, root),
             _signature(),
         ),
+        () if root is None else _around(of.run["experiment"]),
+    )
+
+
+def _around(experiment: str) -> tuple[Link, ...]:
+    return (
+        Link("Overview of all experiments", f"../../{OVERVIEW}"),
+        Link(f"All runs of {experiment}", f"../{EXPERIMENT_PAGE}"),
     )
 
 
 def _decision(of: Decided) -> Section:
-    run, blocks = of.run, [Paragraph(_in_a_sentence(of))]
+    run = of.run
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    more: list[Block] = [Bullets(lines)] if lines and not of.gates else []
+    if of.gates:
+        lines = tuple(
+            f"Failed: {gate['rule']}; it is {_number(gate['value'])}"
+            for gate in of.gates
+            if gate["outcome"] != "PASS"
+        )
+    blocks: list[Block] = [Paragraph(_in_a_sentence(of))]
+    blocks += [Bullets(lines)] if lines else []
     if of.approval:
-        more.append(Paragraph(f"Approval: {of.approval}."))
-    return Section("Decision", (*blocks, *more))
+        blocks.append(Paragraph(f"Approval: {of.approval}."))
+    return Section("Decision", tuple(blocks))
 
 
 def _in_a_sentence(of: Decided) -> str:
     run = of.run
-    if run["status"] == "rejected":
-        failed = sum(gate["outcome"] == "FAIL" for gate in of.gates)
-        if not of.gates:
-            return f"Refused at {run['stage']}: nothing is exported, the champion stays."
-        return (
-            f"Refused: {failed} of {numbers.counted(len(of.gates), 'gate')} failed "
-            f"({_score(run, 'validation')} on the validation set); the champion stays."
-        )
-    what = "is published as" if run["version_is_new"] else "is the same model as"
-    return (
-        f"Accepted: {run['chosen']} {what} {run['version']}: {_score(run, 'validation')} on the "
-        "validation set."
-    )
+    stays = "nothing is exported and the champion stays"
+    if run["status"] == "accepted":
+        what = "is published as" if run["version_is_new"] else "is the same model as"
+        return f"Accepted: {run['chosen']} {what} {run['version']}.{_scored(run)}"
+    if not of.gates:
+        return f"Refused at {_words(run['stage'])}: {stays}."
+    failed = sum(gate["outcome"] == "FAIL" for gate in of.gates)
+    gates = numbers.counted(len(of.gates), "gate")
+    return f"Refused: {failed} of {gates} failed, so {stays}.{_scored(run)}"
+
+
+def _scored(run: Row) -> str:
+    """What the model is worth, for who reads nothing else."""
+    if run["validation_score"] is None:
+        return ""
+    baseline = run["validation_baseline"]
+    without = "" if baseline is None else f"; predicting without features: {_number(baseline)}"
+    score = f"{run['metric']} {_score(run, 'validation')}"
+    return f" On rows kept back until the end it scores {score}{without}."
+
+
+def _words(name: str | None) -> str:
+    return (name or "the start").replace("_", " ")
 
 
 def _question(run: Row) -> Section:
@@ -113,7 +138,7 @@ def _question(run: Row) -> Section:
         "started": f"{_moment(run['started_at'])}, by {by}" if by else _moment(run["started_at"]),
         "defs.yaml, sha256": run["yaml_digest"],
         "schema.yaml, sha256": run["schema_digest"],
-        "changed in the launchpad": _pairs(run["settings"]),
+        "changed in the launchpad": pairs(run["settings"]),
         "code": code,
         "experiment-pipeline": run["package_version"],
     }
@@ -167,7 +192,7 @@ def _rejected(run: Row) -> str | None:
 def _tried(of: Decided) -> Section:
     run = of.run
     if run["declared"] is None:
-        said = f"No configuration: the run ended at {run['stage']}."
+        said = f"No configuration: the run ended at {_words(run['stage'])}."
         return Section("Tried, and not tried", (Paragraph(said),))
     declared = numbers.counted(run["declared"], "configuration")
     counts = {
@@ -194,7 +219,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     if run["chosen"] is None:
         return
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
-    settings = _pairs(chosen.get("hyperparameters"))
+    settings = pairs(chosen.get("hyperparameters"))
     said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
     ties = run["tie_group"] or 1
     ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]
@@ -203,7 +228,7 @@ def _choice(of: Decided) -> Iterator[Section]:
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
             one["key"],
             _score(one, "test"),
-            _interval(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
+            interval(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and ties > 1 else "",
         )
         for one in ranked
@@ -235,7 +260,7 @@ def _judgement(of: Decided) -> Iterator[Section]:
     scores = tuple(
         (
             one["metric"],
-            _interval(one["estimate"], one["low"], one["high"]),
+            interval(one["estimate"], one["low"], one["high"]),
             _number(one["baseline"]),
         )
         for one in of.scores
@@ -284,17 +309,16 @@ def _cost(run: Row) -> Section:
 
 
 def _reports(of: Decided, root: str | None) -> Section:
-    rows = tuple(
-        (one["name"].replace("_", " "), _place(one["place"], root))
+    found = [
+        (_words(one["name"]), one["place"])
         for one in of.reports
         if one["place"].endswith(".html") and "record" not in one["name"]
-    )
-    return Section("Reports", (Table(("report", "place"), rows) if rows else Paragraph("None."),))
-
-
-def _place(place: str, root: str | None) -> Cell:
-    below = None if root is None else relative_to(root, place)
-    return place if below is None else Link(below, f"../../{below}")
+    ]
+    below = {place: None if root is None else relative_to(root, place) for _, place in found}
+    links = [Link(name, f"../../{below[place]}") for name, place in found if below[place]]
+    rows = tuple((name, place) for name, place in found if not below[place])
+    blocks = (*links, *([Table(("report", "place"), rows)] if rows else []))
+    return Section("Reports", blocks or (Paragraph("None."),))
 
 
 def _signature() -> Section:
@@ -313,16 +337,7 @@ def _more(number: int, what: str) -> list[Block]:
 
 
 def _score(row: Row, which: str) -> str:
-    words = _interval(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
-    return f"{row['metric']} {words}" if "metric" in row else words
-
-
-def _interval(estimate: float | None, low: float | None, high: float | None) -> str:
-    if estimate is None:
-        return "undefined"
-    if low is None or high is None:
-        return numbers.score(estimate)
-    return numbers.interval(Interval(estimate, low, high))
+    return interval(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
 
 
 def _number(value: float | None) -> str:
@@ -331,7 +346,3 @@ def _number(value: float | None) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _pairs(values: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{name}={value}" for name, value in (values or {}).items())

@@ -10,7 +10,10 @@ would have to be named in each run's config.
 import logging
 
 from dagster import DagsterEvent
+from dagster._core.events import RunFailureReason
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
+
+from experiment_pipeline.stages.asset import FAILED
 
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
@@ -26,6 +29,8 @@ class ConciseConsole(logging.Logger):
             if meta["orig_message"].startswith(_NOT_REACHED):
                 return
             event = meta["dagster_event"]
+            if event is not None and _told_before(event):
+                return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
             text = meta["orig_message"] if event is None else _told(event, record.getMessage())
             record.msg, record.args = f"{step}{text}", ()
@@ -40,15 +45,19 @@ def install() -> None:
 def _told(event: DagsterEvent, whole: str) -> str:
     if event.is_step_failure:
         return _failure(event, whole)
-    if event.is_run_failure:  # its error is that of the step, told before
-        return event.message or "run failed"
     return whole
+
+
+def _told_before(event: DagsterEvent) -> bool:
+    """A blocking check has logged why it failed; a run fails of a step that has."""
+    if event.is_run_failure:
+        return event.job_failure_data.failure_reason is RunFailureReason.STEP_FAILURE
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _failure(event: DagsterEvent, whole: str) -> str:
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:
-        return f"FAILED\n\n{failure.user_failure_data.description}\n"
-    if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
-        return f"FAILED\n\n{failure.error.message.strip()}\n"
+        return f"{FAILED}{failure.user_failure_data.description}\n"
     return whole

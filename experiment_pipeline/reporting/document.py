@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -97,7 +98,30 @@ class Picture:
     svg: str
 
 
-Block = Paragraph | Bullets | Table | Code | Markup | Card | Picture
+@dataclass(frozen=True)
+class Interactive:
+    """Blocks that a script makes more of; without scripts, and in Markdown, they stand as they are.
+
+    Attributes:
+        script: name of `scripts/<name>.js`, which draws with ECharts, and of the style beside it.
+            It is handed the element around the blocks, whose first child holds the data.
+        data: JSON values by name, no nan among them; names and texts in it may be anything.
+        blocks: what stands there.
+    """
+
+    script: Literal["search"]
+    data: Mapping[str, Any]
+    blocks: "tuple[Block, ...]"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Steps that lead to each other, each a card; a numbered list for who cannot see it."""
+
+    cards: tuple[Card, ...]
+
+
+Block = Paragraph | Link | Flow | Bullets | Table | Code | Markup | Card | Picture | Interactive
 
 
 @dataclass(frozen=True)
@@ -149,7 +173,7 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def rendered(block: Block) -> str:
+def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
     """Return one block as Markdown."""
     match block:
         case Paragraph(text) | Picture(alt=text):
@@ -158,14 +182,24 @@ def rendered(block: Block) -> str:
             return bullets(items)
         case Code(language, text):
             return fenced(language, text)
-        case Markup():
-            return ""
-        case Card(title, tag, _, blocks):
-            return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
+        case Link() | Markup():
+            return _cell(block)
+        case Flow(cards):
+            return "\n".join(f"{n}. {_step(card)}" for n, card in enumerate(cards, start=1))
         case Table(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        case Card(title, tag, _, blocks):
+            return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
+        case Interactive(_, _, blocks):
+            return "\n\n".join(map(rendered, blocks))
+
+
+def _step(card: Card) -> str:
+    """A card in a line of Markdown."""
+    said = " ".join(filter(None, map(rendered, card.blocks)))
+    return f"{escape(card.title)}: **{escape(card.tag)}**. {said}".rstrip(". ") + "."
 
 
 def _cell(cell: Cell) -> str:
@@ -209,7 +243,23 @@ def render_html(
     encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
     if passed is not None:
         tone = "passed" if passed else "failed"
-    return _template().render(document=document, pictures=encoded, tone=tone, width=width)
+    blocks = [block for section in document.sections for block in section.blocks]
+    scripts = sorted({one.script for one in blocks if isinstance(one, Interactive)})
+    styles = [_source(f"{name}.css") for name in scripts]
+    sources = [_source(f"{name}.js") for name in scripts]
+    return _template().render(
+        document=document,
+        pictures=encoded,
+        tone=tone,
+        width=width,
+        styles=styles,
+        scripts=[_source("echarts/echarts.min.js"), *sources] if sources else [],
+    )
+
+
+def _source(name: str) -> str:
+    """A script or style, to stand in a page as it is."""
+    return files("experiment_pipeline.reporting").joinpath("scripts", name).read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -222,6 +272,8 @@ def _template() -> "jinja2.Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Names and texts stay what they are: `<`, `>` and `&` are escaped, and all beyond ASCII.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["target"] = _address
     environment.filters["anchor"] = anchor
     return environment.get_template("page.html")

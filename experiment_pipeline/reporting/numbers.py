@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 from experiment_pipeline.statistics.interval import Interval
 
-# What a reader compares of a number whose scale is not known.
-SIGNIFICANT_DIGITS = 6
 _LONGEST_NAME = 60
 
 
@@ -65,9 +63,28 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
 
 
-def significant(value: float) -> float:
-    """Return a number without the digits that nobody compares."""
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+def measured(value: float) -> str:
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: what would be a bit different again; empty: missing."""
+    if math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def megabytes(size: float) -> str:
+    """`0.12 MB`, `624 MB` of a number of bytes."""
+    return f"{measured(size / 1e6)} MB"
+
+
+def rounded(value: float) -> float:
+    """Return a finite number without the digits that `score` does not show."""
+    return float(score(value).replace(",", ""))
+
+
+def setting(value: object) -> str:
+    """Return the value of a hyperparameter: `0.05`, `31`, `none`, `true`, `balanced`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:

@@ -19,7 +19,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table to look at; a long one is cut off."""
+    """A table to look at, best first: a long one is cut off."""
 
     frame: pd.DataFrame
 
@@ -100,16 +100,20 @@ class Check:
         problems: Sequence[str],
         severity: Severity = "error",
         *,
+        holds: str,
         doubts: Sequence[str] = (),
         notes: Sequence[str] = (),
         value: float | None = None,
         limit: float | None = None,
     ) -> Self:
-        """Passed when there is no problem; what it means are the problems, doubts and notes."""
+        """Passed when there is no problem, and says what `holds` then; else the problems.
+
+        Doubts and notes stand below.
+        """
         return cls(
             name,
             passed=not problems,
-            means="\n".join([*(problems or ["no problem found"]), *doubts, *notes]),
+            means="\n".join([*(problems or [holds]), *doubts, *notes]),
             severity=severity,
             value=value,
             limit=limit,
@@ -129,6 +133,7 @@ class Outcome:
         version: changes with what later stages depend on; None where the table's own will do.
         notes: sentences for the log.
         warnings: sentences for the log that somebody should look at.
+        tags: name → value, of the event of a partition.
         checks: what was held against limits.
         remembered: rows for the metadata database.
     """
@@ -138,5 +143,6 @@ class Outcome:
     version: str | None = None
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     remembered: Sequence[Remembered] = ()

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -28,7 +29,6 @@ from experiment_pipeline.memory import mlflow
 from experiment_pipeline.memory.pages import write_pages, write_record
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, page_url
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import bullets
 from experiment_pipeline.reporting.outcome import (
     Check,
     Columns,
@@ -40,21 +40,27 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import Remembered, ReportRow, RunFacts
+from experiment_pipeline.reporting.remembered import Remembered, RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.stages.checks import CHECKS
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.versions import RECORD
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
 # Tags by which Dagster says who started a run.
 FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
-# Metadata is stored in the event log and sent to the browser whole.
-MOST_ROWS = 1_000
+# How the one text begins that says why a run has failed; a console shows nothing more of it.
+FAILED = "FAILED\n\n"
+# Pages that say more about it, what is nearest to the failure first.
+_READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
+# Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
+MOST_ROWS = 100
 
 
 def key_of(spec: Part, stage: str) -> dg.AssetKey:
@@ -89,6 +95,11 @@ def table_asset(
     """`stage_asset` for a stage whose value is a table."""
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
     return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
+
+
+def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    """A check of an asset, with what the page says of it."""
+    return dg.AssetCheckSpec(name, asset=key, description=CHECKS[name], blocking=blocking)
 
 
 def table_inputs(spec: Part, *stages: str) -> dict[str, dg.AssetIn]:
@@ -127,7 +138,11 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
         def first() -> Sequence[Remembered]:
             return declared(spec, yaml_text, schema_text, _trigger(context.run))
 
-        with told_to_the_user(), recorded(run, stage, first, keep):
+        kept: dict[str, Fact] = {}
+        with (
+            told_as(lambda error: _failure(error, kept)),
+            recorded(run, stage, first, lambda run: kept.update(keep(run))),
+        ):
             yield
 
     return record
@@ -146,20 +161,22 @@ def remembered_id(run: dg.DagsterRun) -> str:
 def keep(run: RunMemory) -> dict[str, Fact]:
     """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
 
-    Returns name → place of what the run alone has: its decision record.
+    Returns name → place of its decision record, where it came to one, and of the pages.
     """
     root = storage_root()
-    records: tuple[ReportRow, ...] = ()
+    kept: dict[str, Fact] = {}
     with suppress(StorageError):
         killed = mark_killed()  # before anything asks about runs, which would mark them itself
         records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
-        for one in (run, *killed):
+        kept |= {one.name: Place(one.place) for one in records}
+        for one in (*killed, run):
             archive(one, root)
-            write_pages(one.experiment, root)
+            places = write_pages(one.experiment, root)
+            kept |= {name: Place(str(place)) for name, place in places.items()}
         if problem := mlflow.export(run):
             dg.get_dagster_logger().warning(problem)
-    return {one.name: Place(one.place) for one in records}
+    return kept
 
 
 def with_memory(outcome: Outcome, experiment: str) -> Outcome:
@@ -213,12 +230,23 @@ def told_to_the_user() -> AbstractContextManager[None]:
     return told_as(_failure)
 
 
-def _failure(error: ExperimentPipelineError) -> dg.Failure:
+def _failure(
+    error: ExperimentPipelineError, kept: Mapping[str, Fact] = MappingProxyType({})
+) -> dg.Failure:
     return dg.Failure(
-        description=error.told,
+        description=_with_pages([error.told], kept),
         metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
         allow_retries=False,
     )
+
+
+def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
+    """What ended a run, and where to read on: paths, and addresses where they are served."""
+    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), Place)]
+    lines = [*told]
+    for path in found[:_MOST_PAGES]:
+        lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
+    return "\n".join(lines)
 
 
 def report(
@@ -231,12 +259,13 @@ def report(
         context.log.info(note)
     with told_to_the_user():
         ended = _remember(run_of(context, key.path[0]), outcome)
+    facts = {**outcome.facts, **ended}
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(
         asset_key=key,
         data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
-        metadata=_metadata({**outcome.facts, **ended}),
-        check_results=[report_check(context, key, check) for check in outcome.checks],
+        metadata=_metadata(facts),
+        check_results=[report_check(context, key, check, facts) for check in outcome.checks],
         **value,
     )
 
@@ -246,31 +275,45 @@ def report_partition(
 ) -> None:
     """Tell the outcome of one partition at once; the step could only report all of them at its end."""
     step = context.op_execution_context.get_step_execution_context()
-    tags = _build_data_version_tags(
+    versions = _build_data_version_tags(
         dg.DataVersion(outcome.version or ""),
         context.assets_def.specs_by_key[key].code_version or context.run_id,
         _get_input_provenance_data(key, step),
         data_version_is_user_provided=True,
     )
-    metadata = _metadata(outcome.facts)
     context.log_event(
-        dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata, tags=tags)
+        dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition,
+            description="; ".join(outcome.notes) or None,
+            metadata=_metadata(outcome.facts),
+            tags={**outcome.tags, **versions},
+        )
     )
 
 
 def report_check(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, check: Check
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    check: Check,
+    facts: Mapping[str, Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Tell a check; what it failed of is logged, too, so that the console says it."""
+    """Tell a check; what it failed of is logged, too, so that the console says it.
+
+    `facts` are those of the outcome: an error says where to read on.
+    """
     error = check.severity == "error"
-    for problem in check.problems:
-        (context.log.error if error else context.log.warning)(f"{check.name}: {problem}")
+    problems = [f"{check.name}: {problem}" for problem in check.problems]
+    if error and not check.passed:
+        told = problems or [check.means] if check.refusal is None else [check.refusal.told]
+        context.log.error(f"{FAILED}{_with_pages(told, facts)}\n")
+    else:
+        for problem in problems:
+            context.log.warning(problem)
     for doubt in check.doubts:
         context.log.warning(f"{check.name}: {doubt}")
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
-    if check.refusal is not None:
-        context.log.error(check.refusal.told)
     held = {"value": check.value, "limit": check.limit}
     return dg.AssetCheckResult(
         check_name=check.name,
@@ -302,7 +345,8 @@ def _shown(fact: Fact) -> Any:
             types = frame.dtypes.items()
             shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
         case Notes(lines):
-            shown = dg.MetadataValue.md(bullets(lines) or "none")
+            # Markdown would hide behind a click.
+            shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
         case Pictures(images):
@@ -310,7 +354,7 @@ def _shown(fact: Fact) -> Any:
         case Place(path):
             shown = dg.MetadataValue.path(path)
         case float():
-            shown = numbers.significant(fact) if math.isfinite(fact) else "undefined"
+            shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"
     return shown
 
 
@@ -331,7 +375,7 @@ def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
 
 def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, float):
-        return numbers.significant(value) if math.isfinite(value) else None
+        return numbers.rounded(value) if math.isfinite(value) else None
     return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,13 +138,21 @@ def test_the_exported_model_predicts_rows_as_delivered(project, first_run, tmp_p
 
 
 def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run):
-    """Exit code 1; the gate, its value and the next search stand in the output."""
+    """Exit code 1; the gate, its value, the next search and the pages stand in one block, last."""
     criteria = [{"metric": "roc_auc", "at_least": 0.999}]
     project.add_experiment("strict", scenario.spec_mapping(acceptance=criteria), scenario.SCHEMA)
     done = project.execute("strict")
     assert done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in done.stdout
-    assert "search:" in done.stdout
+    assert "Traceback" not in done.stdout
+    told = done.stdout.partition("FAILED\n\n")[2]
+    assert told.count("\n") < 10
+    (proposed,) = re.findall(r"in (/\S+next_search\S*yaml)", told)
+    assert "algorithm: " in Path(proposed).read_text()
+    pages = re.findall(r"page: (/\S+)", told)
+    assert Path(pages[0]).name.startswith("report")
+    assert all(Path(page).exists() for page in pages)
+    assert len(pages) == 2
     assert not registry(project, "strict").exists()
 
 

@@ -90,12 +90,12 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
 )
 def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str) -> None:
     """Who cannot tell the colours reads the same."""
-    facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
+    facts = RunFacts(status=status, stage="search", started_at=FIRST_DAY)  # type: ignore[arg-type]
     RunMemory("visits", "r1").remember([facts])
     write_pages("visits", storage_root())
     text = html_of(storage / "visits" / "runs.html")
     assert f'<span class="tag {tone}">{status}</span>' in text
-    assert f'<p class="verdict {tone}">r1: {status}.</p>' in text
+    assert re.search(f'<p class="verdict {tone}">Run r1 [^<]*{status}', text)
     assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
 
 
@@ -104,7 +104,7 @@ def test_two_hundred_runs_are_shown_and_older_ones_left_out(storage: Path) -> No
     ids = write_history("visits", runs=205)
     document = experiment_page("visits", str(storage))
     runs = tables(document)[1]
-    assert [cells[0] for cells in runs.rows[:2]] == [ids[-1][:8], ids[-2][:8]]
+    assert [cells[0].html[:8] for cells in runs.rows[:2]] == [ids[-1][:8], ids[-2][:8]]
     assert len(runs.rows) == 200
     sections = {section.title: section for section in document.sections}
     assert "Last 200 runs of visits" in sections
@@ -149,7 +149,7 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
     assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
     assert ("registry/v0001/README.md", "card") in links
     assert len(links) == 3
-    assert ("../overview.html", "overview") in links
+    assert ("../overview.html", "Overview of all experiments") in links
 
 
 @pytest.fixture(scope="module")

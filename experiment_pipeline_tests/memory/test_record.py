@@ -15,6 +15,7 @@ from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_hist
 from experiment_pipeline_tests.scenario import MARKUP
 
 EXPERIMENT = "flight_delay"
+WAY = "From table to decision"
 
 
 def record_of(run_id: str, experiment: str = EXPERIMENT) -> str:
@@ -73,6 +74,49 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "Since the run before (00000003" in both
 
 
+def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
+    """Rows, rejected rows, sets, configurations, choice, score against the baseline, decision."""
+    ids = write_history()
+    way = section(render(decision_record(decided(EXPERIMENT, ids[2]), "artifacts")), WAY)
+    steps = way.strip().splitlines()
+    assert [step.partition(" ")[0] for step in steps] == [f"{n}." for n in range(1, 9)]
+    for step, told in zip(
+        steps,
+        (
+            "**10,002 rows, 12 columns**",
+            "**go with conditions**",
+            "3 rows rejected (0.03 %)",
+            "6,000 train, 2,000 test, 2,000 validation",
+            "2 trained to the end, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
+            f"**{KEYS[2]}**",
+            "0.6900 to 0.7300; predicting without features scores 0.5000",
+            "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
+        ),
+        strict=True,
+    ):
+        assert told in step.replace("\\_", "_")
+    refused = section(record_of(ids[3]), WAY)
+    assert "8. Decision: **refused**. 0 of 1 gate passed. Nothing is exported" in refused
+    assert "](" not in refused
+
+
+def test_a_run_that_was_refused_early_shows_how_far_it_came() -> None:
+    """The steps it did not reach say so; the decision stands at the end all the same."""
+    facts = RunFacts(
+        status="rejected",
+        stage="data_analysis",
+        started_at=FIRST_DAY,
+        verdict="no go",
+        data_rows=10,
+        data_columns=2,
+    )
+    RunMemory(EXPERIMENT, "early").remember([facts])
+    way = section(record_of("early"), WAY)
+    assert "2. Data analysis: **no go**" in way
+    assert way.count("**not reached**") == 5
+    assert "8. Decision: **refused**" in way
+
+
 def test_the_first_run_has_nothing_to_be_held_against() -> None:
     """It says so."""
     assert "no earlier run" in section(record_of(write_history()[0]), "What changed")
@@ -100,11 +144,11 @@ def test_a_no_go_is_a_record_too() -> None:
     )
     run.remember([facts])
     record = record_of("stopped")
-    assert "Refused at data_analysis" in section(record, "Decision")
+    assert "Refused at data analysis: nothing is exported" in section(record, "Decision")
     assert "- no go: the target is constant\n- ask who delivers it" in record
-    assert "No configuration: the run ended at data_analysis" in record
-    assert "Choice" not in record
-    assert "Gates" not in record
+    assert "No configuration: the run ended at data analysis" in record
+    assert "## Choice" not in record
+    assert "## Gates" not in record
 
 
 def test_names_from_data_stay_texts() -> None:
@@ -133,14 +177,14 @@ def test_names_from_data_stay_texts() -> None:
     document = decision_record(decided(EXPERIMENT, "strange"), None)
     for text in (render(document), render_html(document)):
         assert "<script>" not in text
-        assert text.count("&lt;script&gt;") == 5
+        assert text.count("&lt;script&gt;") == 7
 
 
 def test_reports_are_links_where_they_lie_below_the_root() -> None:
     """From the record's own folder; in a copy elsewhere the places stand as they are."""
     found = decided(EXPERIMENT, write_history()[0])
     page = render(decision_record(found, "artifacts"))
-    assert "(../../flight_delay/leaderboard/0.html)" in page
+    assert "[leaderboard](../../flight_delay/leaderboard/0.html)" in page
     assert "| artifacts/flight_delay/leaderboard/0.html |" in render(decision_record(found, None))
 
 

@@ -38,10 +38,11 @@ def chain() -> None:
 
 @pytest.mark.usefixtures("concise")
 def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The failure and the run's end are told; that nothing else ran goes without saying."""
+    """The failure is told once; that the run ends and nothing else ran goes without saying."""
     assert not chain.execute_in_process(raise_on_error=False).success
     told = capsys.readouterr().err
     assert "first: FAILED\n\nthe table has no column 'nme'" in told
-    assert "Steps failed: ['first']" in told
+    assert told.count("the table has no column 'nme'") == 1
+    assert "Steps failed" not in told
     assert "Not executing" not in told
     assert "Stack Trace" not in told

@@ -48,18 +48,18 @@ def shown(fact: Fact) -> object:
 
 
 def test_notes_show_names_of_the_table_as_they_are() -> None:
-    """A class or a column may be called anything; the browser gets it as text, in one line."""
-    text = shown(Notes([f"class {EVIL}\n# of the table", "plain"])).value
-    assert "<script>" not in text
-    assert "[x](" not in text
-    assert text.splitlines()[1:] == ["- plain"]
-    assert shown(Notes([])).value == "none"
+    """A class or a column may be called anything; a cell of a table is text, seen without a click."""
+    notes = [f"class {EVIL}", "plain"]
+    table = shown(Notes(notes))
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [record.data for record in table.records] == [{"note": note} for note in notes]
+    assert shown(Notes([])) == "none"
 
 
 def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
-    """Six significant digits; what JSON cannot hold is undefined; counts and flags stay."""
-    assert [shown(n) for n in (0.123456789, math.nan, 3, True, None)] == [
-        *(0.123457, "undefined", 3),
+    """As scores are; what JSON cannot hold is undefined; counts and flags stay."""
+    assert [shown(n) for n in (0.123456789, 12345.678, math.nan, 3, True, None)] == [
+        *(0.1235, 12346, "undefined", 3),
         *(True, None),
     ]
 
@@ -87,14 +87,14 @@ def test_pictures_stand_inside_and_a_place_can_be_copied() -> None:
 def test_a_check_says_what_it_failed_of() -> None:
     """Problems make it fail; doubts and notes are shown and fail nothing."""
     checks = [
-        Check.of("rate", ["too many"], value=0.5, limit=0.25),
-        Check.of("copies", [], "warning", doubts=["odd"], notes=["known"]),
+        Check.of("rate", ["too many"], holds="few", value=0.5, limit=0.25),
+        Check.of("copies", [], "warning", holds="no copy", doubts=["odd"], notes=["known"]),
         Check("gates", passed=False, means="FAIL", refusal=NotAccepted("a", "b", "c")),
     ]
     rate, copies, gates = reported(Outcome({}, checks=checks)).check_results
     assert (rate.passed, rate.description) == (False, "too many")
     assert (rate.metadata["value"].value, rate.metadata["limit"].value) == (0.5, 0.25)
-    assert (copies.passed, copies.description) == (True, "no problem found\nodd\nknown")
+    assert (copies.passed, copies.description) == (True, "no copy\nodd\nknown")
     assert copies.severity is dg.AssetCheckSeverity.WARN
     assert (gates.passed, gates.description) == (False, "FAIL")
 

@@ -42,7 +42,7 @@ def test_a_partition_tells_hyperparameters_scores_and_cost(table):
     spec = scenario.spec(url=str(table))
     done = runs.run(spec, scenario.SCHEMA)
     metadata = done.metadata("trained_model")
-    assert {"algorithm", "test roc_auc", "train roc_auc", "fit_cpu_seconds", "model_bytes"} <= set(
+    assert {"algorithm", "test roc_auc", "train roc_auc", "CPU seconds to fit", "cost"} <= set(
         metadata
     )
 
@@ -108,7 +108,7 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
         again = runs.run(spec, scenario.SCHEMA)
         assert again.success, again.failure
         assert again.metadata("search_results")["reused"] == 3
-        assert "test log_loss" in again.metadata("trained_model")
+        assert f"test {spec.metric}" in again.metadata("trained_model")
 
 
 def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):
@@ -142,20 +142,23 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
         one.key for one in configurations(spec)
     )
     stopped = [
-        event.materialization.metadata
+        event.materialization
         for event in first.result.all_events
         if event.is_step_materialization
         and event.asset_key.path[-1] == "trained_model"
-        and event.materialization.metadata["status"].value == "stopped_early"
+        and event.materialization.tags["status"] == "stopped_early"
     ]
-    for metadata in stopped:
+    for one in stopped:
+        metadata = one.metadata
+        assert one.description.startswith("stopped early at 40 % of the train rows: lightgbm (")
+        assert metadata["status"].value == "stopped early at 40 % of the train rows"
         assert metadata["share of the train rows"].value == 0.4
         assert metadata["reason"].value.startswith("not among the best 5 of 9 at rung 1 of 2")
-        assert 0 < metadata["test roc_auc"].value < 1
+        assert 0 < metadata["test roc_auc at 40 % of the train rows"].value < 1
     assert len(stopped) == 4
     again = runs.run(spec, scenario.SCHEMA)
     assert again.metadata("search_results")["reused"] == 10
-    assert again.metadata("search_results")["search/fits"] == 0
+    assert again.metadata("search_results")["cost of this run"].startswith("0 fits")
 
 
 LABELS = {

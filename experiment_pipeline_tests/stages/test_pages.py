@@ -1,9 +1,9 @@
 """Leaderboard and validation report as Markdown and HTML: complete, and escaped."""
 
-import numpy as np
-
-from experiment_pipeline.reporting.document import Picture, render
+from experiment_pipeline.reporting.document import Picture, escape, render
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
+from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.next_search import next_search
 from experiment_pipeline.stages.validation_report.segments import Segment
@@ -13,33 +13,47 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     search_of,
     spec_of,
 )
+from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
 EVIL = "<script>alert(1)</script>"
 
 
+def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
+    """A small search that is really ranked; its last configuration failed for a reason."""
+    spec = spec_of(count)
+    declared = {one.key: one for one in configurations(spec)}
+    failed = [failure_of(list(declared)[-1], failure)] if failure else []
+    board = search_of(spec, noises).rank(*failed)
+    return SearchShown(board, declared, {}, spec)
+
+
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     """The choice comes first, then a row per configuration, failures with their reason."""
-    board = search_of(spec_of(4), [1] * 3).rank(failure_of("broken", EVIL))
-    text = render(leaderboard_page.document(board, "flights", most_rows=20))
-    assert text.index("## Choice") < text.index("## Configurations")
-    assert board.chosen.replace("__", "\\_\\_") in text or board.chosen in text
+    shown = shown_of(4, [1] * 3, EVIL)
+    text = render(leaderboard_page.document(shown, "flights"))
+    assert text.index("## Choice") < text.index("## Configurations") < text.index("## Failures")
+    assert f"Chosen: {escape(shown.board.chosen)} (num_leaves " in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
 
 
 def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     """So many rows, and how many more there are."""
-    board = search_of(spec_of(25), np.linspace(1, 2, 25).tolist()).rank()
-    text = render(leaderboard_page.document(board, "flights", most_rows=20))
-    assert "5 more rows are in the stored table" in text
-    assert "more rows" not in leaderboard_page.to_html(board, "flights")
+    shown = finished_search(MOST_ROWS + 5)
+    document = leaderboard_page.document(shown, "flights")
+    text = render(document)
+    assert f"the first {MOST_ROWS:,} of {len(shown.board.rows):,} configurations" in text
+    assert text.count("| stopped early |") + text.count("| trained |") < MOST_ROWS
+    assert "are in the stored table" not in render(
+        leaderboard_page.document(shown_of(4, [1] * 4), "flights")
+    )
 
 
 def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     """Failures may say anything."""
-    board = search_of(spec_of(4), [1] * 3).rank(failure_of("broken", EVIL))
-    page = leaderboard_page.to_html(board, "flights", Picture("Scores", "of it", "<svg></svg>"))
+    shown = shown_of(4, [1] * 3, EVIL)
+    page = leaderboard_page.to_html(shown, "flights", Picture("Scores", "of it", "<svg></svg>"))
     assert EVIL not in page
     assert 'class="verdict passed"' in page
 

@@ -39,7 +39,7 @@ def build_data_analysis(
         ins=asset.table_inputs(spec, "raw_data"),
         kinds={"python"},
         description="Findings, the verdict they lead to, and a profile of every column.",
-        check_specs=[dg.AssetCheckSpec("fit_for_modelling", asset=key, blocking=True)],
+        check_specs=[asset.check_spec("fit_for_modelling", key, blocking=True)],
     )
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: RawTable

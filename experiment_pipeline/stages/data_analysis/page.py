@@ -16,7 +16,7 @@ from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
+from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place, Rows
 from experiment_pipeline.reporting.remembered import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
@@ -55,7 +55,13 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
     go = verdict != "no go"
     return Outcome(
         notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
-        facts={"verdict": verdict, "findings": Markdown(markdown), "report": Place(place)},
+        facts={
+            "verdict": verdict,
+            "because": because,
+            "report": Place(place),
+            "found": Rows(_found(analysis)),
+            "findings": Markdown(markdown),
+        },
         checks=[
             Check(
                 "fit_for_modelling",
@@ -70,6 +76,12 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
             ReportRow(name="data_analysis", place=place),
         ],
     )
+
+
+def _found(analysis: Mapping[str, Any]) -> pd.DataFrame:
+    found = [one for one in analysis["findings"] if one["outcome"] == "found"]
+    names = ("severity", "title", "evidence", "advice")
+    return pd.DataFrame([{name: one[name] for name in names} for one in found], columns=names)
 
 
 def _row(finding: Mapping[str, Any]) -> FindingRow:

@@ -69,7 +69,7 @@ def build_exported_model(
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The champion: model, card, metrics and manifest, under a version number.",
-        check_specs=[dg.AssetCheckSpec("predictions_survive_reload", asset=key)],
+        check_specs=[asset.check_spec("predictions_survive_reload", key)],
     )
     def exported_model(
         context: dg.AssetExecutionContext,
@@ -102,7 +102,8 @@ def build_exported_model(
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
             version = _version(registry, published, committed)
-        outcome = page.outcome(version, not_approved=config.approve)
+        words = declared[leaderboard.chosen].in_words
+        outcome = page.outcome(version, words, not_approved=config.approve)
         return asset.report(context, key, asset.with_memory(outcome, spec.name))
 
     return exported_model

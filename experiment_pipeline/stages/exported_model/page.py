@@ -287,10 +287,10 @@ class Version:
         return f"{name} is no champion before somebody approves it: {how}"
 
 
-def outcome(version: Version, not_approved: str = "") -> Outcome:
+def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
     """The exported version under its number, with its card in Markdown.
 
-    `not_approved` is the version that the launchpad wanted to approve, whichever it is.
+    `words` are its configuration's, for people. `not_approved` is the version that the launchpad wanted to approve, whichever it is.
     """
     published, committed = version.published, version.committed
     said = "published"
@@ -306,16 +306,20 @@ def outcome(version: Version, not_approved: str = "") -> Outcome:
     return Outcome(
         version=published.identity,
         notes=[
+            f"{words}: {version.entry.headline}",
             f"{published.version} {said}: {published.path}{committed}",
             *([version.approved] if version.waiting else []),
         ],
         warnings=warnings,
         facts={
             "version": published.version,
+            "state": said,
+            "configuration": words,
+            "score": version.entry.headline,
+            "approval": version.approved,
             "path": Place(published.path),
             "reused": published.reused,
-            "approval": version.approved,
-            "configuration": version.entry.configuration,
+            "partition": version.entry.configuration,
             "repository": committed or "none named in the YAML",
             "card": Markdown(version.card),
         },

@@ -10,6 +10,7 @@ from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
@@ -33,7 +34,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
         description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
-        check_specs=[dg.AssetCheckSpec("winner_beats_baseline", asset=key)],
+        check_specs=[asset.check_spec("winner_beats_baseline", key)],
     )
     def leaderboard(
         context: dg.AssetExecutionContext,
@@ -65,11 +66,12 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
 
 def _ranked(
     spec: LeaderboardSpec, sets: TrainingSets, found: SearchResults, set_aside: Sequence[str]
-) -> Leaderboard:
+) -> SearchShown:
     store = TrainedModelStore.of(spec.name)
 
     def predictions(one: ModelResult) -> np.ndarray:
         return store.test_predictions([one.fingerprint])[one.fingerprint]
 
     stored = store.results(filter(None, found.rows["fingerprint"]))
-    return board.leaderboard(found, stored, predictions, sets, spec, set_aside)
+    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside)
+    return SearchShown.of(ranked, found, spec)

@@ -105,6 +105,12 @@ def rounded(value: float, *, integer: bool) -> int | float:
     return round(value) if integer else float(f"{value:.{_DIGITS}g}")
 
 
+def is_searched_by_ratio(spec: LeaderboardSpec, algorithm: str, name: str) -> bool:
+    """Whether the values of a hyperparameter lie on a logarithmic scale, or as far apart."""
+    span = _span(spec, algorithm, name)
+    return span is not None and span.log and (not span.listed or span.high >= 10 * span.low)
+
+
 def _edge(name: str, value: float, span: _Span) -> SearchEdge | None:
     place = _place(value, span)
     margin = 1e-9 if span.listed else _MARGIN

@@ -1,15 +1,16 @@
 """A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
-    Block,
     Bullets,
     Document,
+    Interactive,
     Paragraph,
     Picture,
     Section,
@@ -24,8 +25,13 @@ from experiment_pipeline.reporting.remembered import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
+from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
@@ -34,10 +40,14 @@ _REMEMBERED = (
     *("in_tie_group", "train_score", "fit_cpu_seconds", "predict_microseconds_per_row"),
     *("model_bytes", "rounds", "fingerprint", "reason"),
 )
-_MOST_ROWS_OF_PAGE = 1_000
-_OTHER_COLUMNS = (
-    *("95 % interval", "minus the best", "tied", "overfit gap", "CPU s", "µs per row"),
-    *("bytes", "rounds", "status"),
+# Rem: the pictures need room.
+_WIDTH = 92
+_HOW_TO_READ = (
+    "A score is on the test set, which no model was fitted on; its 95 % interval says what other test rows of the same kind could have made of it.",
+    "Tied configurations cannot be told from the best by the test set: the difference may be chance. All are compared at once and on the same rows, so intervals may overlap where a configuration is not tied.",
+    "A configuration that was stopped early has a score on a part of the rows: it has no rank, and its score cannot be compared with those on all rows.",
+    "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
+    "The overfit gap is by how much the score on train rows is better.",
 )
 
 
@@ -48,23 +58,62 @@ def outcome(
 
     `declared` is key → configuration, of all that the YAML declares.
     """
+    words = declared[board.chosen].in_words
     return Outcome(
         value=board,
-        notes=[f"chosen: {board.chosen}: {board.reason}", *board.notes],
+        notes=[f"chosen: {words}, rank {_rank(board)}: {board.reason}", *board.notes],
         facts={
-            "chosen": board.chosen,
-            f"test {board.metric}": board.score.estimate,
-            "baseline": board.baseline,
-            "tie_group": len(board.tie_group),
+            "chosen": words,
+            "score": f"{board.metric} {numbers.interval(board.score)} on the test set",
+            "baseline": (
+                f"{numbers.score(board.baseline)} without features; the difference, on the same "
+                f"rows, is {numbers.interval(board.difference_to_baseline)}"
+            ),
             "reason": board.reason,
-            "notes": Notes(board.notes),
-            "leaderboard": Rows(board.rows),
-            "scores": Pictures({"Scores": scores}),
             "report": Place(place),
+            "shown below": first_of(len(board.rows)),
+            "leaderboard": Rows(_first_rows(board, declared)),
+            "notes": Notes(board.notes),
+            "scores": Pictures({"Scores": scores}),
+            f"test {board.metric}": board.score.estimate,
+            f"baseline {board.metric}": board.baseline,
+            "tie_group": len(board.tie_group),
+            "partition": board.chosen,
         },
         checks=[_beats_baseline(board)],
         remembered=[*_remembered(board, declared), ReportRow(name="leaderboard", place=place)],
     )
+
+
+def _rank(board: Leaderboard) -> str:
+    ranked = board.rows.set_index("key")["rank"]
+    return f"{ranked[board.chosen]} of {int(ranked.notna().sum()):,}"
+
+
+def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
+    """The first rows as people compare them: scores first, then what it is and what it costs."""
+    rows = board.rows.head(MOST_SHOWN)
+    values = searched_values(declared[key] for key in rows["key"])
+    table = pd.DataFrame(
+        {
+            "rank": rows["rank"],
+            f"test {board.metric}": rows["test_score"],
+            "95 % interval": [
+                "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
+                for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "tied": ["yes" if tied else "" for tied in rows["in_tie_group"]],
+            "algorithm": rows["algorithm"],
+            **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
+            "overfit gap": rows["overfit_gap"],
+            "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
+            "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
+            "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
+            "configuration": rows["key"],
+            "status": rows["status"],
+        }
+    )
+    return table.reset_index(drop=True)
 
 
 def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[Remembered]:
@@ -93,87 +142,152 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
 
 
 def _beats_baseline(board: Leaderboard) -> Check:
+    difference = board.difference_to_baseline
+    better = "higher" if METRICS[board.metric].greater_is_better else "lower"
+    bound = worse_bound(board.metric, difference)
+    told = "is" if board.beats_baseline else "may be no"
     return Check(
         "winner_beats_baseline",
         passed=board.beats_baseline,
         means=(
-            f"{board.metric} {numbers.interval(board.score)} on the test set; predicting without "
-            f"features scores {numbers.score(board.baseline)}; the paired difference is "
-            f"{numbers.interval(board.difference_to_baseline)}"
+            f"the choice {told} better than predicting without features: {board.metric} "
+            f"{numbers.interval(board.score)} on the test set, where {better} is better, against "
+            f"{numbers.score(board.baseline)}; the difference on the same rows is "
+            f"{numbers.interval(difference)}, of which the worse end, {numbers.score(bound)}, is "
+            "held against 0"
         ),
         severity="warning",
-        value=board.score.estimate,
-        limit=board.baseline,
+        value=bound,
+        limit=0.0,
     )
 
 
-def files(board: Leaderboard, experiment: str) -> dict[str, bytes]:
+def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, picture, page."""
     from experiment_pipeline.reporting.plots import leaderboard_plot
 
+    board = shown.board
     drawing = leaderboard_plot(board.rows, board.metric, board.baseline)
-    page = to_html(board, experiment, drawing.picture()).encode()
+    page = to_html(shown, experiment, drawing.picture()).encode()
     return {TABLE: to_parquet(board), SCORES: drawing.png(), PAGE: page}
 
 
-def to_html(board: Leaderboard, experiment: str, scores: Picture | None = None) -> str:
-    """Return the board as one self-contained page, with the picture of its scores."""
-    shown_board = document(board, experiment, _MOST_ROWS_OF_PAGE, scores)
-    return render_html(shown_board, passed=board.beats_baseline)
+def to_html(shown: SearchShown, experiment: str, scores: Picture | None = None) -> str:
+    """Return the search as one self-contained page; the picture is for who runs no scripts."""
+    whole = document(shown, experiment, scores)
+    return render_html(whole, passed=shown.board.beats_baseline, width=_WIDTH)
 
 
-def document(
-    board: Leaderboard, experiment: str, most_rows: int, scores: Picture | None = None
-) -> Document:
-    """Return the board as a document; where it has more rows than the most, it says so."""
-    said = (
-        f"Chosen: {board.chosen}. It is the {board.reason}. Predicting without features scores "
-        f"{numbers.score(board.baseline)}; the paired difference is "
-        f"{numbers.interval(board.difference_to_baseline)}."
-    )
-    choice: list[Block] = [Paragraph(said)]
+def document(shown: SearchShown, experiment: str, scores: Picture | None = None) -> Document:
+    """Return the search as a document; where it has more rows than are shown, it says so."""
+    board = shown.board
+    why = Paragraph(f"Why this one: it is the {board.reason}.")
+    sections = [
+        Section("Choice", (Paragraph(decision(shown)), why)),
+        _configurations(shown, scores),
+    ]
+    if FAILED in set(board.rows["status"]):
+        sections.append(Section("Failures", (_failures(board),)))
     if board.notes:
-        choice.append(Bullets(board.notes))
-    if scores is not None:
-        choice.append(scores)
-    return Document(
-        f"{experiment}: leaderboard",
-        (Section("Choice", tuple(choice)), _table(board, most_rows)),
+        sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
+    sections.append(Section("How to read this page", (Bullets(_HOW_TO_READ),), folded=True))
+    return Document(f"{experiment}: leaderboard", tuple(sections))
+
+
+def decision(shown: SearchShown) -> str:
+    """What was chosen, how sure that is, what it beats and what it cost, in words."""
+    board = shown.board
+    settings = pictures.in_words(shown.settings(board.chosen))
+    others = len(board.tie_group) - 1
+    sure = (
+        f"{numbers.counted(others, 'other configuration')} cannot be told from the best by the "
+        "test set, so the choice among them is no proof that it is better."
+        if others
+        else "No other configuration comes close enough to be taken for it by chance."
     )
-
-
-def _table(board: Leaderboard, most_rows: int) -> Section:
-    header = ("rank", "configuration", board.metric, *_OTHER_COLUMNS)
-    rows = board.rows.head(most_rows).to_dict("records")
-    table = Table(header, tuple(map(_cells, rows)))
-    if len(board.rows) <= most_rows:
-        return Section("Configurations", (table,))
-    more = Paragraph(f"{len(board.rows) - most_rows:,} more rows are in the stored table.")
-    return Section("Configurations", (table, more))
-
-
-def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    lead = numbers.interval(board.difference_to_baseline)
+    beaten = (
+        f"It beats predicting without features, which scores {numbers.score(board.baseline)}: "
+        f"the difference is {lead}."
+        if board.beats_baseline
+        else "It does not surely beat predicting without features, which scores "
+        f"{numbers.score(board.baseline)}: the difference is {lead}."
+    )
     return (
-        _whole(row["rank"]),
-        row["key"],
-        _number(row["test_score"]),
-        ""
-        if pd.isna(row["low"])
-        else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}",
-        _number(row["difference_to_best"]),
-        "yes" if row["in_tie_group"] else "",
-        _number(row["overfit_gap"]),
-        _number(row["fit_cpu_seconds"]),
-        _number(row["predict_microseconds_per_row"]),
-        _whole(row["model_bytes"]),
-        _whole(row["rounds"]),
-        ", ".join(filter(None, [row["status"], row["reason"]])),
+        f"Chosen: {board.chosen} ({settings}), with {board.metric} "
+        f"{numbers.score(board.score.estimate)} on the test set (95 % interval "
+        f"{numbers.bounds(board.score)}). {sure} {beaten} {_cost(shown)}"
     )
 
 
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else numbers.score(value)
+def _cost(shown: SearchShown) -> str:
+    counts = Counter(shown.board.rows["status"])
+    ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
+    declared = numbers.counted(counts.total(), "configuration")
+    if shown.board.chosen not in shown.spent:
+        return f"The search had {declared}: {ended}."
+    return (
+        f"Finding it took {numbers.measured(sum(shown.spent.values()))} CPU seconds for {declared} "
+        f"({ended}), {numbers.measured(shown.spent[shown.board.chosen])} of them its own."
+    )
 
 
-def _whole(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:,}"
+def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
+    header = (
+        *("rank", "configuration", "algorithm", "status", shown.board.metric),
+        *("95 % interval", "minus the best", "tied", "CPU s", "µs per row", "MB"),
+        *("overfit gap", *shown.hyperparameters, "reason"),
+    )
+    table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
+    blocks = [table] if scores is None else [scores, table]
+    search = Interactive("search", pictures.data(shown), tuple(blocks))
+    if len(shown.rows) == len(shown.board.rows):
+        return Section("Configurations", (search,))
+    cut = Paragraph(
+        f"These are the first {len(shown.rows):,} of {len(shown.board.rows):,} configurations; "
+        "all of them are in the stored table."
+    )
+    return Section("Configurations", (cut, search))
+
+
+def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
+    interval = row["low"] is not None
+    size = row["model_bytes"]
+    settings = shown.settings(row["key"])
+    return (
+        "" if row["rank"] is None else f"{row['rank']:,}",
+        *(row["key"], row["algorithm"], row["status"]),
+        _score(row["test_score"]),
+        f"{numbers.score(row['low'])} to {numbers.score(row['high'])}" if interval else "",
+        _score(row["difference_to_best"]),
+        "yes" if row["in_tie_group"] else "",
+        _amount(row["fit_cpu_seconds"]),
+        _amount(row["predict_microseconds_per_row"]),
+        "" if size is None else numbers.measured(size / 1e6),
+        _score(row["overfit_gap"]),
+        *(
+            numbers.setting(settings[name]) if name in settings else ""
+            for name in shown.hyperparameters
+        ),
+        row["reason"],
+    )
+
+
+def _failures(board: Leaderboard) -> Table:
+    failed = board.rows[board.rows["status"] == FAILED]
+    reasons = Counter(failed["reason"]).most_common()
+    return Table(
+        ("failed", "reason", "for example"),
+        tuple(
+            (f"{count:,}", reason, failed["key"][failed["reason"] == reason].iloc[0])
+            for reason, count in reasons
+        ),
+    )
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else numbers.score(value)
+
+
+def _amount(value: float | None) -> str:
+    return "" if value is None else numbers.measured(value)

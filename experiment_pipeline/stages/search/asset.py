@@ -58,6 +58,24 @@ class ThisRun(dg.Config):
         return spec.model_copy(update={"workers": workers, "budget": budget})
 
 
+_TRAINED_MODEL = """\
+One fitted pipeline per hyperparameter configuration, each a partition.
+
+Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
+because others did better there. A partition that failed stays missing.
+
+No arrow leaves this asset, though `leaderboard` compares the models: it would not be made any more
+when a single configuration fails. The same step makes `search_results`, which lists every
+configuration with its score, failed ones included; from there the arrows go on.
+"""
+
+
+def _kinds(configurations: Sequence[Configuration]) -> set[str]:
+    """What the models are made with."""
+    boosted = {"lightgbm"} if any(c.algorithm == "lightgbm" for c in configurations) else set()
+    return {"scikitlearn", *boosted}
+
+
 def build_trained_model(
     spec: ExperimentSpec, configurations: Sequence[Configuration], record: asset.Recorder
 ) -> dg.AssetsDefinition:
@@ -74,8 +92,8 @@ def build_trained_model(
                 partitions_def=dg.StaticPartitionsDefinition([c.key for c in configurations]),
                 skippable=True,
                 group_name=spec.name,
-                kinds={"scikitlearn"},
-                description="One fitted pipeline per hyperparameter configuration.",
+                kinds=_kinds(configurations),
+                description=_TRAINED_MODEL,
             ),
             asset.table_spec(
                 spec,
@@ -88,7 +106,7 @@ def build_trained_model(
             ),
         ],
         ins=asset.table_inputs(spec, "train_set", "test_set"),
-        check_specs=[dg.AssetCheckSpec("no_configuration_failed", asset=results)],
+        check_specs=[asset.check_spec("no_configuration_failed", results)],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=f"{spec.name}_training",
@@ -111,7 +129,7 @@ def build_trained_model(
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
-            yield asset.report(context, results, page.results(found, cost))
+            yield asset.report(context, results, page.results(found, cost, configurations))
         if context.selected_asset_check_keys:
             yield asset.report_check(context, results, page.none_failed(found.rows))
 

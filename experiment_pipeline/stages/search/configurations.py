@@ -52,6 +52,18 @@ class Configuration:
     features: Features
     hyperparameters: Mapping[str, Scalar]
 
+    @property
+    def in_words(self) -> str:
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`: what it is, not how it is called."""
+        name = self.algorithm.rpartition(".")[2]
+        return f"{name} ({self.settings})" if self.hyperparameters else name
+
+    @property
+    def settings(self) -> str:
+        """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`."""
+        given = (f"{name} {value}" for name, value in self.hyperparameters.items())
+        return ", ".join(given) or "defaults"
+
 
 @dataclass(frozen=True)
 class _Draft:

@@ -3,23 +3,31 @@
 In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
-from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Notes, Outcome, Rows
 from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
+    STATUSES,
+    TRAINED,
     Conclusion,
     SearchResults,
     accounts,
 )
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.statistics.metrics import METRICS
+
+# A screen of them: all are in the stored table, and on the leaderboard's page.
+MOST_SHOWN = 20
 
 
 def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
@@ -50,25 +58,32 @@ def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
 
 
 def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
-    """A configuration that was trained or stopped early; `path` is where its model lies."""
-    hyperparameters = {f"hyperparameter/{k}": v for k, v in result.hyperparameters.items()}
+    """A configuration that was trained or stopped early; `path` is where its model lies.
+
+    Dagster plots each number over all partitions. Scores of one that was stopped early are on a
+    part of the rows, so they have a plot of their own for each such part.
+    """
+    share = numbers.share(one.fraction or 0.0)
+    where = "" if one.status == TRAINED else f" at {share} of the train rows"
+    score = f"{result.metric} {numbers.score(result.test_score)}"
     why = {"reason": one.reason} if one.reason else {}
+    others = (f"{name} {numbers.score(it)}" for name, it in result.test_scores.items())
+    words = result.configuration
     return Outcome(
         version=result.fingerprint,
+        notes=[f"{one.status}{where}: {words.in_words}, {score} on the test set"],
+        tags={"status": one.status.replace(" ", "_")},
         facts={
-            "status": one.status.replace(" ", "_"),
+            "status": f"{one.status}{where or ' on all train rows'}",
             **why,
             "algorithm": result.algorithm,
-            **hyperparameters,
-            f"test {result.metric}": result.test_score,
-            f"train {result.metric}": result.train_score,
-            **{f"test {name}": score for name, score in result.test_scores.items()},
+            "hyperparameters": words.settings,
+            f"test {result.metric}{where}": result.test_score,
+            f"train {result.metric}{where}": result.train_score,
+            "other scores on the test set": ", ".join(others) or "none",
             "share of the train rows": one.fraction,
-            "rounds": result.rounds,
-            "fit_cpu_seconds": result.fit_cpu_seconds,
-            "fit_wall_seconds": result.fit_wall_seconds,
-            "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
-            "model_bytes": result.model_bytes,
+            "CPU seconds to fit": result.fit_cpu_seconds,
+            "cost": _cost_of(result),
             "notes": Notes(result.notes),
             "reused": one.reused,
             "fingerprint": result.fingerprint,
@@ -77,18 +92,104 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
     )
 
 
-def results(found: SearchResults, cost: SearchCost) -> Outcome:
+def _cost_of(result: ModelResult) -> str:
+    parts = [
+        f"{numbers.measured(result.fit_wall_seconds)} s to fit",
+        f"{numbers.measured(1e6 * result.predict_seconds_per_row)} µs per row to predict",
+        numbers.megabytes(result.model_bytes),
+        *([] if result.rounds is None else [numbers.counted(result.rounds, "boosting round")]),
+    ]
+    return ", ".join(parts)
+
+
+def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configuration]) -> Outcome:
     """All declared configurations, and what the search cost."""
     counts: dict[str, Any] = dict(accounts(found.rows))
     return Outcome(
         value=found,
         facts={
+            "configurations": ", ".join(_counted(counts)),
+            **_best(found, declared),
+            "cost of this run": _cost(cost),
+            "shown below": first_of(len(found.rows)),
+            "results": Rows(_shown(found, declared)),
             **counts,
-            **{f"search/{name}": value for name, value in asdict(cost).items()},
-            "results": Rows(found.rows.drop(columns="traceback")),
         },
         remembered=[RunFacts(**counts)],
     )
+
+
+def first_of(rows: int) -> str:
+    """`the best 20 of 1,000 configurations; all are on the page of the leaderboard`."""
+    if rows <= MOST_SHOWN:
+        return numbers.counted(rows, "configuration")
+    return f"the best {MOST_SHOWN} of {rows:,} configurations; all are on the leaderboard's page"
+
+
+def _counted(counts: Mapping[str, int]) -> Iterator[str]:
+    yield f"{counts['declared']:,} declared"
+    yield from (f"{counts[status.replace(' ', '_')]:,} {status}" for status in STATUSES)
+    yield f"{counts['reused']:,} reused from earlier runs"
+
+
+def _cost(cost: SearchCost) -> str:
+    return (
+        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU "
+        f"seconds in {numbers.measured(cost.wall_seconds)} s, of which fits took "
+        f"{numbers.share(cost.fitting_share)}; at most {numbers.megabytes(cost.peak_memory_bytes)} "
+        "of memory"
+    )
+
+
+def _ordered(found: SearchResults) -> pd.DataFrame:
+    """The best first: trained ones, then by how many rows they have seen, then by score."""
+    sign = METRICS[found.metric].sign
+    return (
+        found.rows.assign(_gain=sign * found.rows["test_score"])
+        .sort_values(["rung", "_gain"], ascending=False, kind="stable", na_position="last")
+        .drop(columns="_gain")
+    )
+
+
+def _best(found: SearchResults, declared: Sequence[Configuration]) -> dict[str, Fact]:
+    trained = _ordered(found).query("status == @TRAINED")
+    if trained.empty:
+        return {}
+    first = trained.iloc[0]
+    (best,) = (one for one in declared if one.key == first["key"])
+    score = f"{found.metric} {numbers.score(first['test_score'])} on the test set"
+    return {"best": f"{best.in_words}: {score}"}
+
+
+def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
+    """Return what tells configurations apart, as texts: a row per key, a column per hyperparameter.
+
+    A hyperparameter that a configuration does not give is an empty text; one that has the same
+    value wherever it is given has no column.
+    """
+    given = {one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared}
+    table = pd.DataFrame(list(given.values()), index=list(given), dtype="str")
+    return table.loc[:, [len(table[name].dropna().unique()) > 1 for name in table]].fillna("")
+
+
+def _shown(found: SearchResults, declared: Sequence[Configuration]) -> pd.DataFrame:
+    """The first rows as people compare them: scores first, then what it is and what it cost."""
+    rows = _ordered(found).head(MOST_SHOWN)
+    values = searched_values(one for one in declared if one.key in set(rows["key"]))
+    table = pd.DataFrame(
+        {
+            f"test {found.metric}": rows["test_score"],
+            f"train {found.metric}": rows["train_score"],
+            "status": rows["status"],
+            "train rows": ["" if pd.isna(it) else numbers.share(it) for it in rows["rung"]],
+            "algorithm": rows["algorithm"],
+            **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
+            "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
+            "configuration": rows["key"],
+            "why": rows["reason"],
+        }
+    )
+    return table.reset_index(drop=True)
 
 
 def none_failed(rows: pd.DataFrame) -> Check:
@@ -106,9 +207,18 @@ def none_failed(rows: pd.DataFrame) -> Check:
     return Check(
         "no_configuration_failed",
         passed=failed.empty,
-        means=f"{len(failed)} configurations failed",
+        means=_failed_in_words(len(failed), len(rows)),
         severity="warning",
         value=len(failed),
         limit=0,
         facts={"failed": Rows(reasons), "tracebacks": Markdown(in_full or "none")},
+    )
+
+
+def _failed_in_words(failed: int, declared: int) -> str:
+    if not failed:
+        return f"none of {numbers.counted(declared, 'configuration')} failed"
+    return (
+        f"{failed:,} of {numbers.counted(declared, 'configuration')} failed: no score is known of "
+        "them, and the leaderboard lists them last"
     )

@@ -32,9 +32,9 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
         ],
         ins=asset.table_inputs(spec, "validated_data"),
         check_specs=[
-            dg.AssetCheckSpec("sets_are_disjoint", asset=train, blocking=True),
-            dg.AssetCheckSpec("nothing_leaks_between_sets", asset=train, blocking=True),
-            dg.AssetCheckSpec("sets_look_alike", asset=train),
+            asset.check_spec("sets_are_disjoint", train, blocking=True),
+            asset.check_spec("nothing_leaks_between_sets", train, blocking=True),
+            asset.check_spec("sets_look_alike", train),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
 from experiment_pipeline.reporting.remembered import SetRow
 from experiment_pipeline.spec import Roles
@@ -53,10 +54,11 @@ def checks(
     """What must hold of the three sets together."""
     copies = note_copies(sets, spec, features)
     return [
-        Check.of("sets_are_disjoint", check_disjoint(sets, validated)),
+        Check.of("sets_are_disjoint", check_disjoint(sets, validated), holds=_rows(sets)),
         Check.of(
             "nothing_leaks_between_sets",
             check_leaks(sets, spec, features),
+            holds="no id, group, time or copy of a row is in more than one set",
             doubts=[note.text for note in copies if note.doubtful],
             notes=[note.text for note in copies if not note.doubtful],
         ),
@@ -64,12 +66,20 @@ def checks(
     ]
 
 
+def _rows(sets: SplitSets) -> str:
+    rows = (f"{name} {len(table):,}" for name, table in sets.tables().items())
+    return f"each row is in one set: {', '.join(rows)}; {sets.left_out:,} left out"
+
+
 def _look_alike(differences: pd.DataFrame) -> Check:
     alarming = int(differences["alarming"].sum())
     return Check(
         "sets_look_alike",
         passed=not alarming,
-        means=f"{alarming} of {len(differences)} comparisons differ by more than noise",
+        means=(
+            f"{alarming} of {numbers.counted(len(differences), 'comparison')} of a column of test "
+            "or validation with train differ by more than noise"
+        ),
         severity="warning",
         value=alarming,
         limit=0,

@@ -127,10 +127,11 @@ class Changed:
         if self.changes is None:
             return Check(CHECK, passed=True, means=FIRST)
         if stopping := self.changes.blocking(self.limits):
-            return Check.of(CHECK, [*stopping, _WAY_ON])
-        return Check.of(CHECK, self.changes.problems(self.limits), "warning")
+            return Check.of(CHECK, [*stopping, _WAY_ON], holds=_ALIKE)
+        return Check.of(CHECK, self.changes.problems(self.limits), "warning", holds=_ALIKE)
 
 
+_ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
 _WAY_ON = (
     "if the data is right, raise validation.drift.block for one run: what its model is exported "
     "from is the accepted version from then on"

@@ -43,15 +43,15 @@ def build_validated_data(
         ],
         ins=asset.table_inputs(spec, "raw_data"),
         check_specs=[
-            dg.AssetCheckSpec("rows_conserved", asset=validated, blocking=True),
-            dg.AssetCheckSpec("rejection_rate_within_limit", asset=validated, blocking=True),
-            dg.AssetCheckSpec(
+            asset.check_spec("rows_conserved", validated, blocking=True),
+            asset.check_spec("rejection_rate_within_limit", validated, blocking=True),
+            asset.check_spec(
                 data_changes.CHECK,
-                asset=validated,
+                validated,
                 # It can end a run where the YAML has a limit for that.
                 blocking=spec.validation.drift.block is not None,
             ),
-            dg.AssetCheckSpec("rejected_rows_resemble_the_others", asset=rejected),
+            asset.check_spec("rejected_rows_resemble_the_others", rejected),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

@@ -14,6 +14,7 @@ from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 
 LISTED_VALUES = 20
+_WAY_ON = "\n  fix: Mend these rows or their rule in schema.yaml, or raise the limit."
 
 
 def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
@@ -43,12 +44,13 @@ def check_rejection_rate(
         problems.append(
             f"{rate:.2%} of the rows are rejected, "
             f"max_rejected_fraction is {validation.max_rejected_fraction:.2%}; most often: {most}"
+            f"{_WAY_ON}"
         )
     limit = validation.max_rejected_increase
     if limit is not None and previous_rate is not None and rate - previous_rate > limit:
         problems.append(
             f"{rate:.2%} of the rows are rejected, {previous_rate:.2%} before; "
-            f"max_rejected_increase is {limit:.2%}; most often: {most}"
+            f"max_rejected_increase is {limit:.2%}; most often: {most}{_WAY_ON}"
         )
     return problems
 

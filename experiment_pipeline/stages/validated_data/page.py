@@ -6,6 +6,7 @@ In: the two parts of a table, and how they differ from the accepted version. Out
 import pandas as pd
 
 from experiment_pipeline.columns.preparation import Prepared
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.rows.membership import set_aside_in_words
@@ -20,11 +21,13 @@ _REMEMBERED_REASONS = 10
 
 def within_limit(data: ValidatedData, changed: Changed, spec: ValidatedDataSpec) -> Check:
     """Whether no more rows are rejected than the YAML allows."""
+    most = spec.validation.max_rejected_fraction
     return Check.of(
         "rejection_rate_within_limit",
         guards.check_rejection_rate(data, spec.validation, changed.previous_rate),
+        holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} may be",
         value=data.rejection_rate,
-        limit=spec.validation.max_rejected_fraction,
+        limit=most,
     )
 
 
@@ -35,19 +38,36 @@ def validated(
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
-            "rejection_rate": data.rejection_rate,
+            "rejected": _rejected_in_words(data),
             "set_aside": Notes(set_aside_in_words(data.set_aside)),
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
             **changed.facts(),
             "dagster/column_schema": Columns(data.validated),
+            "rejection_rate": data.rejection_rate,
         },
         checks=[
-            Check.of("rows_conserved", guards.check_conserved(raw, data)),
+            Check.of(
+                "rows_conserved",
+                guards.check_conserved(raw, data),
+                holds=(
+                    f"{numbers.counted(len(raw), 'delivered row')}: {len(data.validated):,} "
+                    f"validated and {len(data.rejected):,} rejected, as delivered"
+                ),
+            ),
             within,
             changed.check(),
         ],
     )
+
+
+def _rejected_in_words(data: ValidatedData) -> str:
+    rows, broken = (
+        len(data.validated) + len(data.rejected),
+        len(data.rejected) - len(data.set_aside),
+    )
+    share = numbers.share(data.rejection_rate)
+    return f"{broken:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
 
 
 def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpec) -> Outcome:
@@ -57,6 +77,7 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpe
         "rejected_rows_resemble_the_others",
         guards.check_rejection_bias(bias, data.rejection_rate),
         "warning",
+        holds="rejecting takes no larger part of some rows than chance explains",
     )
     return Outcome(
         value=data.rejected,

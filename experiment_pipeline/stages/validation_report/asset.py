@@ -16,6 +16,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -44,6 +45,7 @@ def build_validation_report(
 ) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
     key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
+    declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(
         spec,
@@ -51,7 +53,7 @@ def build_validation_report(
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
-        check_specs=[dg.AssetCheckSpec("acceptance_criteria_met", asset=key, blocking=True)],
+        check_specs=[asset.check_spec("acceptance_criteria_met", key, blocking=True)],
     )
     def validation_report(
         context: dg.AssetExecutionContext,
@@ -84,21 +86,22 @@ def build_validation_report(
                 "reused the report of the same model on the same rows",
             )
         report = ValidationReport.from_json(stored.files[REPORT].decode())
-        outcome = _outcome(report, stored)
+        outcome = _outcome(report, stored, declared[report.configuration].in_words)
         outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
         return asset.report(context, key, outcome)
 
     return validation_report
 
 
-def _outcome(report: ValidationReport, stored: Entry[None]) -> Outcome:
-    files, named = stored.files, ((STAGE, PAGE), (JUDGED_ROWS, JUDGED))
+def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outcome:
+    named = ((STAGE, PAGE), (JUDGED_ROWS, JUDGED), ("next_search", NEXT_SEARCH))
+    files = stored.files
     return page.outcome(
         report,
         files[MARKDOWN].decode(),
         {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
-        files.get(NEXT_SEARCH, b"").decode(),
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
+        words,
     )
 
 

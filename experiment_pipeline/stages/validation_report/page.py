@@ -5,10 +5,21 @@ Pictures go into the page; the Dagster UI shows them beside the Markdown.
 
 from collections.abc import Iterator, Mapping
 
+import pandas as pd
+
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
-from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Pictures, Place
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Fact,
+    Markdown,
+    Notes,
+    Outcome,
+    Pictures,
+    Place,
+    Rows,
+)
 from experiment_pipeline.reporting.remembered import (
     GateRow,
     Remembered,
@@ -43,8 +54,8 @@ def outcome(
     report: ValidationReport,
     markdown: str,
     pictures: Mapping[str, bytes],
-    next_search: str,
     places: Mapping[str, str],
+    words: str,
 ) -> Outcome:
     """The judgement: scores, gates, decision.
 
@@ -52,31 +63,43 @@ def outcome(
         report: the judgement.
         markdown: the same, as `to_markdown` made it.
         pictures: title → PNG.
-        next_search: the YAML of the search to try next; only for a report that is not accepted.
-        places: name → place of the page, "validation_report", and of what else a run remembers.
+        places: name → place of the page, "validation_report", of the search to try next where it
+            is not accepted, "next_search", and of what else a run remembers.
+        words: the chosen configuration, for people.
     """
-    place = places["validation_report"]
-    gates = [gate.in_words() for gate in report.gates]
+    place, next_search = places["validation_report"], places.get("next_search", "no file")
+    ranking = report.score(report.metric)
+    alone = report.gates[0] if len(report.gates) == 1 else None
+    decision = "accepted" if report.accepted else "not accepted"
     refusal = NotAccepted(
-        report.configuration,
+        words,
         "; ".join(gate.in_words() for gate in report.failed_gates),
-        f"Read the report for the reasons, then try this search:\n{next_search}",
+        f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
     )
     return Outcome(
-        notes=[headline(report), f"report: {place}"],
+        notes=[f"{decision}: {words}: {_score_in_words(report)}", f"report: {place}"],
         facts={
-            "accepted": report.accepted,
-            f"validation {report.metric}": report.score(report.metric).interval.estimate,
-            "looks": report.looks,
+            "decision": decision,
+            "configuration": words,
+            **_scored(report),
+            "gates": Rows(_gate_rows(report)),
+            "looked at": looked_at(report.looks, report.overlap),
+            "report": Place(place),
+            "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
             "pictures": Pictures(pictures),
-            "report": Place(place),
+            f"validation {report.metric}": ranking.interval.estimate,
+            f"baseline {report.metric}": ranking.baseline,
+            "looks": report.looks,
         },
         checks=[
             Check(
                 "acceptance_criteria_met",
                 passed=report.accepted,
-                means="\n".join(gates),
+                means="\n".join(gate.in_words() for gate in report.gates),
+                value=None if alone is None else alone.value,
+                limit=None if alone is None else alone.limit,
+                facts={"gates": Rows(_gate_rows(report))},
                 refusal=None if report.accepted else refusal,
             )
         ],
@@ -84,6 +107,33 @@ def outcome(
             *_remembered(report),
             *(ReportRow(name=name, place=where) for name, where in places.items()),
         ],
+    )
+
+
+def _score_in_words(report: ValidationReport) -> str:
+    interval = numbers.interval(report.score(report.metric).interval)
+    return f"{report.metric} {interval} on the validation set"
+
+
+def _scored(report: ValidationReport) -> dict[str, Fact]:
+    ranking = report.score(report.metric)
+    return {
+        "score": f"{_score_in_words(report)} ({report.rows:,} rows)",
+        "baseline": (
+            f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
+            f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
+        ),
+    }
+
+
+def _gate_rows(report: ValidationReport) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "outcome": [gate.outcome for gate in report.gates],
+            "value": [gate.value for gate in report.gates],
+            "limit": [gate.limit for gate in report.gates],
+            "gate": [gate.rule for gate in report.gates],
+        }
     )
 
 

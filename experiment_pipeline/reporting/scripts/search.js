@@ -1,0 +1,724 @@
+/* The page of a search: its pictures, its table, and what is marked in one marked in all.
+
+   In: the JSON of `stages/leaderboard/pictures.py` and the table beside it, row by row the same.
+   Nothing is computed here. Pictures are SVG whose colours are the page's variables, so that they
+   follow dark mode and print. Names from the data reach the page as texts, never as HTML. */
+"use strict";
+(() => {
+  const TOP = 20;
+  const NARROW = 560;
+  const TRAINED = "trained";
+  const STOPPED = "stopped early";
+  const [INK, PAPER, MUTED, LINE, PANEL, BAD] = ["ink", "paper", "muted", "line", "panel", "bad"].map(
+    (name) => `var(--${name})`,
+  );
+  const series = (number) => `var(--series-${(number % 6) + 1})`;
+  const SHAPES = ["circle", "rect", "diamond", "roundRect", "pin", "arrow"];
+
+  const counted = (number) => number.toLocaleString("en");
+  const short = (value) => String(Number(Number(value).toPrecision(4)));
+  const isNumber = (value) => typeof value === "number";
+
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  }
+
+  function search(root) {
+    const data = JSON.parse(root.firstElementChild.textContent);
+    const table = root.querySelector("table");
+    const found = { rows: data.rows, data, table, lines: [...table.tBodies[0].rows] };
+    root.classList.add("search");
+    // It was for those who see no other.
+    root.querySelector(".picture")?.remove();
+    const state = { text: "", algorithm: "", status: "", brushed: null, marked: null, all: false };
+    const fits = (row, number) =>
+      (!state.algorithm || row.algorithm === state.algorithm) &&
+      (!state.status || row.status === state.status) &&
+      (!state.brushed || state.brushed(row)) &&
+      state.text.split(/\s+/).every((word) => found.texts[number].includes(word));
+    const changed = () => {
+      found.fits = found.rows.map(fits);
+      rows.show();
+      pictures.filter();
+    };
+    const mark = (number, scroll) => {
+      state.marked = state.marked === number && !scroll ? null : number;
+      rows.show();
+      pictures.mark();
+      if (scroll) found.lines[number].scrollIntoView({ block: "center" });
+    };
+    found.texts = found.lines.map((line) =>
+      [...line.cells].map((cell) => cell.textContent).join(" ").toLowerCase(),
+    );
+    found.fits = found.rows.map(() => true);
+    const rows = tableOf(found, state, changed, mark);
+    const pictures = picturesOf(found, state, changed, mark);
+    root.firstElementChild.after(pictures.element);
+    rows.show();
+  }
+
+  /* The table: sorted by its headers, filtered by the controls above it, the first rows first. */
+  function tableOf(found, state, changed, mark) {
+    const { table, lines } = found;
+    const body = table.tBodies[0];
+    const headers = [...table.tHead.rows[0].cells];
+    let order = lines.map((_, number) => number);
+
+    const told = make("p", { class: "shown", role: "status" });
+    const more = make("button", { class: "more", type: "button" });
+    more.addEventListener("click", () => {
+      state.all = !state.all;
+      show();
+    });
+
+    const columns = headers.map((_, column) => {
+      const texts = lines.map((line) => line.cells[column].textContent.trim());
+      const values = texts.map((text) => (text ? parseFloat(text.replaceAll(",", "")) : NaN));
+      const numeric = texts.every((text, i) => !text || (!isNaN(values[i]) && /^[-\d.,e]+( to|$)/.test(text)));
+      return { texts, values, numeric: numeric && texts.some((text) => text) };
+    });
+    headers.forEach((header, column) => {
+      const { texts, values, numeric } = columns[column];
+      const button = make("button", { type: "button" }, header.textContent);
+      header.replaceChildren(button);
+      if (numeric) {
+        header.classList.add("number");
+        for (const line of lines) line.cells[column].classList.add("number");
+      }
+      button.addEventListener("click", () => {
+        const up = header.getAttribute("aria-sort") !== "ascending";
+        headers.forEach((other) => other.removeAttribute("aria-sort"));
+        header.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const compared = (a, b) =>
+          numeric ? values[a] - values[b] : texts[a].localeCompare(texts[b], "en", { numeric: true });
+        // Empty cells come last either way; equal ones stay in the order of their rank.
+        order = lines
+          .map((_, number) => number)
+          .sort((a, b) => !texts[a] - !texts[b] || (texts[a] ? (up ? 1 : -1) * compared(a, b) : 0) || a - b);
+        show();
+      });
+    });
+    lines.forEach((line, number) => {
+      const row = found.rows[number];
+      const button = make("button", { type: "button", "aria-pressed": "false" }, row.key);
+      line.cells[1].replaceChildren(button);
+      line.classList.toggle("not-trained", row.status !== TRAINED);
+      line.classList.toggle("failed", row.status === "failed");
+      line.classList.toggle("tied", row.tied);
+      line.classList.toggle("chosen", row.key === found.data.chosen);
+      line.addEventListener("click", () => mark(number));
+    });
+
+    function show() {
+      const fitting = order.filter((number) => found.fits[number]);
+      const upTo = new Set(state.all ? fitting : fitting.slice(0, TOP));
+      lines.forEach((line, number) => {
+        const marked = number === state.marked;
+        line.hidden = !upTo.has(number) && !marked;
+        line.classList.toggle("marked", marked);
+        line.cells[1].firstChild.setAttribute("aria-pressed", marked);
+      });
+      body.append(...order.map((number) => lines[number]));
+      const which = fitting.length < lines.length ? ` that fit, of ${counted(lines.length)}` : "";
+      told.textContent = `${counted(upTo.size)} of ${counted(fitting.length)} configurations${which} are shown.`;
+      more.hidden = fitting.length <= TOP;
+      more.textContent = state.all ? `Show the first ${TOP}` : `Show all ${counted(fitting.length)}`;
+    }
+
+    table.parentElement.before(controls(found, state, changed), told);
+    table.parentElement.after(more);
+    return { show };
+  }
+
+  function controls(found, state, changed) {
+    const text = make("input", { type: "search", placeholder: "e.g. lightgbm 0.05" });
+    text.addEventListener("input", () => {
+      state.text = text.value.trim().toLowerCase();
+      changed();
+    });
+    const choice = (label, name) => {
+      const select = make("select", {}, make("option", { value: "" }, "all"));
+      for (const value of new Set(found.rows.map((row) => row[name]))) {
+        select.append(make("option", { value }, value));
+      }
+      select.addEventListener("change", () => {
+        state[name] = select.value;
+        changed();
+      });
+      return make("label", {}, label, select);
+    };
+    return make(
+      "div",
+      { class: "controls" },
+      make("label", {}, "Filter all columns", text),
+      choice("Algorithm", "algorithm"),
+      choice("Status", "status"),
+    );
+  }
+
+  /* The pictures: each builds its options anew from the rows, those that are filtered out pale. */
+  function picturesOf(found, state, changed, mark) {
+    const { data, rows, table, lines } = found;
+    const algorithms = Object.keys(data.axes).filter((name) => data.axes[name].length);
+    // What only shows the baseline: a line in the pictures says so already.
+    const beside = new Set(data.beside);
+    const order = [...new Set(rows.map((row) => row.algorithm))];
+    const chosen = rows.findIndex((row) => row.key === data.chosen);
+    let algorithm = algorithms.find((name) => name === rows[0].algorithm) ?? algorithms[0];
+    const headers = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+
+    const ranked = (row) => row.status === TRAINED && isNumber(row.score);
+    const shade = (number) => (found.fits[number] ? 1 : 0.08);
+    const axisText = { color: MUTED, fontSize: 12 };
+    const lineStyle = (color) => ({ lineStyle: { color } });
+    const still = { itemStyle: { color: "inherit", borderColor: "inherit" } };
+
+    /* What all columns of the table say of a configuration. */
+    function hint(number) {
+      const list = make("dl");
+      [...lines[number].cells].forEach((cell, column) => {
+        const text = cell.textContent.trim();
+        if (text && column !== 1) list.append(make("dt", {}, headers[column]), make("dd", {}, text));
+      });
+      return make("div", { class: "hint" }, make("b", {}, rows[number].key), list);
+    }
+
+    const common = () => ({
+      animation: false,
+      textStyle: { fontFamily: "system-ui, sans-serif", color: INK },
+      tooltip: {
+        confine: true,
+        backgroundColor: PANEL,
+        borderColor: MUTED,
+        textStyle: { color: INK, fontSize: 13 },
+        formatter: (one) => (isNumber(one.data?.row) ? hint(one.data.row) : ""),
+      },
+    });
+
+    function valueAxis(name, more = {}) {
+      return {
+        type: "value",
+        scale: true,
+        name,
+        nameTextStyle: axisText,
+        axisLabel: { ...axisText, hideOverlap: true },
+        axisLine: { show: true, ...lineStyle(MUTED) },
+        axisTick: lineStyle(MUTED),
+        splitLine: lineStyle(LINE),
+        ...more,
+      };
+    }
+
+    const below = { nameLocation: "middle", nameGap: 28, splitLine: { show: false } };
+
+    /* 1, 2, 5, 10, …: as many as there is room for. */
+    function logAxis(values) {
+      const low = Math.min(...values) / 1.2;
+      const high = Math.max(...values) * 1.2;
+      const ticks = [];
+      for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power += 1) {
+        for (const step of [1, 2, 5]) ticks.push(Number((step * 10 ** power).toPrecision(1)));
+      }
+      const inside = ticks.filter((tick) => tick >= low && tick <= high);
+      const powers = inside.filter((tick) => /^10*$|^0?\.0*1$|^1e/.test(String(tick)));
+      const customValues = inside.length > 7 && powers.length > 1 ? powers : inside;
+      const label = { ...axisText, customValues, formatter: short, hideOverlap: true };
+      return { type: "log", min: low, max: high, axisLabel: label, axisTick: { ...lineStyle(MUTED), customValues } };
+    }
+
+    /* From the best score down to where others are worse by far: they would flatten the rest. */
+    function scoreRange(numbers) {
+      const own = numbers.filter((number) => !beside.has(rows[number].algorithm));
+      const scores = (own.length ? own : numbers).map((number) => rows[number].score).sort((a, b) => a - b);
+      const wide = (number) => [rows[number].low ?? rows[number].score, rows[number].high ?? rows[number].score];
+      const all = (own.length ? own : numbers).flatMap(wide);
+      let [low, high] = [Math.min(...all), Math.max(...all)];
+      const middle = scores[Math.floor(scores.length / 2)];
+      if (data.higher) low = Math.max(low, middle - 4 * (high - middle));
+      else high = Math.min(high, middle + 4 * (middle - low));
+      const near = (high - low) / 2;
+      if (data.baseline > low - near && data.baseline < high + near) {
+        [low, high] = [Math.min(low, data.baseline), Math.max(high, data.baseline)];
+      }
+      const edge = (high - low || Math.abs(high) || 1) * 0.04;
+      return { min: low - edge, max: high + edge };
+    }
+
+    const scoreAxis = (range) =>
+      valueAxis(data.metric, {
+        ...range,
+        nameTextStyle: { ...axisText, align: "left" },
+        axisLabel: { ...axisText, showMinLabel: false, showMaxLabel: false, formatter: short },
+      });
+
+    const baseline = () => ({
+      silent: true,
+      symbol: "none",
+      lineStyle: { color: BAD, type: "dashed", width: 1.5 },
+      label: { color: BAD, position: "insideEndTop", formatter: `baseline ${short(data.baseline)}` },
+      data: isNumber(data.baseline) ? [{ yAxis: data.baseline }] : [],
+    });
+
+    /* A mark per row: filled when tied with the best, a hollow triangle when stopped early. */
+    function marks(numbers, place) {
+      return numbers.map((number) => {
+        const row = rows[number];
+        const stopped = row.status !== TRAINED;
+        const color = stopped ? MUTED : series(order.indexOf(row.algorithm));
+        return {
+          value: place(row),
+          row: number,
+          symbol: stopped ? "triangle" : SHAPES[order.indexOf(row.algorithm) % SHAPES.length],
+          symbolSize: stopped ? 6 : row.tied ? 10 : 8,
+          itemStyle: { color: row.tied ? color : PAPER, borderColor: color, borderWidth: 1.5, opacity: shade(number) },
+        };
+      });
+    }
+
+    const ring = (at) => ({
+      type: "scatter",
+      id: "marked",
+      z: 10,
+      silent: true,
+      symbol: "circle",
+      symbolSize: 18,
+      itemStyle: { color: "none", borderColor: series(1), borderWidth: 3 },
+      data: at,
+    });
+
+    const label = (text) => ({ show: true, formatter: text, color: INK, position: "top", distance: 8, fontWeight: 600 });
+
+    const numbersOf = (wanted) => rows.map((_, number) => number).filter((number) => wanted(rows[number]));
+
+    /* Score against cost. */
+    function cost() {
+      const full = numbersOf((row) => ranked(row) && isNumber(row.cpu) && !beside.has(row.algorithm));
+      const stopped = numbersOf((row) => row.status === STOPPED && isNumber(row.score));
+      const at = (row) => [Math.max(row.cpu, 0.001), row.score];
+      const bar = (_, api) => {
+        const [low, high] = [1, 2].map((part) => api.coord([api.value(0), api.value(part)]));
+        return {
+          type: "line",
+          shape: { x1: low[0], y1: low[1], x2: high[0], y2: high[1] },
+          style: { stroke: MUTED, lineWidth: 1, opacity: 0.5 * shade(api.value(3)) },
+        };
+      };
+      const groups = order.filter((name) => full.some((number) => rows[number].algorithm === name));
+      return {
+        option: {
+          ...common(),
+          grid: { left: 10, right: 18, top: 64, bottom: 32, containLabel: true },
+          legend: {
+            top: 0,
+            left: 0,
+            textStyle: { color: INK },
+            inactiveColor: MUTED,
+            data: [...groups.map((name) => ({ name, icon: SHAPES[order.indexOf(name) % SHAPES.length] })), { name: STOPPED, icon: "triangle" }],
+            selected: { [STOPPED]: false },
+            selectedMode: true,
+            inactiveBorderColor: MUTED,
+          },
+          xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis([...full, ...stopped].map((n) => at(rows[n])[0])) },
+          yAxis: scoreAxis(scoreRange(full)),
+          series: [
+            {
+              type: "custom",
+              silent: true,
+              clip: true,
+              renderItem: bar,
+              data: full.filter((n) => isNumber(rows[n].low)).map((n) => [at(rows[n])[0], rows[n].low, rows[n].high, n]),
+              markLine: baseline(),
+            },
+            ...groups.map((name) => ({
+              type: "scatter",
+              name,
+              clip: true,
+              color: series(order.indexOf(name)),
+              emphasis: { scale: 1.5, ...still },
+              data: marks(full.filter((number) => rows[number].algorithm === name), at),
+            })),
+            { type: "scatter", name: STOPPED, color: MUTED, emphasis: still, data: marks(stopped, at) },
+            {
+              type: "scatter",
+              silent: true,
+              symbolSize: 16,
+              itemStyle: { color: "none", borderColor: INK, borderWidth: 2 },
+              label: label("chosen"),
+              data: chosen >= 0 && full.includes(chosen) ? [at(rows[chosen])] : [],
+            },
+            ring([]),
+          ],
+        },
+        marked: (row) => (isNumber(row.score) && isNumber(row.cpu) ? [at(row)] : []),
+      };
+    }
+
+    /* Parallel coordinates: what varies, how far each got, and the score on all rows. */
+    function together(width) {
+      const axes = data.axes[algorithm];
+      const own = numbersOf((row) => row.algorithm === algorithm);
+      const reached = ["not started", "failed", ...data.fractions.map((one) => one.label)];
+      const got = (row) =>
+        row.status === "not started" || row.status === "failed"
+          ? row.status
+          : data.fractions.find((one) => one.at === row.path.at(-1)?.[0])?.label ?? "all rows";
+      const used = reached.filter((name) => own.some((number) => got(rows[number]) === name));
+      const scores = own.filter((number) => ranked(rows[number])).map((number) => rows[number].score);
+      const sorted = [...scores].sort((a, b) => (data.higher ? a - b : b - a));
+      const value = (row) => [
+        ...axes.map(({ name, values }) => {
+          const one = row.settings[name];
+          if (one === undefined) return "-";
+          return values.length ? (isNumber(one) ? short(one) : one) : one;
+        }),
+        got(row),
+        ranked(row) ? row.score : "-",
+      ];
+      const worst = own.filter((n) => !ranked(rows[n])).concat(
+        own.filter((n) => ranked(rows[n])).sort((a, b) => (data.higher ? 1 : -1) * (rows[a].score - rows[b].score)),
+      );
+      const style = (number) => {
+        const row = rows[number];
+        if (!ranked(row)) {
+          const failed = row.status === "failed";
+          return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity: 0.6 * shade(number) };
+        }
+        const part = Math.round((100 * (sorted.indexOf(row.score) + 1)) / sorted.length);
+        return {
+          color: `color-mix(in oklab, ${series(4)}, ${series(0)} ${part}%)`,
+          width: number === chosen ? 4 : 1.6,
+          opacity: 0.85 * shade(number),
+        };
+      };
+      const vertical = width < NARROW;
+      const dimension = (dim, name, more) => ({ dim, name, ...more });
+      const numeric = own.length
+        ? axes.map(({ name, log, values }, dim) => {
+            const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
+            if (values.length) return dimension(dim, name, { type: "category", data: values });
+            return dimension(dim, name, log ? logAxis(given) : { type: "value", scale: true });
+          })
+        : [];
+      return {
+        option: {
+          ...common(),
+          parallel: {
+            layout: vertical ? "vertical" : "horizontal",
+            left: vertical ? 24 : 50,
+            right: vertical ? 84 : 70,
+            top: vertical ? 20 : 44,
+            bottom: vertical ? 30 : 16,
+            axisExpandable: false,
+            parallelAxisDefault: {
+              nameLocation: "end",
+              nameTextStyle: { color: INK, fontWeight: 600, fontSize: 12 },
+              nameTruncate: { maxWidth: vertical ? 80 : 140 },
+              axisLabel: { ...axisText, hideOverlap: true, formatter: (text) => (isNumber(text) ? short(text) : text) },
+              axisLine: { lineStyle: { color: MUTED } },
+              axisTick: lineStyle(MUTED),
+              areaSelectStyle: { width: 24, borderColor: INK, color: series(5), opacity: 0.35 },
+            },
+          },
+          parallelAxis: [
+            ...numeric,
+            dimension(axes.length, "got to", { type: "category", data: used }),
+            dimension(axes.length + 1, data.metric, { type: "value", scale: true }),
+          ],
+          series: [
+            {
+              type: "parallel",
+              id: "lines",
+              inactiveOpacity: 0.03,
+              activeOpacity: 0.85,
+              emphasis: { lineStyle: { color: "inherit", width: 4, opacity: 1 } },
+              data: worst.map((number) => ({ value: value(rows[number]), row: number, lineStyle: style(number) })),
+            },
+            { type: "parallel", id: "marked", silent: true, z: 10, lineStyle: { color: series(1), width: 4, opacity: 1 }, data: [] },
+          ],
+        },
+        marked: (row) => (row.algorithm === algorithm ? [{ value: value(row) }] : []),
+        brushed: (intervals) => {
+          const entries = Object.entries(intervals).filter(([, parts]) => parts.length);
+          if (!entries.length) return null;
+          const places = [...axes.map(({ values }) => values), used, []];
+          return (row) => {
+            if (row.algorithm !== algorithm) return false;
+            const at = value(row);
+            return entries.every(([dim, parts]) => {
+              const one = places[dim].length ? places[dim].indexOf(at[dim]) : at[dim];
+              return isNumber(one) && parts.some(([low, high]) => one >= low && one <= high);
+            });
+          };
+        },
+        height: vertical ? 90 * (axes.length + 2) : 380,
+      };
+    }
+
+    /* Each hyperparameter against the score. */
+    function each(width) {
+      const axes = data.axes[algorithm];
+      const own = numbersOf((row) => row.algorithm === algorithm && isNumber(row.score) && row.status !== "failed");
+      const across = Math.min(width < NARROW ? 1 : width < 900 ? 2 : 4, axes.length);
+      const down = Math.ceil(axes.length / across);
+      const high = 250;
+      const range = scoreRange(own);
+      const cell = (place) => {
+        const wide = width / across;
+        return {
+          left: (place % across) * wide + 52,
+          width: wide - 76,
+          top: Math.floor(place / across) * high + 34,
+          height: high - 92,
+        };
+      };
+      const has = ({ name, values }, row) => {
+        const one = row.settings[name];
+        if (one === undefined) return null;
+        return [values.length && isNumber(one) ? short(one) : one, row.score];
+      };
+      return {
+        option: {
+          ...common(),
+          grid: axes.map((_, place) => cell(place)),
+          xAxis: axes.map((axis, gridIndex) => {
+            const given = own.map((number) => rows[number].settings[axis.name]).filter(isNumber);
+            const kind = axis.values.length
+              ? { type: "category", data: axis.values, jitter: 16, jitterOverlap: true }
+              : axis.log && given.length ? logAxis(given) : {};
+            return { ...valueAxis(axis.name, below), ...kind, gridIndex };
+          }),
+          yAxis: axes.map((_, gridIndex) => ({ ...scoreAxis(range), gridIndex, name: gridIndex % across ? "" : data.metric, splitNumber: 4 })),
+          series: [
+            ...axes.map((axis, place) => ({
+              type: "scatter",
+              xAxisIndex: place,
+              yAxisIndex: place,
+              clip: true,
+              emphasis: { scale: 1.5, ...still },
+              data: marks(own.filter((number) => has(axis, rows[number])), (row) => has(axis, row)),
+            })),
+            ...axes.map((_, place) => ({ ...ring([]), id: `marked ${place}`, xAxisIndex: place, yAxisIndex: place })),
+          ],
+        },
+        ids: axes.map((_, place) => `marked ${place}`),
+        marked: (row, id) => {
+          const axis = axes[id.split(" ")[1]];
+          const at = row.algorithm === algorithm && isNumber(row.score) && has(axis, row);
+          return at ? [at] : [];
+        },
+        height: down * high,
+      };
+    }
+
+    const shares = () => ({
+      ...valueAxis("share of the train rows", below),
+      type: "category",
+      data: data.fractions.map((one) => one.label),
+      boundaryGap: ["4%", "4%"],
+    });
+    const step = (fraction) => data.fractions.findIndex((one) => one.at === fraction);
+
+    /* Curves through the rungs; a cross where one was stopped. */
+    function rungs() {
+      const climbed = numbersOf((row) => row.path.some(([, test]) => isNumber(test)));
+      const inOrder = [...climbed].reverse();
+      const own = climbed.filter((number) => !beside.has(rows[number].algorithm));
+      const all = (own.length ? own : climbed).flatMap((n) => rows[n].path.map(([, test]) => test)).filter(isNumber).sort((a, b) => a - b);
+      let [low, high] = [all[0], all.at(-1)];
+      const middle = all[Math.floor(all.length / 2)];
+      if (data.higher) low = Math.max(low, middle - 4 * (high - middle));
+      else high = Math.min(high, middle + 4 * (middle - low));
+      const edge = (high - low || 1) * 0.05;
+      const curve = (fixed) => (one, api) => {
+        const number = api.value(0);
+        const row = rows[number];
+        const points = row.path.filter(([, test]) => isNumber(test)).map(([fraction, test]) => api.coord([step(fraction), test]));
+        const [x, y] = points.at(-1);
+        const trained = row.status === TRAINED;
+        const color = fixed ?? (number === chosen ? INK : trained ? series(0) : row.status === "failed" ? BAD : MUTED);
+        const style = {
+          stroke: color,
+          fill: "none",
+          lineWidth: fixed ? 4 : number === chosen ? 3 : 1.2,
+          opacity: fixed ? 1 : (trained ? 0.8 : 0.45) * shade(number),
+        };
+        const end = trained
+          ? { type: "circle", shape: { cx: x, cy: y, r: 3 }, style: { fill: color, opacity: style.opacity } }
+          : { type: "path", shape: { pathData: `M${x - 4} ${y - 4}L${x + 4} ${y + 4}M${x - 4} ${y + 4}L${x + 4} ${y - 4}` }, style };
+        return { type: "group", children: [{ type: "polyline", shape: { points }, style }, end] };
+      };
+      return {
+        option: {
+          ...common(),
+          grid: { left: 10, right: 18, top: 34, bottom: 32, containLabel: true },
+          xAxis: { ...shares(), boundaryGap: true },
+          yAxis: scoreAxis({ min: low - edge, max: high + edge }),
+          series: [
+            { type: "custom", clip: true, renderItem: curve(), data: inOrder.map((number) => ({ value: [number], row: number })) },
+            { type: "custom", id: "marked", clip: true, silent: true, z: 10, renderItem: curve(series(1)), data: [] },
+          ],
+        },
+        marked: (row) => (row.path.some(([, test]) => isNumber(test)) ? [{ value: [rows.indexOf(row)] }] : []),
+      };
+    }
+
+    /* Train and test score of the best and the chosen one. */
+    function learning() {
+      const whom = [...new Set([0, chosen])].filter((number) => number >= 0 && rows[number].path.length);
+      const named = (number) => (number === chosen ? (number === 0 ? "best and chosen" : "chosen") : "best");
+      const curve = (number, part, name, type) => ({
+        type: "line",
+        name: `${named(number)}: ${name}`,
+        color: series(number === 0 ? 0 : 2),
+        symbol: part === 1 ? "circle" : "rect",
+        symbolSize: 8,
+        lineStyle: { type, width: 2.5 },
+        emphasis: { disabled: true },
+        data: data.fractions.map(({ at }) => {
+          const value = rows[number].path.find(([fraction]) => fraction === at)?.[part];
+          return isNumber(value) ? { value, row: number } : "-";
+        }),
+      });
+      return {
+        option: {
+          ...common(),
+          grid: { left: 10, right: 18, top: 64, bottom: 32, containLabel: true },
+          legend: { top: 0, left: 0, textStyle: { color: INK }, inactiveColor: MUTED },
+          xAxis: { ...shares(), boundaryGap: true },
+          yAxis: { ...valueAxis(data.metric, { nameTextStyle: { ...axisText, align: "left" } }) },
+          series: whom.flatMap((number) => [
+            curve(number, 1, "test score", "solid"),
+            curve(number, 2, "train score", "dashed"),
+          ]),
+        },
+      };
+    }
+
+    /* The best score so far over what was spent. */
+    function spend() {
+      const points = data.spend.map(([x, score, best, row]) => ({ x, score, best, row }));
+      const at = new Map(points.map((one) => [one.row, [one.x, one.score]]));
+      const start = points[0].x - (rows[points[0].row].cpu ?? 0);
+      return {
+        option: {
+          ...common(),
+          grid: { left: 10, right: 18, top: 34, bottom: 32, containLabel: true },
+          xAxis: valueAxis("CPU seconds so far", { ...below, scale: false, min: 0 }),
+          yAxis: scoreAxis(scoreRange(points.map((one) => one.row))),
+          series: [
+            {
+              type: "line",
+              step: "end",
+              symbol: "none",
+              silent: true,
+              lineStyle: { color: INK, width: 2.5 },
+              data: points.map((one) => [one.x, one.best]),
+              markArea: {
+                silent: true,
+                itemStyle: { color: PANEL },
+                label: { color: MUTED, position: "insideBottom", formatter: "smaller rungs" },
+                data: data.fractions.length > 1 ? [[{ xAxis: 0 }, { xAxis: Math.max(start, 0) }]] : [],
+              },
+            },
+            { type: "scatter", clip: true, emphasis: still, data: marks(points.map((one) => one.row), (row) => at.get(rows.indexOf(row))) },
+            ring([]),
+          ],
+        },
+        marked: (row) => (at.has(rows.indexOf(row)) ? [at.get(rows.indexOf(row))] : []),
+      };
+    }
+
+    const drawn = { cost, together, each, rungs, learning, spend };
+    const ofOne = new Set(["together", "each"]);
+    const element = make("div", { class: "charts" });
+    const charts = [];
+    for (const caption of data.pictures) {
+      if (ofOne.has(caption.name) && !algorithm) continue;
+      const canvas = make("div", { role: "img", "aria-label": caption.alt });
+      const head = make("figcaption", {}, make("h3", {}, caption.title), make("p", {}, caption.said));
+      const figure = make("figure", { class: ofOne.has(caption.name) ? "chart full" : "chart" }, head, canvas);
+      element.append(figure);
+      charts.push({ name: caption.name, canvas, head });
+    }
+
+    const chooser = charts.find((one) => one.name === "together");
+    if (chooser && algorithms.length > 1) {
+      const select = make("select", {}, ...algorithms.map((name) => make("option", { value: name }, name)));
+      select.value = algorithm;
+      select.addEventListener("change", () => {
+        algorithm = select.value;
+        state.brushed = null;
+        charts.filter((one) => ofOne.has(one.name)).forEach(draw);
+        changed();
+      });
+      chooser.head.append(make("div", { class: "controls" }, make("label", {}, "Algorithm", select)));
+    }
+
+    function draw(one) {
+      const width = one.canvas.clientWidth;
+      one.built = drawn[one.name](width);
+      one.narrow = width < NARROW;
+      one.width = width;
+      one.canvas.style.height = `${one.built.height ?? 340}px`;
+      if (!one.chart) {
+        one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
+        one.chart.on("click", (event) => {
+          if (isNumber(event.data?.row)) mark(event.data.row, true);
+        });
+        one.chart.on("axisareaselected", (event) => brush(one, event));
+        new ResizeObserver(() => {
+          if (one.canvas.clientWidth && one.canvas.clientWidth !== one.width) draw(one);
+        }).observe(one.canvas);
+      }
+      one.intervals = {};
+      one.chart.resize();
+      one.chart.setOption(one.built.option, { notMerge: true });
+      markIn(one);
+    }
+
+    function brush(one, event) {
+      for (const part of event.batch ?? [event]) {
+        const dim = Number(/\d+/.exec(part.parallelAxisId ?? "")?.[0] ?? part.parallelAxisIndex);
+        one.intervals[dim] = part.intervals;
+      }
+      state.brushed = one.built.brushed(one.intervals);
+      changed();
+    }
+
+    function markIn(one) {
+      if (!one.chart || !one.built.marked) return;
+      const row = rows[state.marked];
+      const ids = one.built.ids ?? ["marked"];
+      one.chart.setOption({ series: ids.map((id) => ({ id, data: row ? one.built.marked(row, id) : [] })) });
+    }
+
+    let waiting = 0;
+    /* Pale what does not fit; parallel coordinates pale by themselves what is brushed away. */
+    function filter() {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => {
+        for (const one of charts.filter((other) => other.chart)) {
+          if (one.name === "together" && state.brushed) continue;
+          one.built = drawn[one.name](one.width);
+          one.chart.setOption({ series: one.built.option.series });
+          markIn(one);
+        }
+      }, 120);
+    }
+
+    // One after the other: the first is there before the last is drawn.
+    const next = () => {
+      const one = charts.find((other) => !other.chart);
+      if (!one) return document.documentElement.setAttribute("data-drawn", "");
+      draw(one);
+      setTimeout(next);
+    };
+    setTimeout(next);
+    return { element, filter, mark: () => charts.forEach(markIn) };
+  }
+
+  document.querySelectorAll('[data-script="search"]').forEach(search);
+})();

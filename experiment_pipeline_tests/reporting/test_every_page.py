@@ -1,0 +1,234 @@
+"""Every page in a browser: for eyes, fingers, a keyboard and a screen reader, wide and narrow, light
+and dark.
+
+The rules are WCAG 2 A and AA as axe-core knows them. Skrub's profile inside the data analysis is
+a page of its own inside a shadow root, and not ours to judge; that it stays in its place is.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.base import AxeResults
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from experiment_pipeline.memory.pages import write_pages, write_record
+from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
+from experiment_pipeline.stages.data_analysis.analysis import analyse
+from experiment_pipeline.stages.data_analysis.page import report_html
+from experiment_pipeline.stages.leaderboard import page as leaderboard_page
+from experiment_pipeline.stages.validation_report import page as validation_page
+from experiment_pipeline.storage.database.connection import VARIABLE, opened
+from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
+from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
+from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
+from experiment_pipeline_tests.stages.data_analysis import tables
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    failure_of,
+    search_of,
+    spec_of,
+    stopped,
+)
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    TOO_HIGH,
+    TWO_FAMILIES,
+    report_of,
+)
+
+pytestmark = pytest.mark.slow
+EXPERIMENT, RUNS = "flight_delay", 30
+PAGES = {
+    "data analysis": f"{EXPERIMENT}/data_analysis/a1/report.html",
+    "leaderboard": f"{EXPERIMENT}/leaderboard/b2/leaderboard.html",
+    "accepted": f"{EXPERIMENT}/validation_report/c3/report.html",
+    "refused": f"{EXPERIMENT}/validation_report/d4/report.html",
+    "overview": "overview.html",
+    "runs": f"{EXPERIMENT}/runs.html",
+    "record of an accepted run": f"{EXPERIMENT}/runs/{RUNS - 2:08x}-{EXPERIMENT}.record.html",
+    "record of a refused run": f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}.record.html",
+    "record of a no go": f"{EXPERIMENT}/runs/stopped.record.html",
+}
+each_page = pytest.mark.parametrize("name", PAGES)
+LOOKS = (("light", 1400), ("dark", 1400), ("light", 390), ("dark", 390))
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+JUDGED = "([where, rules]) => axe.run(where, {resultTypes: ['violations'], runOnly: rules})"
+OTHERS = {"exclude": ["skrub-table-report"]}
+# What a keyboard has to reach, and what it does reach; within skrub's profile is skrub's.
+CONTROLS = """() => [...document.querySelectorAll(
+    'a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+  .filter(one => !one.closest('skrub-table-report') && one.checkVisibility() && !one.disabled)
+  .map((one, number) => (one.dataset.number = number, one.outerHTML.slice(0, 80)))"""
+FOCUSED = "() => document.activeElement.dataset.number ?? null"
+# Pictures without a text: named by nothing, and not declared to be mere decoration.
+NAMELESS = """() => [...document.querySelectorAll('img, svg, canvas')]
+  .filter(one => !one.closest('skrub-table-report, [aria-hidden=true]')
+     && !one.closest('[role=img][aria-label]:not([aria-label=""])')
+     && !(one.alt || '').trim())
+  .map(one => one.outerHTML.slice(0, 80))"""
+
+
+# A4 within usual margins, in pixels of CSS.
+WIDTH_OF_PAPER, WHITE = 718, "rgb(255, 255, 255)"
+FOLDED = """() => [...document.querySelectorAll('details > :not(summary)')]
+  .filter(one => !one.checkVisibility({contentVisibilityAuto: true}))
+  .map(one => one.outerHTML.slice(0, 80))"""
+CUT = """() => [...document.querySelectorAll('.wide')]
+  .filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"""
+
+
+def write_all(root: Path) -> None:
+    """Write every kind of page that the project makes into a storage."""
+    frame, spec = tables.table(outcome=tables.table()["y"]), tables.experiment()
+    features = tables.features_of(frame, spec)
+    analysis = analyse(frame, tables.sets_of(frame), features, spec)
+    search = search_of(spec_of(6), [1, 1.1, 1.5, 2, 3])
+    unranked = (stopped(search.results[-1]), failure_of("broken"))
+    board = search.rank(*unranked, results=search.results[:-1])
+    refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
+    texts = {
+        "data analysis": report_html(analysis, frame, spec),
+        "leaderboard": leaderboard_page.files(board, "flights")[leaderboard_page.PAGE].decode(),
+        "accepted": validation_page.to_html(report_of(), {}),
+        "refused": validation_page.to_html(refused, {}, None),
+    }
+    for name, text in texts.items():
+        place = root / PAGES[name]
+        place.parent.mkdir(parents=True)
+        place.write_text(text, encoding="utf-8")
+
+
+def write_memory(root: Path) -> None:
+    """Write the pages of the memory, of thirty runs, and the records of three."""
+    *_, accepted, refused = write_history(runs=RUNS)
+    no_go = RunFacts(
+        status="rejected",
+        stage="data_analysis",
+        started_at=FIRST_DAY,
+        verdict="no go",
+        data_rows=10,
+        data_digest="9" * 64,
+        data_columns=2,
+        decision="no go: the target is constant\nask who delivers it",
+    )
+    RunMemory(EXPERIMENT, "stopped").remember([no_go])
+    for run_id, report in ((accepted, "accepted"), (refused, "refused"), ("stopped", None)):
+        stages = {"data_analysis": "data analysis"}
+        if report:
+            stages |= {"leaderboard": "leaderboard", "validation_report": report}
+        places = {stage: str(location(str(root)) / PAGES[page]) for stage, page in stages.items()}
+        run = RunMemory(EXPERIMENT, run_id)
+        run.remember([ReportRow(name=name, place=place) for name, place in places.items()])
+        run.remember(write_record(EXPERIMENT, run_id, storage_root()))
+    write_pages(EXPERIMENT, storage_root())
+
+
+@pytest.fixture(scope="module")
+def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A storage with every page in it."""
+    folder = tmp_path_factory.mktemp("pages")
+    database = shutil.copy(empty_database, folder / "memory.sqlite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, f"sqlite:///{database}")
+        patch.setenv(STORAGE_VARIABLE, str(folder / "storage"))
+        write_all(folder / "storage")
+        write_memory(folder / "storage")
+        yield folder / "storage"
+    opened.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@dataclass
+class Seen:
+    """A page, and what it said and asked for while it was looked at."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def narrow(self, width: int) -> None:
+        """Look at it on a screen of that width, in pixels."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+
+
+@pytest.fixture
+def seen(browser: Browser, storage: Path, name: str) -> Iterator[Seen]:
+    """One of the pages, opened from its file."""
+    page = browser.new_page()
+    found = Seen(page)
+    page.goto(f"file://{storage / PAGES[name]}")
+    yield found
+    page.close()
+
+
+@each_page
+def test_a_page_breaks_no_rule_of_accessibility(seen: Seen) -> None:
+    """Contrast, names, roles, order: wide and on a phone, light and dark."""
+    seen.page.evaluate(Axe().axe_script)
+    for scheme, width in LOOKS:
+        seen.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        seen.narrow(width)
+        found = AxeResults(seen.page.evaluate(JUDGED, [OTHERS, RULES]))
+        assert found.violations_count == 0, (scheme, width, found.generate_report())
+
+
+@each_page
+def test_a_page_fits_the_screen_says_nothing_and_asks_for_nothing(seen: Seen) -> None:
+    """From a desk to the smallest phone; its one request is the file itself."""
+    for width in (1400, 390, 320):
+        seen.narrow(width)
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert seen.said == []
+    assert [url for url in seen.asked if not url.startswith(("data:", "blob:"))] == [seen.page.url]
+
+
+@each_page
+def test_every_picture_has_a_text(seen: Seen) -> None:
+    """Who does not see it is told what it shows, or that it is decoration."""
+    assert seen.page.evaluate(NAMELESS) == []
+
+
+@each_page
+def test_the_keyboard_reaches_every_control(seen: Seen) -> None:
+    """Links, buttons, folded sections, and whatever scrolls."""
+    controls = seen.page.evaluate(CONTROLS)
+    reached = set()
+    for _ in range(3 * len(controls) + 40):
+        seen.page.keyboard.press("Tab")
+        reached.add(seen.page.evaluate(FOCUSED))
+        if len(reached - {None}) == len(controls):
+            break
+    assert [what for number, what in enumerate(controls) if str(number) not in reached] == []
+
+
+@each_page
+def test_paper_shows_what_is_folded_and_cuts_nothing(seen: Seen) -> None:
+    """Nobody can unfold or scroll it there, and it is always light."""
+    seen.page.emulate_media(media="print", color_scheme="dark")
+    seen.narrow(WIDTH_OF_PAPER)
+    assert seen.page.evaluate(FOLDED) == []
+    assert seen.page.evaluate(CUT) == []
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
+
+
+@each_page
+def test_every_link_leads_somewhere(seen: Seen, storage: Path) -> None:
+    """From one page of the storage to the next, without a server."""
+    targets = seen.page.evaluate("[...document.querySelectorAll('main a, nav a')].map(a => a.href)")
+    files = [Path(url.removeprefix("file://").partition("#")[0]) for url in targets]
+    assert [str(file) for file in files if not file.is_file()] == []
