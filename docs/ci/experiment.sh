@@ -10,6 +10,8 @@ experiment=$1
 folder=${2:-reports}
 module=${EXPERIMENT_PIPELINE_MODULE:-experiment_pipeline.definitions}
 
+# That `dg launch` supersedes the command that it runs.
+export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore:Function::click.core}
 mkdir -p "$folder"
 started=$(date -u +%Y-%m-%dT%H:%M:%S)
 failed=0

@@ -17,6 +17,10 @@ from experiment_pipeline.stages.asset import FAILED
 
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+_ENDED_EARLY = f"""{FAILED}The run was interrupted.
+  fix: Run it again: what it had finished is reused.
+"""
 
 
 class ConciseConsole(logging.Logger):
@@ -29,7 +33,7 @@ class ConciseConsole(logging.Logger):
             if meta["orig_message"].startswith(_NOT_REACHED):
                 return
             event = meta["dagster_event"]
-            if event is not None and _told_before(event):
+            if event is not None and _told_elsewhere(event):
                 return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
             text = meta["orig_message"] if event is None else _told(event, record.getMessage())
@@ -45,15 +49,18 @@ def install() -> None:
 def _told(event: DagsterEvent, whole: str) -> str:
     if event.is_step_failure:
         return _failure(event, whole)
+    error = event.job_failure_data.error if event.is_run_failure else None
+    if error is not None and error.cls_name == _INTERRUPTED:
+        return _ENDED_EARLY
     return whole
 
 
-def _told_before(event: DagsterEvent) -> bool:
-    """A blocking check has logged why it failed; a run fails of a step that has."""
+def _told_elsewhere(event: DagsterEvent) -> bool:
+    """A blocking check has logged why it failed; a run fails of a step, and a step with its run."""
     if event.is_run_failure:
         return event.job_failure_data.failure_reason is RunFailureReason.STEP_FAILURE
     error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+    return error is not None and error.cls_name in ("DagsterAssetCheckFailedError", _INTERRUPTED)
 
 
 def _failure(event: DagsterEvent, whole: str) -> str:

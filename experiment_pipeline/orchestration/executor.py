@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
+from dagster._utils.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration.code_locations import missing_label
 from experiment_pipeline.orchestration.instance import note_of
 from experiment_pipeline.orchestration.run_ends import end_lost_runs, tell_page, undecided
 from experiment_pipeline.reporting.remembered import Status
-from experiment_pipeline.stages.asset import keep, remembered_id
+from experiment_pipeline.stages.asset import REFUSED, keep, remembered_id
 from experiment_pipeline.storage.database.recording import end_open
 from experiment_pipeline.storage.processes import Process
 
@@ -44,10 +46,11 @@ class NotedExecutor(dg.Executor):
         remembered_as = remembered_id(run)
         status: Status = "killed"
         try:
-            failed = False
+            failed, refused = False, ""
             for event in self._inner.execute(plan_context, execution_plan):
                 failed = failed or event.is_step_failure
-                yield event
+                refused = _refused(event) or refused
+                yield _plain(event, refused) if event.is_step_failure else event
             status = "failed" if failed else "partial"
         finally:
             # Without the database, the run has told so in its first step.
@@ -55,6 +58,29 @@ class NotedExecutor(dg.Executor):
                 for ended in end_open(remembered_as, status):
                     keep(ended)
                 tell_page(instance, run.run_id, remembered_as)
+
+
+def _refused(event: dg.DagsterEvent) -> str:
+    """Why a check has stopped the run; empty for every other event."""
+    if event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return ""
+    told = event.asset_check_evaluation_data.metadata.get(REFUSED)
+    return told.text or "" if isinstance(told, dg.TextMetadataValue) else ""
+
+
+def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
+    """A failure that says what to do, without Dagster's stack: the end of the run repeats it."""
+    failure = event.step_failure_data
+    text = failure.user_failure_data.description if failure.user_failure_data else None
+    if (
+        failure.error is not None
+        and failure.error.cls_name == DagsterAssetCheckFailedError.__name__
+    ):
+        text = refused
+    if not text:
+        return event
+    plain = SerializableErrorInfo(f"{text}\n", stack=[], cls_name=None)
+    return event._replace(event_specific_data=failure._replace(error=plain))
 
 
 @dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())

@@ -14,6 +14,7 @@ from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
 from experiment_pipeline.spec.operation import Freshness
@@ -145,8 +146,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         tags=range_tags(declared),
         description=(
             f"Which configuration should we ship to predict {spec.target}? "
-            f"{len(declared)} configuration{'s' * (len(declared) != 1)}, "
-            f"judged by {spec.metric}."
+            f"{numbers.counted(len(declared), 'configuration')}, judged by {spec.metric}."
         ),
         executor_def=in_process_executor,
     )

@@ -6,7 +6,6 @@ shown, never interpreted: what either would act upon is escaped. How a page look
 `templates/`.
 """
 
-import base64
 import html
 import re
 from collections.abc import Iterable, Mapping
@@ -225,22 +224,19 @@ def anchor(title: str) -> str:
 
 def render_html(
     document: Document,
-    pictures: Mapping[str, bytes] | None = None,
     *,
     passed: bool | None = None,
     tone: Tone = "",
     width: int = 72,
 ) -> str:
-    """Return the page: title, the first section, the pictures, the other sections.
+    """Return the page: title and sections.
 
     Args:
         document: what to show; its first paragraph is the outcome in a sentence.
-        pictures: title → PNG, in this order.
         passed: gives the tone where there is something to pass.
         tone: the colour of the first paragraph.
         width: at most, in rem.
     """
-    encoded = {title: base64.b64encode(png).decode() for title, png in (pictures or {}).items()}
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
@@ -249,7 +245,6 @@ def render_html(
     sources = [_source(f"{name}.js") for name in scripts]
     return _template().render(
         document=document,
-        pictures=encoded,
         tone=tone,
         width=width,
         styles=styles,

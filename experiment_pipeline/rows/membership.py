@@ -248,7 +248,7 @@ def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
 def set_aside_in_words(classes: pd.Series) -> list[str]:
     """Say what became of each class, given the class of each row that was set aside."""
     return [
-        f"class {name} ({rows} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
+        f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
         "aside, and every score is of the other classes alone"
         for name, rows in classes.astype("str").value_counts().items()
     ]

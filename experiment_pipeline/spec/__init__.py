@@ -1,6 +1,6 @@
 """Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
 
-`experiment` is defs.yaml as a whole, `table` and `search` are its parts, `algorithms`
+`experiment` is defs.yaml as a whole, `table`, `search` and `judgement` are its parts, `algorithms`
 and `metrics` the names that it may use, `schema` is schema.yaml.
 `reading` turns text into nodes that know their lines, `models` walks from a path to what is
 declared there, `sentences` says what is wrong. What the settings do lives in the stage that uses
@@ -10,7 +10,6 @@ them. In: texts. Out: immutable objects, or an error with file and line.
 from experiment_pipeline.spec.algorithms import Features as Features
 from experiment_pipeline.spec.algorithms import Range as Range
 from experiment_pipeline.spec.experiment import NAME as NAME
-from experiment_pipeline.spec.experiment import Criterion as Criterion
 from experiment_pipeline.spec.experiment import DataAnalysisSpec as DataAnalysisSpec
 from experiment_pipeline.spec.experiment import ExperimentSpec as ExperimentSpec
 from experiment_pipeline.spec.experiment import LeaderboardSpec as LeaderboardSpec
@@ -26,6 +25,8 @@ from experiment_pipeline.spec.experiment import SearchSpec as SearchSpec
 from experiment_pipeline.spec.experiment import Task as Task
 from experiment_pipeline.spec.experiment import ValidatedDataSpec as ValidatedDataSpec
 from experiment_pipeline.spec.experiment import ValidationReportSpec as ValidationReportSpec
+from experiment_pipeline.spec.judgement import Costs as Costs
+from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import Halving as Halving

@@ -2,7 +2,7 @@
 
 The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
 is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
-lives in `table` and `search`; here also acceptance, export, schedule (a cron expression of five
+lives in `table`, `search` and `judgement`; here also the schedule (a cron expression of five
 fields as crontab(5) has them, judged in words without the scheduler that will read it), and the
 rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
 """
@@ -23,10 +23,11 @@ from pydantic import (
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
+from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import Budget, Halving, Search
-from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.metrics import names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -87,62 +88,6 @@ def _part_values(part: str, name: str) -> range:
     if step < 1:
         raise wrong
     return range(low, high + 1, step)
-
-
-class Criterion(Closed):
-    """One gate: a metric on the validation set and its limit."""
-
-    metric: str = Field(description="The metric that is judged", examples=["roc_auc"])
-    at_least: float | None = None
-    at_most: float | None = None
-
-    @property
-    def limit(self) -> float:
-        """The one of both that is given."""
-        (limit,) = {self.at_least, self.at_most} - {None}
-        assert limit is not None
-        return limit
-
-    judged_by: Literal["bound", "estimate"] = Field(
-        "bound", description="bound: the worse end of the 95 % interval must hold"
-    )
-
-    @model_validator(mode="after")
-    def _has_one_limit(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("give exactly one of at_least and at_most")
-        if self.metric not in METRICS:
-            return self
-        judged = METRICS[self.metric]
-        wanted = "at_least" if judged.greater_is_better else "at_most"
-        limit = getattr(self, wanted)
-        if limit is None:
-            raise ValueError(f"{self.metric} is a metric that needs {wanted}")
-        if not judged.lowest <= limit <= judged.highest:
-            raise impossible(
-                f"{limit:g} is out of reach: {self.metric} lies between {judged.lowest:g} "
-                f"and {judged.highest:g}",
-                wanted,
-            )
-        return self
-
-
-class NotWorseThanChampion(Closed):
-    """A gate: the model must not be worse than the one that it would replace."""
-
-    tolerance: float = Field(
-        0.0, ge=0, description="How much worse the ranking metric may be, in its own units"
-    )
-
-
-class Export(Closed):
-    """Where an accepted model goes."""
-
-    url: str | None = Field(None, description="Registry root; unset: the storage root")
-    refit: Literal["train_and_test", "none"] = "train_and_test"
-    repository: str | None = Field(
-        None, description="A git repository that receives code commit, metrics and card"
-    )
 
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -301,6 +246,10 @@ class ValidationReportSpec(Scoring, Searched, Prepared):
         _on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
         _OFF_IS_WRITTEN,
     ] = Field(NotWorseThanChampion(), description="off, or how much worse than the current model")
+    costs: Costs | None = Field(
+        None,
+        description="Binary: what wrong decisions cost; the exported threshold is then the cheapest",
+    )
     export: Export = Export()
 
 
@@ -346,6 +295,12 @@ class ExperimentSpec(
         self._check_target_has_one_role()
         if self.positive_class is not None and self.task != "binary":
             raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
+        if self.costs is not None and self.task != "binary":
+            raise impossible(
+                f"no threshold decides a task {self.task}, so there is nothing to choose by costs; "
+                "drop it",
+                "costs",
+            )
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):
             self._check_metric(criterion.metric, "acceptance", number, "metric")

@@ -57,10 +57,14 @@ FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster
 BACKFILL = "dagster/backfill"
 # How the one text begins that says why a run has failed; a console shows nothing more of it.
 FAILED = "FAILED\n\n"
+# Metadata of a failed check: the same text.
+REFUSED = "what to do"
 # Pages that say more about it, what is nearest to the failure first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
 MOST_ROWS = 100
+# A cell as short as `0.6772 to 0.7723` is not broken, or a screen would hold half of the rows.
+_ONE_LINE = 20
 
 
 def key_of(spec: Part, stage: str) -> dg.AssetKey:
@@ -304,9 +308,11 @@ def report_check(
     """
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
+    refused: dict[str, Fact] = {}
     if error and not check.passed:
         told = problems or [check.means] if check.refusal is None else [check.refusal.told]
-        context.log.error(f"{FAILED}{_with_pages(told, facts)}\n")
+        refused = {REFUSED: _with_pages(told, facts)}
+        context.log.error(f"{FAILED}{refused[REFUSED]}\n")
     else:
         for problem in problems:
             context.log.warning(problem)
@@ -321,7 +327,9 @@ def report_check(
         passed=check.passed,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
         description=check.means,
-        metadata=_metadata({**{k: v for k, v in held.items() if v is not None}, **check.facts}),
+        metadata=_metadata(
+            {**{k: v for k, v in held.items() if v is not None}, **refused, **check.facts}
+        ),
     )
 
 
@@ -376,6 +384,8 @@ def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
 def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, float):
         return numbers.rounded(value) if math.isfinite(value) else None
+    if isinstance(value, str) and len(value) <= _ONE_LINE:
+        return value.replace(" ", "\N{NO-BREAK SPACE}")
     return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 

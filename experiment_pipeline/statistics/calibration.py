@@ -1,4 +1,9 @@
-"""Reweighted models: their probabilities are moved on purpose, and how far.
+"""Whether probabilities can be taken for what they say, and models that move them on purpose.
+
+Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of
+what came true are modelled by the predicted log odds. A slope below 1 is a model too sure of
+itself, above 1 too careful; the intercept, with the slope held at 1, is by how much the log odds
+are too low on average. Intervals draw the resampling units anew.
 
 A model that is fitted with other class weights than the rows have says how likely a class would
 be among rows of that other mix. It ranks as well as before; its probabilities, and log loss and
@@ -6,13 +11,23 @@ Brier score with them, are wrong by the shift (Elkan 2001; Dal Pozzolo et al. 20
 hyperparameters and predictions. Out: names, numbers and sentences; mending it is not done here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from experiment_pipeline.statistics.interval import LEVEL, Interval, plain, quantile
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval
+from experiment_pipeline.statistics.spread import Layout, Linearised, spread_of, undefined
 
+# Further classes are rare, and a page of curves tells nobody anything.
+MOST_CLASSES = 6
+_MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
+# Probabilities of 0 and 1 have no log odds.
+_EDGE = 1e-6
+_STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
 # The values that leave the classes as they are: of scikit-learn, LightGBM, XGBoost, CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), (None, False)),
@@ -78,3 +93,151 @@ def named(metric: str, *, reweighted: bool) -> str:
     """Return a metric's name as tables show it: `log_loss (not calibrated)`."""
     marked = reweighted and METRICS[metric].by_probability
     return f"{metric} (not calibrated)" if marked else metric
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows of about the same predicted probability.
+
+    Attributes:
+        rows: how many.
+        predicted: their mean predicted probability.
+        observed: the share that is of the class, with Wilson's pointwise 95 % interval (1927).
+    """
+
+    rows: int
+    predicted: float
+    observed: Interval
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one class are what they say.
+
+    Attributes:
+        of: the class.
+        intercept: of the recalibration with slope 1, in log odds; 0: right on average.
+        slope: of the recalibration; 1: neither too sure nor too careful.
+        expected_error: the expected calibration error (Naeini et al. 2015), the mean distance of
+            predicted and observed over bins of equal size.
+        by_chance: what that error would be of a model that is perfectly calibrated.
+        bins: from the lowest probabilities to the highest.
+    """
+
+    of: str
+    intercept: Interval
+    slope: Interval
+    expected_error: float
+    by_chance: float
+    bins: tuple[ReliabilityBin, ...]
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the intervals of intercept or slope leave out what they should be."""
+        return any(
+            math.isfinite(one.estimate) and not one.low <= ideal <= one.high
+            for one, ideal in ((self.intercept, 0.0), (self.slope, 1.0))
+        )
+
+
+def calibrations(predicted: SetPrediction, classes: Sequence[object]) -> tuple[Calibration, ...]:
+    """Return the calibration of the positive class, or of each of the most frequent ones.
+
+    Args:
+        predicted: binary or multiclass.
+        classes: of the target, as many as there are codes.
+
+    Returns:
+        Nothing for a class that all rows or none belong to.
+    """
+    if predicted.prediction.ndim == 1:
+        judged = [(classes[1], predicted.y == 1, predicted.prediction)]
+    else:
+        counts = np.bincount(predicted.y.astype(np.int64), minlength=len(classes))
+        frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
+        judged = [(classes[k], predicted.y == k, predicted.prediction[:, k]) for k in frequent]
+    return tuple(
+        _calibration(str(of), is_it.astype(np.float64), probability, predicted.units)
+        for of, is_it, probability in judged
+        if 0 < is_it.sum() < len(is_it) and np.isfinite(probability).all()
+    )
+
+
+def _calibration(of: str, y: np.ndarray, probability: np.ndarray, units: np.ndarray) -> Calibration:
+    bins = tuple(_bins(y, probability, units))
+    weights = np.array([one.rows for one in bins]) / len(y)
+    said = np.array([one.predicted for one in bins])
+    found = np.array([one.observed.estimate for one in bins])
+    # The mean distance of a normal error is its deviation times the root of 2/π.
+    noise = np.sqrt(2 / np.pi * said * (1 - said) / (weights * len(y)))
+    intercept, slope = recalibration(y, probability)
+    return Calibration(
+        of,
+        _interval(intercept, units),
+        _interval(slope, units),
+        float(weights @ np.abs(said - found)),
+        float(weights @ noise),
+        bins,
+    )
+
+
+def _bins(y: np.ndarray, probability: np.ndarray, units: np.ndarray) -> list[ReliabilityBin]:
+    """Cut the rows in parts of equal size; equal probabilities stay together."""
+    number = int(np.clip(len(y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
+    ends = np.unique(np.quantile(probability, np.linspace(0, 1, number + 1)))
+    place = np.searchsorted(ends[1:-1], probability, side="right")
+    found = []
+    for one in np.unique(place):
+        rows = place == one
+        observed = mean_with_interval(y[rows], units[rows], share=True)
+        found.append(ReliabilityBin(int(rows.sum()), float(probability[rows].mean()), observed))
+    return found
+
+
+def recalibration(y: np.ndarray, probability: np.ndarray) -> tuple[Linearised, Linearised]:
+    """Return intercept (with slope 1) and slope of the logistic recalibration.
+
+    Args:
+        y: 0 or 1 (n,).
+        probability: (n,) of y being 1.
+
+    Returns:
+        nan where there is none: one class only, all probabilities equal, classes that the
+        probabilities tell apart without a mistake.
+    """
+    from scipy.special import logit
+
+    log_odds = logit(np.clip(probability, _EDGE, 1 - _EDGE))
+    ones = np.ones((len(y), 1))
+    (intercept,) = _logistic(y, ones, log_odds)
+    _, slope = _logistic(y, np.column_stack([ones, log_odds]), np.zeros(len(y)))
+    return intercept, slope
+
+
+def _logistic(y: np.ndarray, design: np.ndarray, offset: np.ndarray) -> list[Linearised]:
+    """Fit a logistic model by Newton's steps; the influence of a row is H⁻¹ times its score."""
+    from scipy.special import expit
+
+    coefficients = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        expected = expit(offset + design @ coefficients)
+        scores = (y - expected)[:, None] * design
+        information = design.T @ (design * (expected * (1 - expected))[:, None])
+        if np.linalg.cond(information) > 1 / _CONVERGED:
+            break
+        step = np.linalg.solve(information, scores.sum(axis=0))
+        if np.abs(step).max() < _CONVERGED * (1 + np.abs(coefficients).max()):
+            influence = len(y) * np.linalg.solve(information, scores.T)
+            return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
+        coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
+    return [undefined(len(y))] * design.shape[1]
+
+
+def _interval(of: Linearised, units: np.ndarray) -> Interval:
+    """The 95 % interval of a coefficient: estimate ± t standard errors."""
+    spread = spread_of(of, Layout.of(units, np.zeros(len(units), dtype=np.int64)))
+    if math.isnan(spread.estimate):
+        return Interval(math.nan, math.nan, math.nan)
+    if spread.degrees_of_freedom == 0:
+        return Interval(spread.estimate, -math.inf, math.inf)
+    return Interval(spread.estimate, *plain(spread, quantile(spread.degrees_of_freedom, LEVEL)))

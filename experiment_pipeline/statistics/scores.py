@@ -23,6 +23,7 @@ from experiment_pipeline.statistics.spread import (
     Linearised,
     Spread,
     gained,
+    mean,
     spread_of,
     undefined,
     with_own_units,
@@ -91,6 +92,24 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
         float(np.clip(high, estimate, metric.highest)),
         level,
     )
+
+
+def mean_with_interval(values: np.ndarray, units: np.ndarray, *, share: bool = False) -> Interval:
+    """Return the mean of (n,) values with its interval when units (n,) are drawn anew.
+
+    Args:
+        values: not negative.
+        units: codes of the resampling units.
+        share: values of 0 and 1: Wilson's interval; else that of a mean of errors.
+
+    Returns:
+        nan of no row.
+    """
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan)
+    drawn = Layout.of(units, np.zeros(len(values), dtype=np.int64))
+    # As these metrics are such means.
+    return interval_of("accuracy" if share else "mae", spread_of(mean(values * 1.0), drawn))
 
 
 @dataclass(frozen=True, eq=False)

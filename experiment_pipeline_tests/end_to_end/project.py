@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 
 @dataclass
 class Project:
-    """A folder with the package, without the bundled experiment.
+    """A folder with the package, without the bundled experiments.
 
     The copy comes before the installed package on `PYTHONPATH`, so every command of the folder
     runs the copy and sees only its experiments.
@@ -30,7 +30,8 @@ class Project:
 
     def __post_init__(self) -> None:
         package = self.folder / "experiment_pipeline"
-        ignore = shutil.ignore_patterns("__pycache__", "flight_delay")
+        bundled = [path.parent.name for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")]
+        ignore = shutil.ignore_patterns("__pycache__", *bundled)
         shutil.copytree(ROOT / "experiment_pipeline", package, ignore=ignore)
         for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
             shutil.copy(ROOT / name, self.folder)

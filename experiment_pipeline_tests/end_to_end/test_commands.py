@@ -215,9 +215,9 @@ def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
     assert 11 <= len(finished) < 16
     again = killed.execute("clinic")
     assert again.returncode == 0, again.stdout
-    assert "rung 1 of 2 (0.4 of the train rows): 10 configurations, 10 reused" in again.stdout
+    assert "rung 1 of 2 (40 % of the train rows): 10 configurations, 10 reused" in again.stdout
     in_full = f"6 configurations, {len(finished) - 10} reused"
-    assert f"rung 2 of 2 (1 of the train rows): {in_full}" in again.stdout
+    assert f"rung 2 of 2 (100 % of the train rows): {in_full}" in again.stdout
     assert quiet.execute("clinic").returncode == 0
     assert models_of(quiet) == models_of(killed)
     assert finished.items() <= models_of(killed).items()

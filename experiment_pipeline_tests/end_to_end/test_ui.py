@@ -20,6 +20,7 @@ expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
 # By its job; by the asset graph; by the asset graph, with one configuration.
 BY_JOB, BY_GRAPH, SINGLE = "clinic", "graph", "single"
+STRICT = "strict"  # nothing is good enough for it
 KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
 AUTOMATIONS = ("schedule", "new_data")
@@ -32,6 +33,9 @@ def ui(tmp_path_factory):
     scenario.write_csv(project.folder / "visits.csv")
     for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO), (SINGLE, [LINEAR])):
         project.add_experiment(name, scenario.spec_mapping(search=search), scenario.SCHEMA)
+    gate = [{"metric": "roc_auc", "at_least": 0.999}]
+    strict = scenario.spec_mapping(search=[LINEAR], acceptance=gate)
+    project.add_experiment(STRICT, strict, scenario.SCHEMA)
     with DagsterUi(project) as ui:
         yield ui
 
@@ -89,16 +93,17 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
-def metadata_of(browser, stage):
-    """The overview of an asset of the job, with its metadata loaded."""
-    page = browser.go(f"/assets/{BY_JOB}/{stage}")
+def metadata_of(browser, stage, experiment=BY_JOB):
+    """The overview of an asset, with its metadata loaded."""
+    page = browser.go(f"/assets/{experiment}/{stage}")
     expect(page.get_by_placeholder("Filter metadata keys")).to_be_visible()
     return page
 
 
 def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     """Nothing runs by itself before somebody starts it."""
-    names = {f"{name}_{what}" for name in (BY_JOB, BY_GRAPH, SINGLE) for what in AUTOMATIONS}
+    experiments = (BY_JOB, BY_GRAPH, SINGLE, STRICT)
+    names = {f"{name}_{what}" for name in experiments for what in AUTOMATIONS}
     assert ui.automation() == dict.fromkeys(names, "STOPPED")
     page = browser.go("/automation")
     for name in names:
@@ -139,21 +144,19 @@ def test_one_configuration_from_its_asset_page(ui, browser, done):
 def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
     """What was tried, how good it was, what it cost: on one page, in this order."""
     page = browser.go(f"/assets/{BY_JOB}/trained_model?view=partitions&partition={KEY}")
-    for label in (
-        "hyperparameter/num_leaves",
-        "test roc_auc",
-        "fit_cpu_seconds",
-        "predict_microseconds_per_row",
-        "model_bytes",
-    ):
+    for label in ("status", "hyperparameters", "test roc_auc", "CPU seconds to fit", "cost"):
         expect(page.get_by_text(label, exact=True)).to_be_visible()
+    expect(page.get_by_text("trained on all train rows", exact=True)).to_be_visible()
+    expect(page.get_by_text("num_leaves 7", exact=False).first).to_be_visible()
     picture(page, "partition")
 
 
 def test_the_leaderboard_shows_its_table(browser, done):
-    """Every configuration has its row, the chosen one is named first."""
+    """Every configuration has its row; rank, score and interval are on the screen as it opens."""
     page = metadata_of(browser, "leaderboard")
-    table = page.locator("table").filter(has=page.get_by_text("difference_to_best", exact=True))
+    table = page.locator("table").filter(has=page.get_by_text("95 % interval", exact=True))
+    interval = table.last.get_by_text(re.compile(r"^0\.\d{4}\sto\s0\.\d{4}$")).first
+    expect(interval).to_be_in_viewport(ratio=1)
     for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
         expect(table.last.get_by_text(key, exact=True).first).to_be_visible()
     picture(page, "leaderboard")
@@ -200,6 +203,22 @@ def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched)
     page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
     expect(page.get_by_text(by_command[:8]).first).to_be_visible()
     picture(page, "history")
+
+
+def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser):
+    """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
+    assert ui.project.execute(STRICT).returncode == 1
+    (run,) = ui.runs(STRICT)
+    page = browser.go(f"/runs/{run.id}")
+    last = page.get_by_text("Execution of run for").last
+    expect(last).to_be_visible()
+    told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
+    expect(told).to_contain_text("page: /")
+    expect(told).not_to_contain_text("Stack Trace")
+    picture(page, "failed_run")
+    metadata_of(browser, "validation_report", STRICT)
+    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
+    picture(page, "not_accepted")
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):

@@ -20,24 +20,14 @@ from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
-from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
 from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
 from experiment_pipeline_tests.stages.data_analysis import tables
-from experiment_pipeline_tests.stages.leaderboard.board_examples import (
-    failure_of,
-    search_of,
-    spec_of,
-    stopped,
-)
-from experiment_pipeline_tests.stages.validation_report.report_examples import (
-    TOO_HIGH,
-    TWO_FAMILIES,
-    report_of,
-)
+from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
+from experiment_pipeline_tests.stages.validation_report.checked import checked
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, RUNS = "flight_delay", 30
@@ -85,15 +75,12 @@ def write_all(root: Path) -> None:
     frame, spec = tables.table(outcome=tables.table()["y"]), tables.experiment()
     features = tables.features_of(frame, spec)
     analysis = analyse(frame, tables.sets_of(frame), features, spec)
-    search = search_of(spec_of(6), [1, 1.1, 1.5, 2, 3])
-    unranked = (stopped(search.results[-1]), failure_of("broken"))
-    board = search.rank(*unranked, results=search.results[:-1])
-    refused = report_of(spec_of(acceptance=TOO_HIGH, search=TWO_FAMILIES))
+    board = leaderboard_page.files(finished_search(32), "flights")
     texts = {
         "data analysis": report_html(analysis, frame, spec),
-        "leaderboard": leaderboard_page.files(board, "flights")[leaderboard_page.PAGE].decode(),
-        "accepted": validation_page.to_html(report_of(), {}),
-        "refused": validation_page.to_html(refused, {}, None),
+        "leaderboard": board[leaderboard_page.PAGE].decode(),
+        "accepted": checked("binary", costs=True).page,
+        "refused": checked("binary", refused=True).page,
     }
     for name, text in texts.items():
         place = root / PAGES[name]

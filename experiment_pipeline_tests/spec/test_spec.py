@@ -47,6 +47,17 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("split.id_columns", ["late"], "split.id_columns: names the target"),
     ("split", {"by": "group", "column": "late"}, "split.column: names the target"),
     ("preparation.calendar", {"late": ["month"]}, "preparation.calendar: names the target"),
+    # costs
+    ("costs", {"false_positive": 1}, "costs.false_negative: is missing: of a positive row that"),
+    (
+        "costs",
+        {"false_positive": 0, "false_negative": 1},
+        "costs.false_positive: 0 is out of range",
+    ),
+    ("costs", {"false_positive": 1, "false_negative": float("inf")}, "false_negative: inf is not"),
+    ("costs", {"false_positive": True, "false_negative": 1}, "false_positive: true is no number"),
+    ("costs", {"false_positive": 1, "false_negative": 1, "other": 1}, "costs.other: unknown key"),
+    ("costs", 10, "costs: 10 is not allowed here"),
     # validation
     ("validation.drift.warn", 0, "validation.drift.warn: 0 is out of range"),
     ("validation.drift", {"warn": 0.3, "block": 0.2}, "validation.drift.block: 0.2 is below warn"),
@@ -307,6 +318,7 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "acceptance": ([{"metric": "log_loss", "at_most": 0.7}], {ANALYSIS} | FROM_FITS),
     "choice": ("smallest_in_tie_group", {BOARD}),
     "not_worse_than_champion": ("off", {REPORT}),
+    "costs": ({"false_positive": 1, "false_negative": 10}, {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
     "approval": ("required", set()),
@@ -333,6 +345,17 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
     for stage in {DATA} | FROM_ANALYSIS:
         given, instead = (spec.part(stage).model_dump(mode="json") for spec in (one, other))
         assert (given != instead) == (stage in readers), stage
+
+
+@pytest.mark.parametrize(("task", "metric"), [("multiclass", "accuracy"), ("regression", "rmse")])
+def test_costs_are_of_binary_decisions(task: str, metric: str) -> None:
+    """Elsewhere no threshold decides, and the key says so with its line."""
+    costs = {"false_positive": 1, "false_negative": 10}
+    raw = changed("costs", costs) | {"task": task, "metric": metric}
+    (problem,) = told(raw)
+    assert problem.startswith(f"defs.yaml:1: costs: no threshold decides a task {task}, so")
+    assert problem.endswith("drop it")
+    assert told(changed("costs", costs)) == []
 
 
 def test_a_part_of_an_experiment_holds_nothing_else() -> None:

@@ -1,6 +1,6 @@
 """Leaderboard and validation report as Markdown and HTML: complete, and escaped."""
 
-from experiment_pipeline.reporting.document import Picture, escape, render
+from experiment_pipeline.reporting.document import Picture, escape, render, render_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
 from experiment_pipeline.stages.search.configurations import configurations
@@ -33,7 +33,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
     assert text.index("## Choice") < text.index("## Configurations") < text.index("## Failures")
-    assert f"Chosen: {escape(shown.board.chosen)} (num_leaves " in text
+    assert f"Chosen: {escape(shown.board.chosen)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
 
@@ -58,19 +58,27 @@ def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     assert 'class="verdict passed"' in page
 
 
-def test_a_report_opens_with_the_decision() -> None:
-    """Gate table and decision first, then metrics, gap, threshold, segments, notes."""
-    document = validation_page.build_document(report_of())
+def test_a_report_opens_with_the_decision_in_words() -> None:
+    """Accepted or not, by what, how sure, against what, on how many rows: in this order."""
+    report = report_of()
+    document = validation_page.build_document(report)
     assert [section.title for section in document.sections] == [
         "Decision",
-        "Metrics",
-        "From test to validation",
+        "Scores",
+        "Calibration",
         "Decision threshold",
+        "Class by class",
         "Weakest segments",
         "Notes",
     ]
-    assert "is accepted: roc_auc" in validation_page.headline(report_of())
-    assert "PASS" in validation_page.to_markdown(report_of())
+    said = document.sections[0].blocks[0].text
+    score = report.score("roc_auc").interval
+    assert said == (
+        f"Accepted: the one gate holds. {report.configuration} scores roc_auc "
+        f"{score.estimate:.4f} on 1,500 validation rows that nobody chose by; with 95 % confidence "
+        f"it lies between {score.low:.4f} and {score.high:.4f}. Predicting without features would "
+        "have scored 0.5000: the model is better by more than chance."
+    )
 
 
 def test_a_refusal_says_why_and_what_to_try_next() -> None:
@@ -78,10 +86,10 @@ def test_a_refusal_says_why_and_what_to_try_next() -> None:
     spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.99}])
     report = report_of(spec)
     found = next_search(spec, search_of(spec, [1] * 4).rank(), report)
-    text = validation_page.to_markdown(report, found)
-    assert text.index("FAIL") < text.index("what to try next") < text.index("## Metrics")
+    text = render(validation_page.build_document(report, found))
+    assert text.index("FAIL") < text.index("what to try next") < text.index("## Scores")
     assert "```yaml\nsearch:\n- algorithm: lightgbm" in text
-    page = validation_page.to_html(report, {"ROC curve": b"png"}, found)
+    page = render_html(validation_page.build_document(report, found), passed=report.accepted)
     assert 'class="verdict failed"' in page
     assert "search:\n- algorithm: lightgbm" in page
 
@@ -90,10 +98,11 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
     """A column may be called anything."""
     segment = Segment(f"col|{EVIL}", EVIL, 200, Interval(0.5, 0.4, 0.6), clearly_worse=True)
     report = report_of(segments=[segment])
-    assert EVIL not in validation_page.to_markdown(report)
-    assert EVIL not in validation_page.to_html(report, {})
+    document = validation_page.build_document(report)
+    assert EVIL not in render(document)
+    assert EVIL not in render_html(document)
 
 
 def test_a_report_without_segments_says_so() -> None:
     """No weak part is a result, too."""
-    assert "No part of the set" in validation_page.to_markdown(report_of())
+    assert "No part of the set" in render(validation_page.build_document(report_of()))

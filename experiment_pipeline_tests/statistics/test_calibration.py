@@ -6,7 +6,7 @@ import pytest
 from experiment_pipeline.reporting import document
 from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.exported_model.test_page import SIGNATURE
@@ -56,8 +56,8 @@ def test_the_shift_is_measured_on_the_validation_rows() -> None:
 def test_a_report_says_it_beside_every_probability_metric_and_with_numbers() -> None:
     """log_loss and brier are marked, roc_auc is not; a model as it is is not marked at all."""
     shifted = seen_through(1, seed=1, shift=1.5)
-    report = report_of(exported=shifted, reweighted_by=BALANCED)
-    text = to_markdown(report)
+    report = report_of(exported=shifted, hyperparameters={"class_weight": "balanced"})
+    text = document.render(build_document(report))
     for metric in ("log_loss", "brier"):
         assert f"{metric} (not calibrated)" in text
     assert "roc_auc (not calibrated)" not in text
@@ -65,7 +65,7 @@ def test_a_report_says_it_beside_every_probability_metric_and_with_numbers() -> 
     assert (
         f"is {shifted.prediction.mean():.4f}, its share {shifted.y.mean():.4f}" in report.notes[0]
     )
-    assert "not calibrated" not in to_markdown(report_of(exported=shifted))
+    assert "not calibrated" not in document.render(build_document(report_of(exported=shifted)))
 
 
 def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:

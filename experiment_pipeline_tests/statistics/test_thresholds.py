@@ -2,17 +2,67 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.search.results import Predictions
 from experiment_pipeline.stages.search.scoring import scores
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import (
+    EXPECTED_COST,
+    cheapest_threshold,
     choose_threshold,
+    cost_of,
     cross_fitted,
     deciding_metric,
     on_test,
+    threshold_curve,
 )
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+
+COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
+ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROWS, COSTS)
+def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Costs) -> None:
+    """Against every cut there is, by brute force; of equal ones the highest."""
+    y = np.array([positive for positive, _ in rows], dtype=int)
+    prediction = np.array([tenth / 10 for _, tenth in rows])
+    chosen = cheapest_threshold(costs, y, prediction)
+    assert chosen.metric == EXPECTED_COST
+    reached = cost_of(costs, y, prediction >= chosen.value).mean()
+    assert reached == pytest.approx(chosen.test_score)
+    cuts = [*np.linspace(0, 1, 21), 1.1]
+    brute = [cost_of(costs, y, prediction >= cut).mean() for cut in cuts]
+    assert reached == pytest.approx(min(brute))
+    higher = [cost for cut, cost in zip(cuts, brute, strict=True) if cut > chosen.value + 0.05]
+    assert all(cost > reached - 1e-9 for cost in higher)
+
+
+def test_costs_are_those_of_each_wrong_decision() -> None:
+    """A false positive and a false negative, each at its own price; right ones are free."""
+    found = cost_of(
+        Costs(false_positive=1, false_negative=10), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    )
+    assert found.tolist() == [0, 1, 10, 0]
+
+
+def test_a_curve_counts_what_each_threshold_calls() -> None:
+    """Precision, recall and cost at a threshold are those of the rows from it on."""
+    generator = np.random.default_rng(0)
+    y, prediction = generator.integers(0, 2, 200), generator.random(200).round(2)
+    costs = Costs(false_positive=1, false_negative=3)
+    curve = threshold_curve(y, prediction, costs, points=7)
+    for cut, precision, recall, cost in zip(
+        curve.thresholds, curve.precision, curve.recall, curve.cost, strict=True
+    ):
+        called = prediction >= cut
+        assert precision == pytest.approx(y[called].mean())
+        assert recall == pytest.approx(called[y == 1].mean())
+        assert cost == pytest.approx(cost_of(costs, y, called).mean())
 
 
 @pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])

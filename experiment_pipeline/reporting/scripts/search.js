@@ -54,14 +54,14 @@
       [...line.cells].map((cell) => cell.textContent).join(" ").toLowerCase(),
     );
     found.fits = found.rows.map(() => true);
-    const rows = tableOf(found, state, changed, mark);
+    const rows = tableOf(found, state, changed, mark, () => pictures.unbrush());
     const pictures = picturesOf(found, state, changed, mark);
     root.firstElementChild.after(pictures.element);
     rows.show();
   }
 
   /* The table: sorted by its headers, filtered by the controls above it, the first rows first. */
-  function tableOf(found, state, changed, mark) {
+  function tableOf(found, state, changed, mark, unbrush) {
     const { table, lines } = found;
     const body = table.tBodies[0];
     const headers = [...table.tHead.rows[0].cells];
@@ -128,12 +128,12 @@
       more.textContent = state.all ? `Show the first ${TOP}` : `Show all ${counted(fitting.length)}`;
     }
 
-    table.parentElement.before(controls(found, state, changed), told);
+    table.parentElement.before(controls(found, state, changed, unbrush), told);
     table.parentElement.after(more);
     return { show };
   }
 
-  function controls(found, state, changed) {
+  function controls(found, state, changed, unbrush) {
     const text = make("input", { type: "search", placeholder: "e.g. lightgbm 0.05" });
     text.addEventListener("input", () => {
       state.text = text.value.trim().toLowerCase();
@@ -150,13 +150,14 @@
       });
       return make("label", {}, label, select);
     };
-    return make(
-      "div",
-      { class: "controls" },
-      make("label", {}, "Filter all columns", text),
-      choice("Algorithm", "algorithm"),
-      choice("Status", "status"),
-    );
+    const choices = [choice("Algorithm", "algorithm"), choice("Status", "status")];
+    const clear = make("button", { type: "button" }, "Clear filters");
+    clear.addEventListener("click", () => {
+      Object.assign(state, { text: "", algorithm: "", status: "" });
+      for (const one of [text, ...choices.map((label) => label.lastChild)]) one.value = "";
+      unbrush();
+    });
+    return make("div", { class: "controls" }, make("label", {}, "Filter all columns", text), ...choices, clear);
   }
 
   /* The pictures: each builds its options anew from the rows, those that are filtered out pale. */
@@ -172,6 +173,8 @@
 
     const ranked = (row) => row.status === TRAINED && isNumber(row.score);
     const shade = (number) => (found.fits[number] ? 1 : 0.08);
+    // Of many, each is paler: those that matter stand out of a cloud.
+    const crowd = (count) => Math.max(0.15, Math.min(0.6, 40 / count));
     const axisText = { color: MUTED, fontSize: 12 };
     const lineStyle = (color) => ({ lineStyle: { color } });
     const still = { itemStyle: { color: "inherit", borderColor: "inherit" } };
@@ -247,6 +250,17 @@
       return { min: low - edge, max: high + edge };
     }
 
+    /* Who is not in a picture because it would flatten the rest. */
+    function outside({ min, max }, numbers) {
+      const worse = numbers.filter((number) => rows[number].score < min || rows[number].score > max).length;
+      const beyond = isNumber(data.baseline) && (data.baseline < min || data.baseline > max);
+      const parts = [
+        beyond ? `the baseline, ${short(data.baseline)}` : "",
+        worse ? `${counted(worse)} configuration${worse > 1 ? "s" : ""} that score${worse > 1 ? "" : "s"} far worse` : "",
+      ].filter((part) => part);
+      return parts.length ? `Outside the picture: ${parts.join(" and ")}.` : "";
+    }
+
     const scoreAxis = (range) =>
       valueAxis(data.metric, {
         ...range,
@@ -271,9 +285,14 @@
         return {
           value: place(row),
           row: number,
-          symbol: stopped ? "triangle" : SHAPES[order.indexOf(row.algorithm) % SHAPES.length],
+          symbol: stopped ? "triangle" : shape(row.algorithm),
           symbolSize: stopped ? 6 : row.tied ? 10 : 8,
-          itemStyle: { color: row.tied ? color : PAPER, borderColor: color, borderWidth: 1.5, opacity: shade(number) },
+          itemStyle: {
+            color: row.tied ? color : PAPER,
+            borderColor: color,
+            borderWidth: stopped ? 1 : 1.5,
+            opacity: (stopped ? 0.5 : 1) * shade(number),
+          },
         };
       });
     }
@@ -289,6 +308,7 @@
       data: at,
     });
 
+    const shape = (name) => SHAPES[order.indexOf(name) % SHAPES.length];
     const label = (text) => ({ show: true, formatter: text, color: INK, position: "top", distance: 8, fontWeight: 600 });
 
     const numbersOf = (wanted) => rows.map((_, number) => number).filter((number) => wanted(rows[number]));
@@ -306,6 +326,7 @@
           style: { stroke: MUTED, lineWidth: 1, opacity: 0.5 * shade(api.value(3)) },
         };
       };
+      const range = scoreRange(full);
       const groups = order.filter((name) => full.some((number) => rows[number].algorithm === name));
       return {
         option: {
@@ -314,15 +335,16 @@
           legend: {
             top: 0,
             left: 0,
+            itemWidth: 13,
+            itemHeight: 11,
             textStyle: { color: INK },
             inactiveColor: MUTED,
-            data: [...groups.map((name) => ({ name, icon: SHAPES[order.indexOf(name) % SHAPES.length] })), { name: STOPPED, icon: "triangle" }],
-            selected: { [STOPPED]: false },
-            selectedMode: true,
             inactiveBorderColor: MUTED,
+            data: [...groups.map((name) => ({ name, icon: shape(name) })), { name: STOPPED, icon: "triangle" }],
+            selected: { [STOPPED]: false },
           },
           xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis([...full, ...stopped].map((n) => at(rows[n])[0])) },
-          yAxis: scoreAxis(scoreRange(full)),
+          yAxis: scoreAxis(range),
           series: [
             {
               type: "custom",
@@ -353,6 +375,7 @@
           ],
         },
         marked: (row) => (isNumber(row.score) && isNumber(row.cpu) ? [at(row)] : []),
+        note: outside(range, full),
       };
     }
 
@@ -384,7 +407,8 @@
         const row = rows[number];
         if (!ranked(row)) {
           const failed = row.status === "failed";
-          return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity: 0.6 * shade(number) };
+          const opacity = (failed ? 0.7 : crowd(own.length)) * shade(number);
+          return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity };
         }
         const part = Math.round((100 * (sorted.indexOf(row.score) + 1)) / sorted.length);
         return {
@@ -394,7 +418,7 @@
         };
       };
       const vertical = width < NARROW;
-      const dimension = (dim, name, more) => ({ dim, name, ...more });
+      const dimension = (dim, name, more) => ({ dim, id: String(dim), name, ...more });
       const numeric = own.length
         ? axes.map(({ name, log, values }, dim) => {
             const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
@@ -407,16 +431,23 @@
           ...common(),
           parallel: {
             layout: vertical ? "vertical" : "horizontal",
-            left: vertical ? 24 : 50,
-            right: vertical ? 84 : 70,
+            left: vertical ? 24 : 70,
+            right: vertical ? 116 : 70,
             top: vertical ? 20 : 44,
             bottom: vertical ? 30 : 16,
             axisExpandable: false,
             parallelAxisDefault: {
               nameLocation: "end",
-              nameTextStyle: { color: INK, fontWeight: 600, fontSize: 12 },
-              nameTruncate: { maxWidth: vertical ? 80 : 140 },
-              axisLabel: { ...axisText, hideOverlap: true, formatter: (text) => (isNumber(text) ? short(text) : text) },
+              nameTextStyle: { color: INK, fontWeight: 600, fontSize: vertical ? 11 : 12 },
+              nameTruncate: { maxWidth: vertical ? 106 : 140 },
+              axisLabel: {
+                ...axisText,
+                color: INK,
+                textBorderColor: PAPER,
+                textBorderWidth: 3,
+                hideOverlap: true,
+                formatter: (text) => (isNumber(text) ? short(text) : text),
+              },
               axisLine: { lineStyle: { color: MUTED } },
               axisTick: lineStyle(MUTED),
               areaSelectStyle: { width: 24, borderColor: INK, color: series(5), opacity: 0.35 },
@@ -504,6 +535,7 @@
           ],
         },
         ids: axes.map((_, place) => `marked ${place}`),
+        note: outside(range, own.filter((number) => ranked(rows[number]))),
         marked: (row, id) => {
           const axis = axes[id.split(" ")[1]];
           const at = row.algorithm === algorithm && isNumber(row.score) && has(axis, row);
@@ -543,7 +575,7 @@
           stroke: color,
           fill: "none",
           lineWidth: fixed ? 4 : number === chosen ? 3 : 1.2,
-          opacity: fixed ? 1 : (trained ? 0.8 : 0.45) * shade(number),
+          opacity: fixed ? 1 : (trained ? 0.8 : crowd(climbed.length)) * shade(number),
         };
         const end = trained
           ? { type: "circle", shape: { cx: x, cy: y, r: 3 }, style: { fill: color, opacity: style.opacity } }
@@ -566,7 +598,7 @@
     }
 
     /* Train and test score of the best and the chosen one. */
-    function learning() {
+    function learning(width) {
       const whom = [...new Set([0, chosen])].filter((number) => number >= 0 && rows[number].path.length);
       const named = (number) => (number === chosen ? (number === 0 ? "best and chosen" : "chosen") : "best");
       const curve = (number, part, name, type) => ({
@@ -585,7 +617,7 @@
       return {
         option: {
           ...common(),
-          grid: { left: 10, right: 18, top: 64, bottom: 32, containLabel: true },
+          grid: { left: 10, right: 18, top: (width < NARROW ? 44 : 20) * whom.length + 44, bottom: 32, containLabel: true },
           legend: { top: 0, left: 0, textStyle: { color: INK }, inactiveColor: MUTED },
           xAxis: { ...shares(), boundaryGap: true },
           yAxis: { ...valueAxis(data.metric, { nameTextStyle: { ...axisText, align: "left" } }) },
@@ -639,9 +671,9 @@
       if (ofOne.has(caption.name) && !algorithm) continue;
       const canvas = make("div", { role: "img", "aria-label": caption.alt });
       const head = make("figcaption", {}, make("h3", {}, caption.title), make("p", {}, caption.said));
-      const figure = make("figure", { class: ofOne.has(caption.name) ? "chart full" : "chart" }, head, canvas);
-      element.append(figure);
-      charts.push({ name: caption.name, canvas, head });
+      const note = make("p", { class: "note" });
+      element.append(make("figure", { class: ofOne.has(caption.name) ? "chart full" : "chart" }, head, canvas, note));
+      charts.push({ name: caption.name, canvas, head, note });
     }
 
     const chooser = charts.find((one) => one.name === "together");
@@ -650,9 +682,7 @@
       select.value = algorithm;
       select.addEventListener("change", () => {
         algorithm = select.value;
-        state.brushed = null;
-        charts.filter((one) => ofOne.has(one.name)).forEach(draw);
-        changed();
+        unbrush();
       });
       chooser.head.append(make("div", { class: "controls" }, make("label", {}, "Algorithm", select)));
     }
@@ -662,6 +692,7 @@
       one.built = drawn[one.name](width);
       one.narrow = width < NARROW;
       one.width = width;
+      one.note.textContent = one.built.note ?? "";
       one.canvas.style.height = `${one.built.height ?? 340}px`;
       if (!one.chart) {
         one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
@@ -680,10 +711,7 @@
     }
 
     function brush(one, event) {
-      for (const part of event.batch ?? [event]) {
-        const dim = Number(/\d+/.exec(part.parallelAxisId ?? "")?.[0] ?? part.parallelAxisIndex);
-        one.intervals[dim] = part.intervals;
-      }
+      one.intervals[event.parallelAxisId] = event.intervals;
       state.brushed = one.built.brushed(one.intervals);
       changed();
     }
@@ -693,6 +721,12 @@
       const row = rows[state.marked];
       const ids = one.built.ids ?? ["marked"];
       one.chart.setOption({ series: ids.map((id) => ({ id, data: row ? one.built.marked(row, id) : [] })) });
+    }
+
+    function unbrush() {
+      state.brushed = null;
+      charts.filter((one) => one.chart && ofOne.has(one.name)).forEach(draw);
+      changed();
     }
 
     let waiting = 0;
@@ -717,7 +751,7 @@
       setTimeout(next);
     };
     setTimeout(next);
-    return { element, filter, mark: () => charts.forEach(markIn) };
+    return { element, filter, unbrush, mark: () => charts.forEach(markIn) };
   }
 
   document.querySelectorAll('[data-script="search"]').forEach(search);

@@ -23,7 +23,7 @@ from experiment_pipeline.storage.records import fingerprint_of
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 
 
 def build_data_analysis(

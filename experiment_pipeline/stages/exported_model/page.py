@@ -314,8 +314,8 @@ def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
         facts={
             "version": published.version,
             "state": said,
-            "configuration": words,
             "score": version.entry.headline,
+            "configuration": words,
             "approval": version.approved,
             "path": Place(published.path),
             "reused": published.reused,

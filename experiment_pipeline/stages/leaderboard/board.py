@@ -39,7 +39,7 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 
 # Count it up whenever the code of this package would rank, choose or show otherwise.
-LEADERBOARD_VERSION = 2
+LEADERBOARD_VERSION = 3
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
@@ -162,7 +162,10 @@ def rank(
         tie_group=tuple(entry.result.key for entry in ranking.tie_group),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
-        notes=(*(f"{key}: {note}" for note in chosen.result.notes), *notes),
+        notes=(
+            *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
+            *notes,
+        ),
     )
 
 
@@ -261,7 +264,7 @@ def _nothing_to_rank(
 def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
-    among = f"{len(ranking.entries):,} configuration{'s' if len(ranking.entries) > 1 else ''}"
+    among = numbers.counted(len(ranking.entries), "configuration")
     standing = f"best {spec.metric} of {among} on the test set: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
@@ -276,9 +279,9 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
         return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
         f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
-        f"{smallest.result.model_bytes:,} bytes, {spec.metric} {numbers.interval(smallest.score)}; "
-        f"the best, {best.result.key}, has {best.result.model_bytes:,} bytes and "
-        f"{numbers.score(best.score.estimate)}"
+        f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
+        f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
+        f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"
     )
 
 

@@ -36,6 +36,9 @@ _SHARES = frozenset(
     ]
 )
 
+# The smallest count that a hyperparameter takes, where it is not 1: a tree of one leaf asks nothing.
+_FEWEST = {"num_leaves": 2, "max_leaf_nodes": 2, "min_samples_split": 2}
+
 
 @dataclass(frozen=True)
 class SearchEdge:
@@ -85,7 +88,7 @@ def search_edges(
     """Return the searched hyperparameters that a configuration has at an end.
 
     Only numbers have ends. No end is reported where nothing sensible lies beyond: below 0,
-    below a count of 1, above a share of 1.
+    below the smallest count, above a share of 1.
     """
     edges = []
     for name, value in sorted(hyperparameters.items()):
@@ -114,7 +117,7 @@ def is_searched_by_ratio(spec: LeaderboardSpec, algorithm: str, name: str) -> bo
 def _edge(name: str, value: float, span: _Span) -> SearchEdge | None:
     place = _place(value, span)
     margin = 1e-9 if span.listed else _MARGIN
-    if place <= margin and not _nothing_below(span):
+    if place <= margin and not _nothing_below(name, span):
         end: Literal["low", "high"] = "low"
     elif place >= 1 - margin and not _nothing_above(name, span):
         end = "high"
@@ -131,8 +134,8 @@ def _place(value: float, span: _Span) -> float:
     return (value - span.low) / (span.high - span.low)
 
 
-def _nothing_below(span: _Span) -> bool:
-    return span.low <= 0 or (span.integer and span.low <= 1)
+def _nothing_below(name: str, span: _Span) -> bool:
+    return span.low <= 0 or (span.integer and span.low <= _FEWEST.get(name, 1))
 
 
 def _nothing_above(name: str, span: _Span) -> bool:
@@ -148,7 +151,7 @@ def _beyond(name: str, span: _Span, end: str) -> float:
         half = (span.high - span.low) / 2
         value = max(span.low - half, span.low / 2) if end == "low" else span.high + half
     if span.integer:
-        value = max(value, 1)
+        value = max(value, _FEWEST.get(name, 1))
     return min(value, 1.0) if (is_share(name) and not span.integer) else value
 
 

@@ -28,7 +28,7 @@ from experiment_pipeline.reporting.remembered import (
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES
+from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
@@ -63,16 +63,15 @@ def outcome(
         value=board,
         notes=[f"chosen: {words}, rank {_rank(board)}: {board.reason}", *board.notes],
         facts={
+            "score on test": f"{board.metric} {numbers.interval(board.score)}",
+            "baseline": f"{numbers.score(board.baseline)} without features",
+            "minus baseline": numbers.interval(board.difference_to_baseline),
             "chosen": words,
-            "score": f"{board.metric} {numbers.interval(board.score)} on the test set",
-            "baseline": (
-                f"{numbers.score(board.baseline)} without features; the difference, on the same "
-                f"rows, is {numbers.interval(board.difference_to_baseline)}"
-            ),
-            "reason": board.reason,
-            "report": Place(place),
+            "rank": _rank(board),
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(_first_rows(board, declared)),
+            "reason": board.reason,
+            "report": Place(place),
             "notes": Notes(board.notes),
             "scores": Pictures({"Scores": scores}),
             f"test {board.metric}": board.score.estimate,
@@ -91,26 +90,33 @@ def _rank(board: Leaderboard) -> str:
 
 
 def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
-    """The first rows as people compare them: scores first, then what it is and what it costs."""
+    """The first rows as people compare them: scores first, then what it is and what it costs.
+
+    A score in brackets is on a part of the rows, and no rank's.
+    """
     rows = board.rows.head(MOST_SHOWN)
+    standing = rows["status"].mask(rows["in_tie_group"], "tied").replace(TRAINED, "")
+    scores = [
+        "" if pd.isna(score) else numbers.score(score) if ranked else f"({numbers.score(score)})"
+        for score, ranked in zip(rows["test_score"], rows["rank"].notna(), strict=True)
+    ]
     values = searched_values(declared[key] for key in rows["key"])
     table = pd.DataFrame(
         {
             "rank": rows["rank"],
-            f"test {board.metric}": rows["test_score"],
+            board.metric: scores,
             "95 % interval": [
                 "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
                 for low, high in zip(rows["low"], rows["high"], strict=True)
             ],
-            "tied": ["yes" if tied else "" for tied in rows["in_tie_group"]],
             "algorithm": rows["algorithm"],
+            "standing": standing,
             **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
-            "overfit gap": rows["overfit_gap"],
+            "overfit gap": ["" if pd.isna(it) else numbers.score(it) for it in rows["overfit_gap"]],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
             "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
             "configuration": rows["key"],
-            "status": rows["status"],
         }
     )
     return table.reset_index(drop=True)
@@ -181,9 +187,8 @@ def to_html(shown: SearchShown, experiment: str, scores: Picture | None = None) 
 def document(shown: SearchShown, experiment: str, scores: Picture | None = None) -> Document:
     """Return the search as a document; where it has more rows than are shown, it says so."""
     board = shown.board
-    why = Paragraph(f"Why this one: it is the {board.reason}.")
     sections = [
-        Section("Choice", (Paragraph(decision(shown)), why)),
+        Section("Choice", (Paragraph(decision(shown)), _choice(shown))),
         _configurations(shown, scores),
     ]
     if FAILED in set(board.rows["status"]):
@@ -195,41 +200,39 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
 
 
 def decision(shown: SearchShown) -> str:
-    """What was chosen, how sure that is, what it beats and what it cost, in words."""
+    """What was chosen, what it scores and beats, and how many are as good, in words."""
     board = shown.board
-    settings = pictures.in_words(shown.settings(board.chosen))
     others = len(board.tie_group) - 1
-    sure = (
-        f"{numbers.counted(others, 'other configuration')} cannot be told from the best by the "
-        "test set, so the choice among them is no proof that it is better."
+    surely = "It beats" if board.beats_baseline else "It does not surely beat"
+    as_good = (
+        f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
         if others
-        else "No other configuration comes close enough to be taken for it by chance."
-    )
-    lead = numbers.interval(board.difference_to_baseline)
-    beaten = (
-        f"It beats predicting without features, which scores {numbers.score(board.baseline)}: "
-        f"the difference is {lead}."
-        if board.beats_baseline
-        else "It does not surely beat predicting without features, which scores "
-        f"{numbers.score(board.baseline)}: the difference is {lead}."
+        else "No other configuration comes close enough to be taken for it by chance"
     )
     return (
-        f"Chosen: {board.chosen} ({settings}), with {board.metric} "
-        f"{numbers.score(board.score.estimate)} on the test set (95 % interval "
-        f"{numbers.bounds(board.score)}). {sure} {beaten} {_cost(shown)}"
+        f"Chosen: {board.chosen}, with {board.metric} {numbers.interval(board.score)} on the test "
+        f"set. {surely} predicting without features, which scores "
+        f"{numbers.score(board.baseline)}. {as_good}."
     )
 
 
-def _cost(shown: SearchShown) -> str:
-    counts = Counter(shown.board.rows["status"])
+def _choice(shown: SearchShown) -> Table:
+    board = shown.board
+    counts = Counter(board.rows["status"])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
     declared = numbers.counted(counts.total(), "configuration")
-    if shown.board.chosen not in shown.spent:
-        return f"The search had {declared}: {ended}."
-    return (
-        f"Finding it took {numbers.measured(sum(shown.spent.values()))} CPU seconds for {declared} "
-        f"({ended}), {numbers.measured(shown.spent[shown.board.chosen])} of them its own."
-    )
+    facts = {
+        "Hyperparameters": pictures.in_words(shown.settings(board.chosen)),
+        "Why this one": f"It is the {board.reason}.",
+        "Better than the baseline by": numbers.interval(board.difference_to_baseline),
+        "Searched": f"{declared}: {ended}",
+    }
+    if board.chosen in shown.spent:
+        facts["Cost"] = (
+            f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
+            f"{numbers.measured(shown.spent[board.chosen])} of them for the chosen configuration"
+        )
+    return Table(("", ""), tuple(facts.items()))
 
 
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiment_pipeline import errors
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
 from experiment_pipeline.spec.algorithms import ALGORITHMS
@@ -119,7 +120,8 @@ def search_notes(spec: Searched) -> tuple[str, ...]:
             )
         new = set(identities) - seen
         if repeated := len(identities) - len(new):
-            notes.append(f"{place}: {repeated} configurations were declared before; counted once")
+            again = numbers.counted(repeated, "configuration")
+            notes.append(f"{place}: {again} declared before, counted once")
         seen |= new
     return tuple(notes)
 
@@ -184,7 +186,7 @@ def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -
 def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
     return errors.InvalidExperiment(
         culprit,
-        f"{size} configurations, of {MAX_CONFIGURATIONS} at the most",
+        f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most",
         "search fewer values, or write method: random with draws",
     )
 

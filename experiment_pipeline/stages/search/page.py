@@ -11,7 +11,14 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
-from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Fact,
+    Markdown,
+    Notes,
+    Outcome,
+    Rows,
+)
 from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
@@ -64,32 +71,39 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
     part of the rows, so they have a plot of their own for each such part.
     """
     share = numbers.share(one.fraction or 0.0)
+    share = numbers.share(one.fraction or 0.0)
     where = "" if one.status == TRAINED else f" at {share} of the train rows"
-    score = f"{result.metric} {numbers.score(result.test_score)}"
-    why = {"reason": one.reason} if one.reason else {}
-    others = (f"{name} {numbers.score(it)}" for name, it in result.test_scores.items())
     words = result.configuration
+    score = f"{result.metric} {numbers.score(result.test_score)}"
     return Outcome(
         version=result.fingerprint,
         notes=[f"{one.status}{where}: {words.in_words}, {score} on the test set"],
         tags={"status": one.status.replace(" ", "_")},
         facts={
             "status": f"{one.status}{where or ' on all train rows'}",
-            **why,
+            **({"reason": one.reason} if one.reason else {}),
             "algorithm": result.algorithm,
             "hyperparameters": words.settings,
             f"test {result.metric}{where}": result.test_score,
-            f"train {result.metric}{where}": result.train_score,
-            "other scores on the test set": ", ".join(others) or "none",
+            **({} if where else {f"train {result.metric}": result.train_score}),
+            "other scores": _others(result),
             "share of the train rows": one.fraction,
             "CPU seconds to fit": result.fit_cpu_seconds,
             "cost": _cost_of(result),
             "notes": Notes(result.notes),
             "reused": one.reused,
-            "fingerprint": result.fingerprint,
-            "path": path,
+            # A fingerprint in one piece would push all others off the screen.
+            "stored in": f"{path.removesuffix(result.fingerprint)}, by data version (see Tags)",
         },
     )
+
+
+def _others(result: ModelResult) -> str:
+    """Beside the score on the test set."""
+    parts = [f"train {result.metric} {numbers.score(result.train_score)}"]
+    others = {name: it for name, it in result.test_scores.items() if name != result.metric}
+    parts += (f"test {name} {numbers.score(it)}" for name, it in others.items())
+    return ", ".join(parts)
 
 
 def _cost_of(result: ModelResult) -> str:
@@ -111,6 +125,8 @@ def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configura
             "configurations": ", ".join(_counted(counts)),
             **_best(found, declared),
             "cost of this run": _cost(cost),
+            "time in fits": numbers.share(cost.fitting_share),
+            "peak memory": numbers.megabytes(cost.peak_memory_bytes),
             "shown below": first_of(len(found.rows)),
             "results": Rows(_shown(found, declared)),
             **counts,
@@ -120,24 +136,22 @@ def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configura
 
 
 def first_of(rows: int) -> str:
-    """`the best 20 of 1,000 configurations; all are on the page of the leaderboard`."""
+    """`20 of 1,000; leaderboard's report has all`."""
     if rows <= MOST_SHOWN:
         return numbers.counted(rows, "configuration")
-    return f"the best {MOST_SHOWN} of {rows:,} configurations; all are on the leaderboard's page"
+    return f"{MOST_SHOWN} of {rows:,}; leaderboard's report has all"
 
 
 def _counted(counts: Mapping[str, int]) -> Iterator[str]:
-    yield f"{counts['declared']:,} declared"
-    yield from (f"{counts[status.replace(' ', '_')]:,} {status}" for status in STATUSES)
-    yield f"{counts['reused']:,} reused from earlier runs"
+    for status in (*STATUSES, "reused"):
+        if count := counts[status.replace(" ", "_")]:
+            yield f"{count:,} {status}"
 
 
 def _cost(cost: SearchCost) -> str:
     return (
-        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU "
-        f"seconds in {numbers.measured(cost.wall_seconds)} s, of which fits took "
-        f"{numbers.share(cost.fitting_share)}; at most {numbers.megabytes(cost.peak_memory_bytes)} "
-        "of memory"
+        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU s "
+        f"in {numbers.measured(cost.wall_seconds)} s"
     )
 
 
@@ -157,8 +171,8 @@ def _best(found: SearchResults, declared: Sequence[Configuration]) -> dict[str, 
         return {}
     first = trained.iloc[0]
     (best,) = (one for one in declared if one.key == first["key"])
-    score = f"{found.metric} {numbers.score(first['test_score'])} on the test set"
-    return {"best": f"{best.in_words}: {score}"}
+    score = f"{found.metric} {numbers.score(first['test_score'])}"
+    return {"best on test": score, "by": best.in_words}
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
@@ -178,18 +192,21 @@ def _shown(found: SearchResults, declared: Sequence[Configuration]) -> pd.DataFr
     values = searched_values(one for one in declared if one.key in set(rows["key"]))
     table = pd.DataFrame(
         {
-            f"test {found.metric}": rows["test_score"],
-            f"train {found.metric}": rows["train_score"],
-            "status": rows["status"],
+            found.metric: [_score(it) for it in rows["test_score"]],
             "train rows": ["" if pd.isna(it) else numbers.share(it) for it in rows["rung"]],
             "algorithm": rows["algorithm"],
+            "status": rows["status"],
             **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
+            "on train": [_score(it) for it in rows["train_score"]],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "configuration": rows["key"],
-            "why": rows["reason"],
         }
     )
     return table.reset_index(drop=True)
+
+
+def _score(value: float) -> str:
+    return "" if pd.isna(value) else numbers.score(value)
 
 
 def none_failed(rows: pd.DataFrame) -> Check:

@@ -20,6 +20,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import rows_digest, sha256
 from experiment_pipeline.rows.units import times_of, unit_hashes
 from experiment_pipeline.spec import Halving, SearchSpec, algorithms
@@ -62,7 +63,7 @@ class Rung:
         return self.number == self.of
 
     def __str__(self) -> str:
-        return f"rung {self.number} of {self.of} ({self.fraction:.4g} of the train rows)"
+        return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the train rows)"
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,14 @@ def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
     if n_competing < FEWEST_CONFIGURATIONS:
         return full_only(
             sets,
-            f"no halving: {n_competing} configurations compete, it needs {FEWEST_CONFIGURATIONS}",
+            f"no halving: it needs {FEWEST_CONFIGURATIONS} configurations that compete, and there "
+            f"{'is' if n_competing == 1 else 'are'} {n_competing}",
         )
     kept = _kept(n_competing, spec.halving)
     if not kept:
         return full_only(
             sets,
-            f"no halving: keeping {spec.halving.keep:g} of {n_competing} configurations stops nobody",
+            f"no halving: keeping {numbers.share(spec.halving.keep)} of {n_competing} configurations stops nobody",
         )
     # Fewer configurations than rungs could thin out: the smallest rungs go first.
     fractions = spec.halving.fractions[:-1][-len(kept) :]
@@ -99,7 +101,7 @@ def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
     fewest = spec.halving.fewest_rows
     problems = {fraction: _too_small(sets, order < fraction, fewest) for fraction in fractions}
     notes = [
-        f"no rung of {fraction:.4g} of the train rows: {problem}"
+        f"no rung of {numbers.share(fraction)} of the train rows: {problem}"
         for fraction, problem in problems.items()
         if problem
     ]
@@ -295,9 +297,9 @@ def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return places
 
 
-def _radical_inverse(numbers: np.ndarray) -> np.ndarray:
+def _radical_inverse(ranks: np.ndarray) -> np.ndarray:
     """Mirror the binary digits at the point: 1, 2, 3 → 0.5, 0.25, 0.75."""
-    inverse, weight, left = np.zeros(len(numbers)), 0.5, numbers.astype(np.int64)
+    inverse, weight, left = np.zeros(len(ranks)), 0.5, ranks.astype(np.int64)
     while left.any():
         inverse += weight * (left & 1)
         left, weight = left >> 1, weight / 2

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.samples import differences
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.rows.units import equal_rows, times_of
@@ -24,7 +25,7 @@ PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
 TOLERATED_COPIES = 0.01
 # Copies bring their target along. Where the targets of equal rows differ a quarter as often as
-# those of any two rows, they are different people.
+# those of any two rows, they are different cases.
 CONTRADICTED = 0.25
 
 
@@ -32,20 +33,20 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
     """Tell whether every validated row is in one set, unchanged, or left out by the gap."""
     tables = sets.tables()
     problems = [
-        f"{len(shared)} rows are in both {one} and {other}"
+        f"{one} and {other} share {numbers.counted(len(shared), 'row')}"
         for one, other in PAIRS
         if len(shared := tables[one].index.intersection(tables[other].index))
     ]
     for name, table in tables.items():
         if twice := int(table.index.duplicated().sum()):
-            problems.append(f"{twice} rows are in {name} twice")
+            problems.append(f"{name} has {numbers.counted(twice, 'row')} twice")
         if invented := len(table.index.difference(validated.index)):
-            problems.append(f"{invented} rows of {name} are no validated rows")
+            problems.append(f"{name} has {numbers.counted(invented, 'row')} that nobody validated")
     rows = sum(map(len, tables.values()))
     if not problems and rows + sets.left_out != len(validated):
         problems.append(
-            f"{rows} rows in the sets and {sets.left_out} left out are not the "
-            f"{len(validated)} validated rows"
+            f"{rows:,} rows in the sets and {sets.left_out:,} left out are not the "
+            f"{len(validated):,} validated rows"
         )
     return problems
 
@@ -53,15 +54,15 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
 def check_leaks(sets: SplitSets, spec: Roles, features: Sequence[str]) -> list[str]:
     """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
 
-    Copies count where nothing says that equal rows are different people: neither ids, groups or
+    Copies count where nothing says that equal rows are different cases: neither ids, groups or
     time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
     tolerated.
     """
     problems = []
     if spec.split.id_columns:
-        problems += _shared(sets, spec.split.id_columns, "ids")
+        problems += _shared(sets, spec.split.id_columns, "id")
     if spec.split.by == "group":
-        problems += _shared(sets, [spec.split.column], "groups")
+        problems += _shared(sets, [spec.split.column], "group")
     if isinstance(spec.split, TimeSplit):
         problems += _overlaps(sets, spec.split)
     if _tells_people_apart(spec):
@@ -145,7 +146,7 @@ class _EqualPair:
 
     def in_words(self) -> str:
         return (
-            f"{self.equal} of {self.rows} {self.later} rows ({self.equal / self.rows:.1%}) equal "
+            f"{self.equal:,} of {self.rows:,} {self.later} rows ({self.equal / self.rows:.1%}) equal "
             f"a {self.earlier} row in every feature"
         )
 
@@ -153,7 +154,7 @@ class _EqualPair:
         """Say what speaks against copies of a record."""
         explained = f"chance can explain {self.equal - self.copies} of them"
         if declared:
-            return f"{declared}, so they are taken for different people; {explained}"
+            return f"{declared}, so they are taken for different cases; {explained}"
         if not self.by_chance:
             return f"{explained}, and {self.contradicted} of the others have another target"
         return explained
@@ -189,7 +190,7 @@ def _shared(sets: SplitSets, columns: Sequence[str], what: str) -> list[str]:
         for name, table in sets.tables().items()
     }
     return [
-        f"{len(shared)} {what} ({', '.join(columns)}) are in both {one} and {other}"
+        f"{one} and {other} share {numbers.counted(len(shared), what)} ({', '.join(columns)})"
         for one, other in PAIRS
         if len(shared := np.intersect1d(hashes[one], hashes[other], assume_unique=True))
     ]

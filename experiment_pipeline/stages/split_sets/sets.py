@@ -203,7 +203,8 @@ def _notes(
         yield from _equal_rows(validated, features)
     if isinstance(spec.split, TimeSplit):
         if left_out:
-            yield f"{left_out} rows are in no set: they lie within the gap of {spec.split.gap}."
+            lie = "row lies" if left_out == 1 else "rows lie"
+            yield f"{left_out:,} {lie} within the gap of {spec.split.gap} and in no set."
         yield from _unseen_calendar(tables, spec, features)
     if spec.split.by in ("random", "group"):
         fractions = spec.split.fractions
@@ -217,17 +218,17 @@ def _notes(
 
 
 def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
-    """Tell which equal rows were taken for copies, and which for different people."""
+    """Tell which equal rows were taken for copies, and which for different cases."""
     equal = equal_rows(validated, features, "notes")
     if together := int(np.sum(equal.repeated & ~equal.by_chance)):
         yield (
-            f"{together} of {len(validated)} rows equal another in every feature, more than the "
+            f"{together:,} of {len(validated):,} rows equal another in every feature, more than the "
             "rows around them let expect: they are taken for copies, and stay in one set."
         )
-    if people := int(np.sum(equal.by_chance)):
+    if apart := int(np.sum(equal.by_chance)):
         yield (
-            f"{people} of {len(validated)} rows equal another in every feature, as the rows "
-            "around them let expect: they are taken for different people, each by chance in a set."
+            f"{apart:,} of {len(validated):,} rows equal another in every feature, as the rows "
+            "around them let expect: they are taken for different cases, each by chance in a set."
         )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.samples import differences
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 
@@ -22,11 +23,11 @@ def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
     problems = []
     both = data.validated.index.append(data.rejected.index)
     if twice := int(both.duplicated().sum()):
-        problems.append(f"{twice} rows are in both parts, or twice in one")
+        problems.append(f"{numbers.counted(twice, 'row')} in both parts, or twice in one")
     if lost := len(raw.index.difference(both)):
-        problems.append(f"{lost} of {len(raw)} raw rows are in neither part")
+        problems.append(f"{lost:,} of {numbers.counted(len(raw), 'raw row')} in neither part")
     if invented := len(both.difference(raw.index)):
-        problems.append(f"{invented} rows are in no raw table")
+        problems.append(f"{numbers.counted(invented, 'row')} in no raw table")
     if not problems:
         delivered = raw.loc[data.rejected.index]
         if not data.rejected[list(raw.columns)].equals(delivered):
@@ -39,7 +40,8 @@ def check_rejection_rate(
 ) -> list[str]:
     """Tell whether the rejection rate keeps its limits."""
     rate, problems = data.rejection_rate, []
-    most = ", ".join(f"{r.reason} ({r.rows} rows)" for r in data.reasons.head(3).itertuples())
+    frequent = data.reasons.head(3).itertuples()
+    most = ", ".join(f"{r.reason} ({numbers.counted(r.rows, 'row')})" for r in frequent)
     if rate > validation.max_rejected_fraction:
         problems.append(
             f"{rate:.2%} of the rows are rejected, "

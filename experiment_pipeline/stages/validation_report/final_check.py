@@ -1,42 +1,37 @@
 """The final check: the chosen configuration is refitted, and looks at the validation set, once.
 
 Puts together what its parts know: `trained_model` fits, `validation_report` judges,
-`next_search` explains, `plots` draws. In: the choice, its stored model, the three sets.
+`effects` asks about features, `next_search` explains, `pictures` draws. In: the choice, its stored model, the three sets.
 Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.memory.comparison import JudgedRows
-from experiment_pipeline.reporting import plots
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
-from experiment_pipeline.stages.search.scoring import predict, predictions_of
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report import champion
+from experiment_pipeline.stages.validation_report import champion, pictures
+from experiment_pipeline.stages.validation_report.details import exported_threshold
+from experiment_pipeline.stages.validation_report.effects import Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import weakest_segments
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
-from experiment_pipeline.statistics import importance
-from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
+from experiment_pipeline.statistics.thresholds import cut_at
 
-# What the importance of features may take: a share of the search, and seconds of the wall.
-_SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.1, 1.0, 10.0
 _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "
     "a tenth of the search"
@@ -46,13 +41,14 @@ _NO_IMPORTANCE = (
 @dataclass(frozen=True, eq=False)
 class FinalCheck:
     """The judgement, why not and what next (None when accepted), the pipeline as it would be
-    exported, title → PNG, and what it predicted, by which a later run is compared with it.
+    exported, what there is to draw, and what it predicted, by which a later run is compared with
+    it.
     """
 
     report: ValidationReport
     next_search: NextSearch | None
     pipeline: Any
-    pictures: Mapping[str, bytes]
+    drawings: pictures.Drawings
     judged: JudgedRows
 
 
@@ -88,34 +84,38 @@ def final_check(
     units = resampling_units(sets.test, spec, sets.features)
     on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
     on_validation = _predicted(exported, validation, sets, spec)
-    threshold = decision_threshold(spec.metric_names, on_test.y, on_test.prediction)
+    threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
+    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test),
+        _fitted_on(spec, sets),
         sets.classes,
         threshold=threshold,
+        usage=used,
         segments=weakest_segments(
             validation, sets.features, on_validation, spec.metric, threshold=cut
         ),
         earlier_looks=earlier_looks,
-        reweighted_by=reweighting(trained.result.hyperparameters),
+        hyperparameters=trained.result.hyperparameters,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
-    pictures = plots.validation_plots(on_validation, sets.classes, cut)
-    effort = _effort(board, trained.result, train_only, sets, workers)
-    if effort is None:
+    if used is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
-    else:
-        pictures |= _importance(spec, train_only, sets, effort, cut, workers)
+    drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    return FinalCheck(report, following, exported, pictures, JudgedRows.of(on_validation, cut))
+    return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
+
+
+def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
+    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
+    return Work(searched, result.predict_seconds_per_row, workers)
 
 
 def _exported(
@@ -127,6 +127,11 @@ def _exported(
     return refit(result.configuration, result.rounds, rows, sets, spec)
 
 
+def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
+    """The targets that the exported fit has seen."""
+    return sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test)
+
+
 def _predicted(
     pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
@@ -135,39 +140,3 @@ def _predicted(
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
         resampling_units(rows, spec, sets.features),
     )
-
-
-def _effort(
-    board: Leaderboard, result: ModelResult, train_only: Pipeline, sets: TrainingSets, workers: int
-) -> importance.Effort | None:
-    """A tenth of what the search took, so that the report costs little beside it."""
-    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
-    seconds = workers * min(max(_SHARE_OF_SEARCH * searched, _LEAST_SECONDS), _MOST_SECONDS)
-    columns = sum(map(len, encoded_columns(train_only[0]).values()))
-    shape = len(sets.features), columns
-    return importance.Effort.within(seconds, result.predict_seconds_per_row, len(sets.test), shape)
-
-
-def _importance(
-    spec: ValidationReportSpec,
-    train_only: Pipeline,
-    sets: TrainingSets,
-    effort: importance.Effort,
-    cut: float,
-    workers: int,
-) -> dict[str, bytes]:
-    """The picture of what each feature is worth to the fit on the test rows, where it is known."""
-    features, model = train_only
-    found = importance.permutation_importance(
-        lambda rows: predictions_of(model, rows, sets.task, sets.classes),
-        features.transform(sets.test[list(sets.features)]),
-        encoded_columns(features),
-        importance.scored_by(spec.metric, cut),
-        sets.y_test,
-        effort,
-        seed=spec.seed,
-        workers=workers,
-    )
-    if found is None:
-        return {}
-    return {"Importance of features": plots.importance_plot(found, spec.metric, effort)}

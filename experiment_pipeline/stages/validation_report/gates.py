@@ -42,6 +42,7 @@ class Gate:
         by_bound: whether `value` is a bound.
         passed: the outcome.
         told: False when there is too little to judge by; such a gate blocks nothing.
+        means: what the outcome means, in words.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Gate:
     by_bound: bool
     passed: bool
     told: bool = True
+    means: str = ""
 
     @property
     def outcome(self) -> str:
@@ -82,7 +84,18 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
         relation, passed = "at most", value <= limit
     judged = f"{_worse_end(criterion.metric)} bound" if by_bound else "estimate"
     rule = f"{judged} of {criterion.metric} {relation} {limit:g}"
-    return Gate(criterion.metric, rule, value, limit, by_bound, bool(passed))
+    means = f"the estimate {'holds' if passed else 'does not hold'}"
+    if by_bound:
+        means = "even the careful end of the interval holds"
+        if not passed:
+            likely = not metrics.better(criterion.metric, limit, interval.estimate)
+            means = "the careful end of the interval does not hold" + (
+                f"; the estimate {numbers.score(interval.estimate)} does: more validation rows may "
+                "show it"
+                if likely and math.isfinite(interval.estimate)
+                else ", nor does the estimate"
+            )
+    return Gate(criterion.metric, rule, value, limit, by_bound, bool(passed), means=means)
 
 
 def _against_baseline(score: MetricScore) -> Gate:
@@ -94,7 +107,9 @@ def _against_baseline(score: MetricScore) -> Gate:
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
     passed = metrics.surely_better(score.metric, difference)
-    return Gate(score.metric, rule, value, score.baseline, by_bound=True, passed=passed)
+    more = "more" if passed else "no more"
+    means = f"better than predicting without features by {more} than chance"
+    return Gate(score.metric, rule, value, score.baseline, True, passed, means=means)
 
 
 def _worse_end(metric: str) -> str:
@@ -144,12 +159,15 @@ class ChampionComparison:
             bound = metrics.better_bound(self.metric, self.scores.difference)
             passed = not metrics.better(self.metric, limit, bound)
             words = f"{rule}: {self._in_words(self.scores)}"
-            return Gate(self.metric, words, bound, limit, by_bound=True, passed=passed)
+            means = "not surely worse than it" if passed else "surely worse than it"
+            return Gate(self.metric, words, bound, limit, True, passed, means=means)
         if self.same_model:
             rule = f"{rule}: it is this very model"
-            return Gate(self.metric, rule, 0.0, limit, by_bound=True, passed=True)
+            means = "nothing would change"
+            return Gate(self.metric, rule, 0.0, limit, True, passed=True, means=means)
         rule = f"{rule}: {self.why_untold}"
-        return Gate(self.metric, rule, math.nan, limit, by_bound=True, passed=True, told=False)
+        means = "too little to judge by; it blocks nothing"
+        return Gate(self.metric, rule, math.nan, limit, True, passed=True, told=False, means=means)
 
     def _in_words(self, scores: PairedScores) -> str:
         return (

@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import source_columns
+from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
@@ -36,7 +37,7 @@ JUDGED = "validation_rows.parquet"
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
 # Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,20 @@ class Look:
 
     def files(self) -> dict[str, bytes]:
         """Look, and return the result as files: three forms for programs, the UI and people."""
+        from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING
         from experiment_pipeline.storage.persistence import to_bytes
 
         check = self._take()
-        report, following = check.report, check.next_search
+        report, following, drawings = check.report, check.next_search, check.drawings
+        pictures = {name: tuple(one.picture() for one in some) for name, some in drawings.items()}
+        told = page.build_document(report, following, pictures)
+        shown = [one for name in MOST_TELLING for one in drawings.get(name, ())[:1]]
         files = {
             REPORT: report.to_json().encode(),
-            MARKDOWN: page.to_markdown(report, following).encode(),
-            PAGE: page.to_html(report, check.pictures, following).encode(),
+            MARKDOWN: render(told).encode(),
+            PAGE: render_html(told, passed=report.accepted).encode(),
             MODEL: to_bytes(check.pipeline),
-            **{f"{title}{PICTURE}": png for title, png in check.pictures.items()},
+            **{f"{one.title}{PICTURE}": one.png() for one in shown},
             FITTED_ROWS: self._fitted_rows().to_bytes(),
             JUDGED: to_parquet(check.judged),
         }

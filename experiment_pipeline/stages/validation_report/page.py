@@ -1,15 +1,16 @@
-"""A validation report as Markdown and as a page. In: data. Out: text; nothing is computed.
+"""What people see of the judgement: an outcome, and a document, whose sections are `sections.py`'s.
 
-Pictures go into the page; the Dagster UI shows them beside the Markdown.
+In: the report. Out: what is told; nothing is computed.
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
-from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import Document
 from experiment_pipeline.reporting.outcome import (
     Check,
     Fact,
@@ -27,27 +28,10 @@ from experiment_pipeline.reporting.remembered import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.stages.validation_report import sections
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.calibration import named
-from experiment_pipeline.statistics.metrics import METRICS
-
-
-def to_markdown(report: ValidationReport, next_search: NextSearch | None = None) -> str:
-    """Return the report as Markdown; with `next_search` also why, and what to try next."""
-    return document.render(build_document(report, next_search))
-
-
-def to_html(
-    report: ValidationReport,
-    pictures: Mapping[str, bytes],
-    next_search: NextSearch | None = None,
-) -> str:
-    """Return the report as one self-contained page with its pictures (title → PNG)."""
-    return document.render_html(
-        build_document(report, next_search), pictures, passed=report.accepted
-    )
 
 
 def outcome(
@@ -61,7 +45,7 @@ def outcome(
 
     Args:
         report: the judgement.
-        markdown: the same, as `to_markdown` made it.
+        markdown: the same, of its document.
         pictures: title → PNG.
         places: name → place of the page, "validation_report", of the search to try next where it
             is not accepted, "next_search", and of what else a run remembers.
@@ -80,9 +64,9 @@ def outcome(
         notes=[f"{decision}: {words}: {_score_in_words(report)}", f"report: {place}"],
         facts={
             "decision": decision,
-            "configuration": words,
             **_scored(report),
             "gates": Rows(_gate_rows(report)),
+            "configuration": words,
             "looked at": looked_at(report.looks, report.overlap),
             "report": Place(place),
             "notes": Notes(report.notes),
@@ -118,11 +102,10 @@ def _score_in_words(report: ValidationReport) -> str:
 def _scored(report: ValidationReport) -> dict[str, Fact]:
     ranking = report.score(report.metric)
     return {
-        "score": f"{_score_in_words(report)} ({report.rows:,} rows)",
-        "baseline": (
-            f"{numbers.score(ranking.baseline)} without features; the difference, on the same "
-            f"rows, is {numbers.interval(ranking.difference_to_baseline)}"
-        ),
+        "score on validation": f"{report.metric} {numbers.interval(ranking.interval)}",
+        "baseline": f"{numbers.score(ranking.baseline)} without features",
+        "minus baseline": numbers.interval(ranking.difference_to_baseline),
+        "validation rows": f"{report.rows:,}",
     }
 
 
@@ -133,6 +116,7 @@ def _gate_rows(report: ValidationReport) -> pd.DataFrame:
             "value": [gate.value for gate in report.gates],
             "limit": [gate.limit for gate in report.gates],
             "gate": [gate.rule for gate in report.gates],
+            "what it means": [gate.means for gate in report.gates],
         }
     )
 
@@ -162,136 +146,23 @@ def _remembered(report: ValidationReport) -> Iterator[Remembered]:
         )
 
 
-def headline(report: ValidationReport) -> str:
-    """Return the decision in a sentence."""
-    score = numbers.interval(report.score(report.metric).interval)
-    decision = "accepted" if report.accepted else "not accepted"
-    return f"{report.configuration} is {decision}: {report.metric} {score} on the validation set"
-
-
 def build_document(
-    report: ValidationReport, following: NextSearch | None = None
-) -> document.Document:
-    """Return the report as a document."""
-    sections = [_gates(report), *([] if following is None else [_next(following)])]
-    sections += [*_champion(report), _metrics(report), _gap(report)]
-    sections += [*_threshold(report), _segments(report), _notes(report)]
-    return document.Document(f"{report.experiment}: validation report", tuple(sections))
-
-
-def _gates(report: ValidationReport) -> Section:
-    rows = tuple(
-        (gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.outcome)
-        for gate in report.gates
-    )
-    table = Table(("gate", "value", "limit", "outcome"), rows)
-    return Section("Decision", (Paragraph(headline(report) + "."), table))
-
-
-def _champion(report: ValidationReport) -> list[Section]:
-    """The numbers behind the gate, where there are some."""
-    held = report.champion
-    if held is None or held.scores is None:
-        return []
-    rows = (
-        ("this model", numbers.score(held.scores.challenger)),
-        (f"champion {held.version}", numbers.score(held.scores.champion)),
-        (
-            f"this model minus champion ({numbers.share(held.scores.difference.level)} interval)",
-            numbers.interval(held.scores.difference),
-        ),
-        ("tolerance", numbers.score(held.tolerance)),
-    )
-    said = f"Both on the same {held.scores.rows:,} validation rows, paired."
-    if held.left_out:
-        said += f" Left out: {held.left_out:,} rows that the champion was fitted or chosen on."
-    table = Table(("", held.metric), rows)
-    return [Section("Against the champion", (Paragraph(said), table))]
-
-
-def _next(next_search: NextSearch) -> Section:
-    reasons = tuple(f"{reason.evidence} {reason.advice}" for reason in next_search.reasons)
-    return Section(
-        "Why, and what to try next",
-        (
-            Paragraph("Reasons seen so far, the surest first:"),
-            Bullets(reasons),
-            Paragraph("The next search to try:"),
-            Code("yaml", next_search.yaml.rstrip("\n")),
-        ),
-    )
-
-
-def _metrics(report: ValidationReport) -> Section:
-    rows = tuple(
-        (
-            named(score.metric, reweighted=report.miscalibration is not None),
-            numbers.score(score.interval.estimate),
-            numbers.bounds(score.interval),
-            numbers.score(score.baseline),
-            numbers.interval(score.difference_to_baseline),
-            "higher" if METRICS[score.metric].greater_is_better else "lower",
-        )
-        for score in report.scores
-    )
-    seen = "train and test rows" if report.refitted else "train rows"
-    said = f"The exported model was fitted on {seen}; {report.rows:,} validation rows."
-    if report.prevalence is not None:
-        said += f" Positive are {numbers.share(report.prevalence)} of them."
-    said += (
-        " The baseline predicts the same for every row, what suits the metric best; the "
-        "difference to it is paired, so its interval is not that of the score moved."
-    )
-    scored = ("metric", "estimate", "95 % interval", "baseline")
-    table = Table((*scored, "minus the baseline", "better is"), rows)
-    return Section("Metrics", (Paragraph(said), table))
-
-
-def _gap(report: ValidationReport) -> Section:
-    gap = report.gap
-    rows = (
-        ("test", numbers.interval(gap.test)),
-        ("validation", numbers.interval(gap.validation)),
-        ("validation minus test", numbers.interval(gap.difference)),
-    )
-    said = (
-        f"{report.metric} of the same fit, the one of the search, which has seen train rows only."
-    )
-    if report.threshold is not None and METRICS[report.metric].by_threshold:
-        said += (
-            " On test, every row is decided by a threshold that was chosen on other rows: this "
-            "score is lower than the one that ranked, and can be compared with validation."
-        )
-    return Section("From test to validation", (Paragraph(said), Table(("on", report.metric), rows)))
-
-
-def _threshold(report: ValidationReport) -> list[Section]:
-    if report.threshold is None:
-        return []
-    said = (
-        f"A row is called positive from a probability of {numbers.probability(report.threshold.value)} on: this "
-        f"maximises {report.threshold.metric} on the test set "
-        f"({numbers.score(report.threshold.test_score)} there)."
-    )
-    return [Section("Decision threshold", (Paragraph(said),))]
-
-
-def _segments(report: ValidationReport) -> Section:
-    none = Paragraph("No part of the set scores below the whole.")
-    rows = tuple(
-        (
-            segment.column,
-            segment.value,
-            f"{segment.rows:,}",
-            numbers.interval(segment.score),
-            "clearly" if segment.clearly_worse else "perhaps by chance",
-        )
-        for segment in report.segments
-    )
-    header = ("feature", "value", "rows", report.metric, "worse than the whole set")
-    return Section("Weakest segments", (Table(header, rows) if rows else none,))
-
-
-def _notes(report: ValidationReport) -> Section:
-    looks = Paragraph(looked_at(report.looks, report.overlap))
-    return Section("Notes", (looks, *([Bullets(report.notes)] if report.notes else [])))
+    report: ValidationReport,
+    following: NextSearch | None = None,
+    pictures: sections.Pictures = MappingProxyType({}),
+) -> Document:
+    """Return the report as a document: the decision, why not, and then what is known of it."""
+    told = [
+        sections.gates(report),
+        *([] if following is None else [sections.next_steps(following)]),
+        *sections.champion(report),
+        sections.metrics(report, pictures),
+        *sections.calibration(report, pictures),
+        *sections.threshold(report, pictures),
+        *sections.errors(report, pictures),
+        *sections.classes(report, pictures),
+        *sections.features(report, pictures),
+        sections.segments(report, pictures),
+        sections.notes(report),
+    ]
+    return Document(f"{report.experiment}: validation report", tuple(told))

@@ -8,6 +8,7 @@ In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -16,6 +17,12 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.validation_report.details import (
+    Details,
+    details_of,
+    metric_threshold,
+)
+from experiment_pipeline.stages.validation_report.effects import Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -24,7 +31,11 @@ from experiment_pipeline.stages.validation_report.gates import (
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.segments import Segment
-from experiment_pipeline.statistics.calibration import Miscalibration, miscalibration
+from experiment_pipeline.statistics.calibration import (
+    Miscalibration,
+    miscalibration,
+    reweighting,
+)
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, names_of
@@ -71,11 +82,14 @@ class ValidationReport:
         gates: at least one.
         gap: of the ranking metric.
         positive_class: binary only; the class that was modelled, whether or not the YAML names it.
+        hyperparameters: of the configuration.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
         miscalibration: of a reweighted model; None for one that is not.
         units_that_count: metric → units that decide how sure it is: those of the rarest class,
             where it compares classes, else all.
+        details: what else there is to know of it.
+        usage: which features it uses, and how, on the test rows; None: not looked at.
         segments: the weakest parts of the validation set.
         champion: how it stands against the exported model; None when there is none, or the
             YAML does not ask.
@@ -93,10 +107,13 @@ class ValidationReport:
     gates: tuple[Gate, ...]
     gap: Gap
     positive_class: Scalar
+    hyperparameters: Mapping[str, Scalar]
     threshold: Threshold | None
     prevalence: float | None
     miscalibration: Miscalibration | None
     units_that_count: Mapping[str, int]
+    details: Details
+    usage: Usage | None
     segments: tuple[Segment, ...]
     champion: ChampionComparison | None
     looks: int
@@ -138,10 +155,11 @@ def judge(
     classes: tuple[Scalar, ...] | None,
     *,
     threshold: Threshold | None,
+    usage: Usage | None = None,
     segments: Sequence[Segment] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
-    reweighted_by: str | None = None,
+    hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -151,22 +169,18 @@ def judge(
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on the same rows; without a refit it is `exported`.
         test: that fit on the test rows.
-        y_fitted: encoded targets of the rows that `exported` was fitted on, train and test
-            after a refit: the baseline knows them, and nothing else.
+        y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
         classes: of the target, for binary the positive one last; None for regression.
         threshold: of the decision, chosen on the test rows; None without one.
+        usage: by `effects.usage`, of `train_only`.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
-        reweighted_by: the setting that reweights the configuration's classes.
+        hyperparameters: of the configuration.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
-    scores = tuple(
-        _scored(
-            metric, exported, cut, best_constant(metric, y_fitted, spec.task, len(classes or ()))
-        )
-        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
-    )
+    scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
+    reweighted = reweighting(hyperparameters)
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -175,12 +189,15 @@ def judge(
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, cut),
+        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
         positive_class=classes[1] if binary and classes else None,
+        hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if binary else None,
-        miscalibration=miscalibration(reweighted_by, exported.y, exported.prediction, classes),
+        miscalibration=miscalibration(reweighted, exported.y, exported.prediction, classes),
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
+        details=details_of(spec, exported, test, classes, threshold),
+        usage=usage,
         segments=tuple(segments),
         champion=champion,
         looks=earlier_looks.models + 1,
@@ -188,6 +205,20 @@ def judge(
         notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _scores(
+    spec: ValidationReportSpec,
+    exported: SetPrediction,
+    cut: float,
+    y_fitted: np.ndarray,
+    n_classes: int,
+) -> tuple[MetricScore, ...]:
+    """The metrics of the experiment, then every other one of the task."""
+    return tuple(
+        _scored(metric, exported, cut, best_constant(metric, y_fitted, spec.task, n_classes))
+        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+    )
 
 
 def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:

@@ -232,8 +232,8 @@ def _left_open(
             "few_train_rows",
             f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
             f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the "
-            f"same test rows (gain {numbers.interval(curve.gain)}, mean of "
-            f"{curve.configurations} configurations).",
+            f"same test rows (difference {numbers.interval(curve.gain)}, mean of "
+            f"{numbers.counted(curve.configurations, 'configuration')}).",
             "Collect more rows of the same kind.",
         )
     tried = families(spec)

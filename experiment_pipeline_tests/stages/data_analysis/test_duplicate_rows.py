@@ -1,4 +1,6 @@
+import numpy as np
 import pandas as pd
+import pytest
 
 from experiment_pipeline_tests.stages.data_analysis.tables import after, rule, subject, table
 
@@ -10,18 +12,17 @@ def _with_copies() -> pd.DataFrame:
     return pd.concat([frame, frame.head(40)], ignore_index=True)
 
 
-def test_copies_are_found() -> None:
-    """Rows that repeat another are counted; a random split keeps them together."""
-    finding = check(subject(_with_copies()))
+@pytest.mark.parametrize(
+    "split", [{"by": "random"}, {"by": "time", "column": "when"}, {"by": "group", "column": "when"}]
+)
+def test_copies_are_found(split: dict[str, str]) -> None:
+    """Rows that repeat another are counted, and noted: every split keeps them in one set."""
+    examined = subject(_with_copies(), split=split)
+    finding = check(examined)
     assert (finding.outcome, finding.severity) == ("found", "note")
     assert "40 of 440 rows" in finding.evidence
-
-
-def test_copies_may_straddle_other_splits() -> None:
-    """Under a split by time copies are a condition."""
-    assert check(subject(_with_copies(), split={"by": "time", "column": "when"})).severity == (
-        "condition"
-    )
+    sets = examined.sets.to_numpy()
+    assert np.array_equal(sets[:40], sets[400:])
 
 
 def test_rejecting_them_settles_it() -> None:

@@ -240,8 +240,8 @@ def test_the_smallest_model_of_a_tie_says_what_it_gives_up() -> None:
     ]
     board = search.rank(results=results)
     assert board.chosen == sizes[100]
-    assert "100 bytes" in board.reason
-    assert f"the best, {sizes[300]}, has 300 bytes" in board.reason
+    assert "0.0001 MB" in board.reason
+    assert "the best, lightgbm (num_leaves 16), has 0.0003 MB" in board.reason
     assert board.rows.loc[board.rows["reason"] == "chosen", "key"].tolist() == [board.chosen]
 
 

@@ -142,7 +142,7 @@ def test_a_configuration_declared_twice_counts_once() -> None:
         "lightgbm__num_leaves=31",
     ]
     assert search_notes(spec) == (
-        "search.1 (lightgbm): 1 configurations were declared before; counted once",
+        "search.1 (lightgbm): 1 configuration declared before, counted once",
     )
 
 
@@ -226,7 +226,7 @@ def test_digests_that_coincide_are_written_longer(monkeypatch: pytest.MonkeyPatc
 def test_a_grid_beyond_all_measure_is_refused() -> None:
     """A grid is counted before it is built."""
     lists = {f"p{i}": list(range(10)) for i in range(12)}
-    with pytest.raises(errors.InvalidExperiment, match="1000000000000 configurations"):
+    with pytest.raises(errors.InvalidExperiment, match="1,000,000,000,000 configurations"):
         configurations(experiment([one("lightgbm", **lists)]))
 
 

@@ -78,7 +78,7 @@ def test_who_is_stopped_says_where_and_why(ran):
     """Rung, number and score stand in the conclusion."""
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
     reasons = {one.reason for one in stopped}
-    assert "not among the best 6 of 14 at rung 1 of 3 (0.2 of the train rows)" in reasons
+    assert "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
     assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
 
 
@@ -180,7 +180,7 @@ def test_failures_take_no_place():
     ran = run(experiment(searched=[*SEARCH, *bad]), SETS)
     assert ran.counts == {"failed": 2, "stopped early": 9, "trained": 6}
     failed = ran.conclusions["Raises"]
-    assert failed.reason == "this table has a bad smell (at rung 1 of 3 (0.2 of the train rows))"
+    assert failed.reason == "this table has a bad smell (at rung 1 of 3 (20 % of the train rows))"
     assert failed.failure.reason == failed.reason
 
 

@@ -56,7 +56,7 @@ def test_a_small_rung_counts_its_own_fits_and_says_what_the_next_needs(progress)
     later = (replace(FULL, number=2, of=2),)
     entered = linear(*"abcdefgh")
     begun = told(progress, RungStarted(QUARTER, entered, known, later))
-    assert begun == ["rung 1 of 2 (0.25 of the train rows): 8 configurations, 1 reused"]
+    assert begun == ["rung 1 of 2 (25 % of the train rows): 8 configurations, 1 reused"]
     (line,) = told(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     assert line == "rung 1 of 2: 2 of 8 done, best log_loss 0.4000 by linear, about 4 s left"
 

@@ -133,7 +133,7 @@ def test_few_configurations_need_no_rungs():
     spec = experiment()
     found = ladder(7, sets_of(spec), spec)
     assert len(found.rungs) == 1
-    assert found.notes == ("no halving: 7 configurations compete, it needs 8",)
+    assert found.notes == ("no halving: it needs 8 configurations that compete, and there are 7",)
 
 
 def test_a_rung_that_stops_nobody_is_left_out():
@@ -150,7 +150,7 @@ def test_few_rows_have_fewer_rungs():
     assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
     assert [rung.of for rung in found.rungs] == [2, 2]
     (note,) = found.notes
-    assert note.startswith("no rung of 0.1 of the train rows: it would have 30")
+    assert note.startswith("no rung of 10 % of the train rows: it would have 30")
     assert note.endswith(" rows, it needs 1000")
 
 
@@ -177,7 +177,7 @@ def test_keeping_nearly_all_is_no_halving():
     spec = experiment(halving={"keep": 0.95})
     found = ladder(14, sets_of(spec), spec)
     assert [(rung.number, rung.of) for rung in found.rungs] == [(1, 1)]
-    assert found.notes == ("no halving: keeping 0.95 of 14 configurations stops nobody",)
+    assert found.notes == ("no halving: keeping 95 % of 14 configurations stops nobody",)
 
 
 def test_off_is_one_rung():

@@ -37,7 +37,7 @@ def test_people_who_equal_each_other_are_told_apart_and_said():
     """Where equal rows are to be expected they are no copies, and the sets keep their shares."""
     frame = made(600, a=np.arange(600) % 4)
     sets = cut_rows(frame, experiment(RANDOM), FEATURES)
-    assert any("600 of 600 rows" in note and "different people" in note for note in sets.notes)
+    assert any("600 of 600 rows" in note and "different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert check_leaks(sets, experiment(RANDOM), FEATURES) == []
 

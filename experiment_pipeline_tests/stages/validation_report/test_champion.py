@@ -16,6 +16,7 @@ from upath import UPath
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Reading
 from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.reporting.document import render
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.champion import (
@@ -26,7 +27,7 @@ from experiment_pipeline.stages.validation_report.champion import (
     hold_against_champion,
 )
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison
-from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
@@ -206,7 +207,7 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     report = report_of(champion=worse)
     assert not report.accepted
     assert report.failed_gates == (worse.gate,)
-    text = to_markdown(report)
+    text = render(build_document(report))
     assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
     assert "## Against the champion" in text
     assert "Both on the same 1,000 validation rows, paired." in text

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from experiment_pipeline.reporting.document import render
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
-from experiment_pipeline.stages.validation_report.page import to_markdown
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics import scores
@@ -149,7 +150,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     report = report_of(earlier_looks=EarlierLooks(3, 0.8))
     assert (report.looks, report.overlap) == (4, 0.8)
     assert "looked at 3 times before (overlap 80 %)" in report.notes[0]
-    assert "looked at 4 times (overlap 80 %), this look included" in to_markdown(report)
+    assert "looked at 4 times (overlap 80 %), this look included" in render(build_document(report))
 
 
 def test_few_units_and_weak_segments_are_noted() -> None:

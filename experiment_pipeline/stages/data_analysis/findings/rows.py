@@ -132,9 +132,9 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 class DuplicateRows(Rule):
     """Rows that repeat another one in every column but the target, over all sets.
 
-    A random split keeps equal rows in one set, so they only count twice. Under another split they
-    may stand on both sides. In a table with few possible combinations equal rows are no copies,
-    and the question does not arise.
+    Every split keeps them in one set (a random one by their features, the others by the column
+    that they share as well), so they only count twice. In a table with few possible combinations
+    equal rows are no copies, and the question does not arise.
     """
 
     code = "duplicate_rows"
@@ -158,11 +158,8 @@ class DuplicateRows(Rule):
         evidence = (
             f"{rows - distinct:,} of {rows:,} rows ({numbers.share(share)}) repeat an earlier one."
         )
-        kept_together = subject.spec.split.by == "random"
-        if share > limit and not kept_together:
-            evidence += " They may stand in two sets."
         return self.judged(
-            None if share <= limit else "note" if kept_together else "condition",
+            None if share <= limit else "note",
             evidence,
             number=share,
             threshold=limit,

@@ -1,0 +1,118 @@
+"""Final checks of small searches on made-up tables, one per task, for the tests of the page.
+
+Names are chosen to be awkward in HTML, Markdown and pictures.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from experiment_pipeline.reporting.document import Document, render_html
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import rank
+from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.rows.made_rows import cut_rows
+
+STRANGE = "<b>carrier & $x^$</b>"
+SEARCH = [
+    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [7], "n_estimators": [25]}},
+    {"algorithm": "linear"},
+]
+METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
+COSTS = {"false_positive": 1, "false_negative": 10}
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A final check, the document of its report, and that as a page."""
+
+    check: FinalCheck
+    document: Document
+    page: str
+
+
+def table(task: str, rows: int = 3_000) -> pd.DataFrame:
+    """Return features of several kinds, some missing, and the target `y`."""
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "distance": generator.gamma(2, 400, rows).round(),
+            "hour": generator.integers(0, 24, rows),
+            STRANGE: generator.choice(["EWR", "JFK", "<i>L&A$</i>"], rows, p=[0.5, 0.3, 0.2]),
+            "noise": generator.normal(size=rows),
+        }
+    ).rename_axis(index="row_number")
+    score = frame["hour"] / 8 + frame["distance"] / 700 + 1.5 * (frame[STRANGE] == "EWR") - 3.5
+    frame.loc[generator.random(rows) < 0.1, "distance"] = np.nan
+    frame.loc[generator.random(rows) < 0.05, STRANGE] = None
+    if task == "regression":
+        return frame.assign(y=(40 * score + 15 * generator.standard_t(4, rows)).round(1))
+    if task == "binary":
+        return frame.assign(
+            y=np.where(generator.random(rows) < expit(score - 1), "yes & <b>", "no")
+        )
+    levels = np.digitize(score + generator.logistic(size=rows), [-1, 0.5, 2])
+    return frame.assign(y=np.array(["on time", "late", "<very> late", "$never$"])[levels])
+
+
+@cache
+def checked(task: str, *, refused: bool = False, costs: bool = False) -> Checked:
+    """Search, choose and look at the validation rows, once for all tests.
+
+    Args:
+        task: binary, multiclass or regression.
+        refused: whether a gate cannot be met.
+        costs: whether wrong decisions have a price.
+    """
+    more: dict[str, Any] = {"positive_class": "yes & <b>"} if task == "binary" else {}
+    if refused:
+        more["acceptance"] = [{"metric": "roc_auc", "at_least": 0.97}]
+    if costs:
+        more["costs"] = COSTS
+    return look_at(table(task), task, more)
+
+
+def look_at(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Checked:
+    """The same for a table and settings of one's own."""
+    spec = ExperimentSpec(
+        name="flights",
+        data="made up",
+        target="y",
+        task=task,
+        metric=METRIC[task],
+        search=SEARCH,
+        **more,
+    )
+    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
+    sets = scenario.to_train_on(cut.train, cut.test, spec)
+    events = search(configurations(spec), sets, spec, NothingKnown(), 1, time.perf_counter)
+    trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
+    board = rank(
+        [Conclusion.trained(one.result) for one in trained.values()],
+        lambda one: trained[one.key].predictions.test,
+        sets.y_test,
+        sets.y_train,
+        resampling_units(sets.test, spec, sets.features),
+        spec,
+        sets.classes,
+    )
+    rows, chosen = cut.validation, trained[board.chosen]
+    check = final_check(spec, board, chosen, sets, rows, delivered=rows)
+    pictures = {
+        section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()
+    }
+    document = build_document(check.report, check.next_search, pictures)
+    return Checked(check, document, render_html(document, passed=check.report.accepted))

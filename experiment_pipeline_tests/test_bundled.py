@@ -1,0 +1,129 @@
+"""The bundled experiments: their tables are small, said where they come from, and made by a script;
+each experiment loads, and the small ones reach their sets or an accepted model.
+"""
+
+import gzip
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+import pytest
+import yaml
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline_tests import runs
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "data"
+FOLDERS = {
+    path.parent.name: path.parent for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")
+}
+LARGEST = {"flights.csv.gz": 4_000_000}
+LICENCES = ("CC0", "CC BY 4.0")
+
+
+# Experiment → its split, its rows, and how many of them the schema rejects.
+SMALL = {
+    "rodent_species": ("random", 8_136, 724),
+    "room_rate": ("time", 15_402, 1),
+    "life_expectancy": ("group", 3_313, 0),
+}
+UP_TO_THE_SETS = ("raw_data", "data_analysis", "validated_data", "rejected_rows")
+SETS = ("train_set", "test_set", "validation_set")
+
+
+def spec_of(name: str) -> ExperimentSpec:
+    """A bundled experiment as its file declares it."""
+    attributes = yaml.safe_load((FOLDERS[name] / "defs.yaml").read_text())["attributes"]
+    return ExperimentSpec(name=name, **attributes)
+
+
+def declared(name: str) -> tuple[ExperimentSpec, str]:
+    """A bundled experiment and the text of its schema."""
+    return spec_of(name), (FOLDERS[name] / "schema.yaml").read_text()
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage of the test's own; paths of data are seen from the project's folder."""
+    monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """data/make_examples.py as a module."""
+    found = importlib.util.spec_from_file_location("make_examples", DATA / "make_examples.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_every_table_is_small_and_has_an_origin_and_a_licence() -> None:
+    """Each file of data/ has a part of its README, which names its licence, and an experiment."""
+    readme = (DATA / "README.md").read_text()
+    listed = dict(re.findall(r"^\| \[(\S+)\]\(#\w+\) \| `\w+` \| (.+) \|$", readme, re.MULTILINE))
+    tables = {path.name: path.stat().st_size for path in DATA.glob("*.csv.gz")}
+    assert set(listed) == set(tables) == {Path(spec_of(name).data.url).name for name in FOLDERS}
+    for name, size in tables.items():
+        assert size <= LARGEST.get(name, 300_000)
+        assert listed[name] in LICENCES
+        own = readme.split(f"\n# {name}\n")[1].split("\n# ")[0]
+        assert f"**{listed[name]}**" in own
+
+
+def test_the_script_makes_the_tables(script: ModuleType) -> None:
+    """Run again, the script gives the same texts."""
+    for name, table in script.TABLES.items():
+        text = gzip.decompress((DATA / f"{name}.csv.gz").read_bytes()).decode()
+        assert table().to_csv(index=False) == text
+
+
+def test_the_readme_shows_how_to_run_each() -> None:
+    """Every bundled experiment has a line in the README, with the command that runs it."""
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"`make run EXPERIMENT=(\w+)`", readme)) == set(FOLDERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rodent_species", "room_rate"])
+def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:
+    """No finding is left open, the schema rejects the dirt that the README names, no check fails."""
+    spec, schema = declared(name)
+    job = runs.definitions(spec, schema).resolve_job_def(name)
+    wanted = [dg.AssetKey([name, stage]) for stage in (*UP_TO_THE_SETS, *SETS)]
+    run = runs.Run(job.execute_in_process(asset_selection=wanted, raise_on_error=False))
+    assert_rows_reach_the_sets(run, name)
+    assert 12 <= len(configurations(spec)) <= 24
+
+
+@pytest.mark.slow
+def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path) -> None:
+    """From the table to the exported model; whole countries judge, and the score is honest."""
+    spec, schema = declared("life_expectancy")
+    run = runs.run(spec, schema)
+    assert_rows_reach_the_sets(run, spec.name)
+    assert len(run.materialized("trained_model")) == len(configurations(spec)) == 20
+    report = run.metadata("validation_report")
+    assert report["decision"] == "accepted"
+    assert 3 < report["validation rmse"] < 6.5
+    assert run.materialized("exported_model")
+
+
+def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
+    """The verdict is go, and all rows but the rejected and those in gaps are in a set."""
+    split, rows, rejected = SMALL[name]
+    assert run.success, run.failure
+    assert spec_of(name).split.by == split
+    assert run.metadata("data_analysis")["verdict"] == "go"
+    assert run.metadata("raw_data")["dagster/row_count"] == rows
+    assert run.metadata("validated_data")["dagster/row_count"] == rows - rejected
+    in_sets = sum(run.metadata(stage)["dagster/row_count"] for stage in SETS)
+    assert in_sets == rows - rejected if split != "time" else 0.95 * rows < in_sets < rows
