@@ -199,7 +199,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
                 "more_flexible": {"alpha": _log(0.0001, 1.0)},
             },
         ),
-        passes=lambda given, n_rows: 1.0,  # noqa: ARG005
+        passes=lambda given, n_rows: 80.0,  # noqa: ARG005
     ),
     "dummy": Algorithm(
         classifier=Estimator(

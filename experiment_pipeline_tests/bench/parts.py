@@ -18,6 +18,7 @@ from experiment_pipeline_tests.bench import (
     memory,
     orchestration,
     processes,
+    progress,
     reports,
     rivals,
     statistics,
@@ -140,6 +141,15 @@ The stages before, on the same rows with an id, a day and the target:
 {table(FIGURE, before)}"""
 
 
+def time_left(_: argparse.Namespace) -> str:
+    """What a search says of the time it still takes."""
+    figures = table(FIGURE, progress.measurements())
+    return f"""Recorded fits, handed out again to two and to four workers: of the lines after a tenth of the way,
+how many said a time left that was wrong by more than a factor of two.
+
+{figures}"""
+
+
 def the_memory(asked: argparse.Namespace) -> str:
     """The metadata database when it has become large."""
     runs = round(10_000 * asked.scale)
@@ -170,6 +180,7 @@ PARTS: Mapping[str, Part] = {
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "rivals": Part("The same seconds", same_seconds),
+    "progress": Part("The time left", time_left),
     "memory": Part("The memory of experiments", the_memory),
     "data": Part("The stages before training", stages),
 }

@@ -23,14 +23,17 @@ from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
     Note,
-    Progress,
     SearchResults,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.results import IntactModels, TrainedModelStore
+from experiment_pipeline.stages.search.progress import Progress
+from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
+from experiment_pipeline.stages.search.scoring import interval_on_test
+from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.database.recording import in_batches
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
@@ -158,7 +161,12 @@ def _search(
     known = IntactModels(store, log.warning)
     workers = spec.workers or joblib.cpu_count()
     given = {one.key: one.hyperparameters for one in declared}
-    progress, started = Progress(spec.metric), time.perf_counter()
+
+    def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
+        return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
+
+    progress = Progress(spec.metric, TimeLeft(workers), interval, spec.budget.seconds)
+    started = time.perf_counter()
 
     def tell(notes: Iterable[Note]) -> None:
         for note in notes:

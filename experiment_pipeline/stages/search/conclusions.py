@@ -1,24 +1,20 @@
-"""What a search says: events while it runs, a line of progress, and in the end a table.
+"""What a search says: events while it runs, and in the end a table.
 
 `search_results` has a row for every declared configuration: declared = trained + stopped early +
 failed + not started, always. Searching lives in `halving.py`. In: what it finds out. Out: what the
 shell stores, logs and counts; and from the table, with what is stored, the conclusions again.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import pandas as pd
 
-from experiment_pipeline import errors
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
-from experiment_pipeline.statistics.metrics import better
 
 TRAINED, STOPPED_EARLY = "trained", "stopped early"
 FAILED, NOT_STARTED = "failed", "not started"
@@ -38,15 +34,15 @@ class RungStarted:
 
     Attributes:
         rung: which one.
-        configurations: how many take part.
-        known: of these, how many an earlier run has fitted here.
-        work_after: of all later rungs at the most, in fits on all train rows.
+        entered: who takes part.
+        known: key → result, of those that an earlier run has fitted here.
+        later: the rungs after it.
     """
 
     rung: Rung
-    configurations: int
-    known: int
-    work_after: float
+    entered: tuple[Configuration, ...]
+    known: Mapping[str, ModelResult]
+    later: tuple[Rung, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,105 +123,6 @@ class Conclusion:
 
 
 Event = Note | RungStarted | Fitted | Conclusion
-
-
-# Quick fits end many times a second, and every line is an event that is stored.
-SECONDS_BETWEEN_LINES = 1.0
-
-
-@dataclass
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        metric: name of the ranking metric.
-        concluded: key → what came of it.
-        fitted: the fits of this run, at any rung.
-        started: the rung that runs; None before the first.
-        done: configurations that this rung is done with.
-        work: of this run so far, in fits on all train rows.
-        best: the best result on all train rows.
-        said_at: elapsed seconds at the last line that was due.
-    """
-
-    metric: str
-    concluded: dict[str, Conclusion] = field(default_factory=dict)
-    fitted: list[ModelResult] = field(default_factory=list)
-    started: RungStarted | None = None
-    done: int = 0
-    work: float = 0.0
-    best: ModelResult | None = None
-    said_at: float = -math.inf
-
-    def told(self, event: Event, elapsed_seconds: float) -> Iterator[Note]:
-        """Take an event into account, and yield what there is to say of it."""
-        if isinstance(event, Note):
-            yield event
-        elif isinstance(event, RungStarted):
-            self.started, self.done = event, event.known
-            if event.rung.of > 1:
-                counts = f"{event.configurations} configurations, {event.known} reused"
-                yield Note(f"{event.rung}: {counts}")
-        elif isinstance(event, Fitted):
-            self.fitted.append(event.model.result)
-            if event.rung.is_full:
-                self._consider(event.model.result)
-            for note in event.model.result.notes:
-                yield Note(f"{event.model.key}: {note}", warns=True)
-        else:
-            self.concluded[event.key] = event
-            if event.result is not None and event.fraction == 1:
-                self._consider(event.result)
-            if (raised := event.failure) is not None:
-                text = f"{event.key} failed: {raised.in_words}\n{raised.traceback}"
-                yield Note(text, warns=True)
-        if isinstance(event, Fitted) or (isinstance(event, Conclusion) and event.failure):
-            yield from self._fit_ended(elapsed_seconds)
-
-    def end(self) -> Iterator[Note]:
-        """Yield what was reused.
-
-        Raises:
-            AllConfigurationsFailed: nothing at all worked.
-        """
-        if reused := sum(one.reused for one in self.concluded.values()):
-            yield Note(f"reused {reused} of {len(self.concluded)} configurations")
-        failed = [one.failure for one in self.concluded.values() if one.failure is not None]
-        if len(failed) == len(self.concluded):
-            raise errors.AllConfigurationsFailed(
-                f"{len(failed)} of {len(failed)} configurations",
-                f"failed, the first ({failed[0].key}) with {failed[0].in_words}",
-                "Mend the cause, or take the algorithm out of `search`.",
-            )
-
-    def line(self, elapsed_seconds: float) -> str:
-        """`rung 1 of 3: 12 / 34 done, best roc_auc 0.6912 (lightgbm__…), about 40 s left`."""
-        if self.started is None:
-            return "0 done"
-        rung, total = self.started.rung, self.started.configurations
-        text = "" if rung.of == 1 else f"rung {rung.number} of {rung.of}: "
-        text += f"{self.done} / {total} done"
-        if self.best is not None:
-            text += f", best {self.metric} {numbers.score(self.best.test_score)} ({self.best.key})"
-        left = (total - self.done) * rung.fraction + self.started.work_after
-        if self.work and left:
-            text += f", about {numbers.seconds(elapsed_seconds / self.work * left)} left"
-        return text
-
-    def _fit_ended(self, elapsed_seconds: float) -> Iterator[Note]:
-        """A line after the first fit, after the last of a rung, and once a second between."""
-        if self.started is None:
-            return
-        self.done += 1
-        self.work += self.started.rung.fraction
-        is_last = self.done >= self.started.configurations
-        if is_last or elapsed_seconds - self.said_at >= SECONDS_BETWEEN_LINES:
-            self.said_at = elapsed_seconds
-            yield Note(self.line(elapsed_seconds))
-
-    def _consider(self, result: ModelResult) -> None:
-        if self.best is None or better(self.metric, result.test_score, self.best.test_score):
-            self.best = result
 
 
 STATUSES = (TRAINED, STOPPED_EARLY, FAILED, NOT_STARTED)

@@ -131,7 +131,7 @@ class _Search:
                 for one in tried
                 if one.key in still_in or (rung.is_full and not rungs.competes(one))
             ]
-            done = yield from self._fits(rung, entered, steps.work_after(rung))
+            done = yield from self._fits(rung, entered, steps.rungs[rung.number :])
             still_in = set(self._survivors(rung, entered))
             for one in entered:
                 if one.key not in done | still_in:
@@ -198,12 +198,12 @@ class _Search:
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def _fits(
-        self, rung: rungs.Rung, entered: Sequence[Configuration], work_after: float
+        self, rung: rungs.Rung, entered: Sequence[Configuration], later: tuple[rungs.Rung, ...]
     ) -> Generator[Event, None, set[str]]:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
         algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
-        yield RungStarted(rung, len(entered), len(found), work_after)
+        yield RungStarted(rung, tuple(entered), found, later)
         done = set()
         for key, result in found.items():
             yield from self._fitted(key, _Fit(rung, result, reused=True))

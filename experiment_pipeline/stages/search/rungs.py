@@ -73,11 +73,6 @@ class Ladder:
     rungs: tuple[Rung, ...]
     notes: tuple[str, ...] = ()
 
-    def work_after(self, rung: Rung) -> float:
-        """Return how many fits on all rows the rungs after one amount to, at the most."""
-        steps = pairwise(self.rungs)
-        return sum(one.kept * after.fraction for one, after in steps if one.number >= rung.number)
-
 
 def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     """Return a search without halving: one rung, all rows."""

@@ -15,11 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import Scoring, SearchSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.scores import score
-from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.scores import interval_of, layout, score
+from experiment_pipeline.statistics.spread import spread_of
+from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold, on_test
 
 
 def predict(
@@ -99,6 +102,19 @@ def scores(
         test_score=on_test[spec.metric],
         test_scores=on_test,
     )
+
+
+def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpec) -> Interval:
+    """Return a fit's score on the test rows with its 95 % interval, as it would be ranked.
+
+    Args:
+        prediction: of the test rows.
+        sets: whose test rows these are.
+        spec: its metrics; its split says which rows belong together.
+    """
+    y, units = sets.y_test, resampling_units(sets.test, spec, sets.features)
+    drawn = layout(spec.metric, y, units)
+    return interval_of(spec.metric, spread_of(on_test(spec.metric_names, y, prediction), drawn))
 
 
 def scored_as_asked(

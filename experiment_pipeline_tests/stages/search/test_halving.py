@@ -57,8 +57,8 @@ def ran(stored):
 def test_the_best_of_each_rung_go_on(ran):
     """14 compete on a fifth of the rows, 6 on half of them, 5 and the dummy on all."""
     rungs = [event for event in ran.events if isinstance(event, RungStarted)]
-    assert [event.configurations for event in rungs] == [14, 6, 6]
-    assert [event.work_after for event in rungs] == [6 * 0.5 + 5, 5, 0]
+    assert [len(event.entered) for event in rungs] == [14, 6, 6]
+    assert [len(event.later) for event in rungs] == [2, 1, 0]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
 
