@@ -88,7 +88,7 @@ def write_all(root: Path) -> None:
         "data analysis": report_html(analysis, frame, spec),
         "leaderboard": board[leaderboard_page.PAGE].decode(),
         "accepted": checked("binary", costs=True).page,
-        "refused": checked("regression", refused=True).page,
+        "refused": checked("binary", refused=True).page,
     }
     for name, text in texts.items():
         place = root / PAGES[name]
