@@ -1,11 +1,18 @@
 """The HTML page: everything inside, every text escaped."""
 
+import hashlib
+import json
 from html.parser import HTMLParser
+from importlib.resources import files
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.document import (
     Bullets,
     Code,
     Document,
+    Interactive,
     Paragraph,
     Picture,
     Section,
@@ -65,3 +72,70 @@ def test_the_first_paragraph_is_coloured_by_the_outcome() -> None:
     assert 'class="verdict passed"' in render_html(DOCUMENT, passed=True)
     assert 'class="verdict failed"' in render_html(DOCUMENT, passed=False)
     assert 'class="verdict "' in render_html(DOCUMENT)
+
+
+class _Data(HTMLParser):
+    """What stands in scripts, by their type, and every tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.scripts: list[tuple[str | None, str]] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append((dict(attrs).get("type"), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag != "script"
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = (kind, text + data)
+
+
+def _interactive(data: dict) -> _Data:
+    block = Interactive("search", data, (Paragraph("what stands there"),))
+    sections = (Section("first", (Paragraph("said"),)), Section("second", (block,)))
+    # The library behind it is long, and the same whatever the data are.
+    return _Data(render_html(Document("page", sections)).partition("</main>")[0])
+
+
+TEXTS = st.text() | st.sampled_from(
+    ["</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028", "\u2029", "'\"&lt;\\"]
+)
+
+
+@given(
+    st.dictionaries(
+        TEXTS, TEXTS | st.lists(TEXTS) | st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
+def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None:
+    """Whatever texts there are, the script reads just them, and the page has no tag more."""
+    page = _interactive(data)
+    assert page.tags == _interactive({}).tags
+    kind, text = page.scripts[0]
+    assert kind == "application/json"
+    assert json.loads(text) == data
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+def test_the_library_of_the_scripts_is_the_released_one() -> None:
+    """Apache ECharts 6.1.0 byte for byte, its licences beside it; it ends no script too early."""
+    folder = files("experiment_pipeline.reporting").joinpath("scripts", "echarts")
+    content = folder.joinpath("echarts.min.js").read_bytes()
+    assert (
+        hashlib.sha256(content).hexdigest()
+        == "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
+    )
+    assert b"</script" not in content
+    assert b"<!--" not in content
+    assert "Apache License" in folder.joinpath("LICENSE").read_text()
+    assert "Apache ECharts" in folder.joinpath("NOTICE").read_text()
+    assert "Mike Bostock" in folder.joinpath("LICENSE-d3").read_text()

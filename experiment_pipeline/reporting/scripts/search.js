@@ -33,7 +33,7 @@
     root.classList.add("search");
     // It was for those who see no other.
     root.querySelector(".picture")?.remove();
-    const state = { text: "", algorithm: "", status: "", brushed: null, marked: null, all: false };
+    const state = { text: "", algorithm: "", status: "", brushed: null, marked: null, all: false, toggled: {} };
     const fits = (row, number) =>
       (!state.algorithm || row.algorithm === state.algorithm) &&
       (!state.status || row.status === state.status) &&
@@ -211,32 +211,39 @@
         axisLine: { show: true, ...lineStyle(MUTED) },
         axisTick: lineStyle(MUTED),
         splitLine: lineStyle(LINE),
+        boundaryGap: ["3%", "3%"],
         ...more,
       };
     }
 
     const below = { nameLocation: "middle", nameGap: 28, splitLine: { show: false } };
 
-    /* 1, 2, 5, 10, …: as many as there is room for. */
+    /* 1, 2, 5, 10, …: as many as there is room for; finer ones where there are hardly any. */
     function logAxis(values) {
       const low = Math.min(...values) / 1.2;
       const high = Math.max(...values) * 1.2;
-      const ticks = [];
-      for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power += 1) {
-        for (const step of [1, 2, 5]) ticks.push(Number((step * 10 ** power).toPrecision(1)));
-      }
-      const inside = ticks.filter((tick) => tick >= low && tick <= high);
-      const powers = inside.filter((tick) => /^10*$|^0?\.0*1$|^1e/.test(String(tick)));
-      const customValues = inside.length > 7 && powers.length > 1 ? powers : inside;
+      const inside = (steps) => {
+        const ticks = [];
+        for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power += 1) {
+          ticks.push(...steps.map((step) => Number((step * 10 ** power).toPrecision(2))));
+        }
+        return ticks.filter((tick) => tick >= low && tick <= high);
+      };
+      const each = Array.from({ length: 90 }, (_, number) => 1 + number / 10);
+      const scales = [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9], each].map(inside);
+      const customValues = scales.find((ticks) => ticks.length > 2) ?? scales.at(-1);
       const label = { ...axisText, customValues, formatter: short, hideOverlap: true };
       return { type: "log", min: low, max: high, axisLabel: label, axisTick: { ...lineStyle(MUTED), customValues } };
     }
 
     /* From the best score down to where others are worse by far: they would flatten the rest. */
-    function scoreRange(numbers) {
+    function scoreRange(numbers, bars = false) {
       const own = numbers.filter((number) => !beside.has(rows[number].algorithm));
       const scores = (own.length ? own : numbers).map((number) => rows[number].score).sort((a, b) => a - b);
-      const wide = (number) => [rows[number].low ?? rows[number].score, rows[number].high ?? rows[number].score];
+      const wide = (number) => {
+        const { score, low, high } = rows[number];
+        return bars ? [low ?? score, high ?? score] : [score];
+      };
       const all = (own.length ? own : numbers).flatMap(wide);
       let [low, high] = [Math.min(...all), Math.max(...all)];
       const middle = scores[Math.floor(scores.length / 2)];
@@ -326,7 +333,9 @@
           style: { stroke: MUTED, lineWidth: 1, opacity: 0.5 * shade(api.value(3)) },
         };
       };
-      const range = scoreRange(full);
+      const toggled = { [STOPPED]: false, ...state.toggled };
+      const all = toggled[STOPPED] ? [...full, ...stopped] : full;
+      const range = scoreRange(all, true);
       const groups = order.filter((name) => full.some((number) => rows[number].algorithm === name));
       return {
         option: {
@@ -341,9 +350,9 @@
             inactiveColor: MUTED,
             inactiveBorderColor: MUTED,
             data: [...groups.map((name) => ({ name, icon: shape(name) })), { name: STOPPED, icon: "triangle" }],
-            selected: { [STOPPED]: false },
+            selected: toggled,
           },
-          xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis([...full, ...stopped].map((n) => at(rows[n])[0])) },
+          xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis(all.map((number) => at(rows[number])[0])) },
           yAxis: scoreAxis(range),
           series: [
             {
@@ -410,7 +419,7 @@
           const opacity = (failed ? 0.7 : crowd(own.length)) * shade(number);
           return { color: failed ? BAD : MUTED, type: failed ? "dashed" : "dotted", width: 1, opacity };
         }
-        const part = Math.round((100 * (sorted.indexOf(row.score) + 1)) / sorted.length);
+        const part = row.tied ? 100 : Math.round((100 * sorted.indexOf(row.score)) / sorted.length);
         return {
           color: `color-mix(in oklab, ${series(4)}, ${series(0)} ${part}%)`,
           width: number === chosen ? 4 : 1.6,
@@ -492,8 +501,9 @@
     function each(width) {
       const axes = data.axes[algorithm];
       const own = numbersOf((row) => row.algorithm === algorithm && isNumber(row.score) && row.status !== "failed");
-      const across = Math.min(width < NARROW ? 1 : width < 900 ? 2 : 4, axes.length);
-      const down = Math.ceil(axes.length / across);
+      const most = width < NARROW ? 1 : width < 900 ? 2 : 4;
+      const down = Math.ceil(axes.length / most);
+      const across = Math.ceil(axes.length / down);
       const high = 250;
       const range = scoreRange(own);
       const cell = (place) => {
@@ -634,13 +644,26 @@
       const points = data.spend.map(([x, score, best, row]) => ({ x, score, best, row }));
       const at = new Map(points.map((one) => [one.row, [one.x, one.score]]));
       const start = points[0].x - (rows[points[0].row].cpu ?? 0);
+      const best = rows.find(ranked);
+      const band = { silent: true, label: { color: MUTED, position: "insideBottom" } };
       return {
         option: {
           ...common(),
           grid: { left: 10, right: 18, top: 34, bottom: 32, containLabel: true },
           xAxis: valueAxis("CPU seconds so far", { ...below, scale: false, min: 0 }),
-          yAxis: scoreAxis(scoreRange(points.map((one) => one.row))),
+          yAxis: scoreAxis(scoreRange(points.map((one) => one.row), true)),
           series: [
+            {
+              type: "line",
+              silent: true,
+              data: [],
+              markArea: {
+                ...band,
+                itemStyle: { color: series(0), opacity: 0.12 },
+                label: { ...band.label, position: "insideBottomRight", formatter: "95 % interval of the best" },
+                data: isNumber(best.low) ? [[{ yAxis: best.low }, { yAxis: best.high }]] : [],
+              },
+            },
             {
               type: "line",
               step: "end",
@@ -649,9 +672,9 @@
               lineStyle: { color: INK, width: 2.5 },
               data: points.map((one) => [one.x, one.best]),
               markArea: {
-                silent: true,
+                ...band,
                 itemStyle: { color: PANEL },
-                label: { color: MUTED, position: "insideBottom", formatter: "smaller rungs" },
+                label: { ...band.label, position: "insideTop", formatter: "smaller rungs" },
                 data: data.fractions.length > 1 ? [[{ xAxis: 0 }, { xAxis: Math.max(start, 0) }]] : [],
               },
             },
@@ -700,6 +723,11 @@
           if (isNumber(event.data?.row)) mark(event.data.row, true);
         });
         one.chart.on("axisareaselected", (event) => brush(one, event));
+        one.chart.on("legendselectchanged", (event) => {
+          if (one.name !== "cost") return;
+          state.toggled = event.selected;
+          draw(one);
+        });
         new ResizeObserver(() => {
           if (one.canvas.clientWidth && one.canvas.clientWidth !== one.width) draw(one);
         }).observe(one.canvas);

@@ -210,9 +210,9 @@ def decision(shown: SearchShown) -> str:
         else "No other configuration comes close enough to be taken for it by chance"
     )
     return (
-        f"Chosen: {board.chosen}, with {board.metric} {numbers.interval(board.score)} on the test "
-        f"set. {surely} predicting without features, which scores "
-        f"{numbers.score(board.baseline)}. {as_good}."
+        f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} on the "
+        f"test set (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
+        f"features, which scores {numbers.score(board.baseline)}. {as_good}."
     )
 
 

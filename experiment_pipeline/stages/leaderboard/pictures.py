@@ -219,8 +219,9 @@ def _captions(shown: SearchShown) -> Iterator[Caption]:
     yield Caption(
         "together",
         "Hyperparameters together",
-        "A line is a configuration: blue ones score best, orange ones worst, dotted ones were "
-        "stopped early. Drag along an axis to keep the lines through that part; the table follows.",
+        "A line is a configuration: blue ones cannot be told from the best, the more orange the "
+        "worse, dotted ones were stopped early. Drag along an axis to keep the lines through that "
+        "part; the table follows.",
         f"Parallel coordinates of hyperparameters and score. The best, {best}: "
         f"{in_words(shown.settings(best))}.",
     )
