@@ -197,7 +197,7 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
     assert conclusion.key == conclusion.result.key == found.algorithm
 
 
-def test_entries_under_old_long_keys_are_reused_under_the_present_ones(memory, ran, storage):  # noqa: ARG001
+def test_entries_under_old_long_keys_are_reused_under_the_present_ones(memory, ran, storage):
     """A storage of before keys were short trains nothing again and shows no old key."""
     store = TrainedModelStore.of(SPEC.name)
     for model in memory.models.values():
