@@ -74,7 +74,8 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
     said = document.sections[0].blocks[0].text
     score = report.score("roc_auc").interval
     assert said == (
-        f"Accepted: the one gate holds. {report.configuration} scores roc_auc "
+        "Accepted: the one gate holds (better than the baseline, as no acceptance criteria are set). "
+        f"{report.configuration} scores roc_auc "
         f"{score.estimate:.4f} on 1,500 validation rows that nobody chose by; with 95 % confidence "
         f"it lies between {score.low:.4f} and {score.high:.4f}. Predicting without features would "
         "have scored 0.5000: the model is better by more than chance."

@@ -137,10 +137,20 @@ def _question(facts: ModelFacts, signature: Signature) -> Section:
             Paragraph(
                 f"{facts.positive_class} is predicted from a probability of "
                 f"{numbers.probability(facts.threshold)} on. This threshold was chosen on the test "
-                "set; the pipeline's own predict cuts at 0.5."
+                f"set{_by_costs(facts)}; the pipeline's own predict cuts at 0.5."
             )
         )
     return Section("Question", tuple(said))
+
+
+def _by_costs(facts: ModelFacts) -> str:
+    costs = facts.spec.costs
+    if costs is None:
+        return ""
+    return (
+        f", where it costs least (a false positive {costs.false_positive:g}, a false negative "
+        f"{costs.false_negative:g})"
+    )
 
 
 def _data(facts: ModelFacts) -> Section:

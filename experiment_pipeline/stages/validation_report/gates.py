@@ -101,7 +101,7 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
 def _against_baseline(score: MetricScore) -> Gate:
     difference = score.difference_to_baseline
     rule = (
-        f"no acceptance criteria are set: the {_worse_end(score.metric)} bound of {score.metric} "
+        f"better than the baseline, as no acceptance criteria are set: the {_worse_end(score.metric)} bound of {score.metric} "
         f"must beat the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
         f"{numbers.interval(difference)})"
     )

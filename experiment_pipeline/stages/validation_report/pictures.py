@@ -129,7 +129,8 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawin
             at = np.unique(np.linspace(0, len(x) - 1, _MOST_CURVE_POINTS).astype(np.int64))
             axes.plot(x[at], y[at], color=colour, label=name)
         axes.set(xlabel="False positive rate", ylabel="True positive rate")
-        axes.legend(loc="lower right")
+        if len(curves) > 1:
+            axes.legend(loc="lower right")
 
     low, high = numbers.score(min(areas)), numbers.score(max(areas))
     area = low if low == high else f"{low} to {high}, each class against the others"
@@ -178,13 +179,16 @@ def _threshold(
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
     curve, cut = threshold_curve(test.y, test.prediction, costs), report.threshold.value
+    beside = 0.006 * np.ptp(curve.thresholds)
     shown = [("precision", curve.precision, at.precision), ("recall", curve.recall, at.recall)]
 
     def draw(axes: Axes, palette: Palette) -> None:
         axes.axvline(min(cut, 1.0), color=palette.muted, linestyle="--", linewidth=1)
-        for (name, line, judged), colour in zip(shown, palette.series, strict=False):
+        for (name, line, judged), colour, side in zip(
+            shown, palette.series[:2], (-beside, beside), strict=True
+        ):
             axes.plot(curve.thresholds, line, color=colour, label=f"{name} on test")
-            _judged(axes, cut, judged, colour)
+            _judged(axes, cut + side, judged, colour)
         axes.set(xlabel="Called positive from this probability on", ylim=(0, 1.02))
         axes.legend(loc="best")
 

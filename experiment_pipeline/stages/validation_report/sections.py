@@ -33,7 +33,8 @@ def decision(report: ValidationReport) -> str:
     score = report.score(report.metric)
     count = len(report.gates)
     if report.accepted:
-        said = f"Accepted: {'the one gate holds' if count == 1 else f'all {count} gates hold'}."
+        rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
+        said = f"Accepted: {'the one gate holds' if count == 1 else f'all {count} gates hold'} ({rules})."
     else:
         failed = "; ".join(gate.in_words() for gate in report.failed_gates)
         said = f"Not accepted: {failed}."
@@ -308,7 +309,7 @@ def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
     worst = min(found, key=lambda one: (math.isnan(one.recall), one.recall))
     said = (
         "Recall is the share of a class's rows that are recognised, precision the share of the "
-        f"rows called so that are. Recognised least is {worst.label}: {numbers.share(worst.recall)} "
+        f"rows called so that are. Recognised least is class {worst.label}: {numbers.share(worst.recall)} "
         f"of {worst.support:,} rows."
     )
     blocks: list[Block] = [Paragraph(said), Table(header, rows), *pictures.get("classes", ())]
@@ -326,8 +327,8 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
     rows = tuple(
         (
             one.feature,
-            numbers.score(one.drop),
-            numbers.score(one.deviation),
+            numbers.score(round(one.drop, 4)),
+            numbers.score(round(one.deviation, 4)),
             "yes" if one.drop > 2 * one.deviation and one.drop > 0 else "not more than noise",
         )
         for one in shown

@@ -50,7 +50,8 @@ def test_without_criteria_the_paired_difference_must_beat_the_baseline_and_it_is
     gate = _gate("roc_auc", {}, (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
     assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
     assert gate.rule == (
-        "no acceptance criteria are set: the lower bound of roc_auc must beat the baseline 0.5000, "
+        "better than the baseline, as no acceptance criteria are set: the lower bound of roc_auc "
+        "must beat the baseline 0.5000, "
         "paired on the same rows (difference 0.1000 (0.0200 to 0.1800))"
     )
     assert not _gate("roc_auc", {}, (0.6, 0.55, 0.65), Interval(0.1, -0.01, 0.2)).passed

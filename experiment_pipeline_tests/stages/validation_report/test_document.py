@@ -1,0 +1,177 @@
+"""The document of a report: what each task is told, with pictures that say their number."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.reporting.document import Picture, Table, render
+from experiment_pipeline.stages.validation_report.details import exported_threshold
+from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING, drawings
+from experiment_pipeline.statistics.thresholds import EXPECTED_COST
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+from experiment_pipeline_tests.stages.validation_report.checked import STRANGE, Checked, checked
+from experiment_pipeline_tests.stages.validation_report.report_examples import (
+    report_of,
+    seen_through,
+)
+
+MOST_BYTES = 600_000
+EVERY = {
+    "binary": [*("Decision", "Scores", "Calibration", "Decision threshold", "Class by class")],
+    "multiclass": [*("Decision", "Scores", "Calibration", "Class by class")],
+    "regression": [*("Decision", "Scores", "Errors")],
+}
+LAST = ["Importance of features", "How the first features are used", "Weakest segments", "Notes"]
+each_task = pytest.mark.parametrize("task", EVERY)
+
+
+def of(task: str) -> Checked:
+    """The accepted report of a task; of the binary one with costs."""
+    return checked(task, costs=task == "binary")
+
+
+def pictures_of(found: Checked) -> list[Picture]:
+    """Every picture of a document, in order."""
+    blocks = [block for section in found.document.sections for block in section.blocks]
+    return [block for block in blocks if isinstance(block, Picture)]
+
+
+def section(found: Checked, title: str) -> list:
+    """The blocks of a section."""
+    return list(next(one.blocks for one in found.document.sections if one.title == title))
+
+
+@each_task
+def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
+    """The decision first, then scores, then what explains them; notes last."""
+    assert [one.title for one in of(task).document.sections] == [*EVERY[task], *LAST]
+    assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate holds (")
+
+
+@each_task
+def test_every_picture_says_what_it_shows_with_its_number(task: str) -> None:
+    """For who does not see it; titles, and the ids inside, are each their own."""
+    shown = pictures_of(of(task))
+    assert len(shown) >= 7
+    assert all(re.search(r"\d", one.alt) and one.alt.endswith(".") for one in shown)
+    assert len({one.title for one in shown}) == len(shown)
+    ids = [name for one in shown for name in re.findall(r' id="([^"]+)"', one.svg)]
+    assert len(set(ids)) == len(ids)
+
+
+@each_task
+def test_colours_are_the_pages_and_the_page_is_small(task: str) -> None:
+    """No fixed colour is left in a picture, and a report stays easy to send."""
+    for one in pictures_of(of(task)):
+        colours = set(re.findall(r"(?:fill|stroke|color): ([^;\"]+)", one.svg))
+        assert all(colour == "none" or colour.startswith("var(--") for colour in colours), one.title
+        assert not re.search(r"#[0-9a-f]{6}\b|<image", one.svg), one.title
+    assert len(of(task).page.encode()) < MOST_BYTES
+
+
+class _Inside(HTMLParser):
+    """The tags of a page that are no part of its own making."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.add(tag)
+
+
+@each_task
+def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
+    """Columns, categories and classes with tags, ampersands and dollars."""
+    found = of(task)
+    assert not _Inside(found.page).tags & {"b", "i", "very", "script"}
+    assert STRANGE in [one[0] for one in _rows(found, "Importance of features")]
+    assert "&lt;b&gt;carrier &amp; $x^$&lt;/b&gt;" in found.page
+    assert "<b>" not in render(found.document)
+
+
+def _rows(found: Checked, title: str) -> tuple:
+    return next(block.rows for block in section(found, title) if isinstance(block, Table))
+
+
+def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation() -> None:
+    """Beside the metric's own threshold, calling nobody and calling everybody."""
+    found = checked("binary", costs=True)
+    report = found.check.report
+    ways = report.details.at_threshold.ways
+    assert report.threshold.metric == EXPECTED_COST
+    assert [way.name.split(",")[0] for way in ways] == [
+        "the exported threshold",
+        "the threshold that is best for f1",
+        "call no row positive",
+        "call every row positive",
+    ]
+    assert min(way.on_test for way in ways) == ways[0].on_test == report.threshold.test_score
+    assert ways[0].on_validation.low < ways[0].on_validation.estimate < ways[0].on_validation.high
+    assert ways[2].on_validation.estimate == pytest.approx(10 * report.prevalence)
+    assert ways[3].on_validation.estimate == pytest.approx(1 - report.prevalence)
+    assert "minimises expected cost per row" in section(found, "Decision threshold")[0].text
+
+
+def test_costs_move_the_threshold_and_scores_at_it_but_neither_gap_nor_ranking() -> None:
+    """f1 is that of the decisions that will be made; the gap compares what was ranked."""
+    costly = spec_of(metric="f1", costs={"false_positive": 1, "false_negative": 20})
+    exported, test = seen_through(1, seed=1), seen_through(1, seed=2)
+    plain = report_of(spec_of(metric="f1"), exported=exported, test=test)
+    report = report_of(
+        costly, exported=exported, test=test, threshold=exported_threshold(costly, test)
+    )
+    assert report.threshold.value < plain.threshold.value
+    assert report.score("f1").interval.estimate == exported.score("f1", report.threshold.value)
+    assert report.gap == plain.gap
+
+
+def test_a_refused_report_says_why_right_after_the_gates() -> None:
+    """With the number, the limit, and what to try next."""
+    found = checked("binary", refused=True)
+    titles = [one.title for one in found.document.sections]
+    assert titles[:3] == ["Decision", "Why, and what to try next", "Scores"]
+    first, gates = section(found, "Decision")[:2]
+    assert first.text.startswith("Not accepted: lower bound of roc_auc at least 0.97: 0.")
+    assert gates.rows[0][0] == "FAIL"
+    assert gates.rows[0][3:] == (
+        "0.9700",
+        "the careful end of the interval does not hold, nor does the estimate",
+    )
+
+
+def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:
+    """The feature that is noise comes last, and the hour moves the prediction upwards."""
+    used = of("regression").check.report.usage
+    assert used.importance[-1].feature == "noise"
+    assert used.importance[0].drop > 10 * used.importance[-1].drop
+    curves = {one.feature: one for one in used.dependence}
+    hour = curves["hour"].means[0]
+    assert np.all(np.diff(hour) >= -1e-9)
+    assert hour[-1] - hour[0] == pytest.approx(40 * 23 / 8, rel=0.2)
+    carrier = curves[STRANGE]
+    assert set(carrier.values) == {"EWR", "JFK", "<i>L&A$</i>", "missing"}
+    assert carrier.values[int(np.argmax(carrier.means[0]))] == "EWR"
+    assert sum(carrier.marks) == pytest.approx(1)
+
+
+def test_one_class_alone_on_validation_is_reported_without_what_needs_two() -> None:
+    """No calibration, no ROC curve; the rest is drawn."""
+    rows = seen_through(1, seed=1)
+    exported, test = rows.rows(rows.y == 0), seen_through(1, seed=2)
+    report = report_of(exported=exported)
+    drawn = drawings(report, exported, test, (False, True), None)
+    assert report.details.calibration == ()
+    assert [one.title for one in drawn["scores"]] == ["Test against validation"]
+    assert "calibration" not in drawn
+    assert all(one.picture().svg for some in drawn.values() for one in some)
+
+
+@each_task
+def test_the_most_telling_pictures_are_drawn_for_dagster_as_well(task: str) -> None:
+    """Two or three, the same as on the page."""
+    found = of(task).check.drawings
+    assert 2 <= len(set(MOST_TELLING) & found.keys()) <= 3
