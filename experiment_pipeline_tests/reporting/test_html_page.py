@@ -5,7 +5,7 @@ import json
 from html.parser import HTMLParser
 from importlib.resources import files
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.document import (
@@ -111,6 +111,7 @@ TEXTS = st.text() | st.sampled_from(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.dictionaries(
         TEXTS, TEXTS | st.lists(TEXTS) | st.floats(allow_nan=False, allow_infinity=False)

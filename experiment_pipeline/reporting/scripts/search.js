@@ -175,7 +175,9 @@
     const shade = (number) => (found.fits[number] ? 1 : 0.08);
     // Of many, each is paler: those that matter stand out of a cloud.
     const crowd = (count) => Math.max(0.15, Math.min(0.6, 40 / count));
-    const axisText = { color: MUTED, fontSize: 12 };
+    // Lines may run behind a label.
+    const axisText = { color: MUTED, fontSize: 12, textBorderColor: PAPER, textBorderWidth: 3 };
+    const cut = (width) => ({ ...axisText, hideOverlap: true, width, overflow: "truncate" });
     const lineStyle = (color) => ({ lineStyle: { color } });
     const still = { itemStyle: { color: "inherit", borderColor: "inherit" } };
 
@@ -349,7 +351,10 @@
             textStyle: { color: INK },
             inactiveColor: MUTED,
             inactiveBorderColor: MUTED,
-            data: [...groups.map((name) => ({ name, icon: shape(name) })), { name: STOPPED, icon: "triangle" }],
+            data: [
+              ...groups.map((name) => ({ name, icon: shape(name) })),
+              ...(stopped.length ? [{ name: STOPPED, icon: "triangle" }] : []),
+            ],
             selected: toggled,
           },
           xAxis: { ...valueAxis("CPU seconds of the fit", below), ...logAxis(all.map((number) => at(rows[number])[0])) },
@@ -431,7 +436,7 @@
       const numeric = own.length
         ? axes.map(({ name, log, values }, dim) => {
             const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
-            if (values.length) return dimension(dim, name, { type: "category", data: values });
+            if (values.length) return dimension(dim, name, { type: "category", data: values, axisLabel: cut(110) });
             return dimension(dim, name, log ? logAxis(given) : { type: "value", scale: true });
           })
         : [];
@@ -452,8 +457,6 @@
               axisLabel: {
                 ...axisText,
                 color: INK,
-                textBorderColor: PAPER,
-                textBorderWidth: 3,
                 hideOverlap: true,
                 formatter: (text) => (isNumber(text) ? short(text) : text),
               },
@@ -527,7 +530,7 @@
           xAxis: axes.map((axis, gridIndex) => {
             const given = own.map((number) => rows[number].settings[axis.name]).filter(isNumber);
             const kind = axis.values.length
-              ? { type: "category", data: axis.values, jitter: 16, jitterOverlap: true }
+              ? { type: "category", data: axis.values, boundaryGap: true, jitter: 16, jitterOverlap: true, axisLabel: cut(70) }
               : axis.log && given.length ? logAxis(given) : {};
             return { ...valueAxis(axis.name, below), ...kind, gridIndex };
           }),

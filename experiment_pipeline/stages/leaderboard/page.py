@@ -203,12 +203,14 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
 def decision(shown: SearchShown) -> str:
     """What was chosen, what it scores and beats, and how many are as good, in words."""
     board = shown.board
-    others = len(board.tie_group) - 1
+    others, ranked = len(board.tie_group) - 1, int(board.rows["rank"].notna().sum())
     surely = "It beats" if board.beats_baseline else "It does not surely beat"
     as_good = (
         f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
         if others
         else "No other configuration comes close enough to be taken for it by chance"
+        if ranked > 1
+        else "No other configuration was trained on all rows"
     )
     return (
         f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} on the "
