@@ -62,7 +62,8 @@ _TRAINED_MODEL = """\
 One fitted pipeline per hyperparameter configuration, each a partition.
 
 Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
-because others did better there. A partition that failed stays missing.
+because others did better there. A partition that failed stays missing. *Plots* compares the last
+120 partitions; the report of `leaderboard` compares all.
 
 No arrow leaves this asset, though `leaderboard` compares the models: it would not be made any more
 when a single configuration fails. The same step makes `search_results`, which lists every
