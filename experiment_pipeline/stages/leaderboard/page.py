@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
+    Block,
     Bullets,
     Document,
     Interactive,
@@ -245,7 +246,7 @@ def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
         *("overfit gap", *shown.hyperparameters, "reason"),
     )
     table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
-    blocks = [table] if scores is None else [scores, table]
+    blocks: list[Block] = [table] if scores is None else [scores, table]
     search = Interactive("search", pictures.data(shown), tuple(blocks))
     if len(shown.rows) == len(shown.board.rows):
         return Section("Configurations", (search,))

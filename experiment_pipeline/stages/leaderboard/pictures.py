@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeGuard
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
@@ -124,7 +124,11 @@ class SearchShown:
             numeric = all(_is_number(value) for value in present) and len(present) == len(given)
             ordered = sorted(present, key=lambda v: (not _is_number(v), v if _is_number(v) else 0))
             kinds = () if numeric else tuple(dict.fromkeys(map(numbers.setting, ordered)))
-            log = numeric and min(present) > 0 and is_searched_by_ratio(self.spec, algorithm, name)
+            log = (
+                numeric
+                and all(_is_number(v) and v > 0 for v in present)
+                and is_searched_by_ratio(self.spec, algorithm, name)
+            )
             yield Axis(name, log, kinds)
 
 
@@ -299,7 +303,7 @@ def _share_in_words(fraction: float) -> str:
     return "all rows" if fraction == 1 else numbers.share(fraction)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
