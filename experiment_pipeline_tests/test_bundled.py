@@ -92,6 +92,15 @@ def test_the_readme_shows_how_to_run_each() -> None:
     assert set(re.findall(r"`make run EXPERIMENT=(\w+)`", readme)) == set(FOLDERS)
 
 
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    """Each lies in the project, weighs at most 250 kB, and says in words what it shows."""
+    pictures = re.findall(r"!\[(.*?)\]\((.+?)\)", (ROOT / "README.md").read_text())
+    assert pictures
+    for words, path in pictures:
+        assert (ROOT / path).stat().st_size <= 250_000
+        assert re.search(r"\d", words)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rodent_species", "room_rate"])
 def test_a_small_experiment_reaches_its_sets(name: str, storage: Path) -> None:

@@ -218,12 +218,28 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
         ("decision", "status", _plain("status")),
         ("version", "version", _plain("version")),
     ):
-        if before[column] != after[column]:
-            yield Change(what, words(before), words(after))
+        if before[column] == after[column] or (what == "choice" and _chose_alike(before, after)):
+            continue
+        yield Change(what, words(before), words(after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
             yield Change(name, str(old.get(name, "not there")), str(new.get(name, "not there")))
+
+
+def _chose_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether one configuration was chosen under two partition keys: these may be renamed."""
+    first, second = _chosen(before), _chosen(after)
+    return first is not None and first == second
+
+
+def _chosen(run: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    rows = rows_of_run("configurations", run)
+    found = rows.loc[rows["key"] == run["chosen"], ["algorithm", "hyperparameters"]]
+    if found.empty:
+        return None
+    algorithm, hyperparameters = found.iloc[0]
+    return str(algorithm), dict(hyperparameters)
 
 
 def _data(run: Mapping[str, Any]) -> str:

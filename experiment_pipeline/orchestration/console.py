@@ -8,12 +8,17 @@ would have to be named in each run's config.
 """
 
 import logging
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
 
 from dagster import DagsterEvent
 from dagster._core.events import RunFailureReason
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
 from experiment_pipeline.stages.asset import FAILED
+from experiment_pipeline.stages.search.progress import DRAWN
 
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
@@ -41,9 +46,45 @@ class ConciseConsole(logging.Logger):
         super().handle(record)
 
 
+class Bar(logging.Handler):
+    """How far a search is, on the last line of a terminal, gone when the search is over.
+
+    No library's bar: Dagster gives a step's standard error to a file, and another process copies
+    what arrives there to the terminal. So nobody can take the bar away before a line and put it
+    back after. It leaves the cursor at the line's beginning instead, and is shorter than what each
+    line of the log begins with: the next line is written over it.
+    """
+
+    CELLS = 10
+    # `2026-02-02 06:00:00 +0000 - dagster - INFO - `
+    MOST_COLUMNS = 44
+
+    def __init__(self, terminal: TextIO) -> None:
+        """Draw on a terminal."""
+        super().__init__()
+        self.terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw a record's standing over the one before."""
+        standing = getattr(record, "standing", None)
+        text = ""
+        if standing is not None:
+            filled = "#" * round(self.CELLS * standing.part)
+            text = f"[{filled:{self.CELLS}}] {standing.short}"[: self.MOST_COLUMNS]
+        # A terminal that is gone ends no run.
+        with suppress(OSError):
+            self.terminal.write(f"\r\x1b[K{text}\r")
+            self.terminal.flush()
+
+
 def install() -> None:
-    """Make it the class of the loggers that are created from now on."""
+    """Shorten what is logged from now on; for a person who waits at a terminal, draw a bar."""
     logging.setLoggerClass(ConciseConsole)
+    # Runs that a server starts have its terminal, which nobody waits at.
+    if sys.argv[1:3] == ["job", "execute"] and sys.stderr.isatty() and not DRAWN.handlers:
+        DRAWN.propagate = False
+        # A step's standard error is another one later.
+        DRAWN.addHandler(Bar(os.fdopen(os.dup(sys.stderr.fileno()), "w")))
 
 
 def _told(event: DagsterEvent, whole: str) -> str:

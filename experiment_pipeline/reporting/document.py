@@ -147,6 +147,14 @@ class Document:
     links: tuple[Link, ...] = ()
 
 
+def around(experiment: str) -> tuple[Link, ...]:
+    """Return the links of a stage's page, `<root>/<experiment>/<stage>/<fingerprint>/<page>`."""
+    return (
+        Link("Overview of all experiments", "../../../overview.html"),
+        Link(f"All runs of {experiment}", "../../runs.html"),
+    )
+
+
 def render(document: Document) -> str:
     """Return the document as Markdown."""
     parts = [f"# {escape(document.title)}"]

@@ -1,16 +1,17 @@
 """Two runs side by side: what changed, and what it did to the scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiment_pipeline.memory.comparison import JUDGED_ROWS, JudgedRows, compare
-from experiment_pipeline.reporting.remembered import ReportRow, SetRow
+from experiment_pipeline.reporting.remembered import ConfigurationRow, ReportRow, RunFacts, SetRow
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.tables import to_parquet
-from experiment_pipeline_tests.memory.history import write_history
+from experiment_pipeline_tests.memory.history import configuration_rows, write_history
 
 N = 4000
 
@@ -115,3 +116,16 @@ def test_the_same_model_on_the_same_rows_makes_no_difference(tmp_path: Path) -> 
     for run_id in ids[:2]:
         keep(run_id, judged(0.5), tmp_path)
     assert "in both: no difference" in str(compare(ids[0], ids[1]))
+
+
+def test_one_configuration_under_two_keys_is_one_choice() -> None:
+    """Keys may be renamed: a choice has changed only where the configuration has."""
+    ids = write_history(runs=2)
+    old = "lightgbm__learning_rate=0.05__num_leaves=31"
+    rows = [one for one in configuration_rows(0.7) if isinstance(one, ConfigurationRow)]
+    row = next(one for one in rows if one.is_chosen)
+    RunMemory("flight_delay", ids[0]).remember([replace(row, key=old), RunFacts(chosen=old)])
+    assert "choice" not in [one.what for one in compare(*ids).changes]
+    other = replace(row, key=old, hyperparameters={"num_leaves": 63})
+    RunMemory("flight_delay", ids[0]).remember([other])
+    assert "choice" in [one.what for one in compare(*ids).changes]

@@ -1,12 +1,18 @@
 """What a run prints about a failure: once, and without a line for each step after it."""
 
 import logging
+import math
+import os
+import pty
+import sys
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from experiment_pipeline.orchestration import console
+from experiment_pipeline.stages.search.progress import DRAWN, Progress, Standing, drawing
+from experiment_pipeline.stages.search.time_left import TimeLeft
 
 
 @pytest.fixture
@@ -16,6 +22,18 @@ def concise() -> Iterator[None]:
     console.install()
     yield
     logging.setLoggerClass(usual)
+
+
+class Halfway(Progress):
+    """A search that is not over."""
+
+    def __init__(self) -> None:
+        super().__init__("roc_auc", TimeLeft(2))
+
+    def standing(self, elapsed_seconds: float) -> Standing:
+        """Its standing after so many of 20 seconds."""
+        short = "1200 of 3400 done, about 12 min left, or more"
+        return Standing("", short, round(elapsed_seconds) / 20)
 
 
 @dg.op
@@ -46,3 +64,42 @@ def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[s
     assert "Steps failed" not in told
     assert "Not executing" not in told
     assert "Stack Trace" not in told
+
+
+@pytest.mark.usefixtures("concise")
+def test_a_bar_is_shorter_than_the_beginning_of_a_line_and_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Drawn on a terminal by the command alone; the next line is written over it; it vanishes."""
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal, monkeypatch.context() as patch:  # noqa: PTH123
+        patch.setattr(sys, "stderr", terminal)
+        patch.setattr(sys, "argv", ["dagster", "job", "execute"])
+        console.install()
+        (bar,) = (one for one in DRAWN.handlers if isinstance(one, console.Bar))
+        with drawing() as draw:
+            draw(Halfway(), 8.4)
+        shown = ""
+        while not (shown.count("\x1b[K") == 2 and shown.endswith("\r")):
+            shown += os.read(ours, 1_000).decode()
+        DRAWN.removeHandler(bar)
+        DRAWN.propagate = True
+        bar.terminal.close()
+    drawn, gone = shown.split("\r\x1b[K")[1:]
+    assert drawn.startswith("[####      ] 1200 of 3400 done, about 12 min")
+    assert drawn.endswith("\r")
+    assert len(drawn.rstrip("\r")) < len("2026-02-02 06:00:00 +0000 - dagster - INFO - ")
+    assert gone == "\r"
+
+
+@pytest.mark.usefixtures("concise")
+@pytest.mark.parametrize("command", [["dagster", "job", "execute"], ["dagster", "dev"]])
+def test_no_bar_is_drawn_where_nobody_waits(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files, CI and runs of a server get lines alone, and no standing is even made."""
+    monkeypatch.setattr(sys, "argv", command)
+    console.install()
+    assert not DRAWN.handlers
+    with drawing() as draw:
+        draw(Halfway(), math.nan)

@@ -209,6 +209,7 @@ def test_paper_shows_what_is_folded_and_cuts_nothing(seen: Seen) -> None:
 def test_every_link_leads_somewhere(seen: Seen, storage: Path) -> None:
     """From one page of the storage to the next, without a server."""
     targets = seen.page.evaluate("[...document.querySelectorAll('main a, nav a')].map(a => a.href)")
+    assert targets
     files = [Path(url.removeprefix("file://").partition("#")[0]) for url in targets]
     assert [str(file) for file in files if not file.is_file()] == []
 

@@ -206,7 +206,7 @@ def _document(
         document.Section("How the verdict is made", (rules,), folded=True),
         document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
-    return document.Document(f"Data analysis of {spec.name}", sections)
+    return document.Document(f"Data analysis of {spec.name}", sections, document.around(spec.name))
 
 
 def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[document.Section]:

@@ -15,6 +15,7 @@ from experiment_pipeline.reporting.document import (
     Picture,
     Section,
     Table,
+    around,
     render_html,
 )
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
@@ -196,7 +197,7 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
     if board.notes:
         sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
     sections.append(Section("How to read this page", (Bullets(_HOW_TO_READ),), folded=True))
-    return Document(f"{experiment}: leaderboard", tuple(sections))
+    return Document(f"{experiment}: leaderboard", tuple(sections), around(experiment))
 
 
 def decision(shown: SearchShown) -> str:

@@ -27,7 +27,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.progress import Progress
+from experiment_pipeline.stages.search.progress import Progress, drawing
 from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.scoring import interval_on_test
 from experiment_pipeline.stages.search.time_left import TimeLeft
@@ -175,12 +175,15 @@ def _search(
 
     with (
         in_batches(asset.run_of(context, spec.name)) as remember,
+        drawing() as draw,
         closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events,
     ):
         for event in events:
             if isinstance(event, Fitted):
                 store.put(event.model)
-            tell(progress.told(event, time.perf_counter() - started))
+            elapsed = time.perf_counter() - started
+            tell(progress.told(event, elapsed))
+            draw(progress, elapsed)
             if isinstance(event, Conclusion):
                 remember([page.remembered(event, given[event.key])])
             if isinstance(event, Conclusion) and event.result is not None:

@@ -4,8 +4,10 @@ How the time left is guessed: `time_left.py`. In: the events of a search, and wh
 notes to log, `Standing` for whoever draws it, and what the search found out.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from experiment_pipeline import errors
@@ -39,11 +41,17 @@ class Standing:
 
     Attributes:
         text: in words.
+        short: where it is and the time left, in words, for a line that is short.
         part: of the way, by time, in [0, 1].
     """
 
     text: str
+    short: str
     part: float
+
+
+# A handler of this logger draws how far a search is: records with a `standing`, None at the end.
+DRAWN = logging.getLogger("experiment_pipeline.drawn")
 
 
 @dataclass
@@ -118,7 +126,7 @@ class Progress:
     def standing(self, elapsed_seconds: float) -> Standing:
         """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, about 40 s left`."""
         left = self._seconds_left(elapsed_seconds)
-        text = self._counts()
+        text, where = self._counts()
         if best := self._best_first():
             result = self.scored[best[0]]
             interval = self.intervals.get(result.fingerprint)
@@ -127,9 +135,10 @@ class Progress:
                 score = numbers.interval(interval)
             text += f", best {self.metric} {score} by {result.algorithm}"
         if left is None:
-            return Standing(text, 0.0)
+            return Standing(text, where, 0.0)
         said = f", about {numbers.duration(left)} left" if left >= LEAST_SECONDS_LEFT else ""
-        return Standing(text + said, elapsed_seconds / max(elapsed_seconds + left, 1e-9))
+        part = elapsed_seconds / max(elapsed_seconds + left, 1e-9)
+        return Standing(text + said, f"{where}{said}", part)
 
     def _begin(self, event: RungStarted, elapsed_seconds: float) -> Iterator[Note]:
         self.started, self.done, self.scored = event, len(event.known), dict(event.known)
@@ -144,20 +153,28 @@ class Progress:
         if self.started is None:
             return
         self.done += 1
-        left = self._seconds_left(elapsed_seconds) or 0.0
-        pause = max(SECONDS_BETWEEN_LINES, (elapsed_seconds + left) / LINES_ON_THE_WAY)
-        is_last = self.done >= len(self.started.entered)
-        if is_last or elapsed_seconds - self.said_at >= pause:
+        if self.done >= len(self.started.entered) or self._is_due(elapsed_seconds):
             self.said_at = elapsed_seconds
             self._look_at_the_best(self.started.rung.sets)
             yield Note(self.standing(elapsed_seconds).text)
 
-    def _counts(self) -> str:
+    def _is_due(self, elapsed_seconds: float) -> bool:
+        pause = elapsed_seconds - self.said_at
+        if pause < SECONDS_BETWEEN_LINES:
+            return False
+        left = self._seconds_left(elapsed_seconds) or 0.0
+        return pause >= (elapsed_seconds + left) / LINES_ON_THE_WAY
+
+    def _counts(self) -> tuple[str, str]:
+        """Where the search is: in full, and in short."""
         if self.started is None:
-            return "0 done"
+            return "0 done", "0 done"
         rung = self.started.rung
-        where = "" if rung.of == 1 else f"rung {rung.number} of {rung.of}: "
-        return f"{where}{self.done} of {len(self.started.entered)} done"
+        done = f"{self.done} of {len(self.started.entered)} done"
+        if rung.of == 1:
+            return done, done
+        where = f"rung {rung.number} of {rung.of}"
+        return f"{where}: {done}", where
 
     def _look_at_the_best(self, sets: TrainingSets) -> None:
         """An interval takes longer than a score: of the best alone, when it is said."""
@@ -181,3 +198,18 @@ class Progress:
         if left is None or self.most_seconds is None:
             return left
         return min(left, max(self.most_seconds - elapsed_seconds, 0.0))
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[Progress, float], None]]:
+    """Give a function that shows progress after so many seconds to whoever draws it, if any."""
+
+    def draw(progress: Progress, elapsed_seconds: float) -> None:
+        if DRAWN.handlers:
+            DRAWN.warning("", extra={"standing": progress.standing(elapsed_seconds)})
+
+    try:
+        yield draw
+    finally:
+        if DRAWN.handlers:
+            DRAWN.warning("", extra={"standing": None})

@@ -56,6 +56,8 @@ class TimeLeft:
     _told: dict[str, list[_Told]] = field(default_factory=lambda: defaultdict(list))
     _drifts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _last: dict[str, _Told] = field(default_factory=dict)
+    # (algorithm, rung) → factor, until another fit has told.
+    _factors: dict[tuple[str, int], float] = field(default_factory=dict)
     _rung: Rung | None = None
     _later: Sequence[Rung] = ()
     _entered: Mapping[str, Configuration] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class TimeLeft:
         if before is not None and before.rung < rung.number:
             drift = told.factor - before.factor + (1 - PERSISTENCE) * before.rounds
             self._drifts[one.algorithm].append(drift / (rung.number - before.rung))
+        self._factors.clear()
         self._told[one.algorithm].append(told)
         self._last[one.key] = told
 
@@ -155,6 +158,11 @@ class TimeLeft:
         return _work(one, rung) * math.exp(factor)
 
     def _factor(self, algorithm: str, number: int) -> float:
+        if (algorithm, number) not in self._factors:
+            self._factors[algorithm, number] = self._learnt(algorithm, number)
+        return self._factors[algorithm, number]
+
+    def _learnt(self, algorithm: str, number: int) -> float:
         """The logarithm of an algorithm's factor at a rung."""
         first = [one.factor for told in self._told.values() for one in told if one.rung == 1]
         factor = fmean(first) if first else 0.0

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Document
+from experiment_pipeline.reporting.document import Document, around
 from experiment_pipeline.reporting.outcome import (
     Check,
     Fact,
@@ -165,4 +165,6 @@ def build_document(
         sections.segments(report, pictures),
         sections.notes(report),
     ]
-    return Document(f"{report.experiment}: validation report", tuple(told))
+    return Document(
+        f"{report.experiment}: validation report", tuple(told), around(report.experiment)
+    )

@@ -1,6 +1,7 @@
 """The search: the best go on, the same ones however it is run, and everybody is accounted for."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,8 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import share_work
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.halving import settled
+from experiment_pipeline.stages.search.halving import search, settled
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,
@@ -193,6 +195,19 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
     assert again.fits == 0
     (conclusion,) = again.conclusions.values()
     assert conclusion.key == conclusion.result.key == found.algorithm
+
+
+def test_entries_under_old_long_keys_are_reused_under_the_present_ones(memory, ran, storage):
+    """A storage of before keys were short trains nothing again and shows no old key."""
+    store = TrainedModelStore.of(SPEC.name)
+    for model in memory.models.values():
+        old = f"{model.key}__{'n_estimators=5__' * 7}"
+        store.put(replace(model, result=replace(model.result, key=old)))
+    events = list(search(configurations(SPEC), SETS, SPEC, store, 1, lambda: 0.0))
+    assert not any(isinstance(event, Fitted) for event in events)
+    concluded = [event for event in events if isinstance(event, Conclusion)]
+    assert list(search_results(configurations(SPEC), concluded)["key"]) == KEYS
+    assert {one.key for one in concluded} == {one.result.key for one in concluded}
 
 
 def test_a_budget_of_configurations_is_drawn_by_the_seed():

@@ -59,6 +59,7 @@ def test_a_small_rung_counts_its_own_fits_and_says_what_the_next_needs(progress)
     assert begun == ["rung 1 of 2 (25 % of the train rows): 8 configurations, 1 reused"]
     (line,) = told(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     assert line == "rung 1 of 2: 2 of 8 done, best log_loss 0.4000 by linear, about 4 s left"
+    assert progress.standing(1.0).short == "rung 1 of 2, about 4 s left"
 
 
 def test_a_failure_is_done(progress):
