@@ -36,8 +36,11 @@ def decision(report: ValidationReport) -> str:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
         said = f"Accepted: {'the one gate holds' if count == 1 else f'all {count} gates hold'} ({rules})."
     else:
-        failed = "; ".join(gate.in_words() for gate in report.failed_gates)
-        said = f"Not accepted: {failed}."
+        failed = "; ".join(
+            f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
+            for gate in report.failed_gates
+        )
+        said = f"Not accepted: {len(report.failed_gates)} of {numbers.counted(count, 'gate')} failed ({failed})."
     direction = "" if METRICS[report.metric].greater_is_better else ", where lower is better"
     chose = "that nobody chose by"
     if report.looks > 1:
@@ -200,9 +203,12 @@ def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
 def _calibrated(found: Calibration, alone: bool) -> str:
     """Return what slope and intercept say, in a sentence."""
     of = "" if alone else f"{found.of}: "
-    off = f"off by {numbers.share(found.expected_error)} on average"
+    off = f"off by {100 * found.expected_error:.1f} percentage points on average"
+    if not math.isfinite(found.slope.high - found.slope.low):
+        return f"{of}Whether the probabilities are too sure cannot be told here; they are {off}."
     if not found.in_doubt:
-        return f"{of}The probabilities can be taken for what they say: they are {off}."
+        chance = f"{100 * found.by_chance:.1f} would be chance alone"
+        return f"{of}Nothing speaks against the probabilities: they are {off}, where {chance}."
     said = []
     if math.isfinite(found.slope.estimate) and found.slope.high < 1:
         said.append("too sure of themselves, so that high ones are too high and low ones too low")
