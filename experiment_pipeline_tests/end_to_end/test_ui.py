@@ -209,8 +209,8 @@ def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched)
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser):
     """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
     assert ui.project.execute(STRICT).returncode == 1
-    (run,) = ui.runs(STRICT)
-    page = browser.go(f"/runs/{run.id}")
+    (run_id,) = ui.history(STRICT)
+    page = browser.go(f"/runs/{run_id}")
     last = page.get_by_text("Execution of run for").last
     expect(last).to_be_visible()
     told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
