@@ -85,13 +85,32 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return str(request.param)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, and before them the slowest, which wait for Dagster.
+# Each takes a minute or two, most of it for Dagster to start: the longest first.
+LONGEST = (
+    "end_to_end/test_killed_runs.py",
+    "end_to_end/test_ui.py",
+    "orchestration/test_killed_runs.py",
+    "end_to_end/test_library.py",
+    "end_to_end/test_ci.py",
+    "stages/test_bad_input.py",
+    "end_to_end/test_s3.py",
+    "stages/test_decision.py",
+    "orchestration/test_scaffold.py",
+    "orchestration/test_killed_stages.py",
+    "memory/test_ci.py",
+    "memory/test_approval.py",
+    "memory/test_mlflow_server.py",
+)
 
-    Workers take whole files in this order: one that took a slow file last would end alone.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, then the others with slow tests.
+
+    Workers take whole files in this order: one that took a long file last would end alone.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: ("end_to_end" not in item.path.parts, item.path not in slow))
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration.code_locations import missing_label

@@ -153,6 +153,7 @@ def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
 
 def test_the_leaderboard_shows_its_table(browser, done):
     """Every configuration has its row; rank, score and interval are on the screen as it opens."""
+    browser.page.set_viewport_size({"width": 1400, "height": 1300})
     page = metadata_of(browser, "leaderboard")
     table = page.locator("table").filter(has=page.get_by_text("95 % interval", exact=True))
     interval = table.last.get_by_text(re.compile(r"^0\.\d{4}\sto\s0\.\d{4}$")).first
@@ -208,8 +209,8 @@ def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched)
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser):
     """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
     assert ui.project.execute(STRICT).returncode == 1
-    (run,) = ui.runs(STRICT)
-    page = browser.go(f"/runs/{run.id}")
+    (run_id,) = ui.history(STRICT)
+    page = browser.go(f"/runs/{run_id}")
     last = page.get_by_text("Execution of run for").last
     expect(last).to_be_visible()
     told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last

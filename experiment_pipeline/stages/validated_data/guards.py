@@ -40,8 +40,10 @@ def check_rejection_rate(
 ) -> list[str]:
     """Tell whether the rejection rate keeps its limits."""
     rate, problems = data.rejection_rate, []
-    frequent = data.reasons.head(3).itertuples()
-    most = ", ".join(f"{r.reason} ({numbers.counted(r.rows, 'row')})" for r in frequent)
+    reasons = data.reasons.set_index("reason")["rows"].head(3)
+    most = ", ".join(
+        f"{why} ({numbers.counted(int(rows), 'row')})" for why, rows in reasons.items()
+    )
     if rate > validation.max_rejected_fraction:
         problems.append(
             f"{rate:.2%} of the rows are rejected, "
