@@ -133,7 +133,8 @@ def _validation(of: Decided, root: str | None) -> Card:
     told = Paragraph(f"{'; '.join(parts)}; {better} is better.")
     tag = f"{run['metric']} {numbers.score(run['validation_score'])}"
     drawn = _whisker(run["validation_score"], low, high, run["validation_baseline"])
-    blocks = (*([drawn] if drawn else []), told, *_link(of, "validation_report", root))
+    picture: list[Block] = [drawn] if drawn else []
+    blocks = (*picture, told, *_link(of, "validation_report", root))
     return Card("On validation", tag, "", blocks)
 
 

@@ -317,8 +317,8 @@ def _reports(of: Decided, root: str | None) -> Section:
     below = {place: None if root is None else relative_to(root, place) for _, place in found}
     links = [Link(name, f"../../{below[place]}") for name, place in found if below[place]]
     rows = tuple((name, place) for name, place in found if not below[place])
-    blocks = (*links, *([Table(("report", "place"), rows)] if rows else []))
-    return Section("Reports", blocks or (Paragraph("None."),))
+    elsewhere: list[Block] = [Table(("report", "place"), rows)] if rows else []
+    return Section("Reports", (*links, *elsewhere) or (Paragraph("None."),))
 
 
 def _signature() -> Section:
