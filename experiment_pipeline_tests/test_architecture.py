@@ -60,7 +60,8 @@ MOST_ATTRS = 0
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 0
 MOST_LINES_OF_A_FILE = 400
-# Ceilings on the whole, which only shrink: source files, their lines, the share of imports in %.
+# Ceilings on the whole, to be lowered and, for a new capability, raised on purpose: source files,
+# their lines, the share of imports in %.
 MOST_FILES, MOST_LINES, MOST_IMPORTS = 200, 37_500, 7.1
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {

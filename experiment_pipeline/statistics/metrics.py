@@ -1,9 +1,8 @@
 """Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
 
-A metric is one function with a declaration above it; everything else (what a YAML may name,
-intervals, baselines, thresholds, early stopping, what reports say) asks the declaration, so a new
-metric is written here and nowhere else. The parts of formulas live in `spread.py`, the laws of
-intervals in `interval.py`; scores by a metric's name are `scores.py`'s.
+A metric is one function with a declaration above it, which everything else asks (what a YAML may
+name, intervals, baselines, thresholds, reports): a new metric is written here and nowhere else. Parts
+of formulas: `spread.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
 """
 
 import math
@@ -14,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from experiment_pipeline.statistics import interval
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.spread import (
     Linearised,
     Spread,
@@ -102,6 +100,11 @@ class Metric:
         return 1 if self.greater_is_better else -1
 
     @property
+    def better_is(self) -> str:
+        """`higher` or `lower`: which scores are the better ones, in words."""
+        return "higher" if self.greater_is_better else "lower"
+
+    @property
     def by_threshold(self) -> bool:
         """Whether a binary score depends on the decision threshold."""
         return self.at_thresholds is not None
@@ -115,24 +118,22 @@ def names_of(task: str) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if task in metric.tasks)
 
 
-def worse_bound(name: str, interval: Interval) -> float:
+def worse_bound(name: str, of: interval.Interval) -> float:
     """Return the end that a careful reader judges: the low one where greater is better."""
-    return interval.low if METRICS[name].greater_is_better else interval.high
+    return of.low if METRICS[name].greater_is_better else of.high
 
 
-def better_bound(name: str, interval: Interval) -> float:
+def better_bound(name: str, of: interval.Interval) -> float:
     """Return the other end."""
-    return interval.high if METRICS[name].greater_is_better else interval.low
+    return of.high if METRICS[name].greater_is_better else of.low
 
 
 def better(name: str, a: float, b: float) -> bool:
     """Whether score `a` is better than `b`; a score that is not finite is better than none."""
-    if not math.isfinite(a):
-        return False
-    return not math.isfinite(b) or (a - b) * METRICS[name].sign > 0
+    return math.isfinite(a) and (not math.isfinite(b) or (a - b) * METRICS[name].sign > 0)
 
 
-def surely_better(name: str, difference: Interval) -> bool:
+def surely_better(name: str, difference: interval.Interval) -> bool:
     """Whether the worse end of a score minus another is still better than no difference."""
     return METRICS[name].sign * worse_bound(name, difference) > 0
 

@@ -403,6 +403,8 @@
           ? row.status
           : data.fractions.find((one) => one.at === row.path.at(-1)?.[0])?.label ?? "all rows";
       const used = reached.filter((name) => own.some((number) => got(rows[number]) === name));
+      // Where all got as far, there is nothing to see.
+      const steps = used.length > 1 ? [used] : [];
       const scores = own.filter((number) => ranked(rows[number])).map((number) => rows[number].score);
       const sorted = [...scores].sort((a, b) => (data.higher ? a - b : b - a));
       const value = (row) => [
@@ -411,7 +413,7 @@
           if (one === undefined) return "-";
           return values.length ? (isNumber(one) ? short(one) : one) : one;
         }),
-        got(row),
+        ...steps.map(() => got(row)),
         ranked(row) ? row.score : "-",
       ];
       const worst = own.filter((n) => !ranked(rows[n])).concat(
@@ -467,8 +469,8 @@
           },
           parallelAxis: [
             ...numeric,
-            dimension(axes.length, "got to", { type: "category", data: used }),
-            dimension(axes.length + 1, data.metric, { type: "value", scale: true }),
+            ...steps.map((step) => dimension(axes.length, "got to", { type: "category", data: step })),
+            dimension(axes.length + steps.length, data.metric, { type: "value", scale: true }),
           ],
           series: [
             {
@@ -486,7 +488,7 @@
         brushed: (intervals) => {
           const entries = Object.entries(intervals).filter(([, parts]) => parts.length);
           if (!entries.length) return null;
-          const places = [...axes.map(({ values }) => values), used, []];
+          const places = [...axes.map(({ values }) => values), ...steps, []];
           return (row) => {
             if (row.algorithm !== algorithm) return false;
             const at = value(row);
@@ -496,7 +498,7 @@
             });
           };
         },
-        height: vertical ? 90 * (axes.length + 2) : 380,
+        height: vertical ? 90 * (axes.length + steps.length + 1) : 380,
       };
     }
 

@@ -151,7 +151,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
 
 def _beats_baseline(board: Leaderboard) -> Check:
     difference = board.difference_to_baseline
-    better = "higher" if METRICS[board.metric].greater_is_better else "lower"
+    better = METRICS[board.metric].better_is
     bound = worse_bound(board.metric, difference)
     told = "is" if board.beats_baseline else "may be no"
     return Check(
@@ -225,10 +225,11 @@ def _choice(shown: SearchShown) -> Table:
     counts = Counter(board.rows["status"])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
     declared = numbers.counted(counts.total(), "configuration")
+    better = METRICS[board.metric].better_is
     facts = {
         "Hyperparameters": pictures.in_words(shown.settings(board.chosen)),
         "Why this one": f"It is the {board.reason}.",
-        "Better than the baseline by": numbers.interval(board.difference_to_baseline),
+        "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
         "Searched": f"{declared}: {ended}",
     }
     if board.chosen in shown.spent:

@@ -205,14 +205,14 @@ def _spend(shown: SearchShown) -> list[list[Any]]:
 
 def _captions(shown: SearchShown) -> Iterator[Caption]:
     """The pictures that are worth drawing."""
-    board, direction = shown.board, "Higher" if METRICS[shown.board.metric].sign > 0 else "Lower"
+    board, better = shown.board, METRICS[shown.board.metric].better_is
     ranked = board.rows[board.rows["rank"].notna()]
     best = str(ranked["key"].iloc[0])
     tied = numbers.counted(len(board.tie_group), "configuration")
     yield Caption(
         "cost",
         "Score against cost",
-        f"{direction} is better, and further left is cheaper. Filled marks cannot be told from the "
+        f"{better.capitalize()} is better, and further left is cheaper. Filled marks cannot be told from the "
         "best by the test set; bars are 95 % intervals, the dashed line is predicting without "
         "features.",
         f"{board.metric} of {numbers.counted(len(ranked), 'configuration')} against CPU seconds of "

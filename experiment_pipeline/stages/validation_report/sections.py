@@ -125,7 +125,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
             numbers.bounds(score.interval),
             numbers.score(score.baseline),
             numbers.interval(score.difference_to_baseline),
-            "higher" if METRICS[score.metric].greater_is_better else "lower",
+            METRICS[score.metric].better_is,
         )
         for score in report.scores
     )
