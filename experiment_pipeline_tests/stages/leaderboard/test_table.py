@@ -34,7 +34,7 @@ def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
     search = search_of(spec_of(2), [1, 2])
     noted = [replace(one, notes=("a first attempt ended",)) for one in search.results]
     board = search.rank(results=noted)
-    assert board.notes[0] == f"{board.chosen}: a first attempt ended"
+    assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
 
 
 def test_results_of_another_metric_are_not_ranked() -> None:
