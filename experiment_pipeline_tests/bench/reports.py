@@ -63,6 +63,8 @@ class Shape:
                 self.features,
                 n_informative=informative,
                 n_classes=self.classes,
+                # scikit-learn has a corner of the informative features for each.
+                n_clusters_per_class=min(2, 2**informative // self.classes),
                 random_state=0,
             )
         frame = pd.DataFrame(X, columns=[f"f{place}" for place in range(self.features)])

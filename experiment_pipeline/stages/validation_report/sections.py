@@ -40,7 +40,8 @@ def decision(report: ValidationReport) -> str:
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
             for gate in report.failed_gates
         )
-        said = f"Not accepted: {len(report.failed_gates)} of {numbers.counted(count, 'gate')} failed ({failed})."
+        which = "the one gate" if count == 1 else f"{len(report.failed_gates)} of {count} gates"
+        said = f"Not accepted: {which} failed ({failed})."
     direction = "" if METRICS[report.metric].greater_is_better else ", where lower is better"
     chose = "that nobody chose by"
     if report.looks > 1:
