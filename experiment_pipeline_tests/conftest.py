@@ -88,18 +88,19 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 # Each takes a minute or two, most of it for Dagster to start: the longest first.
 LONGEST = (
     "end_to_end/test_killed_runs.py",
-    "end_to_end/test_ui.py",
-    "orchestration/test_killed_runs.py",
     "end_to_end/test_library.py",
+    "end_to_end/test_ui.py",
+    "end_to_end/test_commands.py",
+    "stages/test_experiment_run.py",
+    "end_to_end/test_s3.py",
+    "storage/test_damage.py",
     "end_to_end/test_ci.py",
     "stages/test_bad_input.py",
-    "end_to_end/test_s3.py",
-    "stages/test_decision.py",
-    "orchestration/test_scaffold.py",
-    "orchestration/test_killed_stages.py",
-    "memory/test_ci.py",
-    "memory/test_approval.py",
     "memory/test_mlflow_server.py",
+    "orchestration/test_scaffold.py",
+    "stages/validated_data/test_asset.py",
+    "stages/test_decision.py",
+    "orchestration/test_killed_stages.py",
 )
 
 
