@@ -7,6 +7,7 @@
 FOLDER, for a look at the project on S3 by hand.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -58,7 +59,7 @@ class S3Server:
         }
 
     def start(self) -> Self:
-        """Start the server and wait until it refuses an unsigned request."""
+        """Start the server and wait until it refuses an unsigned request and knows its volumes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "weed.log"
         with log.open("ab") as output:
@@ -75,7 +76,7 @@ class S3Server:
             )
         end = time.monotonic() + _SECONDS_TO_START
         while time.monotonic() < end and self._process.poll() is None:
-            if self._answers():
+            if self._answers() and self._has_volumes():
                 return self
             time.sleep(0.05)
         self.kill()
@@ -134,6 +135,15 @@ class S3Server:
         # Every bucket takes a volume; by default there are as many as the disk has free GiB.
         volumes = "-volume.max=1000"
         return [weed, "mini", f"-dir={self.folder}", volumes, *loopback, *ports, *grpc_ports, *off]
+
+    def _has_volumes(self) -> bool:
+        """Whether the volumes have joined: S3 answers before, with an internal error."""
+        status = f"http://127.0.0.1:{self._ports['master']}/dir/status"
+        try:
+            with urllib.request.urlopen(status, timeout=2) as answer:
+                return bool(json.load(answer)["Topology"]["Max"])
+        except OSError:
+            return False
 
     def _answers(self) -> bool:
         try:
