@@ -1,10 +1,11 @@
-"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases."""
+"""Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases, a browser."""
 
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,9 @@ from experiment_pipeline.storage.database.connection import VARIABLE, database, 
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A busy machine is no slow code; and CI judges a change by the same examples each time, while
 # whoever runs the tests by hand goes on looking for new ones.
@@ -112,6 +116,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A browser, for the pages of one file."""
+    from playwright.sync_api import sync_playwright
+
+    from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
 
 
 @pytest.fixture

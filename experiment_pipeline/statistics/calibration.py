@@ -19,6 +19,7 @@ import numpy as np
 
 from experiment_pipeline.statistics.interval import LEVEL, Interval, plain, quantile
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.outcomes import most_frequent
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval
 from experiment_pipeline.statistics.spread import Layout, Linearised, spread_of, undefined
 
@@ -150,17 +151,29 @@ def calibrations(predicted: SetPrediction, classes: Sequence[object]) -> tuple[C
     Returns:
         Nothing for a class that all rows or none belong to.
     """
-    if predicted.prediction.ndim == 1:
-        judged = [(classes[1], predicted.y == 1, predicted.prediction)]
-    else:
-        counts = np.bincount(predicted.y.astype(np.int64), minlength=len(classes))
-        frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
-        judged = [(classes[k], predicted.y == k, predicted.prediction[:, k]) for k in frequent]
     return tuple(
         _calibration(str(of), is_it.astype(np.float64), probability, predicted.units)
-        for of, is_it, probability in judged
-        if 0 < is_it.sum() < len(is_it) and np.isfinite(probability).all()
+        for of, is_it, probability in class_by_class(predicted, classes)
+        if np.isfinite(probability).all()
     )
+
+
+def class_by_class(
+    predicted: SetPrediction, classes: Sequence[object]
+) -> list[tuple[object, np.ndarray, np.ndarray]]:
+    """Return (class, is it this one, its probability): the positive, or each frequent class.
+
+    Arguments as of `calibrations`; none that all rows or none belong to.
+    """
+    if predicted.prediction.ndim == 1:
+        found = [(classes[1], predicted.y == 1, predicted.prediction)]
+    else:
+        counts = np.bincount(predicted.y.astype(np.int64), minlength=len(classes))
+        found = [
+            (classes[k], predicted.y == k, predicted.prediction[:, k])
+            for k in most_frequent(counts, MOST_CLASSES)
+        ]
+    return [one for one in found if one[1].any() and not one[1].all()]
 
 
 def _calibration(of: str, y: np.ndarray, probability: np.ndarray, units: np.ndarray) -> Calibration:

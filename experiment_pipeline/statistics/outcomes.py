@@ -35,6 +35,16 @@ class ClassOutcome:
     confused: int
 
 
+def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
+    """Return the codes of the classes with the most rows, at most so many, in their own order.
+
+    Args:
+        counts: (k,) rows of each class.
+        most: of equal counts the lower code comes first.
+    """
+    return np.sort(np.argsort(-counts, kind="stable")[:most])
+
+
 def confusion(y: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
     """Return (k, k) rows of actual class i that are called j."""
     codes = y.astype(np.int64) * n_classes + decided.astype(np.int64)

@@ -13,10 +13,8 @@ import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
 from experiment_pipeline.drafting.decisions import propose_search
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
@@ -28,6 +26,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -88,7 +87,7 @@ def _measured(shape: Shape) -> list[Measured]:
     started = time.perf_counter()
     trained = _searched(spec, sets)
     searching = time.perf_counter() - started
-    board = _board(spec, cut, sets, trained)
+    board = board_of(spec, sets, trained)
     chosen = trained[board.chosen]
     started = time.perf_counter()
     _refitted(spec, cut, sets, chosen)
@@ -128,20 +127,6 @@ def _searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedM
     events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
     fits = [event for event in events if isinstance(event, Fitted)]
     return {one.model.key: one.model for one in fits if one.rung.is_full}
-
-
-def _board(
-    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, trained: Mapping[str, TrainedModel]
-) -> Leaderboard:
-    return rank(
-        [Conclusion.trained(one.result) for one in trained.values()],
-        lambda one: trained[one.key].predictions.test,
-        sets.y_test,
-        sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
-        spec,
-        sets.classes,
-    )
 
 
 def _refitted(

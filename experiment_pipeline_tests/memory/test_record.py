@@ -1,5 +1,6 @@
 """The decision record: everything a reviewer signs for, of a run that exported or refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from experiment_pipeline_tests.scenario import MARKUP
 
 EXPERIMENT = "flight_delay"
 WAY = "From table to decision"
+NO_GO = RunFacts(
+    status="rejected",
+    stage="data_analysis",
+    started_at=FIRST_DAY,
+    verdict="no go",
+    data_rows=10,
+    data_columns=2,
+)
 
 
 def record_of(run_id: str, experiment: str = EXPERIMENT) -> str:
@@ -102,15 +111,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
 
 def test_a_run_that_was_refused_early_shows_how_far_it_came() -> None:
     """The steps it did not reach say so; the decision stands at the end all the same."""
-    facts = RunFacts(
-        status="rejected",
-        stage="data_analysis",
-        started_at=FIRST_DAY,
-        verdict="no go",
-        data_rows=10,
-        data_columns=2,
-    )
-    RunMemory(EXPERIMENT, "early").remember([facts])
+    RunMemory(EXPERIMENT, "early").remember([NO_GO])
     way = section(record_of("early"), WAY)
     assert "2. Data analysis: **no go**" in way
     assert way.count("**not reached**") == 5
@@ -133,15 +134,7 @@ def test_a_refused_run_names_the_gates_that_failed() -> None:
 def test_a_no_go_is_a_record_too() -> None:
     """Nothing was trained: the reasons stand where the choice would, and no section is broken."""
     run = RunMemory(EXPERIMENT, "stopped")
-    facts = RunFacts(
-        status="rejected",
-        stage="data_analysis",
-        started_at=FIRST_DAY,
-        verdict="no go",
-        data_rows=10,
-        data_columns=2,
-        decision="no go: the target is constant\nask who delivers it",
-    )
+    facts = replace(NO_GO, decision="no go: the target is constant\nask who delivers it")
     run.remember([facts])
     record = record_of("stopped")
     assert "Refused at data analysis: nothing is exported" in section(record, "Decision")

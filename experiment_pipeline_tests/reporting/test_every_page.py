@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from experiment_pipeline.memory.pages import write_pages, write_record
 from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
@@ -23,7 +23,6 @@ from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.storage.database.connection import VARIABLE, opened
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
-from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
@@ -133,14 +132,6 @@ def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         write_memory(folder / "storage")
         yield folder / "storage"
     opened.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
 
 
 @dataclass

@@ -14,8 +14,7 @@ from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.search.conclusions import Conclusion
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -31,6 +30,7 @@ from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
 from experiment_pipeline_tests.stages.search import halving_scenario
 
 SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
@@ -78,15 +78,7 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     sets = scenario.to_train_on(parts.train, parts.test, spec)
     declared = configurations(spec)
     models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
-    board = rank(
-        [Conclusion.trained(one.result) for one in models.values()],
-        lambda one: models[one.key].predictions.test,
-        sets.y_test,
-        sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
-        spec,
-        sets.classes,
-    )
+    board = board_of(spec, sets, models)
     chosen = models[board.chosen]
     exported = refit(
         next(one for one in declared if one.key == board.chosen),

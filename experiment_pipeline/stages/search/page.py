@@ -71,7 +71,6 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
     part of the rows, so they have a plot of their own for each such part.
     """
     share = numbers.share(one.fraction or 0.0)
-    share = numbers.share(one.fraction or 0.0)
     where = "" if one.status == TRAINED else f" at {share} of the train rows"
     words = result.configuration
     score = f"{result.metric} {numbers.score(result.test_score)}"

@@ -21,11 +21,10 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.cost import seconds_of
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rungs import competes
+from experiment_pipeline.stages.search.rungs import best_first, competes
 from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS
 
 # Quick fits end many times a second, and every line is an event that is stored: a line says
 # something new after so many seconds, and after such a part of the way.
@@ -185,13 +184,12 @@ class Progress:
 
     def _best_first(self) -> list[str]:
         """Who competes at this rung, the best first; nobody whose score is undefined."""
-        sign = METRICS[self.metric].sign
-        scores = {
-            key: sign * one.test_score
+        scored = {
+            key: one
             for key, one in self.scored.items()
             if competes(one) and math.isfinite(one.test_score)
         }
-        return sorted(scores, key=lambda key: -scores[key])
+        return best_first(scored, self.metric)
 
     def _seconds_left(self, elapsed_seconds: float) -> float | None:
         left = self.time_left.seconds(elapsed_seconds, self._best_first())

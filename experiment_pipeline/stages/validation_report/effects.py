@@ -26,6 +26,7 @@ from experiment_pipeline.statistics.importance import (
     permutation_importance,
     scored_by,
 )
+from experiment_pipeline.statistics.outcomes import most_frequent
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -201,7 +202,7 @@ def _dependence(
     else:
         classes = sets.classes or ()
         counts = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
-        frequent = np.sort(np.argsort(-counts, kind="stable")[:_MOST_CURVES])
+        frequent = most_frequent(counts, _MOST_CURVES)
         shown = {str(classes[code]): means[:, code] for code in frequent}
     return Dependence(
         str(column.name),

@@ -16,9 +16,9 @@ from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.calibration import MOST_CLASSES
+from experiment_pipeline.statistics.calibration import class_by_class
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.outcomes import confusion
+from experiment_pipeline.statistics.outcomes import confusion, most_frequent
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at, threshold_curve
 
@@ -97,23 +97,8 @@ def _scores(report: ValidationReport) -> Drawing:
     return Drawing("Test against validation", alt, _on_axes(draw), height=2.2)
 
 
-def _curves(
-    predicted: SetPrediction, classes: Sequence[Scalar]
-) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """One (class, is it this one, its probability) for the positive, or each frequent class."""
-    if predicted.prediction.ndim == 1:
-        curves = [(plain(classes[1]), predicted.y == 1, predicted.prediction)]
-    else:
-        counts = np.bincount(predicted.y.astype(np.int64), minlength=len(classes))
-        frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
-        curves = [
-            (plain(classes[k]), predicted.y == k, predicted.prediction[:, k]) for k in frequent
-        ]
-    return [curve for curve in curves if curve[1].any() and not curve[1].all()]
-
-
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawing]:
-    curves = _curves(predicted, classes)
+    curves = class_by_class(predicted, classes)
     if not curves or not np.isfinite(predicted.prediction).all():
         return
     areas = [scores.score("roc_auc", is_it, probability) for _, is_it, probability in curves]
@@ -127,7 +112,7 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawin
             called = np.concatenate([[0], ends + 1])
             x, y = (called - found) / (~is_it).sum(), found / is_it.sum()
             at = np.unique(np.linspace(0, len(x) - 1, _MOST_CURVE_POINTS).astype(np.int64))
-            axes.plot(x[at], y[at], color=colour, label=name)
+            axes.plot(x[at], y[at], color=colour, label=plain(name))
         axes.set(xlabel="False positive rate", ylabel="True positive rate")
         if len(curves) > 1:
             axes.legend(loc="lower right")
@@ -272,7 +257,7 @@ def _confusion(
     report: ValidationReport, predicted: SetPrediction, classes: Sequence[Scalar]
 ) -> Drawing:
     matrix = confusion(predicted.y, predicted.decided(cut_at(report.threshold)), len(classes))
-    shown = np.sort(np.argsort(-matrix.sum(axis=1), kind="stable")[:_MOST_CELLS])
+    shown = most_frequent(matrix.sum(axis=1), _MOST_CELLS)
     cells = matrix[np.ix_(shown, shown)]
     share = cells / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
     names = [plain(classes[code], 24) for code in shown]

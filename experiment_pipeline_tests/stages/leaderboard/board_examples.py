@@ -1,19 +1,36 @@
 """A small search with made-up predictions, for the tests of what comes after training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
+from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
+from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
 
 N_TEST = 300
+
+
+def board_of(
+    spec: ExperimentSpec, sets: TrainingSets, trained: Mapping[str, TrainedModel]
+) -> Leaderboard:
+    """Return the ranking of models that were trained in full, key → model."""
+    return rank(
+        [Conclusion.trained(one.result) for one in trained.values()],
+        lambda one: trained[one.key].predictions.test,
+        sets.y_test,
+        sets.y_train,
+        resampling_units(sets.test, spec, sets.features),
+        spec,
+        sets.classes,
+    )
 
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:

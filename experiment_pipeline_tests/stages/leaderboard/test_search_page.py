@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 from experiment_pipeline.memory.server import _HEADERS
 from experiment_pipeline.stages.leaderboard.page import to_html
-from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 pytestmark = pytest.mark.slow
@@ -82,14 +81,6 @@ def opened(browser: Browser, count: int) -> Iterator[Opened]:
     found.cpu_seconds = {one["name"]: one["value"] for one in metrics}["TaskDuration"]
     yield found
     page.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

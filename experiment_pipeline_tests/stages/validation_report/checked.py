@@ -14,10 +14,8 @@ import pandas as pd
 from scipy.special import expit
 
 from experiment_pipeline.reporting.document import Document, render_html
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import rank
-from experiment_pipeline.stages.search.conclusions import Conclusion, Fitted
+from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
@@ -25,6 +23,7 @@ from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
 
 STRANGE = "<b>carrier & $x^$</b>"
 SEARCH = [
@@ -100,15 +99,7 @@ def look_at(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Checked:
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     events = search(configurations(spec), sets, spec, NothingKnown(), 1, time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
-    board = rank(
-        [Conclusion.trained(one.result) for one in trained.values()],
-        lambda one: trained[one.key].predictions.test,
-        sets.y_test,
-        sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
-        spec,
-        sets.classes,
-    )
+    board = board_of(spec, sets, trained)
     rows, chosen = cut.validation, trained[board.chosen]
     check = final_check(spec, board, chosen, sets, rows, delivered=rows)
     pictures = {
