@@ -81,12 +81,12 @@ def final_check(
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained.result, train_only, sets)
-    units = resampling_units(sets.test, spec, sets.features)
-    on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
+    on_test = SetPrediction(sets.y_test, trained.predictions.test, sets.test_units(spec))
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
+    asked, asked_about = _asked_about_features(spec, trained.result, train_only, sets)
+    used = usage(spec, asked, asked_about, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
@@ -105,6 +105,7 @@ def final_check(
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
+        variance_factor=sets.variance_factor,
     )
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
@@ -123,13 +124,23 @@ def _exported(
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    rows = pd.concat([sets.train, sets.test])
-    return refit(result.configuration, result.rounds, rows, sets, spec)
+    return refit(result.configuration, result.rounds, sets.every_row, sets, spec)
+
+
+def _asked_about_features(
+    spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
+) -> tuple[Any, TrainingSets]:
+    """A fit, and sets whose test rows it has not seen: of a cross-validation the first fold."""
+    if not sets.folds:
+        return train_only, sets
+    fold = sets.folds[0].sets
+    return refit(result.configuration, result.rounds, fold.train, fold, spec), fold
 
 
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
     """The targets that the exported fit has seen."""
-    return sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test)
+    rows = sets.train if spec.export.refit == "none" else sets.every_row
+    return encode_target(rows[sets.target], sets.classes)
 
 
 def _predicted(
