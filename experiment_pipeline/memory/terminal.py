@@ -102,7 +102,11 @@ def run(whose: Mapping[str, Any]) -> list[TextTable]:
     board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
     parts = (
         ("findings", questions.rows_of_run("findings", whose), _FINDINGS),
-        (f"configurations ({whose['metric']} {evaluated(whose['evaluation']).short})", board, _BOARD),
+        (
+            f"configurations ({whose['metric']} {evaluated(whose['evaluation']).short})",
+            board,
+            _BOARD,
+        ),
         ("scores", questions.rows_of_run("scores", whose), _SCORES),
         ("gates", questions.rows_of_run("gates", whose), _GATES),
         ("reports", questions.rows_of_run("reports", whose), _REPORTS),

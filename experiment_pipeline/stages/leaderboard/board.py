@@ -149,9 +149,7 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     n_classes = len(classes or ())
-    ranking = order(
-        results, predictions, y_test, y_train, units, spec, n_classes, variance_factor
-    )
+    ranking = order(results, predictions, y_test, y_train, units, spec, n_classes, variance_factor)
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec)

@@ -84,9 +84,7 @@ def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
     if not spec.halving:
         return full_only(sets)
     if sets.folds:
-        return full_only(
-            sets, "no halving: cross-validation fits every configuration on all folds"
-        )
+        return full_only(sets, "no halving: cross-validation fits every configuration on all folds")
     if n_competing < FEWEST_CONFIGURATIONS:
         return full_only(
             sets,

@@ -72,6 +72,7 @@ class SharedWork:
         labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
         tables: what libraries make of the encoded tables, when first asked for.
+        folds: of a cross-validation: the same for the rows of each fold.
     """
 
     encoded: Mapping[Features, EncodedSets]
@@ -79,6 +80,7 @@ class SharedWork:
     labels: np.ndarray
     y_test: np.ndarray
     tables: SharedTables
+    folds: tuple["SharedWork", ...] = ()
 
     def __post_init__(self) -> None:
         """Lock all arrays.
