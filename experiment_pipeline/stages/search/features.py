@@ -50,6 +50,7 @@ from experiment_pipeline.stages.search.boosting import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.weights import Weights
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
@@ -232,6 +233,8 @@ class SharedWork:
         y_train: (n_train,) class codes or floats.
         labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
+        w_train: (n_train,) how much each row counts; None = all alike.
+        w_test: (n_test,).
         binned: the binned tables, made when first asked for.
     """
 
@@ -239,6 +242,8 @@ class SharedWork:
     y_train: np.ndarray
     labels: np.ndarray
     y_test: np.ndarray
+    w_train: Weights
+    w_test: Weights
     binned: "BinnedTables"
 
     def __post_init__(self) -> None:
@@ -248,7 +253,8 @@ class SharedWork:
         every other fit.
         """
         tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
-        for table in (*tables, self.y_train, self.labels, self.y_test):
+        weights = [one for one in (self.w_train, self.w_test) if one is not None]
+        for table in (*tables, self.y_train, self.labels, self.y_test, *weights):
             _lock(table)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -265,7 +271,8 @@ class SharedWork:
             recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
             for recipe, one in state["encoded"].items()
         }
-        arrays = {name: _plain(state[name]) for name in ("y_train", "labels", "y_test")}
+        names = ("y_train", "labels", "y_test", "w_train", "w_test")
+        arrays = {name: _plain(state[name]) for name in names}
         no_bins = BinnedTables({}, arrays["y_train"], np.zeros(0, dtype=bool), ())
         self.__dict__.update(state | arrays | {"encoded": encoded, "binned": no_bins})
         self.__post_init__()
@@ -278,14 +285,16 @@ def share_work(
     configurations = list(configurations)
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
     encoded = {recipe: _encode(recipe, sets) for recipe in recipes}
-    y_train = sets.y_train
+    y_train, w_train = sets.y_train, sets.w_train
     return SharedWork(
         encoded=encoded,
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
+        w_train=w_train,
+        w_test=sets.w_test,
         binned=BinnedTables(
-            encoded, y_train, sets.inner, _plans(configurations, sets, spec), sets.grown
+            encoded, y_train, sets.inner, _plans(configurations, sets, spec), sets.grown, w_train
         ),
     )
 
@@ -309,8 +318,10 @@ class BinnedTables:
         inner: np.ndarray,
         planned: Iterable[tuple[Configuration, BoostingPlan]],
         grown: np.ndarray | None = None,
+        weights: Weights = None,
     ) -> None:
         self._encoded, self._y, self._inner, self._grown = encoded, y, inner, grown
+        self._weights = weights
         self._left = Counter(_group(configuration, plan) for configuration, plan in planned)
         self._locks = {group: threading.Lock() for group in self._left}
         # Binning copies the rows it reads: one table is made at a time.
@@ -336,7 +347,8 @@ class BinnedTables:
     def _made(self, configuration: Configuration, plan: BoostingPlan) -> BinnedTable:
         encoded = self._encoded[configuration.features]
         inner = self._inner if plan.patience else None
-        return bin_table(encoded.train, self._y, inner, encoded.categorical, plan, self._grown)
+        rows = encoded.train, self._y, inner, encoded.categorical
+        return bin_table(*rows, plan, self._grown, self._weights)
 
 
 def _group(configuration: Configuration, plan: BoostingPlan) -> tuple:

@@ -30,7 +30,7 @@ from experiment_pipeline.stages.search.features import (
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
+from experiment_pipeline.stages.search.scoring import Truth, predictions_of, scored_rows, scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 
@@ -108,7 +108,7 @@ def fit_configuration(
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+        **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -138,16 +138,20 @@ def _fit_lightgbm(
 def _fit_estimator(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
 ) -> _Fitted:
-    estimator = estimator_for(configuration, sets.task, spec, work.labels)
+    weights = work.w_train
+    estimator = estimator_for(configuration, sets.task, spec, work.labels, weights)
     encoded = work.encoded[configuration.features]
     stopping = settle(estimator, sets.inner)
     X, y, held_out = encoded.train, work.labels, dict[str, Any]()
     if stopping.on_slice:
         held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
+        if weights is not None:
+            held_out["sample_weight_val"] = weights[sets.inner]
+            weights = weights[sets.grown]
         X, y = X[sets.grown], y[sets.grown]
     # Once more here: the import of a user's own estimator may have loaded another OpenMP.
     with threadpool_limits(limits=1, user_api="openmp"), _Clock() as clock:
-        estimator.fit(X, y, **held_out)
+        estimator.fit(X, y, **held_out, **algorithms.weighted_fit(weights))
 
     def predict(rows: Any) -> np.ndarray:
         return predictions_of(estimator, rows, sets.task, sets.classes)
@@ -230,19 +234,19 @@ def refit(
         spec: its seed and its metric are used.
     """
     columns = list(sets.features)
-    y = encode_target(rows[sets.target], sets.classes)
+    y, weights = encode_target(rows[sets.target], sets.classes), sets.weights_of(rows)
     features = build_features(configuration.features, rows, columns)
     with threadpool_limits(limits=1):
         table = features.fit_transform(rows[columns])
         if configuration.algorithm != "lightgbm":
             labels = labels_of(y, sets.classes)
-            estimator = estimator_for(configuration, sets.task, spec, labels)
+            estimator = estimator_for(configuration, sets.task, spec, labels, weights)
             algorithms.fix_rounds(estimator, rounds)
-            estimator.fit(table, labels)
+            estimator.fit(table, labels, **algorithms.weighted_fit(weights))
             return _pipeline(features, estimator)
     plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
     categorical = categorical_positions(configuration.features, rows, columns)
-    binned = boosting.bin_table(table, y, None, categorical, plan)
+    binned = boosting.bin_table(table, y, None, categorical, plan, weights=weights)
     booster = boosting.boost(binned, plan, sets.task)
     return _pipeline(features, _boosted(booster.model_to_string(), plan, sets.classes, plan.rounds))
 
