@@ -6,9 +6,8 @@ In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Self
 
@@ -119,7 +118,7 @@ class ValidationReport:
     champion: ChampionComparison | None
     looks: int
     overlap: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -182,9 +181,7 @@ def judge(
         hyperparameters: of the configuration.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
-    known = {"y": y_fitted, "n_classes": len(classes or ()), "weights": w_fitted}
-    scores = _scores(spec, exported, cut, partial(best_constant, task=spec.task, **known))
-    reweighted = reweighting(hyperparameters)
+    scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -198,7 +195,7 @@ def judge(
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
-        miscalibration=miscalibration(reweighted, exported, classes),
+        miscalibration=miscalibration(reweighting(hyperparameters), exported, classes),
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold),
         usage=usage,
@@ -206,7 +203,6 @@ def judge(
         champion=champion,
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
-        notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
 
@@ -215,11 +211,11 @@ def _scores(
     spec: ValidationReportSpec,
     exported: SetPrediction,
     cut: float,
-    constant: Callable[[str], np.ndarray],
+    known: tuple[np.ndarray, str, int, Weights],
 ) -> tuple[MetricScore, ...]:
     """The metrics of the experiment, then every other one of the task."""
     return tuple(
-        _scored(metric, exported, cut, constant(metric))
+        _scored(metric, exported, cut, best_constant(metric, *known))
         for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
     )
 
