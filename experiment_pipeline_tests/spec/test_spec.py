@@ -122,6 +122,9 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "search.0.configurations.1: repeats an earlier configuration",
     ),
     (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
+    (f"{SEARCH}.features", ["target", "texts"], "search.0.features.1: 'texts' is not allowed; did"),
+    (f"{SEARCH}.features", ["text", "text"], "search.0.features: a recipe stands there twice"),
+    (f"{SEARCH}.features", [], "search.0.features: the list is empty; name recipes"),
     # halving, budget
     ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
     ("halving", 4, "halving: write off, on, or keys and values"),
@@ -304,6 +307,7 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "target": ("other", FROM_ANALYSIS),
     "task": ("multiclass", FROM_ANALYSIS),
     "positive_class": ("yes", FROM_ANALYSIS),
+    "sample_weight": ("weight", FROM_ANALYSIS),
     "exclude": ({"arrival": "known only afterwards"}, {ANALYSIS, ROWS, SETS}),
     "preparation": ({"types": {"age": "text"}}, {ANALYSIS, ROWS, SETS, REPORT}),
     "analysis": ({"report_rows": 200}, {ANALYSIS}),

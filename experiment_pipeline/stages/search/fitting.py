@@ -29,7 +29,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_f
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import scored_rows, scores
+from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -47,6 +47,8 @@ def share_work(
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
+        w_train=sets.w_train,
+        w_test=sets.w_test,
         tables=SharedTables(table for table in planned if table is not None),
     )
 
@@ -87,7 +89,7 @@ def fit_configuration(
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+        **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -134,7 +136,8 @@ def refit(
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     with threadpool_limits(limits=1):
         features, table = fit_rows(configuration.features, rows, all_rows, sets)
-        encoded = EncodedRows(table, y, categorical_positions(features))
+        codes = categorical_positions(features)
+        encoded = EncodedRows(table, y, codes, sets.weights_of(rows))
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
