@@ -94,6 +94,16 @@ class Leaderboard:
         return surely_better(self.metric, self.difference_to_baseline)
 
     @property
+    def fingerprint(self) -> str:
+        """Of the chosen model."""
+        return str(self.rows.loc[self.rows["key"] == self.chosen, "fingerprint"].item())
+
+    @property
+    def searched_cpu_seconds(self) -> float:
+        """Of the fits behind all rows, each counted once: an ensemble's are its members'."""
+        return float(self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum())
+
+    @property
     def chosen_ensemble(self) -> Ensemble | None:
         """The ensemble, where it is the choice."""
         return self.ensemble if self.chosen == ENSEMBLE else None

@@ -8,19 +8,20 @@ which stands with the board, and what it predicts.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec import LeaderboardSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.ranking import Entry, Measured, TestPredictions
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.ensemble import (
     Folds,
     folds_of,
@@ -39,10 +40,18 @@ Known = Callable[[str], np.ndarray]
 
 @dataclass(frozen=True)
 class Member:
-    """A configuration of an ensemble, by its key and its model's fingerprint, and its weight."""
+    """A configuration of an ensemble, as it was fitted, and its weight.
 
-    key: str
+    Attributes:
+        configuration: with its full hyperparameters.
+        fingerprint: of its model.
+        rounds: boosting rounds of that fit; None for what does not boost.
+        weight: of all members' together 1.
+    """
+
+    configuration: Configuration
     fingerprint: str
+    rounds: int | None
     weight: float
 
 
@@ -51,12 +60,12 @@ class Ensemble:
     """Which configurations are averaged, with which weights.
 
     Attributes:
-        members: of all test rows, the heaviest first; weights sum to 1.
-        folds: of each fold, what the other folds chose.
+        members: by all test rows, the heaviest first.
+        folds: of each fold, what the other folds chose: fingerprint → weight.
     """
 
     members: tuple[Member, ...]
-    folds: tuple[tuple[Member, ...], ...]
+    folds: tuple[Mapping[str, float], ...]
 
     @property
     def fingerprint(self) -> str:
@@ -66,13 +75,21 @@ class Ensemble:
 
     @property
     def configuration(self) -> Configuration:
-        """The row of the leaderboard as a configuration: all its settings are its members."""
-        return Configuration(ENSEMBLE, ENSEMBLE, "ordinal", {"members": self.in_words})
+        """The row of the leaderboard as a configuration: its settings are its members.
+
+        What reweights classes in one of them moves the mean's probabilities, too.
+        """
+        settings: dict[str, Scalar] = {"members": self.in_words}
+        for one in self.members:
+            given = one.configuration.hyperparameters
+            moved = {n: v for n, v in given.items() if reweighting({n: v}) is not None}
+            settings |= {f"members__{name}": value for name, value in moved.items()}
+        return Configuration(ENSEMBLE, ENSEMBLE, "ordinal", settings)
 
     @property
     def in_words(self) -> str:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
-        return ", ".join(f"{one.weight:.2g} of {one.key}" for one in self.members)
+        return ", ".join(f"{one.weight:.2g} of {one.configuration.key}" for one in self.members)
 
     def told(self, metric: str, ensemble: Entry, best: Entry) -> str:
         """What it brings and costs beside the best configuration alone.
@@ -128,19 +145,12 @@ class Ensemble:
             units: (n,) codes of the resampling units.
         """
         of_row = folds_of(y, units).of_row
-        needed = {one.fingerprint: one for fold in self.folds for one in fold}
-        total: np.ndarray | None = None
-        for fingerprint in sorted(needed):
-            weights = np.array([_weight(fold, fingerprint) for fold in self.folds])[of_row]
-            predicted = known(fingerprint)
-            part = predicted * weights.reshape(-1, *[1] * (predicted.ndim - 1))
-            total = part if total is None else total + part
-        assert total is not None
+        parts = []
+        for fingerprint in sorted({one for fold in self.folds for one in fold}):
+            weights = np.array([fold.get(fingerprint, 0.0) for fold in self.folds])[of_row]
+            parts.append((known(fingerprint).T * weights).T)
+        total: np.ndarray = sum(parts[1:], start=parts[0])
         return total
-
-
-def _weight(fold: Sequence[Member], fingerprint: str) -> float:
-    return sum(one.weight for one in fold if one.fingerprint == fingerprint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,23 +188,36 @@ def find_ensemble(
     looked_at = sorted({one for library in best.values() for one in library})
     seen = {one: predictions(candidates[one].result)[rows] for one in looked_at}
 
-    def members(left_out: int | None) -> tuple[Member, ...]:
+    def chosen(left_out: int | None) -> dict[int, float]:
         keep = np.full(len(rows), True) if left_out is None else folds.of_row[rows] != left_out
         library = np.stack([seen[one][keep] for one in best[left_out]])
         score = partial(_score, spec.metric, y_test[rows][keep])
         weights = forward_selection(library, score, rule.members)
-        return tuple(_members([candidates[one].result for one in best[left_out]], weights))
+        # The heaviest first; of equal weights the better one.
+        heaviest = np.argsort(-weights, kind="stable").tolist()
+        return {best[left_out][i]: float(weights[i]) for i in heaviest if weights[i] > 0}
 
-    if len(chosen := members(None)) < 2:
+    if len(members := chosen(None)) < 2:
         return None
-    ensemble = Ensemble(chosen, tuple(members(fold) for fold in range(folds.count)))
-    results = {one.result.fingerprint: one.result for one in candidates}
-    known = lambda print_: predictions(results[print_])  # noqa: E731
-    predicted = ensemble.cross_fitted(known, y_test, units)
+    results = [one.result for one in candidates]
+    prints = [one.fingerprint for one in results]
+    ensemble = Ensemble(
+        tuple(_member(results[one], weight) for one, weight in members.items()),
+        tuple(
+            {prints[one]: weight for one, weight in chosen(fold).items()}
+            for fold in range(folds.count)
+        ),
+    )
+    known = dict(zip(prints, results, strict=True))
+    predicted = ensemble.cross_fitted(lambda one: predictions(known[one]), y_test, units)
     if math.isnan(_score(spec.metric, y_test, predicted)):
         return None
-    own = [results[one.fingerprint] for one in chosen]
-    return Found(ensemble, ensemble.result(own, spec.metric), predicted)
+    result = ensemble.result([results[one] for one in members], spec.metric)
+    return Found(ensemble, result, predicted)
+
+
+def _member(result: ModelResult, weight: float) -> Member:
+    return Member(result.configuration, result.fingerprint, result.rounds, weight)
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
@@ -220,13 +243,6 @@ def _libraries(
     contributions = sign * np.column_stack([one.contribution for one in candidates])
     for fold in range(folds.count):
         yield fold, library_of(scores_without(scores, contributions, folds, fold)).tolist()
-
-
-def _members(library: Sequence[ModelResult], weights: np.ndarray) -> Iterator[Member]:
-    """The heaviest first; of equal weights the better one."""
-    for one in np.argsort(-weights, kind="stable").tolist():
-        if weights[one] > 0:
-            yield Member(library[one].key, library[one].fingerprint, float(weights[one]))
 
 
 def _score(metric: str, y: np.ndarray, prediction: np.ndarray) -> float:

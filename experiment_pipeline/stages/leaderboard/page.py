@@ -248,7 +248,7 @@ def _choice(shown: SearchShown) -> Table:
         "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
         "Searched": f"{declared}: {ended}",
     }
-    members = [chosen] if ensemble is None else [one.key for one in ensemble.members]
+    members = [chosen] if ensemble is None else [one.configuration.key for one in ensemble.members]
     if shown.spent.keys() >= set(members):
         whom = "the chosen configuration" if ensemble is None else "its members"
         facts["Cost"] = (
