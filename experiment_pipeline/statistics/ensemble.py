@@ -16,6 +16,7 @@ import numpy as np
 from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 from experiment_pipeline.statistics.thresholds import FOLDS, dealt
+from experiment_pipeline.statistics.weights import Weights, relative_weights
 
 # Models that are looked at: those behind them are worse by more than an average wins back.
 LIBRARY = 30
@@ -38,7 +39,7 @@ class Folds:
     Attributes:
         of_row: (n,) the fold of each row, 0 … K-1.
         of_unit: (G,) that of each unit of `comparisons.comparison_codes`.
-        rows: (G,) how many rows each unit has.
+        rows: (G,) how much the rows of each unit count, on average 1 each.
     """
 
     of_row: np.ndarray
@@ -51,15 +52,16 @@ class Folds:
         return int(self.of_unit.max()) + 1
 
 
-def folds_of(y: np.ndarray, units: np.ndarray) -> Folds:
+def folds_of(y: np.ndarray, units: np.ndarray, weights: Weights = None) -> Folds:
     """Deal units into folds by their targets; consecutive ones, which resemble neighbours, in blocks.
 
     Args:
         y: encoded targets (n,).
         units: (n,) codes of the resampling units.
+        weights: (n,) how much each row counts.
     """
     codes = comparison_codes(units)
-    rows = np.bincount(codes)
+    rows = np.bincount(codes, relative_weights(weights))
     if isinstance(units, ConsecutiveUnits):
         count = min(FOLDS, len(rows))
         of_unit = np.arange(len(rows)) * count // len(rows)

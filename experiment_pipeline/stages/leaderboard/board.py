@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline import errors
@@ -25,6 +24,7 @@ from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found, fin
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
+    RankedRows,
     Ranking,
     TestPredictions,
     build_rows,
@@ -38,7 +38,6 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
-from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 
@@ -142,9 +141,13 @@ def leaderboard(
     board = rank(
         conclusions.concluded(found, stored),
         predictions,
-        sets.y_test,
-        sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
+        RankedRows(
+            sets.y_test,
+            resampling_units(sets.test, spec, sets.features),
+            sets.y_train,
+            sets.w_test,
+            sets.w_train,
+        ),
         spec,
         sets.classes,
     )
@@ -154,9 +157,7 @@ def leaderboard(
 def rank(
     concluded: Sequence[Conclusion],
     predictions: TestPredictions,
-    y_test: np.ndarray,
-    y_train: np.ndarray,
-    units: np.ndarray,
+    rows: RankedRows,
     spec: LeaderboardSpec,
     classes: tuple | None,
 ) -> Leaderboard:
@@ -166,9 +167,7 @@ def rank(
         concluded: what came of each, in any order; those that were trained are ranked.
         predictions: gives what a result predicts for the test rows; asked once of each, of the
             choice once more, so it may read a store.
-        y_test: encoded targets (n_test,).
-        y_train: encoded targets (n_train,).
-        units: (n_test,) codes of the resampling units.
+        rows: the test rows.
         spec: the experiment. Configurations it declares and nobody concluded are listed last.
         classes: of the target; None for regression.
 
@@ -176,24 +175,24 @@ def rank(
         AllConfigurationsFailed: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
-    measured = list(measure(results, predictions, y_test, units, spec))
-    found = find_ensemble(measured, predictions, y_test, units, spec)
+    measured = list(measure(results, predictions, rows, spec))
+    found = find_ensemble(measured, predictions, rows, spec)
     if found is not None:
-        measured += measure([found.result], lambda _: found.on_test, y_test, units, spec)
-    ranking = order(measured, y_test, y_train, units, spec, len(classes or ()))
+        measured += measure([found.result], lambda _: found.on_test, rows, spec)
+    ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec, found)
     key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
-    rows = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
+    table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
     on_test = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
-    predicted = SetPrediction(y_test, on_test, units)
-    notes = leaderboard_notes.notes(ranking, rows, edges, predicted, spec)
+    predicted = rows.predicted(on_test)
+    notes = leaderboard_notes.notes(ranking, table, edges, predicted, spec)
     return Leaderboard(
         metric=spec.metric,
-        rows=rows,
+        rows=table,
         chosen=key,
         reason=reason,
         score=chosen.score,

@@ -17,7 +17,12 @@ import numpy as np
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
-from experiment_pipeline.stages.leaderboard.ranking import Entry, Measured, TestPredictions
+from experiment_pipeline.stages.leaderboard.ranking import (
+    Entry,
+    Measured,
+    RankedRows,
+    TestPredictions,
+)
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
@@ -165,8 +170,7 @@ class Found:
 def find_ensemble(
     measured: Sequence[Measured],
     predictions: TestPredictions,
-    y_test: np.ndarray,
-    units: np.ndarray,
+    rows: RankedRows,
     spec: LeaderboardSpec,
 ) -> Found | None:
     """Return the ensemble of the best few; None where it is off, or where one alone is best.
@@ -175,23 +179,22 @@ def find_ensemble(
         measured: configurations that were trained on all rows, in any order.
         predictions: gives what a result predicts for the test rows; asked of the best only, of
             its members once more, so that no more than a part of the rows is held of many.
-        y_test: encoded targets (n,).
-        units: (n,) codes of the resampling units.
+        rows: the test rows.
         spec: its metric decides, and how many members there may be.
     """
     candidates = _candidates(measured, METRICS[spec.metric].sign)
-    folds, rule = folds_of(y_test, units), spec.ensemble
+    folds, rule = folds_of(rows.y, rows.units, rows.weights), spec.ensemble
     if rule is None or len(candidates) < 2 or folds.count < 2:
         return None
     best = dict(_libraries(candidates, folds, METRICS[spec.metric].sign))
-    rows = some_rows(len(y_test))
+    some = some_rows(len(rows.y))
     looked_at = sorted({one for library in best.values() for one in library})
-    seen = {one: predictions(candidates[one].result)[rows] for one in looked_at}
+    seen = {one: predictions(candidates[one].result)[some] for one in looked_at}
 
     def chosen(left_out: int | None) -> dict[int, float]:
-        keep = np.full(len(rows), True) if left_out is None else folds.of_row[rows] != left_out
+        keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         library = np.stack([seen[one][keep] for one in best[left_out]])
-        score = partial(_score, spec.metric, y_test[rows][keep])
+        score = partial(_score, spec.metric, rows, some[keep])
         weights = forward_selection(library, score, rule.members)
         # The heaviest first; of equal weights the better one.
         heaviest = np.argsort(-weights, kind="stable").tolist()
@@ -209,8 +212,8 @@ def find_ensemble(
         ),
     )
     known = dict(zip(prints, results, strict=True))
-    predicted = ensemble.cross_fitted(lambda one: predictions(known[one]), y_test, units)
-    if math.isnan(_score(spec.metric, y_test, predicted)):
+    predicted = ensemble.cross_fitted(lambda one: predictions(known[one]), rows.y, rows.units)
+    if math.isnan(_score(spec.metric, rows, slice(None), predicted)):
         return None
     result = ensemble.result([results[one] for one in members], spec.metric)
     return Found(ensemble, result, predicted)
@@ -245,9 +248,12 @@ def _libraries(
         yield fold, library_of(scores_without(scores, contributions, folds, fold)).tolist()
 
 
-def _score(metric: str, y: np.ndarray, prediction: np.ndarray) -> float:
+def _score(
+    metric: str, rows: RankedRows, some: np.ndarray | slice, prediction: np.ndarray
+) -> float:
     """Greater is better; a metric that depends on a threshold at the best one."""
-    judged = METRICS[metric]
-    by_threshold = judged.by_threshold and prediction.ndim == 1
-    found = on_test([metric], y, prediction) if by_threshold else linearise(metric, y, prediction)
-    return judged.sign * found.estimate
+    judged, y = METRICS[metric], rows.y[some]
+    weights = None if rows.weights is None else rows.weights[some]
+    if judged.by_threshold and prediction.ndim == 1:
+        return judged.sign * on_test([metric], y, prediction, weights).estimate
+    return judged.sign * linearise(metric, y, prediction, weights=weights).estimate
