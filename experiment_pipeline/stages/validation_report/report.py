@@ -179,8 +179,7 @@ def judge(
         classes: of the target, for binary the positive one last; None for regression.
         w_fitted: their weights; None: all count alike.
         threshold: of the decision, chosen on the test rows; None without one.
-        usage: by `effects.usage`, of `train_only`.
-        segments: by `weakest_segments`, of `exported`.
+        usage, segments: by `effects.usage`; by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
