@@ -61,13 +61,15 @@ class Gap:
 
     On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
     luck of the threshold; the interval of the difference, validation minus test, holds that luck.
-    `worse`: even the interval's better end is worse than no difference.
+    `worse`: even the interval's better end is worse than no difference. `evaluation`: what the
+    choice rests on, by its name in the YAML.
     """
 
     test: Interval
     validation: Interval
     difference: Interval
     worse: bool
+    evaluation: str = "test_set"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,6 @@ class ValidationReport:
         metric: the ranking metric.
         rows: of the validation set.
         refitted: whether the exported fit has seen the test rows as well.
-        evaluation: test_set or cross_validation: what the configuration was chosen by.
         scores: of every metric of the task, the ranking metric first, then the criteria's.
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
@@ -107,7 +108,6 @@ class ValidationReport:
     metric: str
     rows: int
     refitted: bool
-    evaluation: str
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap
@@ -179,7 +179,8 @@ def judge(
         classes: of the target, for binary the positive one last; None for regression.
         w_fitted: their weights; None: all count alike.
         threshold: of the decision, chosen on the test rows; None without one.
-        usage, segments: by `effects.usage`; by `weakest_segments`, of `exported`.
+        usage: by `effects.usage`, of `train_only`.
+        segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
@@ -192,10 +193,9 @@ def judge(
         metric=spec.metric,
         rows=len(exported.y),
         refitted=spec.export.refit == "train_and_test",
-        evaluation=spec.evaluation_name,
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
+        gap=_gap(spec, train_only, test),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
@@ -235,7 +235,8 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
+def _gap(spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction) -> Gap:
+    metric, threshold = spec.metric, cut_at(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
@@ -247,6 +248,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
         validation=interval_of(metric, seen),
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
+        evaluation=spec.evaluation_name,
     )
 
 
