@@ -11,6 +11,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -154,15 +155,17 @@ class BoosterLearner(ABC):
             Clock() as clock,
         ):
             boosted = self._boost(tables, plan)
+        # A transformer notes something while it transforms: one for each thread.
+        codes = deepcopy(tables.codes)
 
         def predict(rows: Any) -> np.ndarray:
-            read = rows if tables.codes is None else tables.codes.transform(rows)
+            read = rows if codes is None else codes.transform(rows)
             found = np.asarray(self.predict_codes(boosted.estimator, read), dtype=np.float64)
             return found[:, 1] if sets.task == "binary" else found
 
         return FittedModel(
             predict=predict,
-            model=persistence.to_bytes(_estimator(boosted, tables, sets.classes)),
+            model=persistence.to_bytes(_estimator(boosted.estimator, codes, sets.classes)),
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
             rounds=boosted.rounds,
@@ -189,7 +192,7 @@ class BoosterLearner(ABC):
         """Boost that many rounds on a table of their own."""
         plan = self._plan(configuration, sets, spec, stops=False, rounds=rounds)
         tables = self._tables(rows, plan, None)
-        return _estimator(self._boost(tables, plan), tables, sets.classes)
+        return _estimator(self._boost(tables, plan).estimator, tables.codes, sets.classes)
 
     def _plan(
         self,
@@ -248,20 +251,25 @@ def _codes(rows: EncodedRows, step: Callable[[], Any], output: str) -> Any:
     return together.set_output(transform=output)
 
 
-def _estimator(boosted: Boosted, tables: Tables, classes: Sequence[Any] | None) -> Any:
-    """The fitted scikit-learn estimator of encoded rows around a library's model of codes."""
+def _estimator(booster: Any, codes: Any, classes: Sequence[Any] | None) -> Any:
+    """The fitted scikit-learn estimator of encoded rows around a library's one of codes."""
+    from sklearn.base import clone
     from sklearn.ensemble import VotingClassifier
-    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import LabelEncoder
 
-    model = boosted.estimator
-    if tables.codes is not None:
-        model = Pipeline([("codes", tables.codes), ("booster", model)])
+    model = _after(codes, booster)
     if classes is None:
         return model
     # A vote of one: scikit-learn's own way from codes to classes, in the order of the classes.
+    unfitted = _after(codes and clone(codes), type(booster)(**booster.get_params()))
     encoder = LabelEncoder()
     encoder.classes_ = np.asarray(classes)
-    vote = VotingClassifier([("model", model)], voting="soft")
+    vote = VotingClassifier([("model", unfitted)], voting="soft")
     vote.estimators_, vote.le_, vote.classes_ = [model], encoder, encoder.classes_
     return vote
+
+
+def _after(codes: Any, booster: Any) -> Any:
+    from sklearn.pipeline import Pipeline
+
+    return booster if codes is None else Pipeline([("codes", codes), ("booster", booster)])
