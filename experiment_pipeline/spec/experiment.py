@@ -26,7 +26,7 @@ from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
-from experiment_pipeline.spec.search import Budget, Halving, Search
+from experiment_pipeline.spec.search import Budget, Ensemble, Halving, Search
 from experiment_pipeline.statistics.metrics import names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -126,11 +126,17 @@ class RawDataSpec(Part):
 
 
 class Question(Part):
-    """What is predicted."""
+    """What is predicted, and how much each row counts."""
 
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
     task: Task = Field(description="What is predicted", examples=["binary"])
     positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+    sample_weight: str | None = Field(
+        None,
+        min_length=1,
+        description="The column of positive numbers that say how much each row counts; no feature",
+        examples=["policy_years"],
+    )
 
 
 class Sampling(Question):
@@ -163,9 +169,11 @@ class Roles(Sampling, Prepared):
 
     @cached_property
     def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, excluded, ids, and the split's column."""
+        """Columns that never reach a model: target, weights, excluded, ids, the split's column."""
         split_columns = set() if self.split.by == "random" else {self.split.column}
-        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})
+        weights = set() if self.sample_weight is None else {self.sample_weight}
+        named = {*self.exclude, *self.split.id_columns, *split_columns}
+        return frozenset({self.target, *named, *weights})
 
 
 class Scoring(Question):
@@ -236,6 +244,9 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    ensemble: Annotated[Ensemble | None, _on_or_off(Ensemble, "members: 5"), _OFF_IS_WRITTEN] = (
+        Field(Ensemble(), description="off, or how many configurations an average may have")
+    )
 
 
 class ValidationReportSpec(Scoring, Searched, Prepared):

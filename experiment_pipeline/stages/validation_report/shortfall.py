@@ -27,7 +27,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
-from experiment_pipeline.statistics.scores import paired_difference
+from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
 
@@ -191,19 +191,20 @@ def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> I
     """Overfit when train beats test by more than the interval's width, else underfit when even
     train misses the limit.
     """
-    row = board.rows[board.rows["key"] == board.chosen].iloc[0]
+    row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])
+    model = "the chosen model" if board.single == board.chosen else "the best model alone"
     if gap > board.score.high - board.score.low:
         yield Reason(
             "overfit",
-            f"On its train rows the chosen model has {spec.metric} {numbers.score(train)}, on test "
-            f"{numbers.score(board.score.estimate)}: it has learnt rows by heart.",
+            f"On its train rows {model} has {spec.metric} {numbers.score(train)}, on test "
+            f"{numbers.score(float(row['test_score']))}: it has learnt rows by heart.",
             "Regularise more, drop features, or train on more rows.",
         )
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
-            f"Even on its own train rows the chosen model has {spec.metric} "
+            f"Even on its own train rows {model} has {spec.metric} "
             f"{numbers.score(train)}, the limit is {numbers.score(gate.limit)}.",
             "Let models be more flexible, and add features.",
         )
@@ -288,14 +289,15 @@ def learning_curve(
         return None
     scored = sets.test.index.isin(rung.sets.test.index)
     y = rung.sets.y_test
-    before = average([on_test(spec.metric_names, y, found[part]) for part, _ in both])
-    after = average([on_test(spec.metric_names, y, found[whole][scored]) for _, whole in both])
+    weights, metrics = rung.sets.w_test, spec.metric_names
+    before = average([on_test(metrics, y, found[part], weights) for part, _ in both])
+    after = average([on_test(metrics, y, found[whole][scored], weights) for _, whole in both])
     units = resampling_units(rung.sets.test, spec, sets.features)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
         before=before.estimate,
         after=after.estimate,
-        gain=paired_difference(spec.metric, y, before, after, units),
+        gain=paired_difference(before, after, layout(spec.metric, y, units, weights)),
         configurations=len(both),
     )
