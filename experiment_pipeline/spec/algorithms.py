@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 Features = Literal["ordinal", "onehot", "target", "text"]
+# Up to so many distinct texts are a list of categories, whatever the recipe.
+FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
 # The row of the leaderboard that is no configuration: its key, and its algorithm.
 ENSEMBLE = "ensemble"
