@@ -33,9 +33,9 @@ def test_what_a_killed_check_left_is_removed(
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest", "lightgbm+linear"])
 def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
-    """A pipeline of this project loads in a process that has neither it nor Dagster."""
+    """A pipeline of this project, or a mean of two, loads where there is neither it nor Dagster."""
     check_in_fresh_process(exported.trained_package(algorithm, task))
 
 

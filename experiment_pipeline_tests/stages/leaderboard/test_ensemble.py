@@ -11,7 +11,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ensemble import Ensemble
+from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, find_ensemble
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown, data
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.conclusions import Step
@@ -204,7 +204,7 @@ def test_the_score_does_not_flatter_itself(models: int, rows: int) -> None:
     """Of equally good models that err apart, drawn anew 40 times, each held against fresh rows.
 
     The score of the weights on the rows that chose them is better than on fresh rows by several
-    standard errors; the score of the board is not better.
+    standard errors; the cross-fitted one is not.
     """
     honest, naive = [], []
     for seed in range(40):
@@ -215,13 +215,16 @@ def test_the_score_does_not_flatter_itself(models: int, rows: int) -> None:
         seen = {key: one[:rows] for key, one in search.predictions.items()}
         y = search.y_test
         some = replace(search, predictions=seen, y_test=y[:rows], units=np.arange(rows))
-        board = some.rank()
-        weights = {one.configuration.key: one.weight for one in board.ensemble.members}
+        held = RankedRows(y[:rows], some.units, search.y_train)
+        told = lambda one, seen=seen: seen[one.key]  # noqa: E731
+        measured = list(measure(some.results, told, held, some.spec))
+        found = find_ensemble(measured, told, held, some.spec)
+        weights = {one.configuration.key: one.weight for one in found.ensemble.members}
         naive_mean, mean = (
             sum(weight * of[key] for key, weight in weights.items()) for of in (seen, fresh)
         )
         truth = score("rmse", y[rows:], mean)
-        honest.append(row_of(board)["test_score"] - truth)
+        honest.append(score("rmse", y[:rows], found.on_test) - truth)
         naive.append(score("rmse", y[:rows], naive_mean) - truth)
     error = np.std(honest) / np.sqrt(len(honest))
     assert np.mean(naive) < -3 * np.std(naive) / np.sqrt(len(naive))
