@@ -286,4 +286,5 @@ def test_rows_of_no_weight_teach_nothing(algorithm: str) -> None:
     (entry,) = [one(algorithm, n_estimators=30)]
     misled = train_one(experiment([entry]), sets).result.test_score
     told = train_one(experiment([entry]), replace(sets, weight_column="counts")).result.test_score
-    assert misled < 0.7 < 0.85 < told
+    assert misled < 0.7
+    assert told > 0.85
