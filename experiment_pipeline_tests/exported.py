@@ -159,6 +159,7 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
+    from experiment_pipeline.stages.search.boosters import BOOSTERS
     from experiment_pipeline.stages.search.fitting import refit
     from experiment_pipeline.stages.search.training_sets import TrainingSets
     from experiment_pipeline.stages.search.voting import weighted_mean
@@ -184,7 +185,7 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         digests={"train": "", "test": ""},
     )
     members = [
-        (one.key, refit(one, 5 if one.key == "lightgbm" else None, rows, sets, experiment), 1 / 3)
+        (one.key, refit(one, 5 if one.key in BOOSTERS else None, rows, sets, experiment), 1 / 3)
         for one in configurations(experiment)
     ]
     pipeline = members[0][1] if len(members) == 1 else weighted_mean(members, classes)
