@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -147,7 +147,7 @@ class BoosterLearner(ABC):
         encoded = work.encoded[configuration.features]
 
         def make() -> Tables:
-            rows = EncodedRows(encoded.train, work.y_train, encoded.categorical)
+            rows = EncodedRows(encoded.train, work.y_train, encoded.categorical, work.w_train)
             return self._tables(rows, plan, sets if plan.rounds.patience else None)
 
         with (
@@ -216,13 +216,10 @@ class BoosterLearner(ABC):
     def _tables(self, rows: EncodedRows, plan: Plan, sets: "TrainingSets | None") -> Tables:
         codes = _codes(rows, self.codes_step, self.output)
         table = rows.table if codes is None else codes.fit_transform(rows.table)
+        rows = replace(rows, table=table)
         if sets is None:
-            whole = EncodedRows(table, rows.y, rows.categorical)
-            return Tables(self.table(whole, plan), None, 0, codes)
-        grown, inner = (
-            EncodedRows(table[chosen], rows.y[chosen], rows.categorical)
-            for chosen in (sets.grown, sets.inner)
-        )
+            return Tables(self.table(rows, plan), None, 0, codes)
+        grown, inner = (_chosen(rows, chosen) for chosen in (sets.grown, sets.inner))
         made = self.table(grown, plan)
         held_out = self.table(inner, plan, like=made)
         return Tables(made, held_out, len(np.unique(inner.y)), codes)
@@ -232,6 +229,11 @@ class BoosterLearner(ABC):
         if tables.inner is None or watched is None:
             return self.boost(tables, plan, None)
         return self.boost(tables, plan, watchable(watched, plan.task, tables.inner_classes))
+
+
+def _chosen(rows: EncodedRows, chosen: np.ndarray) -> EncodedRows:
+    weights = None if rows.weights is None else rows.weights[chosen]
+    return EncodedRows(rows.table[chosen], rows.y[chosen], rows.categorical, weights)
 
 
 def _codes(rows: EncodedRows, step: Callable[[], Any], output: str) -> Any:

@@ -67,7 +67,9 @@ class CatBoostLearner(BoosterLearner):
         import catboost as cb
 
         y = rows.y.astype(np.int64) if plan.n_classes else rows.y
-        return cb.Pool(rows.table, y, cat_features=rows.categorical, thread_count=1)
+        return cb.Pool(
+            rows.table, y, cat_features=rows.categorical, weight=rows.weights, thread_count=1
+        )
 
     def boost(self, tables: Tables, plan: Plan, watched: str | None) -> Boosted:
         """Grow trees; with patience those after the best round are cut off."""

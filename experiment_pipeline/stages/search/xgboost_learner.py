@@ -71,6 +71,7 @@ class XGBoostLearner(BoosterLearner):
         return xgb.QuantileDMatrix(
             rows.table,
             rows.y,
+            weight=rows.weights,
             feature_types=kinds.tolist(),
             enable_categorical=True,
             max_bin=self.binning(plan.parameters),

@@ -272,3 +272,19 @@ def test_an_impossible_value_fails_alone(algorithm: str) -> None:
     outcomes = train(spec, training_sets())
     assert isinstance(outcomes["dummy"], TrainedModel)
     assert "Error" in outcomes[algorithm].error_type
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_rows_of_no_weight_teach_nothing(algorithm: str) -> None:
+    """Half of the rows have the other class: they do no harm where they weigh a millionth."""
+    sets = training_sets()
+    wrong = np.arange(len(sets.train)) % 2 == 0
+    turned = sets.train["late"].map({"no": "yes", "yes": "no"})
+    late = sets.train["late"].where(~wrong, turned)
+    weighed = sets.train.assign(late=late, counts=np.where(wrong, 1e-6, 1.0))
+    sets = replace(sets, train=weighed, test=sets.test.assign(counts=1.0))
+    (entry,) = [one(algorithm, n_estimators=30)]
+    misled = train_one(experiment([entry]), sets).result.test_score
+    told = train_one(experiment([entry]), replace(sets, weight_column="counts")).result.test_score
+    assert misled < 0.7
+    assert told > 0.85
