@@ -45,7 +45,7 @@ def calendar_parts(
             f"the column holds {instants.dtype}, not datetimes",
             f"Write types: {{{name}: datetime}}, or take it out of calendar.",
         )
-    made = {}
+    made: dict[str, pd.Series] = {}
     for part in parts:
         columns = calendar_columns(name, part)
         if taken := [new for new in columns if new in values]:
@@ -60,8 +60,9 @@ def calendar_parts(
 
 def _part(instants: pd.Series, part: CalendarPart) -> tuple[pd.Series, ...]:
     if part in _CYCLES:
-        angle = 2 * np.pi * _CYCLES[part](instants).astype("float64")
-        return np.sin(angle), np.cos(angle)
+        angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
+        waves = (np.sin(angle), np.cos(angle))
+        return tuple(pd.Series(wave, index=instants.index) for wave in waves)
     if part == "days":
         days = microseconds(instants) / _DAY
         return (pd.Series(days, index=instants.index).where(instants.notna()),)

@@ -110,8 +110,16 @@ class Categories(Closed):
 
 
 CalendarPart = Literal[
-    *("month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute"),
-    *("days", "cycle_of_year", "cycle_of_week", "cycle_of_day"),
+    "month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "days",
+    "cycle_of_year",
+    "cycle_of_week",
+    "cycle_of_day",
 ]
 CALENDAR_PARTS: tuple[CalendarPart, ...] = ("month", "day_of_week", "hour", "minute")
 
