@@ -37,6 +37,7 @@ class Draft:
         id_columns: columns that decide a row's set.
         max_rejected: the limit on rejected rows, where the usual one would be passed.
         hints: what only people can decide, a sentence each.
+        evaluation: what the choice rests on, where it is not the test set.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Draft:
     max_rejected: decisions.Decision | None
     hints: tuple[str, ...]
     search: tuple[decisions.Proposal, ...]
+    evaluation: decisions.Decision | None
 
     @property
     def preparation(self) -> dict[str, dict[str, Any]]:
@@ -80,6 +82,8 @@ class Draft:
         }
         if self.positive_class is not None:
             said["positive_class"] = self.positive_class.value
+        if self.evaluation is not None:
+            said["evaluation"] = self.evaluation.value
         if self.max_rejected is not None:
             said["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return said
@@ -124,6 +128,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         max_rejected=_rejection_limit(target),
         hints=decisions.split_hints(plans, split.value),
         search=decisions.propose_search(task.value, len(raw), features, classes),
+        evaluation=decisions.infer_evaluation(len(raw)),
     )
 
 

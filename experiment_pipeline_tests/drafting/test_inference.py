@@ -9,7 +9,7 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
-from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting.decisions import infer_evaluation, propose_search
 from experiment_pipeline.drafting.files import try_out
 from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.errors import UnusableTable
@@ -380,3 +380,13 @@ def test_many_classes_are_searched_within_their_time() -> None:
 
     assert trees(26) < trees(10) * 26 / 10 * 0.45
     assert trees(7) / trees(3) == pytest.approx(7 / 3)
+
+
+def test_a_small_table_is_cross_validated() -> None:
+    """Of so few rows one test set would choose by luck; larger tables say nothing."""
+    small = draft(repeated("yes", "no"))
+    assert small.attributes({"url": "t.csv"})["evaluation"] == "cross_validation"
+    assert small.evaluation is not None
+    assert "of 120 rows a test set would choose by luck" in small.evaluation.why
+    assert infer_evaluation(1_999) is not None
+    assert infer_evaluation(2_000) is None
