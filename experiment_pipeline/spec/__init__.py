@@ -1,6 +1,6 @@
 """Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
 
-`experiment` is defs.yaml as a whole, `table`, `search` and `judgement` are its parts, `algorithms`
+`experiment` is defs.yaml as a whole, `table`, `search`, `judgement` and `schedule` are its parts, `algorithms`
 and `metrics` the names that it may use, `schema` is schema.yaml.
 `reading` turns text into nodes that know their lines, `models` walks from a path to what is
 declared there, `sentences` says what is wrong. What the settings do lives in the stage that uses
@@ -13,6 +13,7 @@ from experiment_pipeline.spec.experiment import NAME as NAME
 from experiment_pipeline.spec.experiment import DataAnalysisSpec as DataAnalysisSpec
 from experiment_pipeline.spec.experiment import ExperimentSpec as ExperimentSpec
 from experiment_pipeline.spec.experiment import LeaderboardSpec as LeaderboardSpec
+from experiment_pipeline.spec.experiment import Learnt as Learnt
 from experiment_pipeline.spec.experiment import Part as Part
 from experiment_pipeline.spec.experiment import Prepared as Prepared
 from experiment_pipeline.spec.experiment import Question as Question

@@ -64,8 +64,9 @@ class EstimatorLearner:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
-        weights = work.w_train
-        estimator = estimator_for(configuration, sets.task, spec, work.labels, weights)
+        rows = work.train_rows(configuration.features)
+        weights = rows.weights
+        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         encoded = work.encoded[configuration.features]
         stopping = settle(estimator, sets.inner)
         X, y, held_out = encoded.train, work.labels, dict[str, Any]()
@@ -118,7 +119,7 @@ class EstimatorLearner:
     ) -> Any:
         """Fit an estimator of as many rounds, which stops nowhere."""
         labels = labels_of(rows.y, sets.classes)
-        estimator = estimator_for(configuration, sets.task, spec, labels, rows.weights)
+        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         algorithms.fix_rounds(estimator, rounds)
         return estimator.fit(rows.table, labels, **_weighted(rows.weights))
 

@@ -18,7 +18,7 @@ missing, and unit variance; a category is a column, missing is one more, an unse
 infrequent one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,28 @@ def _indicated(numbers: Pipeline) -> Sequence[int]:
     return () if imputer is None else [int(number) for number in imputer.indicator_.features_]
 
 
+def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:
+    """Return for each encoded column whether predictions may only rise (1) or fall (-1) with it.
+
+    Numbers are only moved and stretched by an encoding, so that directions stay; a feature's
+    first column is its number, and those after it, which say that it was missing, have none.
+
+    Args:
+        features: fitted ones.
+        wanted: feature → 1 or -1.
+
+    Returns:
+        (d,) with 0 for a column without a direction; None where no feature has one.
+    """
+    if not wanted:
+        return None
+    columns = encoded_columns(features)
+    found = [0] * sum(map(len, columns.values()))
+    for name, direction in wanted.items():
+        found[columns[name][0]] = direction
+    return found
+
+
 def _function(function: Any, **arguments: Any) -> FunctionTransformer:
     return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
 
@@ -203,4 +225,4 @@ def encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
     train = features.fit_transform(sets.train[columns])
     test = features.transform(sets.test[columns])
     categorical = categorical_positions(recipe, sets.train, columns)
-    return EncodedSets(train, test, categorical)
+    return EncodedSets(train, test, categorical, directions(features, sets.directions))

@@ -42,6 +42,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring)
             "inner": [_digest(sets.inner), _digest(sets.grown)],
             "target": sets.target,
             "weights": sets.weight_column,
+            "directions": dict(sets.directions),
             "task": sets.task,
             "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,

@@ -22,6 +22,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     build_features,
     categorical_positions,
+    directions,
     encode,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
@@ -138,9 +139,9 @@ def refit(
     features = build_features(configuration.features, rows, columns)
     categorical = categorical_positions(configuration.features, rows, columns)
     with threadpool_limits(limits=1):
-        encoded = EncodedRows(
-            features.fit_transform(rows[columns]), y, categorical, sets.weights_of(rows)
-        )
+        table = features.fit_transform(rows[columns])
+        wanted = directions(features, sets.directions)
+        encoded = EncodedRows(table, y, categorical, sets.weights_of(rows), wanted)
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 

@@ -7,7 +7,7 @@ rows. Out: a `FittedModel`, or a fitted scikit-learn estimator, which loads with
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -56,12 +56,19 @@ class EncodedRows:
         y: (n,) class codes or floats.
         categorical: columns that are codes of categories.
         weights: (n,) how much each row counts; None = all alike.
+        directions: by `features.directions`.
     """
 
     table: Any
     y: np.ndarray
     categorical: list[int]
     weights: Weights = None
+    directions: list[int] | None = None
+
+    def part(self, rows: np.ndarray) -> Self:
+        """Return the part with these rows, bool (n,)."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, table=self.table[rows], y=self.y[rows], weights=weights)
 
 
 @dataclass

@@ -8,12 +8,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from experiment_pipeline.spec import Features
+from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.statistics.weights import Weights
 
 
@@ -25,11 +26,13 @@ class EncodedSets:
         train: (n_train, d) float64, dense or sparse.
         test: (n_test, d).
         categorical: columns that are codes of categories.
+        directions: by `features.directions`.
     """
 
     train: Any
     test: Any
     categorical: list[int]
+    directions: list[int] | None = None
 
 
 class SharedTables:
@@ -85,6 +88,12 @@ class SharedWork:
     w_test: Weights
     tables: SharedTables
 
+    def train_rows(self, recipe: Features) -> EncodedRows:
+        """Return the train rows as a recipe encodes them, with all that is known of them."""
+        encoded = self.encoded[recipe]
+        known = encoded.categorical, self.w_train, encoded.directions
+        return EncodedRows(encoded.train, self.y_train, *known)
+
     def __post_init__(self) -> None:
         """Lock all arrays.
 
@@ -107,7 +116,7 @@ class SharedWork:
         like those of a thread, and locked again: pickle forgets that they were.
         """
         encoded = {
-            recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
+            recipe: replace(one, train=_plain(one.train), test=_plain(one.test))
             for recipe, one in state["encoded"].items()
         }
         names = ("y_train", "labels", "y_test", "w_train", "w_test")

@@ -6,14 +6,14 @@ rung of halving, which is a `TrainingSets` with fewer rows and digests of their 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.features import directions_of, feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.spec import Roles
+from experiment_pipeline.spec import Learnt
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 
@@ -35,6 +35,7 @@ class TrainingSets:
         inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
         weight_column: how much each row counts, in fits and scores; None = all alike.
+        directions: feature → 1 where predictions may only rise with it, -1 where only fall.
     """
 
     train: pd.DataFrame
@@ -48,6 +49,7 @@ class TrainingSets:
     groups: np.ndarray | None = None
     inner_gap: np.ndarray | None = None
     weight_column: str | None = None
+    directions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def y_train(self) -> np.ndarray:
@@ -86,7 +88,7 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=sets.train[:0], test=sets.test[:0])
 
 
-def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles) -> TrainingSets:
+def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Learnt) -> TrainingSets:
     """Return what the configurations of an experiment are fitted on and compared on."""
     train, test = train_set.rows, test_set.rows
     return TrainingSets(
@@ -101,4 +103,5 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
         weight_column=spec.sample_weight,
+        directions=directions_of(train, spec),
     )
