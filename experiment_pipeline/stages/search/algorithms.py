@@ -25,7 +25,7 @@ from experiment_pipeline.spec import Learnt, Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learner import EncodedRows
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.

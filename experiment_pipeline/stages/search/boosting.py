@@ -16,7 +16,6 @@ import numpy as np
 from experiment_pipeline.spec import Scalar, Scoring
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.stages.search.rounds import (
     LEARNING_RATE,
     LOSSES,
@@ -24,6 +23,7 @@ from experiment_pipeline.stages.search.rounds import (
     take_rounds,
     watchable,
 )
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     import lightgbm as lgb

@@ -16,8 +16,8 @@ from experiment_pipeline.stages.search.algorithms import (
     is_own_estimator,
     settle,
 )
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
-from experiment_pipeline.stages.search.shared_work import labels_of
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 

@@ -26,11 +26,16 @@ from experiment_pipeline.stages.search.features import (
     encode,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows
+from experiment_pipeline.stages.search.learner import Clock
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
+from experiment_pipeline.stages.search.shared_work import (
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+    labels_of,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 

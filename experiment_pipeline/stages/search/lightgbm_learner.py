@@ -10,7 +10,8 @@ import numpy as np
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import boosting, lightgbm_parameters
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.statistics.weights import Weights
 
 
@@ -33,6 +32,30 @@ class EncodedSets:
     test: Any
     categorical: list[int]
     directions: list[int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedRows:
+    """Encoded rows with their targets, all of which a model is fitted on.
+
+    Attributes:
+        table: (n, d) float64, dense or sparse.
+        y: (n,) class codes or floats.
+        categorical: columns that are codes of categories.
+        weights: (n,) how much each row counts; None = all alike.
+        directions: by `features.directions`.
+    """
+
+    table: Any
+    y: np.ndarray
+    categorical: list[int]
+    weights: Weights = None
+    directions: list[int] | None = None
+
+    def part(self, rows: np.ndarray) -> Self:
+        """Return the part with these rows, bool (n,)."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, table=self.table[rows], y=self.y[rows], weights=weights)
 
 
 class SharedTables:

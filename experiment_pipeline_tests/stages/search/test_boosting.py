@@ -16,8 +16,8 @@ from experiment_pipeline.stages.search.boosting import (
     predictions_of_grown,
 )
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.stages.search.rounds import stopping_metric
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
