@@ -26,11 +26,11 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS
 # and never extended by what a file asks for.
 TRUSTED_TYPES: tuple[str, ...] = (
     *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
+    "numpy.asarray",
     "numpy.clip",
     "numpy.nan_to_num",
     "numpy.dtype",
     "numpy.expand_dims",
-    "numpy.ravel",
     "pandas.DataFrame",
     "pandas.Series",
 )

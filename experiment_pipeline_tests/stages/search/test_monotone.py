@@ -1,6 +1,7 @@
 """Monotone constraints: predictions keep their direction, on any row, in fits and as exported."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
 )
 
 HGB = "sklearn.ensemble.HistGradientBoosting"
+BOOSTERS = ("catboost", "xgboost")
 DIRECTIONS = {"distance": -1, "delay": 1}
 
 
@@ -32,6 +34,7 @@ def _entries(task: str) -> list[dict[str, Any]]:
         one("lightgbm", num_leaves=31, min_data_in_leaf=3),
         one("random_forest", n_estimators=20),
         one(f"{HGB}{kind}", max_iter=30),
+        *(one(name, n_estimators=30) for name in BOOSTERS if find_spec(name)),
         one("dummy"),
     ]
 
