@@ -1,6 +1,6 @@
 """Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
 
-`experiment` is defs.yaml as a whole, `table`, `search`, `judgement` and `schedule` are its parts, `algorithms`
+`experiment` is defs.yaml as a whole, `table`, `search` and `judgement` are its parts, `algorithms`
 and `metrics` the names that it may use, `schema` is schema.yaml.
 `reading` turns text into nodes that know their lines, `models` walks from a path to what is
 declared there, `sentences` says what is wrong. What the settings do lives in the stage that uses
@@ -30,6 +30,7 @@ from experiment_pipeline.spec.judgement import Costs as Costs
 from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.search import Budget as Budget
+from experiment_pipeline.spec.search import CrossValidation as CrossValidation
 from experiment_pipeline.spec.search import Halving as Halving
 from experiment_pipeline.spec.search import Search as Search
 from experiment_pipeline.spec.table import CalendarPart as CalendarPart

@@ -2,7 +2,7 @@
 
 The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
 is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
-lives in `table`, `search`, `judgement` and `schedule`; here also the rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
+lives in `table`, `search` and `judgement`; here also the rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +20,18 @@ from pydantic import (
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
+from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
-from experiment_pipeline.spec.schedule import check_cron
-from experiment_pipeline.spec.search import Budget, Ensemble, Halving, Search
+from experiment_pipeline.spec.search import (
+    Budget,
+    CrossValidation,
+    Ensemble,
+    Evaluation,
+    Halving,
+    Search,
+)
 from experiment_pipeline.statistics.metrics import names_of
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -128,12 +135,49 @@ class Scoring(Question):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
 
+def _read_evaluation(value: Any) -> Any:
+    if value == "test_set":
+        return None
+    if value == "cross_validation":
+        return Evaluation()
+    if isinstance(value, Mapping | Evaluation):
+        return value
+    raise ValueError(
+        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
+    )
+
+
 class Searched(Sampling):
     """Which configurations are compared, on which rows."""
 
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
+    evaluation: Annotated[
+        Evaluation | None,
+        BeforeValidator(
+            _read_evaluation,
+            json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
+        ),
+        WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
+    ] = Field(
+        None,
+        description="test_set, or cross_validation of the train and test rows: for small tables",
+    )
+
+    @property
+    def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
+        """What the choice rests on, by the name that the YAML gives it."""
+        return "test_set" if self.evaluation is None else "cross_validation"
+
+    @property
+    def cross_validation(self) -> CrossValidation | None:
+        """How the train and test rows are cut into folds; None: the test set is what decides."""
+        if self.evaluation is None:
+            return None
+        settings = self.evaluation.cross_validation
+        # In time order there is one way to cut.
+        return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
 
 
 class ValidatedDataSpec(Roles):
@@ -264,6 +308,7 @@ class ExperimentSpec(
                 "drop it",
                 "costs",
             )
+        self._check_evaluation()
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):
             self._check_metric(criterion.metric, "acceptance", number, "metric")
@@ -302,6 +347,28 @@ class ExperimentSpec(
                     "here, or its other role",
                     *("monotone", name),
                 )
+
+    def _check_evaluation(self) -> None:
+        if self.evaluation is None:
+            return
+        if self.export.refit == "none":
+            raise impossible(
+                "cross-validation leaves a model of each fold, and none of them is the one to "
+                "ship; drop it, or write evaluation: test_set",
+                *("export", "refit"),
+            )
+        if "halving" in self.model_fields_set and self.halving is not None:
+            raise impossible(
+                "cross-validation fits every configuration on all folds; drop it, write off, or "
+                "write evaluation: test_set",
+                "halving",
+            )
+        given = self.evaluation.cross_validation.model_fields_set
+        if self.split.by == "time" and "repeats" in given:
+            raise impossible(
+                "no effect on a split by time: there is one order to cut; drop it",
+                *("evaluation", "cross_validation", "repeats"),
+            )
 
     def _check_metric(self, name: str, *location: str | int) -> None:
         allowed = names_of(self.task)

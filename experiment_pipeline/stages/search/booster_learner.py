@@ -144,9 +144,10 @@ class BoosterLearner(ABC):
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
-        plan = self._plan(configuration, sets, spec)
+        plan = self._plan(configuration, sets, spec, stops=rounds is None, rounds=rounds)
 
         def make() -> Tables:
             rows = work.train_rows(configuration.features)

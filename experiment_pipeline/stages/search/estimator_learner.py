@@ -60,6 +60,7 @@ class EstimatorLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
@@ -68,6 +69,8 @@ class EstimatorLearner:
         weights = rows.weights
         estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         encoded = work.encoded[configuration.features]
+        if rounds is not None:
+            algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
         X, y, held_out = encoded.train, work.labels, dict[str, Any]()
         if stopping.on_slice:

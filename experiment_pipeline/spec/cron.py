@@ -1,6 +1,7 @@
-"""The schedule: a cron expression of five fields, as crontab(5) has them.
+"""When a schedule is due: a cron expression of five fields, as crontab(5) has them.
 
-It is judged in words, without the scheduler that will read it. In: a text. Out: ValueError, or not.
+It is judged in words, without the scheduler that will read it. In: a text. Out: nothing, or an
+error that says what is wrong.
 """
 
 import re
