@@ -305,22 +305,6 @@ def _sets_of(column: pd.Series) -> dict[str, Sequence[str]]:
     return {name: values for name, values in sets.items() if values != [name]}
 
 
-# Below it a test set chooses by luck: of 400 rows it has 80.
-SMALL_TABLE = 2_000
-
-
-def infer_evaluation(rows: int) -> Decision | None:
-    """Decide what the choice rests on; None: the test set, as everywhere."""
-    if rows >= SMALL_TABLE:
-        return None
-    return Decision(
-        "cross_validation",
-        f"of {rows:,} rows a test set would choose by luck; below {SMALL_TABLE:,} each "
-        "configuration is fitted on folds of the train and test rows and compared on what was left "
-        "out. The validation set stays untouched",
-    )
-
-
 TRAIN_SHARE = 0.6
 LARGE_CELLS = 20_000_000
 # A forest grows by the row; on more rows each of its trees sees a part of them.

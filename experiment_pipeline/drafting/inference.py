@@ -24,6 +24,8 @@ from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 # that lack a target.
 USUAL_LIMIT = 0.05
 ROOM = 0.02
+# Below it a test set chooses by luck: of 400 rows it has 80.
+SMALL_TABLE = 2_000
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         max_rejected=_rejection_limit(target),
         hints=decisions.split_hints(plans, split.value),
         search=decisions.propose_search(task.value, len(raw), features, classes),
-        evaluation=decisions.infer_evaluation(len(raw)),
+        evaluation=_evaluation(len(raw)),
     )
 
 
@@ -189,3 +191,15 @@ def _rejection_limit(target: pd.Series) -> decisions.Decision | None:
         return None
     limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
     return decisions.Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
+
+
+def _evaluation(rows: int) -> decisions.Decision | None:
+    """Decide what the choice rests on; None: the test set, as everywhere."""
+    if rows >= SMALL_TABLE:
+        return None
+    return decisions.Decision(
+        "cross_validation",
+        f"of {rows:,} rows a test set would choose by luck; below {SMALL_TABLE:,} each "
+        "configuration is fitted on folds of the train and test rows and compared on what was left "
+        "out. The validation set stays untouched",
+    )

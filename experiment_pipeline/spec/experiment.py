@@ -20,15 +20,21 @@ from pydantic import (
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
-from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
+from experiment_pipeline.spec.operation import (
+    Freshness,
+    Mlflow,
+    Owner,
+    TagKey,
+    TagValue,
+    check_cron,
+)
 from experiment_pipeline.spec.search import (
     Budget,
     CrossValidation,
     Ensemble,
-    Evaluation,
+    EvaluationSetting,
     Halving,
     Search,
 )
@@ -135,32 +141,13 @@ class Scoring(Question):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
 
-def _read_evaluation(value: Any) -> Any:
-    if value == "test_set":
-        return None
-    if value == "cross_validation":
-        return Evaluation()
-    if isinstance(value, Mapping | Evaluation):
-        return value
-    raise ValueError(
-        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
-    )
-
-
 class Searched(Sampling):
     """Which configurations are compared, on which rows."""
 
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
-    evaluation: Annotated[
-        Evaluation | None,
-        BeforeValidator(
-            _read_evaluation,
-            json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
-        ),
-        WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
-    ] = Field(
+    evaluation: EvaluationSetting = Field(
         None,
         description="test_set, or cross_validation of the train and test rows: for small tables",
     )

@@ -9,7 +9,7 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
-from experiment_pipeline.drafting.decisions import infer_evaluation, propose_search
+from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.drafting.files import try_out
 from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.errors import UnusableTable
@@ -388,5 +388,7 @@ def test_a_small_table_is_cross_validated() -> None:
     assert small.attributes({"url": "t.csv"})["evaluation"] == "cross_validation"
     assert small.evaluation is not None
     assert "of 120 rows a test set would choose by luck" in small.evaluation.why
-    assert infer_evaluation(1_999) is not None
-    assert infer_evaluation(2_000) is None
+    for rows, evaluation in ((1_999, "cross_validation"), (2_000, None)):
+        large = pd.DataFrame({"feature": np.arange(rows) % 7, "y": np.arange(rows) % 2})
+        said = infer(large, Wishes(target="y")).attributes({"url": "t.csv"})
+        assert said.get("evaluation") == evaluation
