@@ -11,14 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import (
-    METRICS,
-    Errors,
-    absolute_errors,
-    better,
-    relative_errors,
-    worse_bound,
-)
+from experiment_pipeline.statistics.metric import Errors
+from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
+from experiment_pipeline.statistics.row_errors import absolute_errors, relative_errors
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread, unit_codes
 

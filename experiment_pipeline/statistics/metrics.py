@@ -2,20 +2,31 @@
 
 A metric is one function with a declaration above it, which everything else asks (what a YAML may
 name, intervals, baselines, thresholds, reports): a new metric is written here and nowhere else. Parts
-of formulas: `spread.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
+of formulas: `spread.py`, `row_errors.py`; laws of intervals: `interval.py`; scores by a metric's name:
+`scores.py`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics.metric import Called, Form, Metric
+from experiment_pipeline.statistics.row_errors import (
+    EPSILON,
+    absolute_errors,
+    deviances,
+    lowest_quantile,
+    pinball_errors,
+    relative_errors,
+    relative_median,
+    squared_errors,
+)
 from experiment_pipeline.statistics.spread import (
     Linearised,
-    Spread,
     average,
     found,
     found_and_right,
@@ -23,92 +34,6 @@ from experiment_pipeline.statistics.spread import (
     mean,
     undefined,
 )
-
-# scikit-learn clips probabilities and targets by the same amount.
-_EPSILON = float(np.finfo(np.float64).eps)
-Form = Callable[[np.ndarray, np.ndarray, float], Linearised]
-Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Called:
-    """What is called positive from each of k thresholds on.
-
-    Attributes:
-        hits: (k,) positive rows among those that are called.
-        called: (k,) rows that are called.
-        positives: rows that are positive.
-        rows: all rows.
-    """
-
-    hits: np.ndarray
-    called: np.ndarray
-    positives: float
-    rows: float
-
-    @property
-    def right_negatives(self) -> np.ndarray:
-        """(k,) negative rows that are not called."""
-        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One metric: all that is known of it.
-
-    Attributes:
-        name: as the YAML writes it.
-        words: what it measures, a clause for people.
-        tasks: what it can judge; the first metric that is declared for a task is its usual one.
-        greater_is_better: the direction.
-        lowest: no score lies below.
-        highest: no score lies above.
-        form: (y, prediction, threshold) → the score and the influence of each row.
-        bounds: the law of its interval, (spread, t) → low and high.
-        by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
-        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
-        by_probability: it takes probabilities for what they say, so that reweighting moves it.
-        at_thresholds: scores at each threshold of a binary model; None: it depends on none.
-        errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
-        constant: y (n,) → the best prediction () of a task without classes, or with two.
-        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
-        hides_rare: always guessing the frequent class does well.
-        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
-    """
-
-    name: str
-    words: str
-    tasks: frozenset[str]
-    greater_is_better: bool = True
-    lowest: float = 0.0
-    highest: float = 1.0
-    form: Form
-    bounds: Callable[[Spread, float], tuple[float, float]]
-    by_class: bool = False
-    by_pairs: bool = False
-    by_probability: bool = False
-    at_thresholds: Callable[[Called], np.ndarray] | None = None
-    errors: Errors | None = None
-    constant: Callable[[np.ndarray], np.ndarray] = np.mean
-    of_equals: Literal["mean", "median"] | None = None
-    hides_rare: bool = False
-    lightgbm: str | None = None
-
-    @property
-    def sign(self) -> int:
-        """1 or -1: multiplied by it, greater scores are better ones."""
-        return 1 if self.greater_is_better else -1
-
-    @property
-    def better_is(self) -> str:
-        """`higher` or `lower`: which scores are the better ones, in words."""
-        return "higher" if self.greater_is_better else "lower"
-
-    @property
-    def by_threshold(self) -> bool:
-        """Whether a binary score depends on the decision threshold."""
-        return self.at_thresholds is not None
-
 
 METRICS: dict[str, Metric] = {}
 
@@ -248,7 +173,7 @@ def _log_loss(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
         of_truth = prediction[np.arange(len(y)), y.astype(np.int64)]
     else:
         of_truth = np.where(y == 1, prediction, 1 - prediction)
-    return mean(-np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)))
+    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)))
 
 
 def _accuracy_at(cuts: Called) -> np.ndarray:
@@ -314,32 +239,18 @@ def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     return average([in_order(y == label, prediction[:, label]) for label in labels])
 
 
-def _squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    return np.asarray((y - prediction) ** 2)
-
-
-def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to an absolute error, (n,)."""
-    return np.asarray(np.abs(y - prediction))
-
-
-def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to a relative error, (n,)."""
-    return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), _EPSILON))
-
-
 @_metric(
     "rmse",
     "the typical error in units of the target; large errors weigh more",
     _NUMBER,
     **_LOSS,
     bounds=interval.by_squares,
-    errors=_squared_errors,
+    errors=squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
 def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    squares = mean(_squared_errors(y, prediction))
+    squares = mean(squared_errors(y, prediction))
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
@@ -365,25 +276,18 @@ def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     _NUMBER,
     lowest=-math.inf,
     bounds=interval.plain,
-    errors=_squared_errors,
+    errors=squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
 def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
-    errors, distances = _squared_errors(y, prediction), (y - y.mean()) ** 2
+    errors, distances = squared_errors(y, prediction), (y - y.mean()) ** 2
     variance = distances.mean()
     if variance == 0:
         return undefined(len(y))
     unexplained = errors.mean() / variance
     return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
-
-
-def _relative_median(y: np.ndarray) -> np.ndarray:
-    """The median weighted by 1/|y| (Gneiting 2011)."""
-    order = np.argsort(y, kind="stable")
-    reached = np.cumsum(1 / np.maximum(np.abs(y[order]), _EPSILON))
-    return np.asarray(y[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 @_metric(
@@ -393,8 +297,47 @@ def _relative_median(y: np.ndarray) -> np.ndarray:
     **_LOSS,
     bounds=interval.by_log,
     errors=relative_errors,
-    constant=_relative_median,
+    constant=relative_median,
     lightgbm="mape",
 )
 def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     return mean(relative_errors(y, prediction))
+
+
+@_metric(
+    "poisson_deviance",
+    "how well counts are predicted, where large ones vary more; no target may be negative",
+    _NUMBER,
+    **_LOSS,
+    bounds=interval.by_log,
+    errors=deviances,
+    of_equals="mean",
+    lightgbm="poisson",
+    objective={"objective": "poisson"},
+    lowest_target=0.0,
+)
+def _poisson_deviance(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+    return mean(deviances(y, prediction)) if y.min() >= 0 else undefined(len(y))
+
+
+# A number of levels keeps the names a list to choose from; half of mae is the level .5.
+PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
+
+
+def _pinball(y: np.ndarray, prediction: np.ndarray, _: float, level: float) -> Linearised:
+    """The loss that the quantile minimises (Koenker and Bassett 1978)."""
+    return mean(pinball_errors(y, prediction, level))
+
+
+for _level in PINBALL_LEVELS:
+    _metric(
+        f"pinball_{_level:g}",
+        f"how well a number is predicted that {_level:.0%} of the targets stay below",
+        _NUMBER,
+        **_LOSS,
+        bounds=interval.by_log,
+        errors=partial(pinball_errors, level=_level),
+        constant=partial(lowest_quantile, level=_level),
+        lightgbm="quantile",
+        objective={"objective": "quantile", "alpha": _level},
+    )(partial(_pinball, level=_level))

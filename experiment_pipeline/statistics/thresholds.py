@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS, Called
+from experiment_pipeline.statistics.metric import Called
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
 from experiment_pipeline.statistics.spread import Linearised, unit_codes
 
