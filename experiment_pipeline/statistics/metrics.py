@@ -265,6 +265,7 @@ def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     constant=np.median,
     of_equals="median",
     lightgbm="l1",
+    objective={"objective": "regression_l1"},
 )
 def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     return mean(absolute_errors(y, prediction))

@@ -15,6 +15,7 @@ import dagster as dg
 import joblib
 from pydantic import Field
 
+from experiment_pipeline.columns.target import check_metrics
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
@@ -127,6 +128,8 @@ def build_trained_model(
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
             sets = training_sets(train_set, test_set, spec)
+            for part in (sets.train, sets.test):
+                check_metrics(part[sets.target], spec)
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:

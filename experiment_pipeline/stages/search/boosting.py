@@ -47,8 +47,7 @@ class BoostingPlan:
         rounds: how many at the most.
         patience: rounds without improvement before it stops; 0 = no early stopping.
         min_delta: what counts as an improvement.
-        watched: LightGBM's metric that stops it: all that a fit takes from the experiment's;
-            None = no early stopping.
+        watched: LightGBM's metric that stops it; None = no early stopping.
     """
 
     parameters: Mapping[str, Scalar]
@@ -56,6 +55,14 @@ class BoostingPlan:
     patience: int
     min_delta: float
     watched: str | None
+
+    @property
+    def taken_from_metric(self) -> str:
+        """All that a fit takes from the experiment's metric: what it boosts towards, what stops it."""
+        towards = [
+            str(self.parameters[name]) for name in ("objective", "alpha") if name in self.parameters
+        ]
+        return " ".join([*towards, f"until {self.watched}"])
 
     @property
     def binning(self) -> tuple[tuple[str, Scalar], ...]:
@@ -101,6 +108,7 @@ def boosting_plan(
     """
     task, key = sets.task, configuration.key
     given = lightgbm_parameters.own_names(key, configuration.hyperparameters, task)
+    _check_level(given, spec.metric, key)
     at_most = _taken(given, "num_iterations", key)
     patience = _taken(given, "early_stopping_round", key)
     min_delta = _taken(given, "early_stopping_min_delta", key)
@@ -111,7 +119,7 @@ def boosting_plan(
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
     return BoostingPlan(
-        parameters=_defaults(given, task, sets.classes) | given | _fixed(spec.seed),
+        parameters=_defaults(given, sets, spec) | given | _fixed(spec.seed),
         rounds=rounds or int(default if at_most is None else at_most),
         patience=patience,
         min_delta=min_delta or 0.0,
@@ -204,6 +212,17 @@ def stopping_metric(metric: str, task: str) -> str:
     return METRICS[metric].lightgbm or _LOSSES[task]
 
 
+def _check_level(given: Mapping[str, Scalar], metric: str, key: str) -> None:
+    """The level of a quantile is the metric's: what is boosted towards is what is judged."""
+    level = METRICS[metric].objective.get("alpha")
+    if level is not None and given.get("alpha", level) != level:
+        raise errors.InvalidExperiment(
+            f"configuration {key}",
+            f"alpha is {given['alpha']}, metric {metric} judges the quantile {level:g}",
+            "drop alpha, or write the metric of another quantile",
+        )
+
+
 def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:
     """Take a number out of the hyperparameters: it is ours to use, not LightGBM's to judge."""
     value = given.pop(name, None)
@@ -217,10 +236,14 @@ def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:
     return float(value)
 
 
-def _defaults(given: Mapping[str, Scalar], task: str, classes: tuple | None) -> dict[str, Scalar]:
+def _defaults(
+    given: Mapping[str, Scalar], sets: "TrainingSets", spec: Scoring
+) -> dict[str, Scalar]:
+    task, towards = sets.task, METRICS[spec.metric].objective
     defaults: dict[str, Scalar] = {"objective": _OBJECTIVES[task], "learning_rate": LEARNING_RATE}
-    if task == "multiclass" and classes is not None:
-        defaults["num_class"] = len(classes)
+    defaults |= towards
+    if task == "multiclass" and sets.classes is not None:
+        defaults["num_class"] = len(sets.classes)
     if any(name.endswith("bagging_fraction") for name in given):
         # LightGBM's default 0 would switch the fraction off without a word.
         defaults["bagging_freq"] = 1
