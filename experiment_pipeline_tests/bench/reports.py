@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
@@ -109,8 +109,9 @@ def _measured(shape: Shape) -> list[Measured]:
 
 
 def _experiment(shape: Shape) -> ExperimentSpec:
-    proposed = propose_search(shape.task, shape.rows, shape.features, shape.classes)
     metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
+    size = shape.rows, shape.features, shape.classes
+    proposed = first_search.propose_search(first_search.Shape(shape.task, metric, *size))
     return ExperimentSpec(
         name="report",
         data="made up",
