@@ -7,32 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from experiment_pipeline.statistics.outcomes import Called
 from experiment_pipeline.statistics.spread import Linearised, Spread
+from experiment_pipeline.statistics.weights import Judged, Weights, weighted_mean
 
-Form = Callable[[np.ndarray, np.ndarray, float], Linearised]
+Form = Callable[[Judged], Linearised]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Called:
-    """What is called positive from each of k thresholds on.
-
-    Attributes:
-        hits: (k,) positive rows among those that are called.
-        called: (k,) rows that are called.
-        positives: rows that are positive.
-        rows: all rows.
-    """
-
-    hits: np.ndarray
-    called: np.ndarray
-    positives: float
-    rows: float
-
-    @property
-    def right_negatives(self) -> np.ndarray:
-        """(k,) negative rows that are not called."""
-        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +26,14 @@ class Metric:
         greater_is_better: the direction.
         lowest: no score lies below.
         highest: no score lies above.
-        form: (y, prediction, threshold) → the score and the influence of each row.
+        form: rows → the score and the influence of each row.
         bounds: the law of its interval, (spread, t) → low and high.
         by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
         by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
         by_probability: it takes probabilities for what they say, so that reweighting moves it.
         at_thresholds: scores at each threshold of a binary model; None: it depends on none.
         errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
-        constant: y (n,) → the best prediction () of a task without classes, or with two.
+        constant: y (n,), weights → the best prediction () without classes, or with two.
         of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
         hides_rare: always guessing the frequent class does well.
         lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
@@ -75,7 +55,7 @@ class Metric:
     by_probability: bool = False
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     errors: Errors | None = None
-    constant: Callable[[np.ndarray], np.ndarray] = np.mean
+    constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
     of_equals: Literal["mean", "median"] | None = None
     hides_rare: bool = False
     lightgbm: str | None = None

@@ -2,8 +2,7 @@
 
 A metric is one function with a declaration above it, which everything else asks (what a YAML may
 name, intervals, baselines, thresholds, reports): a new metric is written here and nowhere else. Parts
-of formulas: `spread.py`, `row_errors.py`; laws of intervals: `interval.py`; scores by a metric's name:
-`scores.py`.
+of formulas: `spread.py`, `outcomes.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
 """
 
 import math
@@ -14,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.statistics import interval
-from experiment_pipeline.statistics.metric import Called, Form, Metric
-from experiment_pipeline.statistics.row_errors import (
+from experiment_pipeline.statistics.metric import Form, Metric
+from experiment_pipeline.statistics.outcomes import (
     EPSILON,
+    Called,
     absolute_errors,
     deviances,
-    lowest_quantile,
     pinball_errors,
     relative_errors,
-    relative_median,
     squared_errors,
 )
 from experiment_pipeline.statistics.spread import (
@@ -34,6 +32,16 @@ from experiment_pipeline.statistics.spread import (
     mean,
     undefined,
 )
+from experiment_pipeline.statistics.weights import (
+    Judged,
+    Weights,
+    weighted,
+    weighted_mean,
+    weighted_median,
+    weighted_quantile,
+)
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 METRICS: dict[str, Metric] = {}
 
@@ -87,8 +95,8 @@ def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Call
     of_equals="mean",
     lightgbm="auc",
 )
-def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return in_order(y == 1, prediction)
+def _roc_auc(of: Judged) -> Linearised:
+    return in_order(of.y == 1, of.prediction, of.weights)
 
 
 @_metric(
@@ -100,27 +108,30 @@ def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     of_equals="mean",
     lightgbm="average_precision",
 )
-def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+def _average_precision(of: Judged) -> Linearised:
     """The mean over positives i of P(s_i), the precision among rows that score s_i or more.
 
     Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
     moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
     ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
+    All numbers of rows are sums of weights, and ψ_k is counted as the weight of row k.
     """
-    n = len(y)
-    positive = y == 1
-    n_positive = int(positive.sum())
+    n = len(of.y)
+    positive = of.y == 1
+    counted = weighted(positive.astype(np.float64), of.weights)
+    n_positive = float(counted.sum())
     if n_positive == 0:
         return undefined(n)
-    code = np.unique(prediction, return_inverse=True)[1]
-    ones = np.bincount(code, weights=positive)
-    at_least = np.cumsum(np.bincount(code)[::-1])[::-1]
+    code = np.unique(of.prediction, return_inverse=True)[1]
+    ones = np.bincount(code, weights=counted)
+    at_least = np.cumsum(np.bincount(code, weights=of.weights)[::-1])[::-1]
     precision = np.cumsum(ones[::-1])[::-1] / at_least
     estimate = float((ones * precision).sum() / n_positive)
     gained = np.cumsum(ones / at_least)[code]
     lost = np.cumsum(ones * precision / at_least)[code]
     own = positive * (precision[code] - estimate)
-    return Linearised(estimate, (own + positive * gained - lost) * n / n_positive)
+    influence = (own + positive * gained - lost) * n / n_positive
+    return Linearised(estimate, weighted(influence, of.weights))
 
 
 @_metric(
@@ -133,17 +144,17 @@ def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linea
     of_equals="mean",
     lightgbm="l2",
 )
-def _brier(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean((prediction - y) ** 2)
+def _brier(of: Judged) -> Linearised:
+    return mean((of.prediction - of.y) ** 2, of.weights)
 
 
-def _decided(prediction: np.ndarray, threshold: float) -> np.ndarray:
-    several = prediction.ndim == 2
-    return np.asarray(prediction.argmax(axis=1) if several else prediction >= threshold)
+def _decided(of: Judged) -> np.ndarray:
+    several = of.prediction.ndim == 2
+    return np.asarray(of.prediction.argmax(axis=1) if several else of.prediction >= of.threshold)
 
 
 def _f1_at(cuts: Called) -> np.ndarray:
-    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, 1))
+    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY))
 
 
 @_metric(
@@ -153,10 +164,10 @@ def _f1_at(cuts: Called) -> np.ndarray:
     bounds=interval.wilson,
     by_class=True,
     at_thresholds=_f1_at,
-    constant=lambda _: np.asarray(1.0),  # every row is positive: with none it is 0
+    constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )
-def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    return found_and_right(y == 1, _decided(prediction, threshold) == 1)
+def _f1(of: Judged) -> Linearised:
+    return found_and_right(of.y == 1, _decided(of) == 1, of.weights)
 
 
 @_metric(
@@ -168,16 +179,16 @@ def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     by_probability=True,
     of_equals="mean",
 )
-def _log_loss(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    if prediction.ndim == 2:
-        of_truth = prediction[np.arange(len(y)), y.astype(np.int64)]
+def _log_loss(of: Judged) -> Linearised:
+    if of.prediction.ndim == 2:
+        of_truth = of.prediction[np.arange(len(of.y)), of.y.astype(np.int64)]
     else:
-        of_truth = np.where(y == 1, prediction, 1 - prediction)
-    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)))
+        of_truth = np.where(of.y == 1, of.prediction, 1 - of.prediction)
+    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), of.weights)
 
 
 def _accuracy_at(cuts: Called) -> np.ndarray:
-    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, 1))
+    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY))
 
 
 @_metric(
@@ -189,13 +200,13 @@ def _accuracy_at(cuts: Called) -> np.ndarray:
     of_equals="mean",
     hides_rare=True,
 )
-def _accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    return mean((_decided(prediction, threshold) == y).astype(np.float64))
+def _accuracy(of: Judged) -> Linearised:
+    return mean((_decided(of) == of.y).astype(np.float64), of.weights)
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     negatives = cuts.rows - cuts.positives
-    shares = cuts.hits / max(cuts.positives, 1) + cuts.right_negatives / max(negatives, 1)
+    shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(negatives, _TINY)
     # A class that is not there has no share, as in the metric itself.
     return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
 
@@ -208,9 +219,9 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     by_class=True,
     at_thresholds=_balanced_accuracy_at,
 )
-def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    right = _decided(prediction, threshold) == y
-    return average([found(y == label, right) for label in np.unique(y)])
+def _balanced_accuracy(of: Judged) -> Linearised:
+    right = _decided(of) == of.y
+    return average([found(of.y == label, right, of.weights) for label in np.unique(of.y)])
 
 
 @_metric(
@@ -220,9 +231,10 @@ def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) 
     bounds=interval.wilson,
     by_class=True,
 )
-def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    decided = _decided(prediction, threshold)
-    return average([found_and_right(y == c, decided == c) for c in np.union1d(y, decided)])
+def _f1_macro(of: Judged) -> Linearised:
+    y, decided = of.y, _decided(of)
+    classes = np.union1d(y, decided)
+    return average([found_and_right(y == c, decided == c, of.weights) for c in classes])
 
 
 @_metric(
@@ -234,9 +246,9 @@ def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linear
     by_pairs=True,
     of_equals="mean",
 )
-def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    labels = range(prediction.shape[1])
-    return average([in_order(y == label, prediction[:, label]) for label in labels])
+def _roc_auc_ovr(of: Judged) -> Linearised:
+    columns = enumerate(of.prediction.T)
+    return average([in_order(of.y == label, one, of.weights) for label, one in columns])
 
 
 @_metric(
@@ -249,8 +261,8 @@ def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     of_equals="mean",
     lightgbm="l2",
 )
-def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    squares = mean(squared_errors(y, prediction))
+def _rmse(of: Judged) -> Linearised:
+    squares = mean(squared_errors(of.y, of.prediction), of.weights)
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
@@ -262,13 +274,13 @@ def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     **_LOSS,
     bounds=interval.by_log,
     errors=absolute_errors,
-    constant=np.median,
+    constant=weighted_median,
     of_equals="median",
     lightgbm="l1",
     objective={"objective": "regression_l1"},
 )
-def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean(absolute_errors(y, prediction))
+def _mae(of: Judged) -> Linearised:
+    return mean(absolute_errors(of.y, of.prediction), of.weights)
 
 
 @_metric(
@@ -281,14 +293,20 @@ def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     of_equals="mean",
     lightgbm="l2",
 )
-def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+def _r2(of: Judged) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
-    errors, distances = squared_errors(y, prediction), (y - y.mean()) ** 2
+    errors = weighted(squared_errors(of.y, of.prediction), of.weights)
+    distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
     if variance == 0:
-        return undefined(len(y))
+        return undefined(len(of.y))
     unexplained = errors.mean() / variance
     return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
+
+
+def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
+    """The median weighted by 1/|y| (Gneiting 2011)."""
+    return weighted_median(y, weighted(1 / np.maximum(np.abs(y), EPSILON), weights))
 
 
 @_metric(
@@ -298,11 +316,11 @@ def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     **_LOSS,
     bounds=interval.by_log,
     errors=relative_errors,
-    constant=relative_median,
+    constant=_relative_median,
     lightgbm="mape",
 )
-def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean(relative_errors(y, prediction))
+def _mape(of: Judged) -> Linearised:
+    return mean(relative_errors(of.y, of.prediction), of.weights)
 
 
 @_metric(
@@ -317,17 +335,18 @@ def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     objective={"objective": "poisson"},
     lowest_target=0.0,
 )
-def _poisson_deviance(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean(deviances(y, prediction)) if y.min() >= 0 else undefined(len(y))
+def _poisson_deviance(of: Judged) -> Linearised:
+    defined = of.y.min() >= 0
+    return mean(deviances(of.y, of.prediction), of.weights) if defined else undefined(len(of.y))
 
 
 # A number of levels keeps the names a list to choose from; half of mae is the level .5.
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
 
 
-def _pinball(y: np.ndarray, prediction: np.ndarray, _: float, level: float) -> Linearised:
+def _pinball(of: Judged, level: float) -> Linearised:
     """The loss that the quantile minimises (Koenker and Bassett 1978)."""
-    return mean(pinball_errors(y, prediction, level))
+    return mean(pinball_errors(of.y, of.prediction, level), of.weights)
 
 
 for _level in PINBALL_LEVELS:
@@ -338,7 +357,7 @@ for _level in PINBALL_LEVELS:
         **_LOSS,
         bounds=interval.by_log,
         errors=partial(pinball_errors, level=_level),
-        constant=partial(lowest_quantile, level=_level),
+        constant=partial(weighted_quantile, level=_level),
         lightgbm="quantile",
         objective={"objective": "quantile", "alpha": _level},
     )(partial(_pinball, level=_level))

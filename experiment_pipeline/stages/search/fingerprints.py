@@ -41,6 +41,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring)
             "test": sets.digests["test"],
             "inner": [_digest(sets.inner), _digest(sets.grown)],
             "target": sets.target,
+            "weights": sets.weight_column,
             "task": sets.task,
             "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,

@@ -28,7 +28,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_f
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import scored_rows, scores
+from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -46,6 +46,8 @@ def share_work(
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
+        w_train=sets.w_train,
+        w_test=sets.w_test,
         tables=SharedTables(table for table in planned if table is not None),
     )
 
@@ -86,7 +88,7 @@ def fit_configuration(
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+        **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -136,7 +138,9 @@ def refit(
     features = build_features(configuration.features, rows, columns)
     categorical = categorical_positions(configuration.features, rows, columns)
     with threadpool_limits(limits=1):
-        encoded = EncodedRows(features.fit_transform(rows[columns]), y, categorical)
+        encoded = EncodedRows(
+            features.fit_transform(rows[columns]), y, categorical, sets.weights_of(rows)
+        )
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 

@@ -25,7 +25,7 @@ class LightGBMLearner:
 
     def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
         """Look the names up in a list, and the objective among those of the task."""
-        lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
+        lightgbm_parameters.NAMES.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
@@ -55,10 +55,9 @@ class LightGBMLearner:
 
         def make() -> boosting.BinnedTable:
             encoded = work.encoded[configuration.features]
-            inner = sets.inner if plan.patience else None
-            return boosting.bin_table(
-                encoded.train, work.y_train, inner, encoded.categorical, plan, sets.grown
-            )
+            inner = sets.inner if plan.rounds.patience else None
+            rows = encoded.train, work.y_train, inner, encoded.categorical
+            return boosting.bin_table(*rows, plan, sets.grown, work.w_train)
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
@@ -74,7 +73,7 @@ class LightGBMLearner:
             wall_seconds=clock.wall_seconds,
             rounds=rounds,
             # Rows that were held out to stop on are not among those that trees were grown on.
-            on_train=None if plan.patience else boosting.predictions_of_grown(booster),
+            on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
         )
 
     def restore(
@@ -94,13 +93,15 @@ class LightGBMLearner:
     ) -> Any:
         """Boost that many rounds on bins of their own."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(rows.table, rows.y, None, rows.categorical, plan)
+        binned = boosting.bin_table(
+            rows.table, rows.y, None, rows.categorical, plan, weights=rows.weights
+        )
         booster = boosting.boost(binned, plan, sets.task)
-        return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds)
+        return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:
-    return "lightgbm", configuration.features, bool(plan.patience), plan.binning
+    return "lightgbm", configuration.features, bool(plan.rounds.patience), plan.binning
 
 
 def _estimator(

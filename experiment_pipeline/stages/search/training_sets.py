@@ -15,6 +15,7 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages.split_sets import sets
+from experiment_pipeline.statistics.weights import Weights, relative_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class TrainingSets:
         groups: (n_train,) what the split keeps together; None = nothing.
         inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
+        weight_column: how much each row counts, in fits and scores; None = all alike.
     """
 
     train: pd.DataFrame
@@ -45,6 +47,7 @@ class TrainingSets:
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
     inner_gap: np.ndarray | None = None
+    weight_column: str | None = None
 
     @property
     def y_train(self) -> np.ndarray:
@@ -60,6 +63,22 @@ class TrainingSets:
     def y_test(self) -> np.ndarray:
         """The encoded target of the test rows, (n_test,)."""
         return encode_target(self.test[self.target], self.classes)
+
+    @property
+    def w_train(self) -> Weights:
+        """How much each train row counts, (n_train,), with a mean of 1; None = all alike."""
+        return self.weights_of(self.train)
+
+    @property
+    def w_test(self) -> Weights:
+        """How much each test row counts, (n_test,), with a mean of 1; None = all alike."""
+        return self.weights_of(self.test)
+
+    def weights_of(self, rows: pd.DataFrame) -> Weights:
+        """How much each of other rows of the experiment counts, such as validation rows."""
+        if self.weight_column is None:
+            return None
+        return relative_weights(rows[self.weight_column].to_numpy(dtype=np.float64))
 
 
 def without_rows(sets: TrainingSets) -> TrainingSets:
@@ -81,4 +100,5 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles
         inner_gap=train_set.inner == sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
+        weight_column=spec.sample_weight,
     )

@@ -80,9 +80,9 @@ def final_check(
         workers: predictions at a time, one thread each.
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
-    exported = _exported(spec, trained.result, train_only, sets)
-    units = resampling_units(sets.test, spec, sets.features)
-    on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
+    fitted_on = _fitted_on(spec, sets)
+    exported = _exported(spec, trained.result, train_only, fitted_on, sets)
+    on_test = _beside(trained.predictions.test, sets.test, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
@@ -93,8 +93,9 @@ def final_check(
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        _fitted_on(spec, sets),
+        encode_target(fitted_on[sets.target], sets.classes),
         sets.classes,
+        w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
         segments=weakest_segments(
@@ -119,24 +120,35 @@ def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
 
 
 def _exported(
-    spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
+    spec: ValidationReportSpec,
+    result: ModelResult,
+    train_only: Any,
+    rows: pd.DataFrame,
+    sets: TrainingSets,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    rows = pd.concat([sets.train, sets.test])
     return refit(result.configuration, result.rounds, rows, sets, spec)
 
 
-def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
-    """The targets that the exported fit has seen."""
-    return sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test)
+def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
+    """The rows that the exported fit has seen."""
+    return sets.train if spec.export.refit == "none" else pd.concat([sets.train, sets.test])
 
 
 def _predicted(
     pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
+    prediction = predict(pipeline, rows, sets.features, sets.task, sets.classes)
+    return _beside(prediction, rows, sets, spec)
+
+
+def _beside(
+    prediction: np.ndarray, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
+) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
-        predict(pipeline, rows, sets.features, sets.task, sets.classes),
+        prediction,
         resampling_units(rows, spec, sets.features),
+        sets.weights_of(rows),
     )
