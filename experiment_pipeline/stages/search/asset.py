@@ -7,9 +7,11 @@ finished. Which rungs there are and who goes on is decided in core.
 stays missing while the leaderboard still gets made.
 """
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import dagster as dg
 import joblib
@@ -59,6 +61,31 @@ class ThisRun(dg.Config):
         return spec.model_copy(update={"workers": workers, "budget": budget})
 
 
+def budget_left(
+    context: dg.AssetExecutionContext, spec: SearchSpec, now: Callable[[], float]
+) -> Callable[[], float]:
+    """Return what tells how many seconds of a run's budget are left; its search has spent some.
+
+    Args:
+        context: of a later step of the run, which is about to begin.
+        spec: its budget, unless the launchpad has changed it for this run.
+        now: seconds of any clock that only goes forward.
+    """
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(_step(spec), {}).get("config", {})
+    seconds = config.get("budget_seconds") or spec.budget.seconds
+    if seconds is None:
+        return lambda: math.inf
+    stats = context.instance.get_run_step_stats(context.run_id, [_step(spec)])
+    searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
+    ends = now() + seconds - searched
+    return lambda: ends - now()
+
+
+def _step(spec: SearchSpec) -> str:
+    return f"{spec.name}__training"
+
+
 _TRAINED_MODEL = """\
 One fitted pipeline per hyperparameter configuration, each a partition.
 
@@ -86,7 +113,7 @@ def build_trained_model(
     upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
     @dg.multi_asset(
-        name=f"{spec.name}__training",
+        name=_step(spec),
         specs=[
             dg.AssetSpec(
                 models,

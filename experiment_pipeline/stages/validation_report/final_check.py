@@ -5,8 +5,10 @@ Puts together what its parts know: `trained_model` fits, `validation_report` jud
 Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,12 @@ _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "
     "a tenth of the search"
 )
+_NO_TIME = (
+    "the importance of features is left out, and where nothing was left the weakest segments, too: "
+    "the budget of seconds was spent on the search and on fitting the chosen configuration again"
+)
+# What comes after the parts that may be left out: pictures, and the files.
+_TO_DRAW_SECONDS = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,7 @@ def final_check(
     current: champion.CurrentVersion | None = None,
     evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
+    seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
 
@@ -78,6 +87,7 @@ def final_check(
         current: the version it would replace; None: there is none, or it is not asked for.
         evidence: what other stages know of the reachable score; asked for when a gate failed.
         workers: predictions at a time, one thread each.
+        seconds_left: of the experiment's budget, now; what nothing rests on is left out for it.
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     fitted_on = _fitted_on(spec, sets)
@@ -86,7 +96,9 @@ def final_check(
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
+    work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
+    used = usage(spec, train_only, sets, work, cut)
+    weakest = partial(weakest_segments, validation, sets.features, on_validation, spec.metric)
     report = judge(
         spec,
         board.chosen,
@@ -98,9 +110,7 @@ def final_check(
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
-        segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=cut
-        ),
+        segments=weakest(threshold=cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.hyperparameters,
         champion=champion.hold_against_champion(
@@ -108,15 +118,16 @@ def final_check(
         ),
     )
     if used is None:
-        report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
+        note = _NO_IMPORTANCE if work.is_unhurried else _NO_TIME
+        report = replace(report, notes=(*report.notes, note))
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
-def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
+def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) -> Work:
     searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
-    return Work(searched, result.predict_seconds_per_row, workers)
+    return Work(searched, result.predict_seconds_per_row, workers, left)
 
 
 def _exported(

@@ -160,7 +160,7 @@ def test_stopping_watches_what_ranks(metric: str, task: str, watched: str) -> No
 def _towards(metric: str, **hyperparameters: Any) -> tuple[object, object]:
     spec = experiment([one("lightgbm")], "regression", metric=metric)
     planned = boosting_plan(lightgbm(**hyperparameters), training_sets("regression"), spec)
-    return planned.parameters["objective"], planned.watched
+    return planned.parameters["objective"], planned.rounds.watched
 
 
 def test_trees_are_grown_towards_the_metric() -> None:
