@@ -87,7 +87,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
 def _lightgbm(shape: Shape) -> dict[str, Any]:
     rows, many_classes = shape.train_rows, shape.classes > MANY_CLASSES
     leaves = 127 if rows >= 50_000 else 63 if rows >= 2_000 else 15
-    slowest, fastest = (0.05, 0.12) if many_classes else (0.01, 0.1)
+    slowest, fastest = (0.05, 0.12) if many_classes else (0.02, 0.2)
     return {
         "algorithm": "lightgbm",
         "method": "random",
