@@ -16,6 +16,8 @@ from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 Features = Literal["ordinal", "onehot"]
 Direction = Literal["stiffer", "as_is", "more_flexible"]
+# The row of the leaderboard that is no configuration: its key, and its algorithm.
+ENSEMBLE = "ensemble"
 
 
 class Range(Closed):

@@ -26,7 +26,7 @@ from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
-from experiment_pipeline.spec.search import Budget, Halving, Search
+from experiment_pipeline.spec.search import Budget, Ensemble, Halving, Search
 from experiment_pipeline.statistics.metrics import names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -244,6 +244,9 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    ensemble: Annotated[Ensemble | None, _on_or_off(Ensemble, "members: 5"), _OFF_IS_WRITTEN] = (
+        Field(Ensemble(), description="off, or how many configurations an average may have")
+    )
 
 
 class ValidationReportSpec(Scoring, Searched, Prepared):

@@ -1,4 +1,4 @@
-"""`search`, `halving` and `budget`: what is tried, and when to stop.
+"""`search`, `halving`, `budget` and `ensemble`: what is tried, when to stop, what is averaged.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -139,6 +139,14 @@ class Halving(Closed):
         if fractions[-1] != 1:
             raise ValueError(f"the last rung has {fractions[-1]:g} of the rows; end with 1.0")
         return fractions
+
+
+class Ensemble(Closed):
+    """The weighted mean of the best few configurations, as one more row of the leaderboard."""
+
+    members: int = Field(
+        5, ge=2, le=10, description="Configurations at the most: each has to predict every row"
+    )
 
 
 class Budget(Closed):

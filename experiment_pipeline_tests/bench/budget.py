@@ -17,7 +17,7 @@ from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.reports import Shape, experiment_of
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.rows.made_rows import cut_rows
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 
 BUDGETS = (10.0, 30.0)
 SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))
@@ -52,7 +52,7 @@ def _measured(shape: Shape, seconds: float) -> list[Measured]:
     final_check(
         spec,
         board,
-        trained[board.chosen],
+        chosen_of(spec, sets, board, trained),
         sets,
         rows,
         delivered=rows,

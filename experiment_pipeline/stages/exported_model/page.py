@@ -16,6 +16,7 @@ from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Sec
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.stages.leaderboard.ensemble import Member
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -61,6 +62,7 @@ class ModelFacts:
     Attributes:
         spec: the experiment as run; what else is not named here is as of `ValidationReport`.
         configuration: the chosen one, with its full hyperparameters.
+        members: of an ensemble, the heaviest first; none of a configuration.
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
@@ -93,6 +95,7 @@ class ModelFacts:
     created: str
     code: CodeProvenance
     environment: Environment
+    members: tuple[Member, ...] = ()
 
 
 def build_card(
@@ -185,6 +188,8 @@ def _split_in_words(facts: ModelFacts) -> str:
 
 def _configuration(facts: ModelFacts) -> Section:
     chosen = facts.configuration
+    if facts.members:
+        return _ensemble(facts)
     settings = {**chosen.hyperparameters, "category encoding": chosen.features}
     if facts.rounds is not None:
         settings["boosting rounds of this fit"] = facts.rounds
@@ -194,6 +199,33 @@ def _configuration(facts: ModelFacts) -> Section:
         (
             Paragraph(f"{chosen.key} (algorithm {chosen.algorithm}). {facts.reason}"),
             Table(("hyperparameter", "value"), rows),
+        ),
+    )
+
+
+def _ensemble(facts: ModelFacts) -> Section:
+    rows = tuple(
+        (
+            numbers.score(one.weight),
+            *(one.configuration.key, one.configuration.algorithm, one.configuration.settings),
+            one.configuration.features,
+            "" if one.rounds is None else str(one.rounds),
+        )
+        for one in facts.members
+    )
+    mean = "predictions" if facts.spec.task == "regression" else "probabilities"
+    header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
+    return Section(
+        "Chosen configurations",
+        (
+            Paragraph(
+                f"An ensemble: the weighted mean of the {mean} of {len(rows)} models, each fitted "
+                f"on its own. {facts.reason}"
+            ),
+            Table(header, rows),
+            Paragraph(
+                "Its test score is of predictions whose weights were chosen on other test rows."
+            ),
         ),
     )
 

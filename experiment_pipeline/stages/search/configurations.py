@@ -21,7 +21,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
-from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,7 +217,8 @@ def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
     values = draft.nameable
     parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
     key = "__".join([_escaped(head), *parts])
-    return key if len(key) <= MAX_KEY_LENGTH else _marked(head, draft, _DIGITS)
+    is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
+    return key if is_name else _marked(head, draft, _DIGITS)
 
 
 def _telling_names(drafts: Sequence[_Draft]) -> frozenset[str]:

@@ -19,8 +19,8 @@ from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
@@ -63,7 +63,7 @@ class FinalCheck:
 def final_check(
     spec: ValidationReportSpec,
     board: Leaderboard,
-    trained: TrainedModel,
+    trained: ChosenModel,
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
@@ -79,7 +79,7 @@ def final_check(
     Args:
         spec: the experiment.
         board: its leaderboard.
-        trained: the chosen configuration, as stored.
+        trained: what was chosen, as stored.
         sets: train and test set.
         validation: (n, columns) the validation set.
         delivered: (n, any columns) the same rows as delivered.
@@ -89,10 +89,10 @@ def final_check(
         workers: predictions at a time, one thread each.
         seconds_left: of the experiment's budget, now; what nothing rests on is left out for it.
     """
-    train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
+    train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
-    exported = _exported(spec, trained.result, train_only, fitted_on, sets)
-    on_test = _beside(trained.predictions.test, sets.test, sets, spec)
+    exported = _exported(spec, trained, train_only, fitted_on, sets)
+    on_test = _beside(trained.on_test, sets.test, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
@@ -126,20 +126,20 @@ def final_check(
 
 
 def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) -> Work:
-    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
+    searched = board.searched_cpu_seconds / workers
     return Work(searched, result.predict_seconds_per_row, workers, left)
 
 
 def _exported(
     spec: ValidationReportSpec,
-    result: ModelResult,
+    trained: ChosenModel,
     train_only: Any,
     rows: pd.DataFrame,
     sets: TrainingSets,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    return refit(result.configuration, result.rounds, rows, sets, spec)
+    return trained.refitted(rows, sets, spec)
 
 
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
