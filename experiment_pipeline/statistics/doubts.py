@@ -108,7 +108,9 @@ def _heavy_tails(
         by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 
-    shares = {name: share(errors) for name in metrics if (errors := METRICS[name].errors)}
+    lowest = predicted.y.min(initial=math.inf)
+    judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
+    shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
     # Of fewer units one always makes much, and that they are few is said.
     if n_units < FEW_UNITS or not heavy:

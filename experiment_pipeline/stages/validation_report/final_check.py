@@ -8,7 +8,6 @@ Out: a `FinalCheck` with the very pipeline that would be exported.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,11 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
 from experiment_pipeline.stages.validation_report.details import exported_threshold
-from experiment_pipeline.stages.validation_report.effects import Work, usage
+from experiment_pipeline.stages.validation_report.effects import Usage, Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.stages.validation_report.segments import weakest_segments
+from experiment_pipeline.stages.validation_report.segments import Segment, weakest_segments
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at
@@ -91,14 +90,13 @@ def final_check(
     """
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
-    exported = _exported(spec, trained, train_only, fitted_on, sets)
+    exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
     on_test = _beside(trained.on_test, sets.test, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
     used = usage(spec, train_only, sets, work, cut)
-    weakest = partial(weakest_segments, validation, sets.features, on_validation, spec.metric)
     report = judge(
         spec,
         board.chosen,
@@ -110,19 +108,34 @@ def final_check(
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
-        segments=weakest(threshold=cut) if work.left > 0 else (),
+        segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.hyperparameters,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
-    if used is None:
-        note = _NO_IMPORTANCE if work.is_unhurried else _NO_TIME
-        report = replace(report, notes=(*report.notes, note))
+    report = replace(report, notes=(*report.notes, *_left_out(used, work)))
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
+
+
+def _segments(
+    validation: pd.DataFrame,
+    on_validation: SetPrediction,
+    spec: ValidationReportSpec,
+    sets: TrainingSets,
+    cut: float,
+) -> tuple[Segment, ...]:
+    return weakest_segments(validation, sets.features, on_validation, spec.metric, threshold=cut)
+
+
+def _left_out(used: Usage | None, work: Work) -> tuple[str, ...]:
+    """Why there is no importance; nothing where there is."""
+    if used is not None:
+        return ()
+    return (_NO_IMPORTANCE if work.is_unhurried else _NO_TIME,)
 
 
 def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) -> Work:
@@ -136,10 +149,11 @@ def _exported(
     train_only: Any,
     rows: pd.DataFrame,
     sets: TrainingSets,
+    workers: int,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    return trained.refitted(rows, sets, spec)
+    return trained.refitted(rows, sets, spec, workers)
 
 
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
