@@ -108,7 +108,7 @@ def _heavy_tails(
         by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 
-    lowest = predicted.y.min(initial=math.inf)
+    lowest = float(predicted.y.min()) if len(predicted.y) else math.inf
     judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
     shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}

@@ -46,7 +46,11 @@ class ThisRun(dg.Config):
 
     workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
     budget_seconds: float | None = Field(
-        None, gt=0, description="Wall time of this run's fits; the result depends on the machine"
+        None,
+        gt=0,
+        description=(
+            "Wall time of this run's search, refit and report; the result depends on the machine"
+        ),
     )
 
     @property
