@@ -40,8 +40,10 @@ class Search(Closed):
         {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
     )
     configurations: tuple[dict[str, Setting], ...] = ()
-    features: Features | None = Field(
-        None, description="How categories reach the model; unset: what suits the algorithm"
+    features: Features | tuple[Features, ...] | None = Field(
+        None,
+        description="How categories, texts reach the model, or a list to choose from: [ordinal, "
+        "target, text]; unset: what suits the algorithm",
     )
 
     @field_validator("algorithm")
@@ -53,6 +55,15 @@ class Search(Closed):
             f"{value!r} is no algorithm; {allowed_instead(value, list(ALGORITHMS))} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
+
+    @field_validator("features")
+    @classmethod
+    def _recipes_differ(cls, value: Any) -> Any:
+        if value == ():
+            raise ValueError("the list is empty; name recipes, or drop the key")
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError("a recipe stands there twice; keep it once")
+        return value
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:
@@ -71,6 +82,13 @@ class Search(Closed):
     def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:
         """The hyperparameters with more than one value, in the order of the YAML."""
         return {k: v for k, v in self.hyperparameters.items() if isinstance(v, Range | tuple)}
+
+    @property
+    def recipes(self) -> tuple[Features, ...]:
+        """The feature recipes to choose from; none where the algorithm's own is meant."""
+        if self.features is None:
+            return ()
+        return self.features if isinstance(self.features, tuple) else (self.features,)
 
     def _check_explicit(self) -> None:
         for key in self.searched:
@@ -94,7 +112,7 @@ class Search(Closed):
     def _check_random(self) -> None:
         if self.draws is None:
             raise ValueError("method random needs draws: the number of configurations")
-        if not self.searched:
+        if not self.searched and len(self.recipes) < 2:
             raise impossible(
                 "method random has nothing to draw; give a hyperparameter a list or low and high",
                 "method",

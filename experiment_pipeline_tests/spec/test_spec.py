@@ -122,6 +122,9 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "search.0.configurations.1: repeats an earlier configuration",
     ),
     (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
+    (f"{SEARCH}.features", ["target", "texts"], "search.0.features.1: 'texts' is not allowed; did"),
+    (f"{SEARCH}.features", ["text", "text"], "search.0.features: a recipe stands there twice"),
+    (f"{SEARCH}.features", [], "search.0.features: the list is empty; name recipes"),
     # halving, budget
     ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
     ("halving", 4, "halving: write off, on, or keys and values"),

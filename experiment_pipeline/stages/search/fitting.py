@@ -20,9 +20,10 @@ from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
-    build_features,
     categorical_positions,
     encode,
+    fit_features,
+    fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows
@@ -111,8 +112,7 @@ def fitted_pipeline(
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
-    columns = list(sets.features)
-    features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
+    features = fit_features(result.features, sets.train, sets.grown, sets)
     estimator = learner_of(result.algorithm).restore(result, model, sets, spec)
     return _pipeline(features, estimator)
 
@@ -130,17 +130,14 @@ def refit(
         configuration: the chosen one.
         rounds: of the chosen fit; None for what does not stop early.
         rows: (n, columns) prepared rows, such as train and test together.
-        sets: gives features, target, task and classes; its rows are not used.
+        sets: gives features, target, task, classes and split; its rows are not used.
         spec: its seed and its metric are used.
     """
-    columns = list(sets.features)
-    y = encode_target(rows[sets.target], sets.classes)
-    features = build_features(configuration.features, rows, columns)
-    categorical = categorical_positions(configuration.features, rows, columns)
+    y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     with threadpool_limits(limits=1):
-        encoded = EncodedRows(
-            features.fit_transform(rows[columns]), y, categorical, sets.weights_of(rows)
-        )
+        features, table = fit_rows(configuration.features, rows, all_rows, sets)
+        codes = categorical_positions(features)
+        encoded = EncodedRows(table, y, codes, sets.weights_of(rows))
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
