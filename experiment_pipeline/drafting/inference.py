@@ -12,7 +12,12 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.drafting import Wishes, decisions
-from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
+from experiment_pipeline.drafting.columns import (
+    ColumnPlan,
+    plan_column,
+    read_completely,
+    with_days,
+)
 from experiment_pipeline.drafting.search import Proposal, Shape, propose_search
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 
@@ -95,6 +100,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     task = decisions.infer_task(target, wishes.task)
     positive, share = _positive_class(target, task, wishes)
     split = decisions.infer_split(raw, plans, wishes.split, wishes.split_column)
+    if split.value["by"] != "time":
+        # Under a split by time every later set holds days that training has not seen.
+        plans = {name: with_days(plan) for name, plan in plans.items()}
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     excluded = {
         **{name: plan.why for name, plan in plans.items() if plan.excluded},

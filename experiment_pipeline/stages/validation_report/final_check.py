@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.target import encode_target
@@ -91,12 +90,12 @@ def final_check(
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
     exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
-    on_test = _beside(trained.on_test, sets.test, sets, spec)
+    on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
-    used = usage(spec, train_only, sets, work, cut)
+    used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
         spec,
         board.chosen,
@@ -119,6 +118,16 @@ def final_check(
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
+
+
+def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpec) -> SetPrediction:
+    return SetPrediction(
+        sets.y_test,
+        trained.on_test,
+        sets.test_units(spec),
+        sets.w_test,
+        sets.variance_factor,
+    )
 
 
 def _segments(
@@ -156,24 +165,32 @@ def _exported(
     return trained.refitted(rows, sets, spec, workers)
 
 
+def _usage(
+    spec: ValidationReportSpec,
+    trained: ChosenModel,
+    train_only: Any,
+    sets: TrainingSets,
+    work: Work,
+    cut: float,
+) -> Usage | None:
+    """Ask a fit about rows that it has not seen: of a cross-validation those of the first fold."""
+    if not sets.folds:
+        return usage(spec, train_only, sets, work, cut)
+    fold = sets.folds[0].sets
+    return usage(spec, trained.refitted(fold.train, fold, spec), fold, work, cut)
+
+
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
     """The rows that the exported fit has seen."""
-    return sets.train if spec.export.refit == "none" else pd.concat([sets.train, sets.test])
+    return sets.train if spec.export.refit == "none" else sets.every_row
 
 
 def _predicted(
     pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
-    prediction = predict(pipeline, rows, sets.features, sets.task, sets.classes)
-    return _beside(prediction, rows, sets, spec)
-
-
-def _beside(
-    prediction: np.ndarray, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
-) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
-        prediction,
+        predict(pipeline, rows, sets.features, sets.task, sets.classes),
         resampling_units(rows, spec, sets.features),
         sets.weights_of(rows),
     )
