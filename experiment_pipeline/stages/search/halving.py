@@ -187,9 +187,12 @@ class _Search:
             return
         seconds = seconds_of(ended, len(rung.sets.test))
         self.pace.fit_ended(ended.key, 0.0, seconds, ended.rounds)
+        # Folds are fitted one after the other, and their test rows are train rows, too.
+        of_folds = sum(int(fold.sets.grown.sum()) for fold in rung.sets.folds)
+        beside = 0 if self.sets.folds else len(self.sets.test)
         after = AfterSearch(
-            fitted=int(rung.sets.grown.sum()),
-            all_rows=len(self.sets.train) + len(self.sets.test),
+            fitted=int(rung.sets.grown.sum()) + of_folds,
+            all_rows=len(self.sets.train) + beside,
             test=len(self.sets.test),
             features=len(self.sets.features),
             workers=self.workers,
