@@ -206,7 +206,7 @@ def _configuration(facts: ModelFacts) -> Section:
 def _ensemble(facts: ModelFacts) -> Section:
     rows = tuple(
         (
-            numbers.score(one.weight),
+            f"{one.weight:.2g}",
             *(one.configuration.key, one.configuration.algorithm, one.configuration.settings),
             one.configuration.features,
             "" if one.rounds is None else str(one.rounds),
