@@ -60,6 +60,7 @@ class EstimatorLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
@@ -67,6 +68,8 @@ class EstimatorLearner:
         weights = work.w_train
         estimator = estimator_for(configuration, sets.task, spec, work.labels, weights)
         encoded = work.encoded[configuration.features]
+        if rounds is not None:
+            algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
         X, y, held_out = encoded.train, work.labels, dict[str, Any]()
         if stopping.on_slice:

@@ -75,6 +75,7 @@ class SharedWork:
         w_train: (n_train,) how much each row counts; None = all alike.
         w_test: (n_test,).
         tables: what libraries make of the encoded tables, when first asked for.
+        folds: of a cross-validation: the same for the rows of each fold.
     """
 
     encoded: Mapping[Features, EncodedSets]
@@ -84,6 +85,7 @@ class SharedWork:
     w_train: Weights
     w_test: Weights
     tables: SharedTables
+    folds: tuple["SharedWork", ...] = ()
 
     def __post_init__(self) -> None:
         """Lock all arrays.
