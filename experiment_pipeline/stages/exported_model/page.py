@@ -226,7 +226,8 @@ def _ensemble(facts: ModelFacts) -> Section:
             ),
             Table(header, rows),
             Paragraph(
-                "Its test score is of predictions whose weights were chosen on other test rows."
+                "Its score before validation is of predictions whose weights were chosen on other "
+                "rows."
             ),
         ),
     )

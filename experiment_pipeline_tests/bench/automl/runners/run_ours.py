@@ -56,7 +56,14 @@ def fit(job: Job) -> str:
         chosen = trained[board.chosen]
     validation = rows["validation"]
     final = final_check(
-        spec, board, chosen, sets, validation, delivered=validation, workers=workers, **(left if has_left else {})
+        spec,
+        board,
+        chosen,
+        sets,
+        validation,
+        delivered=validation,
+        workers=workers,
+        **(left if has_left else {}),
     )
     job.model.write_bytes(serialize(final.pipeline).data)
     alone = trained.get(board.chosen)
