@@ -21,16 +21,22 @@ from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     categorical_positions,
+    directions,
     encode,
     fit_features,
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
+from experiment_pipeline.stages.search.shared_work import (
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+    labels_of,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
@@ -174,8 +180,8 @@ def refit(
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     with threadpool_limits(limits=1):
         features, table = fit_rows(configuration.features, rows, all_rows, sets)
-        codes = categorical_positions(features)
-        encoded = EncodedRows(table, y, codes, sets.weights_of(rows))
+        codes, wanted = categorical_positions(features), directions(features, sets.directions)
+        encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
