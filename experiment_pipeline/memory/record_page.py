@@ -25,6 +25,7 @@ from experiment_pipeline.reporting.document import (
     Table,
     render,
 )
+from experiment_pipeline.reporting.evaluated import evaluated
 
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40
@@ -221,7 +222,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
     settings = pairs(chosen.get("hyperparameters"))
     said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
-    ties = run["tie_group"] or 1
+    ties, how = run["tie_group"] or 1, evaluated(run["evaluation"])
     ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]
     rows = tuple(
         (
@@ -233,17 +234,17 @@ def _choice(of: Decided) -> Iterator[Section]:
         )
         for one in ranked
     )
-    header = ("rank", "configuration", f"{run['metric']} on test", "minus the best", "")
+    header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
     apart = (
-        "The test set tells it from every other configuration."
+        f"{how.by[:1].upper()}{how.by[1:]} tells it from every other configuration."
         if ties == 1
-        else f"{ties} configurations cannot be told from the best on the test set."
+        else f"{ties} configurations cannot be told from the best {how.where}."
     )
     paired = (
-        "Differences are paired on the same test rows; their intervals hold for all "
+        "Differences are paired on the same rows; their intervals hold for all "
         "configurations together."
     )
-    baseline = f"Predicting without features scores {_number(run['test_baseline'])} on test."
+    baseline = f"Predicting without features scores {_number(run['test_baseline'])} {how.short}."
     yield Section(
         "Choice, and by how much",
         (Paragraph(said), Table(header, rows), Paragraph(f"{apart} {paired} {baseline}")),

@@ -13,6 +13,7 @@ from experiment_pipeline.spec.experiment import NAME as NAME
 from experiment_pipeline.spec.experiment import DataAnalysisSpec as DataAnalysisSpec
 from experiment_pipeline.spec.experiment import ExperimentSpec as ExperimentSpec
 from experiment_pipeline.spec.experiment import LeaderboardSpec as LeaderboardSpec
+from experiment_pipeline.spec.experiment import Learnt as Learnt
 from experiment_pipeline.spec.experiment import Part as Part
 from experiment_pipeline.spec.experiment import Prepared as Prepared
 from experiment_pipeline.spec.experiment import Question as Question
@@ -29,6 +30,7 @@ from experiment_pipeline.spec.judgement import Costs as Costs
 from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.search import Budget as Budget
+from experiment_pipeline.spec.search import CrossValidation as CrossValidation
 from experiment_pipeline.spec.search import Halving as Halving
 from experiment_pipeline.spec.search import Search as Search
 from experiment_pipeline.spec.table import CalendarPart as CalendarPart

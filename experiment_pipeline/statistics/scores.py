@@ -11,13 +11,14 @@ configurations at once are compared in `comparisons.py`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.spread import (
     Layout,
     Linearised,
@@ -129,12 +130,14 @@ class SetPrediction:
         prediction: see the module docstring.
         units: (n,) integer codes of the resampling units, by `resampling_units`.
         weights: (n,) how much each row counts; None: alike.
+        variance_factor: how many times the variance of a score is what the rows show.
     """
 
     y: np.ndarray
     prediction: np.ndarray
     units: np.ndarray
     weights: Weights = None
+    variance_factor: float = 1.0
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
@@ -142,7 +145,8 @@ class SetPrediction:
 
     def linearise(self, metric: str, threshold: float = 0.5) -> Linearised:
         """Return the score and the influence of each row."""
-        return linearise(metric, self.y, self.prediction, threshold, self.weights)
+        score = linearise(metric, self.y, self.prediction, threshold, self.weights)
+        return widened(score, self.variance_factor)
 
     def layout(self, metric: str) -> Layout:
         """Return the layout of the set for a metric."""
@@ -158,8 +162,13 @@ class SetPrediction:
 
     def rows(self, chosen: np.ndarray | slice) -> "SetPrediction":
         """Return the part with these rows: a mask, positions, or a slice."""
-        weights = None if self.weights is None else self.weights[chosen]
-        return SetPrediction(self.y[chosen], self.prediction[chosen], self.units[chosen], weights)
+        return replace(
+            self,
+            y=self.y[chosen],
+            prediction=self.prediction[chosen],
+            units=self.units[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+        )
 
     def decided(self, threshold: float) -> np.ndarray:
         """Return the predicted class codes (n,): the likeliest, or positive from threshold on."""

@@ -8,7 +8,7 @@ exported threshold is the cheapest one. In: the truth and the probabilities of t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -230,7 +230,8 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
         return CrossFitted(predicted.linearise(metric), np.empty(0))
     fold, every = dealt(y, unit_codes(predicted.units)), _Cuts.of(prediction, weights)
     cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
-    return CrossFitted(linearise(metric, y, prediction >= cuts[fold], weights=weights), cuts)
+    decided = replace(predicted, prediction=(prediction >= cuts[fold]).astype(np.float64))
+    return CrossFitted(decided.linearise(metric), cuts)
 
 
 def dealt(y: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ import pandas as pd
 from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.rows.digests import table_digest
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
@@ -69,6 +69,8 @@ class Leaderboard:
         edges: where the choice, or of an ensemble the best configuration, lies at an end of the
             search.
         notes: what to know before believing it, one sentence each.
+        evaluation: test_set, or cross_validation: scores are then those of train and test rows
+            that were left out of the fit.
         ensemble: of the best few, which is a row as well; None where one alone is best.
         digests: of the sets "train" and "test" that it holds for.
     """
@@ -84,6 +86,7 @@ class Leaderboard:
     optimism: float | None
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
+    evaluation: str = "test_set"
     ensemble: Ensemble | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -143,10 +146,11 @@ def leaderboard(
         predictions,
         RankedRows(
             sets.y_test,
-            resampling_units(sets.test, spec, sets.features),
+            sets.test_units(spec),
             sets.y_train,
             sets.w_test,
             sets.w_train,
+            sets.variance_factor,
         ),
         spec,
         sets.classes,
@@ -205,6 +209,7 @@ def rank(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
             *notes,
         ),
+        evaluation=spec.evaluation_name,
         ensemble=ensemble,
     )
 
@@ -309,7 +314,8 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tup
     best, tied = ranking.entries[0], ranking.tie_group
     among = numbers.counted(len(ranking.single), "configuration")
     among += " and their ensemble" if found else ""
-    standing = f"best {spec.metric} of {among} on the test set: {numbers.interval(best.score)}"
+    how = evaluated(spec.evaluation_name)
+    standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
     if found and best.is_ensemble and (spec.choice == "best_score" or len(tied) == 1):
@@ -325,7 +331,7 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tup
     if smallest is best:
         return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
-        f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
+        f"smallest of the {len(tied)} models that {how.by} cannot tell from the best: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
         f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
         f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"

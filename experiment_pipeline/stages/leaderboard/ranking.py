@@ -21,6 +21,7 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
@@ -134,6 +135,7 @@ class RankedRows:
         y_train: encoded targets of the train set, which the baseline knows.
         weights: (n,) how much each row counts; None: alike.
         w_train: that of the train rows.
+        variance_factor: how many times the variance of a score is what the rows show.
     """
 
     y: np.ndarray
@@ -141,10 +143,11 @@ class RankedRows:
     y_train: np.ndarray
     weights: Weights = None
     w_train: Weights = None
+    variance_factor: float = 1.0
 
     def predicted(self, prediction: np.ndarray) -> SetPrediction:
         """Put a fit's predictions of the test rows beside them."""
-        return SetPrediction(self.y, prediction, self.units, self.weights)
+        return SetPrediction(self.y, prediction, self.units, self.weights, self.variance_factor)
 
 
 def order(
@@ -173,7 +176,7 @@ def order(
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
     constant = best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
-    control = baseline(spec.metric, rows.y, constant, rows.weights)
+    control = widened(baseline(spec.metric, rows.y, constant, rows.weights), rows.variance_factor)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     comparison = comparisons.compare_with_best(
@@ -211,7 +214,9 @@ def measure(
     by_threshold = METRICS[spec.metric].by_threshold
     for result in sorted(results, key=lambda result: result.key):
         prediction = predictions(result)
-        best = on_test(spec.metric_names, rows.y, prediction, rows.weights)
+        best = widened(
+            on_test(spec.metric_names, rows.y, prediction, rows.weights), rows.variance_factor
+        )
         predicted = rows.predicted(prediction)
         honest = cross_fitted(spec.metric, predicted).score if by_threshold else best
         yield Measured(

@@ -16,8 +16,8 @@ from experiment_pipeline.stages.search.algorithms import (
     is_own_estimator,
     settle,
 )
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
-from experiment_pipeline.stages.search.shared_work import labels_of
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
@@ -60,13 +60,17 @@ class EstimatorLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
-        weights = work.w_train
-        estimator = estimator_for(configuration, sets.task, spec, work.labels, weights)
+        rows = work.train_rows(configuration.features)
+        weights = rows.weights
+        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         encoded = work.encoded[configuration.features]
+        if rounds is not None:
+            algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
         X, y, held_out = encoded.train, work.labels, dict[str, Any]()
         if stopping.on_slice:
@@ -118,7 +122,7 @@ class EstimatorLearner:
     ) -> Any:
         """Fit an estimator of as many rounds, which stops nowhere."""
         labels = labels_of(rows.y, sets.classes)
-        estimator = estimator_for(configuration, sets.task, spec, labels, rows.weights)
+        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         algorithms.fix_rounds(estimator, rounds)
         return estimator.fit(rows.table, labels, **_weighted(rows.weights))
 

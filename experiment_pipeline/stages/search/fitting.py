@@ -7,7 +7,7 @@ between families of algorithms lives in their `Learner`, threads, order and fail
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,22 @@ from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     categorical_positions,
+    directions,
     encode,
     fit_features,
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
+from experiment_pipeline.stages.search.shared_work import (
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+    labels_of,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
@@ -50,6 +56,7 @@ def share_work(
         w_train=sets.w_train,
         w_test=sets.w_test,
         tables=SharedTables(table for table in planned if table is not None),
+        folds=tuple(share_work(configurations, fold.sets, spec) for fold in sets.folds),
     )
 
 
@@ -62,13 +69,11 @@ def fit_configuration(
         TrainingError: it predicts something that is not finite, or not the same once reloaded.
         Exception: whatever the estimator raises.
     """
-    fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
-    encoded = work.encoded[configuration.features]
-    with Clock() as predicting:
-        on_test = fitted.predict(encoded.test)
+    fit = _cross_fitted if sets.folds else _fitted
+    fitted, on_test, predict_seconds = fit(configuration, work, sets, spec)
     scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
-        on_train = fitted.predict(encoded.train[scored])
+        on_train = fitted.predict(work.encoded[configuration.features].train[scored])
     else:
         on_train = fitted.on_train[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
@@ -85,13 +90,52 @@ def fit_configuration(
         rounds=fitted.rounds,
         fit_cpu_seconds=fitted.cpu_seconds,
         fit_wall_seconds=fitted.wall_seconds,
-        predict_seconds_per_row=predicting.cpu_seconds / len(on_test),
+        predict_seconds_per_row=predict_seconds / len(on_test),
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
         notes=fitted.notes,
         **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
+
+
+def _fitted(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+) -> tuple[FittedModel, np.ndarray, float]:
+    """A model of the train rows, what it predicts for the test rows, in how many seconds."""
+    fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
+    with Clock() as predicting:
+        on_test = fitted.predict(work.encoded[configuration.features].test)
+    return fitted, on_test, predicting.cpu_seconds
+
+
+def _cross_fitted(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+) -> tuple[FittedModel, np.ndarray, float]:
+    """The same of a cross-validation: each test row is predicted by the model of its fold.
+
+    What is kept is the model of all rows, of as many rounds as the folds had in the median.
+    """
+    each = [
+        _fitted(configuration, part, fold.sets, spec)
+        for part, fold in zip(work.folds, sets.folds, strict=True)
+    ]
+    models = [model for model, _, _ in each]
+    stopped = [model.rounds for model in models if model.rounds is not None]
+    rounds = round(float(np.median(stopped))) if stopped else None
+    whole = learner_of(configuration.algorithm).fit(configuration, work, sets, spec, rounds)
+    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
+    for fold, (_, predicted, _) in zip(sets.folds, each, strict=True):
+        on_test[fold.places] = predicted
+    every = [*models, whole]
+    fitted = replace(
+        whole,
+        rounds=rounds,
+        cpu_seconds=sum(model.cpu_seconds for model in every),
+        wall_seconds=sum(model.wall_seconds for model in every),
+        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
+    )
+    return fitted, on_test, sum(seconds for _, _, seconds in each)
 
 
 def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
@@ -136,8 +180,8 @@ def refit(
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     with threadpool_limits(limits=1):
         features, table = fit_rows(configuration.features, rows, all_rows, sets)
-        codes = categorical_positions(features)
-        encoded = EncodedRows(table, y, codes, sets.weights_of(rows))
+        codes, wanted = categorical_positions(features), directions(features, sets.directions)
+        encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
         learner = learner_of(configuration.algorithm)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 

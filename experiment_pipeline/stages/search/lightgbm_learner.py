@@ -10,7 +10,8 @@ import numpy as np
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import boosting, lightgbm_parameters
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
@@ -49,29 +50,32 @@ class LightGBMLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
-        plan = boosting.boosting_plan(configuration, sets, spec)
+        plan = boosting.boosting_plan(
+            configuration, sets, spec, stops=rounds is None, rounds=rounds
+        )
 
         def make() -> boosting.BinnedTable:
-            encoded = work.encoded[configuration.features]
             inner = sets.inner if plan.rounds.patience else None
-            rows = encoded.train, work.y_train, inner, encoded.categorical
-            return boosting.bin_table(*rows, plan, sets.grown, work.w_train)
+            return boosting.bin_table(
+                work.train_rows(configuration.features), plan, inner, sets.grown
+            )
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
-        rounds = booster.best_iteration or booster.current_iteration()
+        kept = booster.best_iteration or booster.current_iteration()
 
         def predict(rows: Any) -> np.ndarray:
-            return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+            return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
 
         return FittedModel(
             predict=predict,
-            model=booster.model_to_string(num_iteration=rounds).encode(),
+            model=booster.model_to_string(num_iteration=kept).encode(),
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
-            rounds=rounds,
+            rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
             on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
         )
@@ -93,9 +97,7 @@ class LightGBMLearner:
     ) -> Any:
         """Boost that many rounds on bins of their own."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(
-            rows.table, rows.y, None, rows.categorical, plan, weights=rows.weights
-        )
+        binned = boosting.bin_table(rows, plan)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.target import encode_target
@@ -23,7 +22,7 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
 from experiment_pipeline.stages.validation_report.details import exported_threshold
-from experiment_pipeline.stages.validation_report.effects import Work, usage
+from experiment_pipeline.stages.validation_report.effects import Usage, Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
@@ -82,11 +81,11 @@ def final_check(
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
     exported = _exported(spec, trained, train_only, fitted_on, sets)
-    on_test = _beside(trained.on_test, sets.test, sets, spec)
+    on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
+    used = _usage(spec, trained, train_only, sets, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
@@ -114,6 +113,16 @@ def final_check(
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
+def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpec) -> SetPrediction:
+    return SetPrediction(
+        sets.y_test,
+        trained.on_test,
+        sets.test_units(spec),
+        sets.w_test,
+        sets.variance_factor,
+    )
+
+
 def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
     searched = board.searched_cpu_seconds / workers
     return Work(searched, result.predict_seconds_per_row, workers)
@@ -131,24 +140,32 @@ def _exported(
     return trained.refitted(rows, sets, spec)
 
 
+def _usage(
+    spec: ValidationReportSpec,
+    trained: ChosenModel,
+    train_only: Any,
+    sets: TrainingSets,
+    work: Work,
+    cut: float,
+) -> Usage | None:
+    """Ask a fit about rows that it has not seen: of a cross-validation those of the first fold."""
+    if not sets.folds:
+        return usage(spec, train_only, sets, work, cut)
+    fold = sets.folds[0].sets
+    return usage(spec, trained.refitted(fold.train, fold, spec), fold, work, cut)
+
+
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
     """The rows that the exported fit has seen."""
-    return sets.train if spec.export.refit == "none" else pd.concat([sets.train, sets.test])
+    return sets.train if spec.export.refit == "none" else sets.every_row
 
 
 def _predicted(
     pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
-    prediction = predict(pipeline, rows, sets.features, sets.task, sets.classes)
-    return _beside(prediction, rows, sets, spec)
-
-
-def _beside(
-    prediction: np.ndarray, rows: pd.DataFrame, sets: TrainingSets, spec: ValidationReportSpec
-) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
-        prediction,
+        predict(pipeline, rows, sets.features, sets.task, sets.classes),
         resampling_units(rows, spec, sets.features),
         sets.weights_of(rows),
     )

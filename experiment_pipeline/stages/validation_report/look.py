@@ -15,7 +15,6 @@ from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -142,7 +141,7 @@ class Look:
 
     def _fitted_rows(self) -> FittedRows:
         """The rows that the next challenger must not be compared on."""
-        rows = self.raw.loc[self.sets.train.index.append(self.sets.test.index)]
+        rows = self.raw.loc[self.sets.every_row.index]
         preparation = self.spec.preparation
         sources = source_columns(self.sets.features, rows.columns, preparation)
         # Only a user's function knows what it reads.
@@ -160,7 +159,7 @@ class Look:
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
         store, sets = TrainedModelStore.of(self.spec.name), self.sets
-        units = resampling_units(sets.test, self.spec, sets.features)
+        units = sets.test_units(self.spec)
         check = final_check(
             self.spec,
             self.board,
@@ -204,9 +203,9 @@ class Look:
                 for score in report.scores
             ]
         )
+        sizes, digests = self.sets.set_sizes, self.sets.digests
         sets = (
-            SetFact("train", len(self.sets.train), self.sets.digests["train"]),
-            SetFact("test", len(self.sets.test), self.sets.digests["test"]),
+            *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
             SetFact("validation", len(self.validation_set.rows), self.validation_set.digest),
         )
         return Judged(scores, self.fingerprint, self.model_fingerprint, sets)

@@ -56,15 +56,20 @@ from experiment_pipeline.storage.records import from_json, to_json
 class Gap:
     """How one and the same train-only fit scores on test, where it was chosen, and on validation.
 
+    After a cross-validation there is no such fit: `test` is the score of models of folds on the
+    rows that they were not fitted on, `validation` that of the exported model, which has seen more.
+
     On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
     luck of the threshold; the interval of the difference, validation minus test, holds that luck.
-    `worse`: even the interval's better end is worse than no difference.
+    `worse`: even the interval's better end is worse than no difference. `evaluation`: what the
+    choice rests on, by its name in the YAML.
     """
 
     test: Interval
     validation: Interval
     difference: Interval
     worse: bool
+    evaluation: str = "test_set"
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ def judge(
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
+        gap=_gap(spec, train_only, test),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
@@ -230,7 +235,8 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
+def _gap(spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction) -> Gap:
+    metric, threshold = spec.metric, cut_at(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
@@ -242,6 +248,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
         validation=interval_of(metric, seen),
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
+        evaluation=spec.evaluation_name,
     )
 
 
@@ -285,6 +292,14 @@ def _notes(
 
 
 def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:
+    if spec.cross_validation is not None:
+        return (
+            f"the exported model scores {spec.metric} "
+            f"{numbers.score(abs(gap.difference.estimate))} worse on validation than models of "
+            f"fewer rows did in cross-validation ({numbers.score(gap.difference.low)} to "
+            f"{numbers.score(gap.difference.high)}): more than chance; the choice was optimistic, "
+            "or the sets are not alike"
+        )
     lost = (
         f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
         f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
@@ -292,7 +291,7 @@ def learning_curve(
     weights, metrics = rung.sets.w_test, spec.metric_names
     before = average([on_test(metrics, y, found[part], weights) for part, _ in both])
     after = average([on_test(metrics, y, found[whole][scored], weights) for _, whole in both])
-    units = resampling_units(rung.sets.test, spec, sets.features)
+    units = rung.sets.test_units(spec)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
