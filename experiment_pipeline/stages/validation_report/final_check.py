@@ -101,7 +101,7 @@ def final_check(
             validation, sets.features, on_validation, spec.metric, threshold=cut
         ),
         earlier_looks=earlier_looks,
-        hyperparameters=trained.result.hyperparameters,
+        hyperparameters=trained.result.configuration.given,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
