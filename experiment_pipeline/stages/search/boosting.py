@@ -206,10 +206,10 @@ def _check_level(given: Mapping[str, Scalar], metric: str, key: str) -> None:
         )
 
 
-def _towards(spec: Scoring) -> Mapping[str, Scalar]:
+def _towards(sets: "TrainingSets", spec: Scoring) -> Mapping[str, Scalar]:
     """What the metric says; LightGBM holds no trees to a direction that grow towards a median."""
     towards = METRICS[spec.metric].objective
-    return {} if spec.monotone and towards.get("objective") == "regression_l1" else towards
+    return {} if sets.directions and towards.get("objective") == "regression_l1" else towards
 
 
 def _defaults(
@@ -218,7 +218,7 @@ def _defaults(
     defaults: dict[str, Scalar] = {
         "objective": _OBJECTIVES[sets.task],
         "learning_rate": LEARNING_RATE,
-        **_towards(spec),
+        **_towards(sets, spec),
     }
     if sets.task == "multiclass" and sets.classes is not None:
         defaults["num_class"] = len(sets.classes)

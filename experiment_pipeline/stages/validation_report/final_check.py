@@ -109,7 +109,7 @@ def final_check(
         usage=used,
         segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
-        hyperparameters=trained.result.hyperparameters,
+        hyperparameters=trained.result.configuration.given,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),

@@ -158,10 +158,12 @@ def test_stopping_watches_what_ranks(metric: str, task: str, watched: str) -> No
     assert stopping_metric(metric, task) == watched
 
 
-def _towards(metric: str, monotone: Any = None, **hyperparameters: Any) -> tuple[object, object]:
-    changes = {"metric": metric, "monotone": monotone or {}}
-    spec = experiment([one("lightgbm")], "regression", **changes)
-    planned = boosting_plan(lightgbm(**hyperparameters), training_sets("regression"), spec)
+def _towards(
+    metric: str, directions: dict[str, int] | None = None, **hyperparameters: Any
+) -> tuple[object, object]:
+    spec = experiment([one("lightgbm")], "regression", metric=metric)
+    sets = replace(training_sets("regression"), directions=directions or {})
+    planned = boosting_plan(lightgbm(**hyperparameters), sets, spec)
     return planned.parameters["objective"], planned.rounds.watched
 
 
@@ -173,7 +175,7 @@ def test_trees_are_grown_towards_the_metric() -> None:
     assert _towards("poisson_deviance") == ("poisson", "poisson")
     assert _towards("mae", objective="regression") == ("regression", "l1")
     # LightGBM refuses directions where it grows towards a median.
-    assert _towards("mae", monotone={"distance": "increasing"}) == ("regression", "l1")
+    assert _towards("mae", {"distance": 1}) == ("regression", "l1")
     with pytest.raises(InvalidExperiment, match="judges the quantile"):
         _towards("pinball_0.9", alpha=0.5)
 
