@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
+from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
 from experiment_pipeline.statistics.doubts import few_units_note
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
@@ -175,6 +176,18 @@ def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
     of_all = SetPrediction(y, y / 1, np.arange(100)).interval("accuracy")
     assert of_all.low > 0.95
     assert of_one.low < 0.25
+
+
+def test_comparisons_know_how_much_uneven_units_tell() -> None:
+    """Hundred units that tell as much as six leave wider differences, from best and baseline."""
+    parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
+    scores = np.array([0.0, -0.1, -0.2])
+    few, all_of_them = (compare_with_best(scores, parts, 0, 0, told=told) for told in (6, 100))
+    assert (few.low[1:] < all_of_them.low[1:]).all()
+    plain = compare_with_best(scores, parts, 0, 0)
+    assert np.array_equal(plain.low, all_of_them.low)
+    bounds = [compare_with_control(scores, parts, parts[:, 0], 0, told=one) for one in (6, 100)]
+    assert (bounds[0].low[1:] < bounds[1].low[1:]).all()
 
 
 def test_few_effective_units_are_said() -> None:
