@@ -42,8 +42,8 @@ class Search(Closed):
     configurations: tuple[dict[str, Setting], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How categories, texts reach the model, or a list to choose from: [ordinal, "
-        "target, text]; unset: what suits the algorithm",
+        description="How categories and texts reach the model: one recipe, or a list such as "
+        "[ordinal, target, text] to choose from; unset: what suits the algorithm",
     )
 
     @field_validator("algorithm")
@@ -184,7 +184,9 @@ class Budget(Closed):
     """Limits of a search; they act between fits, and what was not started says so."""
 
     seconds: float | None = Field(
-        None, gt=0, description="Wall time of a run's fits; the result depends on the machine"
+        None,
+        gt=0,
+        description="Wall time of a run's search, refit and report; the result depends on the machine",
     )
     configurations: int | None = Field(
         None,

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS, Errors, better, worse_bound
+from experiment_pipeline.statistics.metric import Errors
+from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_units
 from experiment_pipeline.statistics.spread import (
     ConsecutiveUnits,
-    Layout,
     Spread,
     unit_codes,
 )
-from experiment_pipeline.statistics.weights import Weights, relative_weights, weighted
+from experiment_pipeline.statistics.weights import Weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
@@ -48,8 +48,7 @@ def few_units_note(units: np.ndarray, what: str, place: str, weights: Weights = 
         weights: (n,) of the rows: unequal ones tell as much as fewer units.
     """
     n_units = len(np.unique(units))
-    one_sample = np.zeros(len(units), dtype=np.int64)
-    told = Layout.of(units, one_sample, relative_weights(weights)).scarcest
+    told = told_units(units, weights)
     if told < FEW_UNITS <= n_units:
         return (
             f"the {place} set has {n_units} resampling units ({what}), but their weights are so "
@@ -107,7 +106,9 @@ def _heavy_tails(
         by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 
-    shares = {name: share(errors) for name in metrics if (errors := METRICS[name].errors)}
+    lowest = float(predicted.y.min()) if len(predicted.y) else math.inf
+    judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
+    shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
     # Of fewer units one always makes much, and that they are few is said.
     if n_units < FEW_UNITS or not heavy:

@@ -51,7 +51,7 @@ _HOW_TO_READ = (
     "A configuration that was stopped early has a score on a part of the rows: it has no rank, and its score cannot be compared with those on all rows.",
     "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
     "The overfit gap is by how much the score on train rows is better.",
-    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other test rows; its CPU seconds are those of its members, and are spent already.",
+    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other rows; its CPU seconds are those of its members, and are spent already.",
 )
 
 
@@ -151,7 +151,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
         yield ConfigurationRow(
             key=row["key"],
             algorithm=row["algorithm"],
-            hyperparameters=declared[row["key"]].hyperparameters,
+            hyperparameters=declared[row["key"]].given,
             rank=row["rank"],
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
