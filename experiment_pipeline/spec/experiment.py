@@ -26,7 +26,7 @@ from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
-from experiment_pipeline.spec.search import Budget, Halving, Search
+from experiment_pipeline.spec.search import Budget, CalibrationMethod, Halving, Search, Seeds
 from experiment_pipeline.statistics.metrics import names_of
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -220,7 +220,42 @@ def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
 _OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
 
 
-class SearchSpec(Scoring, Searched):
+def _read_seeds(value: Any) -> Any:
+    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
+
+
+def _read_off(value: Any) -> Any:
+    # YAML reads an unquoted off as false.
+    return "off" if value is False else value
+
+
+class Fitting(Scoring):
+    """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
+
+    seeds: Annotated[
+        Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
+    ] = Field(
+        None,
+        description="How often a configuration is fitted, to tell its lead from luck; unset: once",
+    )
+    calibrate: Annotated[
+        Literal[CalibrationMethod, "off"] | None,
+        BeforeValidator(
+            _read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]
+        ),
+    ] = Field(
+        None,
+        description="How probabilities are made shares that come true, learnt on train rows alone; "
+        "unset: sigmoid where a configuration reweights classes",
+    )
+
+    @property
+    def plain(self) -> Self:
+        """The same with one fit, as it is: for small rungs."""
+        return self.model_copy(update={"seeds": None, "calibrate": "off"})
+
+
+class SearchSpec(Fitting, Searched):
     """What decides which configurations are trained, how far, and side by side."""
 
     halving: Annotated[
@@ -238,7 +273,7 @@ class LeaderboardSpec(Scoring, Searched):
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
 
 
-class ValidationReportSpec(Scoring, Searched, Prepared):
+class ValidationReportSpec(Fitting, Searched, Prepared):
     """What the judgement of the chosen configuration depends on."""
 
     not_worse_than_champion: Annotated[
@@ -301,6 +336,8 @@ class ExperimentSpec(
                 "drop it",
                 "costs",
             )
+        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
+            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):
             self._check_metric(criterion.metric, "acceptance", number, "metric")

@@ -1,4 +1,4 @@
-"""`search`, `halving` and `budget`: what is tried, and when to stop.
+"""`search`, `seeds`, `halving` and `budget`: what is tried, how often, and when to stop.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -112,6 +112,20 @@ class Search(Closed):
                     "a grid cannot hold a range; write a list, or method: random with draws",
                     *("hyperparameters", key),
                 )
+
+
+CalibrationMethod = Literal["sigmoid", "isotonic"]
+
+
+class Seeds(Closed):
+    """How often a configuration is fitted on all train rows, each time with other draws."""
+
+    fits: int = Field(
+        ge=2, le=20, description="Fits of each configuration, with seeds of their own", examples=[5]
+    )
+    average: bool = Field(
+        False, description="true: predict and export the mean of the fits, not the first one"
+    )
 
 
 Share = Annotated[float, Field(gt=0, le=1, description="A share of the train rows")]

@@ -122,6 +122,13 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "search.0.configurations.1: repeats an earlier configuration",
     ),
     (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
+    # seeds, calibrate
+    ("seeds", 1, "seeds.fits: 1 is out of range; allowed: at least 2 and at most 20"),
+    ("seeds", True, "seeds.fits: true is no number"),
+    ("seeds", {"average": True}, "seeds.fits: is missing: fits of each configuration"),
+    ("seeds", {"fits": 3, "mean": True}, "seeds.mean: unknown key 'mean'"),
+    ("calibrate", "platt", "calibrate: 'platt' is not allowed; allowed: sigmoid, isotonic, off"),
+    ("calibrate", True, "calibrate: true is not allowed"),
     # halving, budget
     ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
     ("halving", 4, "halving: write off, on, or keys and values"),
@@ -310,6 +317,8 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "validation": ({"rare_classes": "stop"}, {ANALYSIS, ROWS}),
     "split": ({"by": "random", "seed": 7}, FROM_ANALYSIS),
     "search": ([{"algorithm": "linear"}], FROM_FITS),
+    "seeds": (5, {FITS, REPORT}),
+    "calibrate": ("sigmoid", {FITS, REPORT}),
     "halving": ("off", {FITS}),
     "budget": ({"seconds": 7}, {FITS}),
     "workers": (7, {FITS}),
