@@ -313,7 +313,7 @@ def _check_findings(spec: ExperimentSpec, source: YamlSource) -> None:
 
 def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
     """Refuse what no algorithm accepts before anything is read or trained."""
-    from experiment_pipeline.stages.search.algorithms import check_hyperparameters
+    from experiment_pipeline.stages.search.learners import check_hyperparameters
 
     for number, entry in enumerate(spec.search):
         alone = spec.model_copy(update={"search": (entry,)})

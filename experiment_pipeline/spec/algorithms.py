@@ -79,6 +79,7 @@ class Algorithm:
         trusted_types: what its fitted estimator holds beyond the types that skops, and
             `storage.persistence`, trust: read by eye.
         libraries: whose versions decide a model, beside scikit-learn's.
+        model_file: what a stored model is called, by its format.
     """
 
     classifier: Estimator
@@ -88,6 +89,7 @@ class Algorithm:
     competes: bool = True
     trusted_types: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    model_file: str = "model.skops"
 
     def estimator(self, task: str) -> Estimator:
         """Return what it is for a task."""
@@ -104,6 +106,11 @@ def positive(value: Scalar, default: float) -> float:
 def competes(algorithm: str) -> bool:
     """Whether an algorithm, declared or not, has to earn its full training."""
     return algorithm not in ALGORITHMS or ALGORITHMS[algorithm].competes
+
+
+def model_file(algorithm: str) -> str:
+    """Return what a stored model of an algorithm, declared or not, is called."""
+    return ALGORITHMS[algorithm].model_file if algorithm in ALGORITHMS else Algorithm.model_file
 
 
 def _log(low: float, high: float) -> Range:
@@ -166,6 +173,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
         ),
         libraries=("lightgbm",),
+        model_file="model.txt",
     ),
     "random_forest": Algorithm(
         classifier=Estimator(

@@ -16,11 +16,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.boosting import boosting_plan
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.features import BinnedTables, SharedWork, share_work
-from experiment_pipeline.stages.search.fitting import fit_configuration
+from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
+from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import flights
@@ -133,7 +133,7 @@ def by_processes(spec: ExperimentSpec, sets: TrainingSets) -> list[TrainedModel]
     """The same fits in processes; tables are encoded here and mapped there."""
     declared = configurations(spec)
     # Without the binned tables, which no other process could read: they hold locks.
-    work = replace(share_work(declared, sets, spec), binned=None)
+    work = replace(share_work(declared, sets, spec), tables=None)
     # Of the sets themselves a fit needs only what they mean.
     bare = replace(sets, train=sets.train[:0], test=sets.test[:0])
     task = joblib.delayed(_fit)
@@ -143,9 +143,8 @@ def by_processes(spec: ExperimentSpec, sets: TrainingSets) -> list[TrainedModel]
 def _fit(
     one: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
-    planned = [(one, boosting_plan(one, sets, spec))] if one.algorithm == "lightgbm" else []
-    binned = BinnedTables(work.encoded, work.y_train, sets.inner, planned)
-    return fit_configuration(one, replace(work, binned=binned), sets, spec)
+    tables = SharedTables([learner_of(one.algorithm).shared_table(one, sets, spec)])
+    return fit_configuration(one, replace(work, tables=tables), sets, spec)
 
 
 def _ratio(one: Tried, sets: TrainingSets, pairs: int) -> Ratio:

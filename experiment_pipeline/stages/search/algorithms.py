@@ -108,20 +108,17 @@ def is_own_estimator(algorithm: str) -> bool:
     return "." in algorithm
 
 
-def check_hyperparameters(configuration: Configuration, task: str) -> None:
-    """Raise when a configuration's names cannot work, before anything is fitted.
+def check_estimator_hyperparameters(configuration: Configuration, task: str) -> None:
+    """Raise when the names of an estimator's configuration cannot work, before it is fitted.
 
-    LightGBM's are looked up in a list. Of every other algorithm the class is imported and an
-    unfitted estimator is made, which takes a second: not where all names are well known. Values
-    are judged by the algorithm, when it is fitted.
+    The class is imported and an unfitted estimator is made, which takes a second: not where all
+    names are well known. Values are judged by the algorithm, when it is fitted.
 
     Raises:
         UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
         InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    if configuration.algorithm == "lightgbm":
-        lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
-    elif (
+    if (
         is_own_estimator(configuration.algorithm)
         or not set(configuration.hyperparameters)
         <= _declared(configuration.algorithm, task).well_known

@@ -17,11 +17,12 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec import Scalar, Scoring
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
     import lightgbm as lgb
+
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 PATIENCE = 50
 ROUNDS_AT_MOST = 2_000
@@ -80,7 +81,7 @@ class BinnedTable:
 
 def boosting_plan(
     configuration: Configuration,
-    sets: TrainingSets,
+    sets: "TrainingSets",
     spec: Scoring,
     *,
     stops: bool = True,

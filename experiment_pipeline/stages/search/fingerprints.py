@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.algorithms import is_baseline, is_own_estimator
-from experiment_pipeline.stages.search.boosting import boosting_plan
+from experiment_pipeline.stages.search.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
@@ -47,7 +46,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring)
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
-            "watched": _watched(configuration, sets, spec),
+            "watched": learner_of(configuration.algorithm).watched(configuration, sets, spec),
             "code": _code(configuration.algorithm),
         }
     )
@@ -68,18 +67,6 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 
 def _digest(rows: np.ndarray) -> str:
     return sha256(np.packbits(rows).tobytes())
-
-
-def _watched(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> str | None:
-    if is_baseline(configuration, sets.task):
-        return spec.metric  # its constant is the best one for it
-    if configuration.algorithm != "lightgbm":
-        return None
-    try:
-        return boosting_plan(configuration, sets, spec).watched
-    except InvalidExperiment:
-        # An impossible configuration: the fit will say so.
-        return None
 
 
 def _code(algorithm: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment_pipeline.spec import Features, Scalar
+from experiment_pipeline.spec.algorithms import model_file
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
@@ -149,9 +150,7 @@ class FailedConfiguration:
         return f"{self.error_type}: {self.reason}"
 
 
-_TEXT, _SKOPS = "model.txt", "model.skops"
 _ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
-_SKOPS_START = b"PK"  # a skops file is a zip archive
 
 
 @dataclass(frozen=True)
@@ -197,9 +196,8 @@ class TrainedModelStore:
 
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now: an entry never changes."""
-        model = _SKOPS if trained.model.startswith(_SKOPS_START) else _TEXT
         files = {
-            model: trained.model,
+            model_file(trained.result.algorithm): trained.model,
             _ON_TEST: _npy(trained.predictions.test),
             _ON_TRAIN: _npy(trained.predictions.train),
         }
@@ -233,7 +231,7 @@ class IntactModels:
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:
-    (model,) = (entry.files[name] for name in (_TEXT, _SKOPS) if name in entry.files)
+    model = entry.files[model_file(entry.record.algorithm)]
     return TrainedModel(entry.record, model, _predictions(entry.files))
 
 

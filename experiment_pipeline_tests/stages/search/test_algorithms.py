@@ -10,10 +10,10 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import (
     build_estimator,
-    check_hyperparameters,
     estimator_for,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners import check_hyperparameters
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
 
@@ -142,7 +142,7 @@ def test_an_experiment_is_judged_without_scikit_learn() -> None:
     code = (
         "import sys\n"
         "from experiment_pipeline.stages.search.configurations import Configuration\n"
-        "from experiment_pipeline.stages.search.algorithms import check_hyperparameters\n"
+        "from experiment_pipeline.stages.search.learners import check_hyperparameters\n"
         "for name, given in {'linear': {'C': 1}, 'random_forest': {'max_depth': 3}}.items():\n"
         "    check_hyperparameters(Configuration('k', name, 'onehot', given), 'binary')\n"
         "sys.exit('sklearn' in sys.modules)"

@@ -18,8 +18,8 @@ from experiment_pipeline.stages.search.conclusions import (
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.features import share_work
 from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import search, settled
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline_tests.stages.search.halving_scenario import (

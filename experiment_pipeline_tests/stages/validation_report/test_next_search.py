@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.algorithms import check_hyperparameters, space
+from experiment_pipeline.stages.search.algorithms import space
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.learners import check_hyperparameters
 from experiment_pipeline.stages.validation_report.next_search import (
     FAMILIES,
     NextSearch,

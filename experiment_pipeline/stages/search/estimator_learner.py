@@ -1,0 +1,136 @@
+"""scikit-learn's estimators, and users' own, as a `Learner`: `fit` on arrays, stored by skops."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec import Scoring
+from experiment_pipeline.stages.search import algorithms
+from experiment_pipeline.stages.search.algorithms import (
+    estimator_for,
+    is_baseline,
+    is_own_estimator,
+    settle,
+)
+from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.shared_work import labels_of
+from experiment_pipeline.storage import persistence
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.configurations import Configuration
+    from experiment_pipeline.stages.search.results import ModelResult
+    from experiment_pipeline.stages.search.shared_work import SharedWork
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+# Rows on which a user's own estimator must predict the same after it was stored and loaded.
+RELOADED_ROWS = 100
+
+
+@dataclass(frozen=True)
+class EstimatorLearner:
+    """Fits what has `fit` and `predict`; methods as in `Learner`."""
+
+    def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
+        """Make an unfitted estimator, unless all names are well known."""
+        algorithms.check_estimator_hyperparameters(configuration, task)
+
+    def watched(
+        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+    ) -> str | None:
+        """The metric itself for the baseline, whose constant is the best one for it."""
+        return spec.metric if is_baseline(configuration, sets.task) else None
+
+    def shared_table(
+        self,
+        configuration: "Configuration",  # noqa: ARG002
+        sets: "TrainingSets",  # noqa: ARG002
+        spec: Scoring,  # noqa: ARG002
+    ) -> None:
+        """None: an estimator reads the encoded table itself."""
+        return
+
+    def fit(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> FittedModel:
+        """Fit an estimator, with the inner slice where it has a place for it."""
+        from experiment_pipeline.stages.search.scoring import predictions_of
+
+        estimator = estimator_for(configuration, sets.task, spec, work.labels)
+        encoded = work.encoded[configuration.features]
+        stopping = settle(estimator, sets.inner)
+        X, y, held_out = encoded.train, work.labels, dict[str, Any]()
+        if stopping.on_slice:
+            held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
+            X, y = X[sets.grown], y[sets.grown]
+        # Once more here: the import of a user's own estimator may have loaded another OpenMP.
+        with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
+            estimator.fit(X, y, **held_out)
+
+        def predict(rows: Any) -> np.ndarray:
+            return predictions_of(estimator, rows, sets.task, sets.classes)
+
+        model = persistence.to_bytes(estimator)
+        trusted_types: tuple[str, ...] = ()
+        if is_own_estimator(configuration.algorithm):
+            trusted_types = persistence.untrusted_types(model)
+            reloaded = persistence.from_bytes(model, trusted_types)
+            _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)
+        return FittedModel(
+            predict=predict,
+            model=model,
+            cpu_seconds=clock.cpu_seconds,
+            wall_seconds=clock.wall_seconds,
+            rounds=estimator.n_iter_ if stopping.on_slice else None,
+            trusted_types=trusted_types,
+            notes=stopping.notes,
+        )
+
+    def restore(
+        self,
+        result: "ModelResult",
+        model: bytes,
+        sets: "TrainingSets",  # noqa: ARG002
+        spec: Scoring,  # noqa: ARG002
+    ) -> Any:
+        """Read the skops file, trusting what was noted when it was fitted."""
+        return persistence.from_bytes(model, result.trusted_types)
+
+    def refit(
+        self,
+        configuration: "Configuration",
+        rounds: int | None,
+        rows: EncodedRows,
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> Any:
+        """Fit an estimator of as many rounds, which stops nowhere."""
+        labels = labels_of(rows.y, sets.classes)
+        estimator = estimator_for(configuration, sets.task, spec, labels)
+        algorithms.fix_rounds(estimator, rounds)
+        return estimator.fit(rows.table, labels)
+
+
+def _check_reloaded(
+    configuration: "Configuration",
+    predict: Callable[[Any], np.ndarray],
+    reloaded: Any,
+    rows: Any,
+    sets: "TrainingSets",
+) -> None:
+    from experiment_pipeline.stages.search.scoring import predictions_of
+
+    again = predictions_of(reloaded, rows, sets.task, sets.classes)
+    if not np.array_equal(predict(rows), again, equal_nan=True):
+        raise errors.TrainingError(
+            f"configuration {configuration.key}",
+            "the estimator predicts something else after it was stored and loaded",
+            "keep everything that it has learnt in attributes of plain data and arrays",
+        )

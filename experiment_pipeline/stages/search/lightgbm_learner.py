@@ -1,0 +1,112 @@
+"""LightGBM as a `Learner`: `boosting.py` on the binned tables that the fits of a sweep share."""
+
+from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.spec import Scoring
+from experiment_pipeline.stages.search import boosting, lightgbm_parameters
+from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.configurations import Configuration
+    from experiment_pipeline.stages.search.results import ModelResult
+    from experiment_pipeline.stages.search.shared_work import SharedWork
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+
+@dataclass(frozen=True)
+class LightGBMLearner:
+    """Boosts on shared bins; a model is stored as LightGBM's own text. Methods as in `Learner`."""
+
+    def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
+        """Look the names up in a list, and the objective among those of the task."""
+        lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
+
+    def watched(
+        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+    ) -> str | None:
+        """LightGBM's metric that stops a fit."""
+        with suppress(InvalidExperiment):
+            return boosting.boosting_plan(configuration, sets, spec).watched
+        return None
+
+    def shared_table(
+        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+    ) -> Hashable | None:
+        """The recipe, whether rows are held out, and the parameters that decide the bins."""
+        with suppress(InvalidExperiment):
+            return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
+        return None
+
+    def fit(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> FittedModel:
+        """Boost until the inner slice gets no better."""
+        plan = boosting.boosting_plan(configuration, sets, spec)
+
+        def make() -> boosting.BinnedTable:
+            encoded = work.encoded[configuration.features]
+            inner = sets.inner if plan.patience else None
+            return boosting.bin_table(
+                encoded.train, work.y_train, inner, encoded.categorical, plan, sets.grown
+            )
+
+        with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
+            booster = boosting.boost(binned, plan, sets.task)
+        rounds = booster.best_iteration or booster.current_iteration()
+
+        def predict(rows: Any) -> np.ndarray:
+            return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+
+        return FittedModel(
+            predict=predict,
+            model=booster.model_to_string(num_iteration=rounds).encode(),
+            cpu_seconds=clock.cpu_seconds,
+            wall_seconds=clock.wall_seconds,
+            rounds=rounds,
+            # Rows that were held out to stop on are not among those that trees were grown on.
+            on_train=None if plan.patience else boosting.predictions_of_grown(booster),
+        )
+
+    def restore(
+        self, result: "ModelResult", model: bytes, sets: "TrainingSets", spec: Scoring
+    ) -> Any:
+        """Put scikit-learn's interface around the text's Booster."""
+        plan = boosting.boosting_plan(result.configuration, sets, spec)
+        return _estimator(model.decode(), plan, sets.classes, result.rounds)
+
+    def refit(
+        self,
+        configuration: "Configuration",
+        rounds: int | None,
+        rows: EncodedRows,
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> Any:
+        """Boost that many rounds on bins of their own."""
+        plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
+        binned = boosting.bin_table(rows.table, rows.y, None, rows.categorical, plan)
+        booster = boosting.boost(binned, plan, sets.task)
+        return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds)
+
+
+def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:
+    return "lightgbm", configuration.features, bool(plan.patience), plan.binning
+
+
+def _estimator(
+    text: str, plan: boosting.BoostingPlan, classes: tuple | None, rounds: int | None
+) -> Any:
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=text)
+    return boosting.as_estimator(booster, plan, classes, rounds or booster.current_iteration())

@@ -1,0 +1,133 @@
+"""What the fits of a sweep share: encoded tables, targets, and tables that a library made of them.
+
+Any number of threads read it, none writes. In: what `features.py` encoded. Out: the same arrays,
+locked, and tables that are made once, lent, and dropped after the last fit that needs them.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiment_pipeline.spec import Features
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSets:
+    """The sets as one recipe encodes them, its features fitted on train alone.
+
+    Attributes:
+        train: (n_train, d) float64, dense or sparse.
+        test: (n_test, d).
+        categorical: columns that are codes of categories.
+    """
+
+    train: Any
+    test: Any
+    categorical: list[int]
+
+
+class SharedTables:
+    """Tables that a library prepares from encoded ones, by what decides them.
+
+    Each is made by the first fit that needs it, while others that need it wait, and dropped
+    after the last: a search over `max_bin` must not keep a table for every value.
+    """
+
+    def __init__(self, planned: Iterable[Hashable] = ()) -> None:
+        """Expect fits: for each that needs a table, what decides that table."""
+        self._left = Counter(planned)
+        self._locks = {table: threading.Lock() for table in self._left}
+        # Making a table copies the rows it reads: one is made at a time.
+        self._making = threading.Lock()
+        self._tables: dict[Hashable, Any] = {}
+
+    @contextmanager
+    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
+        """Give a planned table, made if need be, to one fit; another attempt may borrow again."""
+        with self._locks[table]:
+            if table not in self._tables:
+                with self._making:
+                    self._tables[table] = make()
+        try:
+            yield self._tables[table]
+        finally:
+            with self._locks[table]:
+                self._left[table] -= 1
+                if self._left[table] <= 0:
+                    del self._tables[table]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWork:
+    """What every fit of a sweep reads.
+
+    Attributes:
+        encoded: recipe → the sets in that encoding.
+        y_train: (n_train,) class codes or floats.
+        labels: (n_train,) the target as an estimator is to see it: classes themselves.
+        y_test: (n_test,) encoded.
+        tables: what libraries make of the encoded tables, when first asked for.
+    """
+
+    encoded: Mapping[Features, EncodedSets]
+    y_train: np.ndarray
+    labels: np.ndarray
+    y_test: np.ndarray
+    tables: SharedTables
+
+    def __post_init__(self) -> None:
+        """Lock all arrays.
+
+        An estimator that writes into its input fails alone, instead of changing the table under
+        every other fit.
+        """
+        tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
+        for table in (*tables, self.y_train, self.labels, self.y_test):
+            _lock(table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pack it for another process, without locks and the tables of libraries."""
+        return {name: value for name, value in self.__dict__.items() if name != "tables"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpack it in another process, where large arrays arrive as maps of a file.
+
+        They are shown as plain arrays on the same memory, which an estimator may keep and store
+        like those of a thread, and locked again: pickle forgets that they were.
+        """
+        encoded = {
+            recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
+            for recipe, one in state["encoded"].items()
+        }
+        arrays = {name: _plain(state[name]) for name in ("y_train", "labels", "y_test")}
+        self.__dict__.update(state | arrays | {"encoded": encoded, "tables": SharedTables()})
+        self.__post_init__()
+
+
+def labels_of(y: np.ndarray, classes: tuple | None) -> np.ndarray:
+    """Return an encoded target as an estimator is to see it, so that it predicts classes."""
+    return y if classes is None else np.asarray(classes)[y]
+
+
+def _plain(table: Any) -> Any:
+    """Show mapped memory as a plain array, dense or sparse; nothing is copied."""
+    from scipy.sparse import issparse
+
+    if issparse(table):
+        parts = (_plain(table.data), _plain(table.indices), _plain(table.indptr))
+        return type(table)(parts, shape=table.shape, copy=False)
+    return np.asarray(table.data) if isinstance(table, np.memmap) else table
+
+
+def _lock(table: Any) -> None:
+    """Make an array read-only, dense or sparse."""
+    from scipy.sparse import issparse
+
+    parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
+    for part in parts:
+        part.flags.writeable = False
