@@ -14,6 +14,7 @@ these are: `composing.py`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,56 +26,102 @@ from experiment_pipeline.stages.search.averaging import averaged
 _EDGE = 1e-12
 
 
-def learn_calibrators(
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Fitted calibrators of one model.
+
+    Attributes:
+        method: by which they were learnt.
+        calibrators: binary one, of the second column; several classes one per column.
+        order: column of the model's probabilities → number of its class: an estimator sorts its
+            classes, the positive one may come first there.
+    """
+
+    method: CalibrationMethod
+    calibrators: tuple[Any, ...]
+    order: tuple[int, ...]
+
+    def applied(self, prediction: np.ndarray) -> np.ndarray:
+        """Return what the calibrated model predicts where the model predicts this.
+
+        Args:
+            prediction: binary (n,) of the class of number 1; several classes (n, k).
+        """
+        columns = _columns(prediction, self.order)
+        if len(self.order) == 2:
+            second = self.calibrators[0].predict(columns[:, 1])
+            return second if self.order[1] == 1 else 1 - second
+        found = np.column_stack(
+            [one.predict(p) for one, p in zip(self.calibrators, columns.T, strict=True)]
+        )
+        whole = found.sum(axis=1, keepdims=True)
+        even = np.full_like(found, 1 / len(self.order))
+        return np.divide(found, whole, out=even, where=whole != 0)[:, np.argsort(self.order)]
+
+    def around(self, estimator: Any) -> Any:
+        """Return a fitted classifier with its calibrators as one fitted estimator.
+
+        Args:
+            estimator: fitted, with `predict_proba`, its classes in the order of `order`.
+        """
+        from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
+
+        # Within, classes are the numbers of columns, which are sorted, as scikit-learn relies on,
+        # also where the positive class sorts first. An average has no decision_function, which
+        # would be asked before the probabilities.
+        codes = np.arange(len(estimator.classes_))
+        within = averaged([estimator], codes, names=["model"])
+        whole = CalibratedClassifierCV(within, method=self.method)
+        pair = _CalibratedClassifier(
+            within, list(self.calibrators), classes=codes, method=self.method
+        )
+        vars(whole).update(
+            classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair]
+        )
+        return whole
+
+
+def learn_calibration(
     method: CalibrationMethod,
-    probabilities: np.ndarray,
+    prediction: np.ndarray,
     y: np.ndarray,
+    order: Sequence[int],
     weights: np.ndarray | None = None,
-) -> list[Any]:
-    """Return the fitted calibrators: one for binary, one per class for several classes.
+) -> Calibration:
+    """Learn calibrators.
 
     Args:
         method: sigmoid or isotonic.
-        probabilities: (n, k) of rows that were not fitted on.
-        y: (n,) codes: which column came true.
+        prediction: of rows that were not fitted on; binary (n,) of the class of number 1, several
+            classes (n, k).
+        y: (n,) numbers of the classes.
+        order: as of `Calibration`.
         weights: (n,) of the rows; None: all equal.
     """
     learn = _sigmoid if method == "sigmoid" else _isotonic
-    columns = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    return [learn(probabilities[:, k], (y == k).astype(np.float64), weights) for k in columns]
+    columns = _columns(prediction, order)
+    places = [1] if len(order) == 2 else range(len(order))
+    found = [learn(columns[:, k], (y == order[k]).astype(np.float64), weights) for k in places]
+    return Calibration(method, tuple(found), tuple(order))
 
 
-def calibrated(
-    estimator: Any, calibrators: Sequence[Any], method: CalibrationMethod
-) -> Any:
-    """Return a fitted classifier with its calibrators as one fitted estimator.
-
-    Args:
-        estimator: fitted, with `predict_proba`.
-        calibrators: by `learn_calibrators`, of probabilities in the order of its classes.
-        method: that they were learnt by.
-    """
-    from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
-
-    # Within, classes are the numbers of columns, which are sorted, as scikit-learn relies on, also
-    # where the positive class sorts first. An average has no decision_function, which would be
-    # asked before the probabilities.
-    codes = np.arange(len(estimator.classes_))
-    within = averaged([estimator], codes, names=["model"])
-    whole = CalibratedClassifierCV(within, method=method)
-    pair = _CalibratedClassifier(within, list(calibrators), classes=codes, method=method)
-    vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
-    return whole
+def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibration:
+    """Return the calibrators of a model that `Calibration.around` made."""
+    (pair,) = estimator.calibrated_classifiers_
+    order = tuple(list(classes).index(label) for label in estimator.classes_)
+    return Calibration(estimator.method, tuple(pair.calibrators), order)
 
 
-def calibrators_of(estimator: Any) -> list[Any]:
-    """Return the calibrators of a fitted model; none where it is not calibrated."""
-    pairs = getattr(estimator, "calibrated_classifiers_", ())
-    return [one for pair in pairs for one in pair.calibrators]
+def _columns(prediction: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The probabilities of all classes, (n, k), in the order that the model has."""
+    every = prediction
+    if prediction.ndim == 1:
+        every = np.column_stack([1 - prediction, prediction])
+    return every[:, list(order)]
 
 
 def uncalibrated(estimator: Any) -> Any:
-    """Return the fitted classifier that `calibrated` was given."""
+    """Return the fitted classifier that `Calibration.around` was given."""
     (pair,) = estimator.calibrated_classifiers_
     (model,) = pair.estimator.estimators_
     return model

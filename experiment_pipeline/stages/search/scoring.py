@@ -96,12 +96,19 @@ def scores(
     """
     cut = cut_at(decision_threshold(spec.metric_names, y_test, predictions.test))
     on_test = {name: score(name, y_test, predictions.test, cut) for name in spec.metric_names}
+    each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
         train_score=score(spec.metric, y_scored, predictions.train, cut),
         test_score=on_test[spec.metric],
         test_scores=on_test,
+        seed_scores=tuple(_at_its_best(one, y_test, spec) for one in each),
     )
+
+
+def _at_its_best(prediction: np.ndarray, y_test: np.ndarray, spec: Scoring) -> float:
+    cut = cut_at(decision_threshold(spec.metric_names, y_test, prediction))
+    return score(spec.metric, y_test, prediction, cut)
 
 
 def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpec) -> Interval:
