@@ -11,6 +11,7 @@ from typing import Any
 from experiment_pipeline.memory.record import Decided, Row
 from experiment_pipeline.memory.server import relative_to
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.document import Block, Card, Flow, Link, Markup, Paragraph, Tone
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.versions import CARD
@@ -116,7 +117,7 @@ def _chosen(of: Decided) -> Card:
         else "No other comes near it."
     )
     score = interval(run["test_score"], run["test_low"], run["test_high"])
-    told = Paragraph(f"{run['metric']} {score} on the test set. {tied}")
+    told = Paragraph(f"{run['metric']} {score} {evaluated(run['evaluation']).where}. {tied}")
     return Card("Chosen", run["chosen"], "", (*([Paragraph(settings)] if settings else []), told))
 
 

@@ -14,6 +14,7 @@ from experiment_pipeline.memory.flow import flow, interval, pairs
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, relative_to
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
@@ -221,7 +222,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
     settings = pairs(chosen.get("hyperparameters"))
     said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
-    ties = run["tie_group"] or 1
+    ties, how = run["tie_group"] or 1, evaluated(run["evaluation"])
     ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]
     rows = tuple(
         (
@@ -233,17 +234,17 @@ def _choice(of: Decided) -> Iterator[Section]:
         )
         for one in ranked
     )
-    header = ("rank", "configuration", f"{run['metric']} on test", "minus the best", "")
+    header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
     apart = (
-        "The test set tells it from every other configuration."
+        f"Told from every other configuration by {how.by}."
         if ties == 1
-        else f"{ties} configurations cannot be told from the best on the test set."
+        else f"{ties} configurations cannot be told from the best {how.where}."
     )
     paired = (
-        "Differences are paired on the same test rows; their intervals hold for all "
+        "Differences are paired on the same rows; their intervals hold for all "
         "configurations together."
     )
-    baseline = f"Predicting without features scores {_number(run['test_baseline'])} on test."
+    baseline = f"Predicting without features scores {_number(run['test_baseline'])} {how.short}."
     yield Section(
         "Choice, and by how much",
         (Paragraph(said), Table(header, rows), Paragraph(f"{apart} {paired} {baseline}")),

@@ -15,6 +15,7 @@ from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison
 from experiment_pipeline.memory.questions import is_missing
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.registry import Approval, HistoryEntry
 
@@ -101,7 +102,11 @@ def run(whose: Mapping[str, Any]) -> list[TextTable]:
     board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
     parts = (
         ("findings", questions.rows_of_run("findings", whose), _FINDINGS),
-        (f"configurations ({whose['metric']} on test)", board, _BOARD),
+        (
+            f"configurations ({whose['metric']} {evaluated(whose['evaluation']).short})",
+            board,
+            _BOARD,
+        ),
         ("scores", questions.rows_of_run("scores", whose), _SCORES),
         ("gates", questions.rows_of_run("gates", whose), _GATES),
         ("reports", questions.rows_of_run("reports", whose), _REPORTS),
@@ -285,6 +290,7 @@ _FACTS: tuple[tuple[str, Words], ...] = (
     ("choice", _text("chosen")),
     ("why", _text("choice_reason")),
     ("on test", _interval("test")),
+    ("chosen by", _text("evaluation")),
     ("on validation", _interval("validation")),
     ("looks", _text("looks")),
     ("version", _text("version")),

@@ -88,7 +88,12 @@ class RunFacts(Remembered):
     reused: Annotated[Count, "of the trained and stopped, fitted by an earlier run"] = None
     chosen: Annotated[Text, "partition key of the chosen configuration"] = None
     choice_reason: Annotated[Text, "why it was chosen"] = None
-    tie_group: Annotated[Count, "configurations that the test set cannot tell from the best"] = None
+    evaluation: Annotated[
+        Text,
+        "test_set; or cross_validation: whatever is called test is then of train and test rows "
+        "that were left out of the fit",
+    ] = None
+    tie_group: Annotated[Count, "configurations that cannot be told from the best on test"] = None
     test_score: Annotated[Number, "of the chosen one on the test set, in units of the metric"] = (
         None
     )

@@ -31,6 +31,7 @@ from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
+from experiment_pipeline.spec.search import CrossValidation as CrossValidation
 from experiment_pipeline.spec.search import Halving as Halving
 from experiment_pipeline.spec.search import Search as Search
 from experiment_pipeline.spec.table import CalendarPart as CalendarPart

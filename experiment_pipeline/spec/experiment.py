@@ -2,12 +2,9 @@
 
 The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
 is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
-lives in `table`, `search` and `judgement`; here also the schedule (a cron expression of five
-fields as crontab(5) has them, judged in words without the scheduler that will read it), and the
-rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
+lives in `table`, `search` and `judgement`; here also the rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
@@ -23,72 +20,20 @@ from pydantic import (
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
+from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
-from experiment_pipeline.spec.search import Budget, CalibrationMethod, Halving, Search, Seeds
+from experiment_pipeline.spec.search import (
+    Budget,
+    CalibrationMethod,
+    CrossValidation,
+    Evaluation,
+    Halving,
+    Search,
+    Seeds,
+)
 from experiment_pipeline.statistics.metrics import names_of
-
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-# Field → smallest, largest, names of the values from the smallest on.
-_FIELDS: dict[str, tuple[int, int, list[str]]] = {
-    "minute": (0, 59, []),
-    "hour": (0, 23, []),
-    "day of month": (1, 31, []),
-    "month": (1, 12, _MONTHS),
-    "day of week": (0, 7, _DAYS),
-}
-_DAYS_OF_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
-
-
-def check_cron(expression: str) -> None:
-    """Raise ValueError when the expression is not five valid fields, or names a day that never is.
-
-    >>> check_cron("0 6 * * mon-fri")
-    """
-    texts = expression.split()
-    if len(texts) != len(_FIELDS):
-        raise ValueError(
-            f"{expression!r} is no cron expression; write five fields ({', '.join(_FIELDS)}), "
-            "such as '0 6 * * *' for every day at 6"
-        )
-    values = {name: _values(text.lower(), name) for text, name in zip(texts, _FIELDS, strict=True)}
-    longest = max(_DAYS_OF_MONTH[month - 1] for month in values["month"])
-    if min(values["day of month"]) > longest:
-        raise ValueError(f"{expression!r} names a day that never comes; correct day or month")
-
-
-def _values(text: str, name: str) -> set[int]:
-    """All values that one field matches."""
-    return {value for part in text.split(",") for value in _part_values(part, name)}
-
-
-def _part_values(part: str, name: str) -> range:
-    low, high, names = _FIELDS[name]
-    match = _PART.fullmatch(part)
-    wrong = ValueError(
-        f"{part!r} is no {name} of a cron expression; allowed: * or {low} to {high}"
-        f"{' or ' + names[0] + ' to ' + names[-1] if names else ''}, as 1,2 or 1-5 or */2"
-    )
-    if match is None:
-        raise wrong
-    if match["first"] is not None:
-        known = {text: number for number, text in enumerate(names, start=low)}
-        ends = [
-            known.get(text, int(text) if text.isdecimal() else -1)
-            for text in (match["first"], match["last"] or match["first"])
-        ]
-        if not low <= ends[0] <= ends[1] <= high:
-            raise wrong
-        # Vixie cron: a step after a single value counts up to the largest.
-        low, high = ends[0], ends[1] if match["last"] or not match["step"] else high
-    step = int(match["step"] or 1)
-    if step < 1:
-        raise wrong
-    return range(low, high + 1, step)
-
 
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
@@ -183,12 +128,49 @@ class Scoring(Question):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
 
+def _read_evaluation(value: Any) -> Any:
+    if value == "test_set":
+        return None
+    if value == "cross_validation":
+        return Evaluation()
+    if isinstance(value, Mapping | Evaluation):
+        return value
+    raise ValueError(
+        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
+    )
+
+
 class Searched(Sampling):
     """Which configurations are compared, on which rows."""
 
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
+    evaluation: Annotated[
+        Evaluation | None,
+        BeforeValidator(
+            _read_evaluation,
+            json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
+        ),
+        WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
+    ] = Field(
+        None,
+        description="test_set, or cross_validation of the train and test rows: for small tables",
+    )
+
+    @property
+    def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
+        """What the choice rests on, by the name that the YAML gives it."""
+        return "test_set" if self.evaluation is None else "cross_validation"
+
+    @property
+    def cross_validation(self) -> CrossValidation | None:
+        """How the train and test rows are cut into folds; None: the test set is what decides."""
+        if self.evaluation is None:
+            return None
+        settings = self.evaluation.cross_validation
+        # In time order there is one way to cut.
+        return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
 
 
 class ValidatedDataSpec(Roles):
@@ -240,9 +222,7 @@ class Fitting(Scoring):
     )
     calibrate: Annotated[
         Literal[CalibrationMethod, "off"] | None,
-        BeforeValidator(
-            _read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]
-        ),
+        BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
     ] = Field(
         None,
         description="How probabilities are made shares that come true, learnt on train rows alone; "
@@ -338,6 +318,7 @@ class ExperimentSpec(
             )
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
             raise impossible("a regression predicts no probabilities; drop it", "calibrate")
+        self._check_evaluation()
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):
             self._check_metric(criterion.metric, "acceptance", number, "metric")
@@ -360,6 +341,28 @@ class ExperimentSpec(
             roles.append(("preparation", "calendar"))
         for role in roles:
             raise impossible(f"names the target {self.target!r}; drop it there", *role)
+
+    def _check_evaluation(self) -> None:
+        if self.evaluation is None:
+            return
+        if self.export.refit == "none":
+            raise impossible(
+                "cross-validation leaves a model of each fold, and none of them is the one to "
+                "ship; drop it, or write evaluation: test_set",
+                *("export", "refit"),
+            )
+        if "halving" in self.model_fields_set and self.halving is not None:
+            raise impossible(
+                "cross-validation fits every configuration on all folds; drop it, write off, or "
+                "write evaluation: test_set",
+                "halving",
+            )
+        given = self.evaluation.cross_validation.model_fields_set
+        if self.split.by == "time" and "repeats" in given:
+            raise impossible(
+                "no effect on a split by time: there is one order to cut; drop it",
+                *("evaluation", "cross_validation", "repeats"),
+            )
 
     def _check_metric(self, name: str, *location: str | int) -> None:
         allowed = names_of(self.task)

@@ -1,4 +1,4 @@
-"""`search`, `seeds`, `halving` and `budget`: what is tried, how often, and when to stop.
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`: what is tried, on which rows, how far.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -126,6 +126,19 @@ class Seeds(Closed):
     average: bool = Field(
         False, description="true: predict and export the mean of the fits, not the first one"
     )
+
+
+class CrossValidation(Closed):
+    """Folds of the train and test rows, each predicted by models that have not seen it."""
+
+    folds: int = Field(5, ge=2, le=20, description="Parts that the rows are cut into")
+    repeats: int = Field(3, ge=1, le=20, description="How often they are cut anew")
+
+
+class Evaluation(Closed):
+    """The rows that the choice rests on, where it is not the test set alone."""
+
+    cross_validation: CrossValidation = CrossValidation()
 
 
 Share = Annotated[float, Field(gt=0, le=1, description="A share of the train rows")]

@@ -13,6 +13,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting import document as documents
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import ExperimentSpec, Scalar
@@ -136,8 +137,8 @@ def _question(facts: ModelFacts, signature: Signature) -> Section:
         said.append(
             Paragraph(
                 f"{facts.positive_class} is predicted from a probability of "
-                f"{numbers.probability(facts.threshold)} on. This threshold was chosen on the test "
-                f"set{_by_costs(facts)}; the pipeline's own predict cuts at 0.5."
+                f"{numbers.probability(facts.threshold)} on. This threshold was chosen "
+                f"{evaluated(facts.spec.evaluation_name).where}{_by_costs(facts)}; the pipeline's own predict cuts at 0.5."
             )
         )
     return Section("Question", tuple(said))
@@ -159,8 +160,8 @@ def _data(facts: ModelFacts) -> Section:
     refit = spec.export.refit == "train_and_test"
     blocks: list[documents.Block] = [
         Paragraph(
-            f"The rows were split by {_split_in_words(facts)}. Configurations were fitted on the "
-            "train set and chosen on the test set. The exported model was fitted on "
+            f"The rows were split by {_split_in_words(facts)}. Configurations were fitted "
+            f"{_fitted_and_chosen(spec)}. The exported model was fitted on "
             f"{'train and test' if refit else 'the train set'} and judged on the validation set."
         ),
         Table(("set", "rows", "sha256 begins"), sets),
@@ -172,6 +173,16 @@ def _data(facts: ModelFacts) -> Section:
             Table(("column", "reason"), tuple(map(tuple, reasons))),
         ]
     return Section("Data", tuple(blocks))
+
+
+def _fitted_and_chosen(spec: ExperimentSpec) -> str:
+    folds = spec.cross_validation
+    if folds is None:
+        return "on the train set and chosen on the test set"
+    return (
+        f"and chosen by cross-validation on the train and test rows together ({folds.folds} folds"
+        f"{f', {folds.repeats} times' if folds.repeats > 1 else ''})"
+    )
 
 
 def _split_in_words(facts: ModelFacts) -> str:
@@ -212,6 +223,11 @@ def _metrics(facts: ModelFacts) -> Section:
     )
     looks = looked_at(facts.looks, facts.overlap)
     refit = "Test scores are those of the configuration fitted on the train set alone."
+    if facts.spec.cross_validation is not None:
+        refit = (
+            "Test scores are those of cross-validation: of train and test rows, by models that "
+            "were fitted on others of them."
+        )
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
     return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
 

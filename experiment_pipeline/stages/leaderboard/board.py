@@ -16,8 +16,8 @@ import pandas as pd
 from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.rows.digests import table_digest
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
@@ -65,6 +65,8 @@ class Leaderboard:
             told from drift (a split by time), or not be estimated (one resampling unit).
         edges: where the choice lies at an end of the search.
         notes: what to know before believing it, one sentence each.
+        evaluation: test_set, or cross_validation: scores are then those of train and test rows
+            that were left out of the fit.
         digests: of the sets "train" and "test" that it holds for.
     """
 
@@ -79,6 +81,7 @@ class Leaderboard:
     optimism: float | None
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
+    evaluation: str = "test_set"
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -110,9 +113,10 @@ def leaderboard(
         predictions,
         sets.y_test,
         sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
+        sets.test_units(spec),
         spec,
         sets.classes,
+        sets.variance_factor,
     )
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
 
@@ -125,6 +129,7 @@ def rank(
     units: np.ndarray,
     spec: LeaderboardSpec,
     classes: tuple | None,
+    variance_factor: float = 1.0,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
@@ -137,12 +142,14 @@ def rank(
         units: (n_test,) codes of the resampling units.
         spec: the experiment. Configurations it declares and nobody concluded are listed last.
         classes: of the target; None for regression.
+        variance_factor: how many times the variance of a score is what the test rows show.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
-    ranking = order(results, predictions, y_test, y_train, units, spec, len(classes or ()))
+    n_classes = len(classes or ())
+    ranking = order(results, predictions, y_test, y_train, units, spec, n_classes, variance_factor)
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec)
@@ -166,6 +173,7 @@ def rank(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
             *notes,
         ),
+        evaluation=spec.evaluation_name,
     )
 
 
@@ -265,7 +273,8 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run."""
     best, tied = ranking.entries[0], ranking.tie_group
     among = numbers.counted(len(ranking.entries), "configuration")
-    standing = f"best {spec.metric} of {among} on the test set: {numbers.interval(best.score)}"
+    how = evaluated(spec.evaluation_name)
+    standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
     if spec.choice == "best_score":
@@ -278,7 +287,7 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
     if smallest is best:
         return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
-        f"smallest of the {len(tied)} models that the test set cannot tell from the best: "
+        f"smallest of the {len(tied)} models that {how.by} cannot tell from the best: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
         f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
         f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"

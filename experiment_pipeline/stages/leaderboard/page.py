@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.document import (
     around,
     render_html,
 )
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
 from experiment_pipeline.reporting.remembered import (
     ConfigurationRow,
@@ -45,8 +46,7 @@ _REMEMBERED = (
 # Rem: the pictures need room.
 _WIDTH = 92
 _HOW_TO_READ = (
-    "A score is on the test set, which no model was fitted on; its 95 % interval says what other test rows of the same kind could have made of it.",
-    "Tied configurations cannot be told from the best by the test set: the difference may be chance. All are compared at once and on the same rows, so intervals may overlap where a configuration is not tied.",
+    "Tied configurations cannot be told from the best: the difference may be chance. All are compared at once and on the same rows, so intervals may overlap where a configuration is not tied.",
     "A configuration that was stopped early has a score on a part of the rows: it has no rank, and its score cannot be compared with those on all rows.",
     "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
     "The overfit gap is by how much the score on train rows is better.",
@@ -65,7 +65,7 @@ def outcome(
         value=board,
         notes=[f"chosen: {words}, rank {_rank(board)}: {board.reason}", *board.notes],
         facts={
-            "score on test": f"{board.metric} {numbers.interval(board.score)}",
+            f"score {evaluated(board.evaluation).short}": f"{board.metric} {numbers.interval(board.score)}",
             "baseline": f"{numbers.score(board.baseline)} without features",
             "minus baseline": numbers.interval(board.difference_to_baseline),
             "chosen": words,
@@ -130,6 +130,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
         chosen=board.chosen,
         choice_reason=board.reason,
         tie_group=len(board.tie_group),
+        evaluation=board.evaluation,
         test_score=board.score.estimate,
         test_low=board.score.low,
         test_high=board.score.high,
@@ -159,7 +160,7 @@ def _beats_baseline(board: Leaderboard) -> Check:
         passed=board.beats_baseline,
         means=(
             f"the choice {told} better than predicting without features: {board.metric} "
-            f"{numbers.interval(board.score)} on the test set, where {better} is better, against "
+            f"{numbers.interval(board.score)} {evaluated(board.evaluation).where}, where {better} is better, against "
             f"{numbers.score(board.baseline)}; the difference on the same rows is "
             f"{numbers.interval(difference)}, of which the worse end, {numbers.score(bound)}, is "
             "held against 0"
@@ -197,8 +198,23 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
         sections.append(Section("Failures", (_failures(board),)))
     if board.notes:
         sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
-    sections.append(Section("How to read this page", (Bullets(_HOW_TO_READ),), folded=True))
+    how_to_read = (_scores_in_words(board), *_HOW_TO_READ)
+    sections.append(Section("How to read this page", (Bullets(how_to_read),), folded=True))
     return Document(f"{experiment}: leaderboard", tuple(sections), around(experiment))
+
+
+def _scores_in_words(board: Leaderboard) -> str:
+    if board.evaluation == "cross_validation":
+        return (
+            "Scores are of train and test rows together: the rows are cut into folds, and each "
+            "fold is predicted by models that were fitted on others. These models share rows, so "
+            "the 95 % intervals are wider than the rows alone would make them (Nadeau and Bengio "
+            "2003). The model that is kept was fitted on all of the rows."
+        )
+    return (
+        "A score is on the test set, which no model was fitted on; its 95 % interval says what "
+        "other test rows of the same kind could have made of it."
+    )
 
 
 def decision(shown: SearchShown) -> str:
@@ -214,8 +230,8 @@ def decision(shown: SearchShown) -> str:
         else "No other configuration was trained on all rows"
     )
     return (
-        f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} on the "
-        f"test set (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
+        f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} "
+        f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
         f"features, which scores {numbers.score(board.baseline)}. {as_good}."
     )
 

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any, TypeGuard
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -213,7 +214,7 @@ def _captions(shown: SearchShown) -> Iterator[Caption]:
         "cost",
         "Score against cost",
         f"{better.capitalize()} is better, and further left is cheaper. Filled marks cannot be told from the "
-        "best by the test set; bars are 95 % intervals, the dashed line is predicting without "
+        f"best by {evaluated(board.evaluation).by}; bars are 95 % intervals, the dashed line is predicting without "
         "features.",
         f"{board.metric} of {numbers.counted(len(ranked), 'configuration')} against CPU seconds of "
         f"the fit: {board.chosen}, the chosen one, scores {numbers.interval(board.score)}; {tied} "

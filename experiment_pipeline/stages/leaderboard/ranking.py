@@ -20,6 +20,7 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import baseline, best_constant, interval_of, layout
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
@@ -113,6 +114,7 @@ def order(
     units: np.ndarray,
     spec: LeaderboardSpec,
     n_classes: int,
+    variance_factor: float = 1.0,
 ) -> Ranking:
     """Score the results anew from their predictions, and put them in order.
 
@@ -124,9 +126,10 @@ def order(
         units: (n,) codes of the resampling units.
         spec: its metric ranks, its seed is that of the comparison's draws.
         n_classes: of the target; 0 for regression.
+        variance_factor: how many times the variance of a score is what the test rows show.
     """
     by_key = sorted(results, key=lambda result: result.key)
-    measured = list(_measure(by_key, predictions, y_test, units, spec))
+    measured = list(_measure(by_key, predictions, y_test, units, spec, variance_factor))
     sign = METRICS[spec.metric].sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
@@ -134,7 +137,7 @@ def order(
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
     constant = best_constant(spec.metric, y_train, spec.task, n_classes)
-    control = baseline(spec.metric, y_test, constant)
+    control = widened(baseline(spec.metric, y_test, constant), variance_factor)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     comparison = comparisons.compare_with_best(
@@ -159,15 +162,17 @@ def _measure(
     y_test: np.ndarray,
     units: np.ndarray,
     spec: LeaderboardSpec,
+    variance_factor: float,
 ) -> Iterator[_Measured]:
     drawn, compared = layout(spec.metric, y_test, units), comparisons.comparison_codes(units)
     by_threshold = METRICS[spec.metric].by_threshold
     for result in results:
         prediction = predictions(result)
-        best = on_test(spec.metric_names, y_test, prediction)
-        honest = (
-            cross_fitted(spec.metric, y_test, prediction, units).score if by_threshold else best
-        )
+        best = widened(on_test(spec.metric_names, y_test, prediction), variance_factor)
+        honest = best
+        if by_threshold:
+            fitted = cross_fitted(spec.metric, y_test, prediction, units)
+            honest = widened(fitted.score, variance_factor)
         yield _Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),

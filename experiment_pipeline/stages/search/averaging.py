@@ -29,7 +29,9 @@ def averaged(
     from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.preprocessing import LabelEncoder
 
-    named = list(zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True))
+    named = list(
+        zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True)
+    )
     shares = None if weights is None else list(weights)
     if classes is None:
         average = VotingRegressor(named, weights=shares)

@@ -49,14 +49,15 @@ class Calibration:
         """
         columns = _columns(prediction, self.order)
         if len(self.order) == 2:
-            second = self.calibrators[0].predict(columns[:, 1])
+            second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
             return second if self.order[1] == 1 else 1 - second
         found = np.column_stack(
             [one.predict(p) for one, p in zip(self.calibrators, columns.T, strict=True)]
         )
         whole = found.sum(axis=1, keepdims=True)
         even = np.full_like(found, 1 / len(self.order))
-        return np.divide(found, whole, out=even, where=whole != 0)[:, np.argsort(self.order)]
+        shares: np.ndarray = np.divide(found, whole, out=even, where=whole != 0)
+        return shares[:, np.argsort(self.order)]
 
     def around(self, estimator: Any) -> Any:
         """Return a fitted classifier with its calibrators as one fitted estimator.
@@ -70,14 +71,12 @@ class Calibration:
         # also where the positive class sorts first. An average has no decision_function, which
         # would be asked before the probabilities.
         codes = np.arange(len(estimator.classes_))
-        within = averaged([estimator], codes, names=["model"])
+        within = averaged([estimator], list(codes), names=["model"])
         whole = CalibratedClassifierCV(within, method=self.method)
         pair = _CalibratedClassifier(
             within, list(self.calibrators), classes=codes, method=self.method
         )
-        vars(whole).update(
-            classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair]
-        )
+        vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
         return whole
 
 

@@ -9,15 +9,23 @@ one, as a score without it would be another model's. In: a configuration and sha
 `FittedModel`. How an average or a calibrated model is put together: `averaging.py`, `calibrating.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.spec import CalibrationMethod, Fitting, Scalar
+from experiment_pipeline.rows.folds import FoldRows, folds_of
+from experiment_pipeline.spec import (
+    CalibrationMethod,
+    CrossValidation,
+    Fitting,
+    Scalar,
+    SearchSpec,
+)
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.averaging import averaged
 from experiment_pipeline.stages.search.calibrating import (
@@ -80,7 +88,11 @@ class _Stored:
 
 def calibration_of(configuration: Configuration, spec: Fitting) -> CalibrationMethod | None:
     """Return how a configuration is to be calibrated: as the YAML says, else where it reweights."""
-    if spec.task == "regression" or spec.calibrate == "off" or not competes(configuration.algorithm):
+    if (
+        spec.task == "regression"
+        or spec.calibrate == "off"
+        or not competes(configuration.algorithm)
+    ):
         return None
     if spec.calibrate is None:
         return "sigmoid" if reweighting(configuration.hyperparameters) else None
@@ -100,6 +112,20 @@ def composition(configuration: Configuration, spec: Fitting) -> dict[str, dict[s
 def planned_fits(configuration: Configuration, spec: Fitting) -> int:
     """Return with how many seeds a configuration is fitted."""
     return len(_specs(configuration, spec))
+
+
+def folds_to_calibrate(
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
+) -> tuple[FoldRows, ...]:
+    """Return the folds of the train rows, where somebody is to be calibrated."""
+    if not any(calibration_of(one, spec) for one in configurations):
+        return ()
+    wanted = CrossValidation(folds=CALIBRATION_FOLDS, repeats=1)
+    try:
+        return folds_of(sets.train, spec, wanted, sets.features)
+    except EmptySet:
+        # Of one unit no fold can be left out: each configuration says that it is not calibrated.
+        return ()
 
 
 def compose(
@@ -182,13 +208,13 @@ def _fits(
     fit: Fit,
 ) -> Iterator[_Fit]:
     """The fits with each seed; one alone where a second one predicts the same."""
-    first = None
-    for number, spec in enumerate(specs):
-        model, on_test, seconds = fit(configuration, work, sets, spec)
-        if number == 1 and np.array_equal(first, on_test):
+    first = fit(configuration, work, sets, specs[0])
+    yield first
+    for number, spec in enumerate(specs[1:]):
+        again = fit(configuration, work, sets, spec)
+        if number == 0 and np.array_equal(first[1], again[1]):
             return
-        first = on_test if first is None else first
-        yield model, on_test, seconds
+        yield again
 
 
 def _of_fits(fits: Sequence[_Fit], planned: int) -> Composed:
@@ -233,10 +259,8 @@ def _method(
     if rows < FEWEST_TO_CALIBRATE or not fewest:
         return None, [f"not calibrated: {has}, too few to learn it ({FEWEST_TO_CALIBRATE})"]
     if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
-        return "sigmoid", [
-            f"calibrated by a sigmoid: {has}, and isotonic steps follow the noise below "
-            f"{FEWEST_FOR_ISOTONIC}"
-        ]
+        few = f"isotonic steps follow the noise below {FEWEST_FOR_ISOTONIC}"
+        return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
     return method, []
 
 

@@ -17,7 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import Fitting, Scoring, SearchSpec
+from experiment_pipeline.stages.search import composing
+from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     build_features,
@@ -25,33 +27,40 @@ from experiment_pipeline.stages.search.features import (
     encode,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows
+from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage import persistence
 
 
 def share_work(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: Scoring
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
     """Encode the sets once per recipe, and prepare what else the fits share."""
     configurations = list(configurations)
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
-    planned = (learner_of(one.algorithm).shared_table(one, sets, spec) for one in configurations)
+    planned = (
+        table
+        for one in configurations
+        if (table := learner_of(one.algorithm).shared_table(one, sets, spec)) is not None
+        for _ in range(composing.planned_fits(one, spec))
+    )
     y_train = sets.y_train
     return SharedWork(
         encoded={recipe: encode(recipe, sets) for recipe in recipes},
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
-        tables=SharedTables(table for table in planned if table is not None),
+        tables=SharedTables(planned),
+        folds_to_calibrate=composing.folds_to_calibrate(configurations, sets, spec),
     )
 
 
 def fit_configuration(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
 ) -> TrainedModel:
     """Fit one configuration and score it.
 
@@ -59,18 +68,16 @@ def fit_configuration(
         TrainingError: it predicts something that is not finite, or not the same once reloaded.
         Exception: whatever the estimator raises.
     """
-    fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
-    encoded = work.encoded[configuration.features]
-    with Clock() as predicting:
-        on_test = fitted.predict(encoded.test)
+    composed = composing.compose(configuration, work, sets, spec, _fitted)
+    fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
-        on_train = fitted.predict(encoded.train[scored])
+        on_train = fitted.predict(work.encoded[configuration.features].train[scored])
     else:
         on_train = fitted.on_train[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
-    predictions = Predictions(on_test, on_train)
+    predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprint(configuration, sets, spec),
@@ -82,13 +89,25 @@ def fit_configuration(
         rounds=fitted.rounds,
         fit_cpu_seconds=fitted.cpu_seconds,
         fit_wall_seconds=fitted.wall_seconds,
-        predict_seconds_per_row=predicting.cpu_seconds / len(on_test),
+        predict_seconds_per_row=composed.predict_seconds / len(on_test),
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
+        averaged=composed.averaged,
+        calibration=composed.calibration,
         notes=fitted.notes,
         **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
+
+
+def _fitted(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+) -> tuple[FittedModel, np.ndarray, float]:
+    """A model of the train rows, what it predicts for the test rows, in how many seconds."""
+    fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
+    with Clock() as predicting:
+        on_test = fitted.predict(work.encoded[configuration.features].test)
+    return fitted, on_test, predicting.cpu_seconds
 
 
 def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
@@ -111,8 +130,13 @@ def fitted_pipeline(
     """
     columns = list(sets.features)
     features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
-    estimator = learner_of(result.algorithm).restore(result, model, sets, spec)
-    return _pipeline(features, estimator)
+    return _pipeline(features, _restored(result, model, sets, spec))
+
+
+def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring) -> Any:
+    if result.is_composed:
+        return persistence.from_bytes(model, result.trusted_types)
+    return learner_of(result.algorithm).restore(result, model, sets, spec)
 
 
 def refit(
@@ -122,7 +146,7 @@ def refit(
     sets: TrainingSets,
     spec: Scoring,
 ) -> Pipeline:
-    """Fit a chosen configuration on other rows, with fresh features and no early stopping.
+    """Fit a configuration once on other rows, with fresh features and no early stopping.
 
     Args:
         configuration: the chosen one.
@@ -131,14 +155,47 @@ def refit(
         sets: gives features, target, task and classes; its rows are not used.
         spec: its seed and its metric are used.
     """
+    learner = learner_of(configuration.algorithm)
+    with threadpool_limits(limits=1):
+        features, encoded = _encoded(configuration, rows, sets)
+        return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
+
+
+def refit_trained(
+    trained: TrainedModel, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting
+) -> Pipeline:
+    """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
+
+    Args:
+        trained: as the search has left it: gives the rounds, and the calibrators.
+        rows: as of `refit`.
+        sets: as of `refit`.
+        spec: as of `refit`, and its seeds.
+    """
+    result = trained.result
+    calibration = None
+    if result.calibration is not None:
+        model = persistence.from_bytes(trained.model, result.trusted_types)
+        calibration = calibration_in(model, sets.classes or ())
+    with threadpool_limits(limits=1):
+        features, encoded = _encoded(result.configuration, rows, sets)
+        estimator = composing.refit_composed(
+            *(result.configuration, result.rounds, encoded, sets, spec),
+            averaged_fits=result.averaged,
+            calibration=calibration,
+        )
+        return _pipeline(features, estimator)
+
+
+def _encoded(
+    configuration: Configuration, rows: pd.DataFrame, sets: TrainingSets
+) -> tuple[Any, EncodedRows]:
+    """Features that are fitted on rows, and these rows as they encode them."""
     columns = list(sets.features)
     y = encode_target(rows[sets.target], sets.classes)
     features = build_features(configuration.features, rows, columns)
     categorical = categorical_positions(configuration.features, rows, columns)
-    with threadpool_limits(limits=1):
-        encoded = EncodedRows(features.fit_transform(rows[columns]), y, categorical)
-        learner = learner_of(configuration.algorithm)
-        return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
+    return features, EncodedRows(features.fit_transform(rows[columns]), y, categorical)
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

@@ -146,9 +146,7 @@ class Learner(Protocol):
         """
         ...
 
-    def restore(
-        self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring
-    ) -> Any:
+    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
         """Return the fitted estimator of a stored model.
 
         Raises:

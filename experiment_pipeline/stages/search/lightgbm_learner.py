@@ -76,9 +76,7 @@ class LightGBMLearner:
             on_train=None if plan.patience else boosting.predictions_of_grown(booster),
         )
 
-    def restore(
-        self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring
-    ) -> Any:
+    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
         """Put scikit-learn's interface around the text's Booster."""
         plan = boosting.boosting_plan(stored.configuration, sets, spec)
         return _estimator(model.decode(), plan, sets.classes, stored.rounds)

@@ -218,7 +218,9 @@ class TrainedModelStore:
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
-        return _predictions(self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files)
+        return _predictions(
+            self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files
+        )
 
     def get(self, fingerprint: str) -> TrainedModel | None:
         """Return an entry; None when there is none."""

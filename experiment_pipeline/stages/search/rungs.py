@@ -14,7 +14,7 @@ rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -83,6 +83,8 @@ def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
     """Return the rungs of a search, as many as its configurations and rows allow."""
     if not spec.halving:
         return full_only(sets)
+    if sets.folds:
+        return full_only(sets, "no halving: cross-validation fits every configuration on all folds")
     if n_competing < FEWEST_CONFIGURATIONS:
         return full_only(
             sets,
@@ -142,16 +144,8 @@ def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
 def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingSets:
     """Return the sets of a small rung."""
     scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=sets.classes is not None)
-    train, test = sets.train[rows], sets.test[scored]
-    return replace(
-        sets,
-        train=train,
-        test=test,
-        inner=sets.inner[rows],
-        digests={"train": rows_digest(train), "test": rows_digest(test)},
-        groups=None if sets.groups is None else sets.groups[rows],
-        inner_gap=None if sets.inner_gap is None else sets.inner_gap[rows],
-    )
+    digests = {"train": rows_digest(sets.train[rows]), "test": rows_digest(sets.test[scored])}
+    return sets.part(rows, scored, digests)
 
 
 def competes(one: Configuration | ModelResult) -> bool:

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import Scoring, SearchSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import interval_of, layout, score
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold, on_test
@@ -119,9 +119,9 @@ def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpe
         sets: whose test rows these are.
         spec: its metrics; its split says which rows belong together.
     """
-    y, units = sets.y_test, resampling_units(sets.test, spec, sets.features)
-    drawn = layout(spec.metric, y, units)
-    return interval_of(spec.metric, spread_of(on_test(spec.metric_names, y, prediction), drawn))
+    y = sets.y_test
+    found = widened(on_test(spec.metric_names, y, prediction), sets.variance_factor)
+    return interval_of(spec.metric, spread_of(found, layout(spec.metric, y, sets.test_units(spec))))
 
 
 def scored_as_asked(

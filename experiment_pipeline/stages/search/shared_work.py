@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
 
 
@@ -72,6 +73,7 @@ class SharedWork:
         labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
         tables: what libraries make of the encoded tables, when first asked for.
+        folds_to_calibrate: parts of the train rows; none where nobody is calibrated.
     """
 
     encoded: Mapping[Features, EncodedSets]
@@ -79,6 +81,7 @@ class SharedWork:
     labels: np.ndarray
     y_test: np.ndarray
     tables: SharedTables
+    folds_to_calibrate: tuple[FoldRows, ...] = ()
 
     def __post_init__(self) -> None:
         """Lock all arrays.

@@ -1,38 +1,48 @@
 """What every fit of a search is given: the train and the test set, and what they mean.
 
 No fitting lives here. In: the tables of the split stage. Out: one frozen object with features,
-classes, the inner slice for early stopping and the digests that fingerprints rest on; also for a
-rung of halving, which is a `TrainingSets` with fewer rows and digests of their own.
+classes, the inner slice for early stopping and the digests that fingerprints rest on. A rung of
+halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
+cross-validation (`folds.py`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.spec import Roles
+from experiment_pipeline.rows.units import resampling_units
+from experiment_pipeline.spec import Roles, Sampling
 from experiment_pipeline.stages.split_sets import sets
+from experiment_pipeline.statistics.overlap import variance_factor
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSets:
     """The rows a configuration is fitted on and compared on.
 
+    Under cross-validation both are the rows of train and test set together: `train` once, as the
+    model to be shipped is fitted on them; `test` as often as they are predicted, by models of
+    folds that have not seen them.
+
     Attributes:
         train: the train rows (of the rung), prepared; (n_train, columns).
-        test: the test rows, prepared; (n_test, columns).
+        test: the rows that configurations are compared on, prepared; (n_test, columns).
         features: the columns a model may see, in order.
         target: the column to predict.
         task: binary, multiclass or regression.
         classes: None for regression; for binary classes[1] is the positive class.
         inner: bool (n_train,): train rows held out for early stopping.
-        digests: content digest of "train" and "test".
+        digests: content digest of the sets "train" and "test".
         groups: (n_train,) what the split keeps together; None = nothing.
         inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
+        folds: of a cross-validation; empty where the test set is what decides.
+        pooled: of a cross-validation: set → its rows, of "train" and "test".
     """
 
     train: pd.DataFrame
@@ -45,6 +55,58 @@ class TrainingSets:
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
     inner_gap: np.ndarray | None = None
+    folds: tuple["Fold", ...] = ()
+    pooled: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def set_sizes(self) -> Mapping[str, int]:
+        """The rows of the sets "train" and "test", as they were split."""
+        return self.pooled or {"train": len(self.train), "test": len(self.test)}
+
+    @property
+    def repeats(self) -> int:
+        """How often each of the rows stands in `test`."""
+        return 1 + max((fold.repeat for fold in self.folds), default=0)
+
+    @property
+    def every_row(self) -> pd.DataFrame:
+        """The rows of train and test set, once each: what the model to be shipped may see."""
+        return self.train if self.folds else pd.concat([self.train, self.test])
+
+    @property
+    def variance_factor(self) -> float:
+        """How many times the variance of a score is what the test rows show."""
+        if not self.folds:
+            return 1.0
+        sizes = [(len(fold.sets.train), len(fold.sets.test)) for fold in self.folds]
+        return variance_factor(*zip(*sizes, strict=True), self.repeats)
+
+    def test_units(self, spec: Sampling) -> np.ndarray:
+        """Return the codes (n_test,) of the units that intervals resample.
+
+        A row that is predicted in each repeat is one row.
+        """
+        once = self.test[: len(self.test) // self.repeats]
+        units = resampling_units(once, spec, self.features)
+        return units if self.repeats == 1 else np.tile(units, self.repeats)
+
+    def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
+        """Return the sets with some rows alone.
+
+        Args:
+            train: bool (n_train,).
+            test: bool (n_test,).
+            digests: of the rows that are left.
+        """
+        return replace(
+            self,
+            train=self.train[train],
+            test=self.test[test],
+            inner=self.inner[train],
+            digests=digests,
+            groups=None if self.groups is None else self.groups[train],
+            inner_gap=None if self.inner_gap is None else self.inner_gap[train],
+        )
 
     @property
     def y_train(self) -> np.ndarray:
@@ -62,13 +124,29 @@ class TrainingSets:
         return encode_target(self.test[self.target], self.classes)
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold of a cross-validation.
+
+    Attributes:
+        repeat: which cut of the rows it belongs to, from 0 on.
+        sets: `train` to fit on, `test` to predict.
+        places: (n,) positions of these among the test rows of all folds.
+    """
+
+    repeat: int
+    sets: TrainingSets
+    places: np.ndarray
+
+
 def without_rows(sets: TrainingSets) -> TrainingSets:
     """Return what the sets mean without their rows, to be sent to another process."""
-    return replace(sets, train=sets.train[:0], test=sets.test[:0])
+    folds = tuple(replace(fold, sets=without_rows(fold.sets)) for fold in sets.folds)
+    return replace(sets, train=sets.train[:0], test=sets.test[:0], folds=folds)
 
 
 def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles) -> TrainingSets:
-    """Return what the configurations of an experiment are fitted on and compared on."""
+    """Return the sets of an experiment, to fit configurations on and compare them on."""
     train, test = train_set.rows, test_set.rows
     return TrainingSets(
         train=train,

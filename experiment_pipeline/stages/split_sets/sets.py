@@ -256,12 +256,20 @@ def _unseen_calendar(
 HELD_OUT = 0.15
 
 
-def inner_slice(train: pd.DataFrame, spec: Roles, features: Sequence[str]) -> np.ndarray:
+def inner_slice(
+    train: pd.DataFrame, spec: Roles, features: Sequence[str], draw: str = ""
+) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
     By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
     of its own. Each side holds every class wherever a cut allows it. Train rows that are all
     of one unit (one timestamp, one group) are told apart all the same, for want of better.
+
+    Args:
+        train: rows to fit on.
+        spec: its split says how to cut.
+        features: feature columns.
+        draw: another name is another draw of units.
 
     Returns:
         bool (n,), True for rows held out; never all, never none.
@@ -275,7 +283,7 @@ def inner_slice(train: pd.DataFrame, spec: Roles, features: Sequence[str]) -> np
             f"{len(train)} rows cannot be parted into rows to fit on and rows to stop by",
             "Deliver more rows, or raise split.fractions.train.",
         )
-    salt = f"inner/{getattr(spec.split, 'seed', 0)}"
+    salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
     classes = _classes(train, spec)
     places: np.ndarray
     if spec.split.by == "time":

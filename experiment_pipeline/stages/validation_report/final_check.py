@@ -17,7 +17,7 @@ from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -80,13 +80,13 @@ def final_check(
         workers: predictions at a time, one thread each.
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
-    exported = _exported(spec, trained.result, train_only, sets)
-    units = resampling_units(sets.test, spec, sets.features)
-    on_test = SetPrediction(sets.y_test, trained.predictions.test, units)
+    exported = _exported(spec, trained, train_only, sets)
+    on_test = SetPrediction(sets.y_test, trained.predictions.test, sets.test_units(spec))
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = usage(spec, train_only, sets, _work(board, trained.result, workers), cut)
+    asked, asked_about = _asked_about_features(trained, train_only, sets, spec)
+    used = usage(spec, asked, asked_about, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
@@ -105,6 +105,7 @@ def final_check(
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
+        variance_factor=sets.variance_factor,
     )
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
@@ -119,17 +120,27 @@ def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
 
 
 def _exported(
-    spec: ValidationReportSpec, result: ModelResult, train_only: Any, sets: TrainingSets
+    spec: ValidationReportSpec, trained: TrainedModel, train_only: Any, sets: TrainingSets
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    rows = pd.concat([sets.train, sets.test])
-    return refit(result.configuration, result.rounds, rows, sets, spec)
+    return refit_trained(trained, sets.every_row, sets, spec)
+
+
+def _asked_about_features(
+    trained: TrainedModel, train_only: Any, sets: TrainingSets, spec: ValidationReportSpec
+) -> tuple[Any, TrainingSets]:
+    """A fit, and sets whose test rows it has not seen: of a cross-validation the first fold."""
+    if not sets.folds:
+        return train_only, sets
+    fold = sets.folds[0].sets
+    return refit_trained(trained, fold.train, fold, spec), fold
 
 
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
     """The targets that the exported fit has seen."""
-    return sets.y_train if spec.export.refit == "none" else np.append(sets.y_train, sets.y_test)
+    rows = sets.train if spec.export.refit == "none" else sets.every_row
+    return encode_target(rows[sets.target], sets.classes)
 
 
 def _predicted(

@@ -141,7 +141,7 @@ class Look:
 
     def _fitted_rows(self) -> FittedRows:
         """The rows that the next challenger must not be compared on."""
-        rows = self.raw.loc[self.sets.train.index.append(self.sets.test.index)]
+        rows = self.raw.loc[self.sets.every_row.index]
         preparation = self.spec.preparation
         sources = source_columns(self.sets.features, rows.columns, preparation)
         # Only a user's function knows what it reads.
@@ -202,9 +202,9 @@ class Look:
                 for score in report.scores
             ]
         )
+        sizes, digests = self.sets.set_sizes, self.sets.digests
         sets = (
-            SetFact("train", len(self.sets.train), self.sets.digests["train"]),
-            SetFact("test", len(self.sets.test), self.sets.digests["test"]),
+            *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
             SetFact("validation", len(self.validation_set.rows), self.validation_set.digest),
         )
         return Judged(scores, self.fingerprint, self.model_fingerprint, sets)

@@ -39,6 +39,7 @@ from experiment_pipeline.statistics.calibration import (
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, names_of
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
@@ -55,6 +56,9 @@ from experiment_pipeline.storage.records import from_json, to_json
 @dataclass(frozen=True)
 class Gap:
     """How one and the same train-only fit scores on test, where it was chosen, and on validation.
+
+    After a cross-validation there is no such fit: `test` is the score of models of folds on the
+    rows that they were not fitted on, `validation` that of the exported model, which has seen more.
 
     On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
     luck of the threshold; the interval of the difference, validation minus test, holds that luck.
@@ -77,6 +81,7 @@ class ValidationReport:
         metric: the ranking metric.
         rows: of the validation set.
         refitted: whether the exported fit has seen the test rows as well.
+        evaluation: test_set or cross_validation: what the configuration was chosen by.
         scores: of every metric of the task, the ranking metric first, then the criteria's.
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
@@ -103,6 +108,7 @@ class ValidationReport:
     metric: str
     rows: int
     refitted: bool
+    evaluation: str
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap
@@ -160,6 +166,7 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
+    variance_factor: float = 1.0,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -177,6 +184,7 @@ def judge(
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
+        variance_factor: how many times the variance of a test score is what the test rows show.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
@@ -187,9 +195,12 @@ def judge(
         metric=spec.metric,
         rows=len(exported.y),
         refitted=spec.export.refit == "train_and_test",
+        evaluation=spec.evaluation_name,
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
+        gap=_gap(
+            spec.metric, train_only, test, cut_at(metric_threshold(spec, test)), variance_factor
+        ),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
@@ -232,9 +243,16 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
+def _gap(
+    metric: str,
+    validation: SetPrediction,
+    test: SetPrediction,
+    threshold: float,
+    variance_factor: float,
+) -> Gap:
     fitted = cross_fitted(metric, test.y, test.prediction, test.units)
-    on_test = spread_of(fitted.score, layout(metric, test.y, test.units))
+    score = widened(fitted.score, variance_factor)
+    on_test = spread_of(score, layout(metric, test.y, test.units))
     seen = validation.spread(metric, threshold)
     luck = fitted.luck(metric, validation.y, validation.prediction)
     gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
@@ -285,6 +303,14 @@ def _notes(
 
 
 def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:
+    if spec.cross_validation is not None:
+        return (
+            f"the exported model scores {spec.metric} "
+            f"{numbers.score(abs(gap.difference.estimate))} worse on validation than models of "
+            f"fewer rows did in cross-validation ({numbers.score(gap.difference.low)} to "
+            f"{numbers.score(gap.difference.high)}): more than chance; the choice was optimistic, "
+            "or the sets are not alike"
+        )
     lost = (
         f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
         f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "

@@ -150,18 +150,26 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
 
 def _gap(report: ValidationReport) -> list[Block]:
     gap = report.gap
+    chosen_on = "cross-validation" if report.evaluation == "cross_validation" else "test"
     rows = (
-        ("test", numbers.interval(gap.test)),
+        (chosen_on, numbers.interval(gap.test)),
         ("validation", numbers.interval(gap.validation)),
-        ("validation minus test", numbers.interval(gap.difference)),
+        (f"validation minus {chosen_on}", numbers.interval(gap.difference)),
     )
     said = (
         f"From test to validation: {report.metric} of the same fit, the one of the search, which "
         "has seen train rows only. A loss shows how much of the test score was luck of the choice."
     )
+    if report.evaluation == "cross_validation":
+        said = (
+            f"From cross-validation to validation: {report.metric} of models that were each fitted "
+            "on some of the train and test rows, on the others; and of the exported model, which "
+            "has seen all of these rows, and should score a little better. A loss shows how much "
+            "of the first was luck of the choice."
+        )
     if report.threshold is not None and METRICS[report.metric].by_threshold:
         said += (
-            " On test, every row is decided by a threshold that was chosen on other rows: this "
+            " Before validation, every row is decided by a threshold that was chosen on other rows: this "
             "score is lower than the one that ranked, and can be compared with validation."
         )
     return [Paragraph(said), Table(("on", report.metric), rows)]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
@@ -290,7 +289,7 @@ def learning_curve(
     y = rung.sets.y_test
     before = average([on_test(spec.metric_names, y, found[part]) for part, _ in both])
     after = average([on_test(spec.metric_names, y, found[whole][scored]) for _, whole in both])
-    units = resampling_units(rung.sets.test, spec, sets.features)
+    units = rung.sets.test_units(spec)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),

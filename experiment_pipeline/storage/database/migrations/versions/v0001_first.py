@@ -32,7 +32,7 @@ _TABLES = {
         data_digest:text data_modified_at:moment data_rows:integer data_columns:integer
         rejected_rows:integer rejection_reasons:json verdict:text declared:integer trained:integer
         stopped_early:integer failed:integer not_started:integer reused:integer
-        chosen:text choice_reason:text tie_group:integer test_score:number test_low:number
+        chosen:text choice_reason:text evaluation:text tie_group:integer test_score:number test_low:number
         test_high:number test_baseline:number validation_score:number
         validation_low:number validation_high:number validation_baseline:number
         looks:integer overlap:number decision:text version:text version_is_new:boolean

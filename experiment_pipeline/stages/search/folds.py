@@ -1,0 +1,64 @@
+"""Train and test set as folds: what a cross-validated search is given.
+
+The choice rests on predictions of train and test rows by models that have not seen them; the
+validation set has no part in it. Each row stands once per repeat among the test rows, with the
+prediction of that repeat: their mean would be that of several models, which flatters what is
+unstable, while one model will be shipped. Which rows are a fold: `rows/folds.py`. In: the sets of
+the split stage as `TrainingSets`. Out: the same with folds.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.rows.folds import FoldRows, folds_of
+from experiment_pipeline.rows.units import canonical_order
+from experiment_pipeline.spec import CrossValidation, Roles
+from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
+from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
+
+
+def cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -> TrainingSets:
+    """Return the rows of train and test set, in the canonical order, with their folds.
+
+    The model of all rows stops nowhere: its rounds are the median of the folds'.
+    """
+    rows = pd.concat([sets.train, sets.test])
+    rows = rows.iloc[canonical_order(rows, spec, sets.features)]
+    cut = folds_of(rows, spec, wanted, sets.features)
+    of_repeat = [one.predicted for one in cut if one.repeat == 0]
+    scored = np.flatnonzero(np.any(of_repeat, axis=0))
+    groups = rows[spec.split.column].to_numpy() if spec.split.by == "group" else None
+    pooled = replace(
+        sets,
+        train=rows,
+        inner=np.zeros(len(rows), dtype=bool),
+        groups=groups,
+        inner_gap=None,
+        pooled=sets.set_sizes,
+    )
+    return replace(
+        pooled,
+        test=pd.concat([rows.iloc[scored]] * (1 + max(one.repeat for one in cut))),
+        folds=tuple(_fold(pooled, number, one, scored, spec) for number, one in enumerate(cut)),
+    )
+
+
+def _fold(
+    pooled: TrainingSets, number: int, rows: FoldRows, scored: np.ndarray, spec: Roles
+) -> Fold:
+    """One fold; what stops its fits early is cut out of its own rows, by a draw of its own."""
+    train, features = pooled.train[rows.fitted], pooled.features
+    inner = inner_slice(train, spec, features, draw=f"/{number}")
+    sets = replace(
+        pooled,
+        train=train,
+        test=pooled.train[rows.predicted],
+        inner=inner,
+        inner_gap=inner_gap(train, inner, spec),
+        groups=None if pooled.groups is None else pooled.groups[rows.fitted],
+        digests={},
+    )
+    places = np.searchsorted(scored, np.flatnonzero(rows.predicted))
+    return Fold(rows.repeat, sets, rows.repeat * len(scored) + places)
