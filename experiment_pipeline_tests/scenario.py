@@ -17,7 +17,8 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, as_stored
 from experiment_pipeline.stages.validated_data.rows import Origin
 
@@ -224,4 +225,4 @@ def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -
     digests = {"train": rows_digest(train), "test": rows_digest(test)}
     sets = SplitSets(train, test, test[:0], (), digests | {"validation": ""}, pd.DataFrame())
     stored = as_stored(sets, spec, feature_columns(train, spec), Origin("", {}, "", ()))
-    return training_sets(stored["train"], stored["test"], spec)
+    return as_evaluated(stored["train"], stored["test"], spec)

@@ -11,8 +11,8 @@ from typing import Any
 from experiment_pipeline.memory.record import Decided, Row
 from experiment_pipeline.memory.server import relative_to
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.document import Block, Card, Flow, Link, Markup, Paragraph, Tone
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.versions import CARD
 

@@ -14,7 +14,6 @@ from experiment_pipeline.memory.flow import flow, interval, pairs
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, relative_to
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
@@ -26,6 +25,7 @@ from experiment_pipeline.reporting.document import (
     Table,
     render,
 )
+from experiment_pipeline.reporting.evaluated import evaluated
 
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40

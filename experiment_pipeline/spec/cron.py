@@ -1,7 +1,7 @@
-"""Cron expressions of five fields, as crontab(5) has them: what a schedule may say.
+"""When a schedule is due: a cron expression of five fields, as crontab(5) has them.
 
-Judged in words, without the scheduler that will read them. In: a text. Out: nothing, or what is
-wrong with it.
+It is judged in words, without the scheduler that will read it. In: a text. Out: nothing, or an
+error that says what is wrong.
 """
 
 import re

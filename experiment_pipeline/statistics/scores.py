@@ -11,13 +11,14 @@ configurations at once are compared in `comparisons.py`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.spread import (
     Layout,
     Linearised,
@@ -70,9 +71,14 @@ def spread(
     prediction: np.ndarray,
     units: np.ndarray,
     threshold: float = 0.5,
+    variance_factor: float = 1.0,
 ) -> Spread:
-    """Return a score and its spread when units (n,) are drawn anew; else as `linearise`."""
-    return spread_of(linearise(name, y, prediction, threshold), layout(name, y, units))
+    """Return a score and its spread when units (n,) are drawn anew; else as `linearise`.
+
+    `variance_factor` is how many times the variance is what the rows show.
+    """
+    score = widened(linearise(name, y, prediction, threshold), variance_factor)
+    return spread_of(score, layout(name, y, units))
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
@@ -120,11 +126,13 @@ class SetPrediction:
         y: encoded targets (n,).
         prediction: see the module docstring.
         units: (n,) integer codes of the resampling units, by `resampling_units`.
+        variance_factor: how many times the variance of a score is what the rows show.
     """
 
     y: np.ndarray
     prediction: np.ndarray
     units: np.ndarray
+    variance_factor: float = 1.0
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
@@ -132,7 +140,8 @@ class SetPrediction:
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the units."""
-        return spread(metric, self.y, self.prediction, self.units, threshold)
+        predicted = self.y, self.prediction, self.units
+        return spread(metric, *predicted, threshold, self.variance_factor)
 
     def interval(self, metric: str, threshold: float = 0.5) -> Interval:
         """Return the score with its interval."""
@@ -140,7 +149,12 @@ class SetPrediction:
 
     def rows(self, chosen: np.ndarray | slice) -> "SetPrediction":
         """Return the part with these rows: a mask, positions, or a slice."""
-        return SetPrediction(self.y[chosen], self.prediction[chosen], self.units[chosen])
+        return replace(
+            self,
+            y=self.y[chosen],
+            prediction=self.prediction[chosen],
+            units=self.units[chosen],
+        )
 
     def decided(self, threshold: float) -> np.ndarray:
         """Return the predicted class codes (n,): the likeliest, or positive from threshold on."""

@@ -140,6 +140,19 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("halving", {"fractions": [0, 1]}, "halving.fractions.0: 0 is out of range; allowed: above 0"),
     ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
     ("halving", {"keep": True}, "halving.keep: true is no number"),
+    # evaluation
+    ("evaluation", "cv", "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
+    ("evaluation", None, "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
+    (
+        "evaluation",
+        {"cross_validation": {"fold": 5}},
+        "evaluation.cross_validation.fold: unknown key 'fold'; did you mean 'folds'?",
+    ),
+    (
+        "evaluation",
+        {"cross_validation": {"folds": 1}},
+        "evaluation.cross_validation.folds: 1 is out of range",
+    ),
     # surrogate
     (
         "surrogate",
@@ -319,6 +332,7 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "search": ([{"algorithm": "linear"}], FROM_FITS),
     "seeds": (5, {FITS, REPORT}),
     "calibrate": ("sigmoid", {FITS, REPORT}),
+    "evaluation": ("cross_validation", FROM_FITS),
     "halving": ("off", {FITS}),
     "budget": ({"seconds": 7}, {FITS}),
     "workers": (7, {FITS}),
@@ -365,6 +379,45 @@ def test_costs_are_of_binary_decisions(task: str, metric: str) -> None:
     assert problem.startswith(f"defs.yaml:1: costs: no threshold decides a task {task}, so")
     assert problem.endswith("drop it")
     assert told(changed("costs", costs)) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"export": {"refit": "none"}}, "export.refit: cross-validation leaves a model of each"),
+        ({"halving": "on"}, "halving: cross-validation fits every configuration on all folds"),
+        (
+            {
+                "evaluation": {"cross_validation": {"repeats": 2}},
+                "split": {"by": "time", "column": "departure"},
+            },
+            "evaluation.cross_validation.repeats: no effect on a split by time",
+        ),
+    ],
+)
+def test_what_cross_validation_cannot_do_is_refused(other: dict[str, Any], said: str) -> None:
+    """With the reason, at the key to change."""
+    raw = VALID | {"evaluation": "cross_validation"} | other
+    (problem,) = told(raw)
+    assert said in problem
+    assert told(raw | {"evaluation": "test_set"}) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "folds"),
+    [
+        ("test_set", None),
+        ("cross_validation", (5, 3)),
+        ({"cross_validation": {"folds": 10}}, (10, 3)),
+    ],
+)
+def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> None:
+    """What is dumped is read again."""
+    spec = spec_of(VALID | {"evaluation": written})
+    again = spec_of(spec.model_dump(mode="json", exclude_unset=True, exclude={"name"}))
+    for one in (spec, again):
+        found = one.cross_validation
+        assert (None if found is None else (found.folds, found.repeats)) == folds
 
 
 def test_a_part_of_an_experiment_holds_nothing_else() -> None:

@@ -13,8 +13,9 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet
@@ -43,7 +44,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
         search_results: SearchResults,
     ) -> dg.MaterializeResult:
         with record(context):
-            sets = training_sets(train_set, test_set, spec)
+            sets = as_evaluated(train_set, test_set, spec)
             board.check_same_sets("search_results", search_results.digests, sets.digests)
             board.check_same_metric(search_results, spec.metric)
             given_to = search_results, train_set.origin.set_aside

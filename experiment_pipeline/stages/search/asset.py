@@ -27,11 +27,12 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.progress import Progress, drawing
 from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.scoring import interval_on_test
 from experiment_pipeline.stages.search.time_left import TimeLeft
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.database.recording import in_batches
@@ -126,7 +127,7 @@ def build_trained_model(
                 run.remember([RunFacts(settings=config.given)])
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
-            sets = training_sets(train_set, test_set, spec)
+            sets = as_evaluated(train_set, test_set, spec)
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:

@@ -33,7 +33,7 @@ from experiment_pipeline.stages.search.calibrating import (
     learn_calibration,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel, Learner
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import SharedWork
@@ -136,30 +136,26 @@ def compose(
     Args:
         configuration: what to fit.
         work: its recipe's tables, and the folds where somebody is calibrated.
-        sets: task and classes; their rows are not used.
+        sets: task, classes and folds; their rows are not used.
         spec: its seeds and its calibration are used.
         fit: makes one fit.
     """
-    specs = _specs(configuration, spec)
-    fits = list(_fits(configuration, work, sets, specs, fit))
-    whole = _of_fits(fits, len(specs))
-    members = fits if len(fits) > 1 and spec.seeds is not None and spec.seeds.average else fits[:1]
+    given = _Given(configuration, work, sets, _specs(configuration, spec))
+    fits = list(given.fits(fit))
+    average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
+    members = fits if average else fits[:1]
+    whole = _together(fits, members)
     method, doubt = _method(configuration, work, spec)
-    whole = _noting(whole, doubt)
-    if len(members) == 1 and method is None:
+    nothing = [_DRAWS_NOTHING] if len(fits) < len(given.specs) else []
+    notes = (*whole.fitted.notes, *nothing, *doubt)
+    whole = replace(whole, fitted=replace(whole.fitted, notes=notes))
+    if not average and method is None:
         return whole
-    estimators = [_restored(model, configuration, sets, spec) for model, _, _ in members]
-    estimator = estimators[0]
-    if len(members) > 1:
-        estimator = averaged(estimators, getattr(estimator, "classes_", None))
-        rounds = _median([model.rounds for model, _, _ in members])
-        fitted = replace(whole.fitted, rounds=rounds)
-        whole = replace(whole, fitted=fitted, averaged=len(members))
+    estimator = given.estimator([model for model, _, _ in members])
     if method is not None:
-        whole, estimator = _calibrated(
-            method, whole, estimator, configuration, work, sets, specs[: len(members)]
-        )
-    return _as_estimator(whole, estimator, configuration, work, sets)
+        whole, calibration = given.calibrated(whole, method, estimator.classes_)
+        estimator = calibration.around(estimator)
+    return given.as_estimator(whole, estimator)
 
 
 def refit_composed(
@@ -200,42 +196,125 @@ def _specs(configuration: Configuration, spec: Fitting) -> list[Fitting]:
     return [spec, *(spec.model_copy(update={"seed": seed}) for seed in seeds)]
 
 
-def _fits(
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    specs: Sequence[Fitting],
-    fit: Fit,
-) -> Iterator[_Fit]:
-    """The fits with each seed; one alone where a second one predicts the same."""
-    first = fit(configuration, work, sets, specs[0])
-    yield first
-    for number, spec in enumerate(specs[1:]):
-        again = fit(configuration, work, sets, spec)
-        if number == 0 and np.array_equal(first[1], again[1]):
-            return
-        yield again
-
-
-def _of_fits(fits: Sequence[_Fit], planned: int) -> Composed:
-    """The first fit, at the cost of all."""
-    model, on_test, seconds = fits[0]
-    every = [one for one, _, _ in fits]
+def _together(fits: Sequence[_Fit], members: Sequence[_Fit]) -> Composed:
+    """Some of the fits as one, at the cost of all."""
+    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
+    if len(members) > 1:
+        on_test = np.mean([predicted for _, predicted, _ in members], axis=0)
     cost = replace(
         model,
+        rounds=_median([one.rounds for one, _, _ in members]),
         cpu_seconds=sum(one.cpu_seconds for one in every),
         wall_seconds=sum(one.wall_seconds for one in every),
     )
-    if len(fits) > 1:
-        by_seed = np.stack([predicted for _, predicted, _ in fits])
-        return Composed(cost, on_test, seconds, by_seed)
-    alone = Composed(cost, on_test, seconds)
-    return _noting(alone, [_DRAWS_NOTHING] if planned > 1 else [])
+    by_seed = np.stack([predicted for _, predicted, _ in fits]) if len(fits) > 1 else None
+    return Composed(cost, on_test, seconds, by_seed, averaged=len(members))
 
 
-def _noting(whole: Composed, notes: Sequence[str]) -> Composed:
-    fitted = replace(whole.fitted, notes=(*whole.fitted.notes, *notes))
-    return replace(whole, fitted=fitted)
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """One configuration, what its fits share, and the experiment with each of its seeds."""
+
+    configuration: Configuration
+    work: SharedWork
+    sets: TrainingSets
+    specs: Sequence[Fitting]
+
+    @property
+    def learner(self) -> Learner:
+        return learner_of(self.configuration.algorithm)
+
+    def fits(self, fit: Fit) -> Iterator[_Fit]:
+        """The fits with each seed; one alone where a second one predicts the same."""
+        first = fit(self.configuration, self.work, self.sets, self.specs[0])
+        yield first
+        for number, spec in enumerate(self.specs[1:]):
+            again = fit(self.configuration, self.work, self.sets, spec)
+            if number == 0 and np.array_equal(first[1], again[1]):
+                return
+            yield again
+
+    def estimator(self, models: Sequence[FittedModel]) -> Any:
+        """The fits as one fitted estimator."""
+        each = []
+        for model, spec in zip(models, self.specs, strict=False):
+            stored = _Stored(self.configuration, model.rounds, model.trusted_types)
+            each.append(self.learner.restore(stored, model.model, self.sets, spec))
+        return each[0] if len(each) == 1 else averaged(each, getattr(each[0], "classes_", None))
+
+    def calibrated(
+        self, whole: Composed, method: CalibrationMethod, labels: np.ndarray
+    ) -> tuple[Composed, Calibration]:
+        """Learn calibrators of a model, whose classes come in the order of `labels`."""
+        order = [list(self.sets.classes or ()).index(label) for label in labels]
+        on_test = whole.on_test
+        with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
+            if self.sets.folds:
+                found = learn_calibration(method, on_test, self.work.y_test, order)
+                on_test = self._cross_calibrated(method, on_test, order)
+            else:
+                rows, guessed = self._out_of_fold(whole.fitted.rounds, whole.averaged)
+                found = learn_calibration(method, guessed, self.work.y_train[rows], order)
+        fitted = replace(
+            whole.fitted,
+            cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
+            wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
+        )
+        by_seed = whole.by_seed
+        if by_seed is not None:
+            by_seed = np.stack([found.applied(one) for one in by_seed])
+        whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
+        return whole, found
+
+    def _out_of_fold(self, rounds: int | None, fits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of train rows, and what fits that have not seen them predict there.
+
+        Their features were made of all train rows, which knows no target but by an encoding that
+        is cross-fitted itself.
+        """
+        work, task, classes = self.work, self.sets.task, self.sets.classes
+        encoded = work.encoded[self.configuration.features]
+        rows, guessed = list[np.ndarray](), list[np.ndarray]()
+        for fold in work.folds_to_calibrate:
+            table, y = encoded.train[fold.fitted], work.y_train[fold.fitted]
+            seen = EncodedRows(table, y, encoded.categorical)
+            models = [
+                self.learner.refit(self.configuration, rounds, seen, self.sets, spec)
+                for spec in self.specs[:fits]
+            ]
+            held_out = encoded.train[fold.predicted]
+            said = [predictions_of(one, held_out, task, classes) for one in models]
+            rows.append(np.flatnonzero(fold.predicted))
+            guessed.append(np.mean(said, axis=0))
+        return np.concatenate(rows), np.concatenate(guessed)
+
+    def _cross_calibrated(
+        self, method: CalibrationMethod, prediction: np.ndarray, order: Sequence[int]
+    ) -> np.ndarray:
+        """The predictions of a cross-validation, each fold calibrated by what the others show."""
+        folds, found = self.sets.folds, np.empty_like(prediction)
+        for fold in folds:
+            others = np.concatenate(
+                [one.places for one in folds if one.repeat == fold.repeat and one is not fold]
+            )
+            learnt = learn_calibration(method, prediction[others], self.work.y_test[others], order)
+            found[fold.places] = learnt.applied(prediction[fold.places])
+        return found
+
+    def as_estimator(self, whole: Composed, estimator: Any) -> Composed:
+        """A model that is stored, and predicts, as the estimator that would be exported."""
+
+        def predict(rows: Any) -> np.ndarray:
+            return predictions_of(estimator, rows, self.sets.task, self.sets.classes)
+
+        model = persistence.to_bytes(estimator)
+        fitted = replace(whole.fitted, predict=predict, model=model, on_train=None)
+        whole = replace(whole, fitted=fitted)
+        if self.sets.folds:
+            return whole
+        with Clock() as clock:
+            on_test = predict(self.work.encoded[self.configuration.features].test)
+        return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
 
 
 def _median(rounds: Sequence[int | None]) -> int | None:
@@ -250,11 +329,11 @@ def _method(
     method = calibration_of(configuration, spec)
     if method is None:
         return None, []
-    fewest = min(
-        (int(np.bincount(work.y_train[one.fitted]).min()) for one in work.folds_to_calibrate),
-        default=0,
-    )
-    rows = int(np.bincount(work.y_train).min())
+    counts = np.bincount(work.y_train)
+    rows = fewest = int(counts.min())
+    if not work.folds:
+        cut = [work.y_train[one.fitted] for one in work.folds_to_calibrate]
+        fewest = min((int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0)
     has = f"the rarest class has {rows:,} train rows"
     if rows < FEWEST_TO_CALIBRATE or not fewest:
         return None, [f"not calibrated: {has}, too few to learn it ({FEWEST_TO_CALIBRATE})"]
@@ -262,82 +341,3 @@ def _method(
         few = f"isotonic steps follow the noise below {FEWEST_FOR_ISOTONIC}"
         return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
     return method, []
-
-
-def _restored(
-    model: FittedModel, configuration: Configuration, sets: TrainingSets, spec: Fitting
-) -> Any:
-    stored = _Stored(configuration, model.rounds, model.trusted_types)
-    return learner_of(configuration.algorithm).restore(stored, model.model, sets, spec)
-
-
-def _calibrated(
-    method: CalibrationMethod,
-    whole: Composed,
-    estimator: Any,
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    specs: Sequence[Fitting],
-) -> tuple[Composed, Any]:
-    """A model with calibrators that were learnt on predictions out of fold."""
-    rounds, classes = whole.fitted.rounds, list(sets.classes or ())
-    with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
-        rows, guessed = _out_of_fold(configuration, rounds, work, sets, specs)
-        order = [classes.index(label) for label in estimator.classes_]
-        found = learn_calibration(method, guessed, work.y_train[rows], order)
-    fitted = replace(
-        whole.fitted,
-        cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
-        wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
-    )
-    by_seed = whole.by_seed
-    if by_seed is not None:
-        by_seed = np.stack([found.applied(one) for one in by_seed])
-    calibrated = replace(whole, fitted=fitted, by_seed=by_seed, calibration=method)
-    return calibrated, found.around(estimator)
-
-
-def _out_of_fold(
-    configuration: Configuration,
-    rounds: int | None,
-    work: SharedWork,
-    sets: TrainingSets,
-    specs: Sequence[Fitting],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of train rows, and what fits that have not seen them predict there.
-
-    Their features were made of all train rows, which knows no target but by an encoding that is
-    cross-fitted itself.
-    """
-    encoded, refit = work.encoded[configuration.features], learner_of(configuration.algorithm).refit
-    rows, guessed = list[np.ndarray](), list[np.ndarray]()
-    for fold in work.folds_to_calibrate:
-        seen = EncodedRows(
-            encoded.train[fold.fitted], work.y_train[fold.fitted], encoded.categorical
-        )
-        models = [refit(configuration, rounds, seen, sets, one) for one in specs]
-        held_out = encoded.train[fold.predicted]
-        said = [predictions_of(one, held_out, sets.task, sets.classes) for one in models]
-        rows.append(np.flatnonzero(fold.predicted))
-        guessed.append(np.mean(said, axis=0))
-    return np.concatenate(rows), np.concatenate(guessed)
-
-
-def _as_estimator(
-    whole: Composed,
-    estimator: Any,
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-) -> Composed:
-    """A model that is stored, and predicts, as the estimator that would be exported."""
-
-    def predict(rows: Any) -> np.ndarray:
-        return predictions_of(estimator, rows, sets.task, sets.classes)
-
-    with Clock() as clock:
-        on_test = predict(work.encoded[configuration.features].test)
-    model = persistence.to_bytes(estimator)
-    fitted = replace(whole.fitted, predict=predict, model=model, on_train=None)
-    return replace(whole, fitted=fitted, on_test=on_test, predict_seconds=clock.cpu_seconds)

@@ -58,12 +58,15 @@ class EstimatorLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
         estimator = estimator_for(configuration, sets.task, spec, work.labels)
         encoded = work.encoded[configuration.features]
+        if rounds is not None:
+            algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
         X, y, held_out = encoded.train, work.labels, dict[str, Any]()
         if stopping.on_slice:

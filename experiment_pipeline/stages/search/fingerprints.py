@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
@@ -36,18 +36,20 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
     source of its module (modules that it imports in turn are not looked at). Not the
     metrics: scores follow from the predictions.
     """
+    stopped = sets.folds[0].sets if sets.folds else sets
     return fingerprint_of(
         {
             "recipe": recipe_fingerprint(configuration.features, sets),
             "test": sets.digests["test"],
             "inner": [_digest(sets.inner), _digest(sets.grown)],
+            "folds": [_fold(fold) for fold in sets.folds],
             "target": sets.target,
             "task": sets.task,
             "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
-            "watched": learner_of(configuration.algorithm).watched(configuration, sets, spec),
+            "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
             "code": _code(configuration.algorithm),
             **composition(configuration, spec),
         }
@@ -59,6 +61,8 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
     return fingerprint_of(
         {
             "train": sets.digests["train"],
+            # The features of a cross-validated model have seen the test rows as well.
+            "pooled": sets.digests["test"] if sets.folds else None,
             "features": list(sets.features),
             "recipe": recipe,
             "training_version": TRAINING_VERSION,
@@ -69,6 +73,12 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 
 def _digest(rows: np.ndarray) -> str:
     return sha256(np.packbits(rows).tobytes())
+
+
+def _fold(fold: Fold) -> list[str | int]:
+    """Which rows are predicted, by models that were fitted on which."""
+    masks = [_digest(rows) for rows in (fold.fitted, fold.sets.inner, fold.sets.grown)]
+    return [*masks, sha256(fold.places.tobytes())]
 
 
 def _code(algorithm: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ between families of algorithms lives in their `Learner`, threads, order and fail
 `TrainedModel`, or a Pipeline.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,17 @@ def share_work(
 ) -> SharedWork:
     """Encode the sets once per recipe, and prepare what else the fits share."""
     configurations = list(configurations)
+    work = _shared(configurations, sets, spec)
+    if sets.folds:
+        folds = tuple(_shared(configurations, fold.sets, spec) for fold in sets.folds)
+        return replace(work, folds=folds)
+    folds_to_calibrate = composing.folds_to_calibrate(configurations, sets, spec)
+    return replace(work, folds_to_calibrate=folds_to_calibrate)
+
+
+def _shared(
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+) -> SharedWork:
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
     planned = (
         table
@@ -55,7 +66,6 @@ def share_work(
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
         tables=SharedTables(planned),
-        folds_to_calibrate=composing.folds_to_calibrate(configurations, sets, spec),
     )
 
 
@@ -68,7 +78,8 @@ def fit_configuration(
         TrainingError: it predicts something that is not finite, or not the same once reloaded.
         Exception: whatever the estimator raises.
     """
-    composed = composing.compose(configuration, work, sets, spec, _fitted)
+    fit = _cross_fitted if sets.folds else _fitted
+    composed = composing.compose(configuration, work, sets, spec, fit)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
@@ -108,6 +119,35 @@ def _fitted(
     with Clock() as predicting:
         on_test = fitted.predict(work.encoded[configuration.features].test)
     return fitted, on_test, predicting.cpu_seconds
+
+
+def _cross_fitted(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+) -> tuple[FittedModel, np.ndarray, float]:
+    """The same of a cross-validation: each test row is predicted by the model of its fold.
+
+    What is kept is the model of all rows, of as many rounds as the folds had in the median.
+    """
+    each = [
+        _fitted(configuration, part, fold.sets, spec)
+        for part, fold in zip(work.folds, sets.folds, strict=True)
+    ]
+    models = [model for model, _, _ in each]
+    stopped = [model.rounds for model in models if model.rounds is not None]
+    rounds = round(float(np.median(stopped))) if stopped else None
+    whole = learner_of(configuration.algorithm).fit(configuration, work, sets, spec, rounds)
+    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
+    for fold, (_, predicted, _) in zip(sets.folds, each, strict=True):
+        on_test[fold.places] = predicted
+    every = [*models, whole]
+    fitted = replace(
+        whole,
+        rounds=rounds,
+        cpu_seconds=sum(model.cpu_seconds for model in every),
+        wall_seconds=sum(model.wall_seconds for model in every),
+        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
+    )
+    return fitted, on_test, sum(seconds for _, _, seconds in each)
 
 
 def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:

@@ -14,12 +14,23 @@ import pandas as pd
 
 from experiment_pipeline.rows.folds import FoldRows, folds_of
 from experiment_pipeline.rows.units import canonical_order
-from experiment_pipeline.spec import CrossValidation, Roles
-from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
-from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice
+from experiment_pipeline.spec import CrossValidation, ExperimentSpec, Roles
+from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets, training_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
 
 
-def cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -> TrainingSets:
+def as_evaluated(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
+    """Return what the configurations of an experiment are fitted on and compared on.
+
+    Raises:
+        EmptySet: there is nothing that a fold could leave out.
+    """
+    sets = training_sets(train_set, test_set, spec)
+    wanted = spec.cross_validation
+    return sets if wanted is None else _cross_validated(sets, wanted, spec)
+
+
+def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -> TrainingSets:
     """Return the rows of train and test set, in the canonical order, with their folds.
 
     The model of all rows stops nowhere: its rounds are the median of the folds'.
@@ -61,4 +72,4 @@ def _fold(
         digests={},
     )
     places = np.searchsorted(scored, np.flatnonzero(rows.predicted))
-    return Fold(rows.repeat, sets, rows.repeat * len(scored) + places)
+    return Fold(rows.repeat, sets, rows.fitted, rows.repeat * len(scored) + places)

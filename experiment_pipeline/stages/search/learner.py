@@ -131,6 +131,7 @@ class Learner(Protocol):
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Fit a configuration on the encoded train rows, in one thread.
 
@@ -139,6 +140,7 @@ class Learner(Protocol):
             work: its recipe's tables are among them.
             sets: their inner slice is what it may stop on; their rows are not used.
             spec: its seed and its metric are used.
+            rounds: so many, and no early stopping; None: as the configuration and `sets` say.
 
         Raises:
             TrainingError: it is not the same once reloaded.

@@ -48,9 +48,12 @@ class LightGBMLearner:
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
-        plan = boosting.boosting_plan(configuration, sets, spec)
+        plan = boosting.boosting_plan(
+            configuration, sets, spec, stops=rounds is None, rounds=rounds
+        )
 
         def make() -> boosting.BinnedTable:
             encoded = work.encoded[configuration.features]
@@ -61,17 +64,17 @@ class LightGBMLearner:
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
-        rounds = booster.best_iteration or booster.current_iteration()
+        kept = booster.best_iteration or booster.current_iteration()
 
         def predict(rows: Any) -> np.ndarray:
-            return np.asarray(booster.predict(rows, num_iteration=rounds, num_threads=1))
+            return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
 
         return FittedModel(
             predict=predict,
-            model=booster.model_to_string(num_iteration=rounds).encode(),
+            model=booster.model_to_string(num_iteration=kept).encode(),
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
-            rounds=rounds,
+            rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
             on_train=None if plan.patience else boosting.predictions_of_grown(booster),
         )

@@ -74,6 +74,7 @@ class SharedWork:
         y_test: (n_test,) encoded.
         tables: what libraries make of the encoded tables, when first asked for.
         folds_to_calibrate: parts of the train rows; none where nobody is calibrated.
+        folds: of a cross-validation: the same for the rows of each fold.
     """
 
     encoded: Mapping[Features, EncodedSets]
@@ -82,6 +83,7 @@ class SharedWork:
     y_test: np.ndarray
     tables: SharedTables
     folds_to_calibrate: tuple[FoldRows, ...] = ()
+    folds: tuple["SharedWork", ...] = ()
 
     def __post_init__(self) -> None:
         """Lock all arrays.

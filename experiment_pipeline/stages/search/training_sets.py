@@ -78,8 +78,9 @@ class TrainingSets:
         """How many times the variance of a score is what the test rows show."""
         if not self.folds:
             return 1.0
-        sizes = [(len(fold.sets.train), len(fold.sets.test)) for fold in self.folds]
-        return variance_factor(*zip(*sizes, strict=True), self.repeats)
+        fitted = [len(fold.sets.train) for fold in self.folds]
+        predicted = [len(fold.sets.test) for fold in self.folds]
+        return variance_factor(fitted, predicted, self.repeats)
 
     def test_units(self, spec: Sampling) -> np.ndarray:
         """Return the codes (n_test,) of the units that intervals resample.
@@ -131,11 +132,13 @@ class Fold:
     Attributes:
         repeat: which cut of the rows it belongs to, from 0 on.
         sets: `train` to fit on, `test` to predict.
+        fitted: bool, which of all train rows the former are.
         places: (n,) positions of these among the test rows of all folds.
     """
 
     repeat: int
     sets: TrainingSets
+    fitted: np.ndarray
     places: np.ndarray
 
 

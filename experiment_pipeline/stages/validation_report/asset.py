@@ -17,8 +17,9 @@ from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets, training_sets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.look import (
@@ -64,7 +65,7 @@ def build_validation_report(
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
         with record(context):
-            sets = training_sets(train_set, test_set, spec)
+            sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
                 given,

@@ -81,12 +81,12 @@ def final_check(
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
     exported = _exported(spec, trained, train_only, sets)
-    on_test = SetPrediction(sets.y_test, trained.predictions.test, sets.test_units(spec))
+    on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    asked, asked_about = _asked_about_features(trained, train_only, sets, spec)
-    used = usage(spec, asked, asked_about, _work(board, trained.result, workers), cut)
+    asked = _asked_about_features(trained, train_only, sets, spec)
+    used = usage(spec, *asked, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
@@ -105,13 +105,19 @@ def final_check(
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
-        variance_factor=sets.variance_factor,
     )
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
+
+
+def _on_test(
+    trained: TrainedModel, sets: TrainingSets, spec: ValidationReportSpec
+) -> SetPrediction:
+    units = sets.test_units(spec)
+    return SetPrediction(sets.y_test, trained.predictions.test, units, sets.variance_factor)
 
 
 def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:

@@ -166,7 +166,6 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
-    variance_factor: float = 1.0,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -184,11 +183,9 @@ def judge(
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
-        variance_factor: how many times the variance of a test score is what the test rows show.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
-    reweighted = reweighting(hyperparameters)
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -198,14 +195,12 @@ def judge(
         evaluation=spec.evaluation_name,
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(
-            spec.metric, train_only, test, cut_at(metric_threshold(spec, test)), variance_factor
-        ),
+        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if binary else None,
-        miscalibration=miscalibration(reweighted, exported.y, exported.prediction, classes),
+        miscalibration=_miscalibration(hyperparameters, exported, classes),
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold),
         usage=usage,
@@ -216,6 +211,15 @@ def judge(
         notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _miscalibration(
+    hyperparameters: Mapping[str, Scalar],
+    exported: SetPrediction,
+    classes: tuple[Scalar, ...] | None,
+) -> Miscalibration | None:
+    setting = reweighting(hyperparameters)
+    return miscalibration(setting, exported.y, exported.prediction, classes)
 
 
 def _scores(
@@ -243,15 +247,9 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(
-    metric: str,
-    validation: SetPrediction,
-    test: SetPrediction,
-    threshold: float,
-    variance_factor: float,
-) -> Gap:
+def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
     fitted = cross_fitted(metric, test.y, test.prediction, test.units)
-    score = widened(fitted.score, variance_factor)
+    score = widened(fitted.score, test.variance_factor)
     on_test = spread_of(score, layout(metric, test.y, test.units))
     seen = validation.spread(metric, threshold)
     luck = fitted.luck(metric, validation.y, validation.prediction)

@@ -1,0 +1,136 @@
+"""A search whose choice rests on predictions of rows that were left out of the fit."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.rungs import ladder
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.scores import score
+from experiment_pipeline_tests import scenario as clinic
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    TRAIN_ROWS,
+    experiment,
+    lightgbm,
+    one,
+    table,
+    train,
+    train_one,
+)
+
+CROSS_VALIDATED = {"cross_validation": {"folds": 4, "repeats": 2}}
+
+
+def asked(search: list[dict[str, Any]], task: str = "binary", **more: Any) -> ExperimentSpec:
+    """An experiment that is cross-validated."""
+    return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | more))
+
+
+def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
+    """The small table as its sets."""
+    frame = table(CLASSES[spec.task]) if frame is None else frame
+    return clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> None:
+    """Test predictions are those of the folds' own fits; the kept model is of all rows."""
+    spec = asked([one("linear")], task)
+    sets = sets_of(spec)
+    trained = train_one(spec, sets)
+    assert len(sets.train) == 800
+    assert len(sets.test) == len(trained.predictions.test) == 1_600
+    fold = sets.folds[-1]
+    config = trained.result.configuration
+    by_hand = refit(config, None, fold.sets.train, fold.sets, spec)
+    predicted = predict(by_hand, fold.sets.test, sets.features, task, sets.classes)
+    np.testing.assert_allclose(trained.predictions.test[fold.places], predicted, rtol=1e-9)
+    whole = refit(config, None, sets.train, sets, spec)
+    kept = fitted_pipeline(trained.result, trained.model, sets, spec)
+    for rows in (sets.train, sets.test):
+        np.testing.assert_allclose(
+            *(predict(p, rows, sets.features, task, sets.classes) for p in (kept, whole)), rtol=1e-9
+        )
+    assert trained.result.test_score == score(spec.metric, sets.y_test, trained.predictions.test)
+
+
+def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
+    """What would be exported is what is stored, tree by tree."""
+    spec = asked([one("lightgbm", learning_rate=0.2)])
+    sets = sets_of(spec)
+    trained = train_one(spec, sets)
+    alone = [
+        train_one(
+            experiment([one("lightgbm", learning_rate=0.2)]),
+            replace(fold.sets, digests=sets.digests),
+        ).result.rounds
+        for fold in sets.folds
+    ]
+    assert trained.result.rounds == round(float(np.median(alone)))
+    again = refit(lightgbm(learning_rate=0.2), trained.result.rounds, sets.train, sets, spec)
+    assert again[-1].booster_.model_to_string() == trained.model.decode()
+
+
+def test_estimators_that_stop_by_themselves_stop_within_a_fold() -> None:
+    """The kept model stops nowhere, and makes as many rounds as the folds' median."""
+    path = "sklearn.ensemble.HistGradientBoostingRegressor"
+    spec = asked([one(path, early_stopping=True, max_iter=300)], "regression")
+    trained = train_one(spec, sets_of(spec))
+    assert 1 < (trained.result.rounds or 0) < 300
+    assert trained.result.notes == ()
+
+
+def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
+    """The same bytes, fingerprints and predictions."""
+    spec = asked([one("lightgbm"), one("random_forest", n_estimators=20)])
+    frame = table(CLASSES["binary"])
+    shuffled = np.random.default_rng(1).permutation(TRAIN_ROWS)
+    other = pd.concat([frame.iloc[shuffled], frame.iloc[TRAIN_ROWS:]])
+    first, second = train(spec, sets_of(spec, frame), 1), train(spec, sets_of(spec, other), 2)
+    for key, found in first.items():
+        assert found.model == second[key].model
+        assert np.array_equal(found.predictions.test, second[key].predictions.test)
+
+
+def test_a_fingerprint_holds_the_folds() -> None:
+    """Other folds, other repeats or no folds are other models, and other fitted features."""
+    ways = ["test_set", "cross_validation", CROSS_VALIDATED]
+    specs = [experiment([one("lightgbm")], evaluation=way) for way in ways]
+    prints = {fingerprint(lightgbm(), sets_of(spec), spec) for spec in specs}
+    assert len(prints) == 3
+    assert len({recipe_fingerprint("ordinal", sets_of(spec)) for spec in specs}) == 2
+
+
+def test_a_row_that_is_predicted_twice_is_one_row() -> None:
+    """Intervals resample rows, not predictions; and there are no rungs below all folds."""
+    spec = asked([one("linear")])
+    sets = sets_of(spec)
+    units = sets.test_units(spec)
+    assert len(units) == 1_600
+    assert np.array_equal(units[:800], units[800:])
+    assert len(np.unique(units)) == 800
+    assert sets.variance_factor == pytest.approx(1 / 2 + 4 / 3)
+    steps = ladder(40, sets, spec)
+    assert len(steps.rungs) == 1
+    assert "cross-validation" in steps.notes[0]
+
+
+def test_without_the_key_the_sets_are_as_they_were() -> None:
+    """Nothing is pooled, and no variance is corrected."""
+    spec = experiment([one("linear")])
+    sets = sets_of(spec)
+    assert (len(sets.train), len(sets.test), sets.folds) == (TRAIN_ROWS, 200, ())
+    assert sets.variance_factor == 1
+    assert dict(sets.set_sizes) == {"train": TRAIN_ROWS, "test": 200}
+    pooled = sets_of(asked([one("linear")]))
+    assert pooled.set_sizes == sets.set_sizes
+    assert pooled.digests == sets.digests
+    assert replace(pooled, folds=()).repeats == 1
