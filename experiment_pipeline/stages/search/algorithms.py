@@ -23,7 +23,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
 from experiment_pipeline.spec import Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
-from experiment_pipeline.stages.search import lightgbm_parameters
+from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.scores import best_constant
 
@@ -211,14 +211,14 @@ def space(
         algorithm: a declared algorithm's name, or an import path.
         task: decides what it is.
         direction: towards which models.
-        used: names the YAML uses already; a parameter of lightgbm keeps the alias it has there.
+        used: names the YAML uses already; a parameter of a booster keeps the alias it has there.
     """
     ranges = _declared(algorithm, task).spaces.get(direction, {})
-    if algorithm != "lightgbm":
+    if algorithm not in BOOSTERS:
         return dict(ranges)
-    names = set(used)
+    names, aliases = set(used), BOOSTERS[algorithm].accepted
     return {
-        next((alias for alias in lightgbm_parameters.ACCEPTED[own] if alias in names), own): given
+        next((alias for alias in aliases[own] if alias in names), own): given
         for own, given in ranges.items()
     }
 

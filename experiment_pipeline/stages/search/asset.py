@@ -131,7 +131,9 @@ def build_trained_model(
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
-            yield asset.report(context, results, page.results(found, cost, configurations))
+            yield asset.report(
+                context, results, page.results(found, cost, configurations, spec.evaluation_name)
+            )
         if context.selected_asset_check_keys:
             yield asset.report_check(context, results, page.none_failed(found.rows))
 
@@ -189,7 +191,7 @@ def _search(
                 remember([page.remembered(event, given[event.key])])
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
-                outcome = page.configuration(event, event.result, path)
+                outcome = page.configuration(event, event.result, path, spec.evaluation_name)
                 asset.report_partition(context, models, event.key, outcome)
         tell(progress.end())
         seconds = time.perf_counter() - started

@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiment_pipeline import errors
 from experiment_pipeline.spec import Scalar, Scoring
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.stages.search.rounds import (
+    LEARNING_RATE,
+    LOSSES,
+    Rounds,
+    take_rounds,
+    watchable,
+)
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-PATIENCE = 50
-ROUNDS_AT_MOST = 2_000
-# Without early stopping: LightGBM's own default.
-ROUNDS_FIXED = 100
-LEARNING_RATE = 0.1
-# What stops metrics that LightGBM does not have.
-_LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
-_RANKING = frozenset({"auc", "average_precision"})
 _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 
 
@@ -39,23 +36,13 @@ _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "re
 class BoostingPlan:
     """How one configuration is boosted.
 
-    With early stopping it is fitted on the train rows without the inner slice and the gap before
-    it, otherwise on all.
-
     Attributes:
         parameters: LightGBM's own names → values, all but the number of rounds and the metric.
-        rounds: how many at the most.
-        patience: rounds without improvement before it stops; 0 = no early stopping.
-        min_delta: what counts as an improvement.
-        watched: LightGBM's metric that stops it: all that a fit takes from the experiment's;
-            None = no early stopping.
+        rounds: how many, and what stops it.
     """
 
     parameters: Mapping[str, Scalar]
-    rounds: int
-    patience: int
-    min_delta: float
-    watched: str | None
+    rounds: Rounds
 
     @property
     def binning(self) -> tuple[tuple[str, Scalar], ...]:
@@ -99,24 +86,14 @@ def boosting_plan(
     Raises:
         InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    task, key = sets.task, configuration.key
-    given = lightgbm_parameters.own_names(key, configuration.hyperparameters, task)
-    at_most = _taken(given, "num_iterations", key)
-    patience = _taken(given, "early_stopping_round", key)
-    min_delta = _taken(given, "early_stopping_min_delta", key)
-    patience = PATIENCE if patience is None else max(int(patience), 0)
-    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
-    has_slice = bool(sets.inner.any() and not sets.inner.all())
-    if not (stops and has_slice) or given.get("boosting") in ("dart", "rf"):
-        patience = 0
-    default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
-    return BoostingPlan(
-        parameters=_defaults(given, task, sets.classes) | given | _fixed(spec.seed),
-        rounds=rounds or int(default if at_most is None else at_most),
-        patience=patience,
-        min_delta=min_delta or 0.0,
-        watched=stopping_metric(spec.metric, task) if patience else None,
+    given = lightgbm_parameters.NAMES.own_names(
+        configuration.key, configuration.hyperparameters, sets.task
     )
+    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
+    stops = stops and given.get("boosting") not in ("dart", "rf")
+    planned = take_rounds(given, configuration.key, sets, spec, stops=stops, fixed=rounds)
+    defaults = _defaults(given, sets.task, sets.classes)
+    return BoostingPlan(defaults | given | _fixed(spec.seed), planned)
 
 
 def bin_table(
@@ -168,17 +145,17 @@ def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
         return lgb.train(
             parameters | {"metric": "None"},
             binned.fit,
-            num_boost_round=plan.rounds,
+            num_boost_round=plan.rounds.at_most,
             keep_training_booster=True,
         )
-    # A slice of one class has no ranking; LightGBM would call the first round perfect.
-    is_perfect = plan.watched in _RANKING and binned.inner_classes < 2
+    rounds = plan.rounds
+    watched = watchable(rounds.watched or LOSSES[task], task, binned.inner_classes)
     return lgb.train(
-        parameters | {"metric": _LOSSES[task] if is_perfect else plan.watched},
+        parameters | {"metric": watched},
         binned.fit,
-        num_boost_round=plan.rounds,
+        num_boost_round=rounds.at_most,
         valid_sets=[binned.inner],
-        callbacks=[lgb.early_stopping(plan.patience, min_delta=plan.min_delta, verbose=False)],
+        callbacks=[lgb.early_stopping(rounds.patience, min_delta=rounds.min_delta, verbose=False)],
         keep_training_booster=True,
     )
 
@@ -197,24 +174,6 @@ def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
 
     booster.eval_train(feval=keep)
     return kept[0]
-
-
-def stopping_metric(metric: str, task: str) -> str:
-    """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
-    return METRICS[metric].lightgbm or _LOSSES[task]
-
-
-def _taken(given: dict[str, Scalar], name: str, key: str) -> float | None:
-    """Take a number out of the hyperparameters: it is ours to use, not LightGBM's to judge."""
-    value = given.pop(name, None)
-    if value is None:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (name != "early_stopping_min_delta" and value != int(value)):
-        raise errors.InvalidExperiment(
-            f"configuration {key}", f"{name} is {value!r}", "write a number, whole if it is a count"
-        )
-    return float(value)
 
 
 def _defaults(given: Mapping[str, Scalar], task: str, classes: tuple | None) -> dict[str, Scalar]:
@@ -277,7 +236,7 @@ def _estimator_parameters(plan: BoostingPlan, rounds: int) -> dict[str, Any]:
     import lightgbm as lgb
 
     declared = lgb.LGBMModel().get_params()
-    aliases = lightgbm_parameters.ACCEPTED | lightgbm_parameters.RESERVED
+    aliases = {**lightgbm_parameters.NAMES.accepted, **lightgbm_parameters.NAMES.reserved}
     parameters = dict(plan.parameters) | {"num_iterations": rounds}
     parameters.pop("num_class", None)
     return {

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from experiment_pipeline.spec import Budget, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
-from experiment_pipeline.stages.search import boosting
+from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.lightgbm_parameters import OWN_NAME
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.rounds import LEARNING_RATE, PATIENCE, ROUNDS_AT_MOST
 
 # Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
 _LEARNT_WHEN_STOPPED = 10
@@ -32,31 +32,38 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
     Boosting grows a tree per class in each round, where there are more than two. An import path is
     unknown, and therefore starts first.
     """
-    given = configuration.hyperparameters
-    if configuration.algorithm == "lightgbm":
-        levels = math.log2(1 + positive(_own_names(configuration).get("num_leaves"), 31))
+    if configuration.algorithm in BOOSTERS:
         trees = n_classes if n_classes > 2 else 1
-        return grown_rounds(expected_rounds(configuration)) * trees * levels
+        return grown_rounds(expected_rounds(configuration)) * trees * _levels(configuration)
     declared = ALGORITHMS.get(configuration.algorithm)
-    return declared.passes(given, n_rows) if declared else math.inf
+    return declared.passes(configuration.hyperparameters, n_rows) if declared else math.inf
+
+
+def _levels(configuration: Configuration) -> float:
+    """The levels of one tree of a booster."""
+    own = _own_names(configuration)
+    if configuration.algorithm == "lightgbm":
+        return math.log2(1 + positive(own.get("num_leaves"), 31))
+    return positive(own.get("max_depth"), 6)
 
 
 def expected_rounds(configuration: Configuration) -> float:
-    """Return how many rounds a LightGBM configuration keeps, roughly."""
+    """Return how many rounds a booster's configuration keeps, roughly."""
     own = _own_names(configuration)
-    rate = positive(own.get("learning_rate"), boosting.LEARNING_RATE)
-    at_most = positive(own.get("num_iterations"), boosting.ROUNDS_AT_MOST)
+    rate = positive(own.get("learning_rate"), LEARNING_RATE)
+    at_most = positive(own.get("num_iterations"), ROUNDS_AT_MOST)
     return min(at_most, _LEARNT_WHEN_STOPPED / rate)
 
 
 def grown_rounds(kept: float) -> float:
     """Return how many rounds are grown where so many are kept: patience costs some."""
-    return kept + boosting.PATIENCE
+    return kept + PATIENCE
 
 
 def _own_names(configuration: Configuration) -> dict[str, Scalar]:
+    own_name = BOOSTERS[configuration.algorithm].own_name
     given = configuration.hyperparameters
-    return {OWN_NAME.get(name, name): value for name, value in given.items()}
+    return {own_name.get(name, name): value for name, value in given.items()}
 
 
 def seconds_of(result: ModelResult, n_test: int) -> float:

@@ -24,14 +24,14 @@ class LightGBMLearner:
 
     def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
         """Look the names up in a list, and the objective among those of the task."""
-        lightgbm_parameters.own_names(configuration.key, configuration.hyperparameters, task)
+        lightgbm_parameters.NAMES.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
     ) -> str | None:
         """LightGBM's metric that stops a fit."""
         with suppress(InvalidExperiment):
-            return boosting.boosting_plan(configuration, sets, spec).watched
+            return boosting.boosting_plan(configuration, sets, spec).rounds.watched
         return None
 
     def shared_table(
@@ -57,7 +57,7 @@ class LightGBMLearner:
 
         def make() -> boosting.BinnedTable:
             encoded = work.encoded[configuration.features]
-            inner = sets.inner if plan.patience else None
+            inner = sets.inner if plan.rounds.patience else None
             return boosting.bin_table(
                 encoded.train, work.y_train, inner, encoded.categorical, plan, sets.grown
             )
@@ -76,7 +76,7 @@ class LightGBMLearner:
             wall_seconds=clock.wall_seconds,
             rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
-            on_train=None if plan.patience else boosting.predictions_of_grown(booster),
+            on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
         )
 
     def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
@@ -96,11 +96,11 @@ class LightGBMLearner:
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
         binned = boosting.bin_table(rows.table, rows.y, None, rows.categorical, plan)
         booster = boosting.boost(binned, plan, sets.task)
-        return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds)
+        return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:
-    return "lightgbm", configuration.features, bool(plan.patience), plan.binning
+    return "lightgbm", configuration.features, bool(plan.rounds.patience), plan.binning
 
 
 def _estimator(

@@ -1,23 +1,8 @@
-"""The LightGBM parameters that a configuration may set, and those it may not.
+"""The LightGBM parameters that a configuration may set, and those it may not."""
 
-A list of names kept here, so that a misspelt one is found when the YAML is loaded, without
-importing LightGBM (a second and more); a test holds it to the installed library. In: the
-hyperparameters as given. Out: the same under LightGBM's own names.
-"""
+from experiment_pipeline.stages.search.parameter_names import ParameterNames, name_table
 
-from collections.abc import Mapping
-
-from experiment_pipeline import errors
-from experiment_pipeline.errors import did_you_mean
-from experiment_pipeline.spec import Scalar
-
-
-def _names(table: str) -> dict[str, tuple[str, ...]]:
-    """LightGBM's own name → its other names, of a table with a parameter in each line."""
-    return {own: tuple(others) for own, *others in map(str.split, table.strip().splitlines())}
-
-
-ACCEPTED = _names("""
+_ACCEPTED = name_table("""
 alpha
 bagging_fraction bagging sub_row subsample
 bagging_freq subsample_freq
@@ -77,7 +62,7 @@ xgboost_dart_mode
 zero_as_missing
 """)
 # They decide determinism, or what the experiment decides for every configuration alike.
-RESERVED = _names("""
+_RESERVED = name_table("""
 bagging_seed bagging_fraction_seed
 categorical_feature cat_column cat_feature categorical_column categorical_features
 data_random_seed data_seed
@@ -126,59 +111,4 @@ _OBJECTIVES: dict[str, tuple[str, ...]] = {
         "tweedie",
     ),
 }
-# Every name, own or alias → LightGBM's own name.
-OWN_NAME: dict[str, str] = {
-    alias: own for own, aliases in (ACCEPTED | RESERVED).items() for alias in (own, *aliases)
-}
-
-
-def own_names(key: str, given: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:
-    """Return the hyperparameters under LightGBM's own names.
-
-    Raises:
-        InvalidExperiment: an unknown or reserved name, one parameter under two names, or an
-            objective that is not of the task.
-    """
-    named: dict[str, Scalar] = {}
-    for name, value in given.items():
-        own = _own_name(key, name)
-        if own in named:
-            raise errors.InvalidExperiment(
-                f"configuration {key}",
-                f"{name} sets {own}, which is set already",
-                "keep one of the two names",
-            )
-        named[own] = value
-    _check_objective(key, named, task)
-    return named
-
-
-def _own_name(key: str, name: str) -> str:
-    own = OWN_NAME.get(name)
-    if own is None:
-        raise errors.InvalidExperiment(
-            f"configuration {key}",
-            f"{name!r} is no hyperparameter of lightgbm that can be set here",
-            f"correct the name: {did_you_mean(name, [n for n in OWN_NAME if _is_accepted(n)])}",
-        )
-    if own in RESERVED:
-        raise errors.InvalidExperiment(
-            f"configuration {key}",
-            f"{name!r} is the same for every configuration, so that scores can be compared "
-            "and reproduced",
-            "drop it; seed, metric and workers of the experiment decide it",
-        )
-    return own
-
-
-def _is_accepted(name: str) -> bool:
-    return OWN_NAME[name] in ACCEPTED
-
-
-def _check_objective(key: str, named: Mapping[str, Scalar], task: str) -> None:
-    if (objective := named.get("objective")) is not None and objective not in _OBJECTIVES[task]:
-        raise errors.InvalidExperiment(
-            f"configuration {key}",
-            f"{objective!r} is no objective of task {task}",
-            f"use one of {', '.join(_OBJECTIVES[task])}",
-        )
+NAMES = ParameterNames("lightgbm", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import (
     Check,
     Fact,
@@ -64,8 +65,12 @@ def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
     )
 
 
-def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
+def configuration(
+    one: Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
+) -> Outcome:
     """A configuration that was trained or stopped early; `path` is where its model lies.
+
+    `evaluation` names where its test score comes from.
 
     Dagster plots each number over all partitions. Scores of one that was stopped early are on a
     part of the rows, so they have a plot of their own for each such part.
@@ -76,7 +81,7 @@ def configuration(one: Conclusion, result: ModelResult, path: str) -> Outcome:
     score = f"{result.metric} {numbers.score(result.test_score)}"
     return Outcome(
         version=result.fingerprint,
-        notes=[f"{one.status}{where}: {words.in_words}, {score} on the test set"],
+        notes=[f"{one.status}{where}: {words.in_words}, {score} {evaluated(evaluation).where}"],
         tags={"status": one.status.replace(" ", "_")},
         facts={
             "status": f"{one.status}{where or ' on all train rows'}",
@@ -115,14 +120,19 @@ def _cost_of(result: ModelResult) -> str:
     return ", ".join(parts)
 
 
-def results(found: SearchResults, cost: SearchCost, declared: Sequence[Configuration]) -> Outcome:
-    """All declared configurations, and what the search cost."""
+def results(
+    found: SearchResults,
+    cost: SearchCost,
+    declared: Sequence[Configuration],
+    evaluation: str = "test_set",
+) -> Outcome:
+    """All declared configurations, and what the search cost; `evaluation` as of `configuration`."""
     counts: dict[str, Any] = dict(accounts(found.rows))
     return Outcome(
         value=found,
         facts={
             "configurations": ", ".join(_counted(counts)),
-            **_best(found, declared),
+            **_best(found, declared, evaluation),
             "cost of this run": _cost(cost),
             "time in fits": numbers.share(cost.fitting_share),
             "peak memory": numbers.megabytes(cost.peak_memory_bytes),
@@ -164,14 +174,16 @@ def _ordered(found: SearchResults) -> pd.DataFrame:
     )
 
 
-def _best(found: SearchResults, declared: Sequence[Configuration]) -> dict[str, Fact]:
+def _best(
+    found: SearchResults, declared: Sequence[Configuration], evaluation: str
+) -> dict[str, Fact]:
     trained = _ordered(found).query("status == @TRAINED")
     if trained.empty:
         return {}
     first = trained.iloc[0]
     (best,) = (one for one in declared if one.key == first["key"])
     score = f"{found.metric} {numbers.score(first['test_score'])}"
-    return {"best on test": score, "by": best.in_words}
+    return {f"best {evaluated(evaluation).short}": score, "by": best.in_words}
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:

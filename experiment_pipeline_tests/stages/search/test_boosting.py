@@ -14,9 +14,9 @@ from experiment_pipeline.stages.search.boosting import (
     boost,
     boosting_plan,
     predictions_of_grown,
-    stopping_metric,
 )
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
+from experiment_pipeline.stages.search.rounds import stopping_metric
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -49,10 +49,10 @@ def grown(binned: BinnedTable, **hyperparameters: Any) -> str:
 def test_the_list_of_names_is_that_of_the_library() -> None:
     """Every name and alias is LightGBM's, complete for what is listed."""
     known = _ConfigAliases._get_all_param_aliases()
-    ours = lightgbm_parameters.ACCEPTED | lightgbm_parameters.RESERVED
-    for own, aliases in ours.items():
+    names = lightgbm_parameters.NAMES
+    for own, aliases in {**names.accepted, **names.reserved}.items():
         assert sorted(known[own]) == sorted([own, *aliases]), own
-    assert lightgbm_parameters.ACCEPTED.keys() >= lightgbm_parameters.DATASET_PARAMETERS
+    assert names.accepted.keys() >= lightgbm_parameters.DATASET_PARAMETERS
 
 
 @pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
@@ -158,7 +158,7 @@ def test_a_bagging_fraction_has_an_effect() -> None:
 def test_boosting_without_a_best_round_does_not_stop_early(boosting: str) -> None:
     """Both dart and rf run their number of rounds, LightGBM's own default where none is given."""
     planned = plan(boosting_type=boosting, subsample=0.5)
-    assert (planned.patience, planned.rounds) == (0, 100)
+    assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
 
 
 def test_every_fit_is_deterministic_and_of_one_thread() -> None:
