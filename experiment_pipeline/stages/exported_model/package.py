@@ -127,6 +127,8 @@ def facts_of(
         created=created,
         code=code,
         environment=environment,
+        calibration=result.calibration,
+        averaged=result.averaged,
     )
 
 

@@ -16,7 +16,7 @@ from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Sec
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -74,6 +74,8 @@ class ModelFacts:
         created: when the model is exported, ISO 8601.
         code: what made it.
         environment: the software it needs.
+        calibration: how its probabilities were calibrated; None: they are as they are.
+        averaged: of how many fits it predicts the mean.
     """
 
     spec: ExperimentSpec
@@ -94,6 +96,8 @@ class ModelFacts:
     created: str
     code: CodeProvenance
     environment: Environment
+    calibration: CalibrationMethod | None = None
+    averaged: int = 1
 
 
 def build_card(
@@ -199,6 +203,10 @@ def _configuration(facts: ModelFacts) -> Section:
     settings = {**chosen.hyperparameters, "category encoding": chosen.features}
     if facts.rounds is not None:
         settings["boosting rounds of this fit"] = facts.rounds
+    if facts.averaged > 1:
+        settings["mean of fits with other seeds"] = facts.averaged
+    if facts.calibration is not None:
+        settings["probabilities calibrated by"] = facts.calibration
     rows = tuple((name, str(value)) for name, value in settings.items())
     return Section(
         "Chosen configuration",
@@ -210,7 +218,8 @@ def _configuration(facts: ModelFacts) -> Section:
 
 
 def _metrics(facts: ModelFacts) -> Section:
-    reweighted = reweighting(facts.configuration.hyperparameters) is not None
+    weighted = reweighting(facts.configuration.hyperparameters) is not None
+    reweighted = weighted and facts.calibration is None
     rows = tuple(
         (
             score.set_name,

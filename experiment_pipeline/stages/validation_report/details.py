@@ -67,12 +67,14 @@ class Details:
 
     Attributes:
         calibration: of the positive class, or of the most frequent ones.
+        uncalibrated: the same of the model without its calibrators; empty where it has none.
         at_threshold: binary only.
         classes: in the order of the target's classes; empty for regression.
         residuals: regression only.
     """
 
     calibration: tuple[Calibration, ...] = ()
+    uncalibrated: tuple[Calibration, ...] = ()
     at_threshold: AtThreshold | None = None
     classes: tuple[ClassOutcome, ...] = ()
     residuals: Residuals | None = None
@@ -100,6 +102,7 @@ def details_of(
     test: SetPrediction,
     classes: tuple[Scalar, ...] | None,
     threshold: Threshold | None,
+    uncalibrated: SetPrediction | None = None,
 ) -> Details:
     """Look at the exported fit on the validation rows; arguments as of `report.judge`."""
     if classes is None:
@@ -108,6 +111,7 @@ def details_of(
     matrix = confusion(exported.y, exported.decided(cut), len(classes))
     return Details(
         calibration=calibrations(exported, classes),
+        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated, classes),
         at_threshold=None if threshold is None else _at(spec, exported, test, threshold),
         classes=class_outcomes(matrix, classes),
     )

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import make_pipeline
 
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.calibrating import uncalibrated
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
@@ -102,6 +104,8 @@ def final_check(
         ),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.hyperparameters,
+        uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec),
+        calibrated_by=trained.result.calibration,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -147,6 +151,20 @@ def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
     """The targets that the exported fit has seen."""
     rows = sets.train if spec.export.refit == "none" else sets.every_row
     return encode_target(rows[sets.target], sets.classes)
+
+
+def _uncalibrated(
+    result: ModelResult,
+    exported: Any,
+    validation: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ValidationReportSpec,
+) -> SetPrediction | None:
+    """What the exported model would say without its calibrators; None: it has none."""
+    if result.calibration is None:
+        return None
+    features, model = (step for _, step in exported.steps)
+    return _predicted(make_pipeline(features, uncalibrated(model)), validation, sets, spec)
 
 
 def _predicted(

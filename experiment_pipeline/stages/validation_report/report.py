@@ -15,7 +15,7 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
@@ -90,7 +90,8 @@ class ValidationReport:
         hyperparameters: of the configuration.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
-        miscalibration: of a reweighted model; None for one that is not.
+        miscalibration: of a reweighted model that is not calibrated; None for any other.
+        calibrated_by: how its probabilities were calibrated; None: they are as they are.
         units_that_count: metric → units that decide how sure it is: those of the rarest class,
             where it compares classes, else all.
         details: what else there is to know of it.
@@ -117,6 +118,7 @@ class ValidationReport:
     threshold: Threshold | None
     prevalence: float | None
     miscalibration: Miscalibration | None
+    calibrated_by: CalibrationMethod | None
     units_that_count: Mapping[str, int]
     details: Details
     usage: Usage | None
@@ -166,6 +168,8 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
+    uncalibrated: SetPrediction | None = None,
+    calibrated_by: CalibrationMethod | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -183,6 +187,8 @@ def judge(
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
+        uncalibrated: what `exported` would predict without its calibrators; None: it has none.
+        calibrated_by: as of `ValidationReport`.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
@@ -200,9 +206,12 @@ def judge(
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(np.mean(exported.y)) if binary else None,
-        miscalibration=_miscalibration(hyperparameters, exported, classes),
+        miscalibration=(
+            None if calibrated_by else _miscalibration(hyperparameters, exported, classes)
+        ),
+        calibrated_by=calibrated_by,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
-        details=details_of(spec, exported, test, classes, threshold),
+        details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
         champion=champion,

@@ -180,21 +180,25 @@ def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
     found = report.details.calibration
     if not found:
         return []
+    before = report.details.uncalibrated
     rows = tuple(
         (
-            one.of,
+            f"{one.of}{which}",
             numbers.interval(one.slope),
             numbers.interval(one.intercept),
             numbers.score(one.expected_error),
             numbers.score(one.by_chance),
         )
-        for one in found
+        for some, which in ((found, ""), (before, ", before calibrating"))
+        for one in some
     )
     header = ("class", "slope (1 is right)", "intercept (0 is right)", "mean error", "by chance")
     said = [Paragraph(" ".join(_calibrated(one, len(found) == 1) for one in found))]
     if report.miscalibration is not None:
         setting = report.miscalibration.setting
         said.insert(0, Paragraph(f"Probabilities are not calibrated: {setting} moves them."))
+    if report.calibrated_by is not None:
+        said.append(Paragraph(_mended(report)))
     meaning = Paragraph(
         "Slope and intercept are those of a logistic recalibration on the validation rows (Cox "
         "1958; the intercept with slope 1), with 95 % intervals. The mean error is the expected "
@@ -207,6 +211,21 @@ def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
             (*said, Table(header, rows), *pictures.get("calibration", ()), meaning),
         )
     ]
+
+
+def _mended(report: ValidationReport) -> str:
+    """Return what calibrated the probabilities, and how far off they were."""
+    before = report.details.uncalibrated
+    how = (
+        f"They are calibrated ({report.calibrated_by}), by what was learnt on predictions of train "
+        "rows by fits that had not seen these rows."
+    )
+    if len(before) != 1:
+        return f"{how} What the model says without it stands below as well."
+    return (
+        f"{how} Without it the model would be off by {100 * before[0].expected_error:.1f} "
+        f"percentage points on average, with a slope of {numbers.score(before[0].slope.estimate)}."
+    )
 
 
 def _calibrated(found: Calibration, alone: bool) -> str:
