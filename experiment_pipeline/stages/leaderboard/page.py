@@ -113,7 +113,7 @@ def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd
         for score, ranked in zip(rows["test_score"], rows["rank"].notna(), strict=True)
     ]
     values = searched_values(declared[key] for key in rows["key"])
-    varied: dict[str, Any] = {n: values[n].reindex(rows["key"]).to_numpy() for n in values}
+    varied: dict[str, Any] = {str(n): values[n].reindex(rows["key"]).to_numpy() for n in values}
     table = pd.DataFrame(
         {
             "rank": rows["rank"],
