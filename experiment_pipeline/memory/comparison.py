@@ -18,7 +18,7 @@ from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.memory.questions import file_text, rows_of_run, run_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.scores import SetPrediction, linearise, paired_difference
+from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.tables import from_parquet
@@ -26,6 +26,7 @@ from experiment_pipeline.storage.tables import from_parquet
 # The name of the report that holds what a run's model predicted for the validation rows.
 JUDGED_ROWS = "validation_rows"
 _DIGITS = 12
+_WEIGHT = "weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class JudgedRows:
     """What a run's model predicted for the validation rows.
 
     Attributes:
-        rows: (n, 2 + k): `y`, `unit`, and `prediction_0` … of k columns, in the order of the set.
+        rows: (n, 2 + k): `y`, `unit`, and `prediction_0` … of k columns, in the order of the set;
+            `weight` where rows have one.
         threshold: positive from this probability on, where a metric asks.
     """
 
@@ -45,7 +47,9 @@ class JudgedRows:
         """What `as_prediction` gives back."""
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
-        frame = pd.DataFrame({"y": predicted.y, "unit": np.asarray(predicted.units), **named})
+        weights = {} if predicted.weights is None else {_WEIGHT: predicted.weights}
+        units = np.asarray(predicted.units)
+        frame = pd.DataFrame({"y": predicted.y, "unit": units, **named, **weights})
         return cls(frame.reset_index(drop=True), threshold)
 
     @property
@@ -57,6 +61,7 @@ class JudgedRows:
             self.rows["y"].to_numpy(),
             predictions[:, 0] if one else predictions,
             self.rows["unit"].to_numpy(),
+            self.rows[_WEIGHT].to_numpy() if _WEIGHT in self.rows else None,
         )
 
 
@@ -286,8 +291,9 @@ def _judged_pair(
         return None, f"{error.culprit} {error.rule}"
     if first is None or second is None:
         return None, "one of the runs kept no predictions of the validation rows"
-    if not first.rows[["y", "unit"]].equals(second.rows[["y", "unit"]]):
-        return None, "targets or resampling units are not the same"
+    alike = [one.rows.filter(items=["y", "unit", _WEIGHT]) for one in (first, second)]
+    if not alike[0].equals(alike[1]):
+        return None, "targets, resampling units or weights are not the same"
     return (first, second), ""
 
 
@@ -342,9 +348,9 @@ def _score_change(
 
 def _paired(metric: str, before: JudgedRows, after: JudgedRows) -> Interval:
     first, second = before.as_prediction, after.as_prediction
-    old = linearise(metric, first.y, first.prediction, before.threshold)
-    new = linearise(metric, second.y, second.prediction, after.threshold)
-    return paired_difference(metric, first.y, old, new, first.units)
+    old = first.linearise(metric, before.threshold)
+    new = second.linearise(metric, after.threshold)
+    return paired_difference(old, new, first.layout(metric))
 
 
 def _three(name: str, of: Interval) -> dict[str, float]:

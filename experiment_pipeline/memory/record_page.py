@@ -236,7 +236,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
     apart = (
-        f"Told from every other configuration by {how.by}."
+        f"{how.by[:1].upper()}{how.by[1:]} tells it from every other configuration."
         if ties == 1
         else f"{ties} configurations cannot be told from the best {how.where}."
     )

@@ -71,11 +71,17 @@ class RawDataSpec(Part):
 
 
 class Question(Part):
-    """What is predicted."""
+    """What is predicted, and how much each row counts."""
 
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
     task: Task = Field(description="What is predicted", examples=["binary"])
     positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
+    sample_weight: str | None = Field(
+        None,
+        min_length=1,
+        description="The column of positive numbers that say how much each row counts; no feature",
+        examples=["policy_years"],
+    )
 
 
 class Sampling(Question):
@@ -108,9 +114,11 @@ class Roles(Sampling, Prepared):
 
     @cached_property
     def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, excluded, ids, and the split's column."""
+        """Columns that never reach a model: target, weights, excluded, ids, the split's column."""
         split_columns = set() if self.split.by == "random" else {self.split.column}
-        return frozenset({self.target, *self.exclude, *self.split.id_columns, *split_columns})
+        weights = set() if self.sample_weight is None else {self.sample_weight}
+        named = {*self.exclude, *self.split.id_columns, *split_columns}
+        return frozenset({self.target, *named, *weights})
 
 
 class Scoring(Question):

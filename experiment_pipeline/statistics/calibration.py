@@ -13,7 +13,7 @@ hyperparameters and predictions. Out: names, numbers and sentences; mending it i
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,13 @@ from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.outcomes import most_frequent
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval
 from experiment_pipeline.statistics.spread import Layout, Linearised, spread_of, undefined
+from experiment_pipeline.statistics.weights import (
+    Weights,
+    effective_number,
+    relative_weights,
+    weighted,
+    weighted_mean,
+)
 
 # Further classes are rare, and a page of curves tells nobody anything.
 MOST_CLASSES = 6
@@ -69,25 +76,27 @@ class Miscalibration:
 
 
 def miscalibration(
-    setting: str | None, y: np.ndarray, prediction: np.ndarray, classes: Sequence[object] | None
+    setting: str | None, predicted: SetPrediction, classes: Sequence[object] | None
 ) -> Miscalibration | None:
     """Measure a reweighted model; None for one that is not, and for regression.
 
     Args:
         setting: by `reweighting`.
-        y: class codes (n,).
-        prediction: binary (n,), the probability of classes[1]; multiclass (n, k).
+        predicted: of classes.
         classes: of the target.
     """
     if setting is None or classes is None:
         return None
-    if prediction.ndim == 1:
-        of, predicted, observed = classes[1], prediction.mean(), (y == 1).mean()
-        return Miscalibration(setting, str(of), float(predicted), float(observed))
-    said = prediction.mean(axis=0)
-    shares = np.bincount(y.astype(np.int64), minlength=len(classes)) / len(y)
-    worst = int(np.abs(said - shares).argmax())
-    return Miscalibration(setting, str(classes[worst]), float(said[worst]), float(shares[worst]))
+    weights = relative_weights(predicted.weights)
+    codes = predicted.y.astype(np.int64)
+    shares = np.bincount(codes, weights, minlength=len(classes)) / len(codes)
+    several = predicted.prediction.ndim == 2
+    columns = predicted.prediction.T if several else predicted.prediction[None]
+    said = np.array([float(weighted_mean(column, weights)) for column in columns])
+    # Of two classes the positive one tells both.
+    worst = int(np.abs(said - shares).argmax()) if several else 1
+    probability = said[worst if several else 0]
+    return Miscalibration(setting, str(classes[worst]), float(probability), float(shares[worst]))
 
 
 def named(metric: str, *, reweighted: bool) -> str:
@@ -152,7 +161,7 @@ def calibrations(predicted: SetPrediction, classes: Sequence[object]) -> tuple[C
         Nothing for a class that all rows or none belong to.
     """
     return tuple(
-        _calibration(str(of), is_it.astype(np.float64), probability, predicted.units)
+        _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability))
         for of, is_it, probability in class_by_class(predicted, classes)
         if np.isfinite(probability).all()
     )
@@ -176,43 +185,51 @@ def class_by_class(
     return [one for one in found if one[1].any() and not one[1].all()]
 
 
-def _calibration(of: str, y: np.ndarray, probability: np.ndarray, units: np.ndarray) -> Calibration:
-    bins = tuple(_bins(y, probability, units))
-    weights = np.array([one.rows for one in bins]) / len(y)
+def _calibration(of: str, rows: SetPrediction) -> Calibration:
+    """Judge one class: y is 0 or 1, the prediction its probability."""
+    parts = [rows.rows(part) for part in _parts(rows.prediction)]
+    bins = tuple(map(_bin, parts))
+    counted = np.array([len(one.y) if one.weights is None else one.weights.sum() for one in parts])
+    shares = counted / counted.sum()
     said = np.array([one.predicted for one in bins])
     found = np.array([one.observed.estimate for one in bins])
     # The mean distance of a normal error is its deviation times the root of 2/π.
-    noise = np.sqrt(2 / np.pi * said * (1 - said) / (weights * len(y)))
-    intercept, slope = recalibration(y, probability)
+    told = np.array([_told(one) for one in parts])
+    noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
+    intercept, slope = recalibration(rows)
     return Calibration(
         of,
-        _interval(intercept, units),
-        _interval(slope, units),
-        float(weights @ np.abs(said - found)),
-        float(weights @ noise),
+        _interval(intercept, rows),
+        _interval(slope, rows),
+        float(shares @ np.abs(said - found)),
+        float(shares @ noise),
         bins,
     )
 
 
-def _bins(y: np.ndarray, probability: np.ndarray, units: np.ndarray) -> list[ReliabilityBin]:
+def _told(rows: SetPrediction) -> float:
+    return float(len(rows.y)) if rows.weights is None else effective_number(rows.weights)
+
+
+def _parts(probability: np.ndarray) -> list[np.ndarray]:
     """Cut the rows in parts of equal size; equal probabilities stay together."""
-    number = int(np.clip(len(y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
+    number = int(np.clip(len(probability) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
     ends = np.unique(np.quantile(probability, np.linspace(0, 1, number + 1)))
     place = np.searchsorted(ends[1:-1], probability, side="right")
-    found = []
-    for one in np.unique(place):
-        rows = place == one
-        observed = mean_with_interval(y[rows], units[rows], share=True)
-        found.append(ReliabilityBin(int(rows.sum()), float(probability[rows].mean()), observed))
-    return found
+    return [place == one for one in np.unique(place)]
 
 
-def recalibration(y: np.ndarray, probability: np.ndarray) -> tuple[Linearised, Linearised]:
+def _bin(rows: SetPrediction) -> ReliabilityBin:
+    observed = mean_with_interval(rows.y, rows.units, rows.weights, share=True)
+    predicted = float(weighted_mean(rows.prediction, rows.weights))
+    return ReliabilityBin(len(rows.y), predicted, observed)
+
+
+def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
     """Return intercept (with slope 1) and slope of the logistic recalibration.
 
     Args:
-        y: 0 or 1 (n,).
-        probability: (n,) of y being 1.
+        rows: y is 0 or 1, the prediction (n,) the probability of 1.
 
     Returns:
         nan where there is none: one class only, all probabilities equal, classes that the
@@ -220,22 +237,26 @@ def recalibration(y: np.ndarray, probability: np.ndarray) -> tuple[Linearised, L
     """
     from scipy.special import logit
 
-    log_odds = logit(np.clip(probability, _EDGE, 1 - _EDGE))
-    ones = np.ones((len(y), 1))
-    (intercept,) = _logistic(y, ones, log_odds)
-    _, slope = _logistic(y, np.column_stack([ones, log_odds]), np.zeros(len(y)))
+    log_odds = logit(np.clip(rows.prediction, _EDGE, 1 - _EDGE))
+    ones, counted = np.ones((len(log_odds), 1)), relative_weights(rows.weights)
+    (intercept,) = _logistic(rows.y, ones, log_odds, counted)
+    design = np.column_stack([ones, log_odds])
+    _, slope = _logistic(rows.y, design, np.zeros(len(log_odds)), counted)
     return intercept, slope
 
 
-def _logistic(y: np.ndarray, design: np.ndarray, offset: np.ndarray) -> list[Linearised]:
+def _logistic(
+    y: np.ndarray, design: np.ndarray, offset: np.ndarray, weights: Weights
+) -> list[Linearised]:
     """Fit a logistic model by Newton's steps; the influence of a row is H⁻¹ times its score."""
     from scipy.special import expit
 
     coefficients = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         expected = expit(offset + design @ coefficients)
-        scores = (y - expected)[:, None] * design
-        information = design.T @ (design * (expected * (1 - expected))[:, None])
+        scores = weighted(y - expected, weights)[:, None] * design
+        curvature = weighted(expected * (1 - expected), weights)
+        information = design.T @ (design * curvature[:, None])
         if np.linalg.cond(information) > 1 / _CONVERGED:
             break
         step = np.linalg.solve(information, scores.sum(axis=0))
@@ -246,9 +267,11 @@ def _logistic(y: np.ndarray, design: np.ndarray, offset: np.ndarray) -> list[Lin
     return [undefined(len(y))] * design.shape[1]
 
 
-def _interval(of: Linearised, units: np.ndarray) -> Interval:
+def _interval(of: Linearised, rows: SetPrediction) -> Interval:
     """The 95 % interval of a coefficient: estimate ± t standard errors."""
-    spread = spread_of(of, Layout.of(units, np.zeros(len(units), dtype=np.int64)))
+    one_sample = np.zeros(len(rows.y), dtype=np.int64)
+    drawn = Layout.of(rows.units, one_sample, relative_weights(rows.weights))
+    spread = spread_of(of, drawn)
     if math.isnan(spread.estimate):
         return Interval(math.nan, math.nan, math.nan)
     if spread.degrees_of_freedom == 0:

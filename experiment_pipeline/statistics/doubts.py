@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import (
-    METRICS,
-    Errors,
-    absolute_errors,
-    better,
-    relative_errors,
-    worse_bound,
-)
+from experiment_pipeline.statistics.metrics import METRICS, Errors, better, worse_bound
+from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread, unit_codes
+from experiment_pipeline.statistics.spread import (
+    ConsecutiveUnits,
+    Layout,
+    Spread,
+    unit_codes,
+)
+from experiment_pipeline.statistics.weights import Weights, relative_weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
@@ -38,15 +38,24 @@ FEW_CONSECUTIVE_UNITS = 30
 _MOST = 40  # a power of two: more units than anybody has
 
 
-def few_units_note(units: np.ndarray, what: str, place: str) -> str | None:
+def few_units_note(units: np.ndarray, what: str, place: str, weights: Weights = None) -> str | None:
     """Return a warning when the intervals of a set rest on few units; else None.
 
     Args:
         units: (n,) codes.
         what: one unit in words, such as "group".
         place: the set.
+        weights: (n,) of the rows: unequal ones tell as much as fewer units.
     """
     n_units = len(np.unique(units))
+    one_sample = np.zeros(len(units), dtype=np.int64)
+    told = Layout.of(units, one_sample, relative_weights(weights)).scarcest
+    if told < FEW_UNITS <= n_units:
+        return (
+            f"the {place} set has {n_units} resampling units ({what}), but their weights are so "
+            f"unequal that they tell as much as {told} of equal weight, fewer than {FEW_UNITS}: "
+            "its intervals are wide, and still rough"
+        )
     if n_units == 1:
         return f"the {place} set is one {what}: no interval can be computed, only the full range"
     if n_units < FEW_UNITS:
@@ -93,7 +102,8 @@ def _heavy_tails(
 
     def share(errors: Errors) -> float:
         """Which share of the errors the units have that err most."""
-        by_unit = np.bincount(codes, weights=errors(predicted.y, predicted.prediction))
+        of_rows = errors(predicted.y, predicted.prediction)
+        by_unit = np.bincount(codes, weights=weighted(of_rows, predicted.weights))
         by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.weights import Weights
 
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
 MOST_REPEATS = 5
@@ -62,10 +63,11 @@ def permutation_importance(
     predict: Callable[[np.ndarray], np.ndarray],
     encoded: Any,
     columns: Mapping[str, np.ndarray],
-    score: Callable[[np.ndarray, np.ndarray], float],
+    score: Callable[[np.ndarray, np.ndarray, Weights], float],
     y: np.ndarray,
     effort: Effort,
     *,
+    weights: Weights = None,
     seed: int,
     workers: int = 1,
 ) -> pd.DataFrame | None:
@@ -75,9 +77,10 @@ def permutation_importance(
         predict: encoded rows → their prediction; called by several threads at once.
         encoded: (n, d) test rows as the model reads them, dense or sparse.
         columns: feature → positions of the columns that encode it.
-        score: (truth, prediction) → score, greater is better.
+        score: (truth, prediction, weights) → score, greater is better.
         y: encoded targets (n,).
         effort: how many of the rows are used, evenly spaced, and how often.
+        weights: (n,) of the rows; None: alike.
         seed: of the permutations; each feature has its own, whatever the workers.
         workers: features that are shuffled at a time, with one thread each.
 
@@ -89,8 +92,9 @@ def permutation_importance(
 
     chosen = np.linspace(0, len(y) - 1, effort.rows).astype(np.int64)
     truth, rows = y[chosen], encoded[chosen]
+    counted = None if weights is None else weights[chosen]
     rows = rows.toarray() if issparse(rows) else np.asarray(rows)
-    whole = score(truth, predict(rows))
+    whole = score(truth, predict(rows), counted)
     if np.isnan(whole):
         return None
 
@@ -99,7 +103,7 @@ def permutation_importance(
         orders = [generator.permutation(len(rows)) for _ in range(effort.repeats)]
         predicted = predict(_shuffled(rows, columns[names[number]], orders))
         parts = np.split(predicted, effort.repeats)
-        return whole - np.array([score(truth, part) for part in parts])
+        return whole - np.array([score(truth, part, counted) for part in parts])
 
     names = list(columns)
     with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
@@ -110,10 +114,14 @@ def permutation_importance(
     return table.sort_values(["drop", "feature"], ascending=[False, True], ignore_index=True)
 
 
-def scored_by(metric: str, threshold: float = 0.5) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return (truth, prediction) → score by a metric, turned so that greater is better."""
+def scored_by(
+    metric: str, threshold: float = 0.5
+) -> Callable[[np.ndarray, np.ndarray, Weights], float]:
+    """Return (truth, prediction, weights) → score by a metric; greater is better."""
     sign = METRICS[metric].sign
-    return lambda y, prediction: sign * scores.score(metric, y, prediction, threshold)
+    return lambda y, prediction, weights: (
+        sign * scores.score(metric, y, prediction, threshold, weights)
+    )
 
 
 def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:

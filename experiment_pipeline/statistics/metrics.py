@@ -13,6 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics.outcomes import (
+    EPSILON,
+    Called,
+    absolute_errors,
+    relative_errors,
+    squared_errors,
+)
 from experiment_pipeline.statistics.spread import (
     Linearised,
     Spread,
@@ -23,33 +30,17 @@ from experiment_pipeline.statistics.spread import (
     mean,
     undefined,
 )
+from experiment_pipeline.statistics.weights import (
+    Judged,
+    Weights,
+    weighted,
+    weighted_mean,
+    weighted_median,
+)
 
-# scikit-learn clips probabilities and targets by the same amount.
-_EPSILON = float(np.finfo(np.float64).eps)
-Form = Callable[[np.ndarray, np.ndarray, float], Linearised]
+_TINY = float(np.finfo(np.float64).tiny)
+Form = Callable[[Judged], Linearised]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Called:
-    """What is called positive from each of k thresholds on.
-
-    Attributes:
-        hits: (k,) positive rows among those that are called.
-        called: (k,) rows that are called.
-        positives: rows that are positive.
-        rows: all rows.
-    """
-
-    hits: np.ndarray
-    called: np.ndarray
-    positives: float
-    rows: float
-
-    @property
-    def right_negatives(self) -> np.ndarray:
-        """(k,) negative rows that are not called."""
-        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +54,14 @@ class Metric:
         greater_is_better: the direction.
         lowest: no score lies below.
         highest: no score lies above.
-        form: (y, prediction, threshold) → the score and the influence of each row.
+        form: rows → the score and the influence of each row.
         bounds: the law of its interval, (spread, t) → low and high.
         by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
         by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
         by_probability: it takes probabilities for what they say, so that reweighting moves it.
         at_thresholds: scores at each threshold of a binary model; None: it depends on none.
         errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
-        constant: y (n,) → the best prediction () of a task without classes, or with two.
+        constant: y (n,), weights → the best prediction () without classes, or with two.
         of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
         hides_rare: always guessing the frequent class does well.
         lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
@@ -89,7 +80,7 @@ class Metric:
     by_probability: bool = False
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     errors: Errors | None = None
-    constant: Callable[[np.ndarray], np.ndarray] = np.mean
+    constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
     of_equals: Literal["mean", "median"] | None = None
     hides_rare: bool = False
     lightgbm: str | None = None
@@ -162,8 +153,8 @@ def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Call
     of_equals="mean",
     lightgbm="auc",
 )
-def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return in_order(y == 1, prediction)
+def _roc_auc(of: Judged) -> Linearised:
+    return in_order(of.y == 1, of.prediction, of.weights)
 
 
 @_metric(
@@ -175,27 +166,30 @@ def _roc_auc(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     of_equals="mean",
     lightgbm="average_precision",
 )
-def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+def _average_precision(of: Judged) -> Linearised:
     """The mean over positives i of P(s_i), the precision among rows that score s_i or more.
 
     Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
     moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
     ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
+    All numbers of rows are sums of weights, and ψ_k is counted as the weight of row k.
     """
-    n = len(y)
-    positive = y == 1
-    n_positive = int(positive.sum())
+    n = len(of.y)
+    positive = of.y == 1
+    counted = weighted(positive.astype(np.float64), of.weights)
+    n_positive = float(counted.sum())
     if n_positive == 0:
         return undefined(n)
-    code = np.unique(prediction, return_inverse=True)[1]
-    ones = np.bincount(code, weights=positive)
-    at_least = np.cumsum(np.bincount(code)[::-1])[::-1]
+    code = np.unique(of.prediction, return_inverse=True)[1]
+    ones = np.bincount(code, weights=counted)
+    at_least = np.cumsum(np.bincount(code, weights=of.weights)[::-1])[::-1]
     precision = np.cumsum(ones[::-1])[::-1] / at_least
     estimate = float((ones * precision).sum() / n_positive)
     gained = np.cumsum(ones / at_least)[code]
     lost = np.cumsum(ones * precision / at_least)[code]
     own = positive * (precision[code] - estimate)
-    return Linearised(estimate, (own + positive * gained - lost) * n / n_positive)
+    influence = (own + positive * gained - lost) * n / n_positive
+    return Linearised(estimate, weighted(influence, of.weights))
 
 
 @_metric(
@@ -208,17 +202,17 @@ def _average_precision(y: np.ndarray, prediction: np.ndarray, _: float) -> Linea
     of_equals="mean",
     lightgbm="l2",
 )
-def _brier(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean((prediction - y) ** 2)
+def _brier(of: Judged) -> Linearised:
+    return mean((of.prediction - of.y) ** 2, of.weights)
 
 
-def _decided(prediction: np.ndarray, threshold: float) -> np.ndarray:
-    several = prediction.ndim == 2
-    return np.asarray(prediction.argmax(axis=1) if several else prediction >= threshold)
+def _decided(of: Judged) -> np.ndarray:
+    several = of.prediction.ndim == 2
+    return np.asarray(of.prediction.argmax(axis=1) if several else of.prediction >= of.threshold)
 
 
 def _f1_at(cuts: Called) -> np.ndarray:
-    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, 1))
+    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY))
 
 
 @_metric(
@@ -228,10 +222,10 @@ def _f1_at(cuts: Called) -> np.ndarray:
     bounds=interval.wilson,
     by_class=True,
     at_thresholds=_f1_at,
-    constant=lambda _: np.asarray(1.0),  # every row is positive: with none it is 0
+    constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )
-def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    return found_and_right(y == 1, _decided(prediction, threshold) == 1)
+def _f1(of: Judged) -> Linearised:
+    return found_and_right(of.y == 1, _decided(of) == 1, of.weights)
 
 
 @_metric(
@@ -243,16 +237,16 @@ def _f1(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
     by_probability=True,
     of_equals="mean",
 )
-def _log_loss(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    if prediction.ndim == 2:
-        of_truth = prediction[np.arange(len(y)), y.astype(np.int64)]
+def _log_loss(of: Judged) -> Linearised:
+    if of.prediction.ndim == 2:
+        of_truth = of.prediction[np.arange(len(of.y)), of.y.astype(np.int64)]
     else:
-        of_truth = np.where(y == 1, prediction, 1 - prediction)
-    return mean(-np.log(np.clip(of_truth, _EPSILON, 1 - _EPSILON)))
+        of_truth = np.where(of.y == 1, of.prediction, 1 - of.prediction)
+    return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), of.weights)
 
 
 def _accuracy_at(cuts: Called) -> np.ndarray:
-    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, 1))
+    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY))
 
 
 @_metric(
@@ -264,13 +258,13 @@ def _accuracy_at(cuts: Called) -> np.ndarray:
     of_equals="mean",
     hides_rare=True,
 )
-def _accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    return mean((_decided(prediction, threshold) == y).astype(np.float64))
+def _accuracy(of: Judged) -> Linearised:
+    return mean((_decided(of) == of.y).astype(np.float64), of.weights)
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     negatives = cuts.rows - cuts.positives
-    shares = cuts.hits / max(cuts.positives, 1) + cuts.right_negatives / max(negatives, 1)
+    shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(negatives, _TINY)
     # A class that is not there has no share, as in the metric itself.
     return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
 
@@ -283,9 +277,9 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     by_class=True,
     at_thresholds=_balanced_accuracy_at,
 )
-def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    right = _decided(prediction, threshold) == y
-    return average([found(y == label, right) for label in np.unique(y)])
+def _balanced_accuracy(of: Judged) -> Linearised:
+    right = _decided(of) == of.y
+    return average([found(of.y == label, right, of.weights) for label in np.unique(of.y)])
 
 
 @_metric(
@@ -295,9 +289,10 @@ def _balanced_accuracy(y: np.ndarray, prediction: np.ndarray, threshold: float) 
     bounds=interval.wilson,
     by_class=True,
 )
-def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linearised:
-    decided = _decided(prediction, threshold)
-    return average([found_and_right(y == c, decided == c) for c in np.union1d(y, decided)])
+def _f1_macro(of: Judged) -> Linearised:
+    y, decided = of.y, _decided(of)
+    classes = np.union1d(y, decided)
+    return average([found_and_right(y == c, decided == c, of.weights) for c in classes])
 
 
 @_metric(
@@ -309,23 +304,9 @@ def _f1_macro(y: np.ndarray, prediction: np.ndarray, threshold: float) -> Linear
     by_pairs=True,
     of_equals="mean",
 )
-def _roc_auc_ovr(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    labels = range(prediction.shape[1])
-    return average([in_order(y == label, prediction[:, label]) for label in labels])
-
-
-def _squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    return np.asarray((y - prediction) ** 2)
-
-
-def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to an absolute error, (n,)."""
-    return np.asarray(np.abs(y - prediction))
-
-
-def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to a relative error, (n,)."""
-    return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), _EPSILON))
+def _roc_auc_ovr(of: Judged) -> Linearised:
+    columns = enumerate(of.prediction.T)
+    return average([in_order(of.y == label, one, of.weights) for label, one in columns])
 
 
 @_metric(
@@ -334,12 +315,12 @@ def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     _NUMBER,
     **_LOSS,
     bounds=interval.by_squares,
-    errors=_squared_errors,
+    errors=squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
-def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    squares = mean(_squared_errors(y, prediction))
+def _rmse(of: Judged) -> Linearised:
+    squares = mean(squared_errors(of.y, of.prediction), of.weights)
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
@@ -351,12 +332,12 @@ def _rmse(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     **_LOSS,
     bounds=interval.by_log,
     errors=absolute_errors,
-    constant=np.median,
+    constant=weighted_median,
     of_equals="median",
     lightgbm="l1",
 )
-def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean(absolute_errors(y, prediction))
+def _mae(of: Judged) -> Linearised:
+    return mean(absolute_errors(of.y, of.prediction), of.weights)
 
 
 @_metric(
@@ -365,25 +346,24 @@ def _mae(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
     _NUMBER,
     lowest=-math.inf,
     bounds=interval.plain,
-    errors=_squared_errors,
+    errors=squared_errors,
     of_equals="mean",
     lightgbm="l2",
 )
-def _r2(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
+def _r2(of: Judged) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
-    errors, distances = _squared_errors(y, prediction), (y - y.mean()) ** 2
+    errors = weighted(squared_errors(of.y, of.prediction), of.weights)
+    distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
     if variance == 0:
-        return undefined(len(y))
+        return undefined(len(of.y))
     unexplained = errors.mean() / variance
     return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
 
 
-def _relative_median(y: np.ndarray) -> np.ndarray:
+def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
     """The median weighted by 1/|y| (Gneiting 2011)."""
-    order = np.argsort(y, kind="stable")
-    reached = np.cumsum(1 / np.maximum(np.abs(y[order]), _EPSILON))
-    return np.asarray(y[order][np.searchsorted(reached, reached[-1] / 2)])
+    return weighted_median(y, weighted(1 / np.maximum(np.abs(y), EPSILON), weights))
 
 
 @_metric(
@@ -396,5 +376,5 @@ def _relative_median(y: np.ndarray) -> np.ndarray:
     constant=_relative_median,
     lightgbm="mape",
 )
-def _mape(y: np.ndarray, prediction: np.ndarray, _: float) -> Linearised:
-    return mean(relative_errors(y, prediction))
+def _mape(of: Judged) -> Linearised:
+    return mean(relative_errors(of.y, of.prediction), of.weights)

@@ -10,6 +10,30 @@ import numpy as np
 
 # Of a regression's residuals.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# scikit-learn clips probabilities and targets by the same amount.
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Called:
+    """What is called positive from each of k thresholds on; rows count as their weights say.
+
+    Attributes:
+        hits: (k,) positive rows among those that are called.
+        called: (k,) rows that are called.
+        positives: rows that are positive.
+        rows: all rows.
+    """
+
+    hits: np.ndarray
+    called: np.ndarray
+    positives: float
+    rows: float
+
+    @property
+    def right_negatives(self) -> np.ndarray:
+        """(k,) negative rows that are not called."""
+        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,21 @@ def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[Class
             )
         )
     return tuple(found)
+
+
+def squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to a squared error, (n,)."""
+    return np.asarray((y - prediction) ** 2)
+
+
+def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to an absolute error, (n,)."""
+    return np.asarray(np.abs(y - prediction))
+
+
+def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what each row adds to a relative error, (n,)."""
+    return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), EPSILON))
 
 
 @dataclass(frozen=True)

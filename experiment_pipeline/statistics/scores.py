@@ -2,8 +2,8 @@
 
 What each metric is stands in `metrics.py`. In: encoded targets (n,) and predictions: regression
 (n,); binary (n,), the probability of classes[1]; multiclass (n, k) probabilities; with their
-units a `SetPrediction`, of which every judgement is made. Out: numbers, `Linearised`, `Spread`,
-`Interval`.
+units and weights a `SetPrediction`, of which every judgement is made. Weights are (n,) positive
+numbers, or None: all rows count alike. Out: numbers, `Linearised`, `Spread`, `Interval`.
 
 Also two scores on the same rows: of two models, or of a model and the best constant, which is the
 baseline: predicting without features. What varies is the influence of the difference. Many
@@ -29,10 +29,15 @@ from experiment_pipeline.statistics.spread import (
     undefined,
     with_own_units,
 )
+from experiment_pipeline.statistics.weights import Judged, Weights, relative_weights
 
 
 def linearise(
-    name: str, y: np.ndarray, prediction: np.ndarray, threshold: float = 0.5
+    name: str,
+    y: np.ndarray,
+    prediction: np.ndarray,
+    threshold: float = 0.5,
+    weights: Weights = None,
 ) -> Linearised:
     """Return a metric's score and the influence of each row.
 
@@ -41,6 +46,7 @@ def linearise(
         y: encoded targets (n,).
         prediction: see the module docstring.
         threshold: of the metrics that depend on one: positive from this probability on.
+        weights: see the module docstring.
 
     Returns:
         nan where the score is undefined (one class only, a prediction that is not finite).
@@ -49,36 +55,28 @@ def linearise(
     if len(y) == 0 or not np.isfinite(prediction).all():
         return undefined(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        linearised = METRICS[name].form(y, prediction, threshold)
+        judged = Judged(y, prediction, threshold, relative_weights(weights))
+        linearised = METRICS[name].form(judged)
         finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
     return linearised if finite else undefined(len(y))
 
 
-def score(name: str, y: np.ndarray, prediction: np.ndarray, threshold: float = 0.5) -> float:
-    """Return a metric's score; nan where it is undefined. Arguments as of `linearise`."""
-    return linearise(name, y, prediction, threshold).estimate
-
-
-def layout(name: str, y: np.ndarray, units: np.ndarray) -> Layout:
-    """Return the layout of a set for a metric: where it compares classes, each is a sample."""
-    by_class = METRICS[name].by_class
-    return Layout.of(units, y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64))
-
-
-def spread(
+def score(
     name: str,
     y: np.ndarray,
     prediction: np.ndarray,
-    units: np.ndarray,
     threshold: float = 0.5,
-    variance_factor: float = 1.0,
-) -> Spread:
-    """Return a score and its spread when units (n,) are drawn anew; else as `linearise`.
+    weights: Weights = None,
+) -> float:
+    """Return a metric's score; nan where it is undefined. Arguments as of `linearise`."""
+    return linearise(name, y, prediction, threshold, weights).estimate
 
-    `variance_factor` is how many times the variance is what the rows show.
-    """
-    score = widened(linearise(name, y, prediction, threshold), variance_factor)
-    return spread_of(score, layout(name, y, units))
+
+def layout(name: str, y: np.ndarray, units: np.ndarray, weights: Weights = None) -> Layout:
+    """Return the layout of a set for a metric: where it compares classes, each is a sample."""
+    by_class = METRICS[name].by_class
+    classes = y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64)
+    return Layout.of(units, classes, relative_weights(weights))
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
@@ -100,12 +98,15 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
     )
 
 
-def mean_with_interval(values: np.ndarray, units: np.ndarray, *, share: bool = False) -> Interval:
+def mean_with_interval(
+    values: np.ndarray, units: np.ndarray, weights: Weights = None, *, share: bool = False
+) -> Interval:
     """Return the mean of (n,) values with its interval when units (n,) are drawn anew.
 
     Args:
         values: not negative.
         units: codes of the resampling units.
+        weights: see the module docstring.
         share: values of 0 and 1: Wilson's interval; else that of a mean of errors.
 
     Returns:
@@ -113,9 +114,11 @@ def mean_with_interval(values: np.ndarray, units: np.ndarray, *, share: bool = F
     """
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
-    drawn = Layout.of(units, np.zeros(len(values), dtype=np.int64))
+    counted = relative_weights(weights)
+    drawn = Layout.of(units, np.zeros(len(values), dtype=np.int64), counted)
     # As these metrics are such means.
-    return interval_of("accuracy" if share else "mae", spread_of(mean(values * 1.0), drawn))
+    spread = spread_of(mean(values * 1.0, counted), drawn)
+    return interval_of("accuracy" if share else "mae", spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,22 +129,32 @@ class SetPrediction:
         y: encoded targets (n,).
         prediction: see the module docstring.
         units: (n,) integer codes of the resampling units, by `resampling_units`.
+        weights: (n,) how much each row counts; None: alike.
         variance_factor: how many times the variance of a score is what the rows show.
     """
 
     y: np.ndarray
     prediction: np.ndarray
     units: np.ndarray
+    weights: Weights = None
     variance_factor: float = 1.0
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
-        return score(metric, self.y, self.prediction, threshold)
+        return self.linearise(metric, threshold).estimate
+
+    def linearise(self, metric: str, threshold: float = 0.5) -> Linearised:
+        """Return the score and the influence of each row."""
+        score = linearise(metric, self.y, self.prediction, threshold, self.weights)
+        return widened(score, self.variance_factor)
+
+    def layout(self, metric: str) -> Layout:
+        """Return the layout of the set for a metric."""
+        return layout(metric, self.y, self.units, self.weights)
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the units."""
-        predicted = self.y, self.prediction, self.units
-        return spread(metric, *predicted, threshold, self.variance_factor)
+        return spread_of(self.linearise(metric, threshold), self.layout(metric))
 
     def interval(self, metric: str, threshold: float = 0.5) -> Interval:
         """Return the score with its interval."""
@@ -154,6 +167,7 @@ class SetPrediction:
             y=self.y[chosen],
             prediction=self.prediction[chosen],
             units=self.units[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
         )
 
     def decided(self, threshold: float) -> np.ndarray:
@@ -164,15 +178,16 @@ class SetPrediction:
 
 
 def paired_difference(
-    metric: str,
-    y: np.ndarray,
-    first: Linearised,
-    second: Linearised,
-    units: np.ndarray,
-    level: float = LEVEL,
+    first: Linearised, second: Linearised, drawn: Layout, level: float = LEVEL
 ) -> Interval:
-    """Return second - first, scores of a metric on the same rows; infinitely wide for one unit."""
-    drawn = layout(metric, y, units)
+    """Return second - first, scores of a metric on the same rows; infinitely wide for one unit.
+
+    Args:
+        first: a score with its influence.
+        second: the same metric's, of the same rows.
+        drawn: by `layout`, of these rows.
+        level: of the interval.
+    """
     spread = spread_of(gained(first, second), drawn)
     if math.isnan(spread.estimate):
         return Interval(math.nan, math.nan, math.nan, level)
@@ -187,7 +202,11 @@ def paired_difference(
 
 
 def best_constant(
-    metric: str, y: np.ndarray, task: str, n_classes: int | None = None
+    metric: str,
+    y: np.ndarray,
+    task: str,
+    n_classes: int | None = None,
+    weights: Weights = None,
 ) -> np.ndarray:
     """Return the constant prediction that suits a metric best, () or (k,).
 
@@ -199,10 +218,12 @@ def best_constant(
         y: encoded targets (n,) of the rows that are known.
         task: binary, multiclass or regression.
         n_classes: needed for multiclass.
+        weights: of the known rows.
     """
+    counted = relative_weights(weights)
     if task == "multiclass":
-        return np.bincount(y.astype(np.int64), minlength=n_classes or 0) / len(y)
-    return np.asarray(METRICS[metric].constant(y), dtype=np.float64)
+        return np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(y)
+    return np.asarray(METRICS[metric].constant(y, counted), dtype=np.float64)
 
 
 def baseline_score(
@@ -213,18 +234,16 @@ def baseline_score(
     return baseline(metric, y, constant).estimate
 
 
-def baseline(metric: str, y: np.ndarray, constant: np.ndarray) -> Linearised:
+def baseline(
+    metric: str, y: np.ndarray, constant: np.ndarray, weights: Weights = None
+) -> Linearised:
     """Return what a constant scores, with the influence of each row (n,)."""
-    return linearise(metric, y, np.broadcast_to(constant, (len(y), *constant.shape)))
+    said = np.broadcast_to(constant, (len(y), *constant.shape))
+    return linearise(metric, y, said, weights=weights)
 
 
 def difference_to_baseline(
-    metric: str,
-    y: np.ndarray,
-    prediction: np.ndarray,
-    units: np.ndarray,
-    constant: np.ndarray,
-    threshold: float = 0.5,
+    metric: str, predicted: SetPrediction, constant: np.ndarray, threshold: float = 0.5
 ) -> Interval:
     """Return a model's score minus the baseline's on the same rows, with its 95 % interval.
 
@@ -237,9 +256,7 @@ def difference_to_baseline(
 
     Args:
         metric: one of `metrics.METRICS`.
-        y: encoded targets (n,).
-        prediction: as for `scores.score`.
-        units: (n,) codes of the resampling units.
+        predicted: by the model.
         constant: by `best_constant`.
         threshold: of the metrics that need one.
 
@@ -247,19 +264,25 @@ def difference_to_baseline(
         Undefined where one of the two scores is; one unit says nothing.
     """
 
-    def paired(y: np.ndarray, prediction: np.ndarray, units: np.ndarray, cut: float) -> Interval:
-        model = linearise(metric, y, prediction, cut)
-        return paired_difference(metric, y, baseline(metric, y, constant), model, units)
+    def paired(rows: SetPrediction, cut: float) -> Interval:
+        without = baseline(metric, rows.y, constant, rows.weights)
+        return paired_difference(without, rows.linearise(metric, cut), rows.layout(metric))
 
-    given = paired(y, prediction, units, threshold)
-    decides = METRICS[metric].by_threshold and prediction.ndim == 1
+    given = paired(predicted, threshold)
+    decides = METRICS[metric].by_threshold and predicted.prediction.ndim == 1
     if not decides or not math.isfinite(given.low):
         return given
-    one_more = paired(
-        np.concatenate([y, [0, 0, 1, 1]]),
-        np.concatenate([prediction >= threshold, [0, 1, 0, 1]]),
-        with_own_units(units, 4),
-        0.5,
-    )
+    one_more = paired(_with_one_of_each(predicted, threshold), 0.5)
     low, high = min(one_more.low, given.estimate), max(one_more.high, given.estimate)
     return Interval(given.estimate, low, high)
+
+
+def _with_one_of_each(predicted: SetPrediction, threshold: float) -> SetPrediction:
+    """Add a row of each kind, each a unit of its own and of mean weight, to decisions at 0.5."""
+    weights = relative_weights(predicted.weights)
+    return SetPrediction(
+        np.concatenate([predicted.y, [0, 0, 1, 1]]),
+        np.concatenate([predicted.prediction >= threshold, [0, 1, 0, 1]]),
+        with_own_units(predicted.units, 4),
+        None if weights is None else np.concatenate([weights, np.ones(4)]),
+    )

@@ -1,8 +1,9 @@
 """How much a score varies when the units of a split are drawn anew, and how well that is known.
 
-A score θ is a function of the rows' weights w (all 1). Its influence values ψ are the derivatives
-n·∂θ/∂w_i: when rows are drawn anew with weights w, the score moves to about θ + mean((w - 1)·ψ),
-and ψ has mean zero. One pass over the rows thus gives what a bootstrap gives, for every
+A score θ is a function of how often each row is drawn, m (all 1). Its influence values ψ are the
+derivatives n·∂θ/∂m_i: when rows are drawn anew m times, the score moves to about
+θ + mean((m - 1)·ψ), and ψ has mean zero. A row that weighs w more than others moves it by w times
+as much: so weights are part of ψ, and what follows from it needs none. One pass over the rows thus gives what a bootstrap gives, for every
 configuration and every unit of resampling (infinitesimal jackknife: Efron 1982, ch. 6; Hampel
 1974).
 
@@ -26,6 +27,8 @@ from typing import Self
 
 import numpy as np
 
+from experiment_pipeline.statistics.weights import Weights, effective_number, weighted
+
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
@@ -48,10 +51,10 @@ def undefined(n: int) -> Linearised:
     return Linearised(float("nan"), np.full(n, np.nan))
 
 
-def mean(values: np.ndarray) -> Linearised:
-    """Return the mean of (n,) values."""
-    estimate = float(values.mean())
-    return Linearised(estimate, values - estimate)
+def mean(values: np.ndarray, weights: Weights = None) -> Linearised:
+    """Return the mean of (n,) values; weights (n,) have a mean of 1."""
+    estimate = float(weighted(values, weights).mean())
+    return Linearised(estimate, weighted(values - estimate, weights))
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Linearised:
@@ -77,50 +80,55 @@ def average(parts: Sequence[Linearised]) -> Linearised:
     )
 
 
-def found(truth: np.ndarray, said: np.ndarray) -> Linearised:
+def found(truth: np.ndarray, said: np.ndarray, weights: Weights = None) -> Linearised:
     """Return which share of the true rows are said to be so: bool (n,) each."""
-    return _with_unseen(ratio(truth & said, truth), int(truth.sum()), 1.0)
+    of_truth = weighted(truth * 1.0, weights)
+    return _with_unseen(ratio(of_truth * said, of_truth), of_truth, 1.0)
 
 
-def found_and_right(truth: np.ndarray, said: np.ndarray) -> Linearised:
+def found_and_right(truth: np.ndarray, said: np.ndarray, weights: Weights = None) -> Linearised:
     """Return the harmonic mean (F1) of that share and of the share of the said that are true."""
-    f1 = ratio(2.0 * (truth & said), truth.astype(np.float64) + said)
+    of_truth, of_said = weighted(truth * 1.0, weights), weighted(said * 1.0, weights)
+    f1 = ratio(2.0 * of_truth * said, of_truth + of_said)
     # With the number of rows that are said to be of the class, f1 goes as the share found.
-    return _with_unseen(f1, int(truth.sum()), 2 * truth.sum() / max(truth.sum() + said.sum(), 1))
+    both = float(of_truth.sum() + of_said.sum())
+    return _with_unseen(f1, of_truth, 2 * float(of_truth.sum()) / both if both else 0.0)
 
 
-def in_order(positive: np.ndarray, prediction: np.ndarray) -> Linearised:
+def in_order(positive: np.ndarray, prediction: np.ndarray, weights: Weights = None) -> Linearised:
     """Return the share of pairs, a positive and a negative row, in which the positive is ahead.
 
     The placement values of DeLong, DeLong and Clarke-Pearson (1988), ties counted half: a
     positive's placement is the share of negatives it beats, a negative's the share of
-    positives that beat it. One sort serves both (Sun and Xu 2014).
+    positives that beat it. One sort serves both (Sun and Xu 2014). A pair weighs what its rows
+    weigh, multiplied.
     """
     n = len(positive)
-    n_positive = int(positive.sum())
-    if n_positive in (0, n):
+    if positive.all() or not positive.any():
         return undefined(n)
     code = np.unique(prediction, return_inverse=True)[1]
-    ones = np.bincount(code, weights=positive)
-    zeros = np.bincount(code) - ones
-    beaten = (np.cumsum(zeros) - zeros / 2) / (n - n_positive)
+    of_ones, of_zeros = weighted(positive * 1.0, weights), weighted(~positive * 1.0, weights)
+    n_positive, n_negative = float(of_ones.sum()), float(of_zeros.sum())
+    ones, zeros = np.bincount(code, of_ones), np.bincount(code, of_zeros)
+    beaten = (np.cumsum(zeros) - zeros / 2) / n_negative
     beating = 1 - (np.cumsum(ones) - ones / 2) / n_positive
     placement = np.where(positive, beaten[code], beating[code])
-    estimate = float(placement[positive].mean())
-    class_share = np.where(positive, n_positive, n - n_positive) / n
-    return Linearised(estimate, (placement - estimate) / class_share)
+    estimate = float((of_ones * placement)[positive].sum() / n_positive)
+    class_share = np.where(positive, n_positive, n_negative) / n
+    return Linearised(estimate, weighted((placement - estimate) / class_share, weights))
 
 
-def _with_unseen(part: Linearised, n: int, slope: float) -> Linearised:
-    """Give a share of n rows that is 0 or 1 the variance of Agresti and Coull (1998).
+def _with_unseen(part: Linearised, rows: np.ndarray, slope: float) -> Linearised:
+    """Give a share of rows that is 0 or 1 the variance of Agresti and Coull (1998).
 
     Two successes and two failures are added: 0 of 10 is no certainty.
 
     Args:
         part: the score of one class.
-        n: its rows.
+        rows: (n,) how much each row counts in it.
         slope: by how much the score moves with the share.
     """
+    n = effective_number(rows)
     if n == 0 or 0 < part.estimate < 1:
         return part
     return replace(part, unseen=slope**2 * 2 * (n + 2) / (n + 4) ** 3)
@@ -131,6 +139,8 @@ _BIAS = 0.02
 # With fewer, Student's t is so wide that little would be said (4: ±2.8, 2: ±4.3).
 _FEWEST_COSINES = 4
 _LONGEST_MEMORY = 0.95
+# Of sums of weights.
+_ROUNDING = 1e-9
 # In shorter series the correlations are noise.
 _FEWEST_UNITS = 6
 
@@ -172,7 +182,8 @@ class Layout:
         unit: (n,) code of each row's unit, 0 … G-1.
         cell: (n,) code of each row's unit within its class, 0 … K-1.
         cell_class: (K,) class of each cell.
-        units_per_class: (classes,) number of units that hold each class.
+        units_per_class: (classes,) number of units that hold each class; of how many equal ones
+            they tell as much, where rows have weights.
         consecutive: whether the codes are in the order of time.
     """
 
@@ -183,23 +194,33 @@ class Layout:
     consecutive: bool = False
 
     @classmethod
-    def of(cls, units: np.ndarray, classes: np.ndarray) -> Self:
+    def of(cls, units: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
         """Lay rows out by their units (n,) and by class codes (n,), all 0 for one sample."""
         unit = unit_codes(units)
         n_classes = int(classes.max(initial=0)) + 1
         cells, cell = np.unique(unit * n_classes + classes, return_inverse=True)
-        return cls(
-            unit,
-            cell,
-            cells % n_classes,
-            np.bincount(cells % n_classes),
-            isinstance(units, ConsecutiveUnits),
-        )
+        cell_class = cells % n_classes
+        told = np.bincount(cell_class)
+        if weights is not None:
+            of_rows, of_weights = (
+                _effective(np.bincount(cell, counted), cell_class) for counted in (None, weights)
+            )
+            # By how much the weights make units less even than their rows do.
+            told = told * np.minimum(of_weights / of_rows, 1.0)
+        return cls(unit, cell, cell_class, told, isinstance(units, ConsecutiveUnits))
 
     @property
     def scarcest(self) -> int:
         """Units that hold the rarest class."""
-        return int(self.units_per_class[self.units_per_class > 0].min())
+        return int(self.units_per_class[self.units_per_class > 0].min() + _ROUNDING)
+
+
+def _effective(cells: np.ndarray, cell_class: np.ndarray) -> np.ndarray:
+    """`effective_number` of the cells of each class, (classes,)."""
+    squares = np.bincount(cell_class, cells * cells)
+    return np.asarray(
+        np.bincount(cell_class, cells) ** 2 / np.maximum(squares, np.finfo(np.float64).tiny)
+    )
 
 
 def unit_codes(units: np.ndarray) -> np.ndarray:

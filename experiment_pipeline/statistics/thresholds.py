@@ -3,23 +3,31 @@
 Every score at a threshold of a configuration's own comes from here: `on_test` for the test rows,
 `cross_fitted` where that score must not flatter itself. Where wrong decisions have costs, the
 exported threshold is the cheapest one. In: the truth and the probabilities of the test rows. Out: a
-`Threshold`, scores with influence, a curve.
+`Threshold`, scores with influence, a curve. Weights are as in `scores.py`.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS, Called
-from experiment_pipeline.statistics.scores import linearise
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.outcomes import Called
+from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.spread import Linearised, unit_codes
+from experiment_pipeline.statistics.weights import (
+    Weights,
+    relative_weights,
+    weighted,
+    weighted_mean,
+)
 
 # Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
 FOLDS = 5
 EXPECTED_COST = "expected cost per row"
+_TINY = float(np.finfo(np.float64).tiny)
 # The end above all probabilities: halfway from it to 1 is still above 1.
 _ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
 
@@ -40,7 +48,7 @@ class Threshold:
     test_score: float
 
 
-def deciding_metric(metrics: Sequence[str], y: np.ndarray) -> str:
+def deciding_metric(metrics: Sequence[str], y: np.ndarray, weights: Weights = None) -> str:
     """Return the metric that a threshold maximises.
 
     The first metric of the experiment that depends on a threshold; else f1, or balanced
@@ -49,16 +57,18 @@ def deciding_metric(metrics: Sequence[str], y: np.ndarray) -> str:
     named = [name for name in metrics if METRICS[name].by_threshold]
     if named:
         return named[0]
-    return "f1" if np.mean(y) < 0.5 else "balanced_accuracy"
+    return "f1" if weighted_mean(y, weights) < 0.5 else "balanced_accuracy"
 
 
-def choose_threshold(metric: str, y: np.ndarray, prediction: np.ndarray) -> Threshold:
+def choose_threshold(
+    metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
+) -> Threshold:
     """Return the threshold that maximises a metric, halfway to the next smaller probability."""
-    return _Cuts.of(prediction).best(metric, y)
+    return _Cuts.of(prediction, weights).best(metric, y)
 
 
 def decision_threshold(
-    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray
+    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> Threshold | None:
     """Return the threshold of one fit, from its predictions of the test rows; None: not binary.
 
@@ -66,10 +76,11 @@ def decision_threshold(
         metrics: of the experiment, the ranking one first.
         y: encoded targets (n,), of all test rows or those of a rung.
         prediction: as for `scores.score`.
+        weights: of the rows.
     """
     if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
         return None
-    return choose_threshold(deciding_metric(metrics, y), y, prediction)
+    return choose_threshold(deciding_metric(metrics, y, weights), y, prediction, weights)
 
 
 class ErrorCosts(Protocol):
@@ -86,13 +97,15 @@ class ErrorCosts(Protocol):
         ...
 
 
-def cheapest_threshold(costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray) -> Threshold:
+def cheapest_threshold(
+    costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
+) -> Threshold:
     """Return the threshold that minimises the expected cost per row; of equal ones the highest.
 
     It is found on the rows, not by the odds of the costs (Elkan 2001): probabilities need not
     be calibrated for it.
     """
-    cuts = _Cuts.of(prediction)
+    cuts = _Cuts.of(prediction, weights)
     called = cuts.called(y)
     expected = _cost_at(costs, called)
     best = int(expected.argmin())
@@ -128,19 +141,27 @@ class ThresholdCurve:
 
 
 def threshold_curve(
-    y: np.ndarray, prediction: np.ndarray, costs: ErrorCosts | None = None, points: int = 101
+    y: np.ndarray,
+    prediction: np.ndarray,
+    costs: ErrorCosts | None = None,
+    weights: Weights = None,
+    points: int = 101,
 ) -> ThresholdCurve:
     """Return the curve at evenly spaced thresholds; arguments as of `cheapest_threshold`."""
     thresholds = np.linspace(prediction.min(), prediction.max(), points)
-    order = np.sort(prediction)
-    positives = np.sort(prediction[y == 1])
-    called = len(order) - np.searchsorted(order, thresholds)
-    hits = len(positives) - np.searchsorted(positives, thresholds)
-    at = Called(hits, called, len(positives), len(order))
+    order = np.argsort(prediction, kind="stable")
+    counted = weighted(np.ones(len(y)), relative_weights(weights))[order]
+    of_positives = counted * (y[order] == 1)
+    place = np.searchsorted(prediction[order], thresholds)
+    # The weight of the rows from each place on.
+    hits, called = (
+        np.append(np.cumsum(one[::-1])[::-1], 0.0)[place] for one in (of_positives, counted)
+    )
+    at = Called(hits, called, float(of_positives.sum()), float(counted.sum()))
     return ThresholdCurve(
         thresholds,
-        np.where(called > 0, hits / np.maximum(called, 1), np.nan),
-        hits / max(len(positives), 1),
+        np.where(called > 0, hits / np.maximum(called, _TINY), np.nan),
+        hits / max(at.positives, _TINY),
         None if costs is None else _cost_at(costs, at),
     )
 
@@ -150,7 +171,9 @@ def cut_at(threshold: Threshold | None) -> float:
     return 0.5 if threshold is None else threshold.value
 
 
-def on_test(metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray) -> Linearised:
+def on_test(
+    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
+) -> Linearised:
     """Return the score of a configuration on the test rows: by this it is ranked.
 
     The score is that of the ranking metric; one that depends on a threshold is at the
@@ -158,8 +181,8 @@ def on_test(metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray) -> Li
     takes the threshold as given: at a maximum it moves the score in second order only.
     Arguments as of `decision_threshold`.
     """
-    threshold = cut_at(decision_threshold(metrics, y, prediction))
-    return linearise(metrics[0], y, prediction, threshold)
+    threshold = cut_at(decision_threshold(metrics, y, prediction, weights))
+    return linearise(metrics[0], y, prediction, threshold, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +197,7 @@ class CrossFitted:
     score: Linearised
     cuts: np.ndarray
 
-    def luck(self, metric: str, y: np.ndarray, prediction: np.ndarray) -> float:
+    def luck(self, metric: str, others: SetPrediction) -> float:
         """Return how far other rows' score is from this one by the choice of the threshold alone.
 
         The choice on all rows is one more draw like those of the folds. What they score on the
@@ -182,8 +205,7 @@ class CrossFitted:
 
         Args:
             metric: of the score.
-            y: encoded targets (m,) of rows that no threshold was chosen on.
-            prediction: of the same fit for them.
+            others: by the same fit, of rows that no threshold was chosen on.
 
         Returns:
             A standard error, in units of the metric; 0 where no threshold was chosen.
@@ -191,31 +213,25 @@ class CrossFitted:
         folds = len(self.cuts)
         if folds < 2:
             return 0.0
-        scores = [linearise(metric, y, prediction, cut).estimate for cut in self.cuts.tolist()]
+        scores = [others.score(metric, cut) for cut in self.cuts.tolist()]
         return float(np.std(scores, ddof=1)) * math.sqrt(1 + 1 / folds)
 
 
-def cross_fitted(
-    metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray
-) -> CrossFitted:
+def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
     """Score the rows that a threshold is chosen on as rows that it was not chosen on.
 
     The units are dealt into folds, and the rows of each are decided by the threshold that is
     best on the others (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold
     are scored as they are.
-
-    Args:
-        metric: one of `metrics.METRICS`.
-        y: encoded targets (n,).
-        prediction: as for `scores.score`.
-        units: (n,) codes of the resampling units.
     """
+    y, prediction, weights = predicted.y, predicted.prediction, predicted.weights
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
-        return CrossFitted(linearise(metric, y, prediction), np.empty(0))
-    fold, every = _folds(y, unit_codes(units)), _Cuts.of(prediction)
+        return CrossFitted(predicted.linearise(metric), np.empty(0))
+    fold, every = _folds(y, unit_codes(predicted.units)), _Cuts.of(prediction, weights)
     cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
-    return CrossFitted(linearise(metric, y, prediction >= cuts[fold]), cuts)
+    decided = replace(predicted, prediction=(prediction >= cuts[fold]).astype(np.float64))
+    return CrossFitted(decided.linearise(metric), cuts)
 
 
 def _folds(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -237,16 +253,18 @@ class _Cuts:
     Attributes:
         values: (k + 1,) thresholds.
         code: (n,) place of each row's probability among the k distinct ones, the largest first.
+        weights: (n,) of the rows.
     """
 
     values: np.ndarray
     code: np.ndarray
+    weights: Weights
 
     @classmethod
-    def of(cls, prediction: np.ndarray) -> "_Cuts":
+    def of(cls, prediction: np.ndarray, weights: Weights) -> "_Cuts":
         falling, code = np.unique(-prediction, return_inverse=True)
         ends = np.concatenate([[_ABOVE_ALL], -falling, [0.0]])
-        return cls((ends[:-1] + ends[1:]) / 2, code)
+        return cls((ends[:-1] + ends[1:]) / 2, code, relative_weights(weights))
 
     def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> Threshold:
         """Return the best threshold for all rows, or those of a mask; of equal ones the highest.
@@ -262,7 +280,7 @@ class _Cuts:
 
     def called(self, y: np.ndarray, rows: np.ndarray | None = None) -> Called:
         """Return what each threshold calls positive, of all rows or those of a mask."""
-        counted = np.ones(len(y)) if rows is None else rows.astype(np.float64)
+        counted = weighted(np.ones(len(y)) if rows is None else rows * 1.0, self.weights)
         hits, called = self._called(counted * (y == 1)), self._called(counted)
         return Called(hits, called, hits[-1], called[-1])
 

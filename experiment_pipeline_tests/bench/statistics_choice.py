@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -288,9 +289,7 @@ def rare_positives(seed: int) -> RareCase:
     board = rank(
         [Conclusion.trained(one.result) for one in trained.values()],
         lambda one: trained[one.key].predictions.test,
-        sets.y_test,
-        sets.y_train,
-        np.arange(len(sets.test)),
+        RankedRows(sets.y_test, np.arange(len(sets.test)), sets.y_train),
         spec,
         sets.classes,
     )
@@ -359,9 +358,7 @@ def _board(
     return rank(
         [Conclusion.trained(result_of(one, 0.0, spec)) for one in declared],
         lambda one: by_key[one.key],
-        y,
-        y_train,
-        np.arange(len(y)),
+        RankedRows(y, np.arange(len(y)), y_train),
         spec,
         (False, True),
     )

@@ -16,7 +16,7 @@ from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import check_leaks
-from experiment_pipeline.statistics.scores import interval_of, spread
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.rows.made_rows import cut_rows
 
 TARGET = "bought"
@@ -168,7 +168,7 @@ def _covers(
     others = population(TRUE_ROWS, rng)
     true, predicted = (model.predict_proba(part[features])[:, 1] for part in (others, validation))
     units = resampling_units(validation, spec, features)
-    found = interval_of(metric, spread(metric, validation[TARGET].to_numpy(), predicted, units))
+    found = SetPrediction(validation[TARGET].to_numpy(), predicted, units).interval(metric)
     return bool(found.low <= _SCORES[metric](others[TARGET], true) <= found.high)
 
 

@@ -58,7 +58,9 @@ def _difference(
 ) -> Interval:
     task = "regression" if "regression" in METRICS[metric].tasks else "binary"
     rows = np.arange(len(y)) if units is None else units
-    return difference_to_baseline(metric, y, prediction, rows, best_constant(metric, y, task))
+    return difference_to_baseline(
+        metric, SetPrediction(y, prediction, rows), best_constant(metric, y, task)
+    )
 
 
 def test_pairing_sees_what_two_intervals_hide() -> None:

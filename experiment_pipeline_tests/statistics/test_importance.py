@@ -16,11 +16,12 @@ from experiment_pipeline.statistics.importance import (
     permutation_importance,
     scored_by,
 )
+from experiment_pipeline.statistics.weights import Weights
 
 ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
 COLUMNS = {name: np.array([place]) for place, name in enumerate(("much", "little", "none"))}
-Score = Callable[[np.ndarray, np.ndarray], float]
+Score = Callable[[np.ndarray, np.ndarray, Weights], float]
 ALL = Effort(rows=400, repeats=5)
 
 

@@ -11,8 +11,8 @@ from scipy.special import expit
 from experiment_pipeline.statistics.doubts import few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, score, spread
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, score
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread
 
 UNITS, ROWS = 60, 15
 RESAMPLES = 600
@@ -41,6 +41,10 @@ def interval_on(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> I
     return SetPrediction(y, p, units).interval(name)
 
 
+def _spread(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> Spread:
+    return SetPrediction(y, p, units).spread(name)
+
+
 def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> float:
     generator = np.random.default_rng(2)
     members = [np.flatnonzero(units == unit) for unit in range(UNITS)]
@@ -56,7 +60,9 @@ def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
     """The spread by influence values agrees with 600 resamples of whole units."""
     y, prediction, units = _clustered(name)
     brute_force = _bootstrap_error(name, y, prediction, units)
-    assert spread(name, y, prediction, units).standard_error == pytest.approx(brute_force, rel=0.12)
+    assert _spread(name, y, prediction, units).standard_error == pytest.approx(
+        brute_force, rel=0.12
+    )
 
 
 def test_rows_that_move_together_make_the_interval_wider() -> None:
@@ -135,8 +141,8 @@ def test_parts_of_consecutive_units_are_consecutive() -> None:
     units = np.repeat(np.arange(40), 5).view(ConsecutiveUnits)
     y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[units]
     part = np.arange(200) % 5 < 3
-    in_order = spread("mae", y[part], np.zeros(120), units[part])
-    strangers = spread("mae", y[part], np.zeros(120), np.asarray(units[part]))
+    in_order = _spread("mae", y[part], np.zeros(120), units[part])
+    strangers = _spread("mae", y[part], np.zeros(120), np.asarray(units[part]))
     assert in_order.autocorrelation > 0.4
     assert in_order.standard_error > 1.3 * strangers.standard_error
 
@@ -189,7 +195,7 @@ def test_few_positives_leave_few_degrees_of_freedom() -> None:
     """Among 2,000 rows with 6 positives an AUC knows its variance from about 6 rows."""
     generator = np.random.default_rng(4)
     y = (np.arange(2_000) < 6).astype(int)
-    measured = spread("roc_auc", y, y + generator.normal(size=2_000), np.arange(2_000))
+    measured = _spread("roc_auc", y, y + generator.normal(size=2_000), np.arange(2_000))
     assert measured.degrees_of_freedom < 8
     assert measured.scarcest == 6
 
@@ -204,8 +210,8 @@ def test_difference_of_two_sets_adds_their_variances() -> None:
     """A gap between independent sets is less certain than either score."""
     y, prediction, units = _clustered("accuracy")
     early = units < UNITS // 2
-    first = spread("accuracy", y[early], prediction[early], units[early])
-    second = spread("accuracy", y[~early], prediction[~early], units[~early])
+    first = _spread("accuracy", y[early], prediction[early], units[early])
+    second = _spread("accuracy", y[~early], prediction[~early], units[~early])
     gap = difference(first, second)
     assert gap.estimate == pytest.approx(second.estimate - first.estimate)
     half = (gap.high - gap.low) / 2
@@ -215,14 +221,14 @@ def test_difference_of_two_sets_adds_their_variances() -> None:
 def test_difference_with_one_unit_is_unbounded() -> None:
     """Nothing is known of a gap when one of the sets is a single unit."""
     y, prediction, units = _clustered("accuracy")
-    known = spread("accuracy", y, prediction, units)
-    gap = difference(known, spread("accuracy", y, prediction, np.zeros(len(y))))
+    known = _spread("accuracy", y, prediction, units)
+    gap = difference(known, _spread("accuracy", y, prediction, np.zeros(len(y))))
     assert (gap.low, gap.high) == (-math.inf, math.inf)
 
 
 def test_a_higher_level_makes_a_wider_interval() -> None:
     """The level can be raised for many intervals at once."""
-    measured = spread("roc_auc", *_clustered("roc_auc"))
+    measured = _spread("roc_auc", *_clustered("roc_auc"))
     usual, strict = interval_of("roc_auc", measured), interval_of("roc_auc", measured, 0.999)
     assert strict.low < usual.low < usual.high < strict.high
 

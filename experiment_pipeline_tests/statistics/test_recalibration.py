@@ -56,7 +56,7 @@ def test_it_is_the_maximum_of_the_likelihood() -> None:
         return -float(np.log(np.where(predicted.y == 1, expected, 1 - expected)).sum())
 
     best = minimize(loss, [0.0, 1.0], method="Nelder-Mead", options={"xatol": 1e-7}).x
-    _, slope = recalibration(predicted.y, predicted.prediction)
+    _, slope = recalibration(predicted)
     assert slope.estimate == pytest.approx(best[1], rel=1e-4)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, spread
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.spread import spread_of
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])
@@ -14,7 +15,8 @@ def test_scores_and_intervals_are_those_of_the_metrics() -> None:
     """The object only carries what belongs together."""
     parts = (BINARY.y, BINARY.prediction, BINARY.units)
     assert BINARY.score("accuracy", 0.45) == scores.score("accuracy", *parts[:2], 0.45)
-    assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread("roc_auc", *parts))
+    linearised, drawn = scores.linearise("roc_auc", *parts[:2]), BINARY.layout("roc_auc")
+    assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread_of(linearised, drawn))
 
 
 def test_a_part_keeps_truth_prediction_and_unit_together() -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.search.results import Predictions
-from experiment_pipeline.stages.search.scoring import scores
-from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.stages.search.scoring import Truth, scores
+from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.statistics.thresholds import (
     EXPECTED_COST,
     cheapest_threshold,
@@ -23,6 +23,10 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=40)
+
+
+def _rows(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
+    return SetPrediction(y, prediction, np.arange(len(y)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -116,9 +120,9 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
     assert on_test(spec.metric_names, y, prediction).estimate == 1
     fit = Predictions(test=prediction, train=prediction)
-    assert scores(fit, y, y, spec).test_scores == {"f1": 1, "accuracy": 1}
+    assert scores(fit, Truth(y, y), spec).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
-    assert scores(fit, y, y, ranked_by_auc).test_scores == {"roc_auc": 1, "f1": 1}
+    assert scores(fit, Truth(y, y), ranked_by_auc).test_scores == {"roc_auc": 1, "f1": 1}
 
 
 def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
@@ -128,7 +132,7 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
     for _ in range(60):
         y, noise = np.arange(60) % 2, generator.random(60)
         flattered.append(choose_threshold("accuracy", y, noise).test_score)
-        honest.append(cross_fitted("accuracy", y, noise, np.arange(60)).score.estimate)
+        honest.append(cross_fitted("accuracy", _rows(y, noise)).score.estimate)
     assert np.mean(flattered) > 0.54
     assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
 
@@ -136,12 +140,12 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
 def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one unit are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    assert cross_fitted("roc_auc", y, prediction, np.arange(6)).score.estimate == score(
+    assert cross_fitted("roc_auc", _rows(y, prediction)).score.estimate == score(
         "roc_auc", y, prediction
     )
-    one_unit = cross_fitted("f1", y, prediction, np.zeros(6))
+    one_unit = cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
     assert np.isfinite(one_unit.score.estimate)
-    assert np.isnan(cross_fitted("f1", y, np.full(6, np.nan), np.arange(6)).score.estimate)
+    assert np.isnan(cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
@@ -158,8 +162,8 @@ def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:
     """Noise has no best threshold, so its score hangs on the choice; a clear cut does not."""
     generator = np.random.default_rng(1)
     y, noise = np.arange(300) % 2, generator.random(300)
-    others = generator.integers(0, 2, 300), generator.random(300)
-    clear = 0.25 + 0.5 * y
-    assert cross_fitted("f1", y, clear, np.arange(300)).luck("f1", y, clear) == 0
-    assert cross_fitted("accuracy", y, noise, np.arange(300)).luck("accuracy", *others) > 0.005
-    assert cross_fitted("roc_auc", y, noise, np.arange(300)).luck("roc_auc", y, noise) == 0
+    others = _rows(generator.integers(0, 2, 300), generator.random(300))
+    clear, noisy = _rows(y, 0.25 + 0.5 * y), _rows(y, noise)
+    assert cross_fitted("f1", clear).luck("f1", clear) == 0
+    assert cross_fitted("accuracy", noisy).luck("accuracy", others) > 0.005
+    assert cross_fitted("roc_auc", noisy).luck("roc_auc", noisy) == 0

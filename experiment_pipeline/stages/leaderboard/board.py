@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline import errors
@@ -23,6 +22,7 @@ from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
+    RankedRows,
     Ranking,
     TestPredictions,
     build_rows,
@@ -34,7 +34,6 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
-from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 
@@ -112,12 +111,16 @@ def leaderboard(
     board = rank(
         conclusions.concluded(found, stored),
         predictions,
-        sets.y_test,
-        sets.y_train,
-        sets.test_units(spec),
+        RankedRows(
+            sets.y_test,
+            sets.test_units(spec),
+            sets.y_train,
+            sets.w_test,
+            sets.w_train,
+            sets.variance_factor,
+        ),
         spec,
         sets.classes,
-        sets.variance_factor,
     )
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
 
@@ -125,12 +128,9 @@ def leaderboard(
 def rank(
     concluded: Sequence[Conclusion],
     predictions: TestPredictions,
-    y_test: np.ndarray,
-    y_train: np.ndarray,
-    units: np.ndarray,
+    rows: RankedRows,
     spec: LeaderboardSpec,
     classes: tuple | None,
-    variance_factor: float = 1.0,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
@@ -138,30 +138,26 @@ def rank(
         concluded: what came of each, in any order; those that were trained are ranked.
         predictions: gives what a result predicts for the test rows; asked once of each, of the
             choice once more, so it may read a store.
-        y_test: encoded targets (n_test,).
-        y_train: encoded targets (n_train,).
-        units: (n_test,) codes of the resampling units.
+        rows: the test rows.
         spec: the experiment. Configurations it declares and nobody concluded are listed last.
         classes: of the target; None for regression.
-        variance_factor: how many times the variance of a score is what the test rows show.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
-    n_classes = len(classes or ())
-    ranking = order(results, predictions, y_test, y_train, units, spec, n_classes, variance_factor)
+    ranking = order(results, predictions, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec)
     key = chosen.result.key
     edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
-    rows = build_rows(ranking, key, concluded, spec)
-    predicted = SetPrediction(y_test, predictions(chosen.result), units)
-    notes = leaderboard_notes.notes(ranking, rows, edges, predicted, spec)
+    table = build_rows(ranking, key, concluded, spec)
+    predicted = rows.predicted(predictions(chosen.result))
+    notes = leaderboard_notes.notes(ranking, table, edges, predicted, spec)
     return Leaderboard(
         metric=spec.metric,
-        rows=rows,
+        rows=table,
         chosen=key,
         reason=reason,
         score=chosen.score,

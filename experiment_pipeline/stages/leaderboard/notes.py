@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import LeaderboardSpec, Range, Sampling, Scalar
+from experiment_pipeline.spec import LeaderboardSpec, Question, Range, Sampling, Scalar
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
 from experiment_pipeline.statistics.calibration import reweighting
@@ -198,8 +198,9 @@ def notes(
     """Return the remarks on a board."""
     unit = unit_in_words(spec)
     return (
+        *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),
-        *filter(None, [few_units_note(chosen.units, unit, "test")]),
+        *filter(None, [few_units_note(chosen.units, unit, "test", chosen.weights)]),
         *doubts([spec.metric], chosen, unit, "test"),
         *_uncalibrated(ranking, spec),
         *_luck_of_the_seed(ranking, spec.metric),
@@ -241,6 +242,15 @@ def expected_best(scores: Sequence[float], size: int) -> float:
         mean += missed * probability * value
         missed *= 1 - probability
     return mean
+
+
+def weights_in_words(spec: Question) -> Iterator[str]:
+    """Yield what the scores of an experiment are weighted by, where they are."""
+    if spec.sample_weight is not None:
+        yield (
+            f"fits, scores, intervals and thresholds count each row by {spec.sample_weight}, as "
+            "the YAML asks by sample_weight"
+        )
 
 
 def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:

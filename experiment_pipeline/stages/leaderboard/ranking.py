@@ -21,9 +21,16 @@ from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.overlap import widened
-from experiment_pipeline.statistics.scores import baseline, best_constant, interval_of, layout
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    baseline,
+    best_constant,
+    interval_of,
+    layout,
+)
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
+from experiment_pipeline.statistics.weights import Weights
 
 COLUMNS = {
     "rank": "Int64",
@@ -109,38 +116,57 @@ class _Measured:
     honest_contribution: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class RankedRows:
+    """What the predictions of the test rows are held against.
+
+    Attributes:
+        y: encoded targets (n,).
+        units: (n,) codes of the resampling units.
+        y_train: encoded targets of the train set, which the baseline knows.
+        weights: (n,) how much each row counts; None: alike.
+        w_train: that of the train rows.
+        variance_factor: how many times the variance of a score is what the rows show.
+    """
+
+    y: np.ndarray
+    units: np.ndarray
+    y_train: np.ndarray
+    weights: Weights = None
+    w_train: Weights = None
+    variance_factor: float = 1.0
+
+    def predicted(self, prediction: np.ndarray) -> SetPrediction:
+        """Put a fit's predictions of the test rows beside them."""
+        return SetPrediction(self.y, prediction, self.units, self.weights, self.variance_factor)
+
+
 def order(
     results: Sequence[ModelResult],
     predictions: TestPredictions,
-    y_test: np.ndarray,
-    y_train: np.ndarray,
-    units: np.ndarray,
+    rows: RankedRows,
     spec: LeaderboardSpec,
     n_classes: int,
-    variance_factor: float = 1.0,
 ) -> Ranking:
     """Score the results anew from their predictions, and put them in order.
 
     Args:
         results: fully trained ones, in any order.
         predictions: gives what a result predicts for the test rows; asked once of each.
-        y_test: encoded targets (n,).
-        y_train: encoded targets of the train set, which the baseline knows.
-        units: (n,) codes of the resampling units.
+        rows: the test rows.
         spec: its metric ranks, its seed is that of the comparison's draws.
         n_classes: of the target; 0 for regression.
-        variance_factor: how many times the variance of a score is what the test rows show.
     """
     by_key = sorted(results, key=lambda result: result.key)
-    measured = list(_measure(by_key, predictions, y_test, units, spec, variance_factor))
+    measured = list(_measure(by_key, predictions, rows, spec))
     sign = METRICS[spec.metric].sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
         key=lambda one: (-sign * one.score.estimate, one.result.model_bytes, one.result.key),
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
-    constant = best_constant(spec.metric, y_train, spec.task, n_classes)
-    control = widened(baseline(spec.metric, y_test, constant), variance_factor)
+    constant = best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
+    control = widened(baseline(spec.metric, rows.y, constant, rows.weights), rows.variance_factor)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     comparison = comparisons.compare_with_best(
@@ -148,11 +174,11 @@ def order(
         sign * np.column_stack([one.contribution for one in scored]),
         best=0,
         seed=spec.seed,
-        consecutive=isinstance(units, ConsecutiveUnits),
+        consecutive=isinstance(rows.units, ConsecutiveUnits),
     )
     flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
     return Ranking(
-        tuple(_entries(scored, comparison, _leads(scored, control, units, spec.seed), sign)),
+        tuple(_entries(scored, comparison, _leads(scored, control, rows.units, spec.seed), sign)),
         undefined,
         control.estimate,
         comparison.optimism + flattery,
@@ -162,20 +188,19 @@ def order(
 def _measure(
     results: Sequence[ModelResult],
     predictions: TestPredictions,
-    y_test: np.ndarray,
-    units: np.ndarray,
+    rows: RankedRows,
     spec: LeaderboardSpec,
-    variance_factor: float,
 ) -> Iterator[_Measured]:
-    drawn, compared = layout(spec.metric, y_test, units), comparisons.comparison_codes(units)
+    drawn = layout(spec.metric, rows.y, rows.units, rows.weights)
+    compared = comparisons.comparison_codes(rows.units)
     by_threshold = METRICS[spec.metric].by_threshold
     for result in results:
         prediction = predictions(result)
-        best = widened(on_test(spec.metric_names, y_test, prediction), variance_factor)
-        honest = best
-        if by_threshold:
-            fitted = cross_fitted(spec.metric, y_test, prediction, units)
-            honest = widened(fitted.score, variance_factor)
+        best = widened(
+            on_test(spec.metric_names, rows.y, prediction, rows.weights), rows.variance_factor
+        )
+        predicted = rows.predicted(prediction)
+        honest = cross_fitted(spec.metric, predicted).score if by_threshold else best
         yield _Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),

@@ -26,6 +26,7 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator
 from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.scores import best_constant
+from experiment_pipeline.statistics.weights import Weights
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000
@@ -163,7 +164,11 @@ def is_baseline(configuration: Configuration, task: str) -> bool:
 
 
 def estimator_for(
-    configuration: Configuration, task: str, spec: Scoring, labels: np.ndarray
+    configuration: Configuration,
+    task: str,
+    spec: Scoring,
+    labels: np.ndarray,
+    weights: Weights = None,
 ) -> Any:
     """Return the unfitted estimator for these targets; errors as for `build_estimator`.
 
@@ -172,7 +177,7 @@ def estimator_for(
     """
     estimator = build_estimator(configuration, task, spec.seed)
     if is_baseline(configuration, task):
-        constant = float(best_constant(spec.metric, labels, task))
+        constant = float(best_constant(spec.metric, labels, task, weights=weights))
         estimator.set_params(strategy="constant", constant=constant)
     return estimator
 

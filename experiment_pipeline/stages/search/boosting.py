@@ -23,6 +23,7 @@ from experiment_pipeline.stages.search.rounds import (
     take_rounds,
     watchable,
 )
+from experiment_pipeline.statistics.weights import Weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -103,6 +104,7 @@ def bin_table(
     categorical: list[int],
     plan: BoostingPlan,
     grown: np.ndarray | None = None,
+    weights: Weights = None,
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
 
@@ -116,6 +118,7 @@ def bin_table(
         categorical: which columns are codes of categories.
         plan: its binning parameters decide.
         grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
+        weights: (n_train,) how much each row counts; None = all alike.
     """
     import lightgbm as lgb
 
@@ -126,10 +129,14 @@ def bin_table(
         "free_raw_data": True,
     }
     if inner is None:
-        return BinnedTable(lgb.Dataset(table, y, **settings).construct(), None, 0)
+        whole = lgb.Dataset(table, y, weight=weights, **settings).construct()
+        return BinnedTable(whole, None, 0)
     grown = ~inner if grown is None else grown
-    fit = lgb.Dataset(table[grown], y[grown], **settings).construct()
-    held_out = lgb.Dataset(table[inner], y[inner], reference=fit, **settings).construct()
+    of_grown, of_inner = (None if weights is None else weights[rows] for rows in (grown, inner))
+    fit = lgb.Dataset(table[grown], y[grown], weight=of_grown, **settings).construct()
+    held_out = lgb.Dataset(
+        table[inner], y[inner], weight=of_inner, reference=fit, **settings
+    ).construct()
     return BinnedTable(fit, held_out, len(np.unique(y[inner])))
 
 

@@ -39,6 +39,7 @@ from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
+from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
 # scikit-learn's number. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
@@ -250,11 +251,12 @@ class _Given:
         on_test = whole.on_test
         with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
             if self.sets.folds:
-                found = learn_calibration(method, on_test, self.work.y_test, order)
+                found = self._learn(method, on_test, order)
                 on_test = self._cross_calibrated(method, on_test, order)
             else:
                 rows, guessed = self._out_of_fold(whole.fitted.rounds, whole.averaged)
-                found = learn_calibration(method, guessed, self.work.y_train[rows], order)
+                weights = _of(self.work.w_train, rows)
+                found = learn_calibration(method, guessed, self.work.y_train[rows], order, weights)
         fitted = replace(
             whole.fitted,
             cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
@@ -277,7 +279,8 @@ class _Given:
         rows, guessed = list[np.ndarray](), list[np.ndarray]()
         for fold in work.folds_to_calibrate:
             table, y = encoded.train[fold.fitted], work.y_train[fold.fitted]
-            seen = EncodedRows(table, y, encoded.categorical)
+            weights = _of(work.w_train, fold.fitted)
+            seen = EncodedRows(table, y, encoded.categorical, weights)
             models = [
                 self.learner.refit(self.configuration, rounds, seen, self.sets, spec)
                 for spec in self.specs[:fits]
@@ -297,9 +300,20 @@ class _Given:
             others = np.concatenate(
                 [one.places for one in folds if one.repeat == fold.repeat and one is not fold]
             )
-            learnt = learn_calibration(method, prediction[others], self.work.y_test[others], order)
+            learnt = self._learn(method, prediction, order, others)
             found[fold.places] = learnt.applied(prediction[fold.places])
         return found
+
+    def _learn(
+        self,
+        method: CalibrationMethod,
+        on_test: np.ndarray,
+        order: Sequence[int],
+        rows: Any = slice(None),
+    ) -> Calibration:
+        """Learn on predictions of test rows: of a cross-validation, which are out of fold."""
+        y, weights = self.work.y_test[rows], _of(self.work.w_test, rows)
+        return learn_calibration(method, on_test[rows], y, order, weights)
 
     def as_estimator(self, whole: Composed, estimator: Any) -> Composed:
         """A model that is stored, and predicts, as the estimator that would be exported."""
@@ -315,6 +329,10 @@ class _Given:
         with Clock() as clock:
             on_test = predict(self.work.encoded[self.configuration.features].test)
         return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
+
+
+def _of(weights: Weights, rows: Any) -> Weights:
+    return None if weights is None else weights[rows]
 
 
 def _median(rounds: Sequence[int | None]) -> int | None:

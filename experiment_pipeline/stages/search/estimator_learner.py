@@ -18,6 +18,7 @@ from experiment_pipeline.stages.search.algorithms import (
 )
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import labels_of
+from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class EstimatorLearner:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
-        estimator = estimator_for(configuration, sets.task, spec, work.labels)
+        weights = work.w_train
+        estimator = estimator_for(configuration, sets.task, spec, work.labels, weights)
         encoded = work.encoded[configuration.features]
         if rounds is not None:
             algorithms.fix_rounds(estimator, rounds)
@@ -72,9 +74,12 @@ class EstimatorLearner:
         if stopping.on_slice:
             held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
             X, y = X[sets.grown], y[sets.grown]
+            if weights is not None:
+                held_out["sample_weight_val"] = weights[sets.inner]
+                weights = weights[sets.grown]
         # Once more here: the import of a user's own estimator may have loaded another OpenMP.
         with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
-            estimator.fit(X, y, **held_out)
+            estimator.fit(X, y, **held_out, **_weighted(weights))
 
         def predict(rows: Any) -> np.ndarray:
             return predictions_of(estimator, rows, sets.task, sets.classes)
@@ -115,9 +120,14 @@ class EstimatorLearner:
     ) -> Any:
         """Fit an estimator of as many rounds, which stops nowhere."""
         labels = labels_of(rows.y, sets.classes)
-        estimator = estimator_for(configuration, sets.task, spec, labels)
+        estimator = estimator_for(configuration, sets.task, spec, labels, rows.weights)
         algorithms.fix_rounds(estimator, rounds)
-        return estimator.fit(rows.table, labels)
+        return estimator.fit(rows.table, labels, **_weighted(rows.weights))
+
+
+def _weighted(weights: Weights) -> dict[str, np.ndarray]:
+    """The arguments by which `fit` is told how much each row counts."""
+    return {} if weights is None else {"sample_weight": weights}
 
 
 def _check_reloaded(

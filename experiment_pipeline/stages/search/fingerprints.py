@@ -44,6 +44,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
             "inner": [_digest(sets.inner), _digest(sets.grown)],
             "folds": [_fold(fold) for fold in sets.folds],
             "target": sets.target,
+            "weights": sets.weight_column,
             "task": sets.task,
             "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,

@@ -30,7 +30,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_f
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import scored_rows, scores
+from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
@@ -65,6 +65,8 @@ def _shared(
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
+        w_train=sets.w_train,
+        w_test=sets.w_test,
         tables=SharedTables(planned),
     )
 
@@ -106,7 +108,7 @@ def fit_configuration(
         averaged=composed.averaged,
         calibration=composed.calibration,
         notes=fitted.notes,
-        **asdict(scores(predictions, work.y_train[scored], work.y_test, spec)),
+        **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
     return TrainedModel(result, fitted.model, predictions)
 
@@ -235,7 +237,8 @@ def _encoded(
     y = encode_target(rows[sets.target], sets.classes)
     features = build_features(configuration.features, rows, columns)
     categorical = categorical_positions(configuration.features, rows, columns)
-    return features, EncodedRows(features.fit_transform(rows[columns]), y, categorical)
+    table, weights = features.fit_transform(rows[columns]), sets.weights_of(rows)
+    return features, EncodedRows(table, y, categorical, weights)
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

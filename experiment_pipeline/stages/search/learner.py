@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from experiment_pipeline.spec import Scoring
+from experiment_pipeline.statistics.weights import Weights
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
@@ -53,11 +54,13 @@ class EncodedRows:
         table: (n, d) float64, dense or sparse.
         y: (n,) class codes or floats.
         categorical: columns that are codes of categories.
+        weights: (n,) how much each row counts; None = all alike.
     """
 
     table: Any
     y: np.ndarray
     categorical: list[int]
+    weights: Weights = None
 
 
 @dataclass

@@ -58,9 +58,8 @@ class LightGBMLearner:
         def make() -> boosting.BinnedTable:
             encoded = work.encoded[configuration.features]
             inner = sets.inner if plan.rounds.patience else None
-            return boosting.bin_table(
-                encoded.train, work.y_train, inner, encoded.categorical, plan, sets.grown
-            )
+            rows = encoded.train, work.y_train, inner, encoded.categorical
+            return boosting.bin_table(*rows, plan, sets.grown, work.w_train)
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
@@ -94,7 +93,9 @@ class LightGBMLearner:
     ) -> Any:
         """Boost that many rounds on bins of their own."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(rows.table, rows.y, None, rows.categorical, plan)
+        binned = boosting.bin_table(
+            rows.table, rows.y, None, rows.categorical, plan, weights=rows.weights
+        )
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 

@@ -9,8 +9,8 @@ predictions, scores.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import interval_of, layout, score
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cut_at, decision_threshold, on_test
+from experiment_pipeline.statistics.weights import Weights
 
 
 def predict(
@@ -83,32 +84,69 @@ def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
     return np.linspace(0, n_train - 1, min(n_train, at_most)).astype(np.int64)
 
 
-def scores(
-    predictions: Predictions, y_scored: np.ndarray, y_test: np.ndarray, spec: Scoring
-) -> Scores:
+class Targets(Protocol):
+    """Encoded targets and weights of all train and test rows, as in `TrainingSets`."""
+
+    @property
+    def y_train(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def y_test(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def w_train(self) -> Weights: ...  # noqa: D102
+    @property
+    def w_test(self) -> Weights: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What predictions are scored against: encoded targets and weights of the rows.
+
+    Attributes:
+        y_train: (n_scored,) of the train rows of `scored_rows`.
+        y_test: (n_test,).
+        w_train: (n_scored,); None = all alike.
+        w_test: (n_test,).
+    """
+
+    y_train: np.ndarray
+    y_test: np.ndarray
+    w_train: Weights = None
+    w_test: Weights = None
+
+    @classmethod
+    def of(cls, targets: Targets, classes: Sequence | None) -> Self:
+        """Return what is known of the rows that are scored; classes as in `TrainingSets`."""
+        y_train, w_train = targets.y_train, targets.w_train
+        scored = scored_rows(len(y_train), classes)
+        of_scored = None if w_train is None else w_train[scored]
+        return cls(y_train[scored], targets.y_test, of_scored, targets.w_test)
+
+
+def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
     """Return the scores of one fit.
 
     Args:
         predictions: of the scored train rows and of the test rows.
-        y_scored: encoded targets of the train rows of `scored_rows`.
-        y_test: (n_test,) encoded targets.
+        truth: of the same rows.
         spec: its metrics, at the threshold that is best for the test rows.
     """
-    cut = cut_at(decision_threshold(spec.metric_names, y_test, predictions.test))
-    on_test = {name: score(name, y_test, predictions.test, cut) for name in spec.metric_names}
+    y, found, weights = truth.y_test, predictions.test, truth.w_test
+    cut = cut_at(decision_threshold(spec.metric_names, y, found, weights))
+    on_test = {name: score(name, y, found, cut, weights) for name in spec.metric_names}
     each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
-        train_score=score(spec.metric, y_scored, predictions.train, cut),
+        train_score=score(spec.metric, truth.y_train, predictions.train, cut, truth.w_train),
         test_score=on_test[spec.metric],
         test_scores=on_test,
-        seed_scores=tuple(_at_its_best(one, y_test, spec) for one in each),
+        seed_scores=tuple(_at_its_best(one, truth, spec) for one in each),
     )
 
 
-def _at_its_best(prediction: np.ndarray, y_test: np.ndarray, spec: Scoring) -> float:
-    cut = cut_at(decision_threshold(spec.metric_names, y_test, prediction))
-    return score(spec.metric, y_test, prediction, cut)
+def _at_its_best(prediction: np.ndarray, truth: Truth, spec: Scoring) -> float:
+    y, weights = truth.y_test, truth.w_test
+    cut = cut_at(decision_threshold(spec.metric_names, y, prediction, weights))
+    return score(spec.metric, y, prediction, cut, weights)
 
 
 def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpec) -> Interval:
@@ -119,9 +157,10 @@ def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpe
         sets: whose test rows these are.
         spec: its metrics; its split says which rows belong together.
     """
-    y = sets.y_test
-    found = widened(on_test(spec.metric_names, y, prediction), sets.variance_factor)
-    return interval_of(spec.metric, spread_of(found, layout(spec.metric, y, sets.test_units(spec))))
+    y, weights = sets.y_test, sets.w_test
+    drawn = layout(spec.metric, y, sets.test_units(spec), weights)
+    scored = widened(on_test(spec.metric_names, y, prediction, weights), sets.variance_factor)
+    return interval_of(spec.metric, spread_of(scored, drawn))
 
 
 def scored_as_asked(
@@ -139,9 +178,8 @@ def scored_as_asked(
         if tuple(result.test_scores) != spec.metric_names
     ]
     if others:
-        y_train, y_test = sets.y_train, sets.y_test
-        y_scored = y_train[scored_rows(len(y_train), sets.classes)]
+        truth = Truth.of(sets, sets.classes)
         for fingerprint in others:
-            again = scores(known.predictions(fingerprint), y_scored, y_test, spec)
+            again = scores(known.predictions(fingerprint), truth, spec)
             found[fingerprint] = replace(found[fingerprint], **asdict(again))
     return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
+from experiment_pipeline.statistics.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,8 @@ class SharedWork:
         y_train: (n_train,) class codes or floats.
         labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
+        w_train: (n_train,) how much each row counts; None = all alike.
+        w_test: (n_test,).
         tables: what libraries make of the encoded tables, when first asked for.
         folds_to_calibrate: parts of the train rows; none where nobody is calibrated.
         folds: of a cross-validation: the same for the rows of each fold.
@@ -81,6 +84,8 @@ class SharedWork:
     y_train: np.ndarray
     labels: np.ndarray
     y_test: np.ndarray
+    w_train: Weights
+    w_test: Weights
     tables: SharedTables
     folds_to_calibrate: tuple[FoldRows, ...] = ()
     folds: tuple["SharedWork", ...] = ()
@@ -92,7 +97,8 @@ class SharedWork:
         every other fit.
         """
         tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
-        for table in (*tables, self.y_train, self.labels, self.y_test):
+        weights = [one for one in (self.w_train, self.w_test) if one is not None]
+        for table in (*tables, self.y_train, self.labels, self.y_test, *weights):
             _lock(table)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +115,8 @@ class SharedWork:
             recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
             for recipe, one in state["encoded"].items()
         }
-        arrays = {name: _plain(state[name]) for name in ("y_train", "labels", "y_test")}
+        names = ("y_train", "labels", "y_test", "w_train", "w_test")
+        arrays = {name: _plain(state[name]) for name in names}
         self.__dict__.update(state | arrays | {"encoded": encoded, "tables": SharedTables()})
         self.__post_init__()
 

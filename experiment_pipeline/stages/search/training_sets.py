@@ -19,6 +19,7 @@ from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import Roles, Sampling
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
+from experiment_pipeline.statistics.weights import Weights, relative_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class TrainingSets:
         groups: (n_train,) what the split keeps together; None = nothing.
         inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
+        weight_column: how much each row counts, in fits and scores; None = all alike.
         folds: of a cross-validation; empty where the test set is what decides.
         pooled: of a cross-validation: set → its rows, of "train" and "test".
     """
@@ -55,6 +57,7 @@ class TrainingSets:
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
     inner_gap: np.ndarray | None = None
+    weight_column: str | None = None
     folds: tuple["Fold", ...] = ()
     pooled: Mapping[str, int] = field(default_factory=dict)
 
@@ -124,6 +127,22 @@ class TrainingSets:
         """The encoded target of the test rows, (n_test,)."""
         return encode_target(self.test[self.target], self.classes)
 
+    @property
+    def w_train(self) -> Weights:
+        """How much each train row counts, (n_train,), with a mean of 1; None = all alike."""
+        return self.weights_of(self.train)
+
+    @property
+    def w_test(self) -> Weights:
+        """How much each test row counts, (n_test,), with a mean of 1; None = all alike."""
+        return self.weights_of(self.test)
+
+    def weights_of(self, rows: pd.DataFrame) -> Weights:
+        """How much each of other rows of the experiment counts, such as validation rows."""
+        if self.weight_column is None:
+            return None
+        return relative_weights(rows[self.weight_column].to_numpy(dtype=np.float64))
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:
@@ -162,4 +181,5 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles
         inner_gap=train_set.inner == sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
+        weight_column=spec.sample_weight,
     )

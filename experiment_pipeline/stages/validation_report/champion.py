@@ -23,7 +23,7 @@ from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
 from experiment_pipeline.statistics.doubts import FEW_UNITS
-from experiment_pipeline.statistics.scores import SetPrediction, linearise, paired_difference
+from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.registry import Registry
 
@@ -148,9 +148,10 @@ def _compared(
         return replace(blank, why_untold=why)
     own = champion.signature.threshold
     y, metric = challenger.y, blank.metric
-    new = linearise(metric, y, challenger.prediction, threshold)
-    old = linearise(metric, y, prediction, 0.5 if own is None else own)
-    difference = paired_difference(metric, y, old, new, challenger.units, CONFIDENCE)
+    new = challenger.linearise(metric, threshold)
+    before = replace(challenger, prediction=prediction)
+    old = before.linearise(metric, 0.5 if own is None else own)
+    difference = paired_difference(old, new, challenger.layout(metric), CONFIDENCE)
     if not np.isfinite(difference.estimate):
         return replace(blank, why_untold=f"cannot be told, {metric} is undefined on these rows")
     return replace(blank, scores=PairedScores(len(y), new.estimate, old.estimate, difference))

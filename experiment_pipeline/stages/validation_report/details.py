@@ -25,6 +25,7 @@ from experiment_pipeline.statistics.thresholds import (
     cost_of,
     decision_threshold,
 )
+from experiment_pipeline.statistics.weights import weighted_mean
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,13 @@ def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Thres
     is best for the metric.
     """
     if spec.costs is not None:
-        return cheapest_threshold(spec.costs, test.y, test.prediction)
+        return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
     return metric_threshold(spec, test)
 
 
 def metric_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Threshold | None:
     """Return the threshold at which the configuration was ranked; None: not binary."""
-    return decision_threshold(spec.metric_names, test.y, test.prediction)
+    return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)
 
 
 def details_of(
@@ -128,11 +129,16 @@ def _at(
     costs = spec.costs
     ways = () if costs is None else (_way(*one, costs, exported, test) for one in compared.items())
     return AtThreshold(
-        called=float(called.mean()),
-        precision=mean_with_interval(positive[called], exported.units[called], share=True),
-        recall=mean_with_interval(called[positive], exported.units[positive], share=True),
+        called=float(weighted_mean(called, exported.weights)),
+        precision=_share(positive, exported, called),
+        recall=_share(called, exported, positive),
         ways=tuple(ways),
     )
+
+
+def _share(found: np.ndarray, of: SetPrediction, among: np.ndarray) -> Interval:
+    rows = of.rows(among)
+    return mean_with_interval(found[among], rows.units, rows.weights, share=True)
 
 
 def _way(
@@ -141,5 +147,5 @@ def _way(
     on_test, on_validation = (
         cost_of(costs, one.y, one.prediction >= cut) for one in (test, exported)
     )
-    interval = mean_with_interval(on_validation, exported.units)
-    return WayToDecide(name, cut, float(np.mean(on_test)), interval)
+    interval = mean_with_interval(on_validation, exported.units, exported.weights)
+    return WayToDecide(name, cut, float(weighted_mean(on_test, test.weights)), interval)

@@ -155,7 +155,15 @@ def usage(
     encoded = features.transform(sets.test[list(sets.features)])
     score = scored_by(spec.metric, cut)
     found = permutation_importance(
-        predict, encoded, columns, score, sets.y_test, effort, seed=spec.seed, workers=workers
+        predict,
+        encoded,
+        columns,
+        score,
+        sets.y_test,
+        effort,
+        weights=sets.w_test,
+        seed=spec.seed,
+        workers=workers,
     )
     if found is None:
         return Usage(spec.metric, effort.rows, effort.repeats, (), (), 0)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
@@ -82,7 +81,8 @@ def final_check(
         workers: predictions at a time, one thread each.
     """
     train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
-    exported = _exported(spec, trained, train_only, sets)
+    fitted_on = _fitted_on(spec, sets)
+    exported = _exported(spec, trained, train_only, fitted_on, sets)
     on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
@@ -95,8 +95,9 @@ def final_check(
         on_validation,
         _predicted(train_only, validation, sets, spec),
         on_test,
-        _fitted_on(spec, sets),
+        encode_target(fitted_on[sets.target], sets.classes),
         sets.classes,
+        w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
         segments=weakest_segments(
@@ -120,8 +121,13 @@ def final_check(
 def _on_test(
     trained: TrainedModel, sets: TrainingSets, spec: ValidationReportSpec
 ) -> SetPrediction:
-    units = sets.test_units(spec)
-    return SetPrediction(sets.y_test, trained.predictions.test, units, sets.variance_factor)
+    return SetPrediction(
+        sets.y_test,
+        trained.predictions.test,
+        sets.test_units(spec),
+        sets.w_test,
+        sets.variance_factor,
+    )
 
 
 def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
@@ -130,11 +136,15 @@ def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
 
 
 def _exported(
-    spec: ValidationReportSpec, trained: TrainedModel, train_only: Any, sets: TrainingSets
+    spec: ValidationReportSpec,
+    trained: TrainedModel,
+    train_only: Any,
+    rows: pd.DataFrame,
+    sets: TrainingSets,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    return refit_trained(trained, sets.every_row, sets, spec)
+    return refit_trained(trained, rows, sets, spec)
 
 
 def _asked_about_features(
@@ -147,10 +157,9 @@ def _asked_about_features(
     return refit_trained(trained, fold.train, fold, spec), fold
 
 
-def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> np.ndarray:
-    """The targets that the exported fit has seen."""
-    rows = sets.train if spec.export.refit == "none" else sets.every_row
-    return encode_target(rows[sets.target], sets.classes)
+def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
+    """The rows that the exported fit has seen."""
+    return sets.train if spec.export.refit == "none" else sets.every_row
 
 
 def _uncalibrated(
@@ -174,4 +183,5 @@ def _predicted(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
         resampling_units(rows, spec, sets.features),
+        sets.weights_of(rows),
     )

@@ -169,7 +169,10 @@ def _threshold(
     at = report.details.at_threshold
     if report.threshold is None or at is None or not np.isfinite(test.prediction).all():
         return
-    curve, cut = threshold_curve(test.y, test.prediction, costs), report.threshold.value
+    curve, cut = (
+        threshold_curve(test.y, test.prediction, costs, test.weights),
+        report.threshold.value,
+    )
     beside = 0.006 * np.ptp(curve.thresholds)
     shown = [("precision", curve.precision, at.precision), ("recall", curve.recall, at.recall)]
 

@@ -16,7 +16,7 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReportSpec
-from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.leaderboard.notes import unit_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
     details_of,
@@ -39,17 +39,16 @@ from experiment_pipeline.statistics.calibration import (
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, names_of
-from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
     best_constant,
     difference_to_baseline,
     interval_of,
-    layout,
 )
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import Threshold, cross_fitted, cut_at
+from experiment_pipeline.statistics.weights import Weights, weighted_mean
 from experiment_pipeline.storage.records import from_json, to_json
 
 
@@ -126,7 +125,7 @@ class ValidationReport:
     champion: ChampionComparison | None
     looks: int
     overlap: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -162,6 +161,7 @@ def judge(
     y_fitted: np.ndarray,
     classes: tuple[Scalar, ...] | None,
     *,
+    w_fitted: Weights = None,
     threshold: Threshold | None,
     usage: Usage | None = None,
     segments: Sequence[Segment] = (),
@@ -181,6 +181,7 @@ def judge(
         test: that fit on the test rows.
         y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
         classes: of the target, for binary the positive one last; None for regression.
+        w_fitted: their weights; None: all count alike.
         threshold: of the decision, chosen on the test rows; None without one.
         usage: by `effects.usage`, of `train_only`.
         segments: by `weakest_segments`, of `exported`.
@@ -191,7 +192,7 @@ def judge(
         calibrated_by: as of `ValidationReport`.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
-    scores = _scores(spec, exported, cut, y_fitted, len(classes or ()))
+    scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
     report = ValidationReport(
         experiment=spec.name,
         configuration=configuration,
@@ -205,9 +206,9 @@ def judge(
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
-        prevalence=float(np.mean(exported.y)) if binary else None,
-        miscalibration=(
-            None if calibrated_by else _miscalibration(hyperparameters, exported, classes)
+        prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
+        miscalibration=miscalibration(
+            None if calibrated_by else reweighting(hyperparameters), exported, classes
         ),
         calibrated_by=calibrated_by,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
@@ -217,51 +218,38 @@ def judge(
         champion=champion,
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
-        notes=(),
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
-
-
-def _miscalibration(
-    hyperparameters: Mapping[str, Scalar],
-    exported: SetPrediction,
-    classes: tuple[Scalar, ...] | None,
-) -> Miscalibration | None:
-    setting = reweighting(hyperparameters)
-    return miscalibration(setting, exported.y, exported.prediction, classes)
 
 
 def _scores(
     spec: ValidationReportSpec,
     exported: SetPrediction,
     cut: float,
-    y_fitted: np.ndarray,
-    n_classes: int,
+    known: tuple[np.ndarray, str, int, Weights],
 ) -> tuple[MetricScore, ...]:
     """The metrics of the experiment, then every other one of the task."""
     return tuple(
-        _scored(metric, exported, cut, best_constant(metric, y_fitted, spec.task, n_classes))
+        _scored(metric, exported, cut, best_constant(metric, *known))
         for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
     )
 
 
 def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:
     """What the exported fit scores, beside a constant."""
-    predicted = (exported.y, exported.prediction, exported.units)
     return MetricScore(
         metric,
         exported.interval(metric, cut),
-        baseline(metric, exported.y, constant).estimate,
-        difference_to_baseline(metric, *predicted, constant, cut),
+        baseline(metric, exported.y, constant, exported.weights).estimate,
+        difference_to_baseline(metric, exported, constant, cut),
     )
 
 
 def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
-    fitted = cross_fitted(metric, test.y, test.prediction, test.units)
-    score = widened(fitted.score, test.variance_factor)
-    on_test = spread_of(score, layout(metric, test.y, test.units))
+    fitted = cross_fitted(metric, test)
+    on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
-    luck = fitted.luck(metric, validation.y, validation.prediction)
+    luck = fitted.luck(metric, validation)
     gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
     best_case = better_bound(metric, gap)
     return Gap(
@@ -279,6 +267,7 @@ def _notes(
     exported: SetPrediction,
     test: SetPrediction,
 ) -> Iterator[str]:
+    yield from weights_in_words(spec)
     if earlier.models:
         yield (
             f"these validation rows have been {earlier.in_words()}: every choice made after a "
@@ -295,7 +284,8 @@ def _notes(
         )
     unit = unit_in_words(spec)
     few = ((exported, "validation"), (test, "test"))
-    yield from filter(None, [few_units_note(one.units, unit, place) for one, place in few])
+    noted = [few_units_note(one.units, unit, place, one.weights) for one, place in few]
+    yield from filter(None, noted)
     metrics = [score.metric for score in report.scores]
     yield from doubts(metrics, exported, unit, "validation", cut_at(report.threshold))
     for score in report.scores:

@@ -26,7 +26,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
-from experiment_pipeline.statistics.scores import paired_difference
+from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
 
@@ -287,14 +287,15 @@ def learning_curve(
         return None
     scored = sets.test.index.isin(rung.sets.test.index)
     y = rung.sets.y_test
-    before = average([on_test(spec.metric_names, y, found[part]) for part, _ in both])
-    after = average([on_test(spec.metric_names, y, found[whole][scored]) for _, whole in both])
+    weights, metrics = rung.sets.w_test, spec.metric_names
+    before = average([on_test(metrics, y, found[part], weights) for part, _ in both])
+    after = average([on_test(metrics, y, found[whole][scored], weights) for _, whole in both])
     units = rung.sets.test_units(spec)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
         before=before.estimate,
         after=after.estimate,
-        gain=paired_difference(spec.metric, y, before, after, units),
+        gain=paired_difference(before, after, layout(spec.metric, y, units, weights)),
         configurations=len(both),
     )

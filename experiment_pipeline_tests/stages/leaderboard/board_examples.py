@@ -9,6 +9,7 @@ from scipy.special import expit
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
@@ -25,9 +26,7 @@ def board_of(
     return rank(
         [Conclusion.trained(one.result) for one in trained.values()],
         lambda one: trained[one.key].predictions.test,
-        sets.y_test,
-        sets.y_train,
-        resampling_units(sets.test, spec, sets.features),
+        RankedRows(sets.y_test, resampling_units(sets.test, spec, sets.features), sets.y_train),
         spec,
         sets.classes,
     )
@@ -99,15 +98,19 @@ class Search:
         self,
         *others: Conclusion,
         results: Sequence[ModelResult] | None = None,
+        y_test: np.ndarray | None = None,
+        units: np.ndarray | None = None,
         **changes: object,
     ) -> Leaderboard:
         """Return the leaderboard of the results, or of some, and of others that are unranked."""
         results = self.results if results is None else results
         arguments = {
             "predictions": lambda one: self.predictions[one.key],
-            "y_test": self.y_test,
-            "y_train": self.y_train,
-            "units": self.units,
+            "rows": RankedRows(
+                self.y_test if y_test is None else y_test,
+                self.units if units is None else units,
+                self.y_train,
+            ),
             "spec": self.spec,
             "classes": (False, True) if self.spec.task == "binary" else None,
         }

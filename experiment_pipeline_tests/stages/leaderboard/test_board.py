@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import AllConfigurationsFailed
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.notes import expected_best
-from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
+from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
@@ -43,7 +43,7 @@ def _board(
     ]
     shuffled = [Conclusion.trained(results[i]) for i in order]
     told = lambda one: predictions[one.key]  # noqa: E731
-    return rank(shuffled, told, Y, Y, np.arange(4), spec, None), scores
+    return rank(shuffled, told, RankedRows(Y, np.arange(4), Y), spec, None), scores
 
 
 @st.composite

@@ -14,7 +14,7 @@ from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import names_of
-from experiment_pipeline.statistics.scores import SetPrediction, layout
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
@@ -73,10 +73,7 @@ def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
     """The validation set is decided by one choice of the threshold, and another was as likely."""
     test, exported = seen_through(30, n=300, seed=4), seen_through(30, n=300, seed=5)
     report = report_of(spec_of(metric="f1"), exported=exported, test=test)
-    on_test = spread_of(
-        cross_fitted("f1", test.y, test.prediction, test.units).score,
-        layout("f1", test.y, test.units),
-    )
+    on_test = spread_of(cross_fitted("f1", test).score, test.layout("f1"))
     given = difference(on_test, exported.spread("f1", report.threshold.value))
     found = report.gap.difference
     assert found.low < given.low < given.high < found.high
