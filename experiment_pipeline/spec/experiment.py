@@ -26,12 +26,12 @@ from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import (
     Budget,
-    CalibrationMethod,
+    CalibrateSetting,
     CrossValidation,
     Evaluation,
     Halving,
     Search,
-    Seeds,
+    SeedsSetting,
 )
 from experiment_pipeline.statistics.metrics import names_of
 
@@ -210,28 +210,14 @@ def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
 _OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
 
 
-def _read_seeds(value: Any) -> Any:
-    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
-
-
-def _read_off(value: Any) -> Any:
-    # YAML reads an unquoted off as false.
-    return "off" if value is False else value
-
-
 class Fitting(Scoring):
     """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
 
-    seeds: Annotated[
-        Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
-    ] = Field(
+    seeds: SeedsSetting | None = Field(
         None,
         description="How often a configuration is fitted, to tell its lead from luck; unset: once",
     )
-    calibrate: Annotated[
-        Literal[CalibrationMethod, "off"] | None,
-        BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
-    ] = Field(
+    calibrate: CalibrateSetting | None = Field(
         None,
         description="How probabilities are made shares that come true, learnt on train rows alone; "
         "unset: sigmoid where a configuration reweights classes",

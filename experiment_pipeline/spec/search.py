@@ -6,6 +6,7 @@ worth training in full. How they are trained belongs to `stages.search`.
 
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -126,6 +127,22 @@ class Seeds(Closed):
     average: bool = Field(
         False, description="true: predict and export the mean of the fits, not the first one"
     )
+
+
+def _read_seeds(value: Any) -> Any:
+    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
+
+
+def _read_off(value: Any) -> Any:
+    # YAML reads an unquoted off as false.
+    return "off" if value is False else value
+
+
+SeedsSetting = Annotated[Seeds, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)]
+CalibrateSetting = Annotated[
+    Literal[CalibrationMethod, "off"],
+    BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
+]
 
 
 class CrossValidation(Closed):
