@@ -253,8 +253,10 @@ def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prep
 def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema) -> Iterator[str]:
     """Say of each text without a list in the schema, which the validation counts, what is new."""
     from experiment_pipeline.stages.search.features import seen_categories
+    from experiment_pipeline.stages.search.voting import TakenApart
 
-    for name, seen in seen_categories(pipeline[0]).items():
+    every = [seen_categories(one) for one in TakenApart.of(pipeline).features]
+    for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
         column = rules.columns.get(name)
         if column is not None and any(check.name == "isin" for check in column.checks):
             continue

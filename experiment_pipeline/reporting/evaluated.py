@@ -14,16 +14,33 @@ class Evaluated:
         where: "with AUC 0.8 …".
         short: the same in a heading.
         by: "… cannot tell it from the best".
+        fitted: "configurations were fitted …".
+        scores: of which rows and models the scores are, a sentence.
     """
 
     where: str
     short: str
     by: str
+    fitted: str
+    scores: str
 
 
-_TEST_SET = Evaluated("on the test set", "on test", "the test set")
+_TEST_SET = Evaluated(
+    where="on the test set",
+    short="on test",
+    by="the test set",
+    fitted="on the train set and chosen on the test set",
+    scores="Test scores are those of the configuration fitted on the train set alone.",
+)
 _CROSS_VALIDATION = Evaluated(
-    "in cross-validation of the train and test rows", "in cross-validation", "cross-validation"
+    where="in cross-validation of the train and test rows",
+    short="in cross-validation",
+    by="cross-validation",
+    fitted="and chosen by cross-validation on the train and test rows together",
+    scores=(
+        "Test scores are those of cross-validation: of train and test rows, by models that were "
+        "fitted on others of them."
+    ),
 )
 
 

@@ -42,5 +42,7 @@ from experiment_pipeline.spec.table import Drift as Drift
 from experiment_pipeline.spec.table import Fractions as Fractions
 from experiment_pipeline.spec.table import Numbers as Numbers
 from experiment_pipeline.spec.table import Preparation as Preparation
+from experiment_pipeline.spec.table import RandomSplit as RandomSplit
+from experiment_pipeline.spec.table import Split as Split
 from experiment_pipeline.spec.table import TimeSplit as TimeSplit
 from experiment_pipeline.spec.table import Validation as Validation

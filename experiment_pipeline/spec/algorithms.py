@@ -14,8 +14,10 @@ from pydantic import Field, model_validator
 
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
-Features = Literal["ordinal", "onehot"]
+Features = Literal["ordinal", "onehot", "target", "text"]
 Direction = Literal["stiffer", "as_is", "more_flexible"]
+# The row of the leaderboard that is no configuration: its key, and its algorithm.
+ENSEMBLE = "ensemble"
 
 
 class Range(Closed):

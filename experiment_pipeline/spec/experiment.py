@@ -28,6 +28,7 @@ from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,
     CrossValidation,
+    Ensemble,
     Evaluation,
     Halving,
     Search,
@@ -213,11 +214,11 @@ _OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None els
 class Fitting(Scoring):
     """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
 
-    seeds: SeedsSetting | None = Field(
+    seeds: SeedsSetting = Field(
         None,
         description="How often a configuration is fitted, to tell its lead from luck; unset: once",
     )
-    calibrate: CalibrateSetting | None = Field(
+    calibrate: CalibrateSetting = Field(
         None,
         description="How probabilities are made shares that come true, learnt on train rows alone; "
         "unset: sigmoid where a configuration reweights classes",
@@ -245,6 +246,9 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
+    ensemble: Annotated[Ensemble | None, _on_or_off(Ensemble, "members: 5"), _OFF_IS_WRITTEN] = (
+        Field(Ensemble(), description="off, or how many configurations an average may have")
+    )
 
 
 class ValidationReportSpec(Fitting, Searched, Prepared):

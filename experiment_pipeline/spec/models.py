@@ -237,6 +237,8 @@ def _into_member(place: Place, name: str | int, members: Sequence[Any]) -> Place
         return Place(place.location, member, owner=member)
     words = re.findall(r"[\w-]+", str(name))
     by_name = {(get_origin(member) or member).__name__: member for member in members}
+    # pydantic writes literal['a', 'b'].
+    by_name["literal"] = by_name.get("Literal")
     models = [by_name[word] for word in words if _is_model(by_name.get(word))]
     member = by_name.get(words[0]) or next(iter(models), Any)
     return replace(place, annotation=member, union=place.annotation)

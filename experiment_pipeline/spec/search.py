@@ -1,4 +1,4 @@
-"""`search`, `evaluation`, `seeds`, `halving`, `budget`: what is tried, on which rows, how far.
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`: what is tried, where, how far.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -41,8 +41,10 @@ class Search(Closed):
         {}, description="Name → one value, a list, or a range {low: …, high: …, scale: log}"
     )
     configurations: tuple[dict[str, Setting], ...] = ()
-    features: Features | None = Field(
-        None, description="How categories reach the model; unset: what suits the algorithm"
+    features: Features | tuple[Features, ...] | None = Field(
+        None,
+        description="How categories, texts reach the model, or a list to choose from: [ordinal, "
+        "target, text]; unset: what suits the algorithm",
     )
 
     @field_validator("algorithm")
@@ -54,6 +56,15 @@ class Search(Closed):
             f"{value!r} is no algorithm; {allowed_instead(value, list(ALGORITHMS))} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
+
+    @field_validator("features")
+    @classmethod
+    def _recipes_differ(cls, value: Any) -> Any:
+        if value == ():
+            raise ValueError("the list is empty; name recipes, or drop the key")
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError("a recipe stands there twice; keep it once")
+        return value
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:
@@ -72,6 +83,13 @@ class Search(Closed):
     def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:
         """The hyperparameters with more than one value, in the order of the YAML."""
         return {k: v for k, v in self.hyperparameters.items() if isinstance(v, Range | tuple)}
+
+    @property
+    def recipes(self) -> tuple[Features, ...]:
+        """The feature recipes to choose from; none where the algorithm's own is meant."""
+        if self.features is None:
+            return ()
+        return self.features if isinstance(self.features, tuple) else (self.features,)
 
     def _check_explicit(self) -> None:
         for key in self.searched:
@@ -95,7 +113,7 @@ class Search(Closed):
     def _check_random(self) -> None:
         if self.draws is None:
             raise ValueError("method random needs draws: the number of configurations")
-        if not self.searched:
+        if not self.searched and len(self.recipes) < 2:
             raise impossible(
                 "method random has nothing to draw; give a hyperparameter a list or low and high",
                 "method",
@@ -138,9 +156,11 @@ def _read_off(value: Any) -> Any:
     return "off" if value is False else value
 
 
-SeedsSetting = Annotated[Seeds, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)]
+SeedsSetting = Annotated[
+    Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
+]
 CalibrateSetting = Annotated[
-    Literal[CalibrationMethod, "off"],
+    Literal[CalibrationMethod, "off"] | None,
     BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
 ]
 
@@ -183,6 +203,14 @@ class Halving(Closed):
         if fractions[-1] != 1:
             raise ValueError(f"the last rung has {fractions[-1]:g} of the rows; end with 1.0")
         return fractions
+
+
+class Ensemble(Closed):
+    """The weighted mean of the best few configurations, as one more row of the leaderboard."""
+
+    members: int = Field(
+        5, ge=2, le=10, description="Configurations at the most: each has to predict every row"
+    )
 
 
 class Budget(Closed):

@@ -104,7 +104,9 @@ def _is_echo(
     A union member of another kind than the value, and a list that is too short because its
     items are wrong, say nothing of their own.
     """
-    at_member = place.union is not None and _is_wrong_kind(item)
+    at_member = place.union is not None and (
+        _is_wrong_kind(item) or item["type"] == "literal_error"
+    )
     if not at_member and item["type"] != "too_short":
         return False
     depth = len(place.location)

@@ -228,16 +228,20 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))
-    fold, every = _folds(y, unit_codes(predicted.units)), _Cuts.of(prediction, weights)
+    fold, every = dealt(y, unit_codes(predicted.units)), _Cuts.of(prediction, weights)
     cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
     decided = replace(predicted, prediction=(prediction >= cuts[fold]).astype(np.float64))
     return CrossFitted(decided.linearise(metric), cuts)
 
 
-def _folds(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the fold (n,) of each row: units by their share of positives, dealt in turn.
+def dealt(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the fold (n,) of each row: units by their mean target, dealt in turn.
 
-    Units of equal shares are dealt at random: five working days would be a fold per weekday.
+    Units of equal means are dealt at random: five working days would be a fold per weekday.
+
+    Args:
+        y: encoded targets (n,); of two classes the mean is the share of positives.
+        codes: (n,) of the units, 0 … G-1.
     """
     shares = np.bincount(codes, weights=y) / np.bincount(codes)
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))

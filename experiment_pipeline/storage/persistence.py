@@ -33,6 +33,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "numpy.nan_to_num",
     "numpy.dtype",
     "numpy.expand_dims",
+    "numpy.ravel",
     "pandas.DataFrame",
     "pandas.Series",
 )

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from experiment_pipeline_tests.bench import tables
+from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import Section, refreshed
 
@@ -36,6 +37,18 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="rivals: of each search")
     parser.add_argument("--seeds", type=int, default=5, help="rivals: of each table")
     parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
+    parser.add_argument("--budget", type=float, default=30.0, help="automl: seconds of each tool")
+    parser.add_argument("--tools", nargs="*", help="automl: by name; all without")
+    parser.add_argument(
+        "--without",
+        nargs="*",
+        choices=[*OVERLAYS],
+        default=[],
+        help="automl: ours also without one of these",
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".bench"), help="automl: remembers what was run"
+    )
     names = [one.name for one in tables.TABLES]
     # The rivals search these in an hour; with all of them it takes three.
     parser.add_argument("--tables", nargs="*", choices=names, default=names[:6])

@@ -25,6 +25,7 @@ from experiment_pipeline_tests.bench import (
     training,
     whole_job,
 )
+from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.sections import table
 
 RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
@@ -179,6 +180,7 @@ PARTS: Mapping[str, Part] = {
     "reports": Part("The validation report", validation_reports),
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
+    "automl": Part("From table to model", automl.section),
     "rivals": Part("The same seconds", same_seconds),
     "progress": Part("The time left", time_left),
     "memory": Part("The memory of experiments", the_memory),

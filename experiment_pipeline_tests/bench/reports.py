@@ -14,9 +14,9 @@ from sklearn.datasets import make_classification, make_regression
 
 from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -26,7 +26,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.rows.made_rows import cut_rows
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0
@@ -88,7 +88,7 @@ def _measured(shape: Shape) -> list[Measured]:
     trained = _searched(spec, sets)
     searching = time.perf_counter() - started
     board = board_of(spec, sets, trained)
-    chosen = trained[board.chosen]
+    chosen = chosen_of(spec, sets, board, trained)
     started = time.perf_counter()
     _refitted(spec, cut, sets, chosen)
     refitting = time.perf_counter() - started
@@ -130,7 +130,6 @@ def _searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedM
 
 
 def _refitted(
-    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: TrainedModel
+    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: ChosenModel
 ) -> None:
-    result = chosen.result
-    refit(result.configuration, result.rounds, pd.concat([cut.train, cut.test]), sets, spec)
+    chosen.refitted(pd.concat([cut.train, cut.test]), sets, spec)

@@ -43,13 +43,13 @@ class Given:
 def encode(cut: Cut, seconds: float) -> Given:
     """Encode a table once; the rivals' clocks start afterwards, ours encodes by itself."""
     sets, columns = cut.sets, list(cut.sets.features)
-    features = build_features("ordinal", sets.train, columns)
+    features = build_features("ordinal", sets.train, columns).fit(sets.train[columns])
     return Given(
         cut,
-        features.fit_transform(sets.train[columns]),
+        features.transform(sets.train[columns]),
         features.transform(sets.test[columns]),
         features.transform(cut.validation[columns]),
-        categorical_positions("ordinal", sets.train, columns),
+        categorical_positions(features),
         seconds,
     )
 

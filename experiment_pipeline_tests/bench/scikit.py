@@ -12,6 +12,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it is its import
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
@@ -109,14 +110,15 @@ def problem(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Problem:
     columns = list(sets.features)
     fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
     model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
+    features = build_features("ordinal", sets.train, columns)
     return Problem(
         pipeline=Pipeline(
-            [("features", build_features("ordinal", sets.train, columns)), ("model", model)],
+            [("features", features), ("model", model)],
             memory=str(folder / "features"),
         ),
         grid={f"model__{name}": values for name, values in spec.search[0].searched.items()},
         table=pd.concat([sets.train[columns], sets.test[columns]]),
         y=np.r_[sets.y_train, sets.y_test],
         cv=PredefinedSplit(fold),
-        categorical=categorical_positions("ordinal", sets.train, columns),
+        categorical=categorical_positions(clone(features).fit(sets.train[columns])),
     )

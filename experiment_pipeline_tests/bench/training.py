@@ -86,13 +86,14 @@ def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
 def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[..., object]:
     """`lightgbm.train` alone, in one thread or several; features and bins are ready before."""
     columns = list(sets.features)
-    encoded = build_features("ordinal", sets.train, columns).fit_transform(sets.train[columns])
+    features = build_features("ordinal", sets.train, columns)
+    encoded = features.fit_transform(sets.train[columns])
     fixed = {"objective": "binary", "num_threads": 1, "verbosity": -1, "deterministic": True}
     fixed |= {"force_row_wise": True, "feature_pre_filter": False, "seed": 0}
     binned = lgb.Dataset(
         encoded,
         sets.y_train,
-        categorical_feature=categorical_positions("ordinal", sets.train, columns),
+        categorical_feature=categorical_positions(features),
         params=fixed,
     ).construct()
     searched = [dict(configuration.hyperparameters) for configuration in configurations(spec)]

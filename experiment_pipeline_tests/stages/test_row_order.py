@@ -16,7 +16,6 @@ from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.scoring import predict
@@ -30,7 +29,7 @@ from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import cut_rows
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.stages.search import halving_scenario
 
 SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
@@ -79,15 +78,9 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     declared = configurations(spec)
     models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
     board = board_of(spec, sets, models)
-    chosen = models[board.chosen]
-    exported = refit(
-        next(one for one in declared if one.key == board.chosen),
-        chosen.result.rounds,
-        pd.concat([sets.train, sets.test]),
-        sets,
-        spec,
-    )
-    train_only = fitted_pipeline(chosen.result, chosen.model, sets, spec)
+    chosen = chosen_of(spec, sets, board, models)
+    exported = chosen.refitted(pd.concat([sets.train, sets.test]), sets, spec)
+    train_only = chosen.train_only(sets, spec)
     on_test = predicted(train_only, sets.test, sets, spec)
     report = judge(
         spec,

@@ -168,7 +168,9 @@
     const beside = new Set(data.beside);
     const order = [...new Set(rows.map((row) => row.algorithm))];
     const chosen = rows.findIndex((row) => row.key === data.chosen);
-    let algorithm = algorithms.find((name) => name === rows[0].algorithm) ?? algorithms[0];
+    // The best that was fitted: an ensemble ahead of it has no hyperparameters and no rungs.
+    const best = Math.max(0, rows.findIndex((row) => row.path.length));
+    let algorithm = algorithms.find((name) => name === rows[best].algorithm) ?? algorithms[0];
     const headers = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
 
     const ranked = (row) => row.status === TRAINED && isNumber(row.score);
@@ -614,12 +616,12 @@
 
     /* Train and test score of the best and the chosen one. */
     function learning(width) {
-      const whom = [...new Set([0, chosen])].filter((number) => number >= 0 && rows[number].path.length);
-      const named = (number) => (number === chosen ? (number === 0 ? "best and chosen" : "chosen") : "best");
+      const whom = [...new Set([best, chosen])].filter((number) => number >= 0 && rows[number].path.length);
+      const named = (number) => (number === chosen ? (number === best ? "best and chosen" : "chosen") : "best");
       const curve = (number, part, name, type) => ({
         type: "line",
         name: `${named(number)}: ${name}`,
-        color: series(number === 0 ? 0 : 2),
+        color: series(number === best ? 0 : 2),
         symbol: part === 1 ? "circle" : "rect",
         symbolSize: 8,
         lineStyle: { type, width: 2.5 },

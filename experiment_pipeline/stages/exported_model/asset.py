@@ -20,6 +20,7 @@ from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.chosen import chosen_result
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -78,6 +79,7 @@ def build_exported_model(
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
+        configuration = leaderboard.with_ensemble(declared)[leaderboard.chosen]
         with record(context):
             _check(config)
             registry, store = registry_of(spec), stage_entries(spec.name, STAGE)
@@ -87,7 +89,7 @@ def build_exported_model(
                 package = _package(
                     asset.run_of(context, spec.name),
                     spec,
-                    declared[leaderboard.chosen],
+                    configuration,
                     leaderboard,
                     validation_report,
                     validation_set,
@@ -102,8 +104,7 @@ def build_exported_model(
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
             version = _version(registry, published, committed)
-        words = declared[leaderboard.chosen].in_words
-        outcome = page.outcome(version, words, not_approved=config.approve)
+        outcome = page.outcome(version, configuration.in_words, not_approved=config.approve)
         return asset.report(context, key, asset.with_memory(outcome, spec.name))
 
     return exported_model
@@ -143,7 +144,7 @@ def _package(
 ) -> ModelPackage:
     """The files of the version, from what the stages before have stored."""
     files = stage_entries(spec.name, look.STAGE).require(judged.fingerprint).files
-    result = TrainedModelStore.of(spec.name).require(judged.model_fingerprint).result
+    result = chosen_result(board, TrainedModelStore.of(spec.name))
     pipeline = persistence.from_bytes(files[look.MODEL], result.trusted_types)
     serialized = packing.serialize(pipeline)
     facts = packing.facts_of(

@@ -19,6 +19,7 @@ from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
@@ -111,6 +112,7 @@ def facts_of(
     return ModelFacts(
         spec=spec,
         configuration=configuration,
+        members=() if board.chosen_ensemble is None else board.chosen_ensemble.members,
         rounds=result.rounds,
         fingerprint=result.fingerprint,
         reason=board.reason,
@@ -198,10 +200,19 @@ def _signature(pipeline: Any, facts: ModelFacts, golden: pd.DataFrame) -> Signat
 
 
 def _hyperparameters(facts: ModelFacts) -> dict[str, Any]:
-    chosen = facts.configuration
-    named = {"key": chosen.key, "algorithm": chosen.algorithm, "features": chosen.features}
-    found = {"rounds": facts.rounds, "fingerprint": facts.fingerprint}
-    return {**named, "hyperparameters": dict(chosen.hyperparameters), **found}
+    if facts.members:
+        own = [
+            _settings(one.configuration, one.rounds, one.fingerprint) | {"weight": one.weight}
+            for one in facts.members
+        ]
+        return {"key": ENSEMBLE, "fingerprint": facts.fingerprint, "members": own}
+    return _settings(facts.configuration, facts.rounds, facts.fingerprint)
+
+
+def _settings(one: Configuration, rounds: int | None, fingerprint: str) -> dict[str, Any]:
+    named = {"key": one.key, "algorithm": one.algorithm, "features": one.features}
+    found = {"rounds": rounds, "fingerprint": fingerprint}
+    return {**named, "hyperparameters": dict(one.hyperparameters), **found}
 
 
 def _metrics(facts: ModelFacts) -> dict[str, Any]:
@@ -221,6 +232,7 @@ def _metrics(facts: ModelFacts) -> dict[str, Any]:
         "overlap": facts.overlap,
         "champion": None if facts.champion is None else asdict(facts.champion),
         "reason": facts.reason,
+        "members": [one.fingerprint for one in facts.members],
     }
 
 

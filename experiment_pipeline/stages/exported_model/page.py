@@ -17,6 +17,7 @@ from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
+from experiment_pipeline.stages.leaderboard.ensemble import Member
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -62,6 +63,7 @@ class ModelFacts:
     Attributes:
         spec: the experiment as run; what else is not named here is as of `ValidationReport`.
         configuration: the chosen one, with its full hyperparameters.
+        members: of an ensemble, the heaviest first; none of a configuration.
         rounds: boosting rounds of the exported fit; None when it does not boost.
         fingerprint: of the chosen configuration.
         reason: why it was chosen, from the leaderboard.
@@ -98,6 +100,7 @@ class ModelFacts:
     environment: Environment
     calibration: CalibrationMethod | None = None
     averaged: int = 1
+    members: tuple[Member, ...] = ()
 
 
 def build_card(
@@ -142,7 +145,8 @@ def _question(facts: ModelFacts, signature: Signature) -> Section:
             Paragraph(
                 f"{facts.positive_class} is predicted from a probability of "
                 f"{numbers.probability(facts.threshold)} on. This threshold was chosen "
-                f"{evaluated(facts.spec.evaluation_name).where}{_by_costs(facts)}; the pipeline's own predict cuts at 0.5."
+                f"{evaluated(facts.spec.evaluation_name).where}{_by_costs(facts)}; the pipeline's "
+                "own predict cuts at 0.5."
             )
         )
     return Section("Question", tuple(said))
@@ -165,7 +169,7 @@ def _data(facts: ModelFacts) -> Section:
     blocks: list[documents.Block] = [
         Paragraph(
             f"The rows were split by {_split_in_words(facts)}. Configurations were fitted "
-            f"{_fitted_and_chosen(spec)}. The exported model was fitted on "
+            f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
             f"{'train and test' if refit else 'the train set'} and judged on the validation set."
         ),
         Table(("set", "rows", "sha256 begins"), sets),
@@ -179,16 +183,6 @@ def _data(facts: ModelFacts) -> Section:
     return Section("Data", tuple(blocks))
 
 
-def _fitted_and_chosen(spec: ExperimentSpec) -> str:
-    folds = spec.cross_validation
-    if folds is None:
-        return "on the train set and chosen on the test set"
-    return (
-        f"and chosen by cross-validation on the train and test rows together ({folds.folds} folds"
-        f"{f', {folds.repeats} times' if folds.repeats > 1 else ''})"
-    )
-
-
 def _split_in_words(facts: ModelFacts) -> str:
     split = facts.spec.split
     if split.by == "random":
@@ -200,13 +194,14 @@ def _split_in_words(facts: ModelFacts) -> str:
 
 def _configuration(facts: ModelFacts) -> Section:
     chosen = facts.configuration
+    if facts.members:
+        return _ensemble(facts)
     settings = {**chosen.hyperparameters, "category encoding": chosen.features}
     if facts.rounds is not None:
         settings["boosting rounds of this fit"] = facts.rounds
     if facts.averaged > 1:
-        settings["mean of fits with other seeds"] = facts.averaged
-    if facts.calibration is not None:
-        settings["probabilities calibrated by"] = facts.calibration
+        settings["fits it is the mean of"] = facts.averaged
+    settings |= {"calibrated by": facts.calibration} if facts.calibration else {}
     rows = tuple((name, str(value)) for name, value in settings.items())
     return Section(
         "Chosen configuration",
@@ -217,9 +212,35 @@ def _configuration(facts: ModelFacts) -> Section:
     )
 
 
+def _ensemble(facts: ModelFacts) -> Section:
+    rows = tuple(
+        (
+            numbers.score(one.weight),
+            *(one.configuration.key, one.configuration.algorithm, one.configuration.settings),
+            one.configuration.features,
+            "" if one.rounds is None else str(one.rounds),
+        )
+        for one in facts.members
+    )
+    mean = "predictions" if facts.spec.task == "regression" else "probabilities"
+    header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
+    return Section(
+        "Chosen configurations",
+        (
+            Paragraph(
+                f"An ensemble: the weighted mean of the {mean} of {len(rows)} models, each fitted "
+                f"on its own. {facts.reason}"
+            ),
+            Table(header, rows),
+            Paragraph(
+                "Its test score is of predictions whose weights were chosen on other test rows."
+            ),
+        ),
+    )
+
+
 def _metrics(facts: ModelFacts) -> Section:
-    weighted = reweighting(facts.configuration.hyperparameters) is not None
-    reweighted = weighted and facts.calibration is None
+    reweighted = not facts.calibration and bool(reweighting(facts.configuration.hyperparameters))
     rows = tuple(
         (
             score.set_name,
@@ -231,14 +252,9 @@ def _metrics(facts: ModelFacts) -> Section:
         for score in facts.scores
     )
     looks = looked_at(facts.looks, facts.overlap)
-    refit = "Test scores are those of the configuration fitted on the train set alone."
-    if facts.spec.cross_validation is not None:
-        refit = (
-            "Test scores are those of cross-validation: of train and test rows, by models that "
-            "were fitted on others of them."
-        )
+    scores = evaluated(facts.spec.evaluation_name).scores
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
-    return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {refit}")))
+    return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {scores}")))
 
 
 def _gates(facts: ModelFacts) -> Section:

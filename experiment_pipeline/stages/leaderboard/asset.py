@@ -58,7 +58,8 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
             )
         ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
         place = str(stored.paths[page.PAGE])
-        outcome = page.outcome(ranked, stored.files[page.SCORES], place, declared)
+        known = ranked.with_ensemble(declared)
+        outcome = page.outcome(ranked, stored.files[page.SCORES], place, known)
         outcome = asset.with_memory(replace(outcome, version=fingerprint), spec.name)
         return asset.report(context, key, outcome)
 

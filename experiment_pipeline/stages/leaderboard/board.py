@@ -18,7 +18,9 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
+from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found, find_ensemble
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
@@ -26,10 +28,12 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     Ranking,
     TestPredictions,
     build_rows,
+    measure,
     order,
 )
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
@@ -63,10 +67,12 @@ class Leaderboard:
         tie_group: keys that the test set cannot tell from the best, the best first.
         optimism: by how much the best score is expected to flatter; None where that cannot be
             told from drift (a split by time), or not be estimated (one resampling unit).
-        edges: where the choice lies at an end of the search.
+        edges: where the choice, or of an ensemble the best configuration, lies at an end of the
+            search.
         notes: what to know before believing it, one sentence each.
         evaluation: test_set, or cross_validation: scores are then those of train and test rows
             that were left out of the fit.
+        ensemble: of the best few, which is a row as well; None where one alone is best.
         digests: of the sets "train" and "test" that it holds for.
     """
 
@@ -82,12 +88,40 @@ class Leaderboard:
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]
     evaluation: str = "test_set"
+    ensemble: Ensemble | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool:
         """Whether the chosen score is better than the baseline's by more than chance."""
         return surely_better(self.metric, self.difference_to_baseline)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the chosen model."""
+        return str(self.rows.loc[self.rows["key"] == self.chosen, "fingerprint"].item())
+
+    @property
+    def searched_cpu_seconds(self) -> float:
+        """Of the fits behind all rows, each counted once: an ensemble's are its members'."""
+        return float(self.rows.loc[self.rows["key"] != ENSEMBLE, "fit_cpu_seconds"].sum())
+
+    @property
+    def chosen_ensemble(self) -> Ensemble | None:
+        """The ensemble, where it is the choice."""
+        return self.ensemble if self.chosen == ENSEMBLE else None
+
+    @property
+    def single(self) -> str:
+        """Key of the configuration to learn from: the choice, or of an ensemble the best alone."""
+        if self.chosen != ENSEMBLE:
+            return self.chosen
+        return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
+
+    def with_ensemble(self, declared: Mapping[str, Configuration]) -> dict[str, Configuration]:
+        """Return key → configuration of every row: what is declared, and the ensemble."""
+        own = {} if self.ensemble is None else {ENSEMBLE: self.ensemble.configuration}
+        return {**declared, **own}
 
 
 def leaderboard(
@@ -146,14 +180,20 @@ def rank(
         AllConfigurationsFailed: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
-    ranking = order(results, predictions, rows, spec, len(classes or ()))
+    measured = list(measure(results, predictions, rows, spec))
+    found = find_ensemble(measured, predictions, rows, spec)
+    if found is not None:
+        measured += measure([found.result], lambda _: found.on_test, rows, spec)
+    ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
-    chosen, reason = _choose(ranking, spec)
-    key = chosen.result.key
-    edges = search_edges(spec, chosen.result.algorithm, chosen.result.hyperparameters)
-    table = build_rows(ranking, key, concluded, spec)
-    predicted = rows.predicted(predictions(chosen.result))
+    chosen, reason = _choose(ranking, spec, found)
+    key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
+    edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
+    ensemble = None if found is None else found.ensemble
+    table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
+    on_test = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
+    predicted = rows.predicted(on_test)
     notes = leaderboard_notes.notes(ranking, table, edges, predicted, spec)
     return Leaderboard(
         metric=spec.metric,
@@ -171,6 +211,7 @@ def rank(
             *notes,
         ),
         evaluation=spec.evaluation_name,
+        ensemble=ensemble,
     )
 
 
@@ -266,19 +307,26 @@ def _nothing_to_rank(
     )
 
 
-def _choose(ranking: Ranking, spec: LeaderboardSpec) -> tuple[Entry, str]:
-    """Return the choice and its reason. Never by seconds: they differ from run to run."""
+def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tuple[Entry, str]:
+    """Return the choice and its reason. Never by seconds: they differ from run to run.
+
+    An ensemble is chosen where it is the best, and the smallest only where nothing else is tied.
+    """
     best, tied = ranking.entries[0], ranking.tie_group
-    among = numbers.counted(len(ranking.entries), "configuration")
+    among = numbers.counted(len(ranking.single), "configuration")
+    among += " and their ensemble" if found else ""
     how = evaluated(spec.evaluation_name)
     standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
+    if found and best.is_ensemble and (spec.choice == "best_score" or len(tied) == 1):
+        told = found.ensemble.told(spec.metric, best, ranking.single[0])
+        return best, f"{standing}; {told}"
     if spec.choice == "best_score":
-        return best, standing + _tie_break(ranking.entries)
+        return best, standing + _tie_break(ranking.single)
     sign = METRICS[spec.metric].sign
     smallest = min(
-        tied,
+        (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
     if smallest is best:

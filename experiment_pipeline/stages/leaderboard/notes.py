@@ -15,6 +15,7 @@ import pandas as pd
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import LeaderboardSpec, Question, Range, Sampling, Scalar
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
 from experiment_pipeline.statistics.calibration import reweighting
@@ -269,7 +270,7 @@ def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
         return
     found = [
         None if entry.result.calibration else reweighting(entry.result.hyperparameters)
-        for entry in ranking.entries
+        for entry in ranking.single
     ]
     settings = list(dict.fromkeys(one for one in found if one is not None))
     if not settings:
@@ -332,12 +333,12 @@ def _chosen_on_the_way(rows: pd.DataFrame) -> Iterator[str]:
 
 def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
     """What most of the search bought, whatever the order it was run in."""
-    scores = [entry.score.estimate for entry in ranking.entries]
+    scores = [entry.score.estimate for entry in ranking.single]
     if len(scores) < _FEWEST_FOR_SPEND:
         return
     fifth = math.ceil(_FIRST_SHARE * len(scores))
     gain = METRICS[metric].sign * (scores[0] - expected_best(scores, fifth))
-    seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.entries)
+    seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.single)
     yield (
         f"the last 80 % of the spend made {metric} better by {gain:.2g}: {fifth} configurations "
         f"drawn at random reach {numbers.score(expected_best(scores, fifth))} on average, all {len(scores)} reach "
@@ -346,6 +347,7 @@ def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
 
 
 def _unranked(rows: pd.DataFrame) -> Iterator[str]:
+    rows = rows[rows["key"] != ENSEMBLE]
     failed = rows.loc[rows["status"] == "failed", "reason"]
     for reason, count in failed.value_counts().items():
         yield f"{count} of {len(rows)} configurations failed with {reason}"

@@ -28,6 +28,7 @@ from experiment_pipeline.reporting.remembered import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
@@ -60,6 +61,7 @@ _HOW_TO_READ = (
     "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
     "The overfit gap is by how much the score on train rows is better.",
     "Where a configuration was fitted with several seeds, mean and standard deviation of their scores stand beside it: a lead smaller than that is luck of the seed.",
+    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other test rows; its CPU seconds are those of its members, and are spent already.",
 )
 
 
@@ -68,7 +70,7 @@ def outcome(
 ) -> Outcome:
     """The choice and the ranking, their picture (PNG), and the place of the page.
 
-    `declared` is key → configuration, of all that the YAML declares.
+    `declared` is key → configuration of every row: what the YAML declares, and the ensemble.
     """
     words = declared[board.chosen].in_words
     return Outcome(
@@ -90,10 +92,19 @@ def outcome(
             f"baseline {board.metric}": board.baseline,
             "tie_group": len(board.tie_group),
             "partition": board.chosen,
+            **_ensemble_facts(board),
         },
         checks=[_beats_baseline(board)],
         remembered=[*_remembered(board, declared), ReportRow(name="leaderboard", place=place)],
     )
+
+
+def _ensemble_facts(board: Leaderboard) -> dict[str, Any]:
+    if board.ensemble is None:
+        return {}
+    row = board.rows[board.rows["key"] == ENSEMBLE].iloc[0]
+    score = f"{board.metric} {numbers.score(row['test_score'])}, rank {row['rank']}"
+    return {"ensemble": f"{board.ensemble.in_words}: {score}"}
 
 
 def _rank(board: Leaderboard) -> str:
@@ -264,20 +275,27 @@ def decision(shown: SearchShown) -> str:
 
 def _choice(shown: SearchShown) -> Table:
     board = shown.board
-    counts = Counter(board.rows["status"])
+    counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
     declared = numbers.counted(counts.total(), "configuration")
     better = METRICS[board.metric].better_is
+    ensemble, chosen = board.chosen_ensemble, board.chosen
     facts = {
-        "Hyperparameters": pictures.in_words(shown.settings(board.chosen)),
+        **(
+            {"Hyperparameters": pictures.in_words(shown.settings(chosen))}
+            if ensemble is None
+            else {"Members": ensemble.in_words}
+        ),
         "Why this one": f"It is the {board.reason}.",
         "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
         "Searched": f"{declared}: {ended}",
     }
-    if board.chosen in shown.spent:
+    members = [chosen] if ensemble is None else [one.configuration.key for one in ensemble.members]
+    if shown.spent.keys() >= set(members):
+        whom = "the chosen configuration" if ensemble is None else "its members"
         facts["Cost"] = (
             f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
-            f"{numbers.measured(shown.spent[board.chosen])} of them for the chosen configuration"
+            f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}"
         )
     return Table(("", ""), tuple(facts.items()))
 

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
-from experiment_pipeline.spec.algorithms import competes
+from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import is_searched_by_ratio
 from experiment_pipeline.stages.search.conclusions import SearchResults, Step
@@ -65,7 +65,7 @@ class SearchShown:
 
     Attributes:
         board: its ranking; the first MOST_ROWS rows are shown.
-        declared: key → configuration, of all that the YAML declares.
+        declared: key → configuration of every row: what the YAML declares, and the ensemble.
         paths: as of `SearchResults`.
         spec: tells what was searched by ratios.
     """
@@ -78,7 +78,8 @@ class SearchShown:
     @classmethod
     def of(cls, board: Leaderboard, found: SearchResults, spec: LeaderboardSpec) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
-        return cls(board, {one.key: one for one in configurations(spec)}, found.paths, spec)
+        declared = {one.key: one for one in configurations(spec)}
+        return cls(board, board.with_ensemble(declared), found.paths, spec)
 
     @cached_property
     def rows(self) -> list[dict[Any, Any]]:
@@ -208,7 +209,7 @@ def _captions(shown: SearchShown) -> Iterator[Caption]:
     """The pictures that are worth drawing."""
     board, better = shown.board, METRICS[shown.board.metric].better_is
     ranked = board.rows[board.rows["rank"].notna()]
-    best = str(ranked["key"].iloc[0])
+    best = str(ranked["key"][ranked["key"] != ENSEMBLE].iloc[0])
     tied = numbers.counted(len(board.tie_group), "configuration")
     yield Caption(
         "cost",
@@ -273,7 +274,7 @@ def _of_rungs(shown: SearchShown, best: str) -> Iterator[Caption]:
         f"train {numbers.score(step.train_score)}"
         for step in shown.paths.get(best, ())
     )
-    whom = "the best" if best == shown.board.chosen else "the best and the chosen one"
+    whom = "the best" if best == shown.board.single else "the best and the chosen one"
     yield Caption(
         "learning",
         "Learning curve",

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
@@ -80,13 +81,19 @@ class Entry:
     tied: bool
     difference_to_baseline: Interval
 
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean of others."""
+        return self.result.key == ENSEMBLE
+
 
 @dataclass(frozen=True)
 class Ranking:
     """The configurations with a score, the best first, and those without.
 
     Attributes:
-        entries: by score; of equal scores the smaller model, then the smaller key first.
+        entries: by score; of equal scores an ensemble comes last, else the smaller model, then the
+            smaller key first.
         undefined: results whose score is no finite number, by key.
         baseline: what predicting without features scores on the test set.
         optimism: by how much the best score is expected to flatter, because it is the best of
@@ -104,9 +111,14 @@ class Ranking:
         """The entries that cannot be told from the best, which is one of them."""
         return tuple(entry for entry in self.entries if entry.tied)
 
+    @property
+    def single(self) -> tuple[Entry, ...]:
+        """The entries that are configurations, not their ensemble."""
+        return tuple(entry for entry in self.entries if not entry.is_ensemble)
+
 
 @dataclass(frozen=True, eq=False)
-class _Measured:
+class Measured:
     """What one configuration scores, what each unit adds to it, and both cross-fitted."""
 
     result: ModelResult
@@ -142,27 +154,28 @@ class RankedRows:
 
 
 def order(
-    results: Sequence[ModelResult],
-    predictions: TestPredictions,
+    measured: Sequence[Measured],
     rows: RankedRows,
     spec: LeaderboardSpec,
     n_classes: int,
 ) -> Ranking:
-    """Score the results anew from their predictions, and put them in order.
+    """Put what was measured in order.
 
     Args:
-        results: fully trained ones, in any order.
-        predictions: gives what a result predicts for the test rows; asked once of each.
+        measured: by `measure`, of fully trained configurations and their ensemble.
         rows: the test rows.
         spec: its metric ranks, its seed is that of the comparison's draws.
         n_classes: of the target; 0 for regression.
     """
-    by_key = sorted(results, key=lambda result: result.key)
-    measured = list(_measure(by_key, predictions, rows, spec))
     sign = METRICS[spec.metric].sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
-        key=lambda one: (-sign * one.score.estimate, one.result.model_bytes, one.result.key),
+        key=lambda one: (
+            -sign * one.score.estimate,
+            one.result.key == ENSEMBLE,
+            one.result.model_bytes,
+            one.result.key,
+        ),
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
     constant = best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
@@ -185,23 +198,31 @@ def order(
     )
 
 
-def _measure(
+def measure(
     results: Sequence[ModelResult],
     predictions: TestPredictions,
     rows: RankedRows,
     spec: LeaderboardSpec,
-) -> Iterator[_Measured]:
+) -> Iterator[Measured]:
+    """Score results anew from their predictions, in the order of their keys.
+
+    Args:
+        results: fully trained ones, in any order.
+        predictions: gives what a result predicts for the test rows; asked once of each.
+        rows: the test rows.
+        spec: its metric ranks.
+    """
     drawn = layout(spec.metric, rows.y, rows.units, rows.weights)
     compared = comparisons.comparison_codes(rows.units)
     by_threshold = METRICS[spec.metric].by_threshold
-    for result in results:
+    for result in sorted(results, key=lambda result: result.key):
         prediction = predictions(result)
         best = widened(
             on_test(spec.metric_names, rows.y, prediction, rows.weights), rows.variance_factor
         )
         predicted = rows.predicted(prediction)
         honest = cross_fitted(spec.metric, predicted).score if by_threshold else best
-        yield _Measured(
+        yield Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),
             unit_sums(best.influence, compared),
@@ -211,7 +232,7 @@ def _measure(
 
 
 def _leads(
-    scored: Sequence[_Measured], control: Linearised, units: np.ndarray, seed: int
+    scored: Sequence[Measured], control: Linearised, units: np.ndarray, seed: int
 ) -> list[Interval]:
     """The scores minus the baseline's, in units of the metric."""
     leads = np.array([one.honest for one in scored]) - control.estimate
@@ -228,7 +249,7 @@ def _leads(
 
 
 def _entries(
-    scored: Sequence[_Measured],
+    scored: Sequence[Measured],
     comparison: comparisons.Comparison,
     leads: Sequence[Interval],
     sign: int,
@@ -243,13 +264,18 @@ def _entries(
 
 
 def build_rows(
-    ranking: Ranking, chosen: str, concluded: Sequence[Conclusion], spec: LeaderboardSpec
+    ranking: Ranking,
+    chosen: str,
+    concluded: Sequence[Conclusion],
+    spec: LeaderboardSpec,
+    told: str = "",
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 
     Args:
         ranking: of the configurations with a score; they come first, then those without one.
         chosen: key of the choice, marked in the column `reason`.
+        told: what the column says of an ensemble.
         concluded: of these, what was stopped early follows, the one that came furthest first;
             then what failed, same reasons together; what was not started comes last.
         spec: declares the rest, which nobody has trained.
@@ -264,7 +290,10 @@ def build_rows(
     unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
     undefined = f"{spec.metric} is undefined"
     rows = [
-        *(_ranked(number, one, sign, chosen) for number, one in enumerate(ranking.entries, 1)),
+        *(
+            _ranked(number, one, sign, chosen, told)
+            for number, one in enumerate(ranking.entries, 1)
+        ),
         *(_measured(one, one.test_score, sign, undefined) for one in ranking.undefined),
         *(_unranked(one, sign) for one in sorted(unranked, key=partial(_place, sign=sign))),
     ]
@@ -272,9 +301,10 @@ def build_rows(
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
-def _ranked(number: int, entry: Entry, sign: int, chosen: str) -> dict[str, object]:
-    reason = "chosen" if entry.result.key == chosen else ""
-    return _measured(entry.result, entry.score.estimate, sign, reason) | {
+def _ranked(number: int, entry: Entry, sign: int, chosen: str, told: str) -> dict[str, object]:
+    reasons = ["chosen"] if entry.result.key == chosen else []
+    reasons += [told] if entry.is_ensemble else []
+    return _measured(entry.result, entry.score.estimate, sign, ": ".join(reasons)) | {
         "rank": number,
         "low": entry.score.low,
         "high": entry.score.high,

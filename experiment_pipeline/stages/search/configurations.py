@@ -6,13 +6,13 @@ Out: configurations, each once, grouped by algorithm, in an order that depends o
 alone: the static partitions of `trained_model`.
 """
 
-import itertools
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
-from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +57,20 @@ class Configuration:
     def in_words(self) -> str:
         """`lightgbm (learning_rate 0.05, num_leaves 31)`: what it is, not how it is called."""
         name = self.algorithm.rpartition(".")[2]
-        return f"{name} ({self.settings})" if self.hyperparameters else name
+        return f"{name} ({self.settings})" if self._given else name
 
     @property
     def settings(self) -> str:
-        """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`."""
-        given = (f"{name} {value}" for name, value in self.hyperparameters.items())
-        return ", ".join(given) or "defaults"
+        """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`.
+
+        A feature recipe that is not the algorithm's own stands first.
+        """
+        return ", ".join(f"{name} {value}" for name, value in self._given.items()) or "defaults"
+
+    @property
+    def _given(self) -> dict[str, Scalar]:
+        own = self.features == default_features(self.algorithm)
+        return {**({} if own else {"features": self.features}), **self.hyperparameters}
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ def configurations(spec: Searched) -> tuple[Configuration, ...]:
     """
     algorithms = [entry.algorithm for entry in spec.search]
     first: dict[str, _Draft] = {}
-    for draft in itertools.chain.from_iterable(map(_drafts, spec.search)):
+    for draft in chain.from_iterable(map(_drafts, spec.search)):
         first.setdefault(draft.identity, draft)
     if len(first) > MAX_CONFIGURATIONS:
         raise _too_many("the search", len(first))
@@ -133,37 +140,45 @@ def default_features(algorithm: str) -> Features:
 
 def _drafts(entry: Search) -> Iterator[_Draft]:
     fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
-    features = entry.features or default_features(entry.algorithm)
-    for chosen in _choices(entry):
+    recipes = entry.recipes or (default_features(entry.algorithm),)
+    varied = frozenset({"features"} if len(recipes) > 1 else ())
+    drawn = entry.method == "random"
+    pairs = _random_choices(entry, recipes) if drawn else product(_choices(entry), recipes)
+    for chosen, recipe in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
-        yield _Draft(entry.algorithm, features, full, frozenset(chosen))
+        yield _Draft(entry.algorithm, recipe, full, varied | frozenset(chosen))
 
 
 def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
     if entry.configurations:
         return entry.configurations
-    if entry.method == "random":
-        return _random_choices(entry)
     lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
     if (size := math.prod(len(values) for values in lists.values())) > MAX_CONFIGURATIONS:
         raise _too_many(f"the grid of {entry.algorithm}", size)
-    return (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
+    return (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
 
 
-def _random_choices(entry: Search) -> Iterator[dict[str, Scalar]]:
-    """Yield distinct draws: more draws from the same seed begin with the same ones."""
+def _random_choices(
+    entry: Search, recipes: Sequence[Features]
+) -> Iterator[tuple[dict[str, Scalar], Features]]:
+    """Yield distinct draws: more draws from the same seed begin with the same ones.
+
+    Recipes come from a generator of their own: a list of them leaves the other draws as they were.
+    """
     import numpy as np
 
     generator = np.random.default_rng(entry.seed)
+    of_recipes = np.random.default_rng([entry.seed, len(recipes)])
     spaces = sorted(entry.searched.items())
     seen, repetitions = set[str](), 0
     while len(seen) < (entry.draws or 0) and repetitions < MAX_REPETITIONS:
         drawn = {name: _draw(generator, space) for name, space in spaces}
-        identity = json.dumps(drawn)
+        recipe = recipes[int(of_recipes.integers(len(recipes)))]
+        identity = json.dumps([drawn, recipe])
         repetitions = repetitions + 1 if identity in seen else 0
         if not repetitions:
             seen.add(identity)
-            yield drawn
+            yield drawn, recipe
 
 
 def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -> Scalar:
@@ -217,7 +232,8 @@ def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
     values = draft.nameable
     parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
     key = "__".join([_escaped(head), *parts])
-    return key if len(key) <= MAX_KEY_LENGTH else _marked(head, draft, _DIGITS)
+    is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
+    return key if is_name else _marked(head, draft, _DIGITS)
 
 
 def _telling_names(drafts: Sequence[_Draft]) -> frozenset[str]:

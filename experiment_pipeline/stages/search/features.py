@@ -2,8 +2,8 @@
 
 scikit-learn transformers and functions of numpy and pandas only, because the features travel
 in the exported pipeline, which loads without this package. In: a table and a recipe.
-Out: an unfitted ColumnTransformer that finds its columns by name, in any order, and ignores
-the others; the encoded sets.
+Out: a ColumnTransformer that finds its columns by name, in any order, and ignores the others; the
+encoded sets.
 
 Numbers and booleans become float64, at most as large as a forest can hold: a missing value is
 nan whatever the type said. Every other column is read as text, one value at
@@ -13,18 +13,22 @@ ordinal: numbers keep nan, which LightGBM and forests split on, where the rows t
 were made for lack some; where they lack none, the median stands in for a later one, which LightGBM
 would read as 0 and other estimators refuse. A category is its code, a missing or unseen one is -1,
 which LightGBM takes for missing.
+target, text: as ordinal, but of a text column with more than FEW_TEXTS values the numbers of
+`many_texts.py` stand in for its codes: the mean target of each text, or what its letters say.
 onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
 missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -32,16 +36,22 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     StandardScaler,
+    TargetEncoder,
 )
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
+from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.shared_work import EncodedSets
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
 MAX_ONEHOT_CATEGORIES = 50
+# Up to so many distinct texts are a list of categories, whatever the recipe.
+FEW_TEXTS = 30
+_OF_MANY_TEXTS = ("target", "text")
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
 _FLOAT_BYTES = 8
@@ -64,24 +74,28 @@ def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> ColumnKinds:
 
 
 def build_features(
-    recipe: Features, table: pd.DataFrame, features: Sequence[str]
+    recipe: Features,
+    table: pd.DataFrame,
+    features: Sequence[str],
+    many: Mapping[str, FrozenEstimator] = MappingProxyType({}),
 ) -> ColumnTransformer:
     """Return the unfitted features of a recipe for a table of such columns.
 
     Args:
-        recipe: ordinal or onehot.
+        recipe: how columns are encoded.
         table: (n, columns) the rows they will be fitted on; read for types, size and, where a
             number is never missing, its median.
         features: the columns to use.
+        many: column of many texts → what encodes it, fitted already.
     """
     kinds = column_kinds(table, features)
     sparse = recipe == "onehot" and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    bounded = recipe == "ordinal"
+    bounded = recipe != "onehot"
     numbers = _bounded(_stand_ins(table, kinds.numbers)) if bounded else _standardised()
     encoder = _ordinal() if bounded else _onehot(sparse)
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
-        (f"text_{number}", _text(encoder), name)
+        (f"text_{number}", many.get(name, make_pipeline(*many_texts.as_texts(), encoder)), name)
         for number, name in enumerate(kinds.texts)
     ]
     if kinds.numbers:
@@ -89,22 +103,111 @@ def build_features(
     return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
 
 
+def fit_features(
+    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> ColumnTransformer:
+    """Return features fitted on rows.
+
+    Args:
+        recipe: how columns are encoded.
+        rows: (n, columns) prepared rows.
+        grown: bool (n,): those whose target may be looked at.
+        sets: give features, target, task, classes and split; their rows are not used.
+    """
+    columns = list(sets.features)
+    many = _many_texts(recipe, rows, grown, sets)
+    features = build_features(recipe, rows, columns, many)
+    if not many:
+        return features.fit(rows[columns])
+    # What is fitted already must not encode all rows only to be put beside the others.
+    parts = [(name, _frozen(part, rows[of]), of) for name, part, of in features.transformers]
+    return ColumnTransformer(parts, sparse_threshold=0.0).fit(rows[columns][:1])
+
+
+def fit_rows(
+    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> tuple[ColumnTransformer, Any]:
+    """Return `fit_features`, and these rows as a model is to be fitted on them.
+
+    As `transformed`, but the code of a row whose target the features have seen comes from rows
+    that are no kin of it.
+
+    Returns:
+        The features; (n, d) float64, dense or sparse.
+    """
+    columns = list(sets.features)
+    if recipe not in _OF_MANY_TEXTS:
+        features = build_features(recipe, rows, columns)
+        return features, features.fit_transform(rows[columns])
+    features = fit_features(recipe, rows, grown, sets)
+    encoded = transformed(features, rows)
+    coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
+    if coded:
+        seen, y = rows[grown], encode_target(rows[sets.target], sets.classes)[grown]
+        parts = many_texts.parts_of(seen, sets)
+        for name, part, of in coded:
+            codes = many_texts.cross_fitted(part, seen[of], y, parts)
+            encoded[grown, features.output_indices_[name]] = codes
+    return features, encoded
+
+
+def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
+    """Encode rows by fitted features: as `transform`, but each of many texts once."""
+    parts = [one for one in fitted.transformers_ if one[0] != "remainder"]
+    if not all(isinstance(part, FrozenEstimator) for _, part, _ in parts):
+        return fitted.transform(rows)
+    blocks = [
+        many_texts.by_distinct_text(part, rows[of])
+        if isinstance(of, str)
+        else part.transform(rows[of])
+        for _, part, of in parts
+    ]
+    return np.hstack(blocks)
+
+
+def _frozen(part: Any, rows: pd.Series | pd.DataFrame) -> FrozenEstimator:
+    return part if isinstance(part, FrozenEstimator) else FrozenEstimator(part.fit(rows))
+
+
+def _many_texts(
+    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> dict[str, FrozenEstimator]:
+    """Fit what encodes the columns of many texts; column → it."""
+    if recipe not in _OF_MANY_TEXTS:
+        return {}
+    texts = column_kinds(rows, sets.features).texts
+    many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
+    if recipe == "text":
+        return {name: many_texts.letters(rows[name]) for name in many}
+    y = encode_target(rows[sets.target], sets.classes)[grown]
+    return {name: many_texts.target_codes(rows[name][grown], y, sets.task) for name in many}
+
+
+def _is_coded(part: Any) -> bool:
+    return isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
+
+
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return column → the texts that fitted features know, rare ones included; nan: a missing one."""
+    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
+
+    Of columns of which only the letters are read, there is none: every text is new.
+    """
     return {
-        column: pipeline[-1].categories_[0]
-        for _, pipeline, column in fitted.transformers_
+        column: encoder.categories_[0]
+        for _, part, column in fitted.transformers_
         if isinstance(column, str)
+        for encoder in list(part.named_steps.values())
+        if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
     }
 
 
-def categorical_positions(
-    recipe: Features, table: pd.DataFrame, features: Sequence[str]
-) -> list[int]:
-    """Return which columns of the encoded table are codes of categories."""
-    if recipe != "ordinal":
-        return []
-    return list(range(len(column_kinds(table, features).numbers), len(features)))
+def categorical_positions(fitted: ColumnTransformer) -> list[int]:
+    """Return which columns of the encoded table are codes of categories, of fitted features."""
+    return [
+        fitted.output_indices_[name].start
+        for name, part, column in fitted.transformers_
+        if isinstance(column, str) and isinstance(part[-1], OrdinalEncoder)
+    ]
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
@@ -132,12 +235,6 @@ def _indicated(numbers: Pipeline) -> Sequence[int]:
 
 def _function(function: Any, **arguments: Any) -> FunctionTransformer:
     return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
-
-
-def _text(encoder: Any) -> Pipeline:
-    return make_pipeline(
-        _function(pd.Series, dtype="str"), _function(np.expand_dims, axis=1), encoder
-    )
 
 
 def _stand_ins(table: pd.DataFrame, numbers: Sequence[str]) -> np.ndarray:
@@ -198,9 +295,6 @@ def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:
 
 def encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
     """Encode the sets by a recipe that is fitted on train alone."""
-    columns = list(sets.features)
-    features = build_features(recipe, sets.train, columns)
-    train = features.fit_transform(sets.train[columns])
-    test = features.transform(sets.test[columns])
-    categorical = categorical_positions(recipe, sets.train, columns)
-    return EncodedSets(train, test, categorical)
+    features, train = fit_rows(recipe, sets.train, sets.grown, sets)
+    test = transformed(features, sets.test)
+    return EncodedSets(train, test, categorical_positions(features))

@@ -61,6 +61,7 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of a recipe."""
     return fingerprint_of(
         {
+            **(_target_seen(sets) if recipe == "target" else {}),
             "train": sets.digests["train"],
             # The features of a cross-validated model have seen the test rows as well.
             "pooled": sets.digests["test"] if sets.folds else None,
@@ -70,6 +71,15 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
             "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
         }
     )
+
+
+def _target_seen(sets: TrainingSets) -> dict[str, Any]:
+    """What decides codes by the target, and which rows are coded by which others."""
+    return {
+        "target": [sets.target, sets.task, list(sets.classes or ())],
+        "grown": _digest(sets.grown),
+        "split": sets.split.model_dump(mode="json"),
+    }
 
 
 def _digest(rows: np.ndarray) -> str:

@@ -22,9 +22,10 @@ from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
-    build_features,
     categorical_positions,
     encode,
+    fit_features,
+    fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
@@ -170,8 +171,7 @@ def fitted_pipeline(
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
-    columns = list(sets.features)
-    features = build_features(result.features, sets.train, columns).fit(sets.train[columns])
+    features = fit_features(result.features, sets.train, sets.grown, sets)
     return _pipeline(features, _restored(result, model, sets, spec))
 
 
@@ -194,7 +194,7 @@ def refit(
         configuration: the chosen one.
         rounds: of the chosen fit; None for what does not stop early.
         rows: (n, columns) prepared rows, such as train and test together.
-        sets: gives features, target, task and classes; its rows are not used.
+        sets: gives features, target, task, classes and split; its rows are not used.
         spec: its seed and its metric are used.
     """
     learner = learner_of(configuration.algorithm)
@@ -233,12 +233,10 @@ def _encoded(
     configuration: Configuration, rows: pd.DataFrame, sets: TrainingSets
 ) -> tuple[Any, EncodedRows]:
     """Features that are fitted on rows, and these rows as they encode them."""
-    columns = list(sets.features)
-    y = encode_target(rows[sets.target], sets.classes)
-    features = build_features(configuration.features, rows, columns)
-    categorical = categorical_positions(configuration.features, rows, columns)
-    table, weights = features.fit_transform(rows[columns]), sets.weights_of(rows)
-    return features, EncodedRows(table, y, categorical, weights)
+    y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
+    features, table = fit_rows(configuration.features, rows, all_rows, sets)
+    codes, weights = categorical_positions(features), sets.weights_of(rows)
+    return features, EncodedRows(table, y, codes, weights)
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

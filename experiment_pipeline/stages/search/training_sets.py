@@ -16,7 +16,7 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import Roles, Sampling
+from experiment_pipeline.spec import RandomSplit, Roles, Sampling, Split
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
@@ -42,6 +42,7 @@ class TrainingSets:
         groups: (n_train,) what the split keeps together; None = nothing.
         inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
+        split: what rows belong together, also where train rows are parted once more.
         weight_column: how much each row counts, in fits and scores; None = all alike.
         folds: of a cross-validation; empty where the test set is what decides.
         pooled: of a cross-validation: set → its rows, of "train" and "test".
@@ -57,6 +58,7 @@ class TrainingSets:
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
     inner_gap: np.ndarray | None = None
+    split: Split = field(default_factory=RandomSplit)
     weight_column: str | None = None
     folds: tuple["Fold", ...] = ()
     pooled: Mapping[str, int] = field(default_factory=dict)
@@ -181,5 +183,6 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles
         inner_gap=train_set.inner == sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
+        split=spec.split,
         weight_column=spec.sample_weight,
     )

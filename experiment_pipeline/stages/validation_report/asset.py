@@ -87,7 +87,8 @@ def build_validation_report(
                 "reused the report of the same model on the same rows",
             )
         report = ValidationReport.from_json(stored.files[REPORT].decode())
-        outcome = _outcome(report, stored, declared[report.configuration].in_words)
+        words = leaderboard.with_ensemble(declared)[report.configuration].in_words
+        outcome = _outcome(report, stored, words)
         outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
         return asset.report(context, key, outcome)
 

@@ -8,6 +8,7 @@ from a registry: nothing before it is needed, and everything is checked against 
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -171,6 +172,13 @@ class PublishedChampion:
             return self.exported.manifest.fingerprint
         except InvalidModel:
             return ""
+
+    @property
+    def models(self) -> list[str]:
+        """Fingerprints of the models it is made of: of an ensemble those of its members."""
+        with suppress(InvalidModel):
+            return [str(one) for one in self.facts.get("members", ())] or [self.fingerprint]
+        return [self.fingerprint]
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.spec import Costs, Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, Costs, Scalar, ValidationReportSpec
 from experiment_pipeline.statistics.calibration import Calibration, calibrations
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.outcomes import (
@@ -62,6 +62,19 @@ class AtThreshold:
     ways: tuple[WayToDecide, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Uncalibrated:
+    """A calibrated model without its calibrators.
+
+    Attributes:
+        prediction: of the rows that it is judged on.
+        mended_by: how it is calibrated.
+    """
+
+    prediction: SetPrediction
+    mended_by: CalibrationMethod
+
+
 @dataclass(frozen=True)
 class Details:
     """What stands in the report beside scores and gates.
@@ -103,7 +116,7 @@ def details_of(
     test: SetPrediction,
     classes: tuple[Scalar, ...] | None,
     threshold: Threshold | None,
-    uncalibrated: SetPrediction | None = None,
+    uncalibrated: Uncalibrated | None = None,
 ) -> Details:
     """Look at the exported fit on the validation rows; arguments as of `report.judge`."""
     if classes is None:
@@ -112,7 +125,7 @@ def details_of(
     matrix = confusion(exported.y, exported.decided(cut), len(classes))
     return Details(
         calibration=calibrations(exported, classes),
-        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated, classes),
+        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated.prediction, classes),
         at_threshold=None if threshold is None else _at(spec, exported, test, threshold),
         classes=class_outcomes(matrix, classes),
     )

@@ -8,7 +8,7 @@ sets. Out: a frozen `Usage`; how it is measured lives in `statistics/importance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,6 @@ from experiment_pipeline.statistics.importance import (
 from experiment_pipeline.statistics.outcomes import most_frequent
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 # What this may take: shares of the search, and seconds of the wall.
@@ -124,7 +122,7 @@ class Work:
 
 def usage(
     spec: ValidationReportSpec,
-    train_only: "Pipeline",
+    train_only: Any,
     sets: "TrainingSets",
     work: Work,
     cut: float,
@@ -138,21 +136,20 @@ def usage(
         work: what it may cost.
         cut: the exported threshold.
     """
-    from experiment_pipeline.stages.search.features import encoded_columns
-    from experiment_pipeline.stages.search.scoring import predictions_of
+    from experiment_pipeline.stages.search.voting import TakenApart
 
-    features, model = train_only
+    parts = TakenApart.of(train_only)
     seconds, workers = work.seconds, work.workers
-    columns = encoded_columns(features)
+    columns = parts.columns
     shape = len(columns), sum(map(len, columns.values()))
     effort = Effort.within(workers * seconds, work.seconds_per_row, len(sets.test), shape)
     if effort is None:
         return None
 
     def predict(rows: np.ndarray) -> np.ndarray:
-        return predictions_of(model, rows, sets.task, sets.classes)
+        return parts.predict(rows, sets.task, sets.classes)
 
-    encoded = features.transform(sets.test[list(sets.features)])
+    encoded = parts.encode(sets.test[list(sets.features)])
     score = scored_by(spec.metric, cut)
     found = permutation_importance(
         predict,

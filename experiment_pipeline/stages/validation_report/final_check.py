@@ -17,14 +17,14 @@ from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.calibrating import uncalibrated
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
-from experiment_pipeline.stages.validation_report.details import exported_threshold
-from experiment_pipeline.stages.validation_report.effects import Work, usage
+from experiment_pipeline.stages.validation_report.details import Uncalibrated, exported_threshold
+from experiment_pipeline.stages.validation_report.effects import Usage, Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
@@ -56,7 +56,7 @@ class FinalCheck:
 def final_check(
     spec: ValidationReportSpec,
     board: Leaderboard,
-    trained: TrainedModel,
+    trained: ChosenModel,
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
@@ -71,7 +71,7 @@ def final_check(
     Args:
         spec: the experiment.
         board: its leaderboard.
-        trained: the chosen configuration, as stored.
+        trained: what was chosen, as stored.
         sets: train and test set.
         validation: (n, columns) the validation set.
         delivered: (n, any columns) the same rows as delivered.
@@ -80,15 +80,14 @@ def final_check(
         evidence: what other stages know of the reachable score; asked for when a gate failed.
         workers: predictions at a time, one thread each.
     """
-    train_only = fitted_pipeline(trained.result, trained.model, sets, spec)
+    train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
     exported = _exported(spec, trained, train_only, fitted_on, sets)
     on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    asked = _asked_about_features(trained, train_only, sets, spec)
-    used = usage(spec, *asked, _work(board, trained.result, workers), cut)
+    used = _usage(spec, trained, train_only, sets, _work(board, trained.result, workers), cut)
     report = judge(
         spec,
         board.chosen,
@@ -106,7 +105,6 @@ def final_check(
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.hyperparameters,
         uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec),
-        calibrated_by=trained.result.calibration,
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -118,12 +116,10 @@ def final_check(
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
-def _on_test(
-    trained: TrainedModel, sets: TrainingSets, spec: ValidationReportSpec
-) -> SetPrediction:
+def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpec) -> SetPrediction:
     return SetPrediction(
         sets.y_test,
-        trained.predictions.test,
+        trained.on_test,
         sets.test_units(spec),
         sets.w_test,
         sets.variance_factor,
@@ -131,30 +127,35 @@ def _on_test(
 
 
 def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
-    searched = float(board.rows["fit_cpu_seconds"].sum()) / workers
+    searched = board.searched_cpu_seconds / workers
     return Work(searched, result.predict_seconds_per_row, workers)
 
 
 def _exported(
     spec: ValidationReportSpec,
-    trained: TrainedModel,
+    trained: ChosenModel,
     train_only: Any,
     rows: pd.DataFrame,
     sets: TrainingSets,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    return refit_trained(trained, rows, sets, spec)
+    return trained.refitted(rows, sets, spec)
 
 
-def _asked_about_features(
-    trained: TrainedModel, train_only: Any, sets: TrainingSets, spec: ValidationReportSpec
-) -> tuple[Any, TrainingSets]:
-    """A fit, and sets whose test rows it has not seen: of a cross-validation the first fold."""
+def _usage(
+    spec: ValidationReportSpec,
+    trained: ChosenModel,
+    train_only: Any,
+    sets: TrainingSets,
+    work: Work,
+    cut: float,
+) -> Usage | None:
+    """Ask a fit about rows that it has not seen: of a cross-validation those of the first fold."""
     if not sets.folds:
-        return train_only, sets
+        return usage(spec, train_only, sets, work, cut)
     fold = sets.folds[0].sets
-    return refit_trained(trained, fold.train, fold, spec), fold
+    return usage(spec, trained.refitted(fold.train, fold, spec), fold, work, cut)
 
 
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
@@ -168,12 +169,13 @@ def _uncalibrated(
     validation: pd.DataFrame,
     sets: TrainingSets,
     spec: ValidationReportSpec,
-) -> SetPrediction | None:
+) -> Uncalibrated | None:
     """What the exported model would say without its calibrators; None: it has none."""
     if result.calibration is None:
         return None
     features, model = (step for _, step in exported.steps)
-    return _predicted(make_pipeline(features, uncalibrated(model)), validation, sets, spec)
+    raw = make_pipeline(features, uncalibrated(model))
+    return Uncalibrated(_predicted(raw, validation, sets, spec), result.calibration)
 
 
 def _predicted(

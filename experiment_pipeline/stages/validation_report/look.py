@@ -17,6 +17,7 @@ from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -78,9 +79,8 @@ class Look:
 
     @property
     def model_fingerprint(self) -> str:
-        """Of the chosen configuration."""
-        rows = self.board.rows
-        return str(rows.loc[rows["key"] == self.board.chosen, "fingerprint"].item())
+        """Of what was chosen."""
+        return self.board.fingerprint
 
     @cached_property
     def current(self) -> champion.PublishedChampion | None:
@@ -158,12 +158,13 @@ class Look:
         seen = (*model, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
-        store = TrainedModelStore.of(self.spec.name)
+        store, sets = TrainedModelStore.of(self.spec.name), self.sets
+        units = sets.test_units(self.spec)
         check = final_check(
             self.spec,
             self.board,
-            store.require(self.model_fingerprint),
-            self.sets,
+            ChosenModel.of(self.board, store, sets.y_test, units),
+            sets,
             self.validation_set.rows,
             delivered=delivered,
             earlier_looks=earlier,
@@ -179,8 +180,8 @@ class Look:
         current, function = self.current, self.spec.preparation.function
         if current is None:
             return None
-        known = store.results([current.fingerprint]).get(current.fingerprint)
-        types = () if known is None else known.trusted_types
+        known = store.results(current.models).values()
+        types = sorted({kind for one in known for kind in one.trusted_types})
         return champion.CurrentVersion(
             current.version, current.fingerprint, lambda: current.read(types, function)
         )

@@ -55,7 +55,7 @@ def next_search(
     found = reasons(spec, board, report, evidence or Evidence())
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
     direction = asked[0] if asked else "as_is"
-    chosen = next(one for one in configurations(spec) if one.key == board.chosen)
+    chosen = next(one for one in configurations(spec) if one.key == board.single)
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
     searches = list(_around(spec, chosen, board.edges, direction, seed))
     if not searches or any(reason.code == "one_family" for reason in found):

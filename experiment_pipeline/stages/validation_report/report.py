@@ -19,6 +19,7 @@ from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReport
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
+    Uncalibrated,
     details_of,
     metric_threshold,
 )
@@ -168,8 +169,7 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
-    uncalibrated: SetPrediction | None = None,
-    calibrated_by: CalibrationMethod | None = None,
+    uncalibrated: Uncalibrated | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -183,13 +183,12 @@ def judge(
         classes: of the target, for binary the positive one last; None for regression.
         w_fitted: their weights; None: all count alike.
         threshold: of the decision, chosen on the test rows; None without one.
-        usage: by `effects.usage`, of `train_only`.
+        usage: by `effects.usage`.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
-        uncalibrated: what `exported` would predict without its calibrators; None: it has none.
-        calibrated_by: as of `ValidationReport`.
+        uncalibrated: `exported` without its calibrators; None: it has none.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
@@ -208,9 +207,9 @@ def judge(
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=miscalibration(
-            None if calibrated_by else reweighting(hyperparameters), exported, classes
+            None if uncalibrated else reweighting(hyperparameters), exported, classes
         ),
-        calibrated_by=calibrated_by,
+        calibrated_by=None if uncalibrated is None else uncalibrated.mended_by,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,

@@ -190,19 +190,20 @@ def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> I
     """Overfit when train beats test by more than the interval's width, else underfit when even
     train misses the limit.
     """
-    row = board.rows[board.rows["key"] == board.chosen].iloc[0]
+    row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])
+    model = "the chosen model" if board.single == board.chosen else "the best model alone"
     if gap > board.score.high - board.score.low:
         yield Reason(
             "overfit",
-            f"On its train rows the chosen model has {spec.metric} {numbers.score(train)}, on test "
-            f"{numbers.score(board.score.estimate)}: it has learnt rows by heart.",
+            f"On its train rows {model} has {spec.metric} {numbers.score(train)}, on test "
+            f"{numbers.score(float(row['test_score']))}: it has learnt rows by heart.",
             "Regularise more, drop features, or train on more rows.",
         )
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
-            f"Even on its own train rows the chosen model has {spec.metric} "
+            f"Even on its own train rows {model} has {spec.metric} "
             f"{numbers.score(train)}, the limit is {numbers.score(gate.limit)}.",
             "Let models be more flexible, and add features.",
         )

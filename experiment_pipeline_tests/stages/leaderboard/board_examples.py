@@ -9,6 +9,7 @@ from scipy.special import expit
 from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
@@ -30,6 +31,28 @@ def board_of(
         spec,
         sets.classes,
     )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Trained models, key → model, as a store gives them."""
+
+    trained: Mapping[str, TrainedModel]
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return the model with a fingerprint."""
+        return next(m for m in self.trained.values() if m.result.fingerprint == fingerprint)
+
+
+def chosen_of(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    board: Leaderboard,
+    trained: Mapping[str, TrainedModel],
+) -> ChosenModel:
+    """Return the choice of such a ranking."""
+    units = resampling_units(sets.test, spec, sets.features)
+    return ChosenModel.of(board, Kept(trained), sets.y_test, units)
 
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:

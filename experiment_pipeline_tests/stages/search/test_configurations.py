@@ -257,3 +257,51 @@ def test_the_order_depends_on_the_yaml_alone() -> None:
     first, second = (configurations(experiment([entry])) for _ in range(2))
     assert first == second
     assert all(one.hyperparameters != two.hyperparameters for one, two in pairwise(first))
+
+
+def test_a_list_of_recipes_is_crossed_with_a_grid() -> None:
+    """Each choice comes with each recipe, which its key and its words tell."""
+    entry = one("lightgbm", num_leaves=[7, 8]) | {"features": ["ordinal", "target"]}
+    found = configurations(experiment([entry]))
+    assert [each.key for each in found] == [
+        "lightgbm__features=ordinal__num_leaves=7",
+        "lightgbm__features=target__num_leaves=7",
+        "lightgbm__features=ordinal__num_leaves=8",
+        "lightgbm__features=target__num_leaves=8",
+    ]
+    assert found[0].in_words == "lightgbm (num_leaves 7)"
+    assert found[1].in_words == "lightgbm (features target, num_leaves 7)"
+
+
+def test_explicit_configurations_come_with_each_recipe() -> None:
+    """The list of recipes is crossed with the listed configurations."""
+    explicit = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
+    found = configurations(experiment([explicit | {"features": ["ordinal", "text"]}]))
+    assert [(each.features, dict(each.hyperparameters)) for each in found] == [
+        ("ordinal", {}),
+        ("text", {}),
+        ("ordinal", {"extra_trees": True}),
+        ("text", {"extra_trees": True}),
+    ]
+
+
+def test_a_list_of_recipes_leaves_the_other_draws_as_they_were() -> None:
+    """Recipes are drawn beside the hyperparameters; more draws begin with the same ones."""
+    space = {"learning_rate": {"low": 0.01, "high": 0.3}}
+    entry = {"algorithm": "lightgbm", "method": "random", "draws": 12, "hyperparameters": space}
+    recipes = {"features": ["ordinal", "target", "text"]}
+    plain, varied, more = (
+        configurations(experiment([each]))
+        for each in (entry, entry | recipes, entry | recipes | {"draws": 20})
+    )
+    assert [each.hyperparameters for each in plain] == [each.hyperparameters for each in varied]
+    assert {each.features for each in varied} == set(recipes["features"])
+    assert [each.key for each in more[:12]] == [each.key for each in varied]
+
+
+def test_recipes_alone_can_be_drawn() -> None:
+    """Without a range there are as many draws as recipes."""
+    entry = {"algorithm": "lightgbm", "method": "random", "draws": 9}
+    found = configurations(experiment([entry | {"features": ["target", "text"]}]))
+    assert {each.features for each in found} == {"target", "text"}
+    assert len(found) == 2

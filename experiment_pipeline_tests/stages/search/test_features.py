@@ -128,9 +128,11 @@ def test_kinds_are_told_by_the_type_of_the_column() -> None:
 def test_only_codes_are_categories_for_lightgbm() -> None:
     """The codes come after the numbers; a one-hot table has none."""
     table = awkward()
-    positions = categorical_positions("ordinal", table, list(table))
-    assert positions == list(range(len(NUMBERS), table.shape[1]))
-    assert categorical_positions("onehot", table, list(table)) == []
+    found = {
+        recipe: categorical_positions(build_features(recipe, table, list(table)).fit(table))
+        for recipe in RECIPES
+    }
+    assert found == {"ordinal": list(range(len(NUMBERS), table.shape[1])), "onehot": []}
 
 
 def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:

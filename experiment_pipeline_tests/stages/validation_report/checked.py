@@ -23,7 +23,7 @@ from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.rows.made_rows import cut_rows
-from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
+from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 
 STRANGE = "<b>carrier & $x^$</b>"
 SEARCH = [
@@ -100,7 +100,7 @@ def look_at(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Checked:
     events = search(configurations(spec), sets, spec, NothingKnown(), 1, time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
-    rows, chosen = cut.validation, trained[board.chosen]
+    rows, chosen = cut.validation, chosen_of(spec, sets, board, trained)
     check = final_check(spec, board, chosen, sets, rows, delivered=rows)
     pictures = {
         section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()

@@ -1,0 +1,126 @@
+"""The choice as models: what was fitted for it, and how it becomes what is judged and exported.
+
+A configuration is its one stored model; an ensemble is the weighted mean of its members', each
+restored or fitted again as if it were chosen alone. In: a board and the stored models it names.
+Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from experiment_pipeline.spec import Fitting, Scoring
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.voting import weighted_mean
+
+
+class Stored(Protocol):
+    """Trained models by their fingerprints."""
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return a model that must be there."""
+        ...
+
+
+def chosen_result(board: Leaderboard, store: Stored) -> ModelResult:
+    """Return the numbers of a board's choice, from those of the models behind it."""
+    ensemble = board.chosen_ensemble
+    if ensemble is None:
+        return store.require(board.fingerprint).result
+    members = [store.require(one.fingerprint).result for one in ensemble.members]
+    return ensemble.result(members, board.metric)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenModel:
+    """What was chosen.
+
+    Attributes:
+        result: its numbers, as they stand in its row.
+        on_test: what it predicts for the test rows; of an ensemble, cross-fitted.
+        members: the models behind it, one of a configuration.
+        weights: of each member; they sum to 1.
+    """
+
+    result: ModelResult
+    on_test: np.ndarray
+    members: tuple[TrainedModel, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, board: Leaderboard, store: Stored, y_test: np.ndarray, units: np.ndarray
+    ) -> "ChosenModel":
+        """Return the choice of a board.
+
+        Args:
+            board: the leaderboard.
+            store: has every model that it names.
+            y_test: encoded targets (n,) of the test rows.
+            units: (n,) codes of their resampling units.
+        """
+        ensemble = board.chosen_ensemble
+        if ensemble is None:
+            model = store.require(board.fingerprint)
+            return cls(model.result, model.predictions.test, (model,), (1.0,))
+        models = tuple(store.require(one.fingerprint) for one in ensemble.members)
+        known = {one.result.fingerprint: one.predictions.test for one in models}
+
+        def predicted(fingerprint: str) -> np.ndarray:
+            if fingerprint in known:
+                return known[fingerprint]
+            return store.require(fingerprint).predictions.test
+
+        return cls(
+            ensemble.result([one.result for one in models], board.metric),
+            ensemble.cross_fitted(predicted, y_test, units),
+            models,
+            tuple(one.weight for one in ensemble.members),
+        )
+
+    def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
+        """Return the fit of the search: of an ensemble the mean of its members' fits."""
+        return self._whole(
+            lambda one: fitted_pipeline(one.result, one.model, sets, spec), sets.classes
+        )
+
+    def refitted(self, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting) -> Any:
+        """Return it fitted on other rows, each model with its own number of rounds.
+
+        Args:
+            rows: (n, columns) prepared rows, such as train and test together.
+            sets: as of `refit`.
+            spec: as of `refit`.
+        """
+        return self._whole(
+            lambda one: refit_trained(one, rows, sets, spec),
+            sets.classes,
+        )
+
+    def _whole(
+        self, fit: Callable[[TrainedModel], Pipeline], classes: tuple[Any, ...] | None
+    ) -> Any:
+        if len(self.members) == 1:
+            return fit(self.members[0])
+        fitted = _sharing(self.members, [fit(one) for one in self.members])
+        names = [one.key for one in self.members]
+        return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
+
+
+def _sharing(members: Sequence[TrainedModel], fitted: Sequence[Pipeline]) -> list[Pipeline]:
+    """One object for features that are fitted by one recipe on the same rows, which are equal."""
+    first = {
+        one.result.recipe_fingerprint: pipeline[0]
+        for one, pipeline in reversed(list(zip(members, fitted, strict=True)))
+    }
+    return [
+        Pipeline([("features", first[one.result.recipe_fingerprint]), ("model", pipeline[-1])])
+        for one, pipeline in zip(members, fitted, strict=True)
+    ]

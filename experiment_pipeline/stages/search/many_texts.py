@@ -1,0 +1,177 @@
+"""Columns of many texts as numbers: by the target of their rows, and by the letters in them.
+
+Plain scikit-learn, fitted once and frozen, so that they travel in the exported pipeline. What is
+learnt from the target is learnt from rows that may be looked at: neither those that a fit stops on,
+nor, where a row is to be fitted on, that row or its kin (cross-fitting). So the score on train rows
+is that of what the fit was given; the exported features give such a row the code of all rows. Which columns these are,
+and what becomes of the others, is decided in `features.py`.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, TargetEncoder
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.rows.digests import salt_number
+from experiment_pipeline.rows.units import numbered, times_of, unit_hashes
+from experiment_pipeline.spec import Sampling
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+# Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
+PARTS = 5
+# A category of one row counts as much as the mean of all. scikit-learn's own choice by variance
+# takes a category of two equal labels at its word.
+SMOOTHING = 1.0
+_SALT = "parts/target codes"
+# Letters: runs of three and four within words, hashed, weighed and projected.
+RUNS = (3, 4)
+HASHES = 4096
+NUMBERS = 30
+# So many distinct texts tell which runs matter.
+MOST_TEXTS = 20_000
+
+
+def texts_of(column: pd.Series) -> pd.Series:
+    """Read a column of whatever type as texts, missing as nan: what each pipeline begins with."""
+    return pd.Series(column, dtype="str")
+
+
+def as_texts() -> list[FunctionTransformer]:
+    """The first steps for a column that is named alone: texts, as a table of one column."""
+    return [
+        FunctionTransformer(pd.Series, kw_args={"dtype": "str"}, feature_names_out="one-to-one"),
+        FunctionTransformer(np.expand_dims, kw_args={"axis": 1}, feature_names_out="one-to-one"),
+    ]
+
+
+def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
+    """Deal rows into PARTS parts, each a stranger to the others as the sets are to each other.
+
+    By time: stretches of it, cut between distinct times. By group: whole groups. Else whole units,
+    by a hash of their own.
+
+    Args:
+        rows: (n, columns).
+        sets: say how rows belong together.
+
+    Returns:
+        int64 (n,), of 0 to PARTS - 1.
+    """
+    if sets.split.by == "time":
+        times, _ = times_of(rows, sets.split.column, pd.Timedelta(0))
+        earlier = pd.Series(times).rank(method="min").to_numpy() - 1
+        parts = earlier * PARTS // max(len(rows), 1)
+    else:
+        asked = Sampling.model_validate(
+            {"name": "parts", "target": sets.target, "task": sets.task, "split": sets.split}
+        )
+        parts = unit_hashes(rows, asked, sets.features, _SALT) % np.uint64(PARTS)
+    if len(np.unique(parts)) < 2:
+        # All of one group or one time: told apart all the same, for want of better.
+        parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)
+    return np.asarray(parts, dtype=np.int64)
+
+
+def target_codes(column: pd.Series, y: np.ndarray, task: str) -> FrozenEstimator:
+    """Fit the mean target of each text; of classes the share of each, of two that of the second.
+
+    Args:
+        column: (n,) the rows that may be looked at.
+        y: (n,) their encoded target.
+        task: binary, multiclass or regression.
+
+    Returns:
+        A column → (n, 1 or classes) float64; a text never seen gets the mean of all.
+    """
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
+    # Two classes are their codes, 0 and 1: the same numbers, also where one class is absent.
+    kind = "multiclass" if task == "multiclass" else "continuous"
+    codes = TargetEncoder(target_type=kind, smooth=SMOOTHING)
+    y = y if task == "multiclass" else y.astype(np.float64)
+    return FrozenEstimator(make_pipeline(*as_texts(), encoder, codes).fit(column, y))
+
+
+def cross_fitted(
+    fitted: FrozenEstimator, column: pd.Series, y: np.ndarray, parts: np.ndarray
+) -> np.ndarray:
+    """Return the codes of the rows that target codes were fitted on, each without its part.
+
+    The formula is that of the fitted encoder: the mean target of a text's rows and of SMOOTHING
+    rows of the mean of all (Micci-Barreca 2001).
+
+    Args:
+        fitted: of `target_codes`.
+        column: (n,) its rows.
+        y: (n,) their encoded target.
+        parts: (n,) of `parts_of`.
+
+    Returns:
+        (n, 1 or classes).
+    """
+    encoder = fitted[-1]
+    codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
+    # The code of a missing text is negative.
+    codes = codes - codes.min(initial=0)
+    classes = encoder.classes_
+    labels = y[:, None] if classes is None else y[:, None] == classes
+    out = np.empty(labels.shape)
+    for part in np.unique(parts):
+        own = parts == part
+        for place, label in enumerate(labels.T.astype(np.float64)):
+            out[own, place] = _means(codes, label, ~own)[codes[own]]
+    return out
+
+
+def _means(codes: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    count = int(codes.max(initial=0)) + 1
+    mean = y[rows].mean() if rows.any() else 0.0
+    sums = np.bincount(codes[rows], weights=y[rows], minlength=count)
+    return (sums + SMOOTHING * mean) / (np.bincount(codes[rows], minlength=count) + SMOOTHING)
+
+
+def letters(column: pd.Series) -> FrozenEstimator:
+    """Fit numbers that are alike for texts of like spelling; the target has no part in it.
+
+    Runs of letters within words, hashed, weighed by how rare they are and projected on the
+    directions in which the distinct texts differ most: skrub's StringEncoder with hashes instead of
+    a vocabulary, so that the size of what is exported is bounded.
+
+    Returns:
+        A column → (n, at most NUMBERS) float64; a missing text is an empty one.
+    """
+    texts = np.sort(texts_of(column).dropna().unique().astype(object))
+    chosen = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(np.int64)
+    hashed = make_pipeline(
+        *as_texts(),
+        SimpleImputer(strategy="constant", fill_value=""),
+        FunctionTransformer(np.ravel),
+        HashingVectorizer(
+            analyzer="char_wb",
+            ngram_range=RUNS,
+            n_features=HASHES,
+            alternate_sign=False,
+            norm=None,
+            dtype=np.float32,
+        ),
+        TfidfTransformer(sublinear_tf=True),
+        TruncatedSVD(min(NUMBERS, len(texts)), random_state=0),
+    )
+    # The bits of a projection depend on the threads that share it.
+    with threadpool_limits(limits=1):
+        return FrozenEstimator(hashed.fit(pd.Series(texts[chosen], dtype="str")))
+
+
+def by_distinct_text(fitted: Pipeline | FrozenEstimator, column: pd.Series) -> np.ndarray:
+    """Encode each distinct text once: the same numbers as row by row."""
+    codes, distinct = pd.factorize(texts_of(column), use_na_sentinel=False)
+    encoded: Any = fitted.transform(pd.Series(distinct, dtype="str"))
+    return np.asarray(encoded, dtype=np.float64)[codes]

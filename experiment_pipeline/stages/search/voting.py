@@ -1,0 +1,191 @@
+"""A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and the way back.
+
+scikit-learn's voting estimators fit their members; here these are fitted already, so what `fit` would
+learn is set. What comes of it loads without this package. Whose mean it is, and with which weights:
+`stages/leaderboard/ensemble.py`. In: fitted pipelines of one target. Out: a VotingClassifier or
+VotingRegressor; of one or of a plain pipeline its features and models, taken apart.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from experiment_pipeline.stages.search.features import encoded_columns
+from experiment_pipeline.stages.search.scoring import predictions_of
+
+
+def weighted_mean(
+    members: Sequence[tuple[str, Pipeline, float]], classes: tuple[Any, ...] | None
+) -> Any:
+    """Return the mean of fitted pipelines, of their probabilities where there are classes.
+
+    The attributes are those that `fit` sets in scikit-learn 1.9; a test holds the result to an
+    ordinary `fit`. `named_estimators_` is a plain dict, which needs no more trust. Members that
+    agree keep the order of their classes; where they do not (scikit-learn sorts them, here the
+    positive class is the last) or have not seen a class, all are put into the order of the target.
+
+    Args:
+        members: name, pipeline and weight of each.
+        classes: of the target, in the order of `TrainingSets`; None for regression.
+    """
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+
+    order = _order(members, classes)
+    # scikit-learn addresses what is nested by two underscores.
+    names = [f"{i}-{re.sub('_{2,}', '-', name)}" for i, (name, _, _) in enumerate(members, 1)]
+    fitted = [_in_order(pipeline, order) for _, pipeline, _ in members]
+    named, weights = list(zip(names, fitted, strict=True)), [weight for *_, weight in members]
+    learnt: dict[str, Any] = {
+        "estimators_": fitted,
+        "named_estimators_": dict(named),
+        "feature_names_in_": fitted[0].feature_names_in_,
+    }
+    if order is None:
+        mean: Any = VotingRegressor(named, weights=weights)
+    else:
+        mean = VotingClassifier(named, voting="soft", weights=weights)
+        encoder = _encoder(order)
+        learnt |= {"le_": encoder, "classes_": encoder.classes_}
+    vars(mean).update(learnt)
+    return mean
+
+
+def _order(
+    members: Sequence[tuple[str, Pipeline, float]], classes: tuple[Any, ...] | None
+) -> tuple[Any, ...] | None:
+    """The order of the columns: that of the members, where they agree."""
+    if classes is None:
+        return None
+    orders = {tuple(pipeline.classes_) for _, pipeline, _ in members}
+    return orders.pop() if len(orders) == 1 else classes
+
+
+def _encoder(classes: Sequence[Any]) -> Any:
+    from sklearn.preprocessing import LabelEncoder
+
+    encoder = LabelEncoder()
+    encoder.classes_ = np.asarray(classes)
+    return encoder
+
+
+def _in_order(pipeline: Pipeline, classes: tuple[Any, ...] | None) -> Any:
+    """A pipeline whose columns are those of the classes: itself, or one behind a permutation."""
+    if classes is None or tuple(pipeline.classes_) == classes:
+        return pipeline
+    return _permuted(pipeline, classes)
+
+
+def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
+    """Stack one layer without a hidden unit on a pipeline: a matrix of zeros and ones.
+
+    Of two classes it is given the probability of the second alone.
+    """
+    from sklearn.ensemble import StackingClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import LabelBinarizer
+
+    own, order = list(pipeline.classes_), list(classes)
+    matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
+    if len(order) == 2:
+        # Of own classes (a, b): the second is b's probability, or 1 less b's.
+        matrix, shift = (np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1))
+        shift += matrix[0, 0] < 0
+    binarizer = LabelBinarizer().fit(np.arange(len(order)))
+    binarizer.classes_ = np.asarray(classes)
+    layer = MLPClassifier(hidden_layer_sizes=(), activation="identity")
+    vars(layer).update(
+        coefs_=[matrix],
+        intercepts_=[shift],
+        n_layers_=2,
+        n_outputs_=matrix.shape[1],
+        n_features_in_=len(matrix),
+        out_activation_="identity",
+        classes_=binarizer.classes_,
+        _label_binarizer=binarizer,
+    )
+    stacked = StackingClassifier([("model", pipeline)], final_estimator=layer, cv="prefit")
+    vars(stacked).update(
+        estimators_=[pipeline],
+        named_estimators_={"model": pipeline},
+        final_estimator_=layer,
+        _label_encoder=_encoder(classes),
+        stack_method_=["predict_proba"],
+        classes_=binarizer.classes_,
+        feature_names_in_=pipeline.feature_names_in_,
+        _n_feature_outs=[len(matrix)],
+    )
+    return stacked
+
+
+@dataclass(frozen=True, eq=False)
+class TakenApart:
+    """The fitted features and models of a pipeline, or of the members of a mean.
+
+    Attributes:
+        features: each once, also where members share them.
+        models: which features each reads, the model, and its weight.
+    """
+
+    features: tuple[Any, ...]
+    models: tuple[tuple[int, Any, float], ...]
+
+    @classmethod
+    def of(cls, estimator: Any) -> "TakenApart":
+        """Take apart what `weighted_mean`, `fitted_pipeline` or `refit` gave."""
+        if isinstance(estimator, Pipeline):
+            return cls((estimator[0],), ((0, estimator[-1], 1.0),))
+        pipelines = [
+            one if isinstance(one, Pipeline) else one.estimators_[0]
+            for one in estimator.estimators_
+        ]
+        unique = {id(one[0]): one[0] for one in pipelines}
+        places = list(unique)
+        total = sum(estimator.weights)
+        return cls(
+            tuple(unique.values()),
+            tuple(
+                (places.index(id(one[0])), one[-1], weight / total)
+                for one, weight in zip(pipelines, estimator.weights, strict=True)
+            ),
+        )
+
+    @cached_property
+    def _slices(self) -> list[slice]:
+        widths = [sum(map(len, encoded_columns(one).values())) for one in self.features]
+        ends = np.cumsum(widths).tolist()
+        return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Feature → positions of the columns that encode it."""
+        found: dict[str, list[np.ndarray]] = {}
+        for one, place in zip(self.features, self._slices, strict=True):
+            for name, columns in encoded_columns(one).items():
+                found.setdefault(name, []).append(columns + place.start)
+        return {name: np.concatenate(columns) for name, columns in found.items()}
+
+    def encode(self, rows: pd.DataFrame) -> Any:
+        """Return rows (n, features) as the models read them, (n, d), dense or sparse."""
+        from scipy import sparse
+
+        encoded = [one.transform(rows) for one in self.features]
+        if len(encoded) == 1:
+            return encoded[0]
+        if any(map(sparse.issparse, encoded)):
+            return sparse.hstack(encoded, format="csr")
+        return np.hstack(encoded)
+
+    def predict(self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None) -> np.ndarray:
+        """Return what encoded rows (n, d), dense, are predicted: (n,) or (n, k)."""
+        parts = [
+            weight * predictions_of(model, encoded[:, self._slices[place]], task, classes)
+            for place, model, weight in self.models
+        ]
+        total: np.ndarray = sum(parts[1:], start=parts[0])
+        return total

@@ -1,0 +1,110 @@
+"""What every tool is given, and the judge of what it returns: the same rows by the same seed.
+
+In: a table of the bench and a seed. Out: a folder as `runners/contract.py` reads it; a score.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.columns.target import encode_target
+from experiment_pipeline.statistics import scores
+from experiment_pipeline_tests.bench import tables
+from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
+from experiment_pipeline_tests.bench.tables import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A table cut by one seed, typed but not prepared: dates are dates, texts are texts.
+
+    Attributes:
+        table: of the bench.
+        seed: of the cut and of the tools.
+        parts: set → features and target, with the group where the split goes by one.
+        classes: of the target as texts, as the judge codes them; None for regression.
+        y_validation: (n_validation,) as the judge takes it.
+        digest: of all rows.
+    """
+
+    table: Table
+    seed: int
+    parts: Mapping[str, pd.DataFrame]
+    classes: tuple[str, ...] | None
+    y_validation: np.ndarray
+    digest: str
+
+    def write(self, folder: Path, seconds: float, **more: Any) -> None:
+        """Write what a tool is given; validation rows without target."""
+        folder.mkdir(parents=True)
+        for name, part in self.parts.items():
+            hidden = [TARGET] if name == "validation" else []
+            part.drop(columns=hidden).to_parquet(folder / f"{name}.parquet")
+        kept = self.parts["validation"].columns.intersection([TARGET, GROUP])
+        self.parts["validation"][kept].to_parquet(folder / "validation_target.parquet")
+        positive = self.classes[1] if self.table.task == "binary" and self.classes else None
+        said = {
+            "table": self.table.name,
+            "task": self.table.task,
+            "metric": self.table.metric,
+            "positive_class": positive,
+            "seed": self.seed,
+            "seconds": seconds,
+            "spawned": time.monotonic(),
+            **more,
+        }
+        (folder / "job.json").write_text(json.dumps(said))
+
+    def score(self, predictions: np.ndarray, classes: list[str] | None) -> float:
+        """Score predictions of the validation rows by the table's metric.
+
+        Args:
+            predictions: (n,) numbers, or (n, classes) probabilities.
+            classes: of the columns.
+        """
+        if self.classes is not None and classes is not None:
+            # A class that a tool has not seen gets no probability.
+            found = pd.DataFrame(predictions, columns=classes)
+            predictions = found.reindex(columns=list(self.classes), fill_value=0.0).to_numpy()
+        if self.table.task == "binary":
+            predictions = predictions[:, 1]
+        if not np.isfinite(predictions).all():
+            raise ValueError("predictions that are not finite")
+        return scores.score(self.table.metric, self.y_validation, predictions)
+
+
+def job_of(table: Table, seed: int) -> Job:
+    """Cut a table as its experiment does."""
+    cut = tables.cut(table, seed)
+    train, test = cut.sets.train, cut.sets.test
+    derived = {
+        f"{name}_{part}" for name, parts in cut.spec.preparation.calendar.items() for part in parts
+    }
+    dropped = [*(set(cut.spec.not_features) | derived) & set(train.columns)]
+    parts = {}
+    for name, part in (("train", train), ("test", test), ("validation", cut.validation)):
+        target = part[table.target]
+        if cut.sets.classes is not None:
+            codes = encode_target(target, cut.sets.classes)
+            target = pd.Series([str(cut.sets.classes[code]) for code in codes], part.index)
+        more = {TARGET: target}
+        if cut.spec.split.by == "group":
+            more[GROUP] = part[cut.spec.split.column]
+        parts[name] = part.drop(columns=dropped).assign(**more)
+    classes = cut.sets.classes and tuple(str(one) for one in cut.sets.classes)
+    return Job(table, seed, parts, classes, cut.y_validation, _digest(parts, table))
+
+
+def _digest(parts: Mapping[str, pd.DataFrame], table: Table) -> str:
+    found = hashlib.sha256(f"{table.task} {table.metric}".encode())
+    for name, part in parts.items():
+        found.update(f"{name} {list(part.columns)}".encode())
+        found.update(pd.util.hash_pandas_object(part).to_numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""Ours, from whichever source tree PYTHONPATH names: as the scaffold writes it for the table.
+
+Drafted, searched, ranked, refitted, reported on and written as the export would, in this process.
+The budget that the YAML would name is what drafting has left. It alone is given the target of the
+validation rows: its report is on them, and nothing is chosen by it.
+"""
+
+import json
+import time
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from contract import GROUP, TARGET, Job, Loaded, run
+from overlays import lay_over
+
+from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.target import find_classes
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.inference import infer
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.stages.exported_model.package import serialize
+from experiment_pipeline.stages.search.conclusions import Fitted
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.stages.leaderboard import board_examples
+
+
+def fit(job: Job) -> str:
+    started = time.monotonic()
+    parts = _parts(job)
+    written = _written(job, pd.concat(parts.values()), started)
+    (job.folder / "written.json").write_text(json.dumps(written))
+    spec = _spec(job)
+    rows = {name: prepare(part, spec.preparation).frame for name, part in parts.items()}
+    sets = scenario.to_train_on(rows["train"], rows["test"], spec)
+    workers = joblib.cpu_count()
+    events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
+    fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
+    trained = {one.model.key: one.model for one in fits}
+    board = board_examples.board_of(spec, sets, trained)
+    if hasattr(board_examples, "chosen_of"):
+        chosen = board_examples.chosen_of(spec, sets, board, trained)
+    else:  # a tree of before there were ensembles
+        chosen = trained[board.chosen]
+    validation = rows["validation"]
+    final = final_check(
+        spec, board, chosen, sets, validation, delivered=validation, workers=workers
+    )
+    job.model.write_bytes(serialize(final.pipeline).data)
+    alone = trained.get(board.chosen)
+    named = board.reason if alone is None else dict(alone.result.hyperparameters)
+    return f"{len(trained)} trained; {board.chosen}: {named}"
+
+
+def load(job: Job) -> Loaded:
+    spec = _spec(job)
+    pipeline = persistence.from_bytes(job.model.read_bytes())
+    train = prepare(_parts(job)["train"], spec.preparation).frame
+    classes = find_classes(train[TARGET], spec)
+    features = tuple(pipeline.feature_names_in_)
+
+    def predicted(rows: pd.DataFrame) -> np.ndarray:
+        target = {TARGET} & set(dict(spec.preparation.types))
+        frame = prepare(rows, spec.preparation, may_be_absent=target).frame
+        found = predict(pipeline, frame, features, spec.task, classes)
+        return np.column_stack([1 - found, found]) if spec.task == "binary" else found
+
+    return Loaded(predicted, classes)
+
+
+def _parts(job: Job) -> dict[str, pd.DataFrame]:
+    """Set → rows as the raw table would have them, with target and group."""
+    targets = pd.read_parquet(job.folder / "validation_target.parquet")
+    parts = {
+        "train": job.train.assign(**{TARGET: job.y_train}),
+        "test": job.test.assign(**{TARGET: job.y_test}),
+        "validation": job.validation.assign(**{TARGET: targets[TARGET]}),
+    }
+    if job.groups is not None:
+        n = len(job.train)
+        groups = (job.groups[:n], job.groups[n:], targets[GROUP].to_numpy())
+        parts = {
+            name: part.assign(**{GROUP: group})
+            for (name, part), group in zip(parts.items(), groups, strict=True)
+        }
+    return parts
+
+
+def _spec(job: Job) -> ExperimentSpec:
+    written = json.loads((job.folder / "written.json").read_text())
+    return spec_from("bench", written, lambda _: "the draft")
+
+
+def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
+    """What the scaffold writes, with the given split, an overlay, and the seconds that are left."""
+    said = job.said
+    by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
+    wishes = Wishes(
+        data="table.parquet",
+        target=TARGET,
+        task=said["task"],
+        positive_class=said["positive_class"],
+        metric=said["metric"],
+        split=by["by"],
+        split_column=by.get("column"),
+    )
+    written = infer(raw.sort_index(), wishes).attributes({"url": "table.parquet"})
+    written["split"] = {**written["split"], **by, "seed": said["seed"]}
+    written["seed"] = said["seed"]
+    lay_over(written, said["overlay"])
+    left = said["seconds"] - (time.monotonic() - started)
+    written["budget"] = {
+        **written.get("budget", {}),
+        "seconds": max(1.0, said["budget_share"] * left),
+    }
+    return written
+
+
+if __name__ == "__main__":
+    run(
+        fit,
+        load,
+        ["lightgbm", "sklearn.ensemble", "sklearn.linear_model", "skops.io", "scipy.stats"],
+    )

@@ -1,0 +1,266 @@
+"""The tools, how each is started, and the memory of what they did.
+
+A rival runs in an environment that uv makes of what its script names; ours in this one, on this
+source tree and on one of before. A run is remembered by all that decides it, so that a bench which
+was stopped goes on, and one that is repeated runs what has changed. In: jobs. Out: `Done`.
+"""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment_pipeline_tests.bench.automl.jobs import Job
+from experiment_pipeline_tests.bench.automl.runners.contract import CORES
+from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
+
+RUNNERS = Path(__file__).parent / "runners"
+TREE = Path(__file__).parents[3]
+OURS, BEFORE = "ours", "ours of before"
+# Ours, before there were ensembles, text features, other boosters, cross-validation.
+REVISION = "c065f76d257e726c4c46899158236c7327d2ec75"
+# So long a tool may take beyond its seconds before it is ended.
+PATIENCE = 4.0, 240.0
+_WORDS_OF_AN_ERROR = 300
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One way to spend the seconds.
+
+    Attributes:
+        name: as the page shows it.
+        script: of `runners/`.
+        arguments: of the script.
+        overlay: what is laid over our YAML.
+        revision: the source tree of ours; None: this one.
+        budget_share: of the seconds, as our YAML would say it.
+    """
+
+    name: str
+    script: str
+    arguments: tuple[str, ...] = ()
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+    budget_share: float = 1.0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs on a source tree of this project."""
+        return self.script == "run_ours.py"
+
+
+TOOLS = (
+    Tool(OURS, "run_ours.py"),
+    # Its seconds are those of the fits alone: the refit and the report come on top.
+    Tool(BEFORE, "run_ours.py", revision=REVISION, budget_share=0.85),
+    Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),
+    Tool("AutoGluon, good", "run_autogluon.py", ("good_quality",)),
+    Tool("mljar, Compete", "run_mljar.py"),
+    Tool("FLAML", "run_flaml.py"),
+    Tool("Optuna + LightGBM", "run_lightgbm.py", ("tuned",)),
+    Tool("LightGBM as it is", "run_lightgbm.py", ("default",)),
+)
+
+
+def without(name: str) -> Tool:
+    """Ours without a capability."""
+    return Tool(f"ours without {name}", "run_ours.py", overlay=OVERLAYS[name])
+
+
+@dataclass(frozen=True)
+class Done:
+    """One tool on one table by one seed.
+
+    Attributes:
+        tool: its name.
+        identity: digest of what it is: script, pinned packages, source tree.
+        table: name.
+        seed: of the cut.
+        rows: digest of the cut table.
+        seconds: that it was given.
+        failure: why there is no score; None: there is one.
+        score: on the validation rows.
+        start_seconds: interpreter and imports.
+        fit_seconds: from the typed tables to the stored model.
+        cpu_seconds: of its processes up to there.
+        predict_seconds_per_1000: of the loaded model, for 1,000 rows.
+        model_bytes: of the stored model.
+        said: by the tool about itself.
+    """
+
+    tool: str
+    identity: str
+    table: str
+    seed: int
+    rows: str
+    seconds: float
+    failure: str | None = None
+    score: float = float("nan")
+    start_seconds: float = float("nan")
+    fit_seconds: float = float("nan")
+    cpu_seconds: float = float("nan")
+    predict_seconds_per_1000: float = float("nan")
+    model_bytes: float = float("nan")
+    said: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """All that decides it."""
+        return self.tool, self.identity, self.table, self.seed, self.rows, self.seconds
+
+
+class Memory:
+    """What has been done, a line of JSON each; failures too, which a new script or tree tries again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what there is."""
+        self._file = folder / "done.jsonl"
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        known = (Done(**json.loads(line)) for line in lines)
+        self._known = {one.key: one for one in known}
+
+    def done(self, asked: Done, run: Callable[[], Done]) -> Done:
+        """Return what is remembered of a run, or run it and remember it at once."""
+        if asked.key not in self._known:
+            found = self._known[asked.key] = run()
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                file.write(json.dumps(asdict(found)) + "\n")
+        return self._known[asked.key]
+
+
+def identity(tool: Tool, tree: Path | None = None) -> str:
+    """Digest of what a tool is; comments in its script change nothing."""
+    found = hashlib.sha256(json.dumps([tool.arguments, tool.overlay, tool.budget_share]).encode())
+    for script in (tool.script, "contract.py"):
+        text = (RUNNERS / script).read_text()
+        # The comment at the top pins the packages.
+        pinned = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+        found.update("".join([*pinned, ast.dump(ast.parse(text))]).encode())
+    if tree is not None:
+        found.update(_tree_digest(tree).encode())
+    return found.hexdigest()[:16]
+
+
+@functools.cache
+def _tree_digest(tree: Path) -> str:
+    found = hashlib.sha256()
+    for file in sorted((tree / "experiment_pipeline").rglob("*.py")):
+        found.update(str(file.relative_to(tree)).encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def perform(tool: Tool, job: Job, seconds: float, folder: Path, memory: Memory) -> Done:
+    """Let a tool do a job, or remember that it has."""
+    tree = source_tree(tool, folder) if tool.is_ours else None
+    asked = Done(tool.name, identity(tool, tree), job.table.name, job.seed, job.digest, seconds)
+    return memory.done(asked, lambda: _run(tool, job, asked, tree))
+
+
+def source_tree(tool: Tool, folder: Path) -> Path:
+    """Return the tree that ours runs on; one of before is unpacked in the folder."""
+    if tool.revision is None:
+        return TREE
+    tree = folder / tool.revision
+    if not tree.exists():
+        _git_archive(tool.revision, tree)
+    return tree
+
+
+def _git_archive(revision: str, tree: Path) -> None:
+    unpacked = tree.with_name(f"{tree.name}.part")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir(parents=True)
+    packages = ("experiment_pipeline", "experiment_pipeline_tests")
+    command = ["git", "archive", revision, *packages]
+    packed = subprocess.run(command, cwd=TREE, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "x", "-C", str(unpacked)], input=packed, check=True)
+    unpacked.rename(tree)
+
+
+def _run(tool: Tool, job: Job, asked: Done, tree: Path | None) -> Done:
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary) / "job"
+        try:
+            command = [python_of(tool.script), RUNNERS / tool.script, place, *tool.arguments]
+            environment = {"PYTHONPATH": str(tree)} if tree else {}
+            share = tool.budget_share
+            job.write(place, asked.seconds, overlay=tool.overlay, budget_share=share)
+            _call(command, temporary, environment, asked.seconds)
+            found = json.loads((place / "result.json").read_text())
+            score = job.score(np.load(place / "predictions.npy"), found.pop("classes"))
+        except (OSError, ValueError, subprocess.SubprocessError, RuntimeError) as error:
+            return replace(asked, failure=str(error)[-_WORDS_OF_AN_ERROR:])
+        return replace(asked, score=score, **found)
+
+
+def _call(
+    command: Sequence[object], folder: str, environment: Mapping[str, str], seconds: float
+) -> None:
+    factor, more = PATIENCE
+    quiet = {"PYTHONWARNINGS": "ignore", "MPLBACKEND": "agg", **environment}
+    with subprocess.Popen(
+        [str(part) for part in command],
+        cwd=folder,
+        env={**os.environ, **quiet},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_on_two_cores,  # noqa: PLW1509 - nothing else runs here
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=factor * seconds + more)
+        finally:
+            # Workers that a tool has left would take the next one's cores.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        last = errors.strip().splitlines() or [f"ended with {process.returncode}"]
+        raise RuntimeError(last[-1])
+
+
+def _on_two_cores() -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+
+
+@functools.cache
+def python_of(script: str) -> str:
+    """Return the interpreter of a script; its environment is made when there is none."""
+    text = (RUNNERS / script).read_text()
+    if "# /// script" not in text:
+        return sys.executable
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv") or "uv"
+    # pip's own folder of wheels, where there is one, for uv too.
+    links = os.environ.get("PIP_FIND_LINKS")
+    environment = {**os.environ, **({"UV_FIND_LINKS": links} if links else {})}
+    environment.pop("VIRTUAL_ENV", None)
+
+    def called(*arguments: str) -> str:
+        done = subprocess.run(
+            [uv, *arguments, "--script", str(RUNNERS / script)],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"no environment for {script}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    called("sync", "--quiet", "--python", sys.executable)
+    return called("python", "find")

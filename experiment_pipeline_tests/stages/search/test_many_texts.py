@@ -1,0 +1,230 @@
+"""Columns of many texts: codes by the target that see no target they must not, and letters."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import TargetEncoder
+
+from experiment_pipeline.spec.table import GroupSplit, TimeSplit
+from experiment_pipeline.stages.search import many_texts
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.features import (
+    FEW_TEXTS,
+    encode,
+    encoded_columns,
+    fit_features,
+    fit_rows,
+    seen_categories,
+    transformed,
+)
+from experiment_pipeline.stages.search.fingerprints import recipe_fingerprint
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.scoring import predictions_of
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    ROWS,
+    TRAIN_ROWS,
+    experiment,
+    one,
+    table,
+    train_one,
+    training_sets,
+)
+
+RECIPES = ["target", "text"]
+TASKS = ["binary", "multiclass", "regression"]
+TOWNS = 97
+
+
+def with_texts(task: str = "binary") -> TrainingSets:
+    """The small table with a town per row, some missing, and a text that is in one row only."""
+    frame = table(CLASSES[task])
+    town = [f"town {place}" if row % 11 else None for row, place in _places()]
+    once = [f"{place * 7919 + row:05d} street" for row, place in _places()]
+    texts = {"town": pd.Series(town, dtype="str"), "once": pd.Series(once, dtype="str")}
+    return training_sets(task, frame=frame.assign(**{k: v.array for k, v in texts.items()}))
+
+
+def _places() -> Iterator[tuple[int, int]]:
+    places = np.random.default_rng(3).integers(0, TOWNS, ROWS)
+    yield from enumerate(places.tolist())
+
+
+def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
+    """The sets with the other class in these train rows."""
+    other = sets.train["late"].map({"no": "yes", "yes": "no"})
+    return replace(sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other)))
+
+
+def codes_of(sets: TrainingSets) -> np.ndarray:
+    """The train rows' codes of town and text."""
+    features, train = fit_rows("target", sets.train, sets.grown, sets)
+    columns = encoded_columns(features)
+    return np.asarray(train[:, np.r_[columns["town"], columns["once"]]])
+
+
+def test_codes_see_no_target_of_rows_that_a_fit_stops_on() -> None:
+    """Other labels in the inner slice and in the gap before it change no code of any train row."""
+    sets = with_texts()
+    gap = np.arange(TRAIN_ROWS) % 7 == 1
+    sets = replace(sets, inner_gap=gap)
+    assert np.array_equal(codes_of(sets), codes_of(relabelled(sets, sets.inner | gap)))
+
+
+def test_the_code_of_a_row_does_not_know_its_own_target() -> None:
+    """Another label changes codes of other rows, not that of the row itself."""
+    sets = with_texts()
+    before = codes_of(sets)
+    for row in np.flatnonzero(sets.grown)[:20]:
+        after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row))
+        assert np.array_equal(after[row], before[row])
+        assert not np.array_equal(after, before)
+
+
+def test_codes_of_noise_tell_nothing_of_the_rows_that_they_were_learnt_from() -> None:
+    """Of a thousand texts drawn by chance the train AUC stays at one half; uncrossed it does not."""
+    random = np.random.default_rng(5)
+    text = pd.Series(random.integers(0, 1_000, 6_000).astype(str), dtype="str")
+    y = random.integers(0, 2, 6_000)
+    fitted = many_texts.target_codes(text, y, "binary")
+    crossed = many_texts.cross_fitted(fitted, text, y, random.integers(0, 5, 6_000))
+    # The standard deviation of an AUC of so many rows is .0075.
+    assert abs(roc_auc_score(y, crossed) - 0.5) < 0.025
+    assert roc_auc_score(y, fitted.transform(text)) > 0.65
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> None:
+    """Each part is coded as scikit-learn's TargetEncoder does that never saw it."""
+    random = np.random.default_rng(6)
+    text = pd.Series(random.choice(["a", "b", "c", None], 300), dtype="str")
+    y = random.normal(size=300) if task == "regression" else random.integers(0, 3, 300)
+    y = y % 2 if task == "binary" else y
+    parts = random.integers(0, 3, 300)
+    found = many_texts.cross_fitted(many_texts.target_codes(text, y, task), text, y, parts)
+    table = text.to_numpy(dtype=object)[:, None]
+    for part in range(3):
+        kind = "multiclass" if task == "multiclass" else "continuous"
+        other = TargetEncoder(target_type=kind, smooth=many_texts.SMOOTHING)
+        other.fit(table[parts != part], y[parts != part])
+        assert np.allclose(found[parts == part], other.transform(table[parts == part]))
+
+
+def test_parts_keep_kin_together() -> None:
+    """Whole groups; stretches of time; else rows that are equal in all features."""
+    sets = with_texts()
+    rows = sets.train.assign(day=np.arange(TRAIN_ROWS) // 4, who=np.arange(TRAIN_ROWS) % 50)
+    by_group = replace(sets, split=GroupSplit(by="group", column="who"))
+    parts = pd.Series(many_texts.parts_of(rows, by_group))
+    assert parts.groupby(rows["who"].to_numpy()).nunique().max() == 1
+    by_time = many_texts.parts_of(rows, replace(sets, split=TimeSplit(by="time", column="day")))
+    assert (np.diff(by_time) >= 0).all()
+    assert pd.Series(by_time).groupby(rows["day"].to_numpy()).nunique().max() == 1
+    for found in (parts, by_time, many_texts.parts_of(rows, sets)):
+        assert set(found) == set(range(many_texts.PARTS))
+
+
+def test_one_group_alone_is_parted_all_the_same() -> None:
+    """Without a second group rows are told apart one by one."""
+    sets = with_texts()
+    alone = replace(sets, split=GroupSplit(by="group", column="who"))
+    assert len(set(many_texts.parts_of(sets.train.assign(who="the only one"), alone))) > 1
+
+
+def test_the_order_of_rows_decides_nothing() -> None:
+    """A shuffled table has the same parts, and the same letters to the bit."""
+    sets = with_texts()
+    order = np.random.default_rng(0).permutation(TRAIN_ROWS)
+    parts = many_texts.parts_of(sets.train, sets)
+    assert np.array_equal(many_texts.parts_of(sets.train.iloc[order], sets), parts[order])
+    once = sets.train["once"]
+    one_way, other_way = (many_texts.letters(texts) for texts in (once, once.iloc[order]))
+    assert np.array_equal(one_way.transform(once), other_way.transform(once))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_text_that_stands_in_many_rows_is_encoded_once(recipe: str) -> None:
+    """The short way gives the numbers of the exported features."""
+    sets = with_texts()
+    features = fit_features(recipe, sets.train, sets.grown, sets)
+    plain = features.transform(sets.test[list(sets.features)])
+    assert np.array_equal(transformed(features, sets.test), plain, equal_nan=True)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_columns_of_few_texts_stay_codes(recipe: str) -> None:
+    """Numbers and short lists are encoded as by ordinal, which such a table is left with."""
+    sets = with_texts("multiclass")
+    encoded, columns = (
+        encode(recipe, sets),
+        encoded_columns(fit_features(recipe, sets.train, sets.grown, sets)),
+    )
+    assert encoded.categorical == columns["carrier"].tolist()
+    assert len(columns["town"]) == (3 if recipe == "target" else many_texts.NUMBERS)
+    assert sum(map(len, columns.values())) == encoded.train.shape[1]
+    few = replace(sets, features=("distance", "night", "carrier"))
+    same, ordinal = encode(recipe, few), encode("ordinal", few)
+    assert np.array_equal(same.train, ordinal.train)
+    assert same.categorical == ordinal.categorical
+    assert TOWNS > FEW_TEXTS
+
+
+def test_unknown_texts_are_told_where_texts_are_known() -> None:
+    """Codes know the texts they were learnt from; of letters no text is unknown."""
+    sets = with_texts()
+    known = {
+        recipe: seen_categories(fit_features(recipe, sets.train, sets.grown, sets))
+        for recipe in RECIPES
+    }
+    assert set(known["target"]) == {"carrier", "town", "once"}
+    assert set(known["target"]["town"]) >= {"town 1", "town 2"}
+    assert set(known["text"]) == {"carrier"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_exported_pipeline_predicts_as_the_search_did(task: str, recipe: str) -> None:
+    """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
+    spec, sets = experiment([one("lightgbm", num_leaves=7) | {"features": recipe}], task), None
+    sets = with_texts(task)
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
+    again = predictions_of(loaded, sets.test[list(sets.features)], task, sets.classes)
+    assert np.array_equal(again, trained.predictions.test)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_any_row_can_be_predicted(recipe: str) -> None:
+    """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
+    sets = with_texts()
+    plain = Configuration("lightgbm", "lightgbm", recipe, {"num_leaves": 7})
+    rows = pd.concat([sets.train, sets.test])
+    pipeline = refit(plain, 5, rows, sets, experiment([one("lightgbm")]))
+    first = sets.test[list(sets.features)].iloc[[0]].astype(object)
+    spellings: list[Any] = [None, np.nan, pd.NA]
+    gone = [pipeline.predict_proba(first.assign(town=x, once=x)) for x in spellings]
+    assert np.array_equal(gone[0], gone[1])
+    assert np.array_equal(gone[0], gone[2])
+    for text in ("", " ", "never seen", "ß" * 500):
+        assert np.isfinite(pipeline.predict_proba(first.assign(town=text, once=text))).all()
+
+
+def test_what_decides_codes_is_in_their_fingerprint() -> None:
+    """The target, the rows that may be looked at, and the split; of letters only the rows."""
+    sets = with_texts()
+    others = [
+        replace(sets, inner=np.roll(sets.inner, 1)),
+        replace(sets, split=GroupSplit(by="group", column="town")),
+        replace(sets, target="night"),
+    ]
+    for recipe, alike in (("target", 0), ("text", 3), ("ordinal", 3)):
+        prints = [recipe_fingerprint(recipe, other) for other in others]
+        assert prints.count(recipe_fingerprint(recipe, sets)) == alike

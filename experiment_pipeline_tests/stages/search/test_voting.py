@@ -1,0 +1,159 @@
+"""A weighted mean of fitted pipelines: as scikit-learn would fit it, in any order of the classes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeRegressor
+
+from experiment_pipeline.stages.search.features import build_features
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.voting import TakenApart, weighted_mean
+from experiment_pipeline.storage.persistence import from_bytes, to_bytes
+
+FEATURES = ["size", "weight", "colour"]
+LABELS = {"binary": ["bad", "good"], "multiclass": ["bad", "fair", "good"]}
+WEIGHTS = [0.3, 0.7]
+
+
+def rows_of(task: str, n: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return features and a target."""
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "size": generator.normal(size=n),
+            "weight": np.where(generator.random(n) < 0.1, np.nan, generator.normal(size=n)),
+            "colour": pd.Series(generator.choice(["red", "blue", "green"], n), dtype="str"),
+        }
+    )
+    score = table["size"] + (table["colour"] == "red") + generator.normal(size=n)
+    if task == "regression":
+        return table, score.to_numpy()
+    names = LABELS[task]
+    return table, np.array(names)[pd.qcut(score, len(names), labels=False)]
+
+
+def pipelines(task: str) -> list[Pipeline]:
+    """Return two pipelines of different features, not fitted."""
+    table, _ = rows_of(task)
+    models: list[Any] = [Ridge(), DecisionTreeRegressor(max_depth=4, random_state=0)]
+    if task != "regression":
+        models = [LogisticRegression(), RandomForestClassifier(15, random_state=0)]
+    return [
+        Pipeline([("features", build_features(recipe, table, FEATURES)), ("model", model)])
+        for recipe, model in zip(("onehot", "ordinal"), models, strict=True)
+    ]
+
+
+def mean_of(task: str, classes: tuple[str, ...] | None) -> Any:
+    """Return the mean of both, each fitted alone."""
+    table, y = rows_of(task)
+    named = zip(("linear__C=1", "forest"), pipelines(task), WEIGHTS, strict=True)
+    return weighted_mean([(name, one.fit(table, y), w) for name, one, w in named], classes)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
+    """The same attributes and predictions."""
+    table, y = rows_of(task)
+    kind, more = (
+        (VotingRegressor, {}) if task == "regression" else (VotingClassifier, {"voting": "soft"})
+    )
+    named = list(zip(("a", "b"), pipelines(task), strict=True))
+    ordinary = kind(named, weights=WEIGHTS, **more).fit(table, y)
+    ours = mean_of(task, None if task == "regression" else tuple(LABELS[task]))
+    assert vars(ours).keys() == vars(ordinary).keys()
+    assert ours.n_features_in_ == 3
+    if task == "regression":
+        # Two fits of a ridge differ by rounding.
+        assert ours.predict(table) == pytest.approx(ordinary.predict(table), rel=1e-9)
+    else:
+        assert ours.predict(table).tolist() == ordinary.predict(table).tolist()
+        assert np.array_equal(ours.predict_proba(table), ordinary.predict_proba(table))
+    # Two underscores would address what is nested.
+    assert not any("__" in name for name, _ in ours.estimators)
+
+
+def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
+    """A fitted pipeline whose model keeps its classes in another order, as boosters do."""
+    model = pipeline[-1]
+    order = [classes.index(one) for one in model.classes_]
+
+    class Turned(type(model)):
+        def predict_proba(self, X: Any) -> np.ndarray:
+            found = super().predict_proba(X)
+            return found[:, np.argsort(order)]
+
+    model.__class__ = Turned
+    model.classes_ = np.array(classes)
+    return pipeline
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("turned", [0, 1])
+def test_members_of_other_orders_are_put_into_that_of_the_target(task: str, turned: int) -> None:
+    """The positive class may sort first: its column is the second all the same."""
+    table, y = rows_of(task)
+    fitted = [one.fit(table, y) for one in pipelines(task)]
+    expected = sum(
+        weight * one.predict_proba(table)[:, ::-1]
+        for weight, one in zip(WEIGHTS, fitted, strict=True)
+    )
+    classes = tuple(reversed(LABELS[task]))
+    _relabelled(fitted[turned], list(classes))
+    ours = weighted_mean(list(zip("ab", fitted, WEIGHTS, strict=True)), classes)
+    assert ours.classes_.tolist() == list(classes)
+    assert ours.predict_proba(table) == pytest.approx(expected, abs=1e-12)
+    labels = np.array(classes)[expected.argmax(axis=1)]
+    assert ours.predict(table).tolist() == labels.tolist()
+
+
+def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
+    """The columns are those of the target, whatever a member has seen."""
+    table, y = rows_of("multiclass")
+    one, other = pipelines("multiclass")
+    some = y != "fair"
+    fitted = [one.fit(table, y), other.fit(table[some], y[some])]
+    ours = weighted_mean(list(zip("ab", fitted, [0.5, 0.5], strict=True)), ("bad", "fair", "good"))
+    found = ours.predict_proba(table)
+    assert found[:, 1] == pytest.approx(0.5 * fitted[0].predict_proba(table)[:, 1])
+    assert found.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: str) -> None:
+    """Before and after it has predicted, and once loaded."""
+    table, _ = rows_of(task)
+    classes = None if task == "regression" else tuple(LABELS[task])
+    ours = mean_of(task, classes)
+    if task == "multiclass":
+        # Stacked behind a permutation.
+        named = [(n, one, w) for (n, one), w in zip(ours.estimators, WEIGHTS, strict=True)]
+        lacking = mean_of("binary", ("bad", "good")).estimators_[0]
+        ours = weighted_mean([*named, ("c", lacking, 1.0)], classes)
+    stored = to_bytes(ours)
+    before = ours.predict(table).tolist()
+    loaded = from_bytes(stored)
+    assert loaded.predict(table).tolist() == before
+    assert to_bytes(ours) == to_bytes(loaded) == stored
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str) -> None:
+    """A feature has the columns of every member that reads it."""
+    table, _ = rows_of(task)
+    classes = None if task == "regression" else tuple(LABELS[task])
+    ours = mean_of(task, classes)
+    parts = TakenApart.of(ours)
+    encoded = np.asarray(parts.encode(table))
+    whole = predict(ours, table, FEATURES, task, classes)
+    assert parts.predict(encoded, task, classes) == pytest.approx(whole, abs=1e-12)
+    assert parts.columns.keys() == set(FEATURES)
+    places = np.concatenate(list(parts.columns.values()))
+    assert sorted(places.tolist()) == list(range(encoded.shape[1]))
+    alone = TakenApart.of(ours.estimators_[0])
+    assert alone.encode(table).shape[1] < encoded.shape[1]

@@ -1,0 +1,117 @@
+"""Weights of an ensemble: what is taken, in which order, and what leaving rows out does to scores."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.statistics.comparisons import comparison_codes
+from experiment_pipeline.statistics.ensemble import (
+    LIBRARY,
+    MOST_ROWS,
+    folds_of,
+    forward_selection,
+    library_of,
+    scores_without,
+    some_rows,
+)
+from experiment_pipeline.statistics.scores import linearise, score
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, unit_sums
+
+
+def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy views of a truth, the best first."""
+    generator = np.random.default_rng(seed)
+    y = generator.normal(size=n)
+    seen = y + generator.normal(size=(models, n)) * generator.uniform(0.5, 1.5, (models, 1))
+    return y, seen[np.argsort([score("rmse", y, one) for one in seen])]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
+@settings(max_examples=40, deadline=None)
+def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
+    seed: int, models: int, members: int
+) -> None:
+    """Weights sum to 1, none is negative, at most so many are above 0."""
+    y, library = _library(seed, models)
+    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    weights = forward_selection(library, judge, members)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    assert (weights > 0).sum() <= members
+    assert judge(weights @ library) >= judge(library[0])
+
+
+def test_the_selection_finds_the_weights_of_two_models_that_err_apart() -> None:
+    """Errors of variance 1 and 4: the best mean takes four fifths of the first."""
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=5_000)
+    library = y + generator.normal(size=(2, 5_000)) * [[1.0], [2.0]]
+    weights = forward_selection(library, lambda one: -score("rmse", y, one), 5)
+    assert weights == pytest.approx([0.8, 0.2], abs=0.05)
+
+
+def test_equal_models_are_no_ensemble() -> None:
+    """A mean of equals gains nothing, and rounding is no gain."""
+    y, library = _library(1, 1)
+    repeated = np.repeat(library * 1.1, 4, axis=0)
+    weights = forward_selection(repeated, lambda one: -score("rmse", y, one), 5)
+    assert weights.tolist() == [1, 0, 0, 0]
+
+
+def test_undefined_scores_are_worse_than_any() -> None:
+    """A model without a score is not taken."""
+    y, library = _library(2, 3)
+    library[1] = np.nan
+    weights = forward_selection(library, lambda one: -score("rmse", y, one), 5)
+    assert weights[1] == 0
+    assert np.isfinite(weights).all()
+
+
+def test_a_score_without_a_fold_is_that_of_the_other_rows() -> None:
+    """To first order, for each fold and model; of a mean of errors exactly."""
+    generator = np.random.default_rng(3)
+    y, units = generator.normal(size=900), generator.integers(0, 300, 900)
+    seen = y + generator.normal(size=(4, 900))
+    for metric, tolerance in (("mae", 1e-12), ("rmse", 2e-3)):
+        found = [linearise(metric, y, one) for one in seen]
+        folds = folds_of(y, units)
+        parts = [unit_sums(one.influence, comparison_codes(units)) for one in found]
+        scores = np.array([one.estimate for one in found])
+        for fold in range(folds.count):
+            kept = folds.of_row != fold
+            without = scores_without(scores, np.column_stack(parts), folds, fold)
+            truth = [score(metric, y[kept], one[kept]) for one in seen]
+            assert without == pytest.approx(truth, abs=tolerance)
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+@pytest.mark.parametrize("n_units", [1, 3, 17, 5_000])
+def test_units_stay_whole_and_folds_are_five_at_most(n_units: int, *, consecutive: bool) -> None:
+    """Every row is in one fold, rows of a unit in the same; days in blocks, as neighbours are alike."""
+    units = np.arange(n_units).repeat(3)
+    y = np.random.default_rng(0).normal(size=len(units))
+    folds = folds_of(y, units.view(ConsecutiveUnits) if consecutive else units)
+    assert folds.count == min(5, n_units)
+    assert set(folds.of_row) == set(range(folds.count))
+    assert (
+        folds.of_row.reshape(-1, 3).min(axis=1) == folds.of_row.reshape(-1, 3).max(axis=1)
+    ).all()
+    if consecutive:
+        assert (np.diff(folds.of_row) >= 0).all()
+
+
+def test_the_library_is_the_best_few_in_their_order() -> None:
+    """Equal scores stay as they came, so that the same models are looked at in any run."""
+    scores = np.tile([0.5, 0.7, 0.7], 20)
+    found = library_of(scores)
+    assert len(found) == LIBRARY
+    assert found[:4].tolist() == [1, 2, 4, 5]
+
+
+def test_weights_need_no_more_than_some_rows() -> None:
+    """Of few rows all, of many evenly as many as tell."""
+    assert some_rows(7).tolist() == list(range(7))
+    some = some_rows(10 * MOST_ROWS)
+    assert len(some) == len(set(some.tolist())) == MOST_ROWS
+    assert (some[0], some[-1]) == (0, 10 * MOST_ROWS - 1)
