@@ -159,6 +159,7 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself."""
+    from experiment_pipeline.stages.search.boosters import BOOSTERS
     from experiment_pipeline.stages.search.fitting import refit
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -182,7 +183,7 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         *(rows, rows, features, target, task, classes, np.zeros(len(rows), dtype=bool)),
         digests={"train": "", "test": ""},
     )
-    rounds = 5 if algorithm == "lightgbm" else None
+    rounds = 5 if algorithm in BOOSTERS else None
     pipeline = refit(configurations(experiment)[0], rounds, rows, sets, experiment)
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)

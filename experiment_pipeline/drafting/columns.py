@@ -29,6 +29,7 @@ from experiment_pipeline.columns.kinds import (
 )
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.data_analysis.facts import text_facts
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.texts import (
@@ -40,7 +41,8 @@ from experiment_pipeline.stages.data_analysis.texts import (
 
 # A number that names one of so few things is read as a category.
 MOST_NAMED_CATEGORIES = 50
-# Texts are called free when more than half of them differ, and at least so many.
+# Texts are no categories when more than half of them differ, and at least so many: codes are
+# excluded, texts of words are read by their letters.
 FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
 # Digits without separators are numbers more often than dates.
@@ -80,6 +82,7 @@ class ColumnPlan:
         names_entities: values that repeat and name something (a customer, a machine).
         preparation: settings of `spec.Preparation` for this column, by setting.
         times: of a datetime column.
+        many_texts: more of them than a list of categories has.
     """
 
     name: str
@@ -89,6 +92,7 @@ class ColumnPlan:
     names_entities: bool = False
     preparation: Mapping[str, Any] = field(default_factory=dict)
     times: Times | None = None
+    many_texts: bool = False
 
 
 def plan_column(raw: pd.Series) -> ColumnPlan:
@@ -228,10 +232,17 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
         return _identifier(name)
     if named and distinct > MOST_NAMED_CATEGORIES:
         return _entities(name, distinct, len(known))
-    if distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known)):
-        why = f"free text: {distinct:,} different ones in {len(known):,} rows"
+    if distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known)) and not _has_words(known):
+        why = f"codes: {distinct:,} different ones in {len(known):,} rows"
         return ColumnPlan(name, why, excluded=True)
-    return ColumnPlan(name, names_entities=named and distinct < len(known))
+    return ColumnPlan(
+        name, names_entities=named and distinct < len(known), many_texts=distinct > FEW_TEXTS
+    )
+
+
+def _has_words(known: pd.Series) -> bool:
+    """Whether most texts are of several words, of which letters tell more than the whole."""
+    return bool(known.astype("str").str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE)
 
 
 def _identifier(name: str) -> ColumnPlan:

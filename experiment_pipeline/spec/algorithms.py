@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 Features = Literal["ordinal", "onehot", "target", "text"]
+# Up to so many distinct texts are a list of categories, whatever the recipe.
+FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
 # The row of the leaderboard that is no configuration: its key, and its algorithm.
 ENSEMBLE = "ensemble"
@@ -143,6 +145,43 @@ _BOOSTED: Spaces = {
         "min_data_in_leaf": _log(3, 50),
     },
 }
+_XGBOOST: Spaces = {
+    "stiffer": {
+        "learning_rate": _log(0.01, 0.1),
+        "max_depth": _even(2, 5),
+        "min_child_weight": _log(5.0, 100.0),
+        "reg_lambda": _log(1.0, 100.0),
+        "colsample_bytree": _even(0.4, 0.9),
+    },
+    "as_is": {
+        "learning_rate": _log(0.02, 0.2),
+        "max_depth": _even(3, 9),
+        "min_child_weight": _log(1.0, 50.0),
+        "colsample_bytree": _even(0.5, 1.0),
+    },
+    "more_flexible": {
+        "learning_rate": _log(0.03, 0.3),
+        "max_depth": _even(6, 12),
+        "min_child_weight": _log(0.1, 5.0),
+    },
+}
+_CATBOOST: Spaces = {
+    "stiffer": {
+        "learning_rate": _log(0.01, 0.1),
+        "max_depth": _even(2, 5),
+        "l2_leaf_reg": _log(3.0, 100.0),
+    },
+    "as_is": {
+        "learning_rate": _log(0.02, 0.2),
+        "max_depth": _even(4, 8),
+        "l2_leaf_reg": _log(1.0, 20.0),
+    },
+    "more_flexible": {
+        "learning_rate": _log(0.03, 0.3),
+        "max_depth": _even(6, 10),
+        "l2_leaf_reg": _log(0.1, 5.0),
+    },
+}
 _FOREST: Spaces = {
     "stiffer": {"min_samples_leaf": _log(5, 100), "max_features": _even(0.1, 0.6)},
     "as_is": {"min_samples_leaf": _log(1, 50), "max_features": _even(0.2, 1.0)},
@@ -176,6 +215,23 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         ),
         libraries=("lightgbm",),
         model_file="model.txt",
+    ),
+    "catboost": Algorithm(
+        classifier=Estimator("catboost.CatBoostClassifier", spaces=_CATBOOST),
+        regressor=Estimator("catboost.CatBoostRegressor", spaces=_CATBOOST),
+        features="ordinal",
+        trusted_types=("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor"),
+        libraries=("catboost",),
+    ),
+    "xgboost": Algorithm(
+        classifier=Estimator("xgboost.XGBClassifier", spaces=_XGBOOST),
+        regressor=Estimator("xgboost.XGBRegressor", spaces=_XGBOOST),
+        features="ordinal",
+        trusted_types=(
+            *("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier"),
+            "xgboost.sklearn.XGBRegressor",
+        ),
+        libraries=("xgboost",),
     ),
     "random_forest": Algorithm(
         classifier=Estimator(

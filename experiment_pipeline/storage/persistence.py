@@ -29,11 +29,11 @@ TRUSTED_TYPES: tuple[str, ...] = (
     # Plain attributes and numpy, what scikit-learn's public CalibratedClassifierCV holds.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "numpy.asarray",
     "numpy.clip",
     "numpy.nan_to_num",
     "numpy.dtype",
     "numpy.expand_dims",
-    "numpy.ravel",
     "pandas.DataFrame",
     "pandas.Series",
 )

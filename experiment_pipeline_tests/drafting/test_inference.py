@@ -119,7 +119,7 @@ def test_the_metric_suits_the_task() -> None:
         ("token", [f"{row:032x}" for row in range(ROWS)], "identifies the row"),
         ("customer_id", repeated(*range(100, 160)), "names 60 things, 2 rows each"),
         ("tailnum", repeated(*(f"N{n}" for n in range(60))), "names 60 things, 2 rows each"),
-        ("name", [f"Mr {row} Smith" for row in range(ROWS)], "free text: 120 different ones"),
+        ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 different ones"),
         ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
         ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
         ("same", pd.to_datetime(["2024-05-06"] * (ROWS - 1) + [None]), "dates that share month"),
@@ -130,6 +130,14 @@ def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason:
     planned = plan(name, values)
     assert planned.excluded
     assert planned.why.startswith(reason)
+
+
+def test_texts_of_words_stay_to_be_read_by_their_letters() -> None:
+    """Names and titles are features, however many there are; short lists are plain categories."""
+    words = plan("name", [f"Mr {row} Smith" for row in range(ROWS)])
+    assert words.many_texts
+    assert not words.excluded
+    assert not plan("town", repeated("Bath", "York")).many_texts
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
@@ -55,7 +55,8 @@ HOLDS = {
 # Packages every model needs, whichever of their types it holds.
 NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
 _COME_ALONG = frozenset({"builtins", "collections", "functools", "operator", "numpy", "scipy"})
-_NOT_OWN = _COME_ALONG | {"sklearn", "lightgbm", "pandas", "skops"}
+_LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
+_NOT_OWN = _COME_ALONG | _LIBRARIES | {"sklearn", "pandas", "skops"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class SerializedModel:
     @property
     def needed(self) -> tuple[str, ...]:
         """Distributions that loading it imports, besides those of a user's own estimator."""
-        lightgbm = any(_package(name) == "lightgbm" for name in self.trusted_types)
-        return (*NEEDED, "lightgbm") if lightgbm else NEEDED
+        packages = {_package(name) for name in self.trusted_types}
+        return (*NEEDED, *sorted(packages & _LIBRARIES))
 
 
 def serialize(pipeline: Any) -> SerializedModel:

@@ -199,8 +199,7 @@ def _configuration(facts: ModelFacts) -> Section:
     settings = {**chosen.hyperparameters, "category encoding": chosen.features}
     if facts.rounds is not None:
         settings["boosting rounds of this fit"] = facts.rounds
-    if facts.averaged > 1:
-        settings["fits it is the mean of"] = facts.averaged
+    settings |= {"fits it is the mean of": facts.averaged} if facts.averaged > 1 else {}
     settings |= {"calibrated by": facts.calibration} if facts.calibration else {}
     rows = tuple((name, str(value)) for name, value in settings.items())
     return Section(

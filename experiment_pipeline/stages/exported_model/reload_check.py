@@ -74,8 +74,8 @@ def check_in_fresh_process(package: ModelPackage) -> None:
     """Load a package in a fresh process and predict on its example rows.
 
     Raises:
-        PredictionsChanged: it does not load with scikit-learn, lightgbm, skops and the
-            user's own packages alone, or predicts something else, by a single bit.
+        PredictionsChanged: it does not load with scikit-learn, skops, the library that
+            fitted it and the user's own packages alone, or predicts something else, by a single bit.
     """
     _remove_stale()
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:

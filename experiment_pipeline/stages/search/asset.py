@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
+from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
@@ -74,8 +75,7 @@ configuration with its score, failed ones included; from there the arrows go on.
 
 def _kinds(configurations: Sequence[Configuration]) -> set[str]:
     """What the models are made with."""
-    boosted = {"lightgbm"} if any(c.algorithm == "lightgbm" for c in configurations) else set()
-    return {"scikitlearn", *boosted}
+    return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in BOOSTERS)}
 
 
 def build_trained_model(

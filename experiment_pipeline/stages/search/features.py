@@ -42,6 +42,7 @@ from sklearn.preprocessing import (
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
+from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.shared_work import EncodedSets
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -49,8 +50,6 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
 MAX_ONEHOT_CATEGORIES = 50
-# Up to so many distinct texts are a list of categories, whatever the recipe.
-FEW_TEXTS = 30
 _OF_MANY_TEXTS = ("target", "text")
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30

@@ -109,8 +109,7 @@ def final_check(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
-    if used is None:
-        report = replace(report, notes=(*report.notes, _NO_IMPORTANCE))
+    report = report if used else replace(report, notes=(*report.notes, _NO_IMPORTANCE))
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))

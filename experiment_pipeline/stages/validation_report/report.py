@@ -206,9 +206,7 @@ def judge(
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
-        miscalibration=miscalibration(
-            None if uncalibrated else reweighting(hyperparameters), exported, classes
-        ),
+        miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
         calibrated_by=None if uncalibrated is None else uncalibrated.mended_by,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
@@ -219,6 +217,17 @@ def judge(
         overlap=earlier_looks.overlap,
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _miscalibration(
+    uncalibrated: Uncalibrated | None,
+    hyperparameters: Mapping[str, Scalar],
+    exported: SetPrediction,
+    classes: tuple[Scalar, ...] | None,
+) -> Miscalibration | None:
+    """How far a reweighted model is off that nothing has calibrated."""
+    setting = None if uncalibrated else reweighting(hyperparameters)
+    return miscalibration(setting, exported, classes)
 
 
 def _scores(

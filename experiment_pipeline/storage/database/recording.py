@@ -21,6 +21,7 @@ from experiment_pipeline.errors import DatabaseUnavailable, ExperimentPipelineEr
 from experiment_pipeline.reporting.remembered import FileRow, Remembered, RunFacts, Status
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.tables import RUNS
@@ -183,10 +184,16 @@ def declared(
         code_dirty=code.dirty,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
-        libraries={name: metadata.version(name) for name in _LIBRARIES},
+        libraries={name: metadata.version(name) for name in _libraries(spec)},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
     return [*(FileRow(digest=digests[name], content=text) for name, text in given.items()), facts]
+
+
+def _libraries(spec: ExperimentSpec) -> list[str]:
+    """Those that every run needs, and those of its algorithms."""
+    declared = (ALGORITHMS.get(entry.algorithm) for entry in spec.search)
+    return sorted({*_LIBRARIES, *(name for one in declared if one for name in one.libraries)})
 
 
 def mark_killed() -> list[RunMemory]:

@@ -1,6 +1,7 @@
 """A model leaves this process only when a fresh one predicts the same, bit for bit."""
 
 import importlib
+import itertools
 import os
 import tempfile
 import time
@@ -32,8 +33,14 @@ def test_what_a_killed_check_left_is_removed(
     assert [path.name for path in tmp_path.iterdir()] == ["experiment_pipeline_model_new"]
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest"])
+@pytest.mark.parametrize(
+    ("algorithm", "task"),
+    [
+        *itertools.product(["lightgbm", "random_forest"], ["binary", "multiclass", "regression"]),
+        *(("catboost", "binary"), ("catboost", "regression")),
+        *(("xgboost", "multiclass"), ("xgboost", "regression")),
+    ],
+)
 def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
     """A pipeline of this project loads in a process that has neither it nor Dagster."""
     check_in_fresh_process(exported.trained_package(algorithm, task))

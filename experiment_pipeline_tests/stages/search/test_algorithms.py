@@ -12,6 +12,7 @@ from experiment_pipeline.stages.search.algorithms import (
     build_estimator,
     estimator_for,
 )
+from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import check_hyperparameters
 from experiment_pipeline.statistics.scores import best_constant
@@ -130,7 +131,7 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "lightgbm"])
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in BOOSTERS])
 def test_well_known_names_are_names(algorithm: str, task: str) -> None:
     """What is let pass without an import is what the class takes."""
     estimator = build_estimator(configuration(algorithm), task, seed=0)

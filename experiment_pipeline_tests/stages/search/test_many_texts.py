@@ -10,11 +10,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import TargetEncoder
 
+from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
-    FEW_TEXTS,
     encode,
     encoded_columns,
     fit_features,

@@ -1,0 +1,290 @@
+"""CatBoost and XGBoost: our slice, our seed, one thread, and the way to an estimator and back."""
+
+import importlib.util
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import catboost
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+
+from experiment_pipeline import errors
+from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.stages.search.boosters import BOOSTERS
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.stages.search import halving_scenario
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    experiment,
+    one,
+    table,
+    train,
+    train_one,
+    training_sets,
+)
+
+EXTRAS = ("catboost", "xgboost")
+TASKS = ("binary", "multiclass", "regression")
+# What CatBoost and XGBoost have beyond numbers and words, and what `fit` alone would look at.
+NOT_SCALARS = {
+    *("class_weights", "monotone_constraints", "interaction_constraints", "kwargs", "self"),
+    *("per_float_feature_quantization", "input_borders", "output_borders", "simple_ctr"),
+    *("combinations_ctr", "per_feature_ctr", "ctr_description", "ctr_target_border_count"),
+    *("feature_weights", "penalties_coefficient", "first_feature_use_penalties"),
+    *("per_object_feature_penalties", "text_features", "tokenizers", "dictionaries"),
+    *("feature_calcers", "text_processing", "embedding_features", "fixed_binary_splits"),
+}
+
+
+def configuration(algorithm: str, **hyperparameters: Any) -> Configuration:
+    """A configuration by hand."""
+    return Configuration(algorithm, algorithm, "ordinal", hyperparameters)
+
+
+def essence(outcomes: dict[str, Any]) -> dict[str, Any]:
+    """What of each outcome must not depend on how the sweep was run."""
+    return {key: (m.model, m.predictions.test.tobytes()) for key, m in outcomes.items()}
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_the_lists_of_names_are_those_of_the_library(algorithm: str) -> None:
+    """Every name is the library's, and what is left out is no number and no word, or of GPUs."""
+    names = BOOSTERS[algorithm]
+    ours = set(names.own_name)
+    if algorithm == "catboost":
+        theirs = set(inspect.signature(catboost.CatBoostClassifier).parameters)
+        assert ours - theirs == {"early_stopping_round", "num_iterations"}
+    else:
+        theirs = set(inspect.signature(xgboost.XGBModel).parameters)
+        booster = xgboost.train({}, xgboost.DMatrix(np.eye(2), np.ones(2)), 1)
+        known = theirs | _keys(booster.save_config()) | {"num_boost_round", "min_delta", "eta"}
+        known |= {"alpha", "lambda", "quantile_alpha", "huber_slope", "tweedie_variance_power"}
+        ours_alone = {"early_stopping_round", "early_stopping_min_delta", "num_iterations"}
+        assert ours - known == ours_alone
+    gpu = {"gpu_ram_part", "pinned_memory_size", "gpu_cat_features_storage", "data_partition"}
+    deep = {
+        *("fold_permutation_block", "store_all_simple_ctr", "target_border", "sampling_unit"),
+        *("final_ctr_computation_mode", "approx_on_full_history", "dev_efb_max_buckets"),
+        *("dev_score_calc_obj_block_size", "sparse_features_conflict_fraction"),
+        *("ctr_history_unit",),
+    }
+    assert theirs - ours <= NOT_SCALARS | gpu | deep
+
+
+def _keys(config: str) -> set[str]:
+    import re
+
+    return set(re.findall(r'"(\w+)":', config))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "said"),
+    [
+        ("xgboost", {"max_dept": 3}, "'max_depth'"),
+        ("catboost", {"l2_leaf_regg": 3}, "'l2_leaf_reg'"),
+        ("xgboost", {"nthread": 2}, "the same for every configuration"),
+        ("catboost", {"random_state": 2}, "the same for every configuration"),
+        ("catboost", {"depth": 2, "max_depth": 3}, "set already"),
+        ("xgboost", {"objective": "reg:squarederror"}, "no objective of task binary"),
+    ],
+)
+def test_names_are_judged_without_a_fit(algorithm: str, given: dict, said: str) -> None:
+    """Misspelt, reserved and doubled names, and losses of another task."""
+    with pytest.raises(errors.InvalidExperiment) as caught:
+        check_hyperparameters(configuration(algorithm, **given), "binary")
+    assert said in f"{caught.value.rule} {caught.value.fix}"
+
+
+def test_a_loss_may_have_parameters() -> None:
+    """CatBoost writes them behind a colon."""
+    quantile = configuration("catboost", objective="Quantile:alpha=0.9")
+    check_hyperparameters(quantile, "regression")
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_an_absent_package_is_an_error_with_the_line_that_installs_it(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is read or trained."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(errors.UnknownAlgorithm) as caught:
+        check_hyperparameters(configuration(algorithm), "binary")
+    assert f'pip install "experiment-pipeline[{algorithm}]"' in caught.value.fix
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_a_stored_model_predicts_what_the_fit_predicted(algorithm: str, task: str) -> None:
+    """Bit by bit, with codes and without, also where a category is new or missing."""
+    sets = training_sets(task)
+    unseen = sets.test.assign(carrier="ZZ")
+    sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
+    for recipe in ("ordinal", "onehot"):
+        spec = experiment([one("dummy"), one(algorithm) | {"features": recipe}], task)
+        outcomes = train(spec, sets)
+        trained = outcomes[algorithm]
+        pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+        again = predict(pipeline, sets.test, sets.features, task, sets.classes)
+        assert np.array_equal(again, trained.predictions.test)
+        sign = 1 if task == "binary" else -1
+        assert sign * trained.result.test_score > sign * outcomes["dummy"].result.test_score
+        if task != "regression":
+            assert list(pipeline.classes_) == list(CLASSES[task])
+            assert set(pipeline.predict(sets.test)) <= set(CLASSES[task])
+
+
+@pytest.mark.parametrize("classes", [("yes", "no"), (True, False), (2, 1)])
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_the_positive_class_may_sort_first(algorithm: str, classes: tuple) -> None:
+    """Column 1 is the positive class, and predicted classes are values of the target."""
+    sets = training_sets("binary", classes)
+    spec = experiment([one(algorithm, n_estimators=20)])
+    trained = train_one(spec, sets)
+    assert trained.result.test_score > 0.8
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    assert pipeline.predict(sets.test).dtype == np.asarray(classes).dtype
+    chosen = pipeline.predict_proba(sets.test)[:, 1] > 0.5
+    assert np.array_equal(pipeline.predict(sets.test) == classes[1], chosen)
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_the_answer_does_not_depend_on_workers(algorithm: str) -> None:
+    """Fits read one table at once, and their models are the same bytes."""
+    settings = {"learning_rate": [0.1, 0.3], "max_depth": [2, 4, 6], "subsample": 0.7}
+    spec, sets = experiment([one(algorithm, **settings)]), training_sets()
+    first = essence(train(spec, sets, workers=1))
+    assert len(first) == 6
+    assert essence(train(spec, sets, workers=8)) == first
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_it_stops_on_the_inner_slice_alone(algorithm: str) -> None:
+    """Other test rows change nothing, another slice does; the refit makes as many rounds."""
+    spec, sets = experiment([one(algorithm, learning_rate=0.3)]), training_sets()
+    trained = train_one(spec, sets)
+    assert 1 <= trained.result.rounds < 2_000
+    fewer = replace(sets, test=sets.test.iloc[:50])
+    assert train_one(spec, fewer).model == trained.model
+    moved = replace(sets, inner=np.roll(sets.inner, 1))
+    assert train_one(spec, moved).model != trained.model
+    # Rows of the slice are not among those that trees are grown on.
+    wrong = sets.train["late"].where(~sets.inner, "no")
+    blinded = replace(sets, train=sets.train.assign(late=wrong))
+    (first,) = configurations(experiment([one(algorithm, n_estimators=1)]))
+    few = experiment([one(algorithm, n_estimators=1)])
+    assert np.array_equal(
+        train_one(few, sets).predictions.test, train_one(few, blinded).predictions.test
+    )
+    again = refit(first, trained.result.rounds, sets.train, sets, spec)
+    assert _rounds(again) == trained.result.rounds
+
+
+def _rounds(pipeline: Any) -> int:
+    booster = pipeline[-1].estimators_[0][-1]
+    return getattr(booster, "tree_count_", None) or booster.get_booster().num_boosted_rounds()
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
+    """What a fit takes from the metric; a metric in steps is stopped by the loss."""
+    sets, learner = training_sets(), learner_of(algorithm)
+    for metric, watched in (("roc_auc", "auc"), ("f1", "binary_logloss"), ("brier", "l2")):
+        spec = experiment([one(algorithm, n_estimators=3)], metric=metric)
+        assert learner.watched(configuration(algorithm), sets, spec) == watched
+        assert train_one(spec, sets).result.rounds <= 3
+    no_slice = replace(sets, inner=np.zeros(len(sets.train), dtype=bool))
+    assert learner.watched(configuration(algorithm), no_slice, spec) is None
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+def test_a_slice_of_one_class_is_watched_by_its_loss(algorithm: str, metric: str) -> None:
+    """It has no ranking: neither an error, nor a stop at the first round."""
+    sets = training_sets()
+    sets = replace(sets, inner=sets.inner & (sets.train["late"] == "no").to_numpy())
+    trained = train_one(experiment([one(algorithm, learning_rate=0.01)], metric=metric), sets)
+    assert trained.result.rounds > 1
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_classes_that_the_rows_lack_keep_their_column(algorithm: str) -> None:
+    """A rung may lack a class of the train set."""
+    sets = training_sets("multiclass")
+    lacking = (sets.train["late"] != "a").to_numpy()
+    rung = replace(sets, train=sets.train[lacking], inner=sets.inner[lacking])
+    trained = train_one(experiment([one(algorithm, n_estimators=5)], "multiclass"), rung)
+    assert trained.predictions.test.shape == (200, 3)
+    single = training_sets()
+    alone = (single.train["late"] == "yes").to_numpy()
+    rung = replace(single, train=single.train[alone], inner=single.inner[alone])
+    found = train_one(experiment([one(algorithm, n_estimators=5)]), rung).predictions.test
+    assert found.min() > 0.5
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_categories_are_read_as_categories(algorithm: str) -> None:
+    """Codes whose order says nothing: a tree of one split takes every other one apart."""
+    frame = table(None)
+    code = np.arange(len(frame)) % 16
+    frame = frame.assign(carrier=[f"C{one:02d}" for one in code], late=(code % 2).astype(float))
+    sets = training_sets("regression", frame=frame)
+    trained = train_one(experiment([one(algorithm, max_depth=1)], "regression"), sets)
+    assert trained.result.test_score < 0.1
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_what_is_trusted_is_what_is_declared(algorithm: str) -> None:
+    """A stored model holds no type that is not read by eye."""
+    for task in TASKS:
+        trained = train_one(experiment([one(algorithm, n_estimators=2)], task), training_sets(task))
+        assert persistence.untrusted_types(trained.model) == ()
+        assert trained.result.trusted_types == ()
+    assert len(ALGORITHMS[algorithm].trusted_types) <= 3
+
+
+def test_three_boosters_halve_together() -> None:
+    """The same ones go on, whatever the workers, and somebody of each was tried."""
+    settings = {"learning_rate": [0.05, 0.2, 0.5], "n_estimators": 8}
+    searched = [one(name, **settings) for name in ("lightgbm", *EXTRAS)]
+    spec = halving_scenario.experiment(searched=searched)
+    sets = halving_scenario.sets_of(spec)
+    one_by_one, together = halving_scenario.Memory(), halving_scenario.Memory()
+    ran = halving_scenario.run(spec, sets, one_by_one, workers=1)
+    assert halving_scenario.run(spec, sets, together, workers=4).answer == ran.answer
+    assert together.contents == one_by_one.contents
+    statuses = [one.status for one in ran.conclusions.values()]
+    assert len(statuses) == 9
+    assert set(statuses) == {"trained", "stopped early"}
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_an_impossible_value_fails_alone(algorithm: str) -> None:
+    """The library's own words say what is wrong."""
+    spec = experiment([one(algorithm, max_depth=-5), one("dummy")])
+    outcomes = train(spec, training_sets())
+    assert isinstance(outcomes["dummy"], TrainedModel)
+    assert "Error" in outcomes[algorithm].error_type
+
+
+@pytest.mark.parametrize("algorithm", EXTRAS)
+def test_rows_of_no_weight_teach_nothing(algorithm: str) -> None:
+    """Half of the rows have the other class: they do no harm where they weigh a millionth."""
+    sets = training_sets()
+    wrong = np.arange(len(sets.train)) % 2 == 0
+    turned = sets.train["late"].map({"no": "yes", "yes": "no"})
+    late = sets.train["late"].where(~wrong, turned)
+    weighed = sets.train.assign(late=late, counts=np.where(wrong, 1e-6, 1.0))
+    sets = replace(sets, train=weighed, test=sets.test.assign(counts=1.0))
+    (entry,) = [one(algorithm, n_estimators=30)]
+    misled = train_one(experiment([entry]), sets).result.test_score
+    told = train_one(experiment([entry]), replace(sets, weight_column="counts")).result.test_score
+    assert misled < 0.7
+    assert told > 0.85
