@@ -158,10 +158,11 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
-    """The files of a model that this project has fitted itself."""
+    """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
     from experiment_pipeline.stages.search.boosters import BOOSTERS
     from experiment_pipeline.stages.search.fitting import refit
     from experiment_pipeline.stages.search.training_sets import TrainingSets
+    from experiment_pipeline.stages.search.voting import weighted_mean
 
     rows = prepared(delivered(200))
     target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]
@@ -176,15 +177,18 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         positive_class=None,
         exclude={},
         metric=metric,
-        search=[{"algorithm": algorithm}],
+        search=[{"algorithm": name} for name in algorithm.split("+")],
     )
     features = tuple(name for name in FEATURES if name != target)
     sets = TrainingSets(
         *(rows, rows, features, target, task, classes, np.zeros(len(rows), dtype=bool)),
         digests={"train": "", "test": ""},
     )
-    rounds = 5 if algorithm in BOOSTERS else None
-    pipeline = refit(configurations(experiment)[0], rounds, rows, sets, experiment)
+    members = [
+        (one.key, refit(one, 5 if one.key in BOOSTERS else None, rows, sets, experiment), 1 / 3)
+        for one in configurations(experiment)
+    ]
+    pipeline = members[0][1] if len(members) == 1 else weighted_mean(members, classes)
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)
     golden = signature.golden_rows(rows, features)

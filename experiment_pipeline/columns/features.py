@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pandera.pandas as pa
 
+from experiment_pipeline.columns.calendar_parts import calendar_columns
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.preparation import declared_columns
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
@@ -123,7 +124,12 @@ class NamedColumns:
         if self.spec.preparation.function is not None:
             return
         calendar = self.spec.preparation.calendar.items()
-        made = [f"{name}_{part}" for name, parts in calendar for part in parts]
+        made = [
+            new
+            for name, parts in calendar
+            for part in parts
+            for new in calendar_columns(name, part)
+        ]
         schema = shared_schema(self.schema_text, self.schema_path)
         columns = self._fitted([*delivered, *made], delivered, schema)
         target: tuple[Location, str] = (("target",), self.spec.target)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns import coercion
+from experiment_pipeline.columns.calendar_parts import calendar_parts
 from experiment_pipeline.columns.kinds import (
     NUMERIC,
     QUANTITIES,
@@ -25,7 +26,7 @@ from experiment_pipeline.columns.kinds import (
     numbers_of,
 )
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
+from experiment_pipeline.spec import Preparation, Scalar
 
 RULES = {
     "number": "is no number",
@@ -90,7 +91,7 @@ def prepare(
         for step, count in column.cells_changed.items()
     ]
     for name, parts in preparation.calendar.items():
-        for new, numbers in _calendar(values, name, parts).items():
+        for new, numbers in calendar_parts(values, name, parts).items():
             values[new] = numbers
             changes.append((new, "calendar", int(numbers.notna().sum())))
     frame = pd.DataFrame(values, index=raw.index, copy=False)
@@ -121,35 +122,6 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
     """(setting, column) of every column that the preparation names."""
     for setting in ("missing_values", "categories", "types", "calendar"):
         yield from ((setting, column) for column in getattr(preparation, setting))
-
-
-def _calendar(
-    values: dict[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
-) -> dict[str, pd.Series]:
-    """Return the declared parts as float64 columns; there is no year.
-
-    A year is a name for a stretch of time: under a split by time every set but the first
-    holds years that training has not seen.
-    """
-    instants = values[name]
-    if kind_of(instants) != "datetime":
-        raise UnusableTable(
-            f"preparation.calendar.{name}",
-            f"the column holds {instants.dtype}, not datetimes",
-            f"Write types: {{{name}: datetime}}, or take it out of calendar.",
-        )
-    numbers = {}
-    for part in parts:
-        new = f"{name}_{part}"
-        if new in values:
-            raise UnusableTable(
-                f"preparation.calendar.{name}",
-                f"the table already has a column {new!r}",
-                "Rename that column in the source, or leave this part out of calendar.",
-            )
-        accessor = "day" if part == "day_of_month" else part
-        numbers[new] = getattr(instants.dt, accessor).astype("float64")
-    return numbers
 
 
 def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[str, str, int]]:

@@ -11,7 +11,7 @@ delivery.
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -192,6 +192,15 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
     why = f"dates, read as {', '.join(parts)}" + _format_of(settings)
     return ColumnPlan(name, why, preparation={**settings, "calendar": parts}, times=times)
+
+
+def with_days(plan: ColumnPlan) -> ColumnPlan:
+    """Let dates count as days, too, where the sets share their time."""
+    if plan.times is None or "calendar" not in plan.preparation or plan.times.days < 2:
+        return plan
+    parts = ["days", *plan.preparation["calendar"]]
+    why = plan.why.replace("read as ", "read as days, ", 1)
+    return replace(plan, why=why, preparation={**plan.preparation, "calendar": parts})
 
 
 def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:

@@ -12,7 +12,12 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.drafting import Wishes, decisions
-from experiment_pipeline.drafting.columns import ColumnPlan, plan_column, read_completely
+from experiment_pipeline.drafting.columns import (
+    ColumnPlan,
+    plan_column,
+    read_completely,
+    with_days,
+)
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
@@ -94,6 +99,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     task = decisions.infer_task(target, wishes.task)
     positive, share = _positive_class(target, task, wishes)
     split = decisions.infer_split(raw, plans, wishes.split, wishes.split_column)
+    if split.value["by"] != "time":
+        # Under a split by time every later set holds days that training has not seen.
+        plans = {name: with_days(plan) for name, plan in plans.items()}
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     excluded = {
         **{name: plan.why for name, plan in plans.items() if plan.excluded},

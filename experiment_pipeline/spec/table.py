@@ -109,7 +109,18 @@ class Categories(Closed):
         return self
 
 
-CalendarPart = Literal["month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute"]
+CalendarPart = Literal[
+    "month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "days",
+    "cycle_of_year",
+    "cycle_of_week",
+    "cycle_of_day",
+]
 CALENDAR_PARTS: tuple[CalendarPart, ...] = ("month", "day_of_week", "hour", "minute")
 
 
@@ -134,7 +145,9 @@ class Preparation(Closed):
         description="Per datetime column: strptime formats, the first that fits; unset: ISO 8601",
     )
     calendar: dict[str, tuple[CalendarPart, ...]] = Field(
-        {}, description="Datetime columns that become month, day_of_week, hour and so on"
+        {},
+        description="Datetime columns that become month, day_of_week, hour and so on; days: since "
+        "1970; cycle_of_…: sine and cosine, of which December is near January",
     )
     function: str | None = Field(
         None,

@@ -137,19 +137,15 @@ def test_probabilities_are_read_by_the_names_of_their_columns():
 
 def test_an_overlay_changes_only_what_it_names():
     """Keys of the YAML and of its entries are set, dropped, or left as the scaffold wrote them."""
-    written = {
-        "search": [
-            {"algorithm": "lightgbm", "features": ["text"], "draws": 9},
-            {"algorithm": "catboost"},
-        ],
-        "evaluation": "cross_validation",
-    }
+    text = {"algorithm": "lightgbm", "features": ["ordinal", "text"], "configurations": [{}]}
+    written = {"search": [text, {"algorithm": "catboost"}], "evaluation": "cross_validation"}
     for name in ("ensemble", "features", "folds", "extras"):
         lay_over(written, OVERLAYS[name])
-    assert written == {
-        "search": [{"algorithm": "lightgbm", "features": "ordinal", "draws": 9}],
-        "ensemble": "off",
-    }
+    own = {"algorithm": "lightgbm", "configurations": [{}]}
+    assert written == {"search": [own], "ensemble": "off"}
+    lay_over(written, OVERLAYS["space"])
+    (entry,) = written["search"]
+    assert entry["draws"] == 20
 
 
 def test_the_page_tells_ranks_budgets_and_losses():

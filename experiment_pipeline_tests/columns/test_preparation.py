@@ -197,6 +197,24 @@ def test_calendar_parts_depend_on_the_declaration_alone():
     assert frame["x_hour"].isna().tolist() == [False, True]
 
 
+def test_days_go_on_and_cycles_come_back():
+    """Days count from 1970 with the time of day; the end of a cycle is near its beginning."""
+    raw = pd.DataFrame(
+        {"x": pd.to_datetime(["1970-01-03T12:00", "2024-12-31T23:59", "2025-01-01T00:00", None])}
+    ).rename_axis("row_number")
+    parts = ["days", "cycle_of_year", "cycle_of_week", "cycle_of_day"]
+    frame = prepare(raw, Preparation.model_validate({"calendar": {"x": parts}})).frame
+    assert frame["x_days"].tolist()[0] == 2.5
+    cycles = frame.filter(like="cycle")
+    assert cycles.columns.tolist() == [
+        f"x_{part}_{wave}" for part in parts[1:] for wave in ("sin", "cos")
+    ]
+    of_year = cycles.filter(like="year")
+    assert np.allclose(of_year.loc[1], of_year.loc[2], atol=1e-4)
+    assert np.allclose(cycles.loc[2, ["x_cycle_of_day_sin", "x_cycle_of_day_cos"]], [0, 1])
+    assert frame.loc[3].isna().all()
+
+
 @pytest.mark.parametrize(
     ("settings_", "names"),
     [

@@ -106,7 +106,7 @@ class Ensemble:
         """
         seconds = best.result.predict_seconds_per_row
         times = ensemble.result.predict_seconds_per_row / seconds if seconds else math.nan
-        slower = "" if math.isnan(times) else f", {numbers.score(times)} times the prediction time"
+        slower = "" if math.isnan(times) else f", {times:.1f} times the prediction time"
         return (
             f"{metric} {numbers.score(ensemble.score.estimate)} instead of "
             f"{numbers.score(best.score.estimate)} of {best.result.key} alone, "

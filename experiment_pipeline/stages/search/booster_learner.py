@@ -140,9 +140,10 @@ class BoosterLearner(ABC):
         work: "SharedWork",
         sets: "TrainingSets",
         spec: Scoring,
+        rounds: int | None = None,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
-        plan = self._plan(configuration, sets, spec)
+        plan = self._plan(configuration, sets, spec, stops=rounds is None, rounds=rounds)
         encoded = work.encoded[configuration.features]
 
         def make() -> Tables:

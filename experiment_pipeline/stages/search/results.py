@@ -118,6 +118,11 @@ class ModelResult(Scores):
         return self.averaged > 1 or self.calibration is not None
 
     @property
+    def model_file(self) -> str:
+        """What the stored model is called, by its format."""
+        return _SKOPS if self.is_composed else model_file(self.algorithm)
+
+    @property
     def configuration(self) -> Configuration:
         """What was trained."""
         return Configuration(self.key, self.algorithm, self.features, self.hyperparameters)
@@ -189,6 +194,7 @@ class FailedConfiguration:
 
 
 _ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
+_SKOPS = "model.skops"
 _BY_SEED = "seed_predictions.npy"
 
 
@@ -238,7 +244,7 @@ class TrainedModelStore:
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now: an entry never changes."""
         files = {
-            model_file(trained.result.algorithm): trained.model,
+            trained.result.model_file: trained.model,
             _ON_TEST: _npy(trained.predictions.test),
             _ON_TRAIN: _npy(trained.predictions.train),
         }
@@ -274,7 +280,7 @@ class IntactModels:
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:
-    model = entry.files[model_file(entry.record.algorithm)]
+    model = entry.files[entry.record.model_file]
     return TrainedModel(entry.record, model, _predictions(entry.files))
 
 

@@ -62,13 +62,15 @@ class Gap:
 
     On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
     luck of the threshold; the interval of the difference, validation minus test, holds that luck.
-    `worse`: even the interval's better end is worse than no difference.
+    `worse`: even the interval's better end is worse than no difference. `evaluation`: what the
+    choice rests on, by its name in the YAML.
     """
 
     test: Interval
     validation: Interval
     difference: Interval
     worse: bool
+    evaluation: str = "test_set"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,6 @@ class ValidationReport:
         metric: the ranking metric.
         rows: of the validation set.
         refitted: whether the exported fit has seen the test rows as well.
-        evaluation: test_set or cross_validation: what the configuration was chosen by.
         scores: of every metric of the task, the ranking metric first, then the criteria's.
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
@@ -109,7 +110,6 @@ class ValidationReport:
     metric: str
     rows: int
     refitted: bool
-    evaluation: str
     scores: tuple[MetricScore, ...]
     gates: tuple[Gate, ...]
     gap: Gap
@@ -183,7 +183,7 @@ def judge(
         classes: of the target, for binary the positive one last; None for regression.
         w_fitted: their weights; None: all count alike.
         threshold: of the decision, chosen on the test rows; None without one.
-        usage: by `effects.usage`.
+        usage: by `effects.usage`, of `train_only`.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
@@ -193,21 +193,17 @@ def judge(
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
     report = ValidationReport(
-        experiment=spec.name,
-        configuration=configuration,
-        metric=spec.metric,
-        rows=len(exported.y),
+        *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
-        evaluation=spec.evaluation_name,
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec.metric, train_only, test, cut_at(metric_threshold(spec, test))),
+        gap=_gap(spec, train_only, test),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
-        calibrated_by=None if uncalibrated is None else uncalibrated.mended_by,
+        calibrated_by=uncalibrated and uncalibrated.mended_by,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
@@ -253,7 +249,8 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold: float) -> Gap:
+def _gap(spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction) -> Gap:
+    metric, threshold = spec.metric, cut_at(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
@@ -265,6 +262,7 @@ def _gap(metric: str, validation: SetPrediction, test: SetPrediction, threshold:
         validation=interval_of(metric, seen),
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
+        evaluation=spec.evaluation_name,
     )
 
 

@@ -150,7 +150,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
 
 def _gap(report: ValidationReport) -> list[Block]:
     gap = report.gap
-    chosen_on = "cross-validation" if report.evaluation == "cross_validation" else "test"
+    chosen_on = "cross-validation" if gap.evaluation == "cross_validation" else "test"
     rows = (
         (chosen_on, numbers.interval(gap.test)),
         ("validation", numbers.interval(gap.validation)),
@@ -160,7 +160,7 @@ def _gap(report: ValidationReport) -> list[Block]:
         f"From test to validation: {report.metric} of the same fit, the one of the search, which "
         "has seen train rows only. A loss shows how much of the test score was luck of the choice."
     )
-    if report.evaluation == "cross_validation":
+    if gap.evaluation == "cross_validation":
         said = (
             f"From cross-validation to validation: {report.metric} of models that were each fitted "
             "on some of the train and test rows, on the others; and of the exported model, which "

@@ -39,10 +39,13 @@ def test_what_a_killed_check_left_is_removed(
         *itertools.product(["lightgbm", "random_forest"], ["binary", "multiclass", "regression"]),
         *(("catboost", "binary"), ("catboost", "regression")),
         *(("xgboost", "multiclass"), ("xgboost", "regression")),
+        # Means of members that have their classes in one order, in another, or have none.
+        *(("lightgbm+linear", "binary"), ("lightgbm+linear", "regression")),
+        ("linear+catboost+xgboost", "multiclass"),
     ],
 )
 def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
-    """A pipeline of this project loads in a process that has neither it nor Dagster."""
+    """A pipeline of this project, or a mean of two, loads where there is neither it nor Dagster."""
     check_in_fresh_process(exported.trained_package(algorithm, task))
 
 

@@ -1,18 +1,18 @@
 """Ours without one of its capabilities: what is laid over the scaffold's YAML, by name.
 
-`attributes` are keys of the YAML, `entries` keys of the entries of its search (by algorithm; `*`: of
-all), None drops a key, `dropped` are algorithms whose entries go. In: the draft's
+`attributes` are keys of the YAML, `entries` keys of all entries of its search (None drops a key),
+`replaced` are an algorithm's entries instead of those written, none: it is not tried. In: the draft's
 keys. Out: the same, changed.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# The space of before the anchors and the wider one, on tables of 2,000 rows and more.
+# As the scaffold wrote it for 2,000 rows and more, before there were anchors and a wider space.
 _SPACE_OF_BEFORE = {
+    "algorithm": "lightgbm",
     "method": "random",
     "draws": 20,
-    "configurations": None,
     "hyperparameters": {
         "learning_rate": {"low": 0.02, "high": 0.2, "scale": "log"},
         "num_leaves": {"low": 4, "high": 63, "scale": "log"},
@@ -23,27 +23,27 @@ _SPACE_OF_BEFORE = {
 }
 OVERLAYS: Mapping[str, Mapping[str, Any]] = {
     "ensemble": {"attributes": {"ensemble": "off"}},
-    "features": {"entries": {"lightgbm": {"features": "ordinal"}}},
+    "features": {"entries": {"features": None}},
     "folds": {"attributes": {"evaluation": None}},
-    "space": {"entries": {"lightgbm": _SPACE_OF_BEFORE}},
+    "calibration": {"attributes": {"calibrate": None}, "entries": {"calibrate": None}},
+    "space": {"replaced": {"lightgbm": [_SPACE_OF_BEFORE]}},
+    "extras": {"replaced": {"catboost": [], "xgboost": []}},
+    "forest": {"replaced": {"random_forest": []}},
     "halving": {"attributes": {"halving": "off"}},
-    "extras": {"dropped": ["catboost", "xgboost"]},
-    "forest": {"dropped": ["random_forest"]},
 }
 
 
-def lay_over(written: dict[str, Any], overlay: dict[str, Any]) -> None:
+def lay_over(written: dict[str, Any], overlay: Mapping[str, Any]) -> None:
     """Change what the scaffold has written, as an overlay says."""
     _merge(written, overlay.get("attributes", {}))
-    changes = overlay.get("entries", {})
     for entry in written["search"]:
-        _merge(entry, changes.get(entry["algorithm"], {}))
-        _merge(entry, changes.get("*", {}))
-    dropped = overlay.get("dropped", [])
-    written["search"] = [one for one in written["search"] if one["algorithm"] not in dropped]
+        _merge(entry, overlay.get("entries", {}))
+    replaced = overlay.get("replaced", {})
+    kept = [entry for entry in written["search"] if entry["algorithm"] not in replaced]
+    written["search"] = [*(dict(one) for others in replaced.values() for one in others), *kept]
 
 
-def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
         if value is None:
             values.pop(key, None)

@@ -5,6 +5,7 @@ The budget that the YAML would name is what drafting has left. It alone is given
 validation rows: its report is on them, and nothing is chosen by it.
 """
 
+import inspect
 import json
 import time
 from typing import Any
@@ -46,13 +47,23 @@ def fit(job: Job) -> str:
     fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
     trained = {one.model.key: one.model for one in fits}
     board = board_examples.board_of(spec, sets, trained)
+    # A tree of before had no ensembles, nor a report that keeps a budget.
+    has_left = "seconds_left" in inspect.signature(final_check).parameters
+    left = {"seconds_left": lambda: job.said["seconds"] - (time.monotonic() - started)}
     if hasattr(board_examples, "chosen_of"):
         chosen = board_examples.chosen_of(spec, sets, board, trained)
-    else:  # a tree of before there were ensembles
+    else:
         chosen = trained[board.chosen]
     validation = rows["validation"]
     final = final_check(
-        spec, board, chosen, sets, validation, delivered=validation, workers=workers
+        spec,
+        board,
+        chosen,
+        sets,
+        validation,
+        delivered=validation,
+        workers=workers,
+        **(left if has_left else {}),
     )
     job.model.write_bytes(serialize(final.pipeline).data)
     alone = trained.get(board.chosen)

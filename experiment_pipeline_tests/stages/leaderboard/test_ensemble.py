@@ -1,0 +1,238 @@
+"""The ensemble of the best few: its row, its honest score, and when it is chosen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard import page
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, find_ensemble
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown, data
+from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
+from experiment_pipeline.stages.search.conclusions import Step
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline_tests.stages.leaderboard.board_examples import (
+    Search,
+    failure_of,
+    result_of,
+    spec_of,
+)
+
+
+def search_of(
+    spec: ExperimentSpec, noises: list[float], seed: int = 0, n: int = 300, shared: float = 0.3
+) -> Search:
+    """Return regressions that see the truth through a noise of their own, and one they share."""
+    generator = np.random.default_rng(seed)
+    y, common = generator.normal(size=n), shared * generator.normal(size=n)
+    predictions, results = {}, []
+    for number, (one, noise) in enumerate(zip(configurations(spec), noises, strict=True)):
+        predictions[one.key] = y + common + noise * generator.normal(size=n)
+        results.append(
+            result_of(one, 0.0, spec, fingerprint=f"{number:064d}", model_bytes=1_000 + number)
+        )
+    rows = RankedRows(y, np.arange(n), generator.normal(size=900))
+    return Search(spec, results, predictions, rows.y, rows.y_train, rows.units)
+
+
+def numbers_spec(count: int, **changes: object) -> ExperimentSpec:
+    """Return an experiment of so many configurations, ranked by rmse."""
+    return spec_of(count, **({"task": "regression", "metric": "rmse"} | changes))
+
+
+def row_of(board: Leaderboard) -> dict:
+    """Return the ensemble's row."""
+    (row,) = board.rows[board.rows["key"] == ENSEMBLE].to_dict("records")
+    return row
+
+
+def test_models_that_err_apart_are_averaged_and_chosen() -> None:
+    """The row has rank, interval, sums of what its members cost, and who they are."""
+    board = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0]).rank()
+    row = row_of(board)
+    assert board.chosen == ENSEMBLE
+    assert (row["rank"], row["status"], row["algorithm"]) == (1, "trained", ENSEMBLE)
+    assert row["low"] < row["test_score"] < row["high"]
+    members = board.ensemble.members
+    assert sum(one.weight for one in members) == pytest.approx(1)
+    assert row["fit_cpu_seconds"] == 2.0 * len(members)
+    assert row["predict_microseconds_per_row"] == pytest.approx(3 * len(members))
+    assert row["reason"] == f"chosen: {board.ensemble.in_words}"
+    assert f"instead of {float(board.rows['test_score'].iloc[1]):.4g}" in board.reason
+    assert f"{len(members)} models, {len(members)}.0 times the prediction time" in board.reason
+    assert board.fingerprint == board.ensemble.fingerprint == row["fingerprint"]
+    assert len(board.rows) == 5
+    assert from_parquet(to_parquet(board), Leaderboard).ensemble == board.ensemble
+
+
+def test_its_score_is_that_of_predictions_by_weights_of_other_rows() -> None:
+    """Downstream finds them again from what is stored: of each fold, who was chosen without it."""
+    search = search_of(numbers_spec(5), [1.0, 1.0, 1.1, 1.3, 1.2])
+    board = search.rank()
+    known = {one.fingerprint: search.predictions[one.key] for one in search.results}
+    again = board.ensemble.cross_fitted(known.__getitem__, search.y_test, search.units)
+    assert score("rmse", search.y_test, again) == row_of(board)["test_score"]
+    assert len(board.ensemble.folds) == 5
+    assert all(sum(fold.values()) == pytest.approx(1) for fold in board.ensemble.folds)
+
+
+@given(st.permutations(range(6)), st.integers(0, 3))
+@settings(max_examples=15, deadline=None)
+def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int) -> None:
+    """The same results in any order have the same members, weights and scores."""
+    search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed)
+    shuffled = search.rank(results=[search.results[i] for i in order])
+    usual = search.rank()
+    assert shuffled.ensemble == usual.ensemble
+    assert shuffled.rows.equals(usual.rows)
+
+
+@pytest.mark.parametrize("written", ["off", {"members": 2}, "on"])
+def test_the_yaml_says_whether_and_how_many(written: object) -> None:
+    """Off is a board without that row."""
+    search = search_of(numbers_spec(8, ensemble=written), [1.0] * 8)
+    board = search.rank()
+    if written == "off":
+        assert board.ensemble is None
+        assert ENSEMBLE not in set(board.rows["key"])
+    else:
+        assert len(board.ensemble.members) == (2 if written != "on" else 5)
+
+
+def test_one_that_is_better_by_far_is_no_ensemble() -> None:
+    """One member is a configuration that has its row already; so is one configuration alone."""
+    assert search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank().ensemble is None
+    assert search_of(numbers_spec(1), [1.0]).rank().ensemble is None
+
+
+def test_predicting_without_features_and_what_failed_are_never_members() -> None:
+    """The dummy errs apart from all others, and is no model."""
+    search = [
+        {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}},
+        {"algorithm": "dummy"},
+    ]
+    spec = numbers_spec(0, search=search)
+    made = search_of(spec, [1.0, 1.0, 1.0, 1.0])
+    kept = [one for one in made.results if not one.key.endswith("=16")]
+    board = made.rank(failure_of("lightgbm__num_leaves=16"), results=kept)
+    names = {one.configuration.algorithm for one in board.ensemble.members}
+    assert names == {"lightgbm"}
+    assert len(board.ensemble.members) == 2
+    assert "1 of 4 configurations failed with ValueError: no such tree" in board.notes
+
+
+def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> None:
+    """An ensemble is chosen there only beyond the tie rule."""
+    spec = numbers_spec(3, choice="smallest_in_tie_group")
+    close = search_of(spec, [0.2, 0.2, 0.2], n=60, shared=1.0).rank()
+    assert close.ensemble is not None
+    assert close.chosen != ENSEMBLE
+    assert ENSEMBLE not in close.reason.partition(";")[0]
+    apart = search_of(spec, [1.0, 1.0, 1.0], n=4_000, shared=0).rank()
+    assert apart.tie_group == (ENSEMBLE,)
+    assert apart.chosen == ENSEMBLE
+
+
+def test_of_equal_scores_the_configuration_is_the_best() -> None:
+    """An ensemble that gains nothing on other rows costs only."""
+    spec = numbers_spec(2)
+    search = search_of(spec, [1.0, 1.0])
+    rows = RankedRows(search.y_test, search.units, search.y_train)
+    (one, other) = measure(search.results, lambda _: search.y_test + 1.0, rows, spec)
+    from experiment_pipeline.stages.leaderboard.ranking import order
+
+    mean = replace(one, result=replace(one.result, key=ENSEMBLE, model_bytes=0))
+    assert order([mean, other], rows, spec, 0).entries[0].result.key == other.result.key
+
+
+def test_no_configuration_has_its_key() -> None:
+    """An estimator of one's own may be called so: its key then has a digest."""
+    spec = numbers_spec(0, search=[{"algorithm": "mine.ensemble"}])
+    (key,) = [one.key for one in configurations(spec)]
+    assert key.startswith("ensemble__")
+
+
+def test_the_model_is_known_by_its_members_and_weights() -> None:
+    """Whatever their order; other weights are another model."""
+    board = search_of(numbers_spec(3), [1.0, 1.0, 1.0]).rank()
+    found = board.ensemble
+    turned = Ensemble(found.members[::-1], ())
+    assert turned.fingerprint == found.fingerprint
+    heavier = replace(found.members[0], weight=0.9)
+    assert Ensemble((heavier, *found.members[1:]), ()).fingerprint != found.fingerprint
+
+
+def test_what_reweights_a_member_is_said_of_the_whole() -> None:
+    """Its probabilities are moved by each of them."""
+    search = search_of(numbers_spec(2), [1.0, 1.0])
+    some = search.results[0]
+    moved = replace(some, hyperparameters={**some.hyperparameters, "scale_pos_weight": 3.0})
+    board = search.rank(results=[moved, search.results[1]])
+    assert board.ensemble.configuration.hyperparameters["members__scale_pos_weight"] == 3.0
+
+
+def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alone() -> None:
+    """It has a row in the table, no hyperparameters and no rungs."""
+    search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
+    board = search.rank()
+    declared = {one.key: one for one in configurations(search.spec)}
+    paths = {key: (Step(1.0, 1.0, 0.9, 2.0),) for key in declared}
+    shown = SearchShown(board, board.with_ensemble(declared), paths, search.spec)
+    text = page.to_html(shown, "board")
+    assert board.ensemble.in_words in text.partition("Why this one")[0]
+    assert "4 configurations: 4 trained" in text
+    assert "of them for its members" in text
+    rows = data(shown)["rows"]
+    assert [one["path"] for one in rows if one["key"] == ENSEMBLE] == [[]]
+    outcome = page.outcome(board, b"", "place", board.with_ensemble(declared))
+    assert board.ensemble.in_words in outcome.facts["ensemble"]
+    assert any(
+        getattr(row, "key", "") == ENSEMBLE and row.hyperparameters["members"]
+        for row in outcome.remembered
+    )
+
+
+@pytest.mark.parametrize(("models", "rows"), [(8, 250), (40, 250)])
+def test_the_score_does_not_flatter_itself(models: int, rows: int) -> None:
+    """Of equally good models that err apart, drawn anew 40 times, each held against fresh rows.
+
+    The score of the weights on the rows that chose them is better than on fresh rows by several
+    standard errors; the cross-fitted one is not.
+    """
+    honest, naive = [], []
+    for seed in range(40):
+        search = search_of(
+            numbers_spec(0, search=_many(models)), [1.0] * models, seed, n=rows + 4_000
+        )
+        fresh = {key: one[rows:] for key, one in search.predictions.items()}
+        seen = {key: one[:rows] for key, one in search.predictions.items()}
+        y = search.y_test
+        some = replace(search, predictions=seen, y_test=y[:rows], units=np.arange(rows))
+        held = RankedRows(y[:rows], some.units, search.y_train)
+        told = lambda one, seen=seen: seen[one.key]  # noqa: E731
+        measured = list(measure(some.results, told, held, some.spec))
+        found = find_ensemble(measured, told, held, some.spec)
+        weights = {one.configuration.key: one.weight for one in found.ensemble.members}
+        naive_mean, mean = (
+            sum(weight * of[key] for key, weight in weights.items()) for of in (seen, fresh)
+        )
+        truth = score("rmse", y[rows:], mean)
+        honest.append(score("rmse", y[:rows], found.on_test) - truth)
+        naive.append(score("rmse", y[:rows], naive_mean) - truth)
+    error = np.std(honest) / np.sqrt(len(honest))
+    assert np.mean(naive) < -3 * np.std(naive) / np.sqrt(len(naive))
+    assert np.mean(honest) > -2.5 * error
+    # It costs no more than what a fifth of the rows less costs the weights.
+    assert np.mean(honest) < abs(np.mean(naive))
+
+
+def _many(models: int) -> list[dict]:
+    sizes = list(range(2, models + 2))
+    return [{"algorithm": "lightgbm", "hyperparameters": {"num_leaves": sizes}}]

@@ -1,0 +1,131 @@
+"""An ensemble that was chosen: judged as it is exported, each member fitted again on its own."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel, chosen_result
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.stages.validation_report.next_search import next_search
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
+from experiment_pipeline_tests.stages.validation_report.checked import METRIC
+
+SEARCH = [
+    {
+        "algorithm": "lightgbm",
+        "hyperparameters": {"num_leaves": [3, 4], "n_estimators": 20, "early_stopping_round": 0},
+    },
+    {"algorithm": "linear", "hyperparameters": {"C": [0.1]}},
+]
+
+
+def table(task: str, rows: int = 2_000) -> pd.DataFrame:
+    """Return what a line and trees see half of each. The positive class sorts first."""
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.normal(size=(rows, 5)), columns=list("abcde"))
+    frame["kind"] = pd.Series(generator.choice(["red", "blue"], rows), dtype="str")
+    frame.loc[generator.random(rows) < 0.1, "a"] = np.nan
+    line = frame[list("abcd")].fillna(0).sum(axis=1) / 2
+    score = line + 1.5 * (frame["e"].abs() > 0.7) * np.where(frame["kind"] == "red", 1, -1)
+    score += generator.normal(size=rows)
+    frame = frame.rename_axis(index="row_number")
+    if task == "regression":
+        return frame.assign(y=score)
+    names = ["no", "<maybe>", "yes"] if task == "multiclass" else ["no", "a yes"]
+    return frame.assign(y=np.array(names)[pd.qcut(score, len(names), labels=False)])
+
+
+class Case:
+    """A search whose ensemble is the choice."""
+
+    def __init__(self, task: str, **more: Any) -> None:
+        search = SEARCH if task != "regression" else [SEARCH[0], {"algorithm": "linear"}]
+        more = {"positive_class": "a yes", **more} if task == "binary" else more
+        named = {"name": "flights", "data": "made up", "target": "y", "task": task}
+        named |= {"metric": METRIC[task], "search": search}
+        self.spec = ExperimentSpec.model_validate(named | more)
+        frame = table(task)
+        self.cut = cut_rows(frame, self.spec, [name for name in frame if name != "y"])
+        self.sets = scenario.to_train_on(self.cut.train, self.cut.test, self.spec)
+        done = train_configurations(configurations(self.spec), self.sets, self.spec, workers=1)
+        self.trained = {one.key: one for one in done if isinstance(one, TrainedModel)}
+        self.board: Leaderboard = board_of(self.spec, self.sets, self.trained)
+        self.chosen: ChosenModel = chosen_of(self.spec, self.sets, self.board, self.trained)
+
+    def predicted(self, pipeline: Any) -> np.ndarray:
+        """What a pipeline predicts for the validation rows."""
+        sets = self.sets
+        return predict(pipeline, self.cut.validation, sets.features, sets.task, sets.classes)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
+    """Each is fitted again on train and test with its own rounds; the importance is of the whole."""
+    case = Case(task)
+    assert case.board.chosen == ENSEMBLE
+    check = final_check(
+        case.spec,
+        case.board,
+        case.chosen,
+        case.sets,
+        case.cut.validation,
+        delivered=case.cut.validation,
+    )
+    rows = pd.concat([case.sets.train, case.sets.test])
+    expected = sum(
+        one.weight
+        * case.predicted(refit(one.configuration, one.rounds, rows, case.sets, case.spec))
+        for one in case.board.ensemble.members
+    )
+    assert case.predicted(check.pipeline) == pytest.approx(expected, abs=1e-9)
+    assert check.report.configuration == ENSEMBLE
+    assert check.report.hyperparameters == {"members": case.board.ensemble.in_words}
+    assert {one.feature for one in check.report.usage.importance} == set(case.sets.features)
+    # The gap is of cross-fitted predictions: the score of the board.
+    assert check.report.gap.test.estimate == pytest.approx(case.board.score.estimate)
+
+
+def test_a_choice_is_what_the_store_holds_of_it() -> None:
+    """Its numbers are the sums of its row, and its fit of the search predicts the weighted mean."""
+    case = Case("binary")
+    row = case.board.rows.set_index("key").loc[ENSEMBLE]
+    for result in (case.chosen.result, chosen_result(case.board, Kept(case.trained))):
+        assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
+        assert result.model_bytes == row["model_bytes"]
+    pipeline = case.chosen.train_only(case.sets, case.spec)
+    found = predict(pipeline, case.sets.test, case.sets.features, "binary", case.sets.classes)
+    expected = sum(
+        one.weight * case.trained[one.configuration.key].predictions.test
+        for one in case.board.ensemble.members
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_next_search_goes_on_from_the_best_configuration() -> None:
+    """A mean has no hyperparameters to move."""
+    gate = [{"metric": "roc_auc", "at_least": 0.99}]
+    case = Case("binary", acceptance=gate)
+    check = final_check(
+        case.spec,
+        case.board,
+        case.chosen,
+        case.sets,
+        case.cut.validation,
+        delivered=case.cut.validation,
+    )
+    assert not check.report.accepted
+    following = next_search(case.spec, case.board, check.report)
+    best = case.trained[case.board.single].result.algorithm
+    assert f"algorithm: {best}" in following.yaml
