@@ -12,11 +12,11 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.columns.calendar_parts import calendar_columns
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.preparation import declared_columns
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec, Roles
+from experiment_pipeline.spec import ExperimentSpec, Learnt, Roles
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.spec.sentences import Problem, invalid
@@ -26,7 +26,7 @@ def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
-        UnusableTable: a column that the YAML excludes, splits by or calls an id is absent;
+        UnusableTable: a column that the YAML excludes, splits or weighs by or calls an id is absent;
             nothing is left; or a column is of a type no model takes.
     """
     _check_named_columns(frame, spec)
@@ -46,6 +46,24 @@ def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
     return features
 
 
+def directions_of(frame: pd.DataFrame, spec: Learnt) -> dict[str, int]:
+    """Return feature → 1 where the prediction may only rise with it, -1 where only fall.
+
+    Raises:
+        UnusableTable: a column of `monotone` is absent, or holds no numbers.
+    """
+    for name in spec.monotone:
+        if name not in frame.columns:
+            raise _absent(f"monotone.{name}", name, frame)
+        if (kind := kind_of(frame[name])) not in NUMERIC:
+            raise UnusableTable(
+                f"monotone.{name}",
+                f"the column holds {kind}, which has no direction: only numbers have one",
+                f"Drop it there, or read it as a number by preparation: types: {{{name}: number}}.",
+            )
+    return {name: 1 if said == "increasing" else -1 for name, said in spec.monotone.items()}
+
+
 def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
     """(path of the key, column) of the columns that are neither target nor feature."""
     for name in spec.exclude:
@@ -54,16 +72,22 @@ def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
         yield ("split", "id_columns", number), name
     if spec.split.by != "random":
         yield ("split", "column"), spec.split.column
+    if spec.sample_weight is not None:
+        yield ("sample_weight",), spec.sample_weight
 
 
 def _check_named_columns(frame: pd.DataFrame, spec: Roles) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
-            raise UnusableTable(
-                ".".join(map(str, place)),
-                f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",
-                "Correct the name in the YAML, or drop the entry.",
-            )
+            raise _absent(".".join(map(str, place)), name, frame)
+
+
+def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
+    return UnusableTable(
+        place,
+        f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",
+        "Correct the name in the YAML, or drop the entry.",
+    )
 
 
 def _is_calendar_source(column: pd.Series, spec: Roles) -> bool:
@@ -133,7 +157,8 @@ class NamedColumns:
         schema = shared_schema(self.schema_text, self.schema_path)
         columns = self._fitted([*delivered, *made], delivered, schema)
         target: tuple[Location, str] = (("target",), self.spec.target)
-        self._refuse(columns, [target, *named_columns(self.spec)])
+        monotone = [(("monotone", name), name) for name in self.spec.monotone]
+        self._refuse(columns, [target, *named_columns(self.spec), *monotone])
 
     def _refuse(self, columns: Sequence[str], named: Iterable[tuple[Location, str]]) -> None:
         problems = [

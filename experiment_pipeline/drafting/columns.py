@@ -29,7 +29,6 @@ from experiment_pipeline.columns.kinds import (
 )
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.data_analysis.facts import text_facts
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.texts import (
@@ -45,6 +44,8 @@ MOST_NAMED_CATEGORIES = 50
 # excluded, texts of words are read by their letters.
 FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
+# Of fewer categories codes were better than means or letters: neighbourhoods, states, hotel agents.
+MOST_CODES = 255
 # Digits without separators are numbers more often than dates.
 _NO_DATE = "%Y%m%d"
 _COUNTER_NAME = re.compile(
@@ -82,7 +83,7 @@ class ColumnPlan:
         names_entities: values that repeat and name something (a customer, a machine).
         preparation: settings of `spec.Preparation` for this column, by setting.
         times: of a datetime column.
-        many_texts: more of them than a list of categories has.
+        many_texts: free ones, or more of them than codes tell apart.
     """
 
     name: str
@@ -241,11 +242,14 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
         return _identifier(name)
     if named and distinct > MOST_NAMED_CATEGORIES:
         return _entities(name, distinct, len(known))
-    if distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known)) and not _has_words(known):
+    free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
+    if free and not _has_words(known):
         why = f"codes: {distinct:,} different ones in {len(known):,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
-        name, names_entities=named and distinct < len(known), many_texts=distinct > FEW_TEXTS
+        name,
+        names_entities=named and distinct < len(known),
+        many_texts=free or distinct > MOST_CODES,
     )
 
 

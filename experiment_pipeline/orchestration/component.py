@@ -313,7 +313,7 @@ def _check_findings(spec: ExperimentSpec, source: YamlSource) -> None:
 
 def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
     """Refuse what no algorithm accepts before anything is read or trained."""
-    from experiment_pipeline.stages.search.learners import check_hyperparameters
+    from experiment_pipeline.stages.search.learners import check_demands, check_hyperparameters
 
     for number, entry in enumerate(spec.search):
         alone = spec.model_copy(update={"search": (entry,)})
@@ -322,9 +322,12 @@ def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
             found = configurations(alone)
             for configuration in {frozenset(c.hyperparameters): c for c in found}.values():
                 check_hyperparameters(configuration, spec.task)
+                check_demands(configuration, spec.task, spec)
         except UnknownAlgorithm as error:
             raise _at(source, (*location, "algorithm"), error) from None
         except InvalidExperiment as error:
+            if error.culprit == f"algorithm {entry.algorithm}":
+                raise _at(source, (*location, "algorithm"), error) from None
             named = [key for key in entry.hyperparameters if repr(key) in error.rule]
             raise _at(source, (*location, "hyperparameters", *named[:1]), error) from None
     configurations(spec)

@@ -14,6 +14,7 @@ from experiment_pipeline.spec.experiment import DataAnalysisSpec as DataAnalysis
 from experiment_pipeline.spec.experiment import ExperimentSpec as ExperimentSpec
 from experiment_pipeline.spec.experiment import Fitting as Fitting
 from experiment_pipeline.spec.experiment import LeaderboardSpec as LeaderboardSpec
+from experiment_pipeline.spec.experiment import Learnt as Learnt
 from experiment_pipeline.spec.experiment import Part as Part
 from experiment_pipeline.spec.experiment import Prepared as Prepared
 from experiment_pipeline.spec.experiment import Question as Question

@@ -266,8 +266,19 @@ class ValidationReportSpec(Fitting, Searched, Prepared):
     export: Export = Export()
 
 
+class Learnt(Roles):
+    """Which columns models are fitted on, and what is known of them before."""
+
+    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
+        {},
+        description="Feature that is a number → how the prediction (binary: the probability of "
+        "the positive class) may go when it rises, all else equal",
+        examples=["{distance: increasing}"],
+    )
+
+
 class ExperimentSpec(
-    ValidationReportSpec, LeaderboardSpec, SearchSpec, DataAnalysisSpec, RawDataSpec
+    ValidationReportSpec, LeaderboardSpec, SearchSpec, Learnt, DataAnalysisSpec, RawDataSpec
 ):
     """One table, one target, one search."""
 
@@ -305,7 +316,11 @@ class ExperimentSpec(
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        self._check_target_has_one_role()
+        self._check_one_role(self.target, "target")
+        if self.sample_weight == self.target:
+            raise impossible(f"names the target {self.target!r}; name another", "sample_weight")
+        self._check_one_role(self.sample_weight, "column of the weights")
+        self._check_monotone()
         if self.positive_class is not None and self.task != "binary":
             raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
         if self.costs is not None and self.task != "binary":
@@ -327,18 +342,34 @@ class ExperimentSpec(
                 )
         return self
 
-    def _check_target_has_one_role(self) -> None:
+    def _check_one_role(self, name: str | None, what: str) -> None:
+        """Refuse a second role for the target, or for the column of the weights."""
         roles: list[tuple[str | int, ...]] = []
-        if self.target in self.exclude:
-            roles.append(("exclude", self.target))
-        if self.target in self.split.id_columns:
+        if name in self.exclude:
+            roles.append(("exclude", str(name)))
+        if name in self.split.id_columns:
             roles.append(("split", "id_columns"))
-        if self.split.by != "random" and self.target == self.split.column:
+        if self.split.by != "random" and name == self.split.column:
             roles.append(("split", "column"))
-        if self.target in self.preparation.calendar:
+        if name in self.preparation.calendar:
             roles.append(("preparation", "calendar"))
         for role in roles:
-            raise impossible(f"names the target {self.target!r}; drop it there", *role)
+            raise impossible(f"names the {what} {name!r}; drop it there", *role)
+
+    def _check_monotone(self) -> None:
+        if self.monotone and self.task == "multiclass":
+            raise impossible(
+                "several classes have no direction: their probabilities sum to 1, so that one "
+                "rises where others fall; drop it, or predict one class by task: binary",
+                "monotone",
+            )
+        for name in self.monotone:
+            if name in self.not_features:
+                raise impossible(
+                    f"{name!r} is no feature, so no prediction can rise or fall with it; drop it "
+                    "here, or its other role",
+                    *("monotone", name),
+                )
 
     def _check_evaluation(self) -> None:
         if self.evaluation is None:

@@ -160,6 +160,7 @@ def calibrations(predicted: SetPrediction, classes: Sequence[object]) -> tuple[C
     Returns:
         Nothing for a class that all rows or none belong to.
     """
+    predicted = replace(predicted, weights=relative_weights(predicted.weights))
     return tuple(
         _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability))
         for of, is_it, probability in class_by_class(predicted, classes)

@@ -1,5 +1,6 @@
 """The YAML door: what it lets through, and the one line it says to everything else."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,21 @@ def test_an_error_begins_with_file_and_line(
     assert message.startswith(begins)
     assert holds in message
     assert len(message.splitlines()) <= 4
+
+
+def test_an_extra_that_is_not_installed_is_told_with_its_line(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is read; the fix is the line that installs it."""
+    find = importlib.util.find_spec
+    lacking = {"catboost": None}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *at: lacking.get(name, find(name, *at))
+    )
+    folder.write(YAML.replace("lightgbm", "catboost", 1))
+    message = told(folder)
+    assert message.startswith("visits/defs.yaml:9: algorithm catboost: the package catboost is not")
+    assert 'pip install "experiment-pipeline[catboost]"' in message
 
 
 @pytest.mark.parametrize(

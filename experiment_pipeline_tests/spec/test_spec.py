@@ -340,6 +340,8 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "analysis": ({"report_rows": 200}, {ANALYSIS}),
     "validation": ({"rare_classes": "stop"}, {ANALYSIS, ROWS}),
     "split": ({"by": "random", "seed": 7}, FROM_ANALYSIS),
+    # What it decides is known by the sets that fits are given.
+    "monotone": ({"age": "increasing"}, set()),
     "search": ([{"algorithm": "linear"}], FROM_FITS),
     "seeds": (5, {FITS, REPORT}),
     "calibrate": ("sigmoid", {FITS, REPORT}),

@@ -24,7 +24,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     TestPredictions,
 )
 from experiment_pipeline.stages.search.conclusions import TRAINED
-from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.configurations import Configuration, default_features
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.ensemble import (
@@ -89,7 +89,7 @@ class Ensemble:
             given = one.configuration.hyperparameters
             moved = {n: v for n, v in given.items() if reweighting({n: v}) is not None}
             settings |= {f"members__{name}": value for name, value in moved.items()}
-        return Configuration(ENSEMBLE, ENSEMBLE, "ordinal", settings)
+        return Configuration(ENSEMBLE, ENSEMBLE, default_features(ENSEMBLE), settings)
 
     @property
     def in_words(self) -> str:

@@ -177,7 +177,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
         yield ConfigurationRow(
             key=row["key"],
             algorithm=row["algorithm"],
-            hyperparameters=declared[row["key"]].hyperparameters,
+            hyperparameters=declared[row["key"]].given,
             rank=row["rank"],
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],

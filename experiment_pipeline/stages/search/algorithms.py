@@ -21,12 +21,12 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
-from experiment_pipeline.spec import Range, Scalar, Scoring
+from experiment_pipeline.spec import Learnt, Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
-from experiment_pipeline.statistics.weights import Weights
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000
@@ -167,19 +167,50 @@ def estimator_for(
     configuration: Configuration,
     task: str,
     spec: Scoring,
-    labels: np.ndarray,
-    weights: Weights = None,
+    rows: EncodedRows,
+    classes: tuple | None,
 ) -> Any:
-    """Return the unfitted estimator for these targets; errors as for `build_estimator`.
+    """Return the unfitted estimator for these rows; errors as for `build_estimator`.
 
     A dummy without hyperparameters is the baseline: the constant that suits the metric best.
     Class shares suit every metric of classes; for numbers they differ.
     """
     estimator = build_estimator(configuration, task, spec.seed)
     if is_baseline(configuration, task):
-        constant = float(best_constant(spec.metric, labels, task, weights=weights))
+        constant = float(best_constant(spec.metric, rows.y, task, weights=rows.weights))
         estimator.set_params(strategy="constant", constant=constant)
+    elif rows.directions is not None and competes(configuration.algorithm):
+        # An estimator sorts its classes: what rises for us may be what falls for it.
+        turned = classes is not None and bool(np.argsort(np.asarray(classes))[0])
+        directions = [-one if turned else one for one in rows.directions]
+        estimator.set_params(monotonic_cst=directions)
     return estimator
+
+
+def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None:
+    """Raise when an estimator cannot do what the experiment asks of every configuration.
+
+    Raises:
+        InvalidExperiment: its fit takes no weights, or it can hold no direction.
+    """
+    if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
+        return
+    estimator = build_estimator(configuration, task, seed=0)
+    name = type(estimator).__name__
+    if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
+        raise errors.InvalidExperiment(
+            f"algorithm {configuration.algorithm}",
+            f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would count "
+            "in the scores alone",
+            "take it out of `search`, or drop sample_weight",
+        )
+    if spec.monotone and "monotonic_cst" not in estimator.get_params(deep=False):
+        raise errors.InvalidExperiment(
+            f"algorithm {configuration.algorithm}",
+            f"{name} cannot be held to a direction ({listed(list(spec.monotone))})",
+            "take it out of `search`, or drop monotone; lightgbm, random_forest and "
+            "sklearn.ensemble's HistGradientBoosting can",
+        )
 
 
 def estimator_class(path: str) -> type:

@@ -164,7 +164,7 @@ def _search(
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
     workers = spec.workers or joblib.cpu_count()
-    given = {one.key: one.hyperparameters for one in declared}
+    given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
         return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)

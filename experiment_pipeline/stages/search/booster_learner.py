@@ -19,9 +19,10 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
 from experiment_pipeline.spec import Scalar, Scoring
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.rounds import Rounds, take_rounds, watchable
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.storage import persistence
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class Tables:
         inner: the held-out slice that early stopping watches; None = no early stopping.
         inner_classes: how many distinct targets the slice has.
         codes: the fitted step that put them into this form; None = they are as encoded.
+        directions: of the columns, by `features.directions`.
     """
 
     grown: Any
     inner: Any
     inner_classes: int
     codes: Any
+    directions: list[int] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +147,9 @@ class BoosterLearner(ABC):
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
         plan = self._plan(configuration, sets, spec, stops=rounds is None, rounds=rounds)
-        encoded = work.encoded[configuration.features]
 
         def make() -> Tables:
-            rows = EncodedRows(encoded.train, work.y_train, encoded.categorical, work.w_train)
+            rows = work.train_rows(configuration.features)
             return self._tables(rows, plan, sets if plan.rounds.patience else None)
 
         with (
@@ -218,22 +220,17 @@ class BoosterLearner(ABC):
         table = rows.table if codes is None else codes.fit_transform(rows.table)
         rows = replace(rows, table=table)
         if sets is None:
-            return Tables(self.table(rows, plan), None, 0, codes)
-        grown, inner = (_chosen(rows, chosen) for chosen in (sets.grown, sets.inner))
+            return Tables(self.table(rows, plan), None, 0, codes, rows.directions)
+        grown, inner = map(rows.part, (sets.grown, sets.inner))
         made = self.table(grown, plan)
-        held_out = self.table(inner, plan, like=made)
-        return Tables(made, held_out, len(np.unique(inner.y)), codes)
+        held_out, classes = self.table(inner, plan, like=made), len(np.unique(inner.y))
+        return Tables(made, held_out, classes, codes, rows.directions)
 
     def _boost(self, tables: Tables, plan: Plan) -> Boosted:
         watched = plan.rounds.watched
         if tables.inner is None or watched is None:
             return self.boost(tables, plan, None)
         return self.boost(tables, plan, watchable(watched, plan.task, tables.inner_classes))
-
-
-def _chosen(rows: EncodedRows, chosen: np.ndarray) -> EncodedRows:
-    weights = None if rows.weights is None else rows.weights[chosen]
-    return EncodedRows(rows.table[chosen], rows.y[chosen], rows.categorical, weights)
 
 
 def _codes(rows: EncodedRows, step: Callable[[], Any], output: str) -> Any:

@@ -15,8 +15,8 @@ from experiment_pipeline.stages.search.booster_learner import (
     Plan,
     Tables,
 )
-from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.stages.search.rounds import LEARNING_RATE, LOSSES
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     import catboost as cb
@@ -81,6 +81,8 @@ class CatBoostLearner(BoosterLearner):
             # Those that the rows lack get a probability too.
             parameters["class_names"] = list(range(plan.n_classes))
         stopping = {} if watched is None else _stopping(plan, watched)
+        if tables.directions is not None:
+            stopping["monotone_constraints"] = tables.directions
         fitted = make(**parameters, **stopping, iterations=plan.rounds.at_most)
         fitted.fit(tables.grown, eval_set=tables.inner)
         metadata = fitted.get_metadata()

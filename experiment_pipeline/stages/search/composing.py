@@ -33,10 +33,10 @@ from experiment_pipeline.stages.search.calibrating import (
     learn_calibration,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel, Learner
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, Learner
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.scoring import predictions_of
-from experiment_pipeline.stages.search.shared_work import SharedWork
+from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.weights import Weights
@@ -274,18 +274,16 @@ class _Given:
         Their features were made of all train rows, which knows no target but by an encoding that
         is cross-fitted itself.
         """
-        work, task, classes = self.work, self.sets.task, self.sets.classes
-        encoded = work.encoded[self.configuration.features]
+        task, classes = self.sets.task, self.sets.classes
+        every = self.work.train_rows(self.configuration.features)
         rows, guessed = list[np.ndarray](), list[np.ndarray]()
-        for fold in work.folds_to_calibrate:
-            table, y = encoded.train[fold.fitted], work.y_train[fold.fitted]
-            weights = _of(work.w_train, fold.fitted)
-            seen = EncodedRows(table, y, encoded.categorical, weights)
+        for fold in self.work.folds_to_calibrate:
+            seen = every.part(fold.fitted)
             models = [
                 self.learner.refit(self.configuration, rounds, seen, self.sets, spec)
                 for spec in self.specs[:fits]
             ]
-            held_out = encoded.train[fold.predicted]
+            held_out = every.table[fold.predicted]
             said = [predictions_of(one, held_out, task, classes) for one in models]
             rows.append(np.flatnonzero(fold.predicted))
             guessed.append(np.mean(said, axis=0))

@@ -57,7 +57,7 @@ class Configuration:
     def in_words(self) -> str:
         """`lightgbm (learning_rate 0.05, num_leaves 31)`: what it is, not how it is called."""
         name = self.algorithm.rpartition(".")[2]
-        return f"{name} ({self.settings})" if self._given else name
+        return f"{name} ({self.settings})" if self.given else name
 
     @property
     def settings(self) -> str:
@@ -65,10 +65,11 @@ class Configuration:
 
         A feature recipe that is not the algorithm's own stands first.
         """
-        return ", ".join(f"{name} {value}" for name, value in self._given.items()) or "defaults"
+        return ", ".join(f"{name} {value}" for name, value in self.given.items()) or "defaults"
 
     @property
-    def _given(self) -> dict[str, Scalar]:
+    def given(self) -> dict[str, Scalar]:
+        """Name → value of what tells it, a feature recipe that is not its algorithm's included."""
         own = self.features == default_features(self.algorithm)
         return {**({} if own else {"features": self.features}), **self.hyperparameters}
 

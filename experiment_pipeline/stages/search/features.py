@@ -232,6 +232,28 @@ def _indicated(numbers: Pipeline) -> Sequence[int]:
     return () if imputer is None else [int(number) for number in imputer.indicator_.features_]
 
 
+def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:
+    """Return for each encoded column whether predictions may only rise (1) or fall (-1) with it.
+
+    Numbers are only moved and stretched by an encoding, so that directions stay; a feature's
+    first column is its number, and those after it, which say that it was missing, have none.
+
+    Args:
+        features: fitted ones.
+        wanted: feature → 1 or -1.
+
+    Returns:
+        (d,) with 0 for a column without a direction; None where no feature has one.
+    """
+    if not wanted:
+        return None
+    columns = encoded_columns(features)
+    found = [0] * sum(map(len, columns.values()))
+    for name, direction in wanted.items():
+        found[columns[name][0]] = direction
+    return found
+
+
 def _function(function: Any, **arguments: Any) -> FunctionTransformer:
     return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
 
@@ -295,5 +317,5 @@ def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:
 def encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
     """Encode the sets by a recipe that is fitted on train alone."""
     features, train = fit_rows(recipe, sets.train, sets.grown, sets)
-    test = transformed(features, sets.test)
-    return EncodedSets(train, test, categorical_positions(features))
+    test, wanted = transformed(features, sets.test), directions(features, sets.directions)
+    return EncodedSets(train, test, categorical_positions(features), wanted)

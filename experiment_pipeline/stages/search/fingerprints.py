@@ -45,6 +45,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
             "folds": [_fold(fold) for fold in sets.folds],
             "target": sets.target,
             "weights": sets.weight_column,
+            "directions": dict(sets.directions),
             "task": sets.task,
             "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,

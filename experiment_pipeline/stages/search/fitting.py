@@ -23,16 +23,22 @@ from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     categorical_positions,
+    directions,
     encode,
     fit_features,
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork, labels_of
+from experiment_pipeline.stages.search.shared_work import (
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+    labels_of,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 
@@ -235,8 +241,8 @@ def _encoded(
     """Features that are fitted on rows, and these rows as they encode them."""
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     features, table = fit_rows(configuration.features, rows, all_rows, sets)
-    codes, weights = categorical_positions(features), sets.weights_of(rows)
-    return features, EncodedRows(table, y, codes, weights)
+    codes, wanted = categorical_positions(features), directions(features, sets.directions)
+    return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

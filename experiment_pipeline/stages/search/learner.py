@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from experiment_pipeline.spec import Scoring
-from experiment_pipeline.statistics.weights import Weights
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.shared_work import SharedWork
+    from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
@@ -44,23 +43,6 @@ class FittedModel:
     trusted_types: tuple[str, ...] = ()
     on_train: np.ndarray | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedRows:
-    """Encoded rows with their targets, all of which a model is fitted on.
-
-    Attributes:
-        table: (n, d) float64, dense or sparse.
-        y: (n,) class codes or floats.
-        categorical: columns that are codes of categories.
-        weights: (n,) how much each row counts; None = all alike.
-    """
-
-    table: Any
-    y: np.ndarray
-    categorical: list[int]
-    weights: Weights = None
 
 
 @dataclass
@@ -163,7 +145,7 @@ class Learner(Protocol):
         self,
         configuration: "Configuration",
         rounds: int | None,
-        rows: EncodedRows,
+        rows: "EncodedRows",
         sets: "TrainingSets",
         spec: Scoring,
     ) -> Any:

@@ -1,6 +1,11 @@
 """Which learner fits an algorithm. None of a library is imported here before it is needed."""
 
-from experiment_pipeline.stages.search import catboost_parameters, xgboost_parameters
+from experiment_pipeline.spec import Learnt
+from experiment_pipeline.stages.search import (
+    algorithms,
+    catboost_parameters,
+    xgboost_parameters,
+)
 from experiment_pipeline.stages.search.catboost_learner import CatBoostLearner
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.estimator_learner import EstimatorLearner
@@ -19,6 +24,15 @@ _ESTIMATORS = EstimatorLearner()
 def learner_of(algorithm: str) -> Learner:
     """Return what fits an algorithm, declared or an import path."""
     return _BOOSTERS.get(algorithm, _ESTIMATORS)
+
+
+def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None:
+    """Raise when an algorithm cannot do what the experiment asks of all: weights, directions.
+
+    The boosting libraries can. Errors are those of `algorithms.check_demands`.
+    """
+    if configuration.algorithm not in _BOOSTERS:
+        algorithms.check_demands(configuration, task, spec)
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import boosting, lightgbm_parameters
-from experiment_pipeline.stages.search.learner import Clock, EncodedRows, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
@@ -56,10 +57,10 @@ class LightGBMLearner:
         )
 
         def make() -> boosting.BinnedTable:
-            encoded = work.encoded[configuration.features]
             inner = sets.inner if plan.rounds.patience else None
-            rows = encoded.train, work.y_train, inner, encoded.categorical
-            return boosting.bin_table(*rows, plan, sets.grown, work.w_train)
+            return boosting.bin_table(
+                work.train_rows(configuration.features), plan, inner, sets.grown
+            )
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
@@ -93,9 +94,7 @@ class LightGBMLearner:
     ) -> Any:
         """Boost that many rounds on bins of their own."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(
-            rows.table, rows.y, None, rows.categorical, plan, weights=rows.weights
-        )
+        binned = boosting.bin_table(rows, plan)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 

@@ -8,8 +8,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,11 +26,37 @@ class EncodedSets:
         train: (n_train, d) float64, dense or sparse.
         test: (n_test, d).
         categorical: columns that are codes of categories.
+        directions: by `features.directions`.
     """
 
     train: Any
     test: Any
     categorical: list[int]
+    directions: list[int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedRows:
+    """Encoded rows with their targets, all of which a model is fitted on.
+
+    Attributes:
+        table: (n, d) float64, dense or sparse.
+        y: (n,) class codes or floats.
+        categorical: columns that are codes of categories.
+        weights: (n,) how much each row counts; None = all alike.
+        directions: by `features.directions`.
+    """
+
+    table: Any
+    y: np.ndarray
+    categorical: list[int]
+    weights: Weights = None
+    directions: list[int] | None = None
+
+    def part(self, rows: np.ndarray) -> Self:
+        """Return the part with these rows, bool (n,)."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, table=self.table[rows], y=self.y[rows], weights=weights)
 
 
 class SharedTables:
@@ -90,6 +116,12 @@ class SharedWork:
     folds_to_calibrate: tuple[FoldRows, ...] = ()
     folds: tuple["SharedWork", ...] = ()
 
+    def train_rows(self, recipe: Features) -> EncodedRows:
+        """Return the train rows as a recipe encodes them, with all that is known of them."""
+        encoded = self.encoded[recipe]
+        known = encoded.categorical, self.w_train, encoded.directions
+        return EncodedRows(encoded.train, self.y_train, *known)
+
     def __post_init__(self) -> None:
         """Lock all arrays.
 
@@ -112,7 +144,7 @@ class SharedWork:
         like those of a thread, and locked again: pickle forgets that they were.
         """
         encoded = {
-            recipe: EncodedSets(_plain(one.train), _plain(one.test), one.categorical)
+            recipe: replace(one, train=_plain(one.train), test=_plain(one.test))
             for recipe, one in state["encoded"].items()
         }
         names = ("y_train", "labels", "y_test", "w_train", "w_test")

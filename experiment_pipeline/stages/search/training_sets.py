@@ -13,10 +13,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
+from experiment_pipeline.columns.features import directions_of, feature_columns
 from experiment_pipeline.columns.target import encode_target, find_classes
 from experiment_pipeline.rows.units import resampling_units
-from experiment_pipeline.spec import RandomSplit, Roles, Sampling, Split
+from experiment_pipeline.spec import Learnt, RandomSplit, Sampling, Split
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
@@ -44,6 +44,7 @@ class TrainingSets:
             that stops early; None = none.
         split: what rows belong together, also where train rows are parted once more.
         weight_column: how much each row counts, in fits and scores; None = all alike.
+        directions: feature → 1 where predictions may only rise with it, -1 where only fall.
         folds: of a cross-validation; empty where the test set is what decides.
         pooled: of a cross-validation: set → its rows, of "train" and "test".
     """
@@ -60,6 +61,7 @@ class TrainingSets:
     inner_gap: np.ndarray | None = None
     split: Split = field(default_factory=RandomSplit)
     weight_column: str | None = None
+    directions: Mapping[str, int] = field(default_factory=dict)
     folds: tuple["Fold", ...] = ()
     pooled: Mapping[str, int] = field(default_factory=dict)
 
@@ -169,7 +171,7 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=sets.train[:0], test=sets.test[:0], folds=folds)
 
 
-def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles) -> TrainingSets:
+def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Learnt) -> TrainingSets:
     """Return the sets of an experiment, to fit configurations on and compare them on."""
     train, test = train_set.rows, test_set.rows
     return TrainingSets(
@@ -185,4 +187,5 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Roles
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
         split=spec.split,
         weight_column=spec.sample_weight,
+        directions=directions_of(train, spec),
     )

@@ -12,8 +12,8 @@ from experiment_pipeline.stages.search.booster_learner import (
     Plan,
     Tables,
 )
-from experiment_pipeline.stages.search.learner import EncodedRows
 from experiment_pipeline.stages.search.rounds import LEARNING_RATE, LOSSES, Rounds
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -84,6 +84,8 @@ class XGBoostLearner(BoosterLearner):
         import xgboost as xgb
 
         parameters: dict[str, Any] = dict(plan.parameters)
+        if tables.directions is not None:
+            parameters["monotone_constraints"] = tuple(tables.directions)
         if plan.task == "multiclass":
             parameters["num_class"] = plan.n_classes
         if watched is None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from experiment_pipeline.columns.kinds import kind_of
+from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
@@ -131,6 +131,7 @@ def validate(
     schemas = column_schemas(frame, schema)
     columns, broken = _check_columns(frame, prepared, schemas, spec, validation)
     notes += [note for column in columns.values() for note in column.notes]
+    broken += _check_weights(columns, spec)
     broken += _check_rows(frame, columns, schema)
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
     if spec is not None and spec.validation.duplicate_rows == "reject":
@@ -213,6 +214,32 @@ def _check_columns(
         )
         broken += checked[str(name)].broken
     return checked, broken
+
+
+def _check_weights(
+    columns: Mapping[str, CheckedColumn], spec: ValidatedDataSpec | None
+) -> list[Broken]:
+    """A row without a weight, or with one that is no positive number, counts for nothing known."""
+    name = None if spec is None else spec.sample_weight
+    # That it is absent is said by who looks for all named columns.
+    if name is None or name not in columns:
+        return []
+    cells, positions = columns[name].fitting, columns[name].positions
+    if kind_of(cells) not in QUANTITIES:
+        raise UnusableTable(
+            f"sample_weight {name}",
+            f"it holds {cells.dtype}, weights are positive numbers",
+            f"Write preparation: types: {{{name}: number}}, or name another column.",
+        )
+    told = np.concatenate([np.empty(0, int), *(rule.positions for rule in columns[name].broken)])
+    missing = cells.isna().to_numpy() & ~np.isin(positions, told)
+    weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    odd = cells.notna().to_numpy() & ~(np.isfinite(weights) & (weights > 0))
+    found = [Broken(None, f"weight {name} is missing", positions[missing])] if missing.any() else []
+    if odd.any():
+        rule = "is no positive number, which sample_weight asks for"
+        found.append(Broken(name, rule, positions[odd], cells[odd].tolist()))
+    return found
 
 
 def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]]:

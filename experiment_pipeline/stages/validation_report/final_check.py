@@ -103,7 +103,7 @@ def final_check(
             validation, sets.features, on_validation, spec.metric, threshold=cut
         ),
         earlier_looks=earlier_looks,
-        hyperparameters=trained.result.hyperparameters,
+        hyperparameters=trained.result.configuration.given,
         uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec),
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes

@@ -203,7 +203,7 @@ def judge(
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
-        calibrated_by=uncalibrated and uncalibrated.mended_by,
+        calibrated_by=uncalibrated.mended_by if uncalibrated else None,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,

@@ -17,6 +17,7 @@ from experiment_pipeline.stages.search.boosting import (
 )
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.rounds import stopping_metric
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -83,9 +84,9 @@ def test_a_shared_table_gives_what_a_table_of_its_own_gives() -> None:
     """Configurations that differ in anything but the bins may read one binned table."""
     sets = training_sets()
     X, y = numbers(sets), sets.y_train
-    shared = bin_table(X, y, None, [], plan())
+    shared = bin_table(EncodedRows(X, y, []), plan())
     for leaf in (2, 20, 100):
-        own = bin_table(X, y, None, [], plan(min_data_in_leaf=leaf))
+        own = bin_table(EncodedRows(X, y, []), plan(min_data_in_leaf=leaf))
         assert grown(shared, min_data_in_leaf=leaf) == grown(own, min_data_in_leaf=leaf)
 
 
@@ -186,7 +187,7 @@ def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting
     """The train score may rest on it: nothing is predicted a second time."""
     sets = training_sets(task)
     planned = plan(task, stops=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
-    booster = boost(bin_table(numbers(sets), sets.y_train, None, [], planned), planned, task)
+    booster = boost(bin_table(EncodedRows(numbers(sets), sets.y_train, []), planned), planned, task)
     kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
     assert kept.shape == predicted.shape
     np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)

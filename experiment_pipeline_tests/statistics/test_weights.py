@@ -1,0 +1,224 @@
+"""Weighted scores: scikit-learn's, rows repeated, and the same as none where all are equal."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from experiment_pipeline.spec import Costs
+from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
+from experiment_pipeline.statistics.doubts import few_units_note
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    baseline,
+    best_constant,
+    difference_to_baseline,
+    linearise,
+    mean_with_interval,
+    score,
+)
+from experiment_pipeline.statistics.thresholds import (
+    cheapest_threshold,
+    cost_of,
+    cross_fitted,
+    decision_threshold,
+    on_test,
+    threshold_curve,
+)
+from experiment_pipeline.statistics.weights import weighted_median
+
+CUT = 0.5
+Reference = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+
+def _hard(p: np.ndarray) -> np.ndarray:
+    return p.argmax(axis=1) if p.ndim == 2 else (p >= CUT).astype(int)
+
+
+REFERENCES: dict[str, Reference] = {
+    "roc_auc": lambda y, p, w: sk.roc_auc_score(y, p, sample_weight=w),
+    "average_precision": lambda y, p, w: sk.average_precision_score(y, p, sample_weight=w),
+    "brier": lambda y, p, w: sk.brier_score_loss(y, p, sample_weight=w),
+    "f1": lambda y, p, w: sk.f1_score(y, _hard(p), sample_weight=w),
+    "log_loss": lambda y, p, w: sk.log_loss(y, p, sample_weight=w),
+    "accuracy": lambda y, p, w: sk.accuracy_score(y, _hard(p), sample_weight=w),
+    "balanced_accuracy": lambda y, p, w: sk.balanced_accuracy_score(y, _hard(p), sample_weight=w),
+    "f1_macro": lambda y, p, w: sk.f1_score(y, _hard(p), average="macro", sample_weight=w),
+    "roc_auc_ovr": lambda y, p, w: sk.roc_auc_score(
+        y, p, multi_class="ovr", average="macro", sample_weight=w
+    ),
+    "rmse": lambda y, p, w: sk.root_mean_squared_error(y, p, sample_weight=w),
+    "mae": lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w),
+    "r2": lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
+    "mape": lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w),
+}
+CASES = [(name, task) for name in METRICS for task in sorted(METRICS[name].tasks)]
+
+
+def made(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Return targets of every class and predictions with ties, not perfect."""
+    generator = np.random.default_rng(seed)
+    if task == "regression":
+        y = (1 + abs(generator.normal(5, 2, n))).round(1)
+        return y, (y + generator.normal(size=n)).round(1)
+    classes = 2 if task == "binary" else 3
+    y = np.concatenate([np.arange(classes), generator.integers(0, classes, n - classes)])
+    if task == "binary":
+        return y, np.clip(0.3 + 0.3 * y + generator.normal(scale=0.25, size=n), 0.01, 0.99).round(1)
+    evidence = np.exp((np.eye(3)[y] + generator.normal(size=(n, 3))).round(1))
+    return y, evidence / evidence.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_weighted_score_is_that_of_scikit_learn(name: str, task: str) -> None:
+    """With `sample_weight` as it is defined there, for every metric and task, within rounding."""
+    for seed in range(5):
+        y, prediction = made(task, seed)
+        weights = np.random.default_rng(seed).lognormal(sigma=1.5, size=len(y))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = REFERENCES[name](y, prediction, weights)
+        found = score(name, y, prediction, CUT, weights)
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(CASES), st.integers(0, 10_000))
+def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed: int) -> None:
+    """Scores, thresholds, constants, baselines and costs are those of rows that are repeated."""
+    (name, task), generator = case, np.random.default_rng(seed)
+    y, prediction = made(task, seed)
+    times = generator.integers(1, 5, len(y))
+    more, weights = np.repeat(np.arange(len(y)), times), times / 1.0
+    classes = 3 if task == "multiclass" else None
+    same = pytest.approx
+    assert score(name, y, prediction, CUT, weights) == same(score(name, y[more], prediction[more]))
+    own = on_test([name], y, prediction, weights).estimate
+    assert own == same(on_test([name], y[more], prediction[more]).estimate)
+    constant = best_constant(name, y, task, classes, weights)
+    assert constant == same(best_constant(name, y[more], task, classes))
+    without = baseline(name, y, constant, weights).estimate
+    assert without == same(baseline(name, y[more], constant).estimate, nan_ok=True)
+    if task == "binary":
+        costs = Costs(false_positive=1, false_negative=3)
+        found = cheapest_threshold(costs, y, prediction, weights)
+        repeated = cheapest_threshold(costs, y[more], prediction[more])
+        assert found.test_score == same(repeated.test_score)
+        paid = cost_of(costs, y, prediction >= found.value)
+        assert np.average(paid, weights=weights) == same(found.test_score)
+        curve = threshold_curve(y, prediction, costs, weights, points=7)
+        other = threshold_curve(y[more], prediction[more], costs, points=7)
+        for one, same_one in zip(vars(curve).values(), vars(other).values(), strict=True):
+            assert one == same(same_one, nan_ok=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(CASES), st.integers(0, 10_000), st.floats(1e-6, 1e6))
+def test_equal_weights_are_no_weights(case: tuple[str, str], seed: int, weight: float) -> None:
+    """Bit for bit: scores, influence, intervals, thresholds, differences, calibration."""
+    (name, task), (y, prediction) = case, made(case[1], seed)
+    units = np.random.default_rng(seed).integers(0, 20, len(y))
+    plain = SetPrediction(y, prediction, units)
+    equal = replace(plain, weights=np.full(len(y), weight))
+    assert np.array_equal(plain.linearise(name).influence, equal.linearise(name).influence)
+    assert repr(plain.spread(name)) == repr(equal.spread(name))
+    assert plain.interval(name) == equal.interval(name)
+    assert repr(cross_fitted(name, plain)) == repr(cross_fitted(name, equal))
+    constant = best_constant(name, y, task, 3 if task == "multiclass" else None)
+    differences = [difference_to_baseline(name, one, constant) for one in (plain, equal)]
+    assert repr(differences[0]) == repr(differences[1])
+    first, second = (decision_threshold([name], y, prediction, w) for w in (None, equal.weights))
+    assert first == second
+    if task != "regression":
+        classes = tuple("abc"[: len(np.unique(y))])
+        assert repr(calibrations(plain, classes)) == repr(calibrations(equal, classes))
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_the_influence_of_a_row_is_the_derivative_by_its_weight(name: str, task: str) -> None:
+    """n·w·∂θ/∂w, by a small step of each row's weight; it has mean zero."""
+    y, prediction = made(task, 3)
+    weights = np.random.default_rng(3).lognormal(size=len(y))
+    found = linearise(name, y, prediction, CUT, weights)
+    assert found.influence.mean() == pytest.approx(0, abs=1e-12)
+    step = 1e-6
+    for row in range(0, len(y), 7):
+        moved = weights * (1 + step * (np.arange(len(y)) == row))
+        other = linearise(name, y, prediction, CUT, moved).estimate
+        slope = len(y) * (other - found.estimate) / step
+        assert slope == pytest.approx(found.influence[row], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mae", "roc_auc", "accuracy"])
+def test_unequal_weights_make_intervals_wider(name: str) -> None:
+    """A few heavy rows tell as much as few rows: the interval knows."""
+    task = min(METRICS[name].tasks)
+    y, prediction = made(task, 1, n=400)
+    plain = SetPrediction(y, prediction, np.arange(400))
+    heavy = replace(plain, weights=np.where(np.arange(400) % 20 == 0, 100.0, 1.0))
+    wide, narrow = (one.interval(name).high - one.interval(name).low for one in (heavy, plain))
+    assert wide > 2 * narrow
+    assert heavy.spread(name).scarcest < 40 < plain.spread(name).scarcest
+
+
+def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
+    """100 right decisions of which one weighs all are about one decision."""
+    y = np.tile([0, 1], 50)
+    weights = np.where(np.arange(100) == 0, 1e6, 1.0)
+    of_one = SetPrediction(y, y / 1, np.arange(100), weights).interval("accuracy")
+    of_all = SetPrediction(y, y / 1, np.arange(100)).interval("accuracy")
+    assert of_all.low > 0.95
+    assert of_one.low < 0.25
+
+
+def test_few_effective_units_are_said() -> None:
+    """Many rows whose weight lies on a few."""
+    units = np.arange(200)
+    said = few_units_note(units, "row", "test", np.where(units < 3, 1e4, 1.0))
+    assert said is not None
+    assert "200 resampling units (row), but their weights are so unequal" in said
+    assert few_units_note(units, "row", "test", np.full(200, 3.0)) is None
+
+
+def test_shares_with_intervals_are_weighted() -> None:
+    """Such as the precision of decisions; costs per row too."""
+    found = mean_with_interval(np.array([1, 0, 0]), np.arange(3), np.array([2.0, 1, 1]), share=True)
+    assert found.estimate == 0.5
+
+
+def test_calibration_is_that_of_the_weighted_rows() -> None:
+    """Recalibration, bins and shift as if rows were repeated."""
+    y, prediction = made("binary", 5, n=300)
+    times = np.random.default_rng(5).integers(1, 4, 300)
+    more = np.repeat(np.arange(300), times)
+    rows = SetPrediction(y, prediction, np.arange(300), times / 1.0)
+    repeated = SetPrediction(y[more], prediction[more], more)
+    for one, other in zip(recalibration(rows), recalibration(repeated), strict=True):
+        assert one.estimate == pytest.approx(other.estimate)
+    shifts = [miscalibration("balanced", one, ("no", "yes")) for one in (rows, repeated)]
+    assert shifts[0].predicted == pytest.approx(shifts[1].predicted)
+    assert shifts[0].observed == pytest.approx(shifts[1].observed)
+
+
+def test_the_median_of_weights_is_where_half_of_them_is_reached() -> None:
+    """Halfway to the next value where it is reached exactly, as of repeated rows."""
+    y = np.array([3.0, 1, 2])
+    assert weighted_median(y, np.array([1.0, 1, 1])) == 2
+    assert weighted_median(y, np.array([2.0, 1, 1])) == 2.5
+    assert weighted_median(y, np.array([5.0, 1, 1])) == 3
+
+
+@pytest.mark.parametrize("name", [*names_of("regression"), *names_of("binary")])
+def test_only_ratios_of_weights_count(name: str) -> None:
+    """Weights in other units give the same score and the same interval, but for rounding."""
+    y, prediction = made("regression" if name in names_of("regression") else "binary", 2)
+    weights = np.random.default_rng(2).lognormal(size=len(y))
+    one = SetPrediction(y, prediction, np.arange(len(y)), weights).interval(name)
+    other = SetPrediction(y, prediction, np.arange(len(y)), 1e-9 * weights).interval(name)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high))
