@@ -13,7 +13,8 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import Question, Scalar
+from experiment_pipeline.spec import Question, Scalar, Scoring
+from experiment_pipeline.statistics.metrics import METRICS
 
 SETS_TO_FILL = 3
 
@@ -44,6 +45,23 @@ def check_target(validated: pd.DataFrame, spec: Question) -> None:
         _check_number(y, spec)
     else:
         _check_classes(y, spec)
+
+
+def check_metrics(y: pd.Series, spec: Scoring) -> None:
+    """Check that every metric of the experiment can judge these targets (n,).
+
+    Raises:
+        UnusableTable: a target lies below what a metric is defined for.
+    """
+    for name in spec.metric_names:
+        lowest = METRICS[name].lowest_target
+        if spec.task == "regression" and (below := int((y < lowest).sum())):
+            raise UnusableTable(
+                f"metric {name}",
+                f"it judges targets from {lowest:g} on, {spec.target} lies below in {below:,} of "
+                f"{len(y):,} rows, the lowest is {y.min():g}",
+                "Write another metric, such as rmse or mae, or reject these rows in schema.yaml.",
+            )
 
 
 def find_classes(train_y: pd.Series, spec: Question) -> tuple[Scalar, ...] | None:

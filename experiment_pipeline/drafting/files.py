@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.target import check_target
+from experiment_pipeline.columns.target import check_metrics, check_target
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.drafting.decisions import Decision
@@ -62,6 +62,7 @@ def try_out(raw: pd.DataFrame, spec: ExperimentSpec) -> Trial:
         membership = assign_sets(prepared.frame, spec, feature_columns(prepared.frame, spec))
         outcome = validate(raw, prepared, load_schema(schema_text), spec, sets=membership)
         check_target(outcome.validated, spec)
+        check_metrics(outcome.validated[spec.target], spec)
         features = feature_columns(outcome.validated, spec)
         sets = split(outcome.validated, spec, features, membership)
     except DataError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.drafting import Wishes, decisions
 from experiment_pipeline.drafting.columns import (
     ColumnPlan,
@@ -18,6 +18,7 @@ from experiment_pipeline.drafting.columns import (
     read_completely,
     with_days,
 )
+from experiment_pipeline.drafting.search import Proposal, Shape, propose_search
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
@@ -49,7 +50,7 @@ class Draft:
     id_columns: tuple[str, ...]
     max_rejected: decisions.Decision | None
     hints: tuple[str, ...]
-    search: tuple[decisions.Proposal, ...]
+    search: tuple[Proposal, ...]
 
     @property
     def preparation(self) -> dict[str, dict[str, Any]]:
@@ -110,20 +111,28 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     excluded.pop(split.value.get("column"), None)
     prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
     prepared += [p for p in plans.values() if _is_prepared(p, excluded, split)]
-    features = len(plans.keys() - excluded.keys() - {*ids, split.value.get("column")})
-    classes = 1 if task.value == "regression" else target.nunique()
+    metric = decisions.infer_metric(task.value, wishes.metric, share)
+    features = plans.keys() - excluded.keys() - {*ids, split.value.get("column")}
+    shape = Shape(
+        task=task.value,
+        metric=metric.value,
+        rows=len(raw),
+        features=len(features),
+        classes=1 if task.value == "regression" else target.nunique(),
+        texts=sum(kind_of(raw[name]) in TEXTS for name in features),
+    )
     return Draft(
         target=wishes.target,
         task=task,
         positive_class=positive,
-        metric=decisions.infer_metric(task.value, wishes.metric, share),
+        metric=metric,
         split=split,
         excluded=excluded,
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
         hints=decisions.split_hints(plans, split.value),
-        search=decisions.propose_search(task.value, len(raw), features, classes),
+        search=propose_search(shape),
     )
 
 

@@ -217,7 +217,9 @@ class Budget(Closed):
     """Limits of a search; they act between fits, and what was not started says so."""
 
     seconds: float | None = Field(
-        None, gt=0, description="Wall time of a run's fits; the result depends on the machine"
+        None,
+        gt=0,
+        description="Wall time of a run's search, refit and report; the result depends on the machine",
     )
     configurations: int | None = Field(
         None,

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS, Errors, better, worse_bound
+from experiment_pipeline.statistics.metric import Errors
+from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.statistics.spread import (
@@ -107,7 +108,9 @@ def _heavy_tails(
         by_unit.sort()
         return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
 
-    shares = {name: share(errors) for name in metrics if (errors := METRICS[name].errors)}
+    lowest = float(predicted.y.min()) if len(predicted.y) else math.inf
+    judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
+    shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
     # Of fewer units one always makes much, and that they are few is said.
     if n_units < FEW_UNITS or not heavy:

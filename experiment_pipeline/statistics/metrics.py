@@ -2,27 +2,29 @@
 
 A metric is one function with a declaration above it, which everything else asks (what a YAML may
 name, intervals, baselines, thresholds, reports): a new metric is written here and nowhere else. Parts
-of formulas: `spread.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
+of formulas: `spread.py`, `outcomes.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics.metric import Form, Metric
 from experiment_pipeline.statistics.outcomes import (
     EPSILON,
     Called,
     absolute_errors,
+    deviances,
+    pinball_errors,
     relative_errors,
     squared_errors,
 )
 from experiment_pipeline.statistics.spread import (
     Linearised,
-    Spread,
     average,
     found,
     found_and_right,
@@ -36,70 +38,10 @@ from experiment_pipeline.statistics.weights import (
     weighted,
     weighted_mean,
     weighted_median,
+    weighted_quantile,
 )
 
 _TINY = float(np.finfo(np.float64).tiny)
-Form = Callable[[Judged], Linearised]
-Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One metric: all that is known of it.
-
-    Attributes:
-        name: as the YAML writes it.
-        words: what it measures, a clause for people.
-        tasks: what it can judge; the first metric that is declared for a task is its usual one.
-        greater_is_better: the direction.
-        lowest: no score lies below.
-        highest: no score lies above.
-        form: rows → the score and the influence of each row.
-        bounds: the law of its interval, (spread, t) → low and high.
-        by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
-        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
-        by_probability: it takes probabilities for what they say, so that reweighting moves it.
-        at_thresholds: scores at each threshold of a binary model; None: it depends on none.
-        errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
-        constant: y (n,), weights → the best prediction () without classes, or with two.
-        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
-        hides_rare: always guessing the frequent class does well.
-        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
-    """
-
-    name: str
-    words: str
-    tasks: frozenset[str]
-    greater_is_better: bool = True
-    lowest: float = 0.0
-    highest: float = 1.0
-    form: Form
-    bounds: Callable[[Spread, float], tuple[float, float]]
-    by_class: bool = False
-    by_pairs: bool = False
-    by_probability: bool = False
-    at_thresholds: Callable[[Called], np.ndarray] | None = None
-    errors: Errors | None = None
-    constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
-    of_equals: Literal["mean", "median"] | None = None
-    hides_rare: bool = False
-    lightgbm: str | None = None
-
-    @property
-    def sign(self) -> int:
-        """1 or -1: multiplied by it, greater scores are better ones."""
-        return 1 if self.greater_is_better else -1
-
-    @property
-    def better_is(self) -> str:
-        """`higher` or `lower`: which scores are the better ones, in words."""
-        return "higher" if self.greater_is_better else "lower"
-
-    @property
-    def by_threshold(self) -> bool:
-        """Whether a binary score depends on the decision threshold."""
-        return self.at_thresholds is not None
-
 
 METRICS: dict[str, Metric] = {}
 
@@ -335,6 +277,7 @@ def _rmse(of: Judged) -> Linearised:
     constant=weighted_median,
     of_equals="median",
     lightgbm="l1",
+    objective={"objective": "regression_l1"},
 )
 def _mae(of: Judged) -> Linearised:
     return mean(absolute_errors(of.y, of.prediction), of.weights)
@@ -378,3 +321,43 @@ def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
 )
 def _mape(of: Judged) -> Linearised:
     return mean(relative_errors(of.y, of.prediction), of.weights)
+
+
+@_metric(
+    "poisson_deviance",
+    "how well counts are predicted, where large ones vary more; no target may be negative",
+    _NUMBER,
+    **_LOSS,
+    bounds=interval.by_log,
+    errors=deviances,
+    of_equals="mean",
+    lightgbm="poisson",
+    objective={"objective": "poisson"},
+    lowest_target=0.0,
+)
+def _poisson_deviance(of: Judged) -> Linearised:
+    defined = of.y.min() >= 0
+    return mean(deviances(of.y, of.prediction), of.weights) if defined else undefined(len(of.y))
+
+
+# A number of levels keeps the names a list to choose from; half of mae is the level .5.
+PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
+
+
+def _pinball(of: Judged, level: float) -> Linearised:
+    """The loss that the quantile minimises (Koenker and Bassett 1978)."""
+    return mean(pinball_errors(of.y, of.prediction, level), of.weights)
+
+
+for _level in PINBALL_LEVELS:
+    _metric(
+        f"pinball_{_level:g}",
+        f"how well a number is predicted that {_level:.0%} of the targets stay below",
+        _NUMBER,
+        **_LOSS,
+        bounds=interval.by_log,
+        errors=partial(pinball_errors, level=_level),
+        constant=partial(weighted_quantile, level=_level),
+        lightgbm="quantile",
+        objective={"objective": "quantile", "alpha": _level},
+    )(partial(_pinball, level=_level))

@@ -113,6 +113,19 @@ def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), EPSILON))
 
 
+def pinball_errors(y: np.ndarray, prediction: np.ndarray, level: float) -> np.ndarray:
+    """Return level·(y - p) where p is too low, (1 - level)·(p - y) where it is too high, (n,)."""
+    return np.asarray(np.maximum(level * (y - prediction), (level - 1) * (y - prediction)))
+
+
+def deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return 2·(y·log(y/p) - y + p), (n,); a prediction of nothing or less counts as nearly none."""
+    expected = np.maximum(prediction, EPSILON)
+    # y·log(y) is 0 at 0.
+    logs = y * np.log(np.where(y > 0, y, 1.0) / expected)
+    return np.asarray(2 * (logs - y + expected))
+
+
 @dataclass(frozen=True)
 class Residuals:
     """How far a regression is off: actual minus predicted, in units of the target.

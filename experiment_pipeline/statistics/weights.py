@@ -64,3 +64,10 @@ def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
     half = reached[-1] / 2
     ends = np.searchsorted(reached, [half * (1 - _ROUNDING), half * (1 + _ROUNDING)])
     return np.asarray(y[order][ends].mean())
+
+
+def weighted_quantile(y: np.ndarray, weights: Weights, level: float) -> np.ndarray:
+    """Return the smallest value () up to which the level's share of the weight is reached."""
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(np.ones(len(y)) if weights is None else weights[order])
+    return np.asarray(y[order][np.searchsorted(reached, level * reached[-1] * (1 - _ROUNDING))])

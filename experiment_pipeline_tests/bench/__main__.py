@@ -37,7 +37,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="rivals: of each search")
     parser.add_argument("--seeds", type=int, default=5, help="rivals: of each table")
     parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
-    parser.add_argument("--budget", type=float, default=30.0, help="automl: seconds of each tool")
+    parser.add_argument(
+        "--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool"
+    )
     parser.add_argument("--tools", nargs="*", help="automl: by name; all without")
     parser.add_argument(
         "--without",
@@ -48,6 +50,9 @@ def _asked() -> argparse.Namespace:
     )
     parser.add_argument(
         "--folder", type=Path, default=Path(".bench"), help="automl: remembers what was run"
+    )
+    parser.add_argument(
+        "--remembered", action="store_true", help="automl: run nothing, tell what is remembered"
     )
     names = [one.name for one in tables.TABLES]
     # The rivals search these in an hour; with all of them it takes three.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiment_pipeline_tests.bench import (
+    budget,
     data,
     halving,
     large,
@@ -128,6 +129,12 @@ def validation_reports(_: argparse.Namespace) -> str:
     return f"Made-up wide and multiclass tables, searched as the scaffold would.\n\n{figures}"
 
 
+def budgets(_: argparse.Namespace) -> str:
+    """Search, refit and report within a budget of seconds."""
+    figures = table(FIGURE, budget.measurements())
+    return f"Made-up tables of numbers, searched as the scaffold would.\n\n{figures}"
+
+
 def large_searches(asked: argparse.Namespace) -> str:
     """Memory, many configurations, many rows, and how the time grows."""
     found = large.measurements(asked.scale)
@@ -178,6 +185,7 @@ PARTS: Mapping[str, Part] = {
     "training": Part("The search", searches),
     "dagster": Part("Inside Dagster", dagster),
     "reports": Part("The validation report", validation_reports),
+    "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
     "processes": Part("Threads and processes", threads),
     "automl": Part("From table to model", automl.section),

@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.conclusions import Fitted
@@ -81,11 +81,11 @@ def measurements(shapes: tuple[Shape, ...] = SHAPES) -> list[Measured]:
 
 def _measured(shape: Shape) -> list[Measured]:
     frame = shape.table()
-    spec = _experiment(shape)
+    spec = experiment_of(shape)
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     started = time.perf_counter()
-    trained = _searched(spec, sets)
+    trained = searched(spec, sets)
     searching = time.perf_counter() - started
     board = board_of(spec, sets, trained)
     chosen = chosen_of(spec, sets, board, trained)
@@ -108,20 +108,23 @@ def _measured(shape: Shape) -> list[Measured]:
     return found
 
 
-def _experiment(shape: Shape) -> ExperimentSpec:
-    proposed = propose_search(shape.task, shape.rows, shape.features, shape.classes)
+def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
+    """The experiment as scaffolded, but for the changes."""
     metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
-    return ExperimentSpec(
-        name="report",
-        data="made up",
-        target="y",
-        task=shape.task,
-        metric=metric,
-        search=[dict(one.entry) for one in proposed],
-    )
+    size = shape.rows, shape.features, shape.classes
+    proposed = first_search.propose_search(first_search.Shape(shape.task, metric, *size))
+    said = {
+        "name": "report",
+        "data": "made up",
+        "target": "y",
+        "task": shape.task,
+        "metric": metric,
+        "search": [dict(one.entry) for one in proposed],
+    }
+    return ExperimentSpec.model_validate(said | changes)
 
 
-def _searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
+def searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
     """Key → trained on all train rows."""
     workers = joblib.cpu_count()
     events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting.search import Shape, propose_search
+from experiment_pipeline.stages.search.features import column_kinds
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, quantile
@@ -175,22 +176,24 @@ def mean_of(differences: np.ndarray) -> Mean:
 def given_to_all(table: Table, seed: int, seconds: float) -> Given:
     """Cut a table, and declare the search that our scaffold would write for it."""
     cut = tables.cut(table, seed)
-    searched = scaffolded(cut.sets, len(cut.validation), seed)
+    searched = scaffolded(cut.sets, table.metric, len(cut.validation), seed)
     spec = tables.experiment(table, seed, search=[searched])
     return encode(replace(cut, spec=spec), seconds)
 
 
-def scaffolded(sets: TrainingSets, others: int, seed: int) -> dict[str, object]:
+def scaffolded(sets: TrainingSets, metric: str, others: int, seed: int) -> dict[str, object]:
     """Return the scaffold's entry for LightGBM, with more draws.
 
     Args:
         sets: train and test set.
+        metric: that ranks.
         others: rows in neither.
         seed: of the draws.
     """
     rows = len(sets.train) + len(sets.test) + others
-    proposals = propose_search(sets.task, rows, len(sets.features), len(sets.classes or [1]))
-    entry = next(one.entry for one in proposals if one.entry["algorithm"] == "lightgbm")
+    texts = len(column_kinds(sets.train, sets.features).texts)
+    shape = Shape(sets.task, metric, rows, len(sets.features), len(sets.classes or [1]), texts)
+    entry = next(one.entry for one in propose_search(shape) if "draws" in one.entry)
     return {**entry, "draws": DRAWS, "seed": seed}
 
 

@@ -6,7 +6,7 @@ figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -78,7 +78,7 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
 
 
 def _is_noted(scenario: Scenario, sample: SetPrediction) -> bool:
-    few = few_units_note(sample.units, "unit", "sample")
+    few = few_units_note(sample.units, "unit", "sample", sample.weights)
     return bool(few) or any(doubts(scenario.metrics, sample, "unit", "sample", scenario.threshold))
 
 
@@ -124,6 +124,16 @@ def numbers(
         return SetPrediction(y, signal, _units(codes, memory))
 
     return draw
+
+
+def uneven(draw: Draw, spread: float = 1.0) -> Draw:
+    """Return a draw whose rows have lognormal weights: of spread 1, as much is told as by 37 %."""
+
+    def weighted(generator: np.random.Generator, units: int) -> SetPrediction:
+        rows = draw(generator, units)
+        return replace(rows, weights=generator.lognormal(sigma=spread, size=len(rows.y)))
+
+    return weighted
 
 
 def amounts(generator: np.random.Generator, units: int) -> SetPrediction:
@@ -174,6 +184,17 @@ SCENARIOS = (
     Scenario("four classes, 400 rows", _CLASSES, 400, 1, several_classes),
     Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_normal)),
     Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_heavy)),
+    Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, 1, uneven(labels(0.3))),
+    Scenario(
+        "normal errors, 300 rows of uneven weight", _NUMBERS, 300, 1, uneven(numbers(_normal))
+    ),
+    Scenario(
+        "30 % positives, 60 groups of 10 rows of uneven weight",
+        _LABELS,
+        60,
+        10,
+        uneven(labels(0.3, 10, 0.8)),
+    ),
     Scenario("60 days without memory", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 0.5, 0.0)),
     Scenario(
         "60 days without memory, normal errors", _NUMBERS, 60, _DAY, numbers(_normal, _DAY, 0.5, 0)

@@ -73,21 +73,6 @@ def test_seeds_are_no_tables_and_a_failure_is_last():
     assert first.startswith("b ")
 
 
-def test_what_is_remembered_is_not_run_again(tmp_path):
-    """The same run is read back by another process; another identity, seed or budget runs anew."""
-    runs = []
-
-    def run(asked: Done) -> Done:
-        runs.append(asked)
-        return replace(asked, score=0.5)
-
-    asked = Done("ours", "one", "jobs", 0, "rows", 30.0)
-    others = [replace(asked, identity="two"), replace(asked, seed=1), replace(asked, seconds=120.0)]
-    for one in (asked, asked, *others):
-        assert Memory(tmp_path).done(one, lambda one=one: run(one)).score == 0.5
-    assert runs == [asked, *others]
-
-
 def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
     """It is judged on the validation rows; when it ends with an error, its last line is kept."""
     memory = Memory(tmp_path)
@@ -97,6 +82,27 @@ def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
     failed = tools.perform(stub, small_job(seed=1), 5.0, tmp_path, memory)
     assert failed.failure == "no seed of one, please"
     assert math.isnan(failed.score)
+
+
+def test_what_is_remembered_is_not_run_again(stub, tmp_path, monkeypatch):
+    """Another process reads it back; another seed, budget or argument of the script runs anew."""
+    runs = []
+
+    def run(tool: Tool, job: Job, asked: Done, tree: None) -> Done:
+        runs.append(asked)
+        return replace(asked, score=0.5)
+
+    monkeypatch.setattr(tools, "_run", run)
+    good = replace(stub, arguments=("good",))
+    for tool, seed, seconds in [(stub, 0, 5.0)] * 2 + [
+        (stub, 1, 5.0),
+        (stub, 0, 9.0),
+        (good, 0, 5.0),
+    ]:
+        memory, job = Memory(tmp_path), small_job(seed)
+        assert tools.perform(tool, job, seconds, tmp_path, memory).score == 0.5
+    assert len(set(runs)) == len(runs) == 4
+    assert tools.perform(good, small_job(7), 5.0, tmp_path, memory, run=False) is None
 
 
 def test_comments_change_no_tool_but_pinned_packages_do(stub, tmp_path):
@@ -153,20 +159,25 @@ def test_the_page_tells_ranks_budgets_and_losses():
     given = {"identity": "", "rows": "", "seconds": 30.0, "fit_seconds": 20.0, "start_seconds": 1.0}
     used = {"cpu_seconds": 30.0, "predict_seconds_per_1000": 0.002, "model_bytes": 2e6}
     slow = {**used, "predict_seconds_per_1000": 0.02, "model_bytes": 2e7}
-    named = [tool for tool in tools.TOOLS if tool.name in ("ours", "AutoGluon, good")]
     found = [
         Done("ours", table="jobs", seed=0, score=0.6, **given, **used),
         Done("AutoGluon, good", table="jobs", seed=0, score=0.5, **given, **slow),
         Done("ours", table="stops", seed=0, score=0.8, **given, **used),
         Done("AutoGluon, good", table="stops", seed=0, **given, failure="out of memory"),
     ]
-    text = page.told(named, found, 30.0)
+    unfinished = Done("ours", table="loans", seed=0, score=0.8, **given, **used)
+    less = [replace(one, tool="ours without ensemble", score=0.7) for one in found[::2]]
+    names = ["ours", "AutoGluon, good"]
+    text = page.told(names, ["ours without ensemble"], [*found, unfinished, *less])
     assert "| ours | **1.50** | 1 | 20 (20) | 100% | 1.0 | 2.0 | 2.00 | 0 |" in text
     assert "| jobs (log_loss) | 0.6 | **0.5** |" in text
     assert "| jobs | -0.1 |" in text
     assert "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables." in text
     assert "prediction time 0.10 of its, size of the model 0.10 of its" in text
     assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
+    assert "Against ours without ensemble: better in the mean on 2, worse on 0 of 2" in text
+    assert "loans" not in text
+    assert page.told(names, [], [unfinished]).startswith("No table yet")
 
 
 def test_the_first_seed_of_all_tables_comes_first(monkeypatch, tmp_path):
@@ -174,13 +185,14 @@ def test_the_first_seed_of_all_tables_comes_first(monkeypatch, tmp_path):
     order = []
     monkeypatch.setattr(page, "job_of", lambda table, seed: (table.name, seed))
 
-    def perform(tool, job, *_):
+    def perform(tool, job, *_, **__):
         order.append((*job, tool.name))
         return Done(tool.name, "", job[0], job[1], "", 1.0, score=1.0)
 
     monkeypatch.setattr(page, "perform", perform)
-    asked = argparse.Namespace(folder=tmp_path, tables=["jobs", "loans"], seeds=2, budget=1.0)
-    page.played(tools.TOOLS[:2], asked)
+    chosen = {"tables": ["jobs", "loans"], "seeds": 2, "remembered": False}
+    asked = argparse.Namespace(folder=tmp_path, **chosen)
+    assert len(list(page.played(tools.TOOLS[:2], asked, 1.0))) == len(order) == 8
     assert [place[:2] for place in order[::2]] == [
         ("jobs", 0),
         ("loans", 0),

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.target import check_target, encode_target, find_classes
+from experiment_pipeline.columns.target import (
+    check_metrics,
+    check_target,
+    encode_target,
+    find_classes,
+)
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline_tests import scenario
 
@@ -54,6 +59,16 @@ def test_an_absent_target_names_what_was_meant():
 def test_an_unusable_target_is_told_what_fits(task, y, said):
     """Constant, missing, infinite or of another task: the message names the way out."""
     assert said in problem(pd.Series(y), task)
+
+
+def test_a_metric_of_counts_is_refused_for_negative_targets():
+    """The message names metric, rows and the way out; a ranking or a gate, both are asked."""
+    y = pd.Series([1.0, -2.0, 0.0, -0.5])
+    gate = [{"metric": "poisson_deviance", "at_most": 1.0}]
+    for changes in ({"metric": "poisson_deviance"}, {"metric": "rmse", "acceptance": gate}):
+        with pytest.raises(UnusableTable, match="lies below in 2 of 4 rows, the lowest is -2"):
+            check_metrics(y, scenario.spec("regression", **changes))
+    check_metrics(y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance"))
 
 
 def test_a_positive_class_that_never_occurs():

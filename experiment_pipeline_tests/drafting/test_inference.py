@@ -9,11 +9,12 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
-from experiment_pipeline.drafting.decisions import propose_search
 from experiment_pipeline.drafting.files import try_out
 from experiment_pipeline.drafting.inference import Draft, infer
+from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.statistics.metrics import names_of
 
 ROWS = 120
 GENERATOR = np.random.default_rng(7)
@@ -335,7 +336,10 @@ def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) ->
 def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]) -> None:
     """Four algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
-    boosted, forest, _, dummy = (p.entry for p in propose_search(task, rows, features, 3))
+    metric = names_of(task)[0]
+    shape = Shape(task, metric, rows, features, 3)
+    first, boosted, forest, _, dummy = (p.entry for p in propose_search(shape))
+    assert first["configurations"] == [{}, {"extra_trees": True}]
     assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
     assert ("max_samples" in forest["hyperparameters"]) == (rows > 50_000)
     assert dummy == {"algorithm": "dummy"}
@@ -367,12 +371,24 @@ def test_a_table_that_cannot_run_is_told_why() -> None:
     assert "lonely" in (trial.problem or "")
 
 
+def test_the_space_goes_by_what_is_asked() -> None:
+    """Categories bring their own parameters, absolute errors both ways to a median."""
+
+    def searched(metric: str, texts: int) -> set[str]:
+        shape = Shape("regression", metric, 5_000, 9, texts=texts)
+        return set(propose_search(shape)[1].entry["hyperparameters"])
+
+    plain = searched("rmse", 0)
+    assert searched("rmse", 2) - plain == {"cat_smooth", "cat_l2", "min_data_per_group"}
+    assert searched("mae", 0) - plain == {"objective"}
+
+
 def test_many_classes_are_searched_within_their_time() -> None:
     """Boosting grows a tree per class and round: with many classes less than half of them."""
 
     def trees(classes: int) -> float:
         """Trees of the draws at the mean of the rates, which are drawn on a logarithmic scale."""
-        entry = propose_search("multiclass", 20_000, 16, classes)[0].entry
+        entry = propose_search(Shape("multiclass", "log_loss", 20_000, 16, classes))[1].entry
         rates = entry["hyperparameters"]["learning_rate"]
         low, high = rates["low"], rates["high"]
         per_rate = (1 / low - 1 / high) / math.log(high / low)

@@ -384,6 +384,25 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
         assert (given != instead) == (stage in readers), stage
 
 
+def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
+    """No target, id or excluded column weighs rows, and only features of one number have a direction."""
+    raw = changed("exclude", {"arrival": "known only afterwards"})
+    for wrong, said in (
+        ({"sample_weight": "late"}, "sample_weight: names the target 'late'"),
+        ({"sample_weight": "arrival"}, "exclude.arrival: names the column of the weights"),
+        ({"monotone": {"arrival": "increasing"}}, "monotone.arrival: 'arrival' is no feature"),
+        ({"monotone": {"age": "up"}}, "monotone.age: "),
+        ({"sample_weight": "w", "monotone": {"w": "increasing"}}, "monotone.w: 'w' is no feature"),
+        (
+            {"monotone": {"age": "increasing"}, "task": "multiclass", "metric": "log_loss"},
+            "monotone: several classes have no direction",
+        ),
+    ):
+        (problem,) = told(raw | wrong)
+        assert said in problem
+    assert told(raw | {"sample_weight": "w", "monotone": {"age": "decreasing"}}) == []
+
+
 @pytest.mark.parametrize(("task", "metric"), [("multiclass", "accuracy"), ("regression", "rmse")])
 def test_costs_are_of_binary_decisions(task: str, metric: str) -> None:
     """Elsewhere no threshold decides, and the key says so with its line."""

@@ -162,6 +162,33 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
     assert again.metadata("search_results")["cost of this run"].startswith("0 fits")
 
 
+def test_weights_and_directions_go_with_an_experiment_to_its_end(table, tmp_path):
+    """Rows of weight zero are rejected, pages say what counts, predicting needs no weight."""
+    spec = scenario.spec(
+        url=str(table),
+        sample_weight=scenario.MARKUP,
+        monotone={scenario.STRANGE: "increasing"},
+        search=[{"algorithm": name} for name in ("lightgbm", "random_forest", "dummy")],
+        validation={"max_rejected_fraction": 0.1},
+        costs={"false_positive": 1, "false_negative": 2},
+    )
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    rejected = read_table(runs.table_path(storage_root(), spec.name, "rejected_rows"), pd.DataFrame)
+    zero = scenario.table()[scenario.MARKUP].eq(0)
+    assert zero.sum() > 0
+    assert set(zero.index[zero]) <= set(rejected.index)
+    assert "count each row by" in str(done.metadata("leaderboard"))
+    assert "count each row by" in str(done.metadata("validation_report"))
+    found = []
+    for columns in ([], [scenario.MARKUP]):
+        rows = scenario.write_csv(tmp_path / "rows.csv", scenario.table().drop(columns=columns))
+        out = tmp_path / "predictions.csv"
+        predict(spec.name, str(rows), str(out), str(tmp_path / "rejected.csv"))
+        found.append(pd.read_csv(out))
+    assert found[0].equals(found[1])
+
+
 LABELS = {
     "numbers": ({"yes": 1, "no": 0}, "int64, isin: [0, 1]", 1),
     "booleans": ({"yes": True, "no": False}, "bool", True),

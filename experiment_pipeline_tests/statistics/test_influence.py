@@ -13,7 +13,10 @@ def _case(name: str, seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray
     generator = np.random.default_rng(seed)
     if "regression" in METRICS[name].tasks:
         y = generator.normal(3, 1, n)
-        return y, y + generator.normal(size=n)
+        prediction = y + generator.normal(size=n)
+        if METRICS[name].lowest_target == 0:
+            return abs(y), abs(prediction) + 0.1
+        return y, prediction
     if name in names_of("binary"):
         y = (generator.random(n) < 0.4).astype(int)
         return y, np.clip(np.round(0.3 * y + generator.normal(0.4, 0.2, n), 1), 0.01, 0.99)

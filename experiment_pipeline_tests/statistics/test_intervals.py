@@ -11,7 +11,12 @@ from scipy.special import expit
 from experiment_pipeline.statistics.doubts import few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, score
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    interval_of,
+    paired_difference,
+    score,
+)
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread
 
 UNITS, ROWS = 60, 15
@@ -65,6 +70,28 @@ def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["pinball_0.9", "poisson_deviance"])
+def test_the_difference_of_two_models_is_covered_as_often_as_promised(name: str) -> None:
+    """The paired interval holds the true difference of two fixed models in 95 of 100 samples."""
+    generator = np.random.default_rng(5)
+
+    def sample(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        known = 0.6 * generator.normal(size=n)
+        y = generator.poisson(np.exp(known)) * 1.0
+        return y, np.exp(0.8 * known), np.exp(0.5 * known + 0.1)
+
+    y, one, other = sample(400_000)
+    truth = score(name, y, other) - score(name, y, one)
+    held = 0
+    for _ in range(400):
+        y, one, other = sample(300)
+        first, second = (SetPrediction(y, p, np.arange(300)) for p in (one, other))
+        drawn = first.layout(name)
+        found = paired_difference(first.linearise(name), second.linearise(name), drawn)
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
 def test_rows_that_move_together_make_the_interval_wider() -> None:
     """Resampling rows where units are what varies would give a false certainty."""
     y, prediction, units = _clustered("roc_auc")
@@ -106,6 +133,13 @@ def _amounts(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.nda
     return y, np.exp(known + 0.25), np.arange(n)
 
 
+def _counts(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return counts of about 1, whose mean is known but for a third of its variance."""
+    known = 0.8 * generator.normal(size=n)
+    mean = np.exp(known + 0.5 * generator.normal(size=n) - 0.4)
+    return generator.poisson(mean) * 1.0, np.exp(known - 0.3), np.arange(n)
+
+
 def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows of days, 30 each, whose luck has a correlation of 0.5 with the day before's."""
     luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=n // 30))
@@ -123,6 +157,9 @@ def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarra
         ("mae", _amounts, 300, 0.93),
         ("r2", _amounts, 300, 0.90),
         ("mae", _days, 1_800, 0.91),
+        ("pinball_0.9", _amounts, 300, 0.92),
+        ("pinball_0.1", _amounts, 300, 0.93),
+        ("poisson_deviance", _counts, 300, 0.93),
     ],
 )
 def test_hard_samples_are_covered_nearly_as_often(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,11 @@ REFERENCE = {
     "mae": reference.mean_absolute_error,
     "r2": reference.r2_score,
     "mape": reference.mean_absolute_percentage_error,
+    "poisson_deviance": reference.mean_poisson_deviance,
+    **{
+        f"pinball_{level:g}": partial(reference.mean_pinball_loss, alpha=level)
+        for level in metrics.PINBALL_LEVELS
+    },
 }
 REFERENCE_OF_CLASSES = {
     "accuracy": lambda y, p: reference.accuracy_score(y, p.argmax(axis=1)),
@@ -56,7 +62,23 @@ def test_regression_scores_are_those_of_scikit_learn(name: str) -> None:
     generator = np.random.default_rng(0)
     y = np.round(generator.normal(size=100), 1)
     prediction = y + generator.normal(size=100)
+    if METRICS[name].lowest_target == 0:
+        y, prediction = abs(y), abs(prediction) + 0.1
+    assert (y == 0).any()
     assert scores.score(name, y, prediction) == pytest.approx(REFERENCE[name](y, prediction))
+
+
+def test_a_deviance_of_negative_targets_is_undefined():
+    """Where no Poisson law fits there is no score, not a wrong one."""
+    assert np.isnan(scores.score("poisson_deviance", np.array([-1.0, 2.0]), np.ones(2)))
+
+
+def test_a_prediction_of_no_count_or_less_is_a_bad_one_and_not_the_end():
+    """A linear model may predict below zero; its deviance is large and finite."""
+    y = np.array([0.0, 3.0, 2.0])
+    good, bad = y + 0.1, np.array([0.1, -0.5, 0.0])
+    assert scores.score("poisson_deviance", y, good) < 1
+    assert 10 < scores.score("poisson_deviance", y, bad) < np.inf
 
 
 @pytest.mark.parametrize("name", names_of("multiclass"))

@@ -214,7 +214,7 @@ def _configuration(facts: ModelFacts) -> Section:
 def _ensemble(facts: ModelFacts) -> Section:
     rows = tuple(
         (
-            numbers.score(one.weight),
+            f"{one.weight:.2g}",
             *(one.configuration.key, one.configuration.algorithm, one.configuration.settings),
             one.configuration.features,
             "" if one.rounds is None else str(one.rounds),
@@ -232,7 +232,8 @@ def _ensemble(facts: ModelFacts) -> Section:
             ),
             Table(header, rows),
             Paragraph(
-                "Its test score is of predictions whose weights were chosen on other test rows."
+                "Its score before validation is of predictions whose weights were chosen on other "
+                "rows."
             ),
         ),
     )

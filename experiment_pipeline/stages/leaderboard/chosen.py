@@ -6,12 +6,14 @@ Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Fitting, Scoring
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -19,6 +21,7 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_tra
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
+from experiment_pipeline.statistics.importance import one_openmp_thread
 
 
 class Stored(Protocol):
@@ -91,25 +94,37 @@ class ChosenModel:
             lambda one: fitted_pipeline(one.result, one.model, sets, spec), sets.classes
         )
 
-    def refitted(self, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting) -> Any:
+    def refitted(
+        self, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting, workers: int = 1
+    ) -> Any:
         """Return it fitted on other rows, each model with its own number of rounds.
 
         Args:
             rows: (n, columns) prepared rows, such as train and test together.
             sets: as of `refit`.
             spec: as of `refit`.
+            workers: fits at a time, one thread each.
         """
         return self._whole(
             lambda one: refit_trained(one, rows, sets, spec),
             sets.classes,
+            workers,
         )
 
     def _whole(
-        self, fit: Callable[[TrainedModel], Pipeline], classes: tuple[Any, ...] | None
+        self,
+        fit: Callable[[TrainedModel], Pipeline],
+        classes: tuple[Any, ...] | None,
+        workers: int = 1,
     ) -> Any:
         if len(self.members) == 1:
             return fit(self.members[0])
-        fitted = _sharing(self.members, [fit(one) for one in self.members])
+        # Each fit limits the threads of its own; the limit around them is what they go back to.
+        with (
+            threadpool_limits(limits=1),
+            ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
+        ):
+            fitted = _sharing(self.members, list(pool.map(fit, self.members)))
         names = [one.key for one in self.members]
         return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
 

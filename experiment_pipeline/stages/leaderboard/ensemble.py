@@ -186,7 +186,7 @@ def find_ensemble(
     folds, rule = folds_of(rows.y, rows.units, rows.weights), spec.ensemble
     if rule is None or len(candidates) < 2 or folds.count < 2:
         return None
-    best = dict(_libraries(candidates, folds, METRICS[spec.metric].sign))
+    best = dict(_libraries(candidates, folds, rows, METRICS[spec.metric].sign))
     some = some_rows(len(rows.y))
     looked_at = sorted({one for library in best.values() for one in library})
     seen = {one: predictions(candidates[one].result)[some] for one in looked_at}
@@ -238,12 +238,14 @@ def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
 
 
 def _libraries(
-    candidates: Sequence[Measured], folds: Folds, sign: int
+    candidates: Sequence[Measured], folds: Folds, rows: RankedRows, sign: int
 ) -> Iterator[tuple[int | None, list[int]]]:
     """Who is looked at: on all rows (None), and without each fold, whose rows have no say in it."""
     scores = sign * np.array([one.score.estimate for one in candidates])
     yield None, library_of(scores).tolist()
-    contributions = sign * np.column_stack([one.contribution for one in candidates])
+    # As they are, without what makes intervals of overlapping fits wider.
+    scale = sign / math.sqrt(rows.variance_factor)
+    contributions = scale * np.column_stack([one.contribution for one in candidates])
     for fold in range(folds.count):
         yield fold, library_of(scores_without(scores, contributions, folds, fold)).tolist()
 

@@ -61,7 +61,7 @@ _HOW_TO_READ = (
     "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
     "The overfit gap is by how much the score on train rows is better.",
     "Where a configuration was fitted with several seeds, mean and standard deviation of their scores stand beside it: a lead smaller than that is luck of the seed.",
-    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other test rows; its CPU seconds are those of its members, and are spent already.",
+    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other rows; its CPU seconds are those of its members, and are spent already.",
 )
 
 

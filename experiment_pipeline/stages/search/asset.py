@@ -7,14 +7,17 @@ finished. Which rungs there are and who goes on is decided in core.
 stays missing while the leaderboard still gets made.
 """
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import dagster as dg
 import joblib
 from pydantic import Field
 
+from experiment_pipeline.columns.target import check_metrics
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
@@ -45,7 +48,11 @@ class ThisRun(dg.Config):
 
     workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
     budget_seconds: float | None = Field(
-        None, gt=0, description="Wall time of this run's fits; the result depends on the machine"
+        None,
+        gt=0,
+        description=(
+            "Wall time of this run's search, refit and report; the result depends on the machine"
+        ),
     )
 
     @property
@@ -58,6 +65,31 @@ class ThisRun(dg.Config):
         workers, seconds = self.workers or spec.workers, self.budget_seconds or spec.budget.seconds
         budget = spec.budget.model_copy(update={"seconds": seconds})
         return spec.model_copy(update={"workers": workers, "budget": budget})
+
+
+def budget_left(
+    context: dg.AssetExecutionContext, spec: SearchSpec, now: Callable[[], float]
+) -> Callable[[], float]:
+    """Return what tells how many seconds of a run's budget are left; its search has spent some.
+
+    Args:
+        context: of a later step of the run, which is about to begin.
+        spec: its budget, unless the launchpad has changed it for this run.
+        now: seconds of any clock that only goes forward.
+    """
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(_step(spec), {}).get("config", {})
+    seconds = config.get("budget_seconds") or spec.budget.seconds
+    if seconds is None:
+        return lambda: math.inf
+    stats = context.instance.get_run_step_stats(context.run_id, [_step(spec)])
+    searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
+    ends = now() + seconds - searched
+    return lambda: ends - now()
+
+
+def _step(spec: SearchSpec) -> str:
+    return f"{spec.name}__training"
 
 
 _TRAINED_MODEL = """\
@@ -86,7 +118,7 @@ def build_trained_model(
     upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
     @dg.multi_asset(
-        name=f"{spec.name}__training",
+        name=_step(spec),
         specs=[
             dg.AssetSpec(
                 models,
@@ -128,6 +160,8 @@ def build_trained_model(
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
             sets = as_evaluated(train_set, test_set, spec)
+            for part in (sets.train, sets.test):
+                check_metrics(part[sets.target], spec)
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:

@@ -7,7 +7,7 @@ next fit may start, and `SearchCost`.
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiment_pipeline.spec import Budget, Scalar
@@ -71,6 +71,55 @@ def seconds_of(result: ModelResult, n_test: int) -> float:
     return result.fit_wall_seconds + result.predict_seconds_per_row * n_test
 
 
+# Of a budget of seconds, what fits have at least, however long refit and report may take.
+_LEAST_FOR_FITS = 0.4
+# What a report takes beside predicting: to load its libraries, to draw, to write; and an encoded cell.
+_REPORT_SECONDS, _SECONDS_PER_CELL = 2.5, 5e-7
+# A report predicts the validation rows by two fits, and is held against the champion.
+_PREDICTED_TIMES = 4
+# Of so many of the best an ensemble is made, each of which is fitted again.
+_REFITTED = 5
+
+
+@dataclass(frozen=True)
+class AfterSearch:
+    """What decides how long refit and report take.
+
+    Attributes:
+        fitted: rows that trees were grown on, or a model was fitted on, at the present rung.
+        all_rows: of train and test set: what the chosen one is fitted on again.
+        test: rows of the test set; the validation set is taken to be as large.
+        features: how many.
+        workers: fits at a time.
+    """
+
+    fitted: int
+    all_rows: int
+    test: int
+    features: int
+    workers: int
+
+    def seconds(self, best: Sequence[ModelResult]) -> float:
+        """Return how long they take once the search has ended.
+
+        The best alone, or an ensemble of the best few: whichever takes longer.
+
+        Args:
+            best: results at the present rung, the best first.
+        """
+        refits = [self._refit(one) for one in best[:_REFITTED]]
+        slowest = max((one.predict_seconds_per_row for one in best[:_REFITTED]), default=0.0)
+        predicting = slowest * self.test * _PREDICTED_TIMES
+        encoding = _SECONDS_PER_CELL * self.all_rows * self.features
+        refitting = max([*refits[:1], sum(refits) / self.workers, 0.0])
+        return refitting + predicting + encoding + _REPORT_SECONDS
+
+    def _refit(self, one: ModelResult) -> float:
+        """The rounds it keeps, on more rows."""
+        kept = 1.0 if one.rounds is None else one.rounds / grown_rounds(one.rounds)
+        return one.fit_wall_seconds * kept * self.all_rows / max(self.fitted, 1)
+
+
 class Brake:
     """Lets fits start until a limit is reached; from then on none. Threads may share it."""
 
@@ -85,28 +134,57 @@ class Brake:
         self._budget, self._now, self._started = budget, now, now()
         self._share, self._spent, self._reason = 1.0, "", reason
         self._failures, self._lock = 0, threading.Lock()
+        self._reserved, self._guesses = 0.0, dict[str, float]()
+        self._too_long = dict[str, str]()
 
     @property
     def reason(self) -> str:
         """Why nothing may start: for good, or for now; empty while fits may."""
         return self._reason or self._spent
 
+    def reason_of(self, key: str) -> str:
+        """Return why a configuration was not begun."""
+        return self._reason or self._too_long.get(key) or self._spent
+
     @property
     def is_out_of_time(self) -> bool:
         """Whether it is the clock alone that holds fits back."""
-        return not self._reason and bool(self._spent)
+        return not self._reason and bool(self._spent or self._too_long)
 
     def open(self, share: float) -> None:
         """Give free a share of the seconds, counted from the start: a round must leave some."""
         self._share, self._spent = share, ""
+        self._too_long, self._guesses = {}, {}
 
-    def may_start(self) -> bool:
-        """Tell whether a fit may start now."""
+    def expect(self, guesses: Mapping[str, float], reserved: float) -> None:
+        """Take note of how long fits are guessed to take, and what comes after the search.
+
+        Args:
+            guesses: key → seconds of a fit.
+            reserved: seconds of the budget to leave.
+        """
+        self._guesses, self._reserved = dict(guesses), reserved
+
+    def may_start(self, key: str = "") -> bool:
+        """Tell whether the fit of a configuration may start now."""
         seconds = self._budget.seconds
-        if seconds is not None and self._now() - self._started >= seconds * self._share:
-            part = "" if self._share == 1 else f"{seconds * self._share:g} of "
-            self._spent = f"{part}the budget of {seconds:g} seconds was spent"
+        if seconds is not None:
+            for_fits = max(seconds - self._reserved, seconds * _LEAST_FOR_FITS)
+            left = for_fits - (self._now() - self._started)
+            if left <= for_fits * (1 - self._share):
+                self._spent = self._why_spent(seconds, for_fits)
+            elif (guess := self._guesses.get(key, 0.0)) > left:
+                self._too_long[key] = (
+                    f"its fit would have taken {guess:.1f} seconds or so, and {left:.1f} were left"
+                )
+                return False
         return not self.reason
+
+    def _why_spent(self, seconds: float, for_fits: float) -> str:
+        part = "" if self._share == 1 else f"{for_fits * self._share:.3g} of "
+        rest = seconds - for_fits
+        said = f"{part}the budget of {seconds:g} seconds was spent"
+        return said if rest < 0.1 else f"{said}, but for {rest:.1f} to fit again and to report"
 
     def saw(self, *, failure: bool) -> None:
         """Count failures that follow one another."""

@@ -25,10 +25,11 @@ from experiment_pipeline.stages.search.conclusions import (
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.cost import AfterSearch, Brake, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
+from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
@@ -55,7 +56,7 @@ def search(
 
     Closing the generator cancels the fits that wait.
     """
-    run = _Search(sets, spec, known, workers, Brake(spec.budget, now))
+    run = _Search(sets, spec, known, workers, Brake(spec.budget, now), TimeLeft(workers))
     yield from _notes(spec, workers)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
@@ -68,7 +69,7 @@ def settled(
     The search is played again on what exists: who was stopped early before, is so again.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _Search(sets, spec, known, 1, brake)
+    run = _Search(sets, spec, known, 1, brake, TimeLeft(1))
     events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
@@ -101,6 +102,8 @@ class _Search:
     known: Known
     workers: int
     brake: Brake
+    # How long fits take; the time they have is the brake's.
+    pace: TimeLeft
     fits: dict[str, list[_Fit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
 
@@ -159,11 +162,11 @@ class _Search:
             path = self._path(one.key)
             return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
         if one.key not in self.fits:
-            return Conclusion(one.key, one.algorithm, NOT_STARTED, self.brake.reason)
+            return Conclusion(one.key, one.algorithm, NOT_STARTED, self.brake.reason_of(one.key))
         last = self.fits[one.key][-1]
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
         if last.rung is not rung:
-            reason = f"{self.brake.reason}, before {rung}"
+            reason = f"{self.brake.reason_of(one.key)}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason
         fraction, path = last.rung.fraction, self._path(one.key)
         return Conclusion(*what, last.result, fraction, reused=last.reused, path=path)
@@ -177,6 +180,26 @@ class _Search:
         if fit.rung.is_full:
             yield Conclusion.trained(fit.result, reused=fit.reused, before=self._path(key))
         self.fits.setdefault(key, []).append(fit)
+
+    def _leave_time(self, rung: rungs.Rung, ended: ModelResult) -> None:
+        """Keep time for the refit and the report, and from fits that take longer than is left."""
+        if self.spec.budget.seconds is None:
+            return
+        seconds = seconds_of(ended, len(rung.sets.test))
+        self.pace.fit_ended(ended.key, 0.0, seconds, ended.rounds)
+        # Folds are fitted one after the other, and their test rows are train rows, too.
+        of_folds = sum(int(fold.sets.grown.sum()) for fold in rung.sets.folds)
+        beside = 0 if self.sets.folds else len(self.sets.test)
+        after = AfterSearch(
+            fitted=int(rung.sets.grown.sum()) + of_folds,
+            all_rows=len(self.sets.train) + beside,
+            test=len(self.sets.test),
+            features=len(self.sets.features),
+            workers=self.workers,
+        )
+        here = {key: fits[-1].result for key, fits in self.fits.items() if fits[-1].rung is rung}
+        best = [here[key] for key in rungs.best_first(here, self.spec.metric)]
+        self.brake.expect(self.pace.guesses(), after.seconds(best))
 
     def _left_out(
         self, configurations: Sequence[Configuration], reason: str
@@ -205,6 +228,7 @@ class _Search:
         algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
         yield RungStarted(rung, tuple(entered), found, later)
+        self.pace.rung_began(rung, later, entered, found, elapsed=0.0)
         done = set()
         for key, result in found.items():
             yield from self._fitted(key, _Fit(rung, result, reused=True))
@@ -212,6 +236,7 @@ class _Search:
         with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration):
+                    self.pace.fit_ended(outcome.key, elapsed=0.0)
                     # Who was trained in full before is, whatever happened at a small rung.
                     if outcome.key not in self.in_full:
                         done.add(outcome.key)
@@ -220,6 +245,7 @@ class _Search:
                     continue
                 yield Fitted(rung, outcome)
                 yield from self._fitted(outcome.key, _Fit(rung, outcome.result, reused=False))
+                self._leave_time(rung, outcome.result)
         return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
 
     def _outcomes(

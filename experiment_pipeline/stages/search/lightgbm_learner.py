@@ -30,9 +30,9 @@ class LightGBMLearner:
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
     ) -> str | None:
-        """LightGBM's metric that stops a fit."""
+        """What a fit boosts towards, and LightGBM's metric that stops it."""
         with suppress(InvalidExperiment):
-            return boosting.boosting_plan(configuration, sets, spec).rounds.watched
+            return boosting.boosting_plan(configuration, sets, spec).taken_from_metric
         return None
 
     def shared_table(

@@ -13,6 +13,7 @@ rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -168,11 +169,26 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
 
 
 def within_budget(configurations: Sequence[Configuration], spec: SearchSpec) -> list[Configuration]:
-    """Draw as many as the budget allows, the baseline beside them: a larger budget only adds."""
-    order = drawn(configurations, spec.seed)
-    competing = [one for one in order if competes(one)]
-    beside = [one for one in order if not competes(one)]
-    return beside + competing[: spec.budget.configurations]
+    """Draw as many as the budget allows, the baseline beside them: a larger budget only adds.
+
+    They come in the order in which they are begun where there may be no time for all.
+    """
+    competing = [one for one in configurations if competes(one)]
+    beside = [one for one in configurations if not competes(one)]
+    if (most := spec.budget.configurations) is not None:
+        chosen = {one.key for one in drawn(competing, spec.seed)[:most]}
+        competing = [one for one in competing if one.key in chosen]
+    return beside + _side_by_side(competing)
+
+
+def _side_by_side(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Each algorithm's in the order declared, and of every algorithm the same share at any time."""
+    counts, places = Counter(one.algorithm for one in configurations), Counter[str]()
+    shares = {}
+    for one in configurations:
+        shares[one.key] = (places[one.algorithm] + 0.5) / counts[one.algorithm]
+        places[one.algorithm] += 1
+    return sorted(configurations, key=lambda one: shares[one.key])
 
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:

@@ -179,7 +179,7 @@ def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outc
     """Train, unless the brake is on: None."""
     if brake is None:
         return train(one)
-    if not brake.may_start():
+    if not brake.may_start(one.key):
         return None
     outcome = train(one)
     brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
@@ -234,7 +234,7 @@ def in_processes(
     Raises:
         TrainingError: a process was killed.
     """
-    allowed = (one for one in configurations if brake is None or brake.may_start())
+    allowed = (one for one in configurations if brake is None or brake.may_start(one.key))
     # Fits are handed out one by one as they end, or the brake would come too late.
     pool = joblib.Parallel(
         min(workers, len(configurations)),

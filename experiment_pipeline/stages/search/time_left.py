@@ -133,6 +133,12 @@ class TimeLeft:
             self._at(rung, steps[place].kept, best_first) for place, rung in enumerate(self._later)
         )
 
+    def guesses(self) -> dict[str, float]:
+        """Return key → how long its fit takes at this rung; none before a fit has ended."""
+        if self._rung is None or not self._last:
+            return {}
+        return {key: self._seconds(one, self._rung) for key, one in self._entered.items()}
+
     def _start(self, elapsed: float) -> None:
         while self._waiting and len(self._running) < self.workers:
             self._running[self._waiting.pop(0).key] = elapsed

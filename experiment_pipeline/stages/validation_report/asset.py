@@ -3,6 +3,7 @@
 A report of the same choice on the same rows is reused: it is not another look.
 """
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.search.asset import budget_left
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
@@ -78,6 +80,7 @@ def build_validation_report(
                 ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
+                budget_left(context, spec, time.perf_counter),
             )
             stored = asset.reused_or_made(
                 context,

@@ -6,6 +6,7 @@ sets. Out: a frozen `Usage`; how it is measured lives in `statistics/importance.
 `statistics/dependence.py`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,16 +109,27 @@ class Work:
         search_seconds: what the search took, by the clock on the wall.
         seconds_per_row: of one core, to predict an encoded row.
         workers: predictions at a time, one thread each.
+        left: seconds of the experiment's budget; infinite without one.
     """
 
     search_seconds: float
     seconds_per_row: float
     workers: int
+    left: float = math.inf
+
+    @property
+    def _wanted(self) -> float:
+        return min(max(_SHARE_OF_SEARCH * self.search_seconds, _LEAST_SECONDS), _MOST_SECONDS)
+
+    @property
+    def is_unhurried(self) -> bool:
+        """Whether the budget leaves all the time that is wanted."""
+        return self.left >= self._wanted
 
     @property
     def seconds(self) -> float:
         """By the clock on the wall."""
-        return min(max(_SHARE_OF_SEARCH * self.search_seconds, _LEAST_SECONDS), _MOST_SECONDS)
+        return min(self._wanted, max(self.left, 0.0))
 
 
 def usage(

@@ -5,6 +5,7 @@ Puts together what its parts know: `trained_model` fits, `validation_report` jud
 Out: a `FinalCheck` with the very pipeline that would be exported.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,7 @@ from experiment_pipeline.stages.validation_report.effects import Usage, Work, us
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.stages.validation_report.segments import weakest_segments
+from experiment_pipeline.stages.validation_report.segments import Segment, weakest_segments
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at
@@ -37,6 +38,12 @@ _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "
     "a tenth of the search"
 )
+_NO_TIME = (
+    "the importance of features is left out, and where nothing was left the weakest segments, too: "
+    "the budget of seconds was spent on the search and on fitting the chosen configuration again"
+)
+# What comes after the parts that may be left out: pictures, and the files.
+_TO_DRAW_SECONDS = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,7 @@ def final_check(
     current: champion.CurrentVersion | None = None,
     evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
+    seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalCheck:
     """Judge the chosen configuration on rows that nothing was fitted or chosen on.
 
@@ -79,15 +87,17 @@ def final_check(
         current: the version it would replace; None: there is none, or it is not asked for.
         evidence: what other stages know of the reachable score; asked for when a gate failed.
         workers: predictions at a time, one thread each.
+        seconds_left: of the experiment's budget, now; what nothing rests on is left out for it.
     """
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
-    exported = _exported(spec, trained, train_only, fitted_on, sets)
+    exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
     on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
-    used = _usage(spec, trained, train_only, sets, _work(board, trained.result, workers), cut)
+    work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
+    used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
         spec,
         board.chosen,
@@ -99,9 +109,7 @@ def final_check(
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
-        segments=weakest_segments(
-            validation, sets.features, on_validation, spec.metric, threshold=cut
-        ),
+        segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
         uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec),
@@ -109,7 +117,7 @@ def final_check(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
-    report = report if used else replace(report, notes=(*report.notes, _NO_IMPORTANCE))
+    report = replace(report, notes=(*report.notes, *_left_out(used, work)))
     drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
@@ -125,9 +133,26 @@ def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpe
     )
 
 
-def _work(board: Leaderboard, result: ModelResult, workers: int) -> Work:
+def _segments(
+    validation: pd.DataFrame,
+    on_validation: SetPrediction,
+    spec: ValidationReportSpec,
+    sets: TrainingSets,
+    cut: float,
+) -> tuple[Segment, ...]:
+    return weakest_segments(validation, sets.features, on_validation, spec.metric, threshold=cut)
+
+
+def _left_out(used: Usage | None, work: Work) -> tuple[str, ...]:
+    """Why there is no importance; nothing where there is."""
+    if used is not None:
+        return ()
+    return (_NO_IMPORTANCE if work.is_unhurried else _NO_TIME,)
+
+
+def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) -> Work:
     searched = board.searched_cpu_seconds / workers
-    return Work(searched, result.predict_seconds_per_row, workers)
+    return Work(searched, result.predict_seconds_per_row, workers, left)
 
 
 def _exported(
@@ -136,10 +161,11 @@ def _exported(
     train_only: Any,
     rows: pd.DataFrame,
     sets: TrainingSets,
+    workers: int,
 ) -> Any:
     if spec.export.refit == "none":
         return train_only
-    return trained.refitted(rows, sets, spec)
+    return trained.refitted(rows, sets, spec, workers)
 
 
 def _usage(

@@ -76,6 +76,7 @@ class Look:
     evidence: Callable[[], "Evidence"]
     workers: int
     tell: Callable[[str], object]
+    seconds_left: Callable[[], float]
 
     @property
     def model_fingerprint(self) -> str:
@@ -171,6 +172,7 @@ class Look:
             current=self._trusted(store),
             evidence=self.evidence,
             workers=self.workers,
+            seconds_left=self.seconds_left,
         )
         notes = (*self.validation_set.origin.set_aside, *check.report.notes)
         return replace(check, report=replace(check.report, notes=notes))

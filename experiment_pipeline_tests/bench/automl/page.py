@@ -5,9 +5,11 @@ In: what was asked on the command line. Out: Markdown. Tools are started by `too
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.automl.jobs import job_of
@@ -19,6 +21,7 @@ from experiment_pipeline_tests.bench.automl.tools import (
     Done,
     Memory,
     Tool,
+    packages,
     perform,
     without,
 )
@@ -27,32 +30,49 @@ from experiment_pipeline_tests.bench.tables import TABLES
 
 # A tool that takes up to so much of its seconds has kept them.
 KEPT = 1.05
-_AUTOGLUON = ("AutoGluon, medium", "AutoGluon, good")
+_PAIR = ["table", "seed"]
+_METRICS = {table.name: table.metric for table in TABLES}
 
 
 def section(asked: argparse.Namespace) -> str:
-    """Run what is not remembered, and tell all of it."""
+    """Run what is not remembered, a budget after the other, and tell all of it."""
     named = [tool for tool in TOOLS if tool.name in (asked.tools or [one.name for one in TOOLS])]
-    tools = [*named, *map(without, asked.without)]
-    return told(tools, played(tools, asked), asked.budget)
+    ablated = [without(name) for name in asked.without]
+    parts = [_INTRODUCTION, f"Packages pinned: {', '.join(packages())}; all else the newest."]
+    for seconds in asked.budget:
+        found = list(played([*named, *ablated], asked, seconds))
+        heading = f"### {seconds:g} seconds"
+        parts += [heading, told([t.name for t in named], [t.name for t in ablated], found)]
+    return "\n\n".join(parts)
 
 
-def played(tools: Sequence[Tool], asked: argparse.Namespace) -> list[Done]:
+_INTRODUCTION = """\
+Everything from the typed table to the stored model, on two cores: what a tool takes beyond its seconds
+is told. The same train, test and validation rows for each; a seed cuts them. Each tool runs in a
+process and an environment of its own as its user would run it: columns, metric, seconds and cores are
+given, all else is its default, but for what its script in `automl/runners` says. It may do with train
+and test rows as it likes; the judge are validation rows that it never sees. (Ours drafts its YAML from
+the whole table, as the scaffold does, and has their target for its report: no fit and no choice sees
+it.) Where rows belong to groups, those are kept together: AutoGluon (good) is given folds, FLAML the
+groups, AutoGluon (medium) and mljar the test rows to choose on."""
+
+
+def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> Iterator[Done]:
     """Let every tool do every job, the first seed of all tables first.
 
     Which tool goes first alternates, so that a drift of the machine cancels.
     """
-    memory, found = Memory(asked.folder), []
+    memory = Memory(asked.folder)
     chosen = [table for table in TABLES if table.name in asked.tables]
     for seed in range(asked.seeds):
         for number, table in enumerate(chosen):
             job = job_of(table, seed)
             first = (seed + number) % len(tools)
             for tool in [*tools, *tools][first : first + len(tools)]:
-                done = perform(tool, job, asked.budget, asked.folder, memory)
-                print(f"  {time.strftime('%H:%M:%S')} {line(done)}", flush=True)
-                found.append(done)
-    return found
+                done = perform(tool, job, seconds, asked.folder, memory, run=not asked.remembered)
+                if done is not None:
+                    print(f"  {time.strftime('%H:%M:%S')} {line(done)}", flush=True)
+                    yield done
 
 
 def line(done: Done) -> str:
@@ -63,162 +83,149 @@ def line(done: Done) -> str:
     return f"{where} {done.score:.5g} in {done.fit_seconds:.1f} s ({done.said[:60]})"
 
 
-def told(tools: Sequence[Tool], found: Sequence[Done], budget: float) -> str:
-    """The Markdown of the section."""
-    names = [tool.name for tool in tools]
-    pairs = sorted({(one.table, one.seed) for one in found})
-    by_run = {(one.tool, one.table, one.seed): one for one in found}
-    table = [[by_run[name, *pair] for name in names] for pair in pairs]
-    merits = np.array([[_merit(one) for one in row] for row in table])
-    ranking = ranks(names, [pair[0] for pair in pairs], merits)
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What was done where all tools have been.
+
+    Attributes:
+        runs: a row per (table, seed, tool), columns as `Done` has them.
+        merits: (pairs, tools): the greater the better; NaN where a tool failed.
+    """
+
+    runs: pd.DataFrame
+    merits: pd.DataFrame
+
+    def by_tool(self, column: str) -> pd.DataFrame:
+        """(pairs, tools) of a column."""
+        # pivot_table would take means where a run stands twice.
+        return self.runs.pivot(index=_PAIR, columns="tool", values=column)  # noqa: PD010
+
+    @property
+    def gains(self) -> pd.DataFrame:
+        """Ours less the others, (pairs, others); a failure is worse than any score."""
+        merits = self.merits.fillna(-np.inf)
+        with np.errstate(invalid="ignore"):
+            gains = merits.rsub(merits[OURS], axis="index").drop(columns=OURS)
+        return gains.where(merits.drop(columns=OURS).ne(merits[OURS], axis="index"), 0.0)
+
+
+def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
+    rows = [asdict(one) for one in found if one.tool in names]
+    runs = pd.DataFrame(rows, columns=[one.name for one in fields(Done)])
+    runs = runs[runs.groupby(_PAIR)["tool"].transform("nunique") == len(names)]
+    scores = _Told(runs, runs).by_tool("score").reindex(columns=names)
+    signs = [METRICS[_METRICS[table]].sign for table, _ in scores.index]
+    return _Told(runs, scores.mul(signs, axis="index"))
+
+
+def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) -> str:
+    """The Markdown of one budget.
+
+    Args:
+        names: of the tools that are ranked.
+        ablated: ours without something, compared with ours alone.
+        found: what was done; where one of the tools has not been yet, nothing counts.
+    """
+    here = _of(names, found)
+    if here.runs.empty:
+        return "No table yet where all tools have been."
+    tables = [table for table, _ in here.merits.index]
+    ranking = ranks(names, tables, here.merits.to_numpy())
     parts = [
-        f"""{budget:g} seconds for everything from the typed table to the stored model, two cores, the same
-train, test and validation rows for each; a seed cuts the rows. {len({p[0] for p in pairs})} tables, {len({p[1] for p in pairs})} seed(s). Each
-tool runs in a process and an environment of its own, from its user's side: metric, rows, seconds and
-cores are given, all else is its default. It may do with train and test rows as it likes; the judge
-are validation rows that it never sees (ours is given their target after the choice, for its report).
-Groups are kept together: AutoGluon (good) gets folds, AutoGluon (medium) and mljar the test rows.""",
-        _overview(names, table, merits, ranking, budget),
+        f"{len(set(tables))} tables, {len(tables)} cuts of them.",
+        _overview(here, ranking),
         f"```text\n{ranking.figure()}\n```",
         f"""Friedman's test that all are alike: p = {ranking.p_value:.2g}. Mean ranks that differ by less than
-{ranking.critical:.2f} cannot be told apart (Nemenyi, 95 %, by tables; the bars are half of that to each side).""",
+{ranking.critical:.2f} cannot be told apart (Nemenyi, 95 %, by tables; bars are half of that to each side).""",
         "Mean scores on the validation rows:",
-        _scores(names, pairs, table),
+        _scores(here),
     ]
-    if OURS in names:
+    if OURS in names and len(names) > 1:
         parts += [
             "The difference to ours, paired by seed, above 0 where ours is better, with its 95 % interval:",
-            _differences(names, pairs, table, merits),
-            *_in_short(names, pairs, table, merits),
+            _differences(here),
+            "\n".join([*_tally(here), *_beside_autogluon(here)]),
         ]
-    return "\n\n".join([*parts, *_failures(found)])
+    if ablated:
+        alone = _of([OURS, *ablated], found)
+        parts += ["What each brings, as the difference of ours to ours without it:"]
+        parts += [_differences(alone), "\n".join(_tally(alone))]
+    failed = [f"* {line(one)}" for one in found if one.failure is not None]
+    return "\n\n".join(
+        [*parts, *(["Failed, and ranked last there:", "\n".join(failed)] if failed else [])]
+    )
 
 
-def _merit(done: Done) -> float:
-    """The greater the better; NaN where a tool failed."""
-    return METRICS[_metric(done.table)].sign * done.score
-
-
-def _metric(name: str) -> str:
-    return next(table.metric for table in TABLES if table.name == name)
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _overview(
-    names: Sequence[str],
-    table: Sequence[Sequence[Done]],
-    merits: np.ndarray,
-    ranking: Ranks,
-    budget: float,
-) -> str:
-    best = np.nanmax(merits, axis=1, keepdims=True)
+def _overview(here: _Told, ranking: Ranks) -> str:
+    best = here.merits.max(axis="columns")
     rows = []
     for place in np.argsort(ranking.means, kind="stable"):
-        runs = [row[place] for row in table if row[place].failure is None]
-        if not runs:
-            rows.append([names[place], f"{ranking.means[place]:.2f}", *["failed"] * 7])
-            continue
-        took = np.array([one.fit_seconds for one in runs])
+        name = ranking.tools[place]
+        runs = here.runs[here.runs["tool"] == name]
+        took, middle = runs["fit_seconds"], runs.select_dtypes("number").median()
         rows.append(
             [
-                names[place],
+                name,
                 f"**{ranking.means[place]:.2f}**",
-                f"{int((merits[:, [place]] == best).sum())}",
-                f"{np.median(took):.0f} ({took.max():.0f})",
-                f"{np.mean(took <= KEPT * budget):.0%}",
-                f"{np.median([one.start_seconds for one in runs]):.1f}",
-                f"{1000 * np.median([one.predict_seconds_per_1000 for one in runs]):.1f}",
-                f"{np.median([one.model_bytes for one in runs]) / 1e6:.2f}",
-                f"{len(table) - len(runs)}",
+                f"{(here.merits[name] == best).sum()}",
+                f"{took.median():.0f} ({took.max():.0f})",
+                f"{(took.dropna() <= KEPT * runs['seconds'].iloc[0]).mean():.0%}",
+                f"{middle['start_seconds']:.1f}",
+                f"{1000 * middle['predict_seconds_per_1000']:.1f}",
+                f"{middle['model_bytes'] / 1e6:.2f}",
+                f"{runs['failure'].notna().sum()}",
             ]
         )
-    columns = ["tool", "mean rank", "first", "seconds: median (most)", "budget kept"]
+    columns = ["tool", "mean rank", "first", "seconds: median (most)", "kept the seconds"]
     columns += ["start, s", "ms for 1,000 rows", "MB", "failed"]
     return _markdown(columns, rows)
 
 
-def _scores(
-    names: Sequence[str], pairs: Sequence[tuple[str, int]], table: Sequence[Sequence[Done]]
-) -> str:
+def _scores(here: _Told) -> str:
     rows = []
-    for name in dict.fromkeys(pair[0] for pair in pairs):
-        runs = [row for row, pair in zip(table, pairs, strict=True) if pair[0] == name]
-        means = [np.mean([row[place].score for row in runs]) for place in range(len(names))]
-        best = np.nanmax([METRICS[_metric(name)].sign * mean for mean in means])
-        cells = [
-            f"**{mean:.5g}**" if METRICS[_metric(name)].sign * mean == best else f"{mean:.5g}"
-            for mean in means
+    for name, merits in here.merits.groupby("table").mean().iterrows():
+        metric = METRICS[_METRICS[str(name)]]
+        shown = [
+            f"**{m * metric.sign:.5g}**" if m == merits.max() else f"{m * metric.sign:.5g}"
+            for m in merits
         ]
-        rows.append([f"{name} ({_metric(name)})", *cells])
-    return _markdown(["table", *names], rows)
+        rows.append([f"{name} ({metric.name})", *shown])
+    return _markdown(["table", *here.merits], rows)
 
 
-def _differences(
-    names: Sequence[str],
-    pairs: Sequence[tuple[str, int]],
-    table: Sequence[Sequence[Done]],
-    merits: np.ndarray,
-) -> str:
-    others = [place for place, name in enumerate(names) if name != OURS]
-    ours = merits[:, [list(names).index(OURS)]]
-    rows = []
-    for name in dict.fromkeys(pair[0] for pair in pairs):
-        of_table = [pair[0] == name for pair in pairs]
-        cells = []
-        for place in others:
-            found = mean_of((ours - merits[:, [place]])[of_table, 0])
-            alone = sum(of_table) == 1
-            cells.append(f"{found.value:+.3g}" if alone else f"{found} {found.verdict}")
-        rows.append([name, *cells])
-    return _markdown(["table", *(names[place] for place in others)], rows)
+def _differences(here: _Told) -> str:
+    def cell(gains: pd.Series) -> str:
+        if not np.isfinite(gains).all():
+            return "one failed"
+        mean = mean_of(gains.to_numpy())
+        return f"{mean} {mean.verdict}" if len(gains) > 1 else f"{mean.value:+.3g}"
+
+    tables = here.gains.groupby("table")
+    rows = ([str(name), *(cell(gains[one]) for one in gains)] for name, gains in tables)
+    return _markdown(["table", *here.gains], rows)
 
 
-def _in_short(
-    names: Sequence[str],
-    pairs: Sequence[tuple[str, int]],
-    table: Sequence[Sequence[Done]],
-    merits: np.ndarray,
-) -> list[str]:
-    """How often ours is better in the mean, and what it takes beside AutoGluon; failing is worst."""
-    mine = list(names).index(OURS)
-    tables = list(dict.fromkeys(pair[0] for pair in pairs))
-    said = []
-    for place, name in enumerate(names):
-        if name == OURS:
-            continue
-        gains = np.array(
-            [_gain(merits[[pair[0] == one for pair in pairs]], mine, place) for one in tables]
+def _tally(here: _Told) -> Iterator[str]:
+    means = here.gains.groupby("table").mean()
+    for name, gains in means.items():
+        aim = " (to reach: better on 8 of 10)" if name == BEFORE else ""
+        yield (
+            f"* Against {name}: better in the mean on {(gains > 0).sum()}, worse on "
+            f"{(gains < 0).sum()} of {len(gains)} tables{aim}."
         )
-        aim = " (to reach: 8 of 10)" if name == BEFORE else ""
-        said.append(
-            f"* Against {name}: better in the mean on {int((gains > 0).sum())}, worse on "
-            f"{int((gains < 0).sum())} of {len(tables)} tables{aim}."
-        )
-    for name in set(_AUTOGLUON) & set(names):
-        runs = [(row[mine], row[list(names).index(name)]) for row in table]
-        time_ratio = np.nanmedian(
-            [a.predict_seconds_per_1000 / b.predict_seconds_per_1000 for a, b in runs]
-        )
-        size_ratio = np.nanmedian([a.model_bytes / b.model_bytes for a, b in runs])
-        said.append(
-            f"* Beside {name}, medians: prediction time {time_ratio:.2f} of its, size of the model "
-            f"{size_ratio:.2f} of its (to reach: 0.33)."
-        )
-    return ["\n".join(said)]
 
 
-def _gain(merits: np.ndarray, mine: int, other: int) -> float:
-    """The mean difference of a table's seeds; infinite where one of both failed."""
-    ours, theirs = (np.nan_to_num(merits[:, one], nan=-np.inf) for one in (mine, other))
-    with np.errstate(invalid="ignore"):
-        gains = ours - theirs
-    return float(np.mean(np.where(ours == theirs, 0.0, gains)))
-
-
-def _failures(found: Sequence[Done]) -> list[str]:
-    failed = [f"* {line(one)}" for one in found if one.failure is not None]
-    return ["Failed, and ranked last there:\n\n" + "\n".join(failed)] if failed else []
+def _beside_autogluon(here: _Told) -> Iterator[str]:
+    words = {"predict_seconds_per_1000": "prediction time", "model_bytes": "size of the model"}
+    for name in (one for one in here.merits if one.startswith("AutoGluon")):
+        ratios = {
+            word: (of[OURS] / of[name]).median()
+            for word, of in ((words[key], here.by_tool(key)) for key in words)
+        }
+        shown = ", ".join(f"{word} {ratio:.2f} of its" for word, ratio in ratios.items())
+        yield f"* Beside {name}, medians: {shown} (to reach: 0.33)."

@@ -12,12 +12,13 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,24 +135,25 @@ class Memory:
         known = (Done(**json.loads(line)) for line in lines)
         self._known = {one.key: one for one in known}
 
-    def done(self, asked: Done, run: Callable[[], Done]) -> Done:
-        """Return what is remembered of a run, or run it and remember it at once."""
-        if asked.key not in self._known:
-            found = self._known[asked.key] = run()
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a") as file:
-                file.write(json.dumps(asdict(found)) + "\n")
-        return self._known[asked.key]
+    def known(self, asked: Done) -> Done | None:
+        """Return what is remembered of a run."""
+        return self._known.get(asked.key)
+
+    def remember(self, done: Done) -> Done:
+        """Keep what was done, at once."""
+        self._known[done.key] = done
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as file:
+            file.write(json.dumps(asdict(done)) + "\n")
+        return done
 
 
 def identity(tool: Tool, tree: Path | None = None) -> str:
     """Digest of what a tool is; comments in its script change nothing."""
     found = hashlib.sha256(json.dumps([tool.arguments, tool.overlay, tool.budget_share]).encode())
     for script in (tool.script, "contract.py"):
-        text = (RUNNERS / script).read_text()
-        # The comment at the top pins the packages.
-        pinned = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-        found.update("".join([*pinned, ast.dump(ast.parse(text))]).encode())
+        code = ast.dump(ast.parse((RUNNERS / script).read_text()))
+        found.update((_pins(script) + code).encode())
     if tree is not None:
         found.update(_tree_digest(tree).encode())
     return found.hexdigest()[:16]
@@ -166,11 +168,27 @@ def _tree_digest(tree: Path) -> str:
     return found.hexdigest()
 
 
-def perform(tool: Tool, job: Job, seconds: float, folder: Path, memory: Memory) -> Done:
-    """Let a tool do a job, or remember that it has."""
+def perform(
+    tool: Tool, job: Job, seconds: float, folder: Path, memory: Memory, *, run: bool = True
+) -> Done | None:
+    """Let a tool do a job, or remember that it has; None: it has not, and is not to be run."""
     tree = source_tree(tool, folder) if tool.is_ours else None
     asked = Done(tool.name, identity(tool, tree), job.table.name, job.seed, job.digest, seconds)
-    return memory.done(asked, lambda: _run(tool, job, asked, tree))
+    known = memory.known(asked)
+    return memory.remember(_run(tool, job, asked, tree)) if known is None and run else known
+
+
+def packages() -> list[str]:
+    """The packages that the scripts pin, with their versions."""
+    scripts = sorted({tool.script for tool in TOOLS})
+    found = (re.findall(r'"([^"]+==[^"]+)"', _pins(script)) for script in scripts)
+    return sorted({one for names in found for one in names})
+
+
+def _pins(script: str) -> str:
+    """The comment at the top of a script, which uv reads."""
+    lines = (RUNNERS / script).read_text().splitlines()
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
 
 
 def source_tree(tool: Tool, folder: Path) -> Path:
@@ -243,8 +261,7 @@ def _on_two_cores() -> None:
 @functools.cache
 def python_of(script: str) -> str:
     """Return the interpreter of a script; its environment is made when there is none."""
-    text = (RUNNERS / script).read_text()
-    if "# /// script" not in text:
+    if not _pins(script):
         return sys.executable
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv") or "uv"

@@ -1,12 +1,15 @@
 """LightGBM: shared bins change nothing, and neither does the way to an estimator."""
 
+from dataclasses import replace
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import pytest
 from lightgbm.basic import _ConfigAliases
 
+from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.boosting import (
     BinnedTable,
@@ -57,12 +60,25 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, recipe: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("binary", {}),
+        ("multiclass", {}),
+        ("regression", {}),
+        ("regression", {"metric": "pinball_0.9"}),
+        ("regression", {"metric": "poisson_deviance"}),
+    ],
+)
+def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
+    task: str, changes: dict[str, str], recipe: str
+) -> None:
     """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
     sets = training_sets(task)
+    if changes.get("metric") == "poisson_deviance":
+        sets = replace(sets, train=_counts(sets.train), test=_counts(sets.test))
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
-    spec = experiment([entry | {"features": recipe}], task)
+    spec = experiment([entry | {"features": recipe}], task, **changes)
     trained = train_one(spec, sets)
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
     features, model = pipeline[0], pipeline[-1]
@@ -74,6 +90,10 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, recipe: str) -
     method = "predict" if task == "regression" else "predict_proba"
     rows = features.transform(sets.test)
     assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(late=rows["late"].clip(lower=0).round())
 
 
 def _coded(y: Any, classes: tuple | None) -> np.ndarray:
@@ -136,6 +156,28 @@ def test_without_stopping_every_train_row_is_fitted() -> None:
 def test_stopping_watches_what_ranks(metric: str, task: str, watched: str) -> None:
     """Where LightGBM has the metric it is watched, else the loss."""
     assert stopping_metric(metric, task) == watched
+
+
+def _towards(
+    metric: str, directions: dict[str, int] | None = None, **hyperparameters: Any
+) -> tuple[object, object]:
+    spec = experiment([one("lightgbm")], "regression", metric=metric)
+    sets = replace(training_sets("regression"), directions=directions or {})
+    planned = boosting_plan(lightgbm(**hyperparameters), sets, spec)
+    return planned.parameters["objective"], planned.rounds.watched
+
+
+def test_trees_are_grown_towards_the_metric() -> None:
+    """The objective follows the metric, a configuration may set its own, and both are watched."""
+    assert _towards("rmse") == ("regression", "l2")
+    assert _towards("mae") == ("regression_l1", "l1")
+    assert _towards("pinball_0.9") == ("quantile", "quantile")
+    assert _towards("poisson_deviance") == ("poisson", "poisson")
+    assert _towards("mae", objective="regression") == ("regression", "l1")
+    # LightGBM refuses directions where it grows towards a median.
+    assert _towards("mae", {"distance": 1}) == ("regression", "l1")
+    with pytest.raises(InvalidExperiment, match="judges the quantile"):
+        _towards("pinball_0.9", alpha=0.5)
 
 
 def test_a_slice_of_one_class_is_watched_by_its_loss() -> None:

@@ -45,6 +45,25 @@ def test_validated_rows_have_the_types_of_the_schema():
     assert data.rejection_rate == pytest.approx(10 / 480)
 
 
+def test_a_row_without_a_positive_weight_is_rejected():
+    """Missing, zero, negative and infinite weights, each once, with its reason; no text is one."""
+    spec = scenario.spec(sample_weight="weight", target="a", task="regression", metric="rmse")
+    schema = "columns: {a: {dtype: float64}, weight: {dtype: float64, nullable: true}}"
+    cells = {"a": [1.0] * 6, "weight": [1.0, None, 0.0, -2.0, np.inf, 0.5]}
+    odd = "is no positive number, which sample_weight asks for"
+    expected = {
+        1: ["weight weight is missing"],
+        2: [f"weight: 0.0 {odd}"],
+        3: [f"weight: -2.0 {odd}"],
+        4: [f"weight: inf {odd}"],
+    }
+    assert reasons(checked(cells, schema, spec)) == expected
+    strict = checked(cells, schema.replace(", nullable: true", ""), spec)
+    assert reasons(strict) == expected | {1: ["weight: is missing"]}
+    with pytest.raises(UnusableTable, match="weights are positive numbers"):
+        checked({"a": [1.0], "weight": ["1"]}, schema.replace("float64, n", "str, n"), spec)
+
+
 def test_a_row_is_rejected_with_every_reason():
     """One broken cell does not hide another, in the same row or in the same column."""
     data = checked(

@@ -3,6 +3,7 @@
 Names are chosen to be awkward in HTML, Markdown and pictures.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,8 +85,10 @@ def checked(task: str, *, refused: bool = False, costs: bool = False) -> Checked
     return look_at(table(task), task, more)
 
 
-def look_at(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Checked:
-    """The same for a table and settings of one's own."""
+def look_at(
+    frame: pd.DataFrame, task: str, more: Mapping[str, Any], *, seconds_left: float = math.inf
+) -> Checked:
+    """The same for a table and settings of one's own, and with so much of the budget left."""
     spec = ExperimentSpec(
         name="flights",
         data="made up",
@@ -101,7 +104,9 @@ def look_at(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Checked:
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation, chosen_of(spec, sets, board, trained)
-    check = final_check(spec, board, chosen, sets, rows, delivered=rows)
+    check = final_check(
+        spec, board, chosen, sets, rows, delivered=rows, seconds_left=lambda: seconds_left
+    )
     pictures = {
         section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()
     }

@@ -11,7 +11,13 @@ from experiment_pipeline.stages.validation_report.details import exported_thresh
 from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING, drawings
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
-from experiment_pipeline_tests.stages.validation_report.checked import STRANGE, Checked, checked
+from experiment_pipeline_tests.stages.validation_report.checked import (
+    STRANGE,
+    Checked,
+    checked,
+    look_at,
+    table,
+)
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,
     seen_through,
@@ -142,6 +148,17 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
         "0.9700",
         "the careful end of the interval does not hold, nor does the estimate",
     )
+
+
+def test_without_time_what_nothing_rests_on_is_left_out() -> None:
+    """The budget is spent: scores, gates and the model are there, and a note says what is not."""
+    more = {"positive_class": "yes & <b>"}
+    report = look_at(table("binary"), "binary", more, seconds_left=0.0)
+    whole = checked("binary")
+    assert report.check.report.usage is None
+    assert not report.check.report.segments
+    assert any("the budget of seconds was spent" in note for note in report.check.report.notes)
+    assert not any("the budget" in note for note in whole.check.report.notes)
 
 
 def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:

@@ -2,7 +2,8 @@
 
 Drafted, searched, ranked, refitted, reported on and written as the export would, in this process.
 The budget that the YAML would name is what drafting has left. It alone is given the target of the
-validation rows: its report is on them, and nothing is chosen by it.
+validation rows: the scaffold reads the whole table (for the target's type and classes), and the report
+is on them; no fit and no choice sees it.
 """
 
 import inspect
