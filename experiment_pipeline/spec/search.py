@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
@@ -133,6 +133,26 @@ class Search(Closed):
                 )
 
 
+def _read_evaluation(value: Any) -> Any:
+    if value == "test_set":
+        return None
+    if value == "cross_validation":
+        return Evaluation()
+    if isinstance(value, Mapping | Evaluation):
+        return value
+    raise ValueError(
+        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
+    )
+
+
+EvaluationSetting = Annotated[
+    Evaluation | None,
+    BeforeValidator(
+        _read_evaluation,
+        json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
+    ),
+    WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
+]
 CalibrationMethod = Literal["sigmoid", "isotonic"]
 
 

@@ -76,8 +76,7 @@ class ModelFacts:
         created: when the model is exported, ISO 8601.
         code: what made it.
         environment: the software it needs.
-        calibration: how its probabilities were calibrated; None: they are as they are.
-        averaged: of how many fits it predicts the mean.
+        calibration, averaged: as of `ModelResult`.
     """
 
     spec: ExperimentSpec

@@ -99,9 +99,7 @@ def final_check(
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
     used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
-        spec,
-        board.chosen,
-        on_validation,
+        *(spec, board.chosen, on_validation),
         _predicted(train_only, validation, sets, spec),
         on_test,
         encode_target(fitted_on[sets.target], sets.classes),
