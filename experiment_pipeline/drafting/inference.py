@@ -120,6 +120,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         features=len(features),
         classes=1 if task.value == "regression" else target.nunique(),
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),
+        many_texts=sum(plans[name].many_texts for name in features),
     )
     return Draft(
         target=wishes.target,

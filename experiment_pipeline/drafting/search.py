@@ -42,6 +42,7 @@ class Shape:
         features: columns that reach a model.
         classes: of the target; 1 for regression.
         texts: how many of the features are categories or texts.
+        many_texts: how many of these hold more different ones than codes tell apart.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Shape:
     features: int
     classes: int = 1
     texts: int = 0
+    many_texts: int = 0
 
     @property
     def train_rows(self) -> int:
@@ -70,9 +72,10 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         boosted += (
             f"; each round grows {shape.classes} of them, so few draws, and none that learns slowly"
         )
+    first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
     return (
         Proposal(
-            {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]},
+            first | _recipes(shape),
             "boosted trees by their defaults, and with splits at random: begun first",
         ),
         Proposal(_lightgbm(shape), boosted),
@@ -92,6 +95,7 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
         "algorithm": "lightgbm",
         "method": "random",
         "draws": 10 if shape.cells > LARGE_CELLS else 12 if many_classes else 20,
+        **_recipes(shape),
         "hyperparameters": {
             "learning_rate": _log(slowest, fastest),
             "num_leaves": _log(4, leaves),
@@ -104,6 +108,11 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
             **_objectives(shape.metric),
         },
     }
+
+
+def _recipes(shape: Shape) -> dict[str, Any]:
+    """Where codes do not tell all texts apart, the search chooses among what else they can be."""
+    return {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
 
 
 def _log(low: float, high: float) -> dict[str, Any]:

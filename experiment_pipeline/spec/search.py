@@ -43,8 +43,8 @@ class Search(Closed):
     configurations: tuple[dict[str, Setting], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How categories, texts reach the model, or a list to choose from: [ordinal, "
-        "target, text]; unset: what suits the algorithm",
+        description="How categories and texts reach the model: one recipe, or a list such as "
+        "[ordinal, target, text] to choose from; unset: what suits the algorithm",
     )
 
     @field_validator("algorithm")

@@ -159,9 +159,7 @@ def build_trained_model(
                 run.remember([RunFacts(settings=config.given)])
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
-            sets = as_evaluated(train_set, test_set, spec)
-            for part in (sets.train, sets.test):
-                check_metrics(part[sets.target], spec)
+            sets = _sets(train_set, test_set, spec)
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
@@ -172,6 +170,13 @@ def build_trained_model(
             yield asset.report_check(context, results, page.none_failed(found.rows))
 
     return trained_model
+
+
+def _sets(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
+    sets = as_evaluated(train_set, test_set, spec)
+    for part in (sets.train, sets.test):
+        check_metrics(part[sets.target], spec)
+    return sets
 
 
 def _asked_for(

@@ -1,11 +1,17 @@
 """A budget of seconds: it is kept by the search, the refit and the report together."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
+import dagster as dg
 import pytest
 
 from experiment_pipeline.spec.search import Budget
+from experiment_pipeline.stages.search.asset import budget_left
 from experiment_pipeline.stages.search.cost import AfterSearch, Brake
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 
 AFTER = AfterSearch(fitted=8_000, all_rows=16_000, test=4_000, features=10, workers=2)
@@ -94,3 +100,23 @@ def test_slow_predictions_count() -> None:
         replace(model_result("a", 0.7), predict_seconds_per_row=each) for each in (0.0, 1e-3)
     )
     assert AFTER.seconds([slow]) - AFTER.seconds([quick]) > 4_000 * 1e-3 * 2
+
+
+def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:
+    instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
+    run = SimpleNamespace(run_config={"ops": {"clinic__training": {"config": config}}})
+    return cast("dg.AssetExecutionContext", SimpleNamespace(instance=instance, run=run, run_id="1"))
+
+
+def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
+    """The launchpad's seconds go before the YAML's, and no budget is all the time in the world."""
+    assert callable(dg.DagsterInstance.get_run_step_stats)
+    assert isinstance(dg.AssetExecutionContext.run, property)
+    spec, clock = scenario.spec("binary", budget={"seconds": 30}), Clock()
+    searched = SimpleNamespace(start_time=100.0, end_time=112.0)
+    left = budget_left(_context({}, [searched]), spec, clock)
+    assert left() == 18
+    clock.seconds = 20.0
+    assert left() == -2
+    assert budget_left(_context({"budget_seconds": 60.0}, []), spec, clock)() == 60
+    assert budget_left(_context({}, []), scenario.spec("binary"), clock)() == math.inf

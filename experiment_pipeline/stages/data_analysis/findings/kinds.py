@@ -84,7 +84,8 @@ class AlmostUniqueColumn(ColumnRule):
     title = "Columns that are almost unique"
     advice = (
         "Exclude ids: a model can only learn them by heart. Name a true row id in "
-        "split.id_columns, so that it decides the row's set."
+        "split.id_columns, so that it decides the row's set. Names and titles may stay: "
+        "`features: text` of a search entry reads their letters."
     )
     threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
     _fewest_rows = 20
