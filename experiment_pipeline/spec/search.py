@@ -133,26 +133,6 @@ class Search(Closed):
                 )
 
 
-def _read_evaluation(value: Any) -> Any:
-    if value == "test_set":
-        return None
-    if value == "cross_validation":
-        return Evaluation()
-    if isinstance(value, Mapping | Evaluation):
-        return value
-    raise ValueError(
-        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
-    )
-
-
-EvaluationSetting = Annotated[
-    Evaluation | None,
-    BeforeValidator(
-        _read_evaluation,
-        json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
-    ),
-    WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
-]
 CalibrationMethod = Literal["sigmoid", "isotonic"]
 
 
@@ -198,6 +178,26 @@ class Evaluation(Closed):
     cross_validation: CrossValidation = CrossValidation()
 
 
+def _read_evaluation(value: Any) -> Any:
+    if value == "test_set":
+        return None
+    if value == "cross_validation":
+        return Evaluation()
+    if isinstance(value, Mapping | Evaluation):
+        return value
+    raise ValueError(
+        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
+    )
+
+
+EvaluationSetting = Annotated[
+    Evaluation | None,
+    BeforeValidator(
+        _read_evaluation,
+        json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
+    ),
+    WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
+]
 Share = Annotated[float, Field(gt=0, le=1, description="A share of the train rows")]
 
 
