@@ -78,6 +78,7 @@ def compare_with_best(
     seed: int,
     *,
     consecutive: bool = False,
+    told: float = math.inf,
 ) -> Comparison:
     """Compare configurations with the best one, whoever that truly is.
 
@@ -92,6 +93,7 @@ def compare_with_best(
         best: position of the best score.
         seed: of the draws.
         consecutive: whether the units are in the order of time, and may resemble neighbours.
+        told: of how many equal units they tell as much as, where weights are unequal.
     """
     difference = scores - scores[best]
     if len(contributions) < 2:
@@ -102,8 +104,9 @@ def compare_with_best(
         contributions = as_strangers(contributions, contributions - shared)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     draws = _draws(contributions, seed)
-    tails = _tails(len(contributions), len(scores) if consecutive else 1, seed)
-    half = _half_widths(ahead, contributions, draws, tails)
+    told = _told(contributions, told)
+    tails = _tails(told, len(scores) if consecutive else 1, seed)
+    half = _half_widths(ahead, contributions, draws, tails, told)
     tied = (ahead + half >= 0).all(axis=1)
     # To each member of the tie group, in a column each.
     behind = ahead[:, tied]
@@ -123,6 +126,7 @@ def compare_with_control(
     seed: int,
     *,
     consecutive: bool = False,
+    told: float = math.inf,
 ) -> Bounds:
     """Bound the differences from a control that was not chosen by its score.
 
@@ -132,6 +136,7 @@ def compare_with_control(
         control: (G,) what it adds to the control's.
         seed: of the draws.
         consecutive: whether the units are in the order of time, and may resemble neighbours.
+        told: as of `compare_with_best`.
     """
     if len(contributions) < 2:
         unknown = np.full(len(leads), np.inf)
@@ -139,23 +144,33 @@ def compare_with_control(
     every = np.column_stack([control, contributions])
     if consecutive:
         every = as_strangers(every, contributions - control[:, None])
-    errors = _pair_errors(every)[0]
-    tails = _tails(len(every), every.shape[1] if consecutive else 1, seed)
+    told = _told(every, told)
+    errors = _pair_errors(every, told)[0]
+    tails = _tails(told, every.shape[1] if consecutive else 1, seed)
     half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
     return Bounds(leads - half, leads + half)
 
 
+def _told(contributions: np.ndarray, told: float) -> float:
+    """How many units there are, or seem to be; two, whose error is hardly known, at the least."""
+    return float(max(min(len(contributions), told), 2))
+
+
 def _half_widths(
-    ahead: np.ndarray, contributions: np.ndarray, draws: np.ndarray, tails: np.ndarray
+    ahead: np.ndarray,
+    contributions: np.ndarray,
+    draws: np.ndarray,
+    tails: np.ndarray,
+    told: float,
 ) -> np.ndarray:
     """Return cᵢ·seᵢⱼ of each control i (row) and configuration j (column), (C, C).
 
     Only who may be in the tie group needs its own cᵢ; for the others Bonferroni's, which is never
     smaller, tells that somebody is surely better.
     """
-    n_units, n = contributions.shape
-    errors = _pair_errors(contributions)
-    bonferroni = quantile(n_units - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
+    n = contributions.shape[1]
+    errors = _pair_errors(contributions, told)
+    bonferroni = quantile(told - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
     half = bonferroni * errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         critical = _critical_value(draws, control, errors[control], tails)
@@ -163,14 +178,14 @@ def _half_widths(
     return half
 
 
-def _pair_errors(contributions: np.ndarray) -> np.ndarray:
+def _pair_errors(contributions: np.ndarray, told: float) -> np.ndarray:
     """Standard error of every paired difference, (C, C); equals differ by rounding at the least."""
     products = contributions.T @ contributions
     squares = np.diag(products)
     sums = squares[:, None] + squares
     variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
     np.fill_diagonal(variances, 0.0)
-    return np.asarray(np.sqrt(_inflation(len(contributions)) * variances))
+    return np.asarray(np.sqrt(_inflation(told) * variances))
 
 
 def _critical_value(
@@ -197,7 +212,7 @@ def _critical_value(
     return float(np.quantile(largest, LEVEL))
 
 
-def _tails(n_units: int, columns: int, seed: int) -> np.ndarray:
+def _tails(n_units: float, columns: int, seed: int) -> np.ndarray:
     """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few units.
 
     One column serves all differences where units are rows. Of consecutive units a handful may be
@@ -210,7 +225,7 @@ def _tails(n_units: int, columns: int, seed: int) -> np.ndarray:
     return np.asarray(np.sqrt(squares / freedom / _inflation(n_units)))
 
 
-def _inflation(n_units: int) -> float:
+def _inflation(n_units: float) -> float:
     return n_units / (n_units - 1)
 
 

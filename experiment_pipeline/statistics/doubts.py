@@ -14,14 +14,13 @@ import numpy as np
 from experiment_pipeline.statistics.metric import Errors
 from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_units
 from experiment_pipeline.statistics.spread import (
     ConsecutiveUnits,
-    Layout,
     Spread,
     unit_codes,
 )
-from experiment_pipeline.statistics.weights import Weights, relative_weights, weighted
+from experiment_pipeline.statistics.weights import Weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
@@ -49,8 +48,7 @@ def few_units_note(units: np.ndarray, what: str, place: str, weights: Weights = 
         weights: (n,) of the rows: unequal ones tell as much as fewer units.
     """
     n_units = len(np.unique(units))
-    one_sample = np.zeros(len(units), dtype=np.int64)
-    told = Layout.of(units, one_sample, relative_weights(weights)).scarcest
+    told = told_units(units, weights)
     if told < FEW_UNITS <= n_units:
         return (
             f"the {place} set has {n_units} resampling units ({what}), but their weights are so "

@@ -79,6 +79,12 @@ def layout(name: str, y: np.ndarray, units: np.ndarray, weights: Weights = None)
     return Layout.of(units, classes, relative_weights(weights))
 
 
+def told_units(units: np.ndarray, weights: Weights = None) -> int:
+    """Return of how many units of equal weight units (n,) tell as much as."""
+    one_sample = np.zeros(len(units), dtype=np.int64)
+    return Layout.of(units, one_sample, relative_weights(weights)).scarcest
+
+
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
     """Return the interval of a metric's score, inside the metric's range.
 

@@ -57,7 +57,7 @@ def deciding_metric(metrics: Sequence[str], y: np.ndarray, weights: Weights = No
     named = [name for name in metrics if METRICS[name].by_threshold]
     if named:
         return named[0]
-    return "f1" if weighted_mean(y, weights) < 0.5 else "balanced_accuracy"
+    return "f1" if weighted_mean(y, relative_weights(weights)) < 0.5 else "balanced_accuracy"
 
 
 def choose_threshold(

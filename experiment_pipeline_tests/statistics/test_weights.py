@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
+from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
 from experiment_pipeline.statistics.doubts import few_units_note
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
@@ -57,7 +58,17 @@ REFERENCES: dict[str, Reference] = {
     "mae": lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w),
     "r2": lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
     "mape": lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w),
+    "poisson_deviance": lambda y, p, w: sk.mean_poisson_deviance(y, p, sample_weight=w),
 }
+
+
+def _reference(name: str) -> Reference:
+    kind, _, share = name.partition("pinball_")
+    if kind:
+        return REFERENCES[name]
+    return lambda y, p, w: sk.mean_pinball_loss(y, p, alpha=float(share), sample_weight=w)
+
+
 CASES = [(name, task) for name in METRICS for task in sorted(METRICS[name].tasks)]
 
 
@@ -66,7 +77,7 @@ def made(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     if task == "regression":
         y = (1 + abs(generator.normal(5, 2, n))).round(1)
-        return y, (y + generator.normal(size=n)).round(1)
+        return y, abs(y + generator.normal(size=n)).round(1) + 0.05
     classes = 2 if task == "binary" else 3
     y = np.concatenate([np.arange(classes), generator.integers(0, classes, n - classes)])
     if task == "binary":
@@ -83,7 +94,7 @@ def test_a_weighted_score_is_that_of_scikit_learn(name: str, task: str) -> None:
         weights = np.random.default_rng(seed).lognormal(sigma=1.5, size=len(y))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = REFERENCES[name](y, prediction, weights)
+            expected = _reference(name)(y, prediction, weights)
         found = score(name, y, prediction, CUT, weights)
         assert found == pytest.approx(expected, rel=1e-9)
 
@@ -175,6 +186,18 @@ def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
     of_all = SetPrediction(y, y / 1, np.arange(100)).interval("accuracy")
     assert of_all.low > 0.95
     assert of_one.low < 0.25
+
+
+def test_comparisons_know_how_much_uneven_units_tell() -> None:
+    """Hundred units that tell as much as six leave wider differences, from best and baseline."""
+    parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
+    scores = np.array([0.0, -0.1, -0.2])
+    few, all_of_them = (compare_with_best(scores, parts, 0, 0, told=told) for told in (6, 100))
+    assert (few.low[1:] < all_of_them.low[1:]).all()
+    plain = compare_with_best(scores, parts, 0, 0)
+    assert np.array_equal(plain.low, all_of_them.low)
+    bounds = [compare_with_control(scores, parts, parts[:, 0], 0, told=one) for one in (6, 100)]
+    assert (bounds[0].low[1:] < bounds[1].low[1:]).all()
 
 
 def test_few_effective_units_are_said() -> None:

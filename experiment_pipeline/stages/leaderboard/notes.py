@@ -250,7 +250,8 @@ def weights_in_words(spec: Question) -> Iterator[str]:
     if spec.sample_weight is not None:
         yield (
             f"fits, scores, intervals and thresholds count each row by {spec.sample_weight}, as "
-            "the YAML asks by sample_weight"
+            "the YAML asks by sample_weight; numbers of rows, classes called right or wrong, "
+            "residuals and the data analysis count rows alike"
         )
 
 

@@ -28,6 +28,7 @@ from experiment_pipeline.statistics.scores import (
     best_constant,
     interval_of,
     layout,
+    told_units,
 )
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
@@ -188,10 +189,11 @@ def order(
         best=0,
         seed=spec.seed,
         consecutive=isinstance(rows.units, ConsecutiveUnits),
+        told=told_units(rows.units, rows.weights),
     )
     flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
     return Ranking(
-        tuple(_entries(scored, comparison, _leads(scored, control, rows.units, spec.seed), sign)),
+        tuple(_entries(scored, comparison, _leads(scored, control, rows, spec.seed), sign)),
         undefined,
         control.estimate,
         comparison.optimism + flattery,
@@ -232,16 +234,17 @@ def measure(
 
 
 def _leads(
-    scored: Sequence[Measured], control: Linearised, units: np.ndarray, seed: int
+    scored: Sequence[Measured], control: Linearised, rows: RankedRows, seed: int
 ) -> list[Interval]:
     """The scores minus the baseline's, in units of the metric."""
     leads = np.array([one.honest for one in scored]) - control.estimate
     bounds = comparisons.compare_with_control(
         leads,
         np.column_stack([one.honest_contribution for one in scored]),
-        unit_sums(control.influence, comparisons.comparison_codes(units)),
+        unit_sums(control.influence, comparisons.comparison_codes(rows.units)),
         seed,
-        consecutive=isinstance(units, ConsecutiveUnits),
+        consecutive=isinstance(rows.units, ConsecutiveUnits),
+        told=told_units(rows.units, rows.weights),
     )
     return [
         Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()

@@ -38,7 +38,7 @@ JUDGED = "validation_rows.parquet"
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
 # Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ In: what was asked on the command line. Out: Markdown. Tools are started by `too
 """
 
 import argparse
+import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -36,6 +37,8 @@ _METRICS = {table.name: table.metric for table in TABLES}
 
 def section(asked: argparse.Namespace) -> str:
     """Run what is not remembered, a budget after the other, and tell all of it."""
+    # Ended from outside, the bench ends the tool of the moment, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     named = [tool for tool in TOOLS if tool.name in (asked.tools or [one.name for one in TOOLS])]
     ablated = [without(name) for name in asked.without]
     parts = [_INTRODUCTION, f"Packages pinned: {', '.join(packages())}; all else the newest."]
