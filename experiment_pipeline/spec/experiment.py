@@ -10,10 +10,8 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationError,
-    WrapSerializer,
     field_validator,
     model_validator,
 )
@@ -22,15 +20,24 @@ from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
-from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
+from experiment_pipeline.spec.models import (
+    OFF_IS_WRITTEN,
+    Closed,
+    Location,
+    Scalar,
+    impossible,
+    on_or_off,
+)
 from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
 from experiment_pipeline.spec.search import (
     Budget,
+    CalibrateSetting,
     CrossValidation,
     Ensemble,
-    Evaluation,
+    EvaluationSetting,
     Halving,
     Search,
+    SeedsSetting,
 )
 from experiment_pipeline.statistics.metrics import names_of
 
@@ -135,32 +142,13 @@ class Scoring(Question):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
 
-def _read_evaluation(value: Any) -> Any:
-    if value == "test_set":
-        return None
-    if value == "cross_validation":
-        return Evaluation()
-    if isinstance(value, Mapping | Evaluation):
-        return value
-    raise ValueError(
-        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
-    )
-
-
 class Searched(Sampling):
     """Which configurations are compared, on which rows."""
 
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
-    evaluation: Annotated[
-        Evaluation | None,
-        BeforeValidator(
-            _read_evaluation,
-            json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
-        ),
-        WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
-    ] = Field(
+    evaluation: EvaluationSetting = Field(
         None,
         description="test_set, or cross_validation of the train and test rows: for small tables",
     )
@@ -192,30 +180,32 @@ class DataAnalysisSpec(Scoring, ValidatedDataSpec):
     analysis: table.Analysis = table.Analysis()
 
 
-def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
-    def read(value: Any) -> Any:
-        # YAML reads an unquoted off as false.
-        if value in (True, "on"):
-            return kind()
-        if value in (False, "off"):
-            return None
-        if isinstance(value, Mapping | kind):
-            return value
-        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+class Fitting(Scoring):
+    """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
 
-    return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
+    seeds: SeedsSetting = Field(
+        None,
+        description="How often a configuration is fitted, to tell its lead from luck; unset: once",
+    )
+    calibrate: CalibrateSetting = Field(
+        None,
+        description="How probabilities are made shares that come true, learnt on train rows alone; "
+        "unset: sigmoid where a configuration reweights classes",
+    )
+
+    @property
+    def plain(self) -> Self:
+        """The same with one fit, as it is: for small rungs."""
+        return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
 
-_OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
-
-
-class SearchSpec(Scoring, Searched):
+class SearchSpec(Fitting, Searched):
     """What decides which configurations are trained, how far, and side by side."""
 
     halving: Annotated[
         Halving | None,
-        _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-        _OFF_IS_WRITTEN,
+        on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
+        OFF_IS_WRITTEN,
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
@@ -225,18 +215,18 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
-    ensemble: Annotated[Ensemble | None, _on_or_off(Ensemble, "members: 5"), _OFF_IS_WRITTEN] = (
-        Field(Ensemble(), description="off, or how many configurations an average may have")
+    ensemble: Annotated[Ensemble | None, on_or_off(Ensemble, "members: 5"), OFF_IS_WRITTEN] = Field(
+        Ensemble(), description="off, or how many configurations an average may have"
     )
 
 
-class ValidationReportSpec(Scoring, Searched, Prepared):
+class ValidationReportSpec(Fitting, Searched, Prepared):
     """What the judgement of the chosen configuration depends on."""
 
     not_worse_than_champion: Annotated[
         NotWorseThanChampion | None,
-        _on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
-        _OFF_IS_WRITTEN,
+        on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
+        OFF_IS_WRITTEN,
     ] = Field(NotWorseThanChampion(), description="off, or how much worse than the current model")
     costs: Costs | None = Field(
         None,
@@ -308,6 +298,8 @@ class ExperimentSpec(
                 "drop it",
                 "costs",
             )
+        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
+            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
         self._check_evaluation()
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):

@@ -1,4 +1,4 @@
-"""`search`, `evaluation`, `halving`, `budget`, `ensemble`: what is tried, where, what is averaged.
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`: what is tried, where, how far.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -6,9 +6,10 @@ worth training in full. How they are trained belongs to `stages.search`.
 
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
@@ -132,6 +133,38 @@ class Search(Closed):
                 )
 
 
+CalibrationMethod = Literal["sigmoid", "isotonic"]
+
+
+class Seeds(Closed):
+    """How often a configuration is fitted on all train rows, each time with other draws."""
+
+    fits: int = Field(
+        ge=2, le=20, description="Fits of each configuration, with seeds of their own", examples=[5]
+    )
+    average: bool = Field(
+        False, description="true: predict and export the mean of the fits, not the first one"
+    )
+
+
+def _read_seeds(value: Any) -> Any:
+    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
+
+
+def _read_off(value: Any) -> Any:
+    # YAML reads an unquoted off as false.
+    return "off" if value is False else value
+
+
+SeedsSetting = Annotated[
+    Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
+]
+CalibrateSetting = Annotated[
+    Literal[CalibrationMethod, "off"] | None,
+    BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
+]
+
+
 class CrossValidation(Closed):
     """Folds of the train and test rows, each predicted by models that have not seen it."""
 
@@ -145,6 +178,26 @@ class Evaluation(Closed):
     cross_validation: CrossValidation = CrossValidation()
 
 
+def _read_evaluation(value: Any) -> Any:
+    if value == "test_set":
+        return None
+    if value == "cross_validation":
+        return Evaluation()
+    if isinstance(value, Mapping | Evaluation):
+        return value
+    raise ValueError(
+        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
+    )
+
+
+EvaluationSetting = Annotated[
+    Evaluation | None,
+    BeforeValidator(
+        _read_evaluation,
+        json_schema_input_type=Evaluation | Literal["test_set", "cross_validation"],
+    ),
+    WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
+]
 Share = Annotated[float, Field(gt=0, le=1, description="A share of the train rows")]
 
 

@@ -20,7 +20,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.table_list import TABLES, Table
 from experiment_pipeline_tests.rows.made_rows import cut_rows
 
-__all__ = ["ROWS_AT_MOST", "TABLES", "Cut", "Table", "cut", "experiment"]
+__all__ = ["ROWS_AT_MOST", "TABLES", "Cut", "Table", "cut", "experiment", "rows_of"]
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 100_000
@@ -55,12 +55,16 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
         changes: of the experiment, such as its search, its halving and its budget.
     """
     spec = experiment(table, seed, **changes)
-    rows = prepare(
-        _sample(_raw(table.package, table.item, table.target), spec, seed), spec.preparation
-    ).frame
+    rows = rows_of(table, spec)
     features = feature_columns(rows, spec)
     sets = cut_rows(rows, spec, features)
     return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)
+
+
+def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
+    """Return at most ROWS_AT_MOST prepared rows of a table, drawn by the experiment's seed."""
+    raw = _raw(table.package, table.item, table.target)
+    return prepare(_sample(raw, spec, spec.seed), spec.preparation).frame
 
 
 def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
