@@ -28,6 +28,11 @@ def bounds(of: Interval) -> str:
     return f"{score(of.low)} to {score(of.high)}"
 
 
+def spread(mean: float, deviation: float) -> str:
+    """Return a mean and a standard deviation: `0.8123 ± 0.0041`."""
+    return f"{score(mean)} ± {score(deviation)}"
+
+
 def interval(of: Interval) -> str:
     """`0.6912 (0.6803 to 0.7021)`."""
     return f"{score(of.estimate)} ({bounds(of)})"

@@ -179,6 +179,9 @@ class ConfigurationRow(Remembered):
     difference_high: Annotated[Number, "upper bound, for all configurations together"] = None
     in_tie_group: Annotated[bool | None, "whether the test set cannot tell it from the best"] = None
     train_score: Annotated[Number, "in units of the metric"] = None
+    seed_mean: Annotated[Number, "mean of its test scores with several seeds"] = None
+    seed_deviation: Annotated[Number, "their standard deviation"] = None
+    calibration: Annotated[Text, "sigmoid or isotonic; null: probabilities as they are"] = None
     fit_cpu_seconds: Annotated[Number, "of the fit"] = None
     fit_wall_seconds: Annotated[Number, "of the fit"] = None
     predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = None

@@ -12,6 +12,7 @@ from experiment_pipeline.spec.algorithms import Range as Range
 from experiment_pipeline.spec.experiment import NAME as NAME
 from experiment_pipeline.spec.experiment import DataAnalysisSpec as DataAnalysisSpec
 from experiment_pipeline.spec.experiment import ExperimentSpec as ExperimentSpec
+from experiment_pipeline.spec.experiment import Fitting as Fitting
 from experiment_pipeline.spec.experiment import LeaderboardSpec as LeaderboardSpec
 from experiment_pipeline.spec.experiment import Learnt as Learnt
 from experiment_pipeline.spec.experiment import Part as Part
@@ -30,6 +31,7 @@ from experiment_pipeline.spec.judgement import Costs as Costs
 from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.search import Budget as Budget
+from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
 from experiment_pipeline.spec.search import CrossValidation as CrossValidation
 from experiment_pipeline.spec.search import Halving as Halving
 from experiment_pipeline.spec.search import Search as Search

@@ -10,10 +10,8 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationError,
-    WrapSerializer,
     field_validator,
     model_validator,
 )
@@ -21,7 +19,14 @@ from pydantic import (
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
-from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
+from experiment_pipeline.spec.models import (
+    OFF_IS_WRITTEN,
+    Closed,
+    Location,
+    Scalar,
+    impossible,
+    on_or_off,
+)
 from experiment_pipeline.spec.operation import (
     Freshness,
     Mlflow,
@@ -32,11 +37,13 @@ from experiment_pipeline.spec.operation import (
 )
 from experiment_pipeline.spec.search import (
     Budget,
+    CalibrateSetting,
     CrossValidation,
     Ensemble,
     EvaluationSetting,
     Halving,
     Search,
+    SeedsSetting,
 )
 from experiment_pipeline.statistics.metrics import names_of
 
@@ -179,30 +186,32 @@ class DataAnalysisSpec(Scoring, ValidatedDataSpec):
     analysis: table.Analysis = table.Analysis()
 
 
-def _on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
-    def read(value: Any) -> Any:
-        # YAML reads an unquoted off as false.
-        if value in (True, "on"):
-            return kind()
-        if value in (False, "off"):
-            return None
-        if isinstance(value, Mapping | kind):
-            return value
-        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+class Fitting(Scoring):
+    """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
 
-    return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
+    seeds: SeedsSetting = Field(
+        None,
+        description="How often a configuration is fitted, to tell its lead from luck; unset: once",
+    )
+    calibrate: CalibrateSetting = Field(
+        None,
+        description="How probabilities are made shares that come true, learnt on train rows alone; "
+        "unset: sigmoid where a configuration reweights classes",
+    )
+
+    @property
+    def plain(self) -> Self:
+        """The same with one fit, as it is: for small rungs."""
+        return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
 
-_OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
-
-
-class SearchSpec(Scoring, Searched):
+class SearchSpec(Fitting, Searched):
     """What decides which configurations are trained, how far, and side by side."""
 
     halving: Annotated[
         Halving | None,
-        _on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-        _OFF_IS_WRITTEN,
+        on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
+        OFF_IS_WRITTEN,
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
@@ -212,18 +221,18 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
-    ensemble: Annotated[Ensemble | None, _on_or_off(Ensemble, "members: 5"), _OFF_IS_WRITTEN] = (
-        Field(Ensemble(), description="off, or how many configurations an average may have")
+    ensemble: Annotated[Ensemble | None, on_or_off(Ensemble, "members: 5"), OFF_IS_WRITTEN] = Field(
+        Ensemble(), description="off, or how many configurations an average may have"
     )
 
 
-class ValidationReportSpec(Scoring, Searched, Prepared):
+class ValidationReportSpec(Fitting, Searched, Prepared):
     """What the judgement of the chosen configuration depends on."""
 
     not_worse_than_champion: Annotated[
         NotWorseThanChampion | None,
-        _on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
-        _OFF_IS_WRITTEN,
+        on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
+        OFF_IS_WRITTEN,
     ] = Field(NotWorseThanChampion(), description="off, or how much worse than the current model")
     costs: Costs | None = Field(
         None,
@@ -295,6 +304,8 @@ class ExperimentSpec(
                 "drop it",
                 "costs",
             )
+        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
+            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
         self._check_evaluation()
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):

@@ -5,12 +5,12 @@ along the path tells them from keys. In: a path and a model. Out: the place, as 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WrapSerializer, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -61,6 +61,25 @@ class Closed(BaseModel):
                 if wanted & {int, float} and bool not in wanted:
                     raise impossible(f"{str(raw[key]).lower()} is no number; write a number", key)
         return raw
+
+
+def on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
+    """Read on, off, or the keys of a model; `keys` is an example of them."""
+
+    def read(value: Any) -> Any:
+        # YAML reads an unquoted off as false.
+        if value in (True, "on"):
+            return kind()
+        if value in (False, "off"):
+            return None
+        if isinstance(value, Mapping | kind):
+            return value
+        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+
+    return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
+
+
+OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
 
 
 Location = tuple[str | int, ...]

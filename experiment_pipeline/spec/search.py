@@ -1,4 +1,4 @@
-"""`search`, `evaluation`, `halving`, `budget`, `ensemble`: what is tried, where, what is averaged.
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`: what is tried, where, how far.
 
 The configurations of each algorithm as a grid, by random draws, or one by one; which of them are
 worth training in full. How they are trained belongs to `stages.search`.
@@ -131,6 +131,38 @@ class Search(Closed):
                     "a grid cannot hold a range; write a list, or method: random with draws",
                     *("hyperparameters", key),
                 )
+
+
+CalibrationMethod = Literal["sigmoid", "isotonic"]
+
+
+class Seeds(Closed):
+    """How often a configuration is fitted on all train rows, each time with other draws."""
+
+    fits: int = Field(
+        ge=2, le=20, description="Fits of each configuration, with seeds of their own", examples=[5]
+    )
+    average: bool = Field(
+        False, description="true: predict and export the mean of the fits, not the first one"
+    )
+
+
+def _read_seeds(value: Any) -> Any:
+    return value if isinstance(value, Mapping | Seeds) else {"fits": value}
+
+
+def _read_off(value: Any) -> Any:
+    # YAML reads an unquoted off as false.
+    return "off" if value is False else value
+
+
+SeedsSetting = Annotated[
+    Seeds | None, BeforeValidator(_read_seeds, json_schema_input_type=Seeds | int)
+]
+CalibrateSetting = Annotated[
+    Literal[CalibrationMethod, "off"] | None,
+    BeforeValidator(_read_off, json_schema_input_type=Literal[CalibrationMethod, "off", False]),
+]
 
 
 class CrossValidation(Closed):

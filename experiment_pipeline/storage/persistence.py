@@ -26,6 +26,9 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS
 # and never extended by what a file asks for.
 TRUSTED_TYPES: tuple[str, ...] = (
     *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
+    # Plain attributes and numpy, what scikit-learn's public CalibratedClassifierCV holds.
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
     "numpy.asarray",
     "numpy.clip",
     "numpy.nan_to_num",

@@ -37,6 +37,8 @@ def test_the_schema_is_one_and_knows_every_key() -> None:
     [
         *((key, value) for key, (value, _) in READ_BY.items() if key not in {"name", "task"}),
         *(("halving", value) for value in ("on", "off", True, False)),
+        *(("calibrate", value) for value in ("off", False, "isotonic")),
+        ("seeds", {"fits": 3, "average": True}),
         ("evaluation", "test_set"),
         ("evaluation", {"cross_validation": {"folds": 5, "repeats": 3}}),
         ("data", {"url": "x.csv", "delimiter": ";"}),

@@ -125,6 +125,13 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (f"{SEARCH}.features", ["target", "texts"], "search.0.features.1: 'texts' is not allowed; did"),
     (f"{SEARCH}.features", ["text", "text"], "search.0.features: a recipe stands there twice"),
     (f"{SEARCH}.features", [], "search.0.features: the list is empty; name recipes"),
+    # seeds, calibrate
+    ("seeds", 1, "seeds.fits: 1 is out of range; allowed: at least 2 and at most 20"),
+    ("seeds", True, "seeds.fits: true is no number"),
+    ("seeds", {"average": True}, "seeds.fits: is missing: fits of each configuration"),
+    ("seeds", {"fits": 3, "mean": True}, "seeds.mean: unknown key 'mean'"),
+    ("calibrate", "platt", "calibrate: 'platt' is not allowed; allowed: sigmoid, isotonic, off"),
+    ("calibrate", True, "calibrate: true is not allowed"),
     # halving, budget
     ("halving", None, "halving: write off, on, or keys and values {fractions: [0.25, 1.0], keep"),
     ("halving", 4, "halving: write off, on, or keys and values"),
@@ -336,6 +343,8 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     # What it decides is known by the sets that fits are given.
     "monotone": ({"age": "increasing"}, set()),
     "search": ([{"algorithm": "linear"}], FROM_FITS),
+    "seeds": (5, {FITS, REPORT}),
+    "calibrate": ("sigmoid", {FITS, REPORT}),
     "evaluation": ("cross_validation", FROM_FITS),
     "halving": ("off", {FITS}),
     "budget": ({"seconds": 7}, {FITS}),

@@ -130,6 +130,8 @@ def facts_of(
         created=created,
         code=code,
         environment=environment,
+        calibration=result.calibration,
+        averaged=result.averaged,
     )
 
 

@@ -16,7 +16,7 @@ from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Sec
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.ensemble import Member
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
@@ -76,6 +76,7 @@ class ModelFacts:
         created: when the model is exported, ISO 8601.
         code: what made it.
         environment: the software it needs.
+        calibration, averaged: as of `ModelResult`.
     """
 
     spec: ExperimentSpec
@@ -96,6 +97,8 @@ class ModelFacts:
     created: str
     code: CodeProvenance
     environment: Environment
+    calibration: CalibrationMethod | None = None
+    averaged: int = 1
     members: tuple[Member, ...] = ()
 
 
@@ -195,6 +198,8 @@ def _configuration(facts: ModelFacts) -> Section:
     settings = {**chosen.hyperparameters, "category encoding": chosen.features}
     if facts.rounds is not None:
         settings["boosting rounds of this fit"] = facts.rounds
+    settings |= {"fits it is the mean of": facts.averaged} if facts.averaged > 1 else {}
+    settings |= {"calibrated by": facts.calibration} if facts.calibration else {}
     rows = tuple((name, str(value)) for name, value in settings.items())
     return Section(
         "Chosen configuration",
@@ -234,7 +239,7 @@ def _ensemble(facts: ModelFacts) -> Section:
 
 
 def _metrics(facts: ModelFacts) -> Section:
-    reweighted = reweighting(facts.configuration.hyperparameters) is not None
+    reweighted = not facts.calibration and bool(reweighting(facts.configuration.hyperparameters))
     rows = tuple(
         (
             score.set_name,

@@ -56,7 +56,8 @@ class Leaderboard:
             those without a rank last. `low` and `high` bound the score (95 %);
             `difference_to_best` is the score minus the best one, `difference_low` and
             `difference_high` bound what it truly is, for all configurations together;
-            `overfit_gap` is by how much the train score is better.
+            `overfit_gap` is by how much the train score is better; `seed_mean` and
+            `seed_deviation` are those of the scores with several seeds.
         chosen: key of the configuration to ship.
         reason: why, in words.
         score: the chosen configuration's score on the test set.

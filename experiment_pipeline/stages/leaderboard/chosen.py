@@ -15,9 +15,9 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import Fitting, Scoring
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
@@ -95,7 +95,7 @@ class ChosenModel:
         )
 
     def refitted(
-        self, rows: pd.DataFrame, sets: TrainingSets, spec: Scoring, workers: int = 1
+        self, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting, workers: int = 1
     ) -> Any:
         """Return it fitted on other rows, each model with its own number of rounds.
 
@@ -106,7 +106,7 @@ class ChosenModel:
             workers: fits at a time, one thread each.
         """
         return self._whole(
-            lambda one: refit(one.result.configuration, one.result.rounds, rows, sets, spec),
+            lambda one: refit_trained(one, rows, sets, spec),
             sets.classes,
             workers,
         )

@@ -204,6 +204,7 @@ def notes(
         *filter(None, [few_units_note(chosen.units, unit, "test", chosen.weights)]),
         *doubts([spec.metric], chosen, unit, "test"),
         *_uncalibrated(ranking, spec),
+        *_luck_of_the_seed(ranking, spec.metric),
         *_optimism_in_words(ranking, spec),
         *_chosen_on_the_way(rows),
         *(edge.in_words() for edge in edges),
@@ -268,7 +269,10 @@ def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
     """Reweighted configurations: what their probabilities are worth beside the others'."""
     if spec.task == "regression":
         return
-    found = [reweighting(entry.result.hyperparameters) for entry in ranking.single]
+    found = [
+        None if entry.result.calibration else reweighting(entry.result.hyperparameters)
+        for entry in ranking.single
+    ]
     settings = list(dict.fromkeys(one for one in found if one is not None))
     if not settings:
         return
@@ -279,6 +283,28 @@ def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
     )
     scored = METRICS[spec.metric].by_probability
     yield f"{note}, and {spec.metric} counts this shift against them" if scored else note
+
+
+def _luck_of_the_seed(ranking: Ranking, metric: str) -> Iterator[str]:
+    """What other seeds make of the best score, and of its lead over the next."""
+    best, *others = ranking.entries
+    if (seeds := best.result.seeds) is None:
+        return
+    said = (
+        f"the best configuration with other seeds: {metric} "
+        f"{numbers.spread(seeds.mean, seeds.deviation)} (mean and standard deviation of "
+        f"{seeds.fits} fits)"
+    )
+    if best.result.averaged > 1:
+        said += f"; their mean prediction, which is ranked, {numbers.score(best.score.estimate)}"
+    if not others:
+        yield said
+        return
+    lead = abs(others[0].difference.estimate)
+    # Of two scores, each with a luck of its own.
+    is_luck = lead < math.sqrt(2) * seeds.deviation
+    size = "smaller" if is_luck else "larger"
+    yield f"{said}: the lead of {lead:.2g} over the next is {size} than the luck of the seed"
 
 
 def _optimism_in_words(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:

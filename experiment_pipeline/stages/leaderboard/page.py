@@ -41,16 +41,26 @@ from experiment_pipeline.storage.tables import to_parquet
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 _REMEMBERED = (
     *("status", "test_score", "difference_to_best", "difference_low", "difference_high"),
-    *("in_tie_group", "train_score", "fit_cpu_seconds", "predict_microseconds_per_row"),
+    *(
+        "in_tie_group",
+        "train_score",
+        "seed_mean",
+        "seed_deviation",
+        "calibration",
+        "fit_cpu_seconds",
+        "predict_microseconds_per_row",
+    ),
     *("model_bytes", "rounds", "fingerprint", "reason"),
 )
 # Rem: the pictures need room.
 _WIDTH = 92
+SEEDS = "over seeds"
 _HOW_TO_READ = (
     "Tied configurations cannot be told from the best: the difference may be chance. All are compared at once and on the same rows, so intervals may overlap where a configuration is not tied.",
     "A configuration that was stopped early has a score on a part of the rows: it has no rank, and its score cannot be compared with those on all rows.",
     "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
     "The overfit gap is by how much the score on train rows is better.",
+    "Where a configuration was fitted with several seeds, mean and standard deviation of their scores stand beside it: a lead smaller than that is luck of the seed.",
     "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other rows; its CPU seconds are those of its members, and are spent already.",
 )
 
@@ -114,6 +124,7 @@ def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd
         for score, ranked in zip(rows["test_score"], rows["rank"].notna(), strict=True)
     ]
     values = searched_values(declared[key] for key in rows["key"])
+    varied: dict[str, Any] = {str(n): values[n].reindex(rows["key"]).to_numpy() for n in values}
     table = pd.DataFrame(
         {
             "rank": rows["rank"],
@@ -122,9 +133,10 @@ def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd
                 "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
                 for low, high in zip(rows["low"], rows["high"], strict=True)
             ],
+            **_seeds_of(rows),
             "algorithm": rows["algorithm"],
             "standing": standing,
-            **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
+            **varied,
             "overfit gap": ["" if pd.isna(it) else numbers.score(it) for it in rows["overfit_gap"]],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
@@ -133,6 +145,20 @@ def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd
         }
     )
     return table.reset_index(drop=True)
+
+
+def _seeds_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """A column of what other seeds make of each score, where there are some."""
+    if rows["seed_mean"].isna().all():
+        return {}
+    each = zip(rows["seed_mean"], rows["seed_deviation"], strict=True)
+    return {SEEDS: [_spread(mean, deviation) for mean, deviation in each]}
+
+
+def _spread(mean: float | None, deviation: float | None) -> str:
+    if mean is None or deviation is None or pd.isna(mean):
+        return ""
+    return numbers.spread(mean, deviation)
 
 
 def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[Remembered]:
@@ -277,7 +303,8 @@ def _choice(shown: SearchShown) -> Table:
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
     header = (
         *("rank", "configuration", "algorithm", "status", shown.board.metric),
-        *("95 % interval", "minus the best", "tied", "CPU s", "µs per row", "MB"),
+        *("95 % interval", *([SEEDS] if _has_seeds(shown) else []), "minus the best", "tied"),
+        *("CPU s", "µs per row", "MB"),
         *("overfit gap", *shown.hyperparameters, "reason"),
     )
     table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
@@ -292,6 +319,10 @@ def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
     return Section("Configurations", (cut, search))
 
 
+def _has_seeds(shown: SearchShown) -> bool:
+    return any(row["seed_mean"] is not None for row in shown.rows)
+
+
 def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
     interval = row["low"] is not None
     size = row["model_bytes"]
@@ -301,6 +332,7 @@ def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
         *(row["key"], row["algorithm"], row["status"]),
         _score(row["test_score"]),
         f"{numbers.score(row['low'])} to {numbers.score(row['high'])}" if interval else "",
+        *([_spread(row["seed_mean"], row["seed_deviation"])] if _has_seeds(shown) else []),
         _score(row["difference_to_best"]),
         "yes" if row["in_tie_group"] else "",
         _amount(row["fit_cpu_seconds"]),

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
 from experiment_pipeline.spec import Scalar, Scoring
-from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.rounds import Rounds, take_rounds, watchable
 from experiment_pipeline.stages.search.shared_work import EncodedRows
@@ -27,7 +27,6 @@ from experiment_pipeline.storage import persistence
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.results import ModelResult
     from experiment_pipeline.stages.search.shared_work import SharedWork
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -176,13 +175,13 @@ class BoosterLearner(ABC):
 
     def restore(
         self,
-        result: "ModelResult",
+        stored: StoredFit,
         model: bytes,
         sets: "TrainingSets",  # noqa: ARG002
         spec: Scoring,  # noqa: ARG002
     ) -> Any:
         """Read the skops file."""
-        return persistence.from_bytes(model, result.trusted_types)
+        return persistence.from_bytes(model, stored.trusted_types)
 
     def refit(
         self,

@@ -44,7 +44,9 @@ def _levels(configuration: Configuration) -> float:
     own = _own_names(configuration)
     if configuration.algorithm == "lightgbm":
         return math.log2(1 + positive(own.get("num_leaves"), 31))
-    return positive(own.get("max_depth"), 6)
+    levels = positive(own.get("max_depth"), 6)
+    # Target statistics, in several orders of the rows: 3 to 18 times the work, measured.
+    return levels * 5 if configuration.algorithm == "catboost" else levels
 
 
 def expected_rounds(configuration: Configuration) -> float:

@@ -16,14 +16,13 @@ from experiment_pipeline.stages.search.algorithms import (
     is_own_estimator,
     settle,
 )
-from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.results import ModelResult
     from experiment_pipeline.stages.search.shared_work import SharedWork
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -104,13 +103,13 @@ class EstimatorLearner:
 
     def restore(
         self,
-        result: "ModelResult",
+        stored: StoredFit,
         model: bytes,
         sets: "TrainingSets",  # noqa: ARG002
         spec: Scoring,  # noqa: ARG002
     ) -> Any:
         """Read the skops file, trusting what was noted when it was fitted."""
-        return persistence.from_bytes(model, result.trusted_types)
+        return persistence.from_bytes(model, stored.trusted_types)
 
     def refit(
         self,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.spec import Features, Scoring
+from experiment_pipeline.spec import Features, Fitting
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.algorithms import is_own_estimator
+from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
@@ -26,11 +27,11 @@ TRAINING_VERSION = 3
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
-def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring) -> str:
+def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its inner slice, test), features, target and classes, the
-    algorithm with its full hyperparameters, seed, the metric where the fit looks at one, this code's version
+    algorithm with its full hyperparameters, seed, how often it is fitted and how calibrated, the metric where the fit looks at one, this code's version
     and those of the fitting libraries; for a user's own estimator its package's version and the
     source of its module (modules that it imports in turn are not looked at). Not the
     metrics: scores follow from the predictions.
@@ -52,6 +53,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Scoring)
             "seed": spec.seed,
             "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
             "code": _code(configuration.algorithm),
+            **composition(configuration, spec),
         }
     )
 

@@ -6,7 +6,7 @@ between families of algorithms lives in their `Learner`, threads, order and fail
 `TrainedModel`, or a Pipeline.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import Fitting, Scoring, SearchSpec
+from experiment_pipeline.stages.search import composing
+from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     categorical_positions,
@@ -38,15 +40,32 @@ from experiment_pipeline.stages.search.shared_work import (
     labels_of,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage import persistence
 
 
 def share_work(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: Scoring
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
     """Encode the sets once per recipe, and prepare what else the fits share."""
     configurations = list(configurations)
+    work = _shared(configurations, sets, spec)
+    if sets.folds:
+        folds = tuple(_shared(configurations, fold.sets, spec) for fold in sets.folds)
+        return replace(work, folds=folds)
+    folds_to_calibrate = composing.folds_to_calibrate(configurations, sets, spec)
+    return replace(work, folds_to_calibrate=folds_to_calibrate)
+
+
+def _shared(
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+) -> SharedWork:
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
-    planned = (learner_of(one.algorithm).shared_table(one, sets, spec) for one in configurations)
+    planned = (
+        table
+        for one in configurations
+        if (table := learner_of(one.algorithm).shared_table(one, sets, spec)) is not None
+        for _ in range(composing.planned_fits(one, spec))
+    )
     y_train = sets.y_train
     return SharedWork(
         encoded={recipe: encode(recipe, sets) for recipe in recipes},
@@ -55,13 +74,12 @@ def share_work(
         y_test=sets.y_test,
         w_train=sets.w_train,
         w_test=sets.w_test,
-        tables=SharedTables(table for table in planned if table is not None),
-        folds=tuple(share_work(configurations, fold.sets, spec) for fold in sets.folds),
+        tables=SharedTables(planned),
     )
 
 
 def fit_configuration(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
 ) -> TrainedModel:
     """Fit one configuration and score it.
 
@@ -70,7 +88,8 @@ def fit_configuration(
         Exception: whatever the estimator raises.
     """
     fit = _cross_fitted if sets.folds else _fitted
-    fitted, on_test, predict_seconds = fit(configuration, work, sets, spec)
+    composed = composing.compose(configuration, work, sets, spec, fit)
+    fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     if fitted.on_train is None:
         on_train = fitted.predict(work.encoded[configuration.features].train[scored])
@@ -78,7 +97,7 @@ def fit_configuration(
         on_train = fitted.on_train[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
-    predictions = Predictions(on_test, on_train)
+    predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprint(configuration, sets, spec),
@@ -90,9 +109,11 @@ def fit_configuration(
         rounds=fitted.rounds,
         fit_cpu_seconds=fitted.cpu_seconds,
         fit_wall_seconds=fitted.wall_seconds,
-        predict_seconds_per_row=predict_seconds / len(on_test),
+        predict_seconds_per_row=composed.predict_seconds / len(on_test),
         model_bytes=len(fitted.model),
         trusted_types=fitted.trusted_types,
+        averaged=composed.averaged,
+        calibration=composed.calibration,
         notes=fitted.notes,
         **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
     )
@@ -100,7 +121,7 @@ def fit_configuration(
 
 
 def _fitted(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
 ) -> tuple[FittedModel, np.ndarray, float]:
     """A model of the train rows, what it predicts for the test rows, in how many seconds."""
     fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
@@ -110,7 +131,7 @@ def _fitted(
 
 
 def _cross_fitted(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Scoring
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
 ) -> tuple[FittedModel, np.ndarray, float]:
     """The same of a cross-validation: each test row is predicted by the model of its fold.
 
@@ -157,8 +178,13 @@ def fitted_pipeline(
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
     features = fit_features(result.features, sets.train, sets.grown, sets)
-    estimator = learner_of(result.algorithm).restore(result, model, sets, spec)
-    return _pipeline(features, estimator)
+    return _pipeline(features, _restored(result, model, sets, spec))
+
+
+def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring) -> Any:
+    if result.is_composed:
+        return persistence.from_bytes(model, result.trusted_types)
+    return learner_of(result.algorithm).restore(result, model, sets, spec)
 
 
 def refit(
@@ -168,7 +194,7 @@ def refit(
     sets: TrainingSets,
     spec: Scoring,
 ) -> Pipeline:
-    """Fit a chosen configuration on other rows, with fresh features and no early stopping.
+    """Fit a configuration once on other rows, with fresh features and no early stopping.
 
     Args:
         configuration: the chosen one.
@@ -177,13 +203,46 @@ def refit(
         sets: gives features, target, task, classes and split; its rows are not used.
         spec: its seed and its metric are used.
     """
-    y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
+    learner = learner_of(configuration.algorithm)
     with threadpool_limits(limits=1):
-        features, table = fit_rows(configuration.features, rows, all_rows, sets)
-        codes, wanted = categorical_positions(features), directions(features, sets.directions)
-        encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
-        learner = learner_of(configuration.algorithm)
+        features, encoded = _encoded(configuration, rows, sets)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
+
+
+def refit_trained(
+    trained: TrainedModel, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting
+) -> Pipeline:
+    """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
+
+    Args:
+        trained: as the search has left it: gives the rounds, and the calibrators.
+        rows: as of `refit`.
+        sets: as of `refit`.
+        spec: as of `refit`, and its seeds.
+    """
+    result = trained.result
+    calibration = None
+    if result.calibration is not None:
+        model = persistence.from_bytes(trained.model, result.trusted_types)
+        calibration = calibration_in(model, sets.classes or ())
+    with threadpool_limits(limits=1):
+        features, encoded = _encoded(result.configuration, rows, sets)
+        estimator = composing.refit_composed(
+            *(result.configuration, result.rounds, encoded, sets, spec),
+            averaged_fits=result.averaged,
+            calibration=calibration,
+        )
+        return _pipeline(features, estimator)
+
+
+def _encoded(
+    configuration: Configuration, rows: pd.DataFrame, sets: TrainingSets
+) -> tuple[Any, EncodedRows]:
+    """Features that are fitted on rows, and these rows as they encode them."""
+    y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
+    features, table = fit_rows(configuration.features, rows, all_rows, sets)
+    codes, wanted = categorical_positions(features), directions(features, sets.directions)
+    return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

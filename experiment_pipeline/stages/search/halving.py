@@ -216,8 +216,9 @@ class _Search:
         self, sets: TrainingSets, configurations: Sequence[Configuration]
     ) -> dict[str, ModelResult]:
         """Key → known result on these sets, under the configuration's present key."""
-        prints = {one.key: fingerprint(one, sets, self.spec) for one in configurations}
-        found = scored_as_asked(self.known, list(prints.values()), sets, self.spec)
+        spec = self._spec(sets)
+        prints = {one.key: fingerprint(one, sets, spec) for one in configurations}
+        found = scored_as_asked(self.known, list(prints.values()), sets, spec)
         return {k: replace(found[p], key=k) for k, p in prints.items() if p in found}
 
     def _fits(
@@ -281,6 +282,11 @@ class _Search:
         # A rerun that finds everything known imports nothing that fits.
         from experiment_pipeline.stages.search.sweep import train_configurations
 
+        spec = self._spec(rung.sets)
         yield from train_configurations(
-            missing, rung.sets, self.spec, self.workers, brake, longest_first=longest_first
+            missing, rung.sets, spec, self.workers, brake, longest_first=longest_first
         )
+
+    def _spec(self, sets: TrainingSets) -> SearchSpec:
+        """The experiment, of one plain fit at small rungs: what goes on is fitted anew."""
+        return self.spec if sets is self.sets else self.spec.plain

@@ -16,7 +16,6 @@ from experiment_pipeline.spec import Scoring
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.results import ModelResult
     from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -60,6 +59,25 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         self.cpu_seconds = time.thread_time() - self._cpu
         self.wall_seconds = time.perf_counter() - self._wall
+
+
+class StoredFit(Protocol):
+    """What of a fit is needed to restore it."""
+
+    @property
+    def configuration(self) -> "Configuration":
+        """What was fitted."""
+        ...
+
+    @property
+    def rounds(self) -> int | None:
+        """That it keeps; None for what does not stop early."""
+        ...
+
+    @property
+    def trusted_types(self) -> tuple[str, ...]:
+        """As of `FittedModel`."""
+        ...
 
 
 class Learner(Protocol):
@@ -115,9 +133,7 @@ class Learner(Protocol):
         """
         ...
 
-    def restore(
-        self, result: "ModelResult", model: bytes, sets: "TrainingSets", spec: Scoring
-    ) -> Any:
+    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
         """Return the fitted estimator of a stored model.
 
         Raises:

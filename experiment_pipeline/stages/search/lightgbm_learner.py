@@ -10,12 +10,11 @@ import numpy as np
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search import boosting, lightgbm_parameters
-from experiment_pipeline.stages.search.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.results import ModelResult
     from experiment_pipeline.stages.search.shared_work import SharedWork
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -80,12 +79,10 @@ class LightGBMLearner:
             on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
         )
 
-    def restore(
-        self, result: "ModelResult", model: bytes, sets: "TrainingSets", spec: Scoring
-    ) -> Any:
+    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
         """Put scikit-learn's interface around the text's Booster."""
-        plan = boosting.boosting_plan(result.configuration, sets, spec)
-        return _estimator(model.decode(), plan, sets.classes, result.rounds)
+        plan = boosting.boosting_plan(stored.configuration, sets, spec)
+        return _estimator(model.decode(), plan, sets.classes, stored.rounds)
 
     def refit(
         self,

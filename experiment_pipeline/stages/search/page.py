@@ -56,6 +56,9 @@ def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
         row,
         test_score=one.result.test_score,
         train_score=one.result.train_score,
+        seed_mean=None if one.result.seeds is None else one.result.seeds.mean,
+        seed_deviation=None if one.result.seeds is None else one.result.seeds.deviation,
+        calibration=one.result.calibration,
         fit_cpu_seconds=one.result.fit_cpu_seconds,
         fit_wall_seconds=one.result.fit_wall_seconds,
         predict_microseconds_per_row=1e6 * one.result.predict_seconds_per_row,
@@ -91,6 +94,8 @@ def configuration(
             f"test {result.metric}{where}": result.test_score,
             **({} if where else {f"train {result.metric}": result.train_score}),
             "other scores": _others(result),
+            **_seeds_of(result),
+            **({} if result.calibration is None else {"calibrated by": result.calibration}),
             "share of the train rows": one.fraction,
             "CPU seconds to fit": result.fit_cpu_seconds,
             "cost": _cost_of(result),
@@ -100,6 +105,16 @@ def configuration(
             "stored in": f"{path.removesuffix(result.fingerprint)}, by data version (see Tags)",
         },
     )
+
+
+def _seeds_of(result: ModelResult) -> dict[str, Fact]:
+    if (found := result.seeds) is None:
+        return {}
+    fits = f"{found.fits} fits, each with a seed of its own"
+    return {
+        "over seeds": f"{numbers.spread(found.mean, found.deviation)} ({fits})",
+        f"deviation of {result.metric} over seeds": found.deviation,
+    }
 
 
 def _others(result: ModelResult) -> str:

@@ -4,6 +4,7 @@
         model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
         test_predictions.<digest>.npy    of all test rows
         train_predictions.<digest>.npy   of the train rows that the train score is of
+        seed_predictions.<digest>.npy    of all test rows, of each fit alone, where there are several
         result.json                      the numbers
 
 Plain frozen data. In: what `fitting.py` measured. Out: the same, kept and checked. How entries
@@ -16,12 +17,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiment_pipeline.spec import Features, Scalar
+from experiment_pipeline.spec import CalibrationMethod, Features, Scalar
 from experiment_pipeline.spec.algorithms import model_file
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import Undefinable
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """Scores of one configuration's fits with several seeds.
+
+    Attributes:
+        mean: of the scores.
+        deviation: their standard deviation, of a sample.
+        fits: how many.
+    """
+
+    mean: float
+    deviation: float
+    fits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +52,23 @@ class Scores:
         test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
             threshold is at the best one for these rows.
         test_scores: every metric of the experiment, on all test rows, at that threshold.
+        seed_scores: of `metric`, on all test rows: of each fit alone, the experiment's seed first;
+            empty where there is one.
     """
 
     metric: str
     train_score: Undefinable
     test_score: Undefinable
     test_scores: Mapping[str, Undefinable]
+    seed_scores: tuple[Undefinable, ...] = ()
+
+    @property
+    def seeds(self) -> SeedSpread | None:
+        """What other seeds make of the score; None: there is one fit."""
+        scores = np.array(self.seed_scores)
+        if len(scores) < 2 or not np.isfinite(scores).all():
+            return None
+        return SeedSpread(float(scores.mean()), float(scores.std(ddof=1)), len(scores))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +90,8 @@ class ModelResult(Scores):
         model_bytes: size of the stored model, without features.
         trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`: types of a
             user's own estimator, noted when this process had just fitted it.
+        averaged: of how many fits it predicts the mean.
+        calibration: how its probabilities were calibrated; None: they are as they are.
         notes: what to know about the fit, one sentence each.
     """
 
@@ -79,7 +108,19 @@ class ModelResult(Scores):
     predict_seconds_per_row: float
     model_bytes: int
     trusted_types: tuple[str, ...] = ()
+    averaged: int = 1
+    calibration: CalibrationMethod | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether the stored model is more than one fit of its algorithm."""
+        return self.averaged > 1 or self.calibration is not None
+
+    @property
+    def model_file(self) -> str:
+        """What the stored model is called, by its format."""
+        return _SKOPS if self.is_composed else model_file(self.algorithm)
 
     @property
     def configuration(self) -> Configuration:
@@ -97,10 +138,12 @@ class Predictions:
     Attributes:
         test: of the test rows.
         train: of the train rows that the train score is of, see `scoring.scored_rows`.
+        by_seed: (fits, n_test, …) of the test rows, of each fit alone; None: there is one.
     """
 
     test: np.ndarray
     train: np.ndarray
+    by_seed: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +194,8 @@ class FailedConfiguration:
 
 
 _ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
+_SKOPS = "model.skops"
+_BY_SEED = "seed_predictions.npy"
 
 
 @dataclass(frozen=True)
@@ -179,7 +224,9 @@ class TrainedModelStore:
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
-        return _predictions(self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN]).files)
+        return _predictions(
+            self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files
+        )
 
     def get(self, fingerprint: str) -> TrainedModel | None:
         """Return an entry; None when there is none."""
@@ -197,10 +244,12 @@ class TrainedModelStore:
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now: an entry never changes."""
         files = {
-            model_file(trained.result.algorithm): trained.model,
+            trained.result.model_file: trained.model,
             _ON_TEST: _npy(trained.predictions.test),
             _ON_TRAIN: _npy(trained.predictions.train),
         }
+        if trained.predictions.by_seed is not None:
+            files[_BY_SEED] = _npy(trained.predictions.by_seed)
         return _trained(self.entries.put(trained.result.fingerprint, files, trained.result))
 
 
@@ -231,12 +280,13 @@ class IntactModels:
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:
-    model = entry.files[model_file(entry.record.algorithm)]
+    model = entry.files[entry.record.model_file]
     return TrainedModel(entry.record, model, _predictions(entry.files))
 
 
 def _predictions(files: Mapping[str, bytes]) -> Predictions:
-    return Predictions(test=_array(files[_ON_TEST]), train=_array(files[_ON_TRAIN]))
+    by_seed = _array(files[_BY_SEED]) if _BY_SEED in files else None
+    return Predictions(_array(files[_ON_TEST]), _array(files[_ON_TRAIN]), by_seed)
 
 
 def _npy(array: np.ndarray) -> bytes:

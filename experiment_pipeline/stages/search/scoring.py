@@ -133,12 +133,20 @@ def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
     y, found, weights = truth.y_test, predictions.test, truth.w_test
     cut = cut_at(decision_threshold(spec.metric_names, y, found, weights))
     on_test = {name: score(name, y, found, cut, weights) for name in spec.metric_names}
+    each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
         train_score=score(spec.metric, truth.y_train, predictions.train, cut, truth.w_train),
         test_score=on_test[spec.metric],
         test_scores=on_test,
+        seed_scores=tuple(_at_its_best(one, truth, spec) for one in each),
     )
+
+
+def _at_its_best(prediction: np.ndarray, truth: Truth, spec: Scoring) -> float:
+    y, weights = truth.y_test, truth.w_test
+    cut = cut_at(decision_threshold(spec.metric_names, y, prediction, weights))
+    return score(spec.metric, y, prediction, cut, weights)
 
 
 def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpec) -> Interval:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
 from experiment_pipeline.statistics.weights import Weights
 
@@ -101,6 +102,7 @@ class SharedWork:
         w_train: (n_train,) how much each row counts; None = all alike.
         w_test: (n_test,).
         tables: what libraries make of the encoded tables, when first asked for.
+        folds_to_calibrate: parts of the train rows; none where nobody is calibrated.
         folds: of a cross-validation: the same for the rows of each fold.
     """
 
@@ -111,6 +113,7 @@ class SharedWork:
     w_train: Weights
     w_test: Weights
     tables: SharedTables
+    folds_to_calibrate: tuple[FoldRows, ...] = ()
     folds: tuple["SharedWork", ...] = ()
 
     def train_rows(self, recipe: Features) -> EncodedRows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.spec import Costs, Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, Costs, Scalar, ValidationReportSpec
 from experiment_pipeline.statistics.calibration import Calibration, calibrations
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.outcomes import (
@@ -62,18 +62,33 @@ class AtThreshold:
     ways: tuple[WayToDecide, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Uncalibrated:
+    """A calibrated model without its calibrators.
+
+    Attributes:
+        prediction: of the rows that it is judged on.
+        mended_by: how it is calibrated.
+    """
+
+    prediction: SetPrediction
+    mended_by: CalibrationMethod
+
+
 @dataclass(frozen=True)
 class Details:
     """What stands in the report beside scores and gates.
 
     Attributes:
         calibration: of the positive class, or of the most frequent ones.
+        uncalibrated: the same of the model without its calibrators; empty where it has none.
         at_threshold: binary only.
         classes: in the order of the target's classes; empty for regression.
         residuals: regression only.
     """
 
     calibration: tuple[Calibration, ...] = ()
+    uncalibrated: tuple[Calibration, ...] = ()
     at_threshold: AtThreshold | None = None
     classes: tuple[ClassOutcome, ...] = ()
     residuals: Residuals | None = None
@@ -101,6 +116,7 @@ def details_of(
     test: SetPrediction,
     classes: tuple[Scalar, ...] | None,
     threshold: Threshold | None,
+    uncalibrated: Uncalibrated | None = None,
 ) -> Details:
     """Look at the exported fit on the validation rows; arguments as of `report.judge`."""
     if classes is None:
@@ -109,6 +125,7 @@ def details_of(
     matrix = confusion(exported.y, exported.decided(cut), len(classes))
     return Details(
         calibration=calibrations(exported, classes),
+        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated.prediction, classes),
         at_threshold=None if threshold is None else _at(spec, exported, test, threshold),
         classes=class_outcomes(matrix, classes),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from sklearn.pipeline import make_pipeline
 
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.memory.comparison import JudgedRows
@@ -18,11 +19,12 @@ from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.calibrating import uncalibrated
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report import champion, pictures
-from experiment_pipeline.stages.validation_report.details import exported_threshold
+from experiment_pipeline.stages.validation_report.details import Uncalibrated, exported_threshold
 from experiment_pipeline.stages.validation_report.effects import Usage, Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
@@ -97,9 +99,7 @@ def final_check(
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
     used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
-        spec,
-        board.chosen,
-        on_validation,
+        *(spec, board.chosen, on_validation),
         _predicted(train_only, validation, sets, spec),
         on_test,
         encode_target(fitted_on[sets.target], sets.classes),
@@ -110,6 +110,7 @@ def final_check(
         segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
+        uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec),
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -183,6 +184,21 @@ def _usage(
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
     """The rows that the exported fit has seen."""
     return sets.train if spec.export.refit == "none" else sets.every_row
+
+
+def _uncalibrated(
+    result: ModelResult,
+    exported: Any,
+    validation: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ValidationReportSpec,
+) -> Uncalibrated | None:
+    """What the exported model would say without its calibrators; None: it has none."""
+    if result.calibration is None:
+        return None
+    features, model = (step for _, step in exported.steps)
+    raw = make_pipeline(features, uncalibrated(model))
+    return Uncalibrated(_predicted(raw, validation, sets, spec), result.calibration)
 
 
 def _predicted(

@@ -29,6 +29,7 @@ from experiment_pipeline.reporting.remembered import (
     ScoreRow,
 )
 from experiment_pipeline.stages.validation_report import sections
+from experiment_pipeline.stages.validation_report.calibration_section import calibration
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -157,7 +158,7 @@ def build_document(
         *([] if following is None else [sections.next_steps(following)]),
         *sections.champion(report),
         sections.metrics(report, pictures),
-        *sections.calibration(report, pictures),
+        *calibration(report, pictures),
         *sections.threshold(report, pictures),
         *sections.errors(report, pictures),
         *sections.classes(report, pictures),

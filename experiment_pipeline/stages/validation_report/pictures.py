@@ -125,11 +125,13 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawin
 
 
 def _calibration(report: ValidationReport) -> Iterator[Drawing]:
-    found = report.details.calibration
+    found, before = report.details.calibration, report.details.uncalibrated
     if not found:
         return
     highest = max(one.observed.high for curve in found for one in curve.bins)
-    highest = min(1.0, 1.05 * max(highest, *(curve.bins[-1].predicted for curve in found)))
+    before = before if len(before) == 1 else ()
+    said = (curve.bins[-1].predicted for curve in (*found, *before))
+    highest = min(1.0, 1.05 * max(highest, *said))
 
     def draw(axes: Axes, palette: Palette) -> None:
         axes.plot([0, highest], [0, highest], color=palette.muted, linestyle="--", linewidth=1)
@@ -143,9 +145,13 @@ def _calibration(report: ValidationReport) -> Iterator[Drawing]:
                 x, low, high, color=colour, alpha=0.2 / len(found) ** 0.5, linewidth=0
             )
             axes.plot(x, y, color=colour, marker="o", markersize=4, label=plain(curve.of))
+        for curve in before:
+            x = [one.predicted for one in curve.bins]
+            y = [one.observed.estimate for one in curve.bins]
+            axes.plot(x, y, color=palette.muted, linestyle=":", label="before calibrating")
         axes.set(xlabel="Predicted probability", ylabel="Share that came true")
         axes.set(xlim=(0, highest), ylim=(0, highest))
-        if len(found) > 1:
+        if len(found) > 1 or before:
             axes.legend(loc="upper left")
 
     worst = max(found, key=lambda one: one.expected_error)

@@ -15,10 +15,11 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
+    Uncalibrated,
     details_of,
     metric_threshold,
 )
@@ -90,7 +91,8 @@ class ValidationReport:
         hyperparameters: of the configuration.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
-        miscalibration: of a reweighted model; None for one that is not.
+        miscalibration: of a reweighted model that is not calibrated; None for any other.
+        calibrated_by: how its probabilities were calibrated; None: they are as they are.
         units_that_count: metric → units that decide how sure it is: those of the rarest class,
             where it compares classes, else all.
         details: what else there is to know of it.
@@ -116,6 +118,7 @@ class ValidationReport:
     threshold: Threshold | None
     prevalence: float | None
     miscalibration: Miscalibration | None
+    calibrated_by: CalibrationMethod | None
     units_that_count: Mapping[str, int]
     details: Details
     usage: Usage | None
@@ -166,6 +169,7 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
+    uncalibrated: Uncalibrated | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -184,14 +188,12 @@ def judge(
         earlier_looks: of other models at these validation rows.
         champion: how `exported` stands against the exported model.
         hyperparameters: of the configuration.
+        uncalibrated: `exported` without its calibrators; None: it has none.
     """
     cut, binary = cut_at(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
     report = ValidationReport(
-        experiment=spec.name,
-        configuration=configuration,
-        metric=spec.metric,
-        rows=len(exported.y),
+        *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
@@ -200,9 +202,10 @@ def judge(
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
-        miscalibration=miscalibration(reweighting(hyperparameters), exported, classes),
+        miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
+        calibrated_by=uncalibrated.mended_by if uncalibrated else None,
         units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
-        details=details_of(spec, exported, test, classes, threshold),
+        details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
         champion=champion,
@@ -210,6 +213,17 @@ def judge(
         overlap=earlier_looks.overlap,
     )
     return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+
+
+def _miscalibration(
+    uncalibrated: Uncalibrated | None,
+    hyperparameters: Mapping[str, Scalar],
+    exported: SetPrediction,
+    classes: tuple[Scalar, ...] | None,
+) -> Miscalibration | None:
+    """How far a reweighted model is off that nothing has calibrated."""
+    setting = None if uncalibrated else reweighting(hyperparameters)
+    return miscalibration(setting, exported, classes)
 
 
 def _scores(

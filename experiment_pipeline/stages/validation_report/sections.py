@@ -19,7 +19,7 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.calibration import Calibration, named
+from experiment_pipeline.statistics.calibration import named
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, better, surely_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
@@ -173,61 +173,6 @@ def _gap(report: ValidationReport) -> list[Block]:
             "score is lower than the one that ranked, and can be compared with validation."
         )
     return [Paragraph(said), Table(("on", report.metric), rows)]
-
-
-def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
-    """Whether a probability can be taken for what it says."""
-    found = report.details.calibration
-    if not found:
-        return []
-    rows = tuple(
-        (
-            one.of,
-            numbers.interval(one.slope),
-            numbers.interval(one.intercept),
-            numbers.score(one.expected_error),
-            numbers.score(one.by_chance),
-        )
-        for one in found
-    )
-    header = ("class", "slope (1 is right)", "intercept (0 is right)", "mean error", "by chance")
-    said = [Paragraph(" ".join(_calibrated(one, len(found) == 1) for one in found))]
-    if report.miscalibration is not None:
-        setting = report.miscalibration.setting
-        said.insert(0, Paragraph(f"Probabilities are not calibrated: {setting} moves them."))
-    meaning = Paragraph(
-        "Slope and intercept are those of a logistic recalibration on the validation rows (Cox "
-        "1958; the intercept with slope 1), with 95 % intervals. The mean error is the expected "
-        "calibration error over bins of equal size; beside it, what it would be by chance of a "
-        "model without error. The band of the curve is Wilson's 95 % interval, for each bin alone."
-    )
-    return [
-        Section(
-            "Calibration",
-            (*said, Table(header, rows), *pictures.get("calibration", ()), meaning),
-        )
-    ]
-
-
-def _calibrated(found: Calibration, alone: bool) -> str:
-    """Return what slope and intercept say, in a sentence."""
-    of = "" if alone else f"{found.of}: "
-    off = f"off by {100 * found.expected_error:.1f} percentage points on average"
-    if not math.isfinite(found.slope.high - found.slope.low):
-        return f"{of}Whether the probabilities are too sure cannot be told here; they are {off}."
-    if not found.in_doubt:
-        chance = f"{100 * found.by_chance:.1f} would be chance alone"
-        return f"{of}Nothing speaks against the probabilities: they are {off}, where {chance}."
-    said = []
-    if math.isfinite(found.slope.estimate) and found.slope.high < 1:
-        said.append("too sure of themselves, so that high ones are too high and low ones too low")
-    if math.isfinite(found.slope.estimate) and found.slope.low > 1:
-        said.append("too careful, so that high ones are too low and low ones too high")
-    if found.intercept.high < 0:
-        said.append("too high on average")
-    if found.intercept.low > 0:
-        said.append("too low on average")
-    return f"{of}The probabilities are {', and '.join(said)}; they are {off}."
 
 
 def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:

@@ -49,7 +49,8 @@ _TABLES = {
         status:text! rank:integer is_chosen:boolean rung:number reused:boolean
         test_score:number test_low:number test_high:number difference_to_best:number
         difference_low:number difference_high:number in_tie_group:boolean
-        train_score:number fit_cpu_seconds:number fit_wall_seconds:number
+        train_score:number seed_mean:number seed_deviation:number calibration:text
+        fit_cpu_seconds:number fit_wall_seconds:number
         predict_microseconds_per_row:number model_bytes:integer rounds:integer
         fingerprint:text reason:text
     """,

@@ -1,0 +1,44 @@
+"""An average of fitted estimators, as a fitted scikit-learn estimator.
+
+scikit-learn's voting estimators fit their members themselves; here they are put together of members
+that are fitted, and predict what an ordinary `fit` of the same members would. In: fitted
+estimators. Out: a VotingClassifier or VotingRegressor, which loads without this package.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def averaged(
+    members: Sequence[Any],
+    classes: Sequence[Any] | None,
+    *,
+    names: Sequence[str] = (),
+    weights: Sequence[float] | None = None,
+) -> Any:
+    """Return the mean of fitted estimators' predictions as an estimator.
+
+    Args:
+        members: fitted; of a classifier all with probabilities in the same order of classes.
+        classes: what the columns of their probabilities are called; None for regression.
+        names: of the members; empty: numbered.
+        weights: of the members; None: all equal.
+    """
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+    from sklearn.preprocessing import LabelEncoder
+
+    named = list(
+        zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True)
+    )
+    shares = None if weights is None else list(weights)
+    if classes is None:
+        average = VotingRegressor(named, weights=shares)
+    else:
+        average = VotingClassifier(named, voting="soft", weights=shares)
+        encoder = LabelEncoder()
+        encoder.classes_ = np.asarray(classes)
+        vars(average).update(le_=encoder, classes_=encoder.classes_)
+    average.estimators_ = list(members)
+    return average
