@@ -95,8 +95,7 @@ def look_at(
         target="y",
         task=task,
         metric=METRIC[task],
-        search=SEARCH,
-        **more,
+        **{"search": SEARCH, **more},
     )
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
     sets = scenario.to_train_on(cut.train, cut.test, spec)
