@@ -310,7 +310,8 @@ def _nothing_to_rank(
 def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tuple[Entry, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run.
 
-    An ensemble is chosen where it is the best, and the smallest only where nothing else is tied.
+    An ensemble is chosen where it is better than one alone would be that was picked in the same
+    way, and as the smallest only where it is the best and nothing else is tied.
     """
     best, tied = ranking.entries[0], ranking.tie_group
     among = numbers.counted(len(ranking.single), "configuration")
@@ -319,11 +320,16 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tup
     standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
     if len(tied) > 1:
         standing += f"; {len(tied) - 1:,} more cannot be told from it"
-    if found and best.is_ensemble and (spec.choice == "best_score" or len(tied) == 1):
-        told = found.ensemble.told(spec.metric, best, ranking.single[0])
-        return best, f"{standing}; {told}"
+    beyond_ties = best.is_ensemble and len(tied) == 1
+    if found and (found.is_better if spec.choice == "best_score" else beyond_ties):
+        together = next(entry for entry in ranking.entries if entry.is_ensemble)
+        told = found.ensemble.told(spec.metric, together, ranking.single[0], found.alone)
+        return (
+            together,
+            f"{standing if together is best else 'the ensemble of the best few'}; {told}",
+        )
     if spec.choice == "best_score":
-        return best, standing + _tie_break(ranking.single)
+        return ranking.single[0], standing + _tie_break(ranking.single)
     sign = METRICS[spec.metric].sign
     smallest = min(
         (entry for entry in tied if not entry.is_ensemble),

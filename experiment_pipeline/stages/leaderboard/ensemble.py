@@ -9,7 +9,7 @@ which stands with the board, and what it predicts.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -96,21 +96,23 @@ class Ensemble:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
         return ", ".join(f"{one.weight:.2g} of {one.configuration.key}" for one in self.members)
 
-    def told(self, metric: str, ensemble: Entry, best: Entry) -> str:
+    def told(self, metric: str, ensemble: Entry, best: Entry, alone: float) -> str:
         """What it brings and costs beside the best configuration alone.
 
         Args:
             metric: that ranks.
             ensemble: its entry.
             best: that of the best configuration.
+            alone: as of `Found`.
         """
         seconds = best.result.predict_seconds_per_row
         times = ensemble.result.predict_seconds_per_row / seconds if seconds else math.nan
         slower = "" if math.isnan(times) else f", {times:.1f} times the prediction time"
         return (
             f"{metric} {numbers.score(ensemble.score.estimate)} instead of "
-            f"{numbers.score(best.score.estimate)} of {best.result.key} alone, "
-            f"{len(self.members)} models{slower}, no more fits"
+            f"{numbers.score(alone)} of one configuration alone, both picked by other rows than "
+            f"they are scored on; {len(self.members)} models{slower} of {best.result.key}, no more "
+            "fits"
         )
 
     def result(self, members: Sequence[ModelResult], metric: str) -> ModelResult:
@@ -160,11 +162,22 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """An ensemble, the numbers of its row, and what it predicts for the test rows, cross-fitted."""
+    """An ensemble beside the best alone, both picked by other rows than those they are scored on.
+
+    Attributes:
+        ensemble: its members and weights.
+        result: the numbers of its row.
+        on_test: what it predicts for the test rows, cross-fitted.
+        alone: the score of always taking the configuration that is best on the other folds. The
+            best score of the board is no measure for an ensemble: it was picked by these very rows.
+        is_better: whether the ensemble's cross-fitted score is better than that.
+    """
 
     ensemble: Ensemble
     result: ModelResult
     on_test: np.ndarray
+    alone: float
+    is_better: bool
 
 
 def find_ensemble(
@@ -212,11 +225,18 @@ def find_ensemble(
         ),
     )
     known = dict(zip(prints, results, strict=True))
-    predicted = ensemble.cross_fitted(lambda one: predictions(known[one]), rows.y, rows.units)
-    if math.isnan(_score(spec.metric, rows, slice(None), predicted)):
+
+    def predicted(one: Ensemble) -> np.ndarray:
+        return one.cross_fitted(lambda print_: predictions(known[print_]), rows.y, rows.units)
+
+    on_test = predicted(ensemble)
+    if math.isnan(together := _score(spec.metric, rows, slice(None), on_test)):
         return None
+    firsts = tuple({prints[best[fold][0]]: 1.0} for fold in range(folds.count))
+    alone = _score(spec.metric, rows, slice(None), predicted(replace(ensemble, folds=firsts)))
     result = ensemble.result([results[one] for one in members], spec.metric)
-    return Found(ensemble, result, predicted)
+    better = together > alone or math.isnan(alone)
+    return Found(ensemble, result, on_test, METRICS[spec.metric].sign * alone, better)
 
 
 def _member(result: ModelResult, weight: float) -> Member:
