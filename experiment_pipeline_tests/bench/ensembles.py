@@ -3,7 +3,8 @@
 The same searches, tables and seeds as the other comparisons; nothing is fitted for it. Both are
 the fits of the search, on the train rows, judged on the validation rows, on which nobody chose. In:
 tables and seeds. Out: a row per table: how often it is better there, by how much, and whether its
-cross-fitted test score said so.
+cross-fitted test score said so: that one does not flatter itself, while the best alone is the best
+of twenty. `python -m experiment_pipeline_tests.bench.ensembles` prints them.
 """
 
 from collections import defaultdict
@@ -137,3 +138,7 @@ def _row(name: str, found: Sequence[Gain]) -> str:
         *(f"{gained.min():+.2%}", f"{said:+.2%}", f"{members:.1f}", f"{times:.1f}"),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print("\n".join([f"| {' | '.join(HEADER)} |", *rows_of(list(gains()))]))

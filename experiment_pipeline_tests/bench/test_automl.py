@@ -177,6 +177,8 @@ def test_the_page_tells_ranks_budgets_and_losses():
     assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
     assert "Against ours without ensemble: better in the mean on 2, worse on 0 of 2" in text
     assert "loans" not in text
+    alone = page.told(["ours"], ["ours without ensemble"], [*found[::2], *less])
+    assert "Against ours without ensemble: better in the mean on 2" in alone
     assert page.told(names, [], [unfinished]).startswith("No table yet")
 
 

@@ -45,7 +45,7 @@ class Ranks:
         return "\n".join(lines)
 
     def _column(self, rank: float) -> int:
-        share = (rank - 1) / (len(self.tools) - 1)
+        share = (rank - 1) / max(1, len(self.tools) - 1)
         return int(np.clip(round(share * (_WIDTH - 1)), 0, _WIDTH - 1))
 
 
@@ -64,9 +64,9 @@ def ranks(tools: Sequence[str], tables: Sequence[str], merits: np.ndarray) -> Ra
     by_table = np.array([ranked[[one == name for one in tables]].mean(axis=0) for name in names])
     n, k = by_table.shape
     means = by_table.mean(axis=0)
-    return Ranks(
-        tuple(tools), means, n, critical_difference(k, n), _friedman(means, n) if k > 1 else 1.0
-    )
+    if k == 1:
+        return Ranks(tuple(tools), means, n, critical=0.0, p_value=1.0)
+    return Ranks(tuple(tools), means, n, critical_difference(k, n), _friedman(means, n))
 
 
 def critical_difference(tools: int, tables: int) -> float:

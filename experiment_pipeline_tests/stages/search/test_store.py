@@ -92,12 +92,15 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
             read("0" * 64)
 
 
-@pytest.mark.parametrize(("model", "ending"), [(b"tree\nversion=v4", "txt"), (b"PK\3\4", "skops")])
-def test_files_are_named_after_what_they_are(storage: UPath, model: bytes, ending: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "ending"),
+    [("lightgbm", "txt"), *((name, "skops") for name in ("catboost", "linear", "mine.Own"))],
+)
+def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, ending: str) -> None:
     """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
     store = store_at(UPath(storage))
-    entry = replace(trained(1), model=model)
-    store.put(entry)
+    entry = trained(1, algorithm=algorithm)
+    assert store.put(entry).model == entry.model
     names = list_names(store.entries.folder(entry.result.fingerprint))
     assert [name.split(".")[0] for name in names] == [
         *("model", "result", "test_predictions", "train_predictions")
