@@ -151,6 +151,8 @@ def _decisions(draft: Draft) -> Iterator[tuple[str, str]]:
         if decision is not None:
             yield what, f"{readable(decision.value)}: {decision.why}"
     yield "split", f"{in_yaml(draft.full_split)}: {draft.split.why}"
+    if draft.evaluation is not None:
+        yield "chosen by", f"{readable(draft.evaluation.value)}: {draft.evaluation.why}"
     if draft.max_rejected is not None:
         yield "rejected", f"up to {draft.max_rejected.value}: {draft.max_rejected.why}"
     yield from _first([("left out", f"{readable(c)}: {why}") for c, why in draft.excluded.items()])

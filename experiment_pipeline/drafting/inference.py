@@ -25,6 +25,8 @@ from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 # that lack a target.
 USUAL_LIMIT = 0.05
 ROOM = 0.02
+# Below it a test set chooses by luck: of 400 rows it has 80.
+SMALL_TABLE = 2_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Draft:
         id_columns: columns that decide a row's set.
         max_rejected: the limit on rejected rows, where the usual one would be passed.
         hints: what only people can decide, a sentence each.
+        evaluation: what the choice rests on, where it is not the test set.
     """
 
     target: str
@@ -51,6 +54,7 @@ class Draft:
     max_rejected: decisions.Decision | None
     hints: tuple[str, ...]
     search: tuple[Proposal, ...]
+    evaluation: decisions.Decision | None
 
     @property
     def preparation(self) -> dict[str, dict[str, Any]]:
@@ -81,6 +85,8 @@ class Draft:
         }
         if self.positive_class is not None:
             said["positive_class"] = self.positive_class.value
+        if self.evaluation is not None:
+            said["evaluation"] = self.evaluation.value
         if self.max_rejected is not None:
             said["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return said
@@ -134,6 +140,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         max_rejected=_rejection_limit(target),
         hints=decisions.split_hints(plans, split.value),
         search=propose_search(shape),
+        evaluation=_evaluation(len(raw)),
     )
 
 
@@ -194,3 +201,15 @@ def _rejection_limit(target: pd.Series) -> decisions.Decision | None:
         return None
     limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
     return decisions.Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
+
+
+def _evaluation(rows: int) -> decisions.Decision | None:
+    """Decide what the choice rests on; None: the test set, as everywhere."""
+    if rows >= SMALL_TABLE:
+        return None
+    return decisions.Decision(
+        "cross_validation",
+        f"of {rows:,} rows a test set would choose by luck; below {SMALL_TABLE:,} each "
+        "configuration is fitted on folds of the train and test rows and compared on what was left "
+        "out. The validation set stays untouched",
+    )

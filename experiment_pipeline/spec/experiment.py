@@ -18,7 +18,6 @@ from pydantic import (
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
-from experiment_pipeline.spec.cron import check_cron
 from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
@@ -28,7 +27,14 @@ from experiment_pipeline.spec.models import (
     impossible,
     on_or_off,
 )
-from experiment_pipeline.spec.operation import Freshness, Mlflow, Owner, TagKey, TagValue
+from experiment_pipeline.spec.operation import (
+    Freshness,
+    Mlflow,
+    Owner,
+    TagKey,
+    TagValue,
+    check_cron,
+)
 from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,

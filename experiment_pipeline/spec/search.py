@@ -198,6 +198,7 @@ EvaluationSetting = Annotated[
     ),
     WrapSerializer(lambda value, write: "test_set" if value is None else write(value)),
 ]
+
 Share = Annotated[float, Field(gt=0, le=1, description="A share of the train rows")]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.drafting.decisions import propose_search
+from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
@@ -69,7 +69,7 @@ class Luck:
 def luck(name: str, seeds: int = SEEDS, rows: int = ROWS, draws: int = DRAWS) -> Luck:
     """Search with each split seed, both ways, on the same rows of a table of the list."""
     (table,) = (one for one in TABLES if one.name == name)
-    search = _search(table.task, rows, draws)
+    search = _search(Shape(table.task, table.metric, rows, features=10), draws)
     spec = experiment(table, 0, search=search, ensemble="off")
     every = rows_of(table, spec)
     order = np.random.default_rng(0).permutation(len(every))
@@ -92,9 +92,9 @@ def section() -> str:
     return "\n".join([*header, *(line for name in NAMES for line in luck(name).rows())])
 
 
-def _search(task: str, rows: int, draws: int) -> list[dict[str, object]]:
+def _search(shape: Shape, draws: int) -> list[dict[str, object]]:
     """The scaffold's search, with fewer draws and trees: what is chosen between, not its size."""
-    found = [dict(one.entry) for one in propose_search(task, rows, 10, 1)]
+    found = [dict(one.entry) for one in propose_search(shape)]
     for entry in found:
         if entry["algorithm"] == "random_forest":
             entry["hyperparameters"] = {**entry["hyperparameters"], "n_estimators": TREES}

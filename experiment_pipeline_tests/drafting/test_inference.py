@@ -408,3 +408,15 @@ def test_many_classes_are_searched_within_their_time() -> None:
 
     assert trees(26) < trees(10) * 26 / 10 * 0.45
     assert trees(7) / trees(3) == pytest.approx(7 / 3)
+
+
+def test_a_small_table_is_cross_validated() -> None:
+    """Of so few rows one test set would choose by luck; larger tables say nothing."""
+    small = draft(repeated("yes", "no"))
+    assert small.attributes({"url": "t.csv"})["evaluation"] == "cross_validation"
+    assert small.evaluation is not None
+    assert "of 120 rows a test set would choose by luck" in small.evaluation.why
+    for rows, evaluation in ((1_999, "cross_validation"), (2_000, None)):
+        large = pd.DataFrame({"feature": np.arange(rows) % 7, "y": np.arange(rows) % 2})
+        said = infer(large, Wishes(target="y")).attributes({"url": "t.csv"})
+        assert said.get("evaluation") == evaluation

@@ -5,7 +5,7 @@ from dagster._utils.schedules import is_valid_cron_string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment_pipeline.spec.cron import check_cron
+from experiment_pipeline.spec.operation import check_cron
 
 _NUMBER = st.integers(0, 65).map(str)
 _PART = st.one_of(

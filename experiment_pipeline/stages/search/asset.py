@@ -105,6 +105,9 @@ configuration with its score, failed ones included; from there the arrows go on.
 """
 
 
+_SEARCH_RESULTS = "Every configuration of the YAML: trained, stopped early, failed or not started."
+
+
 def _kinds(configurations: Sequence[Configuration]) -> set[str]:
     """What the models are made with."""
     return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in BOOSTERS)}
@@ -134,9 +137,7 @@ def build_trained_model(
                 "search_results",
                 deps=upstream,
                 kinds={"pandas"},
-                description=(
-                    "Every configuration of the YAML: trained, stopped early, failed or not started."
-                ),
+                description=_SEARCH_RESULTS,
             ),
         ],
         ins=asset.table_inputs(spec, "train_set", "test_set"),
@@ -163,9 +164,8 @@ def build_trained_model(
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
-            yield asset.report(
-                context, results, page.results(found, cost, configurations, spec.evaluation_name)
-            )
+            outcome = page.results(found, cost, configurations, spec.evaluation_name)
+            yield asset.report(context, results, outcome)
         if context.selected_asset_check_keys:
             yield asset.report_check(context, results, page.none_failed(found.rows))
 
