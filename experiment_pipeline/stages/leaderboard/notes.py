@@ -287,9 +287,9 @@ def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
 
 def _luck_of_the_seed(ranking: Ranking, metric: str) -> Iterator[str]:
     """What other seeds make of the best score, and of its lead over the next."""
-    best, *others = ranking.entries
-    if (seeds := best.result.seeds) is None:
+    if not ranking.single or (seeds := ranking.single[0].result.seeds) is None:
         return
+    best, *others = ranking.single
     said = (
         f"the best configuration with other seeds: {metric} "
         f"{numbers.spread(seeds.mean, seeds.deviation)} (mean and standard deviation of "
@@ -300,7 +300,7 @@ def _luck_of_the_seed(ranking: Ranking, metric: str) -> Iterator[str]:
     if not others:
         yield said
         return
-    lead = abs(others[0].difference.estimate)
+    lead = abs(best.score.estimate - others[0].score.estimate)
     # Of two scores, each with a luck of its own.
     is_luck = lead < math.sqrt(2) * seeds.deviation
     size = "smaller" if is_luck else "larger"
