@@ -159,8 +159,8 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
-    from experiment_pipeline.stages.search.boosters import BOOSTERS
     from experiment_pipeline.stages.search.fitting import refit
+    from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
     from experiment_pipeline.stages.search.training_sets import TrainingSets
     from experiment_pipeline.stages.search.voting import weighted_mean
 

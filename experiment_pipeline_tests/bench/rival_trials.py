@@ -13,7 +13,11 @@ import numpy as np
 
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.stages.search.rounds import PATIENCE, ROUNDS_AT_MOST, stopping_metric
+from experiment_pipeline.stages.search.learners.rounds import (
+    PATIENCE,
+    ROUNDS_AT_MOST,
+    stopping_metric,
+)
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.tables import Cut

@@ -22,7 +22,6 @@ from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.search import page
-from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
@@ -32,6 +31,7 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
 from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.scoring import interval_on_test

@@ -33,8 +33,8 @@ from experiment_pipeline.stages.search.calibrating import (
     learn_calibration,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learner import Clock, FittedModel, Learner
 from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, Learner
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets

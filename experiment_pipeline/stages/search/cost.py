@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from experiment_pipeline.spec import Budget, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
-from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.learners.rounds import (
+    LEARNING_RATE,
+    PATIENCE,
+    ROUNDS_AT_MOST,
+)
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rounds import LEARNING_RATE, PATIENCE, ROUNDS_AT_MOST
 
 # Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
 _LEARNT_WHEN_STOPPED = 10

@@ -15,10 +15,10 @@ import numpy as np
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Fitting
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 

@@ -29,8 +29,8 @@ from experiment_pipeline.stages.search.features import (
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
-from experiment_pipeline.stages.search.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import (

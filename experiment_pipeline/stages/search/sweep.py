@@ -28,11 +28,11 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import SearchSpec
-from experiment_pipeline.stages.search.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, estimated_cost, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
+from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows

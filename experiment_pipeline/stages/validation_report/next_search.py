@@ -14,12 +14,12 @@ from experiment_pipeline.spec import Range, Scalar, Search, ValidationReportSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
-from experiment_pipeline.stages.search.algorithms import space
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     default_features,
 )
+from experiment_pipeline.stages.search.learners.algorithms import space
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,

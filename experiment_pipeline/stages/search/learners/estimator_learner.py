@@ -9,14 +9,14 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Scoring
-from experiment_pipeline.stages.search import algorithms
-from experiment_pipeline.stages.search.algorithms import (
+from experiment_pipeline.stages.search.learners import algorithms
+from experiment_pipeline.stages.search.learners.algorithms import (
     estimator_for,
     is_baseline,
     is_own_estimator,
     settle,
 )
-from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from experiment_pipeline.stages.search import (
+from experiment_pipeline.stages.search.learners import (
     catboost_parameters,
     lightgbm_parameters,
     xgboost_parameters,
 )
-from experiment_pipeline.stages.search.parameter_names import ParameterNames
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
 
 BOOSTERS: Mapping[str, ParameterNames] = {
     names.library: names

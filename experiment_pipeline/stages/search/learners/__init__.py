@@ -1,17 +1,17 @@
 """Which learner fits an algorithm. None of a library is imported here before it is needed."""
 
 from experiment_pipeline.spec import Learnt
-from experiment_pipeline.stages.search import (
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners import (
     algorithms,
     catboost_parameters,
     xgboost_parameters,
 )
-from experiment_pipeline.stages.search.catboost_learner import CatBoostLearner
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.estimator_learner import EstimatorLearner
-from experiment_pipeline.stages.search.learner import Learner
-from experiment_pipeline.stages.search.lightgbm_learner import LightGBMLearner
-from experiment_pipeline.stages.search.xgboost_learner import XGBoostLearner
+from experiment_pipeline.stages.search.learners.catboost_learner import CatBoostLearner
+from experiment_pipeline.stages.search.learners.estimator_learner import EstimatorLearner
+from experiment_pipeline.stages.search.learners.learner import Learner
+from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
+from experiment_pipeline.stages.search.learners.xgboost_learner import XGBoostLearner
 
 _BOOSTERS: dict[str, Learner] = {
     "catboost": CatBoostLearner(catboost_parameters.NAMES),

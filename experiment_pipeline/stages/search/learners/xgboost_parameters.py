@@ -1,6 +1,6 @@
 """The XGBoost parameters that a configuration may set, and those it may not."""
 
-from experiment_pipeline.stages.search.parameter_names import ParameterNames, name_table
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames, name_table
 
 # Trees of `hist` alone: only they read the quantised table that configurations share.
 _ACCEPTED = name_table("""

@@ -23,8 +23,8 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
 from experiment_pipeline.spec import Learnt, Range, Scalar, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
-from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
 

@@ -1,6 +1,6 @@
 """The LightGBM parameters that a configuration may set, and those it may not."""
 
-from experiment_pipeline.stages.search.parameter_names import ParameterNames, name_table
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames, name_table
 
 _ACCEPTED = name_table("""
 alpha

@@ -19,9 +19,9 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
 from experiment_pipeline.spec import Scalar, Scoring
-from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
-from experiment_pipeline.stages.search.parameter_names import ParameterNames
-from experiment_pipeline.stages.search.rounds import Rounds, take_rounds, watchable
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
+from experiment_pipeline.stages.search.learners.rounds import Rounds, take_rounds, watchable
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.storage import persistence
 

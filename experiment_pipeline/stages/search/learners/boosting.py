@@ -15,9 +15,9 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scalar, Scoring
-from experiment_pipeline.stages.search import lightgbm_parameters
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.rounds import (
+from experiment_pipeline.stages.search.learners import lightgbm_parameters
+from experiment_pipeline.stages.search.learners.rounds import (
     LEARNING_RATE,
     LOSSES,
     Rounds,

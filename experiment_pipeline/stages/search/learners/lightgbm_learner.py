@@ -9,8 +9,8 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
-from experiment_pipeline.stages.search import boosting, lightgbm_parameters
-from experiment_pipeline.stages.search.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners import boosting, lightgbm_parameters
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:

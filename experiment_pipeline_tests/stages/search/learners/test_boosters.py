@@ -13,10 +13,10 @@ import xgboost
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.boosters import BOOSTERS
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.storage import persistence

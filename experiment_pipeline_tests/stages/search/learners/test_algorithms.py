@@ -8,13 +8,13 @@ import pytest
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.algorithms import (
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners import check_hyperparameters
+from experiment_pipeline.stages.search.learners.algorithms import (
     build_estimator,
     estimator_for,
 )
-from experiment_pipeline.stages.search.boosters import BOOSTERS
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners import check_hyperparameters
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
 

@@ -15,9 +15,9 @@ from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 
-from experiment_pipeline.stages.search.algorithms import AUTO_ROWS, settle
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.learners.algorithms import AUTO_ROWS, settle
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,

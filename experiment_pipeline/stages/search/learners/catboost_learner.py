@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.stages.search.booster_learner import (
+from experiment_pipeline.stages.search.learners.booster_learner import (
     Boosted,
     BoosterLearner,
     Plan,
     Tables,
 )
-from experiment_pipeline.stages.search.rounds import LEARNING_RATE, LOSSES
+from experiment_pipeline.stages.search.learners.rounds import LEARNING_RATE, LOSSES
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:

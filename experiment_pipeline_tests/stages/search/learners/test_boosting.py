@@ -10,16 +10,16 @@ import pytest
 from lightgbm.basic import _ConfigAliases
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.stages.search import lightgbm_parameters
-from experiment_pipeline.stages.search.boosting import (
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
+from experiment_pipeline.stages.search.learners import lightgbm_parameters
+from experiment_pipeline.stages.search.learners.boosting import (
     BinnedTable,
     bin_table,
     boost,
     boosting_plan,
     predictions_of_grown,
 )
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.rounds import stopping_metric
+from experiment_pipeline.stages.search.learners.rounds import stopping_metric
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
