@@ -40,6 +40,8 @@ class Metric:
         objective: LightGBM's parameters that make it boost towards the metric; empty: it boosts
             towards what is usual for the task.
         lowest_target: no target may lie below.
+        when_asked: it answers a question of its own (a quantile, counts): reported where the
+            experiment names it, and not beside every other metric of the task.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Metric:
     lightgbm: str | None = None
     objective: Mapping[str, str | float] = field(default_factory=dict)
     lowest_target: float = -math.inf
+    when_asked: bool = False
 
     @property
     def sign(self) -> int:

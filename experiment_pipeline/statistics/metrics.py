@@ -51,6 +51,11 @@ def names_of(task: str) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if task in metric.tasks)
 
 
+def reported_of(task: str) -> tuple[str, ...]:
+    """Return those that every report of a task shows, whether or not they were asked for."""
+    return tuple(name for name in names_of(task) if not METRICS[name].when_asked)
+
+
 def worse_bound(name: str, of: interval.Interval) -> float:
     """Return the end that a careful reader judges: the low one where greater is better."""
     return of.low if METRICS[name].greater_is_better else of.high
@@ -334,6 +339,7 @@ def _mape(of: Judged) -> Linearised:
     lightgbm="poisson",
     objective={"objective": "poisson"},
     lowest_target=0.0,
+    when_asked=True,
 )
 def _poisson_deviance(of: Judged) -> Linearised:
     defined = of.y.min() >= 0
@@ -360,4 +366,5 @@ for _level in PINBALL_LEVELS:
         constant=partial(weighted_quantile, level=_level),
         lightgbm="quantile",
         objective={"objective": "quantile", "alpha": _level},
+        when_asked=True,
     )(partial(_pinball, level=_level))

@@ -19,8 +19,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.chosen import chosen_result
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable

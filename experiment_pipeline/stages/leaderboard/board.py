@@ -9,6 +9,7 @@ remarks: `notes.py`; how a board looks: `page.py`.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
@@ -244,6 +245,23 @@ def ranking_fingerprint(
 def board_digest(board: Leaderboard) -> str:
     """Return the digest of a leaderboard: of all that a later stage can learn from it."""
     return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
+
+
+class Stored(Protocol):
+    """Trained models by their fingerprints."""
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return a model that must be there."""
+        ...
+
+
+def chosen_result(board: Leaderboard, store: Stored) -> ModelResult:
+    """Return the numbers of a board's choice, from those of the models behind it."""
+    ensemble = board.chosen_ensemble
+    if ensemble is None:
+        return store.require(board.fingerprint).result
+    members = [store.require(one.fingerprint).result for one in ensemble.members]
+    return ensemble.result(members, board.metric)
 
 
 def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:

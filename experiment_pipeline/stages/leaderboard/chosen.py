@@ -8,7 +8,7 @@ Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,29 +16,12 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Fitting, Scoring
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.statistics.importance import one_openmp_thread
-
-
-class Stored(Protocol):
-    """Trained models by their fingerprints."""
-
-    def require(self, fingerprint: str) -> TrainedModel:
-        """Return a model that must be there."""
-        ...
-
-
-def chosen_result(board: Leaderboard, store: Stored) -> ModelResult:
-    """Return the numbers of a board's choice, from those of the models behind it."""
-    ensemble = board.chosen_ensemble
-    if ensemble is None:
-        return store.require(board.fingerprint).result
-    members = [store.require(one.fingerprint).result for one in ensemble.members]
-    return ensemble.result(members, board.metric)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -151,6 +150,7 @@ class Look:
 
     def _take(self) -> "FinalCheck":
         """Look, and write it into the ledger first: a look that crashes was one, too."""
+        from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
         ledger = Ledger.of(self.spec.name)

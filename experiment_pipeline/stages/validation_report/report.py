@@ -39,7 +39,7 @@ from experiment_pipeline.statistics.calibration import (
 )
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
-from experiment_pipeline.statistics.metrics import better, better_bound, names_of
+from experiment_pipeline.statistics.metrics import better, better_bound, reported_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
@@ -83,7 +83,7 @@ class ValidationReport:
         metric: the ranking metric.
         rows: of the validation set.
         refitted: whether the exported fit has seen the test rows as well.
-        scores: of every metric of the task, the ranking metric first, then the criteria's.
+        scores: of the ranking metric, of the criteria, then of `metrics.reported_of`.
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
         gap: of the ranking metric.
@@ -232,10 +232,10 @@ def _scores(
     cut: float,
     known: tuple[np.ndarray, str, int, Weights],
 ) -> tuple[MetricScore, ...]:
-    """The metrics of the experiment, then every other one of the task."""
+    """The metrics of the experiment, then the others that every report of the task shows."""
     return tuple(
         _scored(metric, exported, cut, best_constant(metric, *known))
-        for metric in dict.fromkeys((*spec.metric_names, *names_of(spec.task)))
+        for metric in dict.fromkeys((*spec.metric_names, *reported_of(spec.task)))
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Fitted
@@ -85,19 +86,18 @@ def checked(task: str, *, refused: bool = False, costs: bool = False) -> Checked
     return look_at(table(task), task, more)
 
 
+def spec_of(task: str, more: Mapping[str, Any]) -> ExperimentSpec:
+    """The experiment, with settings of one's own."""
+    named = {"name": "flights", "data": "made up", "target": "y", "task": task}
+    return ExperimentSpec(**named, metric=METRIC[task], **{"search": SEARCH, **more})
+
+
 def look_at(
     frame: pd.DataFrame, task: str, more: Mapping[str, Any], *, seconds_left: float = math.inf
 ) -> Checked:
     """The same for a table and settings of one's own, and with so much of the budget left."""
-    spec = ExperimentSpec(
-        name="flights",
-        data="made up",
-        target="y",
-        task=task,
-        metric=METRIC[task],
-        **{"search": SEARCH, **more},
-    )
-    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
+    spec = spec_of(task, more)
+    cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     events = search(configurations(spec), sets, spec, NothingKnown(), 1, time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}

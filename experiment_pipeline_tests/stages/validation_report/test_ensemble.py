@@ -8,8 +8,8 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel, chosen_result
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.results import TrainedModel

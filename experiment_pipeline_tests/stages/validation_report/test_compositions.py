@@ -1,0 +1,91 @@
+"""Settings together: whatever an experiment combines is searched, chosen, judged and can be stored."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.storage import persistence
+from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.stages.validation_report.checked import look_at, spec_of, table
+
+WEIGHTED = {"sample_weight": "weight"}
+FOLDED = {"evaluation": {"cross_validation": {"folds": 3, "repeats": 2}}}
+IN_TIME = {
+    "evaluation": {"cross_validation": {"folds": 3}},
+    "split": {"by": "time", "column": "day"},
+}
+BY_GROUP = {"split": {"by": "group", "column": "house"}}
+BY_TIME = {"split": {"by": "time", "column": "day"}}
+RISING = {"monotone": {"hour": "increasing"}}
+AVERAGED = {"seeds": {"fits": 2, "average": True}}
+BOOSTED = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 15}}
+REWEIGHTED = {
+    "algorithm": "lightgbm",
+    "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 15, "scale_pos_weight": 3},
+}
+CATBOOST = {"algorithm": "catboost", "hyperparameters": {"iterations": 15, "depth": [2, 3]}}
+XGBOOST = {"algorithm": "xgboost", "hyperparameters": {"n_estimators": 15, "max_depth": [2, 3]}}
+FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 10}}
+LINEAR = {"algorithm": "linear"}
+
+
+def reading(search: dict[str, Any], *recipes: str) -> dict[str, Any]:
+    """The entry with the recipes to choose from."""
+    return search | {"features": list(recipes)}
+
+
+def awkward(task: str) -> pd.DataFrame:
+    """Return 700 rows with a column of many texts, a weight, a group and a day."""
+    frame = table(task, 700)
+    generator = np.random.default_rng(1)
+    frame["name"] = pd.Series(
+        [f"street {n} of <b>" for n in generator.integers(0, 90, len(frame))], dtype="str"
+    )
+    frame["weight"] = generator.lognormal(size=len(frame))
+    frame["house"] = generator.integers(0, 120, len(frame))
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        np.sort(generator.integers(0, 300, len(frame))), unit="D"
+    ).as_unit("us")
+    unused = {"house", "day", "weight"}
+    return frame[[*(name for name in frame if name not in unused), *sorted(unused)]]
+
+
+@pytest.mark.parametrize(
+    ("task", "search", "settings"),
+    [
+        ("binary", [BOOSTED, LINEAR], FOLDED | WEIGHTED | {"calibrate": "sigmoid"}),
+        ("binary", [REWEIGHTED, FOREST], BY_GROUP | WEIGHTED | RISING | AVERAGED),
+        ("binary", [CATBOOST, LINEAR], IN_TIME | {"calibrate": "isotonic"}),
+        ("binary", [reading(REWEIGHTED, "target", "text")], FOLDED | BY_GROUP | AVERAGED),
+        ("multiclass", [reading(BOOSTED, "target", "text"), LINEAR], {"calibrate": "sigmoid"}),
+        ("multiclass", [reading(XGBOOST, "text"), CATBOOST], FOLDED | AVERAGED),
+        ("regression", [BOOSTED, XGBOOST, CATBOOST], WEIGHTED | RISING | {"seeds": 2}),
+        ("regression", [reading(BOOSTED, "target"), FOREST], FOLDED | BY_GROUP | WEIGHTED),
+        ("regression", [reading(BOOSTED, "target", "text")], BY_TIME | AVERAGED),
+        ("regression", [reading(CATBOOST, "target")], IN_TIME | WEIGHTED | RISING),
+    ],
+)
+def test_settings_combine(
+    task: str, search: list[dict[str, Any]], settings: dict[str, Any]
+) -> None:
+    """The report has every score, and the pipeline predicts the same once it was stored."""
+    more: dict[str, Any] = {"search": search, **settings}
+    more |= {"positive_class": "yes & <b>"} if task == "binary" else {}
+    used = {settings.get("split", {}).get("column"), settings.get("sample_weight")}
+    aside = {name: "not used here" for name in ("house", "day", "weight") if name not in used}
+    frame, more = awkward(task), {"exclude": aside} | more
+    found = look_at(frame, task, more)
+    report, pipeline = found.check.report, found.check.pipeline
+    assert all(np.isfinite(one.interval.estimate) for one in report.scores)
+    assert report.scores[0].interval.low < report.scores[0].interval.high
+    assert report.usage is not None
+    assert found.page
+    rows = cut_rows(frame, spec_of(task, more), pipeline.feature_names_in_).validation
+    loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
+    asked = "predict" if task == "regression" else "predict_proba"
+    given = rows[list(pipeline.feature_names_in_)]
+    predicted = getattr(pipeline, asked)(given)
+    np.testing.assert_array_equal(predicted, getattr(loaded, asked)(given))
+    assert np.isfinite(predicted).all()
