@@ -4,7 +4,7 @@ The same searches, tables and seeds as the other comparisons; nothing is fitted 
 the fits of the search, on the train rows, judged on the validation rows, on which nobody chose. In:
 tables and seeds. Out: a row per table: how often it is better there, by how much, and whether its
 cross-fitted test score said so: that one does not flatter itself, while the best alone is the best
-of twenty. `python -m experiment_pipeline_tests.bench.ensembles` prints them.
+of twenty.
 """
 
 from collections import defaultdict
@@ -140,5 +140,7 @@ def _row(name: str, found: Sequence[Gain]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-if __name__ == "__main__":
-    print("\n".join([f"| {' | '.join(HEADER)} |", *rows_of(list(gains()))]))
+def section() -> str:
+    """Return what all tables show."""
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER), *rows_of(list(gains()))]
+    return "\n".join(lines)

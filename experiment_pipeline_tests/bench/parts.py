@@ -13,6 +13,7 @@ from pathlib import Path
 from experiment_pipeline_tests.bench import (
     budget,
     data,
+    ensembles,
     halving,
     large,
     large_stages,
@@ -22,6 +23,7 @@ from experiment_pipeline_tests.bench import (
     progress,
     reports,
     rivals,
+    small_tables,
     statistics,
     training,
     whole_job,
@@ -179,6 +181,23 @@ encoded tables; below 1 threads are faster.
 {table(FIGURE, [start])}"""
 
 
+def ensembles_alone(_: argparse.Namespace) -> str:
+    """The ensemble against the best configuration alone."""
+    return f"""Twenty configurations of three families, {ensembles.SEEDS} seeds; both are the fits of the search, on train
+rows, judged on the validation rows, as shares of the best configuration's score there.
+
+{ensembles.section()}"""
+
+
+def small(_: argparse.Namespace) -> str:
+    """The luck of the split on a small table."""
+    return f"""{small_tables.ROWS} rows of a larger table, {small_tables.SEEDS} split seeds; what is chosen is fitted again on train and test
+rows and scored on the table's other rows: the truth that its user will meet. Spread: the standard
+deviation over the seeds.
+
+{small_tables.section()}"""
+
+
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
@@ -190,6 +209,8 @@ PARTS: Mapping[str, Part] = {
     "processes": Part("Threads and processes", threads),
     "automl": Part("From table to model", automl.section),
     "rivals": Part("The same seconds", same_seconds),
+    "ensembles": Part("The ensemble of the best few", ensembles_alone),
+    "small": Part("Small tables", small),
     "progress": Part("The time left", time_left),
     "memory": Part("The memory of experiments", the_memory),
     "data": Part("The stages before training", stages),
