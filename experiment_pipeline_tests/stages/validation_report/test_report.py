@@ -13,7 +13,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import Interval, difference
-from experiment_pipeline.statistics.metrics import names_of
+from experiment_pipeline.statistics.metrics import reported_of
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
@@ -28,7 +28,7 @@ def test_every_metric_of_the_task_is_scored_the_ranking_one_first() -> None:
     """The report holds more than the metric that ranked, each with interval and baseline."""
     report = report_of(spec_of(metric="log_loss", acceptance=[{"metric": "f1", "at_least": 0.1}]))
     assert [score.metric for score in report.scores[:2]] == ["log_loss", "f1"]
-    assert {score.metric for score in report.scores} == set(names_of("binary"))
+    assert {score.metric for score in report.scores} == set(reported_of("binary"))
     for score in report.scores:
         assert score.interval.low < score.interval.estimate < score.interval.high
         assert math.isfinite(score.baseline)

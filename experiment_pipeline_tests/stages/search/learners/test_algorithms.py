@@ -15,6 +15,7 @@ from experiment_pipeline.stages.search.learners.algorithms import (
     estimator_for,
 )
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
 
@@ -123,10 +124,11 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
     """It predicts mean, median or weighted median, and what it is told to where it is told."""
     y = np.random.default_rng(0).lognormal(size=50)
     spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
-    estimator = estimator_for(configuration("dummy"), "regression", spec, y)
+    rows = EncodedRows(np.zeros((50, 1)), y, [])
+    estimator = estimator_for(configuration("dummy"), "regression", spec, rows, None)
     predicted = estimator.fit(np.zeros((50, 1)), y).predict(np.zeros((3, 1)))
     assert predicted.tolist() == [float(best_constant(metric, y, "regression"))] * 3
-    told = estimator_for(configuration("dummy", strategy="median"), "regression", spec, y)
+    told = estimator_for(configuration("dummy", strategy="median"), "regression", spec, rows, None)
     assert told.strategy == "median"
 
 
