@@ -342,10 +342,10 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tup
     if found and (found.is_better if spec.choice == "best_score" else beyond_ties):
         together = next(entry for entry in ranking.entries if entry.is_ensemble)
         told = found.ensemble.told(spec.metric, together, ranking.single[0], found.alone)
-        return (
-            together,
-            f"{standing if together is best else 'the ensemble of the best few'}; {told}",
-        )
+        if together is not best:
+            several = numbers.counted(len(ranking.single), "configuration")
+            standing = f"the ensemble of the best few of {several} {how.where}: {numbers.interval(together.score)}"
+        return together, f"{standing}; {told}"
     if spec.choice == "best_score":
         return ranking.single[0], standing + _tie_break(ranking.single)
     sign = METRICS[spec.metric].sign

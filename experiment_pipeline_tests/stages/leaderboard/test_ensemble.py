@@ -94,7 +94,12 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
     behind = [board for board in boards if board.rows["key"].iloc[0] != ENSEMBLE]
     chosen = [board for board in behind if board.chosen == ENSEMBLE]
     assert len(chosen) > len(behind) / 2 > 0
-    assert all(board.reason.startswith("the ensemble of the best few; ") for board in chosen)
+    assert all(
+        board.reason.startswith(
+            "the ensemble of the best few of 60 configurations on the test set: "
+        )
+        for board in chosen
+    )
 
 
 def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
