@@ -17,6 +17,9 @@ class Wishes(BaseModel):
     task: str | None = Field(None, description="binary, multiclass or regression")
     positive_class: str | None = Field(None, description="Binary: the class that is predicted")
     metric: str | None = Field(None, description="What ranks the configurations")
+    seconds: float | None = Field(
+        None, gt=0, description="What search, refit and report may take; more is then tried"
+    )
     split: str | None = Field(None, description="random, group, time or column")
     split_column: str | None = Field(None, description="The column that the split goes by")
     exclude: list[str] = Field([], description="A column that is no feature; repeat the option")

@@ -41,6 +41,7 @@ class Draft:
         max_rejected: the limit on rejected rows, where the usual one would be passed.
         hints: what only people can decide, a sentence each.
         evaluation: what the choice rests on, where it is not the test set.
+        seconds: of the budget; None: it has none.
     """
 
     target: str
@@ -55,6 +56,7 @@ class Draft:
     hints: tuple[str, ...]
     search: tuple[Proposal, ...]
     evaluation: decisions.Decision | None
+    seconds: float | None = None
 
     @property
     def preparation(self) -> dict[str, dict[str, Any]]:
@@ -87,6 +89,8 @@ class Draft:
             said["positive_class"] = self.positive_class.value
         if self.evaluation is not None:
             said["evaluation"] = self.evaluation.value
+        if self.seconds is not None:
+            said["budget"] = {"seconds": self.seconds}
         if self.max_rejected is not None:
             said["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return said
@@ -127,6 +131,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         classes=1 if task.value == "regression" else target.nunique(),
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),
         many_texts=sum(plans[name].many_texts for name in features),
+        seconds=wishes.seconds,
     )
     return Draft(
         target=wishes.target,
@@ -141,6 +146,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
         hints=decisions.split_hints(plans, split.value),
         search=propose_search(shape),
         evaluation=_evaluation(len(raw)),
+        seconds=wishes.seconds,
     )
 
 

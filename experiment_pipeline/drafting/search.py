@@ -21,6 +21,7 @@ MANY_FEATURES = 1_000
 # classes the rates are those that are worth their time (20,000 rows, 16 features, 26 classes, one
 # fit: log loss .380 at a rate of .05, .387 at .1, .421 at .2, .511 at .3).
 MANY_CLASSES = 10
+DRAWS_OF_A_BUDGET = 200
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Shape:
         classes: of the target; 1 for regression.
         texts: how many of the features are categories or texts.
         many_texts: how many of these hold more different ones than codes tell apart.
+        seconds: that search, refit and report may take; None: as few draws as take minutes.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Shape:
     classes: int = 1
     texts: int = 0
     many_texts: int = 0
+    seconds: float | None = None
 
     @property
     def train_rows(self) -> int:
@@ -94,7 +97,7 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
     return {
         "algorithm": "lightgbm",
         "method": "random",
-        "draws": 10 if shape.cells > LARGE_CELLS else 12 if many_classes else 20,
+        "draws": _draws(shape),
         **_recipes(shape),
         "hyperparameters": {
             "learning_rate": _log(slowest, fastest),
@@ -108,6 +111,13 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
             **_objectives(shape.metric),
         },
     }
+
+
+def _draws(shape: Shape) -> int:
+    """Where a budget ends the search, more than it has time for."""
+    if shape.seconds is not None:
+        return DRAWS_OF_A_BUDGET
+    return 10 if shape.cells > LARGE_CELLS else 12 if shape.classes > MANY_CLASSES else 20
 
 
 def _recipes(shape: Shape) -> dict[str, Any]:

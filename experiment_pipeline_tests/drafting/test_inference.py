@@ -420,3 +420,13 @@ def test_a_small_table_is_cross_validated() -> None:
         large = pd.DataFrame({"feature": np.arange(rows) % 7, "y": np.arange(rows) % 2})
         said = infer(large, Wishes(target="y")).attributes({"url": "t.csv"})
         assert said.get("evaluation") == evaluation
+
+
+def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
+    """The clock ends the search, not the number of draws."""
+    said = draft(NUMBERS, {"seconds": 30}).attributes({"url": "t.csv"})
+    usual = draft(NUMBERS).attributes({"url": "t.csv"})
+    draws = [[one["draws"] for one in each["search"] if "draws" in one] for each in (said, usual)]
+    assert said["budget"] == {"seconds": 30}
+    assert "budget" not in usual
+    assert draws == [[200], [20]]

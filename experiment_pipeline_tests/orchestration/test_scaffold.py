@@ -283,8 +283,9 @@ def test_the_command_writes_an_experiment_that_runs(tmp_path: Path, folder: Path
     root = tmp_path / "project"
     root.mkdir()
     project = Project(root)
-    age = GENERATOR.integers(20, 90, 10 * ROWS)
-    late = np.where(age + GENERATOR.normal(0, 10, len(age)) > 55, "yes", "no")
+    generator = np.random.default_rng(0)
+    age = generator.integers(20, 90, 10 * ROWS)
+    late = np.where(age + generator.normal(0, 10, len(age)) > 55, "yes", "no")
     table = str(folder / "patients.csv")
     pd.DataFrame({"age": age, "ward": "north", "late": late}).to_csv(table, index=False)
     command = ("dg", "scaffold", "defs", "experiment_pipeline.Experiment", "visits")

@@ -115,7 +115,10 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     """What the scaffold writes, with the given split, an overlay, and the seconds that are left."""
     said = job.said
     by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
+    # A tree of before had no such wish.
+    within = {"seconds": said["seconds"]} if "seconds" in Wishes.model_fields else {}
     wishes = Wishes(
+        **within,
         data="table.parquet",
         target=TARGET,
         task=said["task"],
