@@ -284,7 +284,7 @@ def test_the_command_writes_an_experiment_that_runs(tmp_path: Path, folder: Path
     root.mkdir()
     project = Project(root)
     generator = np.random.default_rng(0)
-    age = generator.integers(20, 90, 10 * ROWS)
+    age = generator.integers(20, 90, 40 * ROWS)
     late = np.where(age + generator.normal(0, 10, len(age)) > 55, "yes", "no")
     table = str(folder / "patients.csv")
     pd.DataFrame({"age": age, "ward": "north", "late": late}).to_csv(table, index=False)
