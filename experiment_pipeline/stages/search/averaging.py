@@ -27,7 +27,6 @@ def averaged(
         weights: of the members; None: all equal.
     """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
-    from sklearn.preprocessing import LabelEncoder
 
     named = list(
         zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True)
@@ -37,8 +36,16 @@ def averaged(
         average = VotingRegressor(named, weights=shares)
     else:
         average = VotingClassifier(named, voting="soft", weights=shares)
-        encoder = LabelEncoder()
-        encoder.classes_ = np.asarray(classes)
+        encoder = label_encoder(classes)
         vars(average).update(le_=encoder, classes_=encoder.classes_)
     average.estimators_ = list(members)
     return average
+
+
+def label_encoder(classes: Sequence[Any]) -> Any:
+    """Return a fitted LabelEncoder that keeps this order of classes, which `fit` would sort."""
+    from sklearn.preprocessing import LabelEncoder
+
+    encoder = LabelEncoder()
+    encoder.classes_ = np.asarray(classes)
+    return encoder

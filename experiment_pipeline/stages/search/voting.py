@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from experiment_pipeline.stages.search.averaging import averaged, label_encoder
 from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 
@@ -34,25 +35,14 @@ def weighted_mean(
         members: name, pipeline and weight of each.
         classes: of the target, in the order of `TrainingSets`; None for regression.
     """
-    from sklearn.ensemble import VotingClassifier, VotingRegressor
-
     order = _order(members, classes)
     # scikit-learn addresses what is nested by two underscores.
     names = [f"{i}-{re.sub('_{2,}', '-', name)}" for i, (name, _, _) in enumerate(members, 1)]
     fitted = [_in_order(pipeline, order) for _, pipeline, _ in members]
-    named, weights = list(zip(names, fitted, strict=True)), [weight for *_, weight in members]
-    learnt: dict[str, Any] = {
-        "estimators_": fitted,
-        "named_estimators_": dict(named),
-        "feature_names_in_": fitted[0].feature_names_in_,
-    }
-    if order is None:
-        mean: Any = VotingRegressor(named, weights=weights)
-    else:
-        mean = VotingClassifier(named, voting="soft", weights=weights)
-        encoder = _encoder(order)
-        learnt |= {"le_": encoder, "classes_": encoder.classes_}
-    vars(mean).update(learnt)
+    weights = [weight for *_, weight in members]
+    mean = averaged(fitted, order, names=names, weights=weights)
+    mean.named_estimators_ = dict(zip(names, fitted, strict=True))
+    mean.feature_names_in_ = fitted[0].feature_names_in_
     return mean
 
 
@@ -64,14 +54,6 @@ def _order(
         return None
     orders = {tuple(pipeline.classes_) for _, pipeline, _ in members}
     return orders.pop() if len(orders) == 1 else classes
-
-
-def _encoder(classes: Sequence[Any]) -> Any:
-    from sklearn.preprocessing import LabelEncoder
-
-    encoder = LabelEncoder()
-    encoder.classes_ = np.asarray(classes)
-    return encoder
 
 
 def _in_order(pipeline: Pipeline, classes: tuple[Any, ...] | None) -> Any:
@@ -114,7 +96,7 @@ def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
         estimators_=[pipeline],
         named_estimators_={"model": pipeline},
         final_estimator_=layer,
-        _label_encoder=_encoder(classes),
+        _label_encoder=label_encoder(classes),
         stack_method_=["predict_proba"],
         classes_=binarizer.classes_,
         feature_names_in_=pipeline.feature_names_in_,

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
 from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.learners.rounds import Rounds, take_rounds, watchable
@@ -254,15 +255,13 @@ def _estimator(booster: Any, codes: Any, classes: Sequence[Any] | None) -> Any:
     """The fitted scikit-learn estimator of encoded rows around a library's one of codes."""
     from sklearn.base import clone
     from sklearn.ensemble import VotingClassifier
-    from sklearn.preprocessing import LabelEncoder
 
     model = _after(codes, booster)
     if classes is None:
         return model
     # A vote of one: scikit-learn's own way from codes to classes, in the order of the classes.
     unfitted = _after(codes and clone(codes), type(booster)(**booster.get_params()))
-    encoder = LabelEncoder()
-    encoder.classes_ = np.asarray(classes)
+    encoder = label_encoder(classes)
     vote = VotingClassifier([("model", unfitted)], voting="soft")
     vote.estimators_, vote.le_, vote.classes_ = [model], encoder, encoder.classes_
     return vote

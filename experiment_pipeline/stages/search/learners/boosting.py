@@ -15,6 +15,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import lightgbm_parameters
 from experiment_pipeline.stages.search.learners.rounds import (
@@ -248,7 +249,6 @@ def as_estimator(
     `predict_proba` is the positive class even where it sorts first.
     """
     import lightgbm as lgb
-    from sklearn.preprocessing import LabelEncoder
 
     make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
     estimator = make(**_estimator_parameters(plan, rounds))
@@ -265,8 +265,7 @@ def as_estimator(
         "fitted_": True,
     }
     if classes is not None:
-        encoder = LabelEncoder()
-        encoder.classes_ = np.asarray(classes)
+        encoder = label_encoder(classes)
         learnt |= {"_le": encoder, "_classes": encoder.classes_, "_n_classes": len(classes)}
     vars(estimator).update(learnt)
     return estimator
