@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import MOST_CODES
+from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
@@ -22,7 +23,6 @@ from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
-from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import tables

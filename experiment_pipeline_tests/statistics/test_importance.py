@@ -28,9 +28,7 @@ def _predict(rows: np.ndarray) -> np.ndarray:
     return 3 * rows[:, 0] + 0.5 * rows[:, 1]
 
 
-def _importance(
-    metric: str | Score = "rmse", repeats: int = 5, **changed: object
-) -> pd.DataFrame:
+def _importance(metric: str | Score = "rmse", repeats: int = 5, **changed: object) -> pd.DataFrame:
     score = scored_by(metric) if isinstance(metric, str) else metric
     given = {"predict": _predict, "encoded": ROWS, "columns": COLUMNS, "y": Y, "seed": 0} | changed
     found = permutation_importance(score=score, repeats=repeats, **given)

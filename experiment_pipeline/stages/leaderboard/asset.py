@@ -85,7 +85,10 @@ def _time(
 
 
 def _ranked(
-    spec: LeaderboardSpec, sets: TrainingSets, found: SearchResults, set_aside: Sequence[str],
+    spec: LeaderboardSpec,
+    sets: TrainingSets,
+    found: SearchResults,
+    set_aside: Sequence[str],
     time: RefitTime | None,
 ) -> SearchShown:
     store = TrainedModelStore.of(spec.name)

@@ -83,9 +83,7 @@ class ChosenModel:
         }
         return self._mean(
             [
-                fitted_pipeline(
-                    one.result, one.model, sets, spec, features[one.result.features]
-                )
+                fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
                 for one in self.members
             ],
             sets.classes,

@@ -260,7 +260,7 @@ class Foresight:
         waiting = {key: one for key, one in self._entered.items() if key not in self._here}
         competing = {key: one for key, one in waiting.items() if competes(one)}
         self.brake.expect(
-            {key: self._pace.guess(key, rung) for key in waiting},
+            {key: self._guess(one, rung) for key, one in waiting.items()},
             self._reserved(),
             {key: self._needed(one, self._rungs) for key, one in competing.items()},
         )
@@ -277,7 +277,7 @@ class Foresight:
 
     def _needed(self, one: Configuration, steps: Sequence[Rung]) -> float:
         """Seconds from a fit at the first of these rungs, encoded tables given, to a report on it."""
-        here, *later = (self._pace.guess(one.key, rung) for rung in steps)
+        here, *later = (self._guess(one, rung) for rung in steps)
         if later and not self._pace.knows(one.algorithm):
             # A small rung will tell; a guess from the table's size alone may be far off.
             return here
@@ -286,10 +286,16 @@ class Foresight:
         fits = _MARGIN * (here + sum(later))
         return fits + tables + max(self._after.seconds([full]), self._least)
 
+    def _guess(self, one: Configuration, rung: Rung) -> float:
+        """Seconds of a fit: no less than of the last one, which was of fewer rows."""
+        last = self._last.get(one.key)
+        least = 0.0 if last is None else last.fit_wall_seconds
+        return max(self._pace.guess(one.key, rung), least)
+
     def _full(self, one: Configuration, steps: Sequence[Rung]) -> FullFit:
         if one.key in self._in_full:
             return FullFit.of(self._in_full[one.key])
-        seconds, last = self._pace.guess(one.key, steps[-1]), self._last.get(one.key)
+        seconds, last = self._guess(one, steps[-1]), self._last.get(one.key)
         if last is None:
             return FullFit(seconds, 1.0, 0.0, one.features)
         return FullFit.of(last, seconds)

@@ -96,19 +96,13 @@ def final_check(
     exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
     on_test = _on_test(trained, sets, spec)
     on_validation = _predicted(exported, validation, sets, spec, workers)
-    shown = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
-    same_fit = (
-        on_validation.rows(shown)
-        if exported is train_only
-        else _predicted(train_only, validation[shown], sets, spec, workers)
-    )
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
     used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
         *(spec, board.chosen, on_validation),
-        same_fit,
+        _of_search(train_only, exported, on_validation, validation, sets, spec, workers),
         on_test,
         encode_target(fitted_on[sets.target], sets.classes),
         sets.classes,
@@ -192,6 +186,22 @@ def _usage(
 def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
     """The rows that the exported fit has seen."""
     return sets.train if spec.export.refit == "none" else sets.every_row
+
+
+def _of_search(
+    train_only: Any,
+    exported: Any,
+    on_validation: SetPrediction,
+    validation: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ValidationReportSpec,
+    workers: int,
+) -> SetPrediction:
+    """What the fit of the search says of the validation rows, or of so many of them, evenly spread."""
+    shown = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
+    if exported is train_only:
+        return on_validation.rows(shown)
+    return _predicted(train_only, validation[shown], sets, spec, workers)
 
 
 def _uncalibrated(

@@ -178,8 +178,7 @@ def judge(
         spec: the experiment.
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
-        train_only: the fit of the search, on the same rows or an even part of them; without a refit
-            it is `exported`.
+        train_only: the fit of the search, on these rows or an even part; without a refit `exported`.
         test: that fit on the test rows.
         y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
         classes: of the target, for binary the positive one last; None for regression.

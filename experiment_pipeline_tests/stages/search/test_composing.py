@@ -189,9 +189,7 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them(method: str)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
     other = replace(sets, test=sets.test.iloc[::2])
     assert train_one(spec, other).model == model.model
-    again = refit_trained(
-        model, *encoded_rows(model.result.features, sets.train, sets), sets, spec
-    )
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
     once_more = predict(again, sets.test, sets.features, "binary", sets.classes)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
@@ -235,9 +233,7 @@ def test_averages_are_calibrated_as_averages() -> None:
     model = train_one(spec, sets)
     assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
     assert max(model.result.seed_scores) < 1.2 * model.result.test_score
-    again = refit_trained(
-        model, *encoded_rows(model.result.features, sets.train, sets), sets, spec
-    )
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
     said = predict(again, sets.test, sets.features, "binary", sets.classes)
     assert said == pytest.approx(model.predictions.test, abs=1e-9)
 
