@@ -18,6 +18,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.foresight import AfterSearch
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -90,7 +91,7 @@ def _measured(case: Case) -> list[Measured]:
     spec, sets, rows, workers = case.spec, case.sets, case.validation, joblib.cpu_count()
     seconds, asked = spec.budget.seconds or 0.0, configurations(spec)
     began = time.perf_counter()
-    events = search(asked, sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(asked, sets, spec, NothingKnown(), Threads(workers), time.perf_counter)
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.

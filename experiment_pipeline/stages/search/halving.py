@@ -1,7 +1,7 @@
 """The search by halving: rung after rung, each decided when it is complete.
 
-What is known is asked for and not trained again; what is missing is trained in the pool of
-`sweep.py` as long as the budget lets it; storing is the shell's. Rungs and survivors are in
+What is known is asked for and not trained again; what is missing is trained by an engine
+as long as the budget lets it; storing is the shell's. Rungs and survivors are in
 `rungs.py`. In: configurations, sets, the experiment, a way to ask for known results, a clock. Out:
 events, and exactly one conclusion per configuration: the same ones whatever the number of workers,
 the order of the configurations and the kills in between (budgets of seconds and of failures aside,
@@ -27,9 +27,15 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.foresight import Foresight
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    Outcome,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
@@ -39,7 +45,7 @@ def search(
     sets: TrainingSets,
     spec: SearchSpec,
     known: Known,
-    workers: int,
+    engine: Engine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations that are asked for.
@@ -52,13 +58,13 @@ def search(
         sets: the full train and test set.
         spec: its halving, budget, metric and seed are used.
         known: what earlier fits have left.
-        workers: fits at a time.
+        engine: trains what is missing.
         now: seconds of any clock that only goes forward.
 
     Closing the generator cancels the fits that wait.
     """
-    run = _Search(sets, spec, known, workers, Brake(spec.budget, now))
-    yield from _notes(spec, workers)
+    run = _Search(sets, spec, known, engine, Brake(spec.budget, now))
+    yield from _notes(spec, engine.workers)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -70,7 +76,7 @@ def settled(
     The search is played again on what exists: who was stopped early before, is so again.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _Search(sets, spec, known, 1, brake)
+    run = _Search(sets, spec, known, Threads(1), brake)
     events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
@@ -101,7 +107,7 @@ class _Search:
     sets: TrainingSets
     spec: SearchSpec
     known: Known
-    workers: int
+    engine: Engine
     brake: Brake
     fits: dict[str, list[_Fit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
@@ -109,7 +115,7 @@ class _Search:
     @cached_property
     def ahead(self) -> Foresight:
         """How long what is to come takes; the time it has is the brake's."""
-        return Foresight(self.sets, self.spec, self.workers, self.brake)
+        return Foresight(self.sets, self.spec, self.engine.workers, self.brake)
 
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
@@ -234,14 +240,16 @@ class _Search:
 
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        """Train in the pool; where nothing may start, nothing is even encoded."""
+    ) -> Generator[Outcome, None, None]:
+        """Train; where nothing may start, nothing is even encoded."""
         timed = self.spec.budget.seconds is not None
         begun = self.ahead.with_time(missing)
-        tried = set[str]()
+        spec, tried = self._spec(rung.sets), set[str]()
         somebody = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
         if begun and self.brake.may_start():
-            outcomes = self._trained(begun, rung, self.brake, longest_first=not timed)
+            outcomes = self.engine.train(
+                begun, rung.sets, spec, self.brake, longest_first=not timed
+            )
             with closing(outcomes):
                 for outcome in outcomes:
                     tried.add(outcome.key)
@@ -250,23 +258,8 @@ class _Search:
         if self.brake.is_out_of_time and not somebody:
             # One fit beyond the time: a search that has trained nobody is worth nothing.
             left = [one for one in missing if one.key not in tried]
-            yield from self._trained(self.ahead.beyond(left), rung, None, longest_first=False)
-
-    def _trained(
-        self,
-        missing: Sequence[Configuration],
-        rung: rungs.Rung,
-        brake: Brake | None,
-        *,
-        longest_first: bool,
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        # A rerun that finds everything known imports nothing that fits.
-        from experiment_pipeline.stages.search.sweep import train_configurations
-
-        spec = self._spec(rung.sets)
-        yield from train_configurations(
-            missing, rung.sets, spec, self.workers, brake, longest_first=longest_first
-        )
+            beyond = self.ahead.beyond(left)
+            yield from self.engine.train(beyond, rung.sets, spec, longest_first=False)
 
     def _spec(self, sets: TrainingSets) -> SearchSpec:
         """The experiment, of one plain fit at small rungs: what goes on is fitted anew."""
