@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 

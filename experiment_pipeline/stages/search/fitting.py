@@ -21,13 +21,8 @@ from experiment_pipeline.spec import Fitting, Scoring, SearchSpec
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import (
-    categorical_positions,
-    directions,
-    encode,
-    fit_features,
-    fit_rows,
-)
+from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
+from experiment_pipeline.stages.search.features import categorical_positions, directions
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
@@ -60,6 +55,7 @@ def _shared(
     configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
+    held = {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
     planned = (
         table
         for one in configurations
@@ -68,7 +64,7 @@ def _shared(
     )
     y_train = sets.y_train
     return SharedWork(
-        encoded={recipe: encode(recipe, sets) for recipe in recipes},
+        encoded={recipe: encode(recipe, sets, held=recipe in held) for recipe in recipes},
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
@@ -240,7 +236,8 @@ def _encoded(
 ) -> tuple[Any, EncodedRows]:
     """Features that are fitted on rows, and these rows as they encode them."""
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
-    features, table = fit_rows(configuration.features, rows, all_rows, sets)
+    held = learner_of(configuration.algorithm).reads_all(configuration)
+    features, table = fit_rows(configuration.features, rows, all_rows, sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
 
