@@ -41,6 +41,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.database.recording import in_batches
+from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
 
@@ -203,7 +204,7 @@ def _search(
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
-    engine = Threads(spec.workers or joblib.cpu_count())
+    engine = Threads(spec.workers or joblib.cpu_count(), memory_limit)
     given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:

@@ -170,9 +170,9 @@ def _looked_up(
     codes, numbers = many_texts.of_distinct_texts(part, column)
     if coded is None:
         return lambda positions: numbers[codes[positions]]
-    of_rows = numbers[codes]
+    of_rows: np.ndarray = numbers[codes]
     of_rows[grown] = coded
-    return of_rows.__getitem__
+    return lambda positions: of_rows[positions]
 
 
 def _cross_fitted(

@@ -174,7 +174,8 @@ def letters(column: pd.Series) -> FrozenEstimator:
 def by_distinct_text(fitted: Pipeline | FrozenEstimator, column: pd.Series) -> np.ndarray:
     """Encode each distinct text once: the same numbers as row by row."""
     codes, encoded = of_distinct_texts(fitted, column)
-    return encoded[codes]
+    of_rows: np.ndarray = encoded[codes]
+    return of_rows
 
 
 def of_distinct_texts(

@@ -83,7 +83,7 @@ class InTurn:
         self._sampled = iter(table[sampled])
 
     def __len__(self) -> int:
-        return self._table.shape[0]
+        return int(self._table.shape[0])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return (m, d) for a slice, else one row (d,)."""
