@@ -12,7 +12,12 @@ from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import encoding, slices
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained, share_work
+from experiment_pipeline.stages.search.fitting import (
+    encoded_rows,
+    fitted_pipeline,
+    refit_trained,
+    share_work,
+)
 from experiment_pipeline.stages.search.learners.boosting import (
     BinnedTable,
     bin_table,
@@ -166,14 +171,18 @@ def test_a_search_by_slices_finds_the_same_models(
     sliced = train_one(spec, sets)
     shared = share_work(configurations(spec), sets, spec)
     assert isinstance(shared.encoded["target"].train, SlicedTable)
-    again = refit_trained(sliced, sets.every_row, sets, spec)
+    refitted = encoded_rows("target", sets.every_row, sets, held=False)
+    assert isinstance(refitted[1].table, SlicedTable)
+    again = refit_trained(sliced, *refitted, sets, spec)
     whole = fitted_pipeline(sliced.result, sliced.model, sets, spec)
     monkeypatch.undo()
     at_once = train_one(spec, sets)
     assert sliced.model == at_once.model
     assert np.array_equal(sliced.predictions.test, at_once.predictions.test)
     assert np.array_equal(sliced.predictions.train, at_once.predictions.train)
-    assert to_bytes(again) == to_bytes(refit_trained(at_once, sets.every_row, sets, spec))
+    assert to_bytes(again) == to_bytes(
+        refit_trained(at_once, *encoded_rows("target", sets.every_row, sets), sets, spec)
+    )
     assert to_bytes(whole) == to_bytes(fitted_pipeline(at_once.result, at_once.model, sets, spec))
 
 
