@@ -52,7 +52,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
             "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
-            "code": _code(configuration.algorithm),
+            "code": code_of(configuration.algorithm),
             **composition(configuration, spec),
         }
     )
@@ -93,7 +93,8 @@ def _fold(fold: Fold) -> list[str | int]:
     return [*masks, sha256(fold.places.tobytes())]
 
 
-def _code(algorithm: str) -> dict[str, Any]:
+def code_of(algorithm: str) -> dict[str, Any]:
+    """Return what of the code decides a fit: library → version, and the digest of a user's source."""
     if is_own_estimator(algorithm):
         return _own_code(algorithm)
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
