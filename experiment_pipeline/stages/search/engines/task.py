@@ -127,7 +127,7 @@ def run_task(task: Task) -> Ran:
     """Fit a configuration in this thread alone; what goes wrong is a `FailedConfiguration`."""
     parse_one_at_a_time()
     _one_blas_thread()
-    one_openmp_thread()
+    _one_openmp_thread(threading.get_ident())
     one = task.configuration
     if (here := _code_here(one.algorithm)) != task.code:
         return Ran(_other_code(task, here), 0.0)
@@ -169,6 +169,12 @@ def _read(task: Task) -> tuple[SharedWork, TrainingSets]:
 def _one_blas_thread() -> None:
     """Limit the libraries of this process for as long as it lives."""
     threadpool_limits(limits=1, user_api="blas")
+
+
+@cache
+def _one_openmp_thread(_: int) -> None:
+    """Limit those that count by thread: once for each, as it takes milliseconds."""
+    one_openmp_thread()
 
 
 def _code_here(algorithm: str) -> Mapping[str, Any]:
