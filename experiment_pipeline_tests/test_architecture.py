@@ -25,6 +25,7 @@ ORDER = (
     "rows",
     "reporting",
     "storage",
+    "cluster",
     "memory",
     "stages.asset",
     "stages.raw_data",
@@ -47,6 +48,7 @@ OUTSIDE = {"", "defs", "stages"}
 KNOWN_UPWARD: Mapping[tuple[str, str], str] = {}
 KNOWN_CIRCLES: Mapping[tuple[str, str], str] = {}
 DAGSTER = {"dagster", "dagster_shared", "dagster_dg_cli"}
+CLUSTERS = {"distributed", "dask", "cloudpickle"}
 FILE_SYSTEMS = {"fsspec", "s3fs", "upath", "requests", "boto3", "botocore"}
 # One home each; how many others there are yet, to be cut: the numbers only shrink.
 HASHES_HOME = "rows.digests"
@@ -192,6 +194,12 @@ def test_file_systems_are_imported_by_their_own_rooms_alone() -> None:
         and module != "stages.raw_data.sources"
     }
     assert users == set()
+
+
+def test_dask_is_imported_by_its_own_room_alone() -> None:
+    """Only `cluster` knows Dask."""
+    users = {module for module in MODULES if foreign(module, CLUSTERS)}
+    assert {module for module in users if room(module) != "cluster"} == set()
 
 
 def test_importing_pure_modules_loads_no_dagster() -> None:
