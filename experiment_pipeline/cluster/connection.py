@@ -113,7 +113,8 @@ def _local_cluster(workers: int) -> Generator[str, None, None]:
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        # Any free port: None would insist on 8787, and warn where somebody else has it.
+        dashboard_address="127.0.0.1:0",
         # A part of the memory for each would kill a large fit where one has room enough.
         memory_limit=None,
         silence_logs=logging.CRITICAL,

@@ -24,6 +24,8 @@ from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
 TRAINING_VERSION = 3
+# In `code_of`, among names of distributions.
+SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
@@ -110,7 +112,7 @@ def _own_code(path: str) -> dict[str, Any]:
     module_name = path.rpartition(".")[0]
     distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
     return {
-        "source": _source_digest(module_name),
+        SOURCE: _source_digest(module_name),
         **{name: _version(name) for name in sorted(set(distributions))},
     }
 

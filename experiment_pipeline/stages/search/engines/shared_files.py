@@ -37,7 +37,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, withou
 from experiment_pipeline.storage.arrays import files_of, mapped
 from experiment_pipeline.storage.entries import Entries
 from experiment_pipeline.storage.files import remove, written
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.locations import Location, location
 from experiment_pipeline.storage.records import fingerprint_of
 
 STAGE = "shared"
@@ -72,14 +72,18 @@ class Place:
     experiment: str
 
     @property
+    def folder(self) -> Location:
+        """All of the experiment."""
+        return location(self.url) / self.experiment
+
+    @property
     def entries(self) -> Entries[SharedRecord]:
         """The entries there."""
         return Entries(location(self.url), self.experiment, STAGE, SharedRecord)
 
     def clear(self) -> None:
         """Remove all: a search has ended."""
-        entries = self.entries
-        remove(entries.root / self.experiment / STAGE)
+        remove(self.folder / STAGE)
 
 
 @dataclass(frozen=True)

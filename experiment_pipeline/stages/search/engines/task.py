@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.engines.shared_files import (
     read_shared,
     read_table,
 )
-from experiment_pipeline.stages.search.fingerprints import code_of
+from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
@@ -193,8 +193,8 @@ def _other_code(task: Task, here: Mapping[str, Any]) -> FailedConfiguration:
         f"{name} is {here.get(name, 'missing')}, not {task.code.get(name, 'absent')}"
         for name in differ
     ]
-    if "source" in differ:
-        other = "cannot be imported" if here["source"] is None else "is another one"
+    if SOURCE in differ:
+        other = "cannot be imported" if here.get(SOURCE) is None else "is another one"
         said = [f"the module of {algorithm} {other}"]
     fix = "install the same package there, and start the worker again"
     what = task.configuration.key, task.fingerprint, OTHER_CODE

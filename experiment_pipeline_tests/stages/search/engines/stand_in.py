@@ -7,21 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiment_pipeline.cluster import Done
+from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.stages.search.engines.shared_files import Place
-from experiment_pipeline.stages.search.engines.workers import Workers
 
-
-@dataclass(frozen=True)
-class Done:
-    """As of `cluster`."""
-
-    key: str
-    value: Any
-    lost: str | None = None
-    worker: str = "tcp://here:1"
-    attempts: int = 1
-    queue_seconds: float = 0.25
-    run_seconds: float = 0.5
+HERE = "tcp://here:1"
 
 
 @dataclass
@@ -33,15 +23,20 @@ class StandIn:
         deadly: keys of configurations that kill their workers.
         lists: names of the tasks of each call.
         sizes: bytes of each task.
+        checked: digest of the golden fit and packages, of each examination.
     """
 
     places_now: int = 2
     deadly: frozenset[str] = frozenset()
     lists: list[list[str]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    checked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def places(self) -> int:
         return self.places_now
+
+    def check(self, folder: object, golden: Callable[[], str], packages: tuple[str, ...]) -> None:
+        self.checked.append((golden(), packages))
 
     def run(
         self,
@@ -57,12 +52,13 @@ class StandIn:
             sent = pickle.dumps(task)
             self.sizes.append(len(sent))
             if task.configuration.key in self.deadly:
-                yield Done(name, None, lost="killed its worker in 2 attempts", attempts=2)
+                yield Done(name, None, "killed its worker", HERE, 2, 0.25, 0.0)
             else:
-                yield Done(name, pickle.loads(pickle.dumps(function(pickle.loads(sent)))))
+                back = pickle.dumps(function(pickle.loads(sent)))
+                yield Done(name, pickle.loads(back), None, HERE, 1, 0.25, 0.5)
 
 
-def workers(folder: Path, cluster: StandIn | None = None) -> Workers:
+def workers(folder: Path, cluster: StandIn | None = None) -> OnCluster:
     """An engine on such a cluster, whose shared files lie in a folder."""
 
     @contextmanager
@@ -70,7 +66,7 @@ def workers(folder: Path, cluster: StandIn | None = None) -> Workers:
         yield cluster or StandIn()
 
     said = list[str]()
-    return Workers(connect, Place(str(folder), "e"), said.append)
+    return OnCluster(connect, Place(str(folder), "e"), said.append)
 
 
 def files(folder: Path) -> dict[str, int]:

@@ -2,22 +2,24 @@
 
 What is shared goes through the storage, tasks and results through the cluster; which worker fits, and
 which result comes first, decides nothing. Connecting, handing out and what becomes of lost workers
-live in `cluster`, here as the Protocol `Cluster`. In: as `Engine` says. Out: outcomes, each with
+live in `cluster`. In: as `Engine` says. Out: outcomes, each with
 where it came from.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Self
 
 from experiment_pipeline import errors
+from experiment_pipeline.cluster import PACKAGES, Cluster, Done
 from experiment_pipeline.spec import Fitting, SearchSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
+from experiment_pipeline.stages.search.engines.golden import golden_digest
 from experiment_pipeline.stages.search.engines.shared_files import Place, bare, share_files
 from experiment_pipeline.stages.search.engines.task import OTHER_CODE, Ran, Task, run_task
-from experiment_pipeline.stages.search.fingerprints import code_of, fingerprint
+from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of, fingerprint
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     Outcome,
@@ -29,32 +31,8 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 LOST = "LostWorker"
 
 
-class Done(Protocol):
-    """A task that is done with, as `cluster.Done` describes it."""
-
-    key: str
-    value: Any
-    lost: str | None
-    worker: str
-    attempts: int
-    queue_seconds: float
-
-
-class Cluster(Protocol):
-    """Workers that are connected, as `cluster.Cluster` describes them."""
-
-    def places(self) -> int: ...  # noqa: D102
-    def run(  # noqa: D102
-        self,
-        function: Callable[[Any], Any],
-        tasks: Mapping[str, Any],
-        *,
-        may_start: Callable[[str], bool],
-    ) -> Generator[Done, None, None]: ...
-
-
 @dataclass
-class Workers:
+class OnCluster:
     """Workers of a cluster, which is connected when the first fit needs it.
 
     Attributes:
@@ -98,7 +76,7 @@ class Workers:
         if not configurations:
             return
         ordered = in_order(configurations, sets, longest_first=longest_first)
-        fits = _Fits(self._connected(), self._tasks(ordered, sets, spec), brake)
+        fits = _Fits(self._connected(ordered), self._tasks(ordered, sets, spec), brake)
         disturbed = list[FailedConfiguration]()
         with closing(fits.run(list(fits.tasks), brake)) as outcomes:
             for outcome in outcomes:
@@ -112,9 +90,14 @@ class Workers:
                 for second in outcomes:
                     yield after_a_first(first, second)
 
-    def _connected(self) -> Cluster:
+    def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
+        """The cluster, whose workers are examined once: by what fits these configurations."""
         if self._cluster is None:
-            self._cluster = self._open.enter_context(self.connect())
+            cluster = self._open.enter_context(self.connect())
+            used = {name for one in configurations for name in code_of(one.algorithm)}
+            packages = tuple(sorted({*PACKAGES, *used} - {SOURCE}))
+            cluster.check(self.place.folder, golden_digest, packages)
+            self._cluster = cluster
         return self._cluster
 
     def _tasks(
@@ -169,11 +152,10 @@ def _says_nothing(outcome: Outcome) -> bool:
 
 
 def _outcome(done: Done, task: Task) -> Outcome:
-    if done.lost is not None:
-        what = task.configuration.key, task.fingerprint, LOST, done.lost, ""
+    ran = done.value
+    if not isinstance(ran, Ran):
+        what = task.configuration.key, task.fingerprint, LOST, done.lost or "", ""
         ran = Ran(FailedConfiguration(*what), 0.0)
-    else:
-        ran = done.value
     placement = Placement(done.worker, done.attempts, done.queue_seconds, ran.read_seconds)
     outcome = ran.outcome
     if isinstance(outcome, FailedConfiguration):
