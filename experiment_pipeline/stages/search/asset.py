@@ -78,15 +78,21 @@ def budget_left(
         spec: its budget, unless the launchpad has changed it for this run.
         now: seconds of any clock that only goes forward.
     """
-    ops: Any = context.run.run_config.get("ops", {})
-    config = ops.get(_step(spec), {}).get("config", {})
-    seconds = config.get("budget_seconds") or spec.budget.seconds
+    seconds = budget_of(context, spec)
     if seconds is None:
         return lambda: math.inf
     stats = context.instance.get_run_step_stats(context.run_id, [_step(spec)])
     searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
     ends = now() + seconds - searched
     return lambda: ends - now()
+
+
+def budget_of(context: dg.AssetExecutionContext, spec: SearchSpec) -> float | None:
+    """Return the seconds of a run: the YAML's, unless the launchpad has changed them for it."""
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(_step(spec), {}).get("config", {})
+    seconds: float | None = config.get("budget_seconds") or spec.budget.seconds
+    return seconds
 
 
 def _step(spec: SearchSpec) -> str:
