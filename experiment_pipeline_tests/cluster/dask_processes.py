@@ -25,13 +25,19 @@ QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
 SECONDS_TO_START = 60
 
 
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 class DaskProcesses:
     """Processes of one cluster, whose addresses stay the same when its scheduler starts again."""
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._tls = list(tls)
         self._protocol = "tls" if tls else "tcp"
         self.address = f"{self._protocol}://127.0.0.1:{self.port}"
@@ -55,6 +61,7 @@ class DaskProcesses:
         *,
         threads: int = 1,
         nanny: bool = False,
+        port: int = 0,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a worker; without a nanny, what is killed stays away.
@@ -63,7 +70,7 @@ class DaskProcesses:
         leave of the scheduler when it is told to end.
         """
         options = [self.address, "--nthreads", str(threads), "--nanny" if nanny else "--no-nanny"]
-        options += ["--memory-limit", "0", "--death-timeout", "60"]
+        options += ["--memory-limit", "0", "--death-timeout", "60", "--worker-port", str(port)]
         options += ["--local-directory", str(self.folder / "dask")]
         return self._start("worker", options, environment or {})
 
