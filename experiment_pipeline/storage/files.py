@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,12 +95,23 @@ def list_names(folder: UPath) -> list[str]:
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
-    with explained(path):
-        if (place := on_disk(path)) is None:
-            path.fs.pipe_file(path.path, data)
-            return
-        with _written_beside(place, data) as temporary:
-            temporary.replace(place)
+    write_many({path: data})
+
+
+def write_many(contents: Mapping[UPath, bytes]) -> None:
+    """Do what `write_bytes` does for several; a folder on a disk is synced once, after its last."""
+    folders: dict[Path, UPath] = {}
+    for path, data in contents.items():
+        with explained(path):
+            if (place := on_disk(path)) is None:
+                path.fs.pipe_file(path.path, data)
+                continue
+            with _written_beside(place, data) as temporary:
+                temporary.replace(place)
+            folders[place.parent] = path
+    for folder, path in folders.items():
+        with explained(path):
+            _sync(folder)
 
 
 def remove(path: UPath) -> None:
@@ -122,10 +133,12 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         if (place := on_disk(path)) is not None:
             # The file system must know hard links: a link is the one thing that both appears
             # whole and refuses to replace.
+            made = False
             with _written_beside(place, data) as temporary, suppress(FileExistsError):
                 place.hardlink_to(temporary)
-                return True
-            return False
+                made = True
+            _sync(place.parent)
+            return made
         if _conditions_are_kept(path):
             return _create_in_bucket(path, data)
     return create_by_claim(path, data)
@@ -167,10 +180,7 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
 
 @contextmanager
 def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards.
-
-    The folder is synced too: else a power cut could keep a later file and lose this one.
-    """
+    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -179,13 +189,17 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield temporary
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make names in a folder safe: else a power cut could keep a later file and lose this one."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
