@@ -29,6 +29,7 @@ from experiment_pipeline.stages.search.features import (
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
@@ -178,7 +179,7 @@ def fitted_pipeline(
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
     features = fit_features(result.features, sets.train, sets.grown, sets)
-    return _pipeline(features, _restored(result, model, sets, spec))
+    return _pipeline(features, sets.train, _restored(result, model, sets, spec))
 
 
 def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring) -> Any:
@@ -206,7 +207,8 @@ def refit(
     learner = learner_of(configuration.algorithm)
     with threadpool_limits(limits=1):
         features, encoded = _encoded(configuration, rows, sets)
-        return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
+        estimator = learner.refit(configuration, rounds, encoded, sets, spec)
+        return _pipeline(features, rows, estimator)
 
 
 def refit_trained(
@@ -232,7 +234,7 @@ def refit_trained(
             averaged_fits=result.averaged,
             calibration=calibration,
         )
-        return _pipeline(features, estimator)
+        return _pipeline(features, rows, estimator)
 
 
 def _encoded(
@@ -245,5 +247,5 @@ def _encoded(
     return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
 
 
-def _pipeline(features: Any, estimator: Any) -> Pipeline:
-    return Pipeline([("features", features), ("model", estimator)])
+def _pipeline(features: Any, rows: pd.DataFrame, estimator: Any) -> Pipeline:
+    return Pipeline([("features", gathered(features, rows)), ("model", estimator)])
