@@ -10,6 +10,7 @@ import joblib
 
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests import scenario
@@ -38,7 +39,7 @@ def _measured(shape: Shape, seconds: float) -> list[Measured]:
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     workers, asked = joblib.cpu_count(), configurations(spec)
     began = time.perf_counter()
-    events = search(asked, sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(asked, sets, spec, NothingKnown(), Threads(workers), time.perf_counter)
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.

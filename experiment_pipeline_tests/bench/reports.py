@@ -17,6 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -127,7 +128,9 @@ def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
 def searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
     """Key → trained on all train rows."""
     workers = joblib.cpu_count()
-    events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(
+        configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
+    )
     fits = [event for event in events if isinstance(event, Fitted)]
     return {one.model.key: one.model for one in fits if one.rung.is_full}
 

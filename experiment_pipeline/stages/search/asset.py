@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
@@ -202,13 +203,14 @@ def _search(
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
-    workers = spec.workers or joblib.cpu_count()
+    engine = Threads(spec.workers or joblib.cpu_count())
     given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
         return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
 
-    progress = Progress(spec.metric, TimeLeft(workers), interval, spec.budget.seconds)
+    time_left = TimeLeft(engine.workers)
+    progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
     started = time.perf_counter()
 
     def tell(notes: Iterable[Note]) -> None:
@@ -218,12 +220,13 @@ def _search(
     with (
         in_batches(asset.run_of(context, spec.name)) as remember,
         drawing() as draw,
-        closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events,
+        closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
     ):
         for event in events:
             if isinstance(event, Fitted):
                 store.put(event.model)
             elapsed = time.perf_counter() - started
+            time_left.workers = engine.workers
             tell(progress.told(event, elapsed))
             draw(progress, elapsed)
             if isinstance(event, Conclusion):
@@ -237,5 +240,5 @@ def _search(
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
         remember([page.remembered(one, given[one.key]) for one in others])
     concluded = [*others, *progress.concluded.values()]
-    cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
+    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.search.learners.rounds import (
     ROUNDS_AT_MOST,
 )
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 # Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
 _LEARNT_WHEN_STOPPED = 10
@@ -41,6 +42,16 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
         return grown_rounds(expected_rounds(configuration)) * trees * _levels(configuration)
     declared = ALGORITHMS.get(configuration.algorithm)
     return declared.passes(configuration.hyperparameters, n_rows) if declared else math.inf
+
+
+def in_order(
+    configurations: Sequence[Configuration], sets: TrainingSets, *, longest_first: bool
+) -> list[Configuration]:
+    """Return what is to be fitted as it is to start: the longest first, or as given."""
+    if not longest_first:
+        return list(configurations)
+    size = len(sets.train), len(sets.classes or ())
+    return sorted(configurations, key=lambda one: estimated_cost(one, *size), reverse=True)
 
 
 def _levels(configuration: Configuration) -> float:

@@ -1,7 +1,7 @@
 """The search by halving: rung after rung, each decided when it is complete.
 
-What is known is asked for and not trained again; what is missing is trained in the pool of
-`sweep.py` as long as the budget lets it; storing is the shell's. Rungs and survivors are in
+What is known is asked for and not trained again; what is missing is trained by an engine
+as long as the budget lets it; storing is the shell's. Rungs and survivors are in
 `rungs.py`. In: configurations, sets, the experiment, a way to ask for known results, a clock. Out:
 events, and exactly one conclusion per configuration: the same ones whatever the number of workers,
 the order of the configurations and the kills in between (budgets of seconds and of failures aside,
@@ -26,8 +26,14 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import AfterSearch, Brake, seconds_of
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    Outcome,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
 from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -38,7 +44,7 @@ def search(
     sets: TrainingSets,
     spec: SearchSpec,
     known: Known,
-    workers: int,
+    engine: Engine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations that are asked for.
@@ -51,13 +57,13 @@ def search(
         sets: the full train and test set.
         spec: its halving, budget, metric and seed are used.
         known: what earlier fits have left.
-        workers: fits at a time.
+        engine: trains what is missing.
         now: seconds of any clock that only goes forward.
 
     Closing the generator cancels the fits that wait.
     """
-    run = _Search(sets, spec, known, workers, Brake(spec.budget, now), TimeLeft(workers))
-    yield from _notes(spec, workers)
+    run = _Search(sets, spec, known, engine, Brake(spec.budget, now), TimeLeft(engine.workers))
+    yield from _notes(spec, engine.workers)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -69,7 +75,7 @@ def settled(
     The search is played again on what exists: who was stopped early before, is so again.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _Search(sets, spec, known, 1, brake, TimeLeft(1))
+    run = _Search(sets, spec, known, Threads(1), brake, TimeLeft(1))
     events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
@@ -100,7 +106,7 @@ class _Search:
     sets: TrainingSets
     spec: SearchSpec
     known: Known
-    workers: int
+    engine: Engine
     brake: Brake
     # How long fits take; the time they have is the brake's.
     pace: TimeLeft
@@ -186,6 +192,7 @@ class _Search:
         if self.spec.budget.seconds is None:
             return
         seconds = seconds_of(ended, len(rung.sets.test))
+        self.pace.workers = self.engine.workers
         self.pace.fit_ended(ended.key, 0.0, seconds, ended.rounds)
         # Folds are fitted one after the other, and their test rows are train rows, too.
         of_folds = sum(int(fold.sets.grown.sum()) for fold in rung.sets.folds)
@@ -195,7 +202,7 @@ class _Search:
             all_rows=len(self.sets.train) + beside,
             test=len(self.sets.test),
             features=len(self.sets.features),
-            workers=self.workers,
+            workers=self.engine.workers,
         )
         here = {key: fits[-1].result for key, fits in self.fits.items() if fits[-1].rung is rung}
         best = [here[key] for key in rungs.best_first(here, self.spec.metric)]
@@ -250,16 +257,18 @@ class _Search:
 
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        """Train in the pool; where nothing may start, nothing is even encoded."""
+    ) -> Generator[Outcome, None, None]:
+        """Train; where nothing may start, nothing is even encoded."""
         timed = self.spec.budget.seconds is not None
         if timed:
             last = {key: fits[-1].result for key, fits in self.fits.items()}
             missing = rungs.promising_first(missing, last, self.spec.metric)
-        tried = set[str]()
+        spec, tried = self._spec(rung.sets), set[str]()
         somebody = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
         if missing and self.brake.may_start():
-            outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
+            outcomes = self.engine.train(
+                missing, rung.sets, spec, self.brake, longest_first=not timed
+            )
             with closing(outcomes):
                 for outcome in outcomes:
                     tried.add(outcome.key)
@@ -269,23 +278,7 @@ class _Search:
             # One fit beyond the time: a search that has trained nobody is worth nothing.
             left = [one for one in missing if one.key not in tried]
             at_least = left[: 1 + sum(not rungs.competes(one) for one in left)]
-            yield from self._trained(at_least, rung, None, longest_first=False)
-
-    def _trained(
-        self,
-        missing: Sequence[Configuration],
-        rung: rungs.Rung,
-        brake: Brake | None,
-        *,
-        longest_first: bool,
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        # A rerun that finds everything known imports nothing that fits.
-        from experiment_pipeline.stages.search.sweep import train_configurations
-
-        spec = self._spec(rung.sets)
-        yield from train_configurations(
-            missing, rung.sets, spec, self.workers, brake, longest_first=longest_first
-        )
+            yield from self.engine.train(at_least, rung.sets, spec, longest_first=False)
 
     def _spec(self, sets: TrainingSets) -> SearchSpec:
         """The experiment, of one plain fit at small rungs: what goes on is fitted anew."""

@@ -49,7 +49,7 @@ class TimeLeft:
     """Guesses when a search ends.
 
     Attributes:
-        workers: fits at a time.
+        workers: fits at a time; it may be set anew while the search runs.
     """
 
     workers: int

@@ -18,6 +18,7 @@ from experiment_pipeline.stages.search.conclusions import (
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import search, settled
@@ -203,7 +204,7 @@ def test_entries_under_old_long_keys_are_reused_under_the_present_ones(memory, r
     for model in memory.models.values():
         old = f"{model.key}__{'n_estimators=5__' * 7}"
         store.put(replace(model, result=replace(model.result, key=old)))
-    events = list(search(configurations(SPEC), SETS, SPEC, store, 1, lambda: 0.0))
+    events = list(search(configurations(SPEC), SETS, SPEC, store, Threads(1), lambda: 0.0))
     assert not any(isinstance(event, Fitted) for event in events)
     concluded = [event for event in events if isinstance(event, Conclusion)]
     assert list(search_results(configurations(SPEC), concluded)["key"]) == KEYS
