@@ -30,7 +30,7 @@ from experiment_pipeline.storage.files import (
     list_names,
     read_many,
     remove,
-    write_bytes,
+    write_many,
 )
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import sealed, unsealed
@@ -129,11 +129,11 @@ class Entries(Generic[_Record]):
         if (existing := self.get(fingerprint)) is not None:
             return existing
         stored = {name: _File.of(name, content) for name, content in files.items()}
-        paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
-        for name, path in paths.items():
-            write_bytes(path, files[name])
+        folder = self.folder(fingerprint)
+        paths = {name: folder / file.name for name, file in stored.items()}
+        write_many({path: files[name] for name, path in paths.items()})
         commit = sealed(_Commit(fingerprint, record, stored))
-        if create_exclusive(self.folder(fingerprint) / RESULT, commit):
+        if create_exclusive(folder / RESULT, commit):
             return Entry(record, files, paths)
         return self.require(fingerprint)
 
@@ -198,8 +198,8 @@ class Entries(Generic[_Record]):
         folder = self.folder(fingerprint)
         time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-        for path, content in read_many(folder / name for name in list_names(folder)).items():
-            write_bytes(place / path.name, content)
+        found = read_many(folder / name for name in list_names(folder))
+        write_many({place / path.name: content for path, content in found.items()})
         remove(folder / RESULT)
         remove(folder)
         return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"

@@ -109,11 +109,13 @@ def _measured(shape: Shape) -> list[Measured]:
     return found
 
 
-def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
-    """The experiment as scaffolded, but for the changes."""
+def experiment_of(shape: Shape, seconds: float | None = None) -> ExperimentSpec:
+    """The experiment as scaffolded, within so many seconds."""
     metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
     size = shape.rows, shape.features, shape.classes
-    proposed = first_search.propose_search(first_search.Shape(shape.task, metric, *size))
+    proposed = first_search.propose_search(
+        first_search.Shape(shape.task, metric, *size, seconds=seconds)
+    )
     said = {
         "name": "report",
         "data": "made up",
@@ -122,7 +124,8 @@ def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
         "metric": metric,
         "search": [dict(one.entry) for one in proposed],
     }
-    return ExperimentSpec.model_validate(said | changes)
+    budget = {} if seconds is None else {"budget": {"seconds": seconds}}
+    return ExperimentSpec.model_validate(said | budget)
 
 
 def searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:

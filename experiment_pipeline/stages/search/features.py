@@ -153,7 +153,8 @@ def fit_rows(
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     """Encode rows by fitted features: as `transform`, but each of many texts once."""
     parts = [one for one in fitted.transformers_ if one[0] != "remainder"]
-    if not all(isinstance(part, FrozenEstimator) for _, part, _ in parts):
+    frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
+    if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
     blocks = [
         many_texts.by_distinct_text(part, rows[of])

@@ -253,7 +253,8 @@ class TrainedModelStore:
         }
         if trained.predictions.by_seed is not None:
             files[_BY_SEED] = _npy(trained.predictions.by_seed)
-        return _trained(self.entries.put(trained.result.fingerprint, files, trained.result))
+        held = self.entries.put(trained.result.fingerprint, files, trained.result)
+        return trained if held.record is trained.result else _trained(held)
 
 
 @dataclass(frozen=True)

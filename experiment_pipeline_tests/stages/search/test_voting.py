@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from experiment_pipeline.stages.search import voting
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.voting import TakenApart, weighted_mean
@@ -212,3 +213,17 @@ def test_of_three_members_two_may_share(task: str) -> None:
     ]
     assert predicted == pytest.approx(np.average(each, axis=0, weights=[0.5, 0.2, 0.3]))
     assert to_bytes(from_bytes(to_bytes(ours))) == to_bytes(ours)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_rows_are_predicted_in_parts_to_the_same_bits_whatever_the_workers(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoded and predicted part by part: as the whole at once, to rounding."""
+    monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
+    monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
+    classes = None if task == "regression" else tuple(LABELS[task])
+    table, mean = rows_of(task)[0], mean_of(task, classes)
+    one, two = (TakenApart.of(mean).predict_rows(table, task, classes, n) for n in (1, 2))
+    assert np.array_equal(one, two)
+    assert one == pytest.approx(predict(mean, table, FEATURES, task, classes), abs=1e-12)
