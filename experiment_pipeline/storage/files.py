@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from upath import UPath
@@ -112,6 +113,22 @@ def write_many(contents: Mapping[UPath, bytes]) -> None:
     for folder, path in folders.items():
         with explained(path):
             _sync(folder)
+
+
+def fetched(path: UPath, folder: Path) -> Path:
+    """Return a file as one of the operating system: itself, or from a bucket a copy in a folder."""
+    if (place := on_disk(path)) is not None:
+        return place
+    copy = folder / path.name
+    copy.write_bytes(read_bytes(path))
+    return copy
+
+
+def written(write: Callable[[Path], object]) -> dict[str, bytes]:
+    """Return name → content of what is written into a folder, which is gone afterwards."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def remove(path: UPath) -> None:

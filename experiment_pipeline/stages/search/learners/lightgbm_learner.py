@@ -1,8 +1,10 @@
 """LightGBM as a `Learner`: `boosting.py` on the binned tables that the fits of a sweep share."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +52,33 @@ class LightGBMLearner:
             return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
         return None
 
+    def make_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> boosting.BinnedTable:
+        """Bin the train rows."""
+        return _made(configuration, work, sets, boosting.boosting_plan(configuration, sets, spec))
+
+    def write_table(self, table: boosting.BinnedTable, folder: Path) -> None:
+        """Write LightGBM's own binary files."""
+        boosting.write_bins(table, folder)
+
+    def read_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+        files: Mapping[str, Path],
+    ) -> boosting.BinnedTable:
+        """Read them."""
+        plan = boosting.boosting_plan(configuration, sets, spec)
+        rows = work.train_rows(configuration.features)
+        return boosting.read_bins(files, rows, plan, sets.inner)
+
     def fit(
         self,
         configuration: "Configuration",
@@ -62,13 +91,7 @@ class LightGBMLearner:
         plan = boosting.boosting_plan(
             configuration, sets, spec, stops=rounds is None, rounds=rounds
         )
-
-        def make() -> boosting.BinnedTable:
-            inner = sets.inner if plan.rounds.patience else None
-            return boosting.bin_table(
-                work.train_rows(configuration.features), plan, inner, sets.grown
-            )
-
+        make = partial(_made, configuration, work, sets, plan)
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
         kept = booster.best_iteration or booster.current_iteration()
@@ -104,6 +127,17 @@ class LightGBMLearner:
         binned = boosting.bin_table(rows, plan)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
+
+
+def _made(
+    configuration: "Configuration",
+    work: "SharedWork",
+    sets: "TrainingSets",
+    plan: boosting.BoostingPlan,
+) -> boosting.BinnedTable:
+    inner = sets.inner if plan.rounds.patience else None
+    rows = work.train_rows(configuration.features)
+    return boosting.bin_table(rows, plan, inner, sets.grown)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:
