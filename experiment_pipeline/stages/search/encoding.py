@@ -31,6 +31,7 @@ from experiment_pipeline.stages.search.features import (
 from experiment_pipeline.stages.search.shared_work import EncodedSets
 from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.weights import Weights
 
 _OF_MANY_TEXTS = ("target", "text")
 
@@ -109,7 +110,8 @@ def fit_rows(
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     """Encode rows by fitted features: as `transform`, but each of many texts once."""
     parts = _parts(fitted)
-    if not all(isinstance(part, FrozenEstimator) for _, part, _ in parts):
+    frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
+    if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
     blocks = [
         many_texts.by_distinct_text(part, rows[of])
@@ -182,9 +184,11 @@ def _cross_fitted(
     coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
     if not coded:
         return {}
-    seen, y = rows[grown], encode_target(rows[sets.target], sets.classes)[grown]
+    seen, y, weights = _looked_at(rows, grown, sets)
     parts = many_texts.parts_of(seen, sets)
-    return {name: many_texts.cross_fitted(part, seen[of], y, parts) for name, part, of in coded}
+    return {
+        name: many_texts.cross_fitted(part, seen[of], y, parts, weights) for name, part, of in coded
+    }
 
 
 def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
@@ -215,8 +219,16 @@ def _many_texts(
     many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
     if recipe == "text":
         return {name: many_texts.letters(rows[name]) for name in many}
-    y = encode_target(rows[sets.target], sets.classes)[grown]
-    return {name: many_texts.target_codes(rows[name][grown], y, sets.task) for name in many}
+    seen, y, weights = _looked_at(rows, grown, sets)
+    return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
+
+
+def _looked_at(
+    rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> tuple[pd.DataFrame, np.ndarray, Weights]:
+    """The rows whose target may be looked at, their encoded targets, and how much each counts."""
+    seen = rows[grown]
+    return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
 
 
 def _is_coded(part: Any) -> bool:

@@ -79,7 +79,7 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 def _target_seen(sets: TrainingSets) -> dict[str, Any]:
     """What decides codes by the target, and which rows are coded by which others."""
     return {
-        "target": [sets.target, sets.task, list(sets.classes or ())],
+        "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
         "grown": _digest(sets.grown),
         "split": sets.split.model_dump(mode="json"),
     }
