@@ -33,6 +33,7 @@ from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.sweep import parse_one_at_a_time, trained_or_failed
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.storage.files import patiently
 
 # The recipes of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8
@@ -133,7 +134,7 @@ def run_task(task: Task) -> Ran:
         return Ran(_other_code(task, here), 0.0)
     try:
         with Clock() as reading:
-            work, sets = _read(task)
+            work, sets = patiently(partial(_read, task))
     except StorageUnreachable as error:
         what = one.key, task.fingerprint, type(error).__name__, str(error), ""
         return Ran(FailedConfiguration(*what, says_nothing=True), reading.wall_seconds)
