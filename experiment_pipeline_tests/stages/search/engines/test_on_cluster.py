@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.cluster import connected
+from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import features
 from experiment_pipeline.stages.search.configurations import configurations
@@ -251,3 +252,25 @@ def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> 
         assert files(tmp_path) == left
         list(again)
     assert files(tmp_path) == {}
+
+
+def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first says nothing of a configuration; the second is the step's own fault."""
+    spec, failures = experiment([one("dummy")]), [StorageUnreachable("s3://b", "no answer", "wait")]
+    read = task.read_shared
+
+    def reads(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(task, "read_shared", reads)
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    (trained,) = by_workers(spec, training_sets(), tmp_path).values()
+    assert "a first attempt ended with StorageUnreachable" in trained.result.notes[0]
+    failures.append(EntryCorrupt("e/shared/1", "is gone", "run again"))
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    with pytest.raises(EntryCorrupt):
+        by_workers(spec, training_sets(), tmp_path)
