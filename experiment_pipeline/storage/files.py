@@ -14,10 +14,11 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from upath import UPath
@@ -27,11 +28,13 @@ from experiment_pipeline.storage.locations import (
     REQUESTS_AT_ONCE,
     explained,
     is_s3,
+    may_pass,
     on_disk,
     s3_code,
 )
 
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
+PATIENCE_SECONDS = 60.0
 _Result = TypeVar("_Result")
 # What was found out about each bucket, for the life of the process.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
@@ -58,6 +61,26 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
     return {p: data for p, data in zip(wanted, contents, strict=True) if data is not None}
 
 
+def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
+    """Return what was read; where the storage does not answer, try again for some time.
+
+    For who can wait, as a worker of a cluster can, and would lose more than the wait: a server that
+    starts again takes some ten seconds. What the storage refuses is raised at once.
+
+    Raises:
+        StorageUnreachable: it did not answer in all that time.
+    """
+    end, attempt = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return read()
+        except StorageUnreachable as error:
+            if not may_pass(error) or time.monotonic() > end:
+                raise
+        _pause(min(attempt, _PAUSES - 2))
+        attempt += 1
+
+
 def exists(path: UPath) -> bool:
     """Whether a file is there; a folder is none."""
     return _unless_missing(path, _is_file, otherwise=False)
@@ -73,12 +96,39 @@ def list_names(folder: UPath) -> list[str]:
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
-    with explained(path):
-        if (place := on_disk(path)) is None:
-            path.fs.pipe_file(path.path, data)
-            return
-        with _written_beside(place, data) as temporary:
-            temporary.replace(place)
+    write_many({path: data})
+
+
+def write_many(contents: Mapping[UPath, bytes]) -> None:
+    """Do what `write_bytes` does for several; a folder on a disk is synced once, after its last."""
+    folders: dict[Path, UPath] = {}
+    for path, data in contents.items():
+        with explained(path):
+            if (place := on_disk(path)) is None:
+                path.fs.pipe_file(path.path, data)
+                continue
+            with _written_beside(place, data) as temporary:
+                temporary.replace(place)
+            folders[place.parent] = path
+    for folder, path in folders.items():
+        with explained(path):
+            _sync(folder)
+
+
+def fetched(path: UPath, folder: Path) -> Path:
+    """Return a file as one of the operating system: itself, or from a bucket a copy in a folder."""
+    if (place := on_disk(path)) is not None:
+        return place
+    copy = folder / path.name
+    copy.write_bytes(read_bytes(path))
+    return copy
+
+
+def written(write: Callable[[Path], object]) -> dict[str, bytes]:
+    """Return name → content of what is written into a folder, which is gone afterwards."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def remove(path: UPath) -> None:
@@ -100,10 +150,12 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         if (place := on_disk(path)) is not None:
             # The file system must know hard links: a link is the one thing that both appears
             # whole and refuses to replace.
+            made = False
             with _written_beside(place, data) as temporary, suppress(FileExistsError):
                 place.hardlink_to(temporary)
-                return True
-            return False
+                made = True
+            _sync(place.parent)
+            return made
         if _conditions_are_kept(path):
             return _create_in_bucket(path, data)
     return create_by_claim(path, data)
@@ -145,10 +197,7 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
 
 @contextmanager
 def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards.
-
-    The folder is synced too: else a power cut could keep a later file and lose this one.
-    """
+    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -157,13 +206,17 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield temporary
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make names in a folder safe: else a power cut could keep a later file and lose this one."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
