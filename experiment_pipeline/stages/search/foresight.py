@@ -35,8 +35,10 @@ _ENCODINGS = 2.5
 _MEMBERS = 5
 # What else a rung begins with; and how far off the guess of encoding may be.
 _SET_UP_SECONDS, _SLOWEST = 0.2, 5.0
+# So many that there is time for must be fitted before a rung may end for the next one.
+_ENOUGH = 3
 # How a fit's seconds grow with the rows, by their overhead, and the rounds until a booster stops.
-_ROWS, _ROUNDS = 0.95, 0.4
+_ROWS, _ROUNDS = 0.75, 0.45
 # Guesses are short rather than long.
 _MARGIN = 1.1
 
@@ -278,7 +280,7 @@ class Foresight:
             {key: self._guess(one, rung) for key, one in waiting.items()},
             self._reserved(),
             {key: self._needed(one, self._rungs) for key, one in competing.items()},
-            is_hopeless=not rung.is_full and not any(map(self._may_follow, self._here)),
+            is_hopeless=not rung.is_full and sum(map(self._may_follow, self._here)) < _ENOUGH,
         )
 
     def _reserved(self) -> float:
