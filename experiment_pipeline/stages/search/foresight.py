@@ -5,6 +5,7 @@ and never what a fit gives. How long a fit takes is `time_left.py`'s guess, when
 start `cost.py`'s rule. In: sets, results, a `TimeLeft`. Out: seconds. No clock.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
@@ -277,7 +278,7 @@ class Foresight:
         waiting = {key: one for key, one in self._entered.items() if key not in self._here}
         competing = {key: one for key, one in waiting.items() if competes(one)}
         self.brake.expect(
-            {key: self._guess(one, rung) for key, one in waiting.items()},
+            {key: _MARGIN * self._guess(one, rung) for key, one in waiting.items()},
             self._reserved(),
             {key: self._needed(one, self._rungs) for key, one in competing.items()},
             is_hopeless=not rung.is_full and sum(map(self._may_follow, self._here)) < _ENOUGH,
@@ -321,6 +322,9 @@ class Foresight:
     def _guess(self, one: Configuration, rung: Rung) -> float:
         """Seconds of a fit: of more rows no less than that of fewer ones promises."""
         guess, last = self._pace.guess(one.key, rung), self._last.get(one.key)
+        if last is None and not self._rungs[0].is_full:
+            # A small rung will tell how many rounds it needs.
+            return guess
         if last is None:
             more = [
                 self._promised(known, rung) / self._pace.guess(key, rung)
@@ -333,10 +337,12 @@ class Foresight:
     def _promised(self, last: ModelResult, rung: Rung) -> float:
         """Seconds of a fit that has been fitted on fewer rows: more rows, and more rounds."""
         more = len(rung.sets.train) / self._fitted_on[last.key]
-        seconds = last.fit_wall_seconds * more**_ROWS
+        seconds = last.fit_wall_seconds * math.pow(more, _ROWS)
         if last.rounds is None or more <= 1 or not rung.sets.inner.any():
             return seconds
-        rounds = min(last.rounds * more**_ROUNDS, max(most_rounds(last.configuration), last.rounds))
+        rounds = min(
+            last.rounds * math.pow(more, _ROUNDS), max(most_rounds(last.configuration), last.rounds)
+        )
         return seconds * grown_rounds(rounds) / grown_rounds(last.rounds)
 
     def _full(self, one: Configuration, steps: Sequence[Rung]) -> FullFit:
