@@ -13,13 +13,15 @@ import random
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+import pyarrow as pa
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
@@ -73,12 +75,50 @@ def list_names(folder: UPath) -> list[str]:
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
+    if on_disk(path) is None:
+        with explained(path):
+            path.fs.pipe_file(path.path, data)
+        return
+    with written(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def written(path: UPath) -> Iterator[Path]:
+    """A file on this disk to be written in parts; when the block ends well, it is put in its place.
+
+    For what is too large to be bytes. Readers see the old or the new file, as of `write_bytes`; what
+    is on its way to a bucket lies below TMPDIR, and goes there in parts that show when complete.
+    """
     with explained(path):
         if (place := on_disk(path)) is None:
-            path.fs.pipe_file(path.path, data)
+            with tempfile.TemporaryDirectory(prefix="experiment_pipeline-") as folder:
+                temporary = Path(folder, path.name)
+                yield temporary
+                path.fs.put_file(str(temporary), path.path)
             return
-        with _written_beside(place, data) as temporary:
+        with _beside(place) as temporary:
+            yield temporary
+            _settled(temporary)
             temporary.replace(place)
+
+
+def open_file(path: UPath) -> BinaryIO:
+    """Open a file to read parts of it, wherever they lie; of a bucket each part is one request."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            found: BinaryIO = pa.OSFile(str(place))
+            return found
+        file: BinaryIO = path.fs.open(path.path, "rb", cache_type="none")
+        return file
+
+
+def size_of(path: UPath) -> int:
+    """How many bytes a file has."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            return place.stat().st_size
+        return int(path.fs.info(path.path)["size"])
 
 
 def remove(path: UPath) -> None:
@@ -100,7 +140,9 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         if (place := on_disk(path)) is not None:
             # The file system must know hard links: a link is the one thing that both appears
             # whole and refuses to replace.
-            with _written_beside(place, data) as temporary, suppress(FileExistsError):
+            with _beside(place) as temporary, suppress(FileExistsError):
+                temporary.write_bytes(data)
+                _settled(temporary)
                 place.hardlink_to(temporary)
                 return True
             return False
@@ -144,26 +186,27 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
 
 
 @contextmanager
-def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards.
+def _beside(place: Path) -> Iterator[Path]:
+    """A name for a hidden file in the same folder, which is made; the file is gone afterwards.
 
     The folder is synced too: else a power cut could keep a later file and lose this one.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         yield temporary
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _settled(place.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _settled(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are safe on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
