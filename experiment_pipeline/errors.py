@@ -12,6 +12,10 @@
     ├── TrainingError
     │   ├── UnknownAlgorithm           an import path that leads nowhere
     │   └── AllConfigurationsFailed    nothing to choose from
+    ├── ClusterError                   fits on a Dask cluster
+    │   ├── ClusterUnreachable         no scheduler or no worker there, or not with these certificates
+    │   ├── WorkersDiffer              a worker would fit otherwise, or cannot read the storage
+    │   └── ClusterLost                the scheduler or every worker went away and did not come back
     ├── StorageError
     │   ├── StorageUnreachable         no such bucket, no permission, no answer
     │   ├── EntryCorrupt               a stored entry does not match its own digest
@@ -109,6 +113,22 @@ class UnknownAlgorithm(TrainingError):
 
 class AllConfigurationsFailed(TrainingError):
     """Every configuration failed: there is nothing to choose from."""
+
+
+class ClusterError(ExperimentPipelineError):
+    """Fits on a Dask cluster could not begin, or not go on."""
+
+
+class ClusterUnreachable(ClusterError):
+    """No scheduler answers, it has no worker, or it refuses these certificates."""
+
+
+class WorkersDiffer(ClusterError):
+    """A worker would give other bytes than this process, or cannot read the storage."""
+
+
+class ClusterLost(ClusterError):
+    """The scheduler or every worker went away and did not come back in time."""
 
 
 class StorageError(ExperimentPipelineError):

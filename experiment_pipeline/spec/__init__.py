@@ -30,6 +30,8 @@ from experiment_pipeline.spec.experiment import ValidationReportSpec as Validati
 from experiment_pipeline.spec.judgement import Costs as Costs
 from experiment_pipeline.spec.judgement import Criterion as Criterion
 from experiment_pipeline.spec.models import Scalar as Scalar
+from experiment_pipeline.spec.operation import DaskEngine as DaskEngine
+from experiment_pipeline.spec.operation import Engine as Engine
 from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
 from experiment_pipeline.spec.search import CrossValidation as CrossValidation

@@ -9,12 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
@@ -28,6 +23,7 @@ from experiment_pipeline.spec.models import (
     on_or_off,
 )
 from experiment_pipeline.spec.operation import (
+    Engine,
     Freshness,
     Mlflow,
     Owner,
@@ -215,6 +211,10 @@ class SearchSpec(Fitting, Searched):
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
+    # Excluded from every dump: where fits run decides no result.
+    engine: Engine | None = Field(
+        None, exclude=True, description="Unset: EXPERIMENT_PIPELINE_DASK, else threads here"
+    )
 
 
 class LeaderboardSpec(Scoring, Searched):

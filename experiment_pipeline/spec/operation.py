@@ -1,14 +1,16 @@
-"""`owners`, `tags`, `freshness`, `mlflow`, `schedule`: an experiment in Dagster and MLflow.
+"""`owners`, `tags`, `freshness`, `mlflow`, `schedule`, `engine`: an experiment in Dagster, MLflow, Dask.
 
 Nothing of it enters a result. Dagster's own rules for such names, and those of a cron expression of
 five fields as crontab(5) has them, are judged here in words, without Dagster. In: values of the YAML.
 Out: immutable settings.
 """
 
+import ipaddress
 import re
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from experiment_pipeline.spec.models import Closed, duration, impossible
 
@@ -91,6 +93,106 @@ class Mlflow(Closed):
     def shown_uri(self) -> str:
         """The address without its secrets."""
         return _USER.sub("//***@", self.tracking_uri).partition("?")[0]
+
+
+LOCAL = "local"
+_ADDRESS = re.compile(
+    r"(?P<protocol>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})/?"
+)
+
+
+class Certificates(Closed):
+    """Who this client is, and whom it believes: files in PEM, read when a run begins."""
+
+    ca: str = Field(min_length=1, description="Path of the certificate of the cluster's authority")
+    certificate: str = Field(min_length=1, description="Path of this client's certificate")
+    key: str = Field(min_length=1, description="Path of this client's private key")
+
+
+class DaskEngine(Closed):
+    """A Dask cluster that the fits run on."""
+
+    address: str = Field(
+        min_length=1,
+        description="Of the scheduler; local: a cluster on this machine, for trying",
+        examples=["tls://scheduler.example:8786"],
+    )
+    certificates: Certificates | None = Field(
+        None, description="For tls://; unset: those of Dask's own configuration"
+    )
+    insecure: bool = Field(
+        False,
+        description="true: tcp:// to another machine, where whoever reaches a port runs code",
+    )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the cluster is started for the run, on this machine."""
+        return self.address == LOCAL
+
+    # The address is in no message: somebody may have written a password into it.
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        protocol = self._protocol()
+        if self.certificates is not None and protocol != "tls":
+            raise impossible("no effect without tls://; correct the address", "certificates")
+        if self.insecure and (protocol != "tcp" or self._is_loopback()):
+            raise impossible(
+                "no effect but on tcp:// to another machine; drop it, so that it allows nothing "
+                "when the address changes",
+                "insecure",
+            )
+        if protocol == "tcp" and not self._is_loopback() and not self.insecure:
+            raise impossible(
+                "tcp:// to another machine is neither encrypted nor authenticated: whoever reaches "
+                "a port of the cluster runs code there and here; write tls:// with certificates, "
+                "or insecure: true where nobody else reaches that network",
+                "address",
+            )
+        return self
+
+    def _protocol(self) -> str:
+        if self.is_local:
+            return LOCAL
+        if "@" in self.address:
+            raise impossible(
+                "an address has no user and no password; drop them: a certificate says who you are",
+                "address",
+            )
+        found = _ADDRESS.fullmatch(self.address)
+        if found is None or found["protocol"] not in ("tcp", "tls"):
+            raise impossible(
+                "is no address of a scheduler; write local, or tls://host:8786", "address"
+            )
+        return found["protocol"]
+
+    def _is_loopback(self) -> bool:
+        found = _ADDRESS.fullmatch(self.address)
+        host = found["host"].strip("[]") if found else ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host.lower() == "localhost"
+
+
+def _read_dask(value: Any) -> Any:
+    return {"address": value} if isinstance(value, str) else value
+
+
+class Engine(Closed):
+    """Where the fits run, if not in threads of this machine; it decides no result."""
+
+    dask: Annotated[
+        DaskEngine, BeforeValidator(_read_dask, json_schema_input_type=DaskEngine | str)
+    ] = Field(description="local, or {address: …}", examples=["local"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_an_engine(cls, raw: Any) -> Any:
+        # In words of its own, which do not show an address.
+        if isinstance(raw, Mapping | Engine):
+            return raw
+        raise ValueError("write {dask: local}, or {dask: {address: tls://host:8786}}")
 
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]

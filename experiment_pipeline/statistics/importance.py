@@ -65,7 +65,7 @@ def permutation_importance(
     columns: Mapping[str, np.ndarray],
     score: Callable[[np.ndarray, np.ndarray, Weights], float],
     y: np.ndarray,
-    effort: Effort,
+    repeats: int,
     *,
     weights: Weights = None,
     seed: int,
@@ -75,11 +75,11 @@ def permutation_importance(
 
     Args:
         predict: encoded rows → their prediction; called by several threads at once.
-        encoded: (n, d) test rows as the model reads them, dense or sparse.
+        encoded: (n, d) rows as the model reads them, dense or sparse.
         columns: feature → positions of the columns that encode it.
         score: (truth, prediction, weights) → score, greater is better.
         y: encoded targets (n,).
-        effort: how many of the rows are used, evenly spaced, and how often.
+        repeats: how often each feature is shuffled.
         weights: (n,) of the rows; None: alike.
         seed: of the permutations; each feature has its own, whatever the workers.
         workers: features that are shuffled at a time, with one thread each.
@@ -90,20 +90,17 @@ def permutation_importance(
     """
     from scipy.sparse import issparse
 
-    chosen = np.linspace(0, len(y) - 1, effort.rows).astype(np.int64)
-    truth, rows = y[chosen], encoded[chosen]
-    counted = None if weights is None else weights[chosen]
-    rows = rows.toarray() if issparse(rows) else np.asarray(rows)
-    whole = score(truth, predict(rows), counted)
+    rows = encoded.toarray() if issparse(encoded) else np.asarray(encoded)
+    whole = score(y, predict(rows), weights)
     if np.isnan(whole):
         return None
 
     def drops(number: int) -> np.ndarray:
         generator = np.random.default_rng([seed, number])
-        orders = [generator.permutation(len(rows)) for _ in range(effort.repeats)]
+        orders = [generator.permutation(len(rows)) for _ in range(repeats)]
         predicted = predict(_shuffled(rows, columns[names[number]], orders))
-        parts = np.split(predicted, effort.repeats)
-        return whole - np.array([score(truth, part, counted) for part in parts])
+        parts = np.split(predicted, repeats)
+        return whole - np.array([score(y, part, weights) for part in parts])
 
     names = list(columns)
     with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
@@ -112,6 +109,11 @@ def permutation_importance(
         {"feature": names, "drop": found.mean(axis=1), "deviation": found.std(axis=1)}
     )
     return table.sort_values(["drop", "feature"], ascending=[False, True], ignore_index=True)
+
+
+def spread_evenly(n_rows: int, wanted: int) -> np.ndarray:
+    """Return positions of rows at even distances: int64 (wanted,)."""
+    return np.linspace(0, n_rows - 1, wanted).astype(np.int64)
 
 
 def scored_by(

@@ -1,18 +1,32 @@
 """Whether a budget of seconds is kept: search, refit and report of a table within it.
 
-In: tables made up here, small to large. Out: the seconds of the three as a share of the budget, and
-how many fits it was good for.
+In: tables made up here, small to large, and one with a title in each row. Out: the seconds of the
+three as a share of the budget, and how many fits it was good for.
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import joblib
+import pandas as pd
 
+from experiment_pipeline.drafting import search as first_search
+from experiment_pipeline.drafting.columns import MOST_CODES
+from experiment_pipeline.reporting.document import render_html
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.foresight import AfterSearch
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.reports import Shape, experiment_of
 from experiment_pipeline_tests.results import NothingKnown
@@ -21,45 +35,81 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of
 
 BUDGETS = (10.0, 30.0)
 SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))
+# Of a title in nearly each row; the others are numbers.
+TEXTS = ("movies",)
 MOST_SHARE = 1.1
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A table, what is asked of it within a budget, and its rows."""
+
+    name: str
+    spec: ExperimentSpec
+    sets: TrainingSets
+    validation: pd.DataFrame
+
+
 def measurements(
-    shapes: tuple[Shape, ...] = SHAPES, budgets: tuple[float, ...] = BUDGETS
+    shapes: Sequence[Shape] = SHAPES,
+    texts: Sequence[str] = TEXTS,
+    budgets: Sequence[float] = BUDGETS,
 ) -> list[Measured]:
-    """Search, fit again and report on each table within each budget."""
-    return [one for shape in shapes for seconds in budgets for one in _measured(shape, seconds)]
+    """Search, fit again and report on each table within each budget, with the scaffold's search."""
+    made = (_made_up(shape, seconds) for shape in shapes for seconds in budgets)
+    found = (_of_texts(name, seconds) for name in texts for seconds in budgets)
+    return [one for cases in (made, found) for case in cases for one in _measured(case)]
 
 
-def _measured(shape: Shape, seconds: float) -> list[Measured]:
-    spec = experiment_of(shape, budget={"seconds": seconds})
+def _made_up(shape: Shape, seconds: float) -> Case:
+    spec = experiment_of(shape, seconds)
     frame = shape.table()
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
     sets = scenario.to_train_on(cut.train, cut.test, spec)
-    workers, asked = joblib.cpu_count(), configurations(spec)
+    return Case(str(shape), spec, sets, cut.validation)
+
+
+def _of_texts(name: str, seconds: float) -> Case:
+    table = next(one for one in tables.TABLES if one.name == name)
+    size = tables.cut(table, 0)
+    columns = size.sets.train[list(size.sets.features)]
+    distinct = columns.select_dtypes("str").nunique()
+    shape = first_search.Shape(
+        *(table.task, table.metric, len(size.sets.every_row) + len(size.validation)),
+        features=columns.shape[1],
+        classes=len(size.sets.classes or (0,)),
+        texts=len(distinct),
+        many_texts=int((distinct > MOST_CODES).sum()),
+        seconds=seconds,
+    )
+    asked = [dict(one.entry) for one in first_search.propose_search(shape)]
+    cut = tables.cut(table, 0, search=asked, budget={"seconds": seconds})
+    return Case(f"{name}, {shape.rows:,} x {shape.features}", cut.spec, cut.sets, cut.validation)
+
+
+def _measured(case: Case) -> list[Measured]:
+    spec, sets, rows, workers = case.spec, case.sets, case.validation, joblib.cpu_count()
+    seconds, asked = spec.budget.seconds or 0.0, configurations(spec)
     began = time.perf_counter()
-    events = search(asked, sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(asked, sets, spec, NothingKnown(), Threads(workers), time.perf_counter)
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
     trained = {one.model.key: one.model for one in fits if one.rung.is_full}
-    board = board_of(spec, sets, trained)
-    again, rows = time.perf_counter(), cut.validation
+    time_left = RefitTime(seconds - searched, AfterSearch.of(sets, workers))
+    board = board_of(spec, sets, trained, time_left)
+    chosen = chosen_of(spec, sets, board, trained)
+    again = time.perf_counter()
 
     def left() -> float:
         return seconds - searched - (time.perf_counter() - again)
 
-    final_check(
-        spec,
-        board,
-        chosen_of(spec, sets, board, trained),
-        sets,
-        rows,
-        delivered=rows,
-        workers=workers,
-        seconds_left=left,
+    check = final_check(
+        spec, board, chosen, sets, rows, delivered=rows, workers=workers, seconds_left=left
     )
-    name, share = f"{shape}, {seconds:g} s", 1 - left() / seconds
+    _write(check)
+    share = 1 - left() / seconds
+    name = f"{case.name}, {seconds:g} s"
     found = [
         Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
         Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x", None),
@@ -67,4 +117,15 @@ def _measured(shape: Shape, seconds: float) -> list[Measured]:
     ]
     for one in found:
         print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
+    print(f"  {board.reason}", flush=True)
     return found
+
+
+def _write(check: FinalCheck) -> None:
+    """Draw and write what the report leaves behind."""
+    pictures = {
+        section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()
+    }
+    document = build_document(check.report, check.next_search, pictures)
+    render_html(document, passed=check.report.accepted)
+    to_bytes(check.pipeline)

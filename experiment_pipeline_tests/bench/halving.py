@@ -14,6 +14,7 @@ import joblib
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
@@ -73,7 +74,12 @@ def figures(pairs: int, folder: Path) -> Figures:
 def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
     """Run the search; the configuration with the best score on all test rows."""
     events = search(
-        configurations(spec), sets, spec, NothingKnown(), joblib.cpu_count(), time.perf_counter
+        configurations(spec),
+        sets,
+        spec,
+        NothingKnown(),
+        Threads(joblib.cpu_count()),
+        time.perf_counter,
     )
     sign = METRICS[spec.metric].sign
     scored = [

@@ -23,6 +23,7 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.processes import peak_memory_bytes
@@ -126,7 +127,12 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
     spec, started = asked.spec(), time.perf_counter()
     with PeakMemory(resident_bytes()) as memory:
         events = search(
-            configurations(spec), sets, spec, NothingKnown(), asked.workers, time.perf_counter
+            configurations(spec),
+            sets,
+            spec,
+            NothingKnown(),
+            Threads(asked.workers),
+            time.perf_counter,
         )
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started

@@ -22,6 +22,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import key_of
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -156,7 +157,12 @@ def step_cost(pairs: int) -> StepCost:
 def function_seconds(spec: ExperimentSpec, sets: TrainingSets) -> float:
     """Search without Dagster and without a store; the seconds it took."""
     workers, started = joblib.cpu_count(), time.perf_counter()
-    deque(search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter), 0)
+    deque(
+        search(
+            configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
+        ),
+        0,
+    )
     return time.perf_counter() - started
 
 

@@ -134,7 +134,10 @@ def validation_reports(_: argparse.Namespace) -> str:
 def budgets(_: argparse.Namespace) -> str:
     """Search, refit and report within a budget of seconds."""
     figures = table(FIGURE, budget.measurements())
-    return f"Made-up tables of numbers, searched as the scaffold would.\n\n{figures}"
+    return f"""Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
+report: judged, drawn and written.
+
+{figures}"""
 
 
 def large_searches(asked: argparse.Namespace) -> str:

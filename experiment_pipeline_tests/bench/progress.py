@@ -15,6 +15,7 @@ import joblib
 from experiment_pipeline.stages.search.conclusions import Fitted, RungStarted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import seconds_of
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.time_left import TimeLeft
@@ -98,7 +99,7 @@ def _recorded(cut: Cut) -> list[Step]:
         cut.sets,
         spec,
         NothingKnown(),
-        joblib.cpu_count(),
+        Threads(joblib.cpu_count()),
         time.perf_counter,
     )
     for event in events:

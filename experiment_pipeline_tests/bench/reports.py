@@ -17,6 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -108,11 +109,13 @@ def _measured(shape: Shape) -> list[Measured]:
     return found
 
 
-def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
-    """The experiment as scaffolded, but for the changes."""
+def experiment_of(shape: Shape, seconds: float | None = None) -> ExperimentSpec:
+    """The experiment as scaffolded, within so many seconds."""
     metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
     size = shape.rows, shape.features, shape.classes
-    proposed = first_search.propose_search(first_search.Shape(shape.task, metric, *size))
+    proposed = first_search.propose_search(
+        first_search.Shape(shape.task, metric, *size, seconds=seconds)
+    )
     said = {
         "name": "report",
         "data": "made up",
@@ -121,13 +124,16 @@ def experiment_of(shape: Shape, **changes: object) -> ExperimentSpec:
         "metric": metric,
         "search": [dict(one.entry) for one in proposed],
     }
-    return ExperimentSpec.model_validate(said | changes)
+    budget = {} if seconds is None else {"budget": {"seconds": seconds}}
+    return ExperimentSpec.model_validate(said | budget)
 
 
 def searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
     """Key → trained on all train rows."""
     workers = joblib.cpu_count()
-    events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(
+        configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
+    )
     fits = [event for event in events if isinstance(event, Fitted)]
     return {one.model.key: one.model for one in fits if one.rung.is_full}
 

@@ -25,6 +25,7 @@ from sklearn.base import clone
 from experiment_pipeline.spec import Budget, Range, Scalar
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -70,7 +71,7 @@ def ours(given: Given) -> Found:
             given.cut.sets,
             spec,
             NothingKnown(),
-            joblib.cpu_count(),
+            Threads(joblib.cpu_count()),
             time.perf_counter,
         )
         if isinstance(event, Fitted) and event.rung.is_full

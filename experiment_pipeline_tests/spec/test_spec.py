@@ -143,6 +143,44 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("halving", {"fractions": [0, 1]}, "halving.fractions.0: 0 is out of range; allowed: above 0"),
     ("halving", {"keep": 1}, "halving.keep: 1 is out of range; allowed: above 0 and below 1"),
     ("halving", {"keep": True}, "halving.keep: true is no number"),
+    # engine
+    ("engine", "tls://me:pass@h:8786", "engine: write {dask: local}, or {dask: {address: tls:"),
+    ("engine", {}, "engine.dask: is missing: local, or {address: …}, such as local"),
+    ("engine", {"dask": "local", "ray": 1}, "engine.ray: unknown key 'ray'"),
+    ("engine.dask", "", "engine.dask.address: is empty; write of the scheduler"),
+    (
+        "engine.dask",
+        "lokal",
+        "engine.dask.address: is no address of a scheduler; write local, or tl",
+    ),
+    ("engine.dask", "http://h:8786", "engine.dask.address: is no address of a scheduler"),
+    ("engine.dask", "tls://me:pass@h:8786", "engine.dask.address: an address has no user and no"),
+    ("engine.dask", "tcp://10.0.0.7:8786", "engine.dask.address: tcp:// to another machine is nei"),
+    (
+        "engine.dask",
+        "tcp://127.0.0.1.example:8786",
+        "engine.dask.address: tcp:// to another machin",
+    ),
+    (
+        "engine.dask",
+        {"address": "local", "insecure": True},
+        "engine.dask.insecure: no effect but on",
+    ),
+    (
+        "engine.dask",
+        {"address": "tcp://[::1]:1", "insecure": True},
+        "engine.dask.insecure: no effe",
+    ),
+    (
+        "engine.dask",
+        {"address": "tls://h:8786", "certificates": {"ca": "ca.pem", "certificate": "me.pem"}},
+        "engine.dask.certificates.key: is missing: path of this client's private key",
+    ),
+    (
+        "engine.dask",
+        {"address": "local", "certificates": {"ca": "a", "certificate": "b", "key": "c"}},
+        "engine.dask.certificates: no effect without tls://",
+    ),
     # evaluation
     ("evaluation", "cv", "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
     ("evaluation", None, "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
@@ -349,6 +387,8 @@ READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
     "halving": ("off", {FITS}),
     "budget": ({"seconds": 7}, {FITS}),
     "workers": (7, {FITS}),
+    # Where fits run decides no result.
+    "engine": ({"dask": "local"}, set()),
     "seed": (7, {ANALYSIS} | FROM_FITS),
     "metric": ("accuracy", {ANALYSIS} | FROM_FITS),
     "acceptance": ([{"metric": "log_loss", "at_most": 0.7}], {ANALYSIS} | FROM_FITS),

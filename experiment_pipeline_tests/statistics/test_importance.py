@@ -22,19 +22,16 @@ ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]
 COLUMNS = {name: np.array([place]) for place, name in enumerate(("much", "little", "none"))}
 Score = Callable[[np.ndarray, np.ndarray, Weights], float]
-ALL = Effort(rows=400, repeats=5)
 
 
 def _predict(rows: np.ndarray) -> np.ndarray:
     return 3 * rows[:, 0] + 0.5 * rows[:, 1]
 
 
-def _importance(
-    metric: str | Score = "rmse", effort: Effort = ALL, **changed: object
-) -> pd.DataFrame:
+def _importance(metric: str | Score = "rmse", repeats: int = 5, **changed: object) -> pd.DataFrame:
     score = scored_by(metric) if isinstance(metric, str) else metric
     given = {"predict": _predict, "encoded": ROWS, "columns": COLUMNS, "y": Y, "seed": 0} | changed
-    found = permutation_importance(score=score, effort=effort, **given)
+    found = permutation_importance(score=score, repeats=repeats, **given)
     assert found is not None
     return found
 
@@ -60,7 +57,7 @@ def test_the_columns_of_a_text_change_places_together() -> None:
     y = (codes == 1).astype(int)
     table = _importance(
         "roc_auc",
-        Effort(300, 2),
+        2,
         predict=predict,
         encoded=rows,
         y=y,
@@ -119,7 +116,7 @@ def test_sparse_rows_are_shuffled_like_dense_ones() -> None:
 def test_an_undefined_score_has_no_importance() -> None:
     """Where the model has no score nothing can be lost."""
     score = scored_by("roc_auc")
-    nothing = permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), ALL, seed=0)
+    nothing = permutation_importance(_predict, ROWS, COLUMNS, score, np.zeros(400), 5, seed=0)
     assert nothing is None
 
 

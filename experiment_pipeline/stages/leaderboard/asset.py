@@ -1,19 +1,25 @@
 """leaderboard: the configurations ranked on the test set, and the choice with its reason."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 
 import dagster as dg
+import joblib
 import numpy as np
 
-from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec
+from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
+from experiment_pipeline.stages.search.asset import budget_left, budget_of
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.foresight import AfterSearch
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -48,12 +54,15 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
             board.check_same_sets("search_results", search_results.digests, sets.digests)
             board.check_same_metric(search_results, spec.metric)
             given_to = search_results, train_set.origin.set_aside
-            fingerprint = board.ranking_fingerprint(given, *given_to)
+            seconds = budget_of(context, spec)
+            fingerprint = board.ranking_fingerprint(given, *given_to, seconds)
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, STAGE),
                 fingerprint,
-                lambda: page.files(_ranked(given, sets, *given_to), spec.name),
+                lambda: page.files(
+                    _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
+                ),
                 "reused the ranking of the same results",
             )
         ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
@@ -66,8 +75,21 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
     return leaderboard
 
 
+def _time(
+    context: dg.AssetExecutionContext, spec: SearchSpec, sets: TrainingSets
+) -> RefitTime | None:
+    """What is left of the budget; None: there is none."""
+    left = budget_left(context, spec, perf_counter)()
+    workers = spec.workers or joblib.cpu_count()
+    return None if math.isinf(left) else RefitTime(left, AfterSearch.of(sets, workers))
+
+
 def _ranked(
-    spec: LeaderboardSpec, sets: TrainingSets, found: SearchResults, set_aside: Sequence[str]
+    spec: LeaderboardSpec,
+    sets: TrainingSets,
+    found: SearchResults,
+    set_aside: Sequence[str],
+    time: RefitTime | None,
 ) -> SearchShown:
     store = TrainedModelStore.of(spec.name)
 
@@ -75,5 +97,5 @@ def _ranked(
         return store.test_predictions([one.fingerprint])[one.fingerprint]
 
     stored = store.results(filter(None, found.rows["fingerprint"]))
-    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside)
+    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside, time)
     return SearchShown.of(ranked, found, spec)

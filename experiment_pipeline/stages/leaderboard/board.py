@@ -32,6 +32,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -132,6 +133,7 @@ def leaderboard(
     sets: TrainingSets,
     spec: LeaderboardSpec,
     set_aside: Sequence[str],
+    time: RefitTime | None = None,
 ) -> Leaderboard:
     """Rank what a search has left for these sets.
 
@@ -142,6 +144,7 @@ def leaderboard(
         sets: that it was made from.
         spec: the experiment.
         set_aside: what the split had to leave out, a sentence each.
+        time: as of `rank`.
     """
     board = rank(
         conclusions.concluded(found, stored),
@@ -156,6 +159,7 @@ def leaderboard(
         ),
         spec,
         sets.classes,
+        time,
     )
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
 
@@ -166,6 +170,7 @@ def rank(
     rows: RankedRows,
     spec: LeaderboardSpec,
     classes: tuple | None,
+    time: RefitTime | None = None,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
@@ -176,6 +181,7 @@ def rank(
         rows: the test rows.
         spec: the experiment. Configurations it declares and nobody concluded are listed last.
         classes: of the target; None for regression.
+        time: of a budget of seconds, which an ensemble has to be fitted again in; None: no limit.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
@@ -183,6 +189,8 @@ def rank(
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
     found = find_ensemble(measured, predictions, rows, spec)
+    left_out = _left_out(found, results, time)
+    found = None if left_out else found
     if found is not None:
         measured += measure([found.result], lambda _: found.on_test, rows, spec)
     ranking = order(measured, rows, spec, len(classes or ()))
@@ -200,7 +208,7 @@ def rank(
         metric=spec.metric,
         rows=table,
         chosen=key,
-        reason=reason,
+        reason=f"{reason}; {left_out}" if left_out else reason,
         score=chosen.score,
         baseline=ranking.baseline,
         difference_to_baseline=chosen.difference_to_baseline,
@@ -217,7 +225,10 @@ def rank(
 
 
 def ranking_fingerprint(
-    given: LeaderboardSpec, found: SearchResults, set_aside: Sequence[str]
+    given: LeaderboardSpec,
+    found: SearchResults,
+    set_aside: Sequence[str],
+    seconds: float | None = None,
 ) -> str:
     """Return the digest of all that decides a leaderboard; what the fits took is theirs.
 
@@ -225,6 +236,7 @@ def ranking_fingerprint(
         given: what of the experiment a ranking depends on.
         found: the search.
         set_aside: as of `leaderboard`.
+        seconds: the budget of the run, where it has one.
     """
     concluded = found.rows[list(_RANKED_BY)]
     return fingerprint_of(
@@ -238,6 +250,7 @@ def ranking_fingerprint(
             "set_aside": list(set_aside),
             "spec": given.model_dump(mode="json"),
             "version": LEADERBOARD_VERSION,
+            **({} if seconds is None else {"seconds": seconds}),
         }
     )
 
@@ -323,6 +336,15 @@ def _nothing_to_rank(
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
         "log, and with search_results",
     )
+
+
+def _left_out(found: Found | None, results: Sequence[ModelResult], time: RefitTime | None) -> str:
+    """Why an ensemble that would be chosen has no row; empty where it may be."""
+    if found is None or time is None or not found.is_better:
+        return ""
+    prints = {one.fingerprint for one in found.ensemble.members}
+    members = {one.fingerprint: one for one in results if one.fingerprint in prints}
+    return time.why_not(list(members.values()))
 
 
 def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tuple[Entry, str]:

@@ -5,7 +5,7 @@ restored or fitted again as if it were chosen alone. In: a board and the stored 
 Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,14 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec import Fitting, Scoring
+from experiment_pipeline.spec import Features, Fitting, Scoring
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit_trained
+from experiment_pipeline.stages.search.features import fit_features
+from experiment_pipeline.stages.search.fitting import (
+    encoded_rows,
+    fitted_pipeline,
+    refit_trained,
+)
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
@@ -73,8 +78,15 @@ class ChosenModel:
 
     def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
-        return self._whole(
-            lambda one: fitted_pipeline(one.result, one.model, sets, spec), sets.classes
+        features = {
+            recipe: fit_features(recipe, sets.train, sets.grown, sets) for recipe in self._recipes
+        }
+        return self._mean(
+            [
+                fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
+                for one in self.members
+            ],
+            sets.classes,
         )
 
     def refitted(
@@ -88,37 +100,28 @@ class ChosenModel:
             spec: as of `refit`.
             workers: fits at a time, one thread each.
         """
-        return self._whole(
-            lambda one: refit_trained(one, rows, sets, spec),
-            sets.classes,
-            workers,
-        )
-
-    def _whole(
-        self,
-        fit: Callable[[TrainedModel], Pipeline],
-        classes: tuple[Any, ...] | None,
-        workers: int = 1,
-    ) -> Any:
-        if len(self.members) == 1:
-            return fit(self.members[0])
+        # The longest first keeps every core busy; the rows are encoded once for all who read them.
+        order = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit limits the threads of its own; the limit around them is what they go back to.
-        with (
-            threadpool_limits(limits=1),
-            ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
-        ):
-            fitted = _sharing(self.members, list(pool.map(fit, self.members)))
+        with threadpool_limits(limits=1):
+            encoded = {recipe: encoded_rows(recipe, rows, sets) for recipe in self._recipes}
+
+            def fit(one: TrainedModel) -> Pipeline:
+                return refit_trained(one, *encoded[one.result.features], sets, spec)
+
+            if len(order) == 1:
+                return fit(order[0])
+            with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
+                done = {one.result.fingerprint: pool.submit(fit, one) for one in order}
+                fitted = [done[one.result.fingerprint].result() for one in self.members]
+        return self._mean(fitted, sets.classes)
+
+    @property
+    def _recipes(self) -> tuple[Features, ...]:
+        return tuple(dict.fromkeys(one.result.features for one in self.members))
+
+    def _mean(self, fitted: Sequence[Pipeline], classes: tuple[Any, ...] | None) -> Any:
+        if len(fitted) == 1:
+            return fitted[0]
         names = [one.key for one in self.members]
         return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
-
-
-def _sharing(members: Sequence[TrainedModel], fitted: Sequence[Pipeline]) -> list[Pipeline]:
-    """One object for features that are fitted by one recipe on the same rows, which are equal."""
-    first = {
-        one.result.recipe_fingerprint: pipeline[0]
-        for one, pipeline in reversed(list(zip(members, fitted, strict=True)))
-    }
-    return [
-        Pipeline([("features", first[one.result.recipe_fingerprint]), ("model", pipeline[-1])])
-        for one, pipeline in zip(members, fitted, strict=True)
-    ]

@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
@@ -77,15 +78,21 @@ def budget_left(
         spec: its budget, unless the launchpad has changed it for this run.
         now: seconds of any clock that only goes forward.
     """
-    ops: Any = context.run.run_config.get("ops", {})
-    config = ops.get(_step(spec), {}).get("config", {})
-    seconds = config.get("budget_seconds") or spec.budget.seconds
+    seconds = budget_of(context, spec)
     if seconds is None:
         return lambda: math.inf
     stats = context.instance.get_run_step_stats(context.run_id, [_step(spec)])
     searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
     ends = now() + seconds - searched
     return lambda: ends - now()
+
+
+def budget_of(context: dg.AssetExecutionContext, spec: SearchSpec) -> float | None:
+    """Return the seconds of a run: the YAML's, unless the launchpad has changed them for it."""
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(_step(spec), {}).get("config", {})
+    seconds: float | None = config.get("budget_seconds") or spec.budget.seconds
+    return seconds
 
 
 def _step(spec: SearchSpec) -> str:
@@ -202,13 +209,14 @@ def _search(
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
-    workers = spec.workers or joblib.cpu_count()
+    engine = Threads(spec.workers or joblib.cpu_count())
     given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
         return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
 
-    progress = Progress(spec.metric, TimeLeft(workers), interval, spec.budget.seconds)
+    time_left = TimeLeft(engine.workers)
+    progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
     started = time.perf_counter()
 
     def tell(notes: Iterable[Note]) -> None:
@@ -218,12 +226,13 @@ def _search(
     with (
         in_batches(asset.run_of(context, spec.name)) as remember,
         drawing() as draw,
-        closing(search(wanted, sets, spec, known, workers, time.perf_counter)) as events,
+        closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
     ):
         for event in events:
             if isinstance(event, Fitted):
                 store.put(event.model)
             elapsed = time.perf_counter() - started
+            time_left.workers = engine.workers
             tell(progress.told(event, elapsed))
             draw(progress, elapsed)
             if isinstance(event, Conclusion):
@@ -237,5 +246,5 @@ def _search(
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
         remember([page.remembered(one, given[one.key]) for one in others])
     concluded = [*others, *progress.concluded.values()]
-    cost = search_cost(progress.fitted, seconds, workers, peak_memory_bytes())
+    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost

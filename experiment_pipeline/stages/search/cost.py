@@ -20,6 +20,7 @@ from experiment_pipeline.stages.search.learners.rounds import (
     ROUNDS_AT_MOST,
 )
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 # Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
 _LEARNT_WHEN_STOPPED = 10
@@ -41,6 +42,16 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
         return grown_rounds(expected_rounds(configuration)) * trees * _levels(configuration)
     declared = ALGORITHMS.get(configuration.algorithm)
     return declared.passes(configuration.hyperparameters, n_rows) if declared else math.inf
+
+
+def in_order(
+    configurations: Sequence[Configuration], sets: TrainingSets, *, longest_first: bool
+) -> list[Configuration]:
+    """Return what is to be fitted as it is to start: the longest first, or as given."""
+    if not longest_first:
+        return list(configurations)
+    size = len(sets.train), len(sets.classes or ())
+    return sorted(configurations, key=lambda one: estimated_cost(one, *size), reverse=True)
 
 
 def _levels(configuration: Configuration) -> float:
@@ -77,53 +88,8 @@ def seconds_of(result: ModelResult, n_test: int) -> float:
     return result.fit_wall_seconds + result.predict_seconds_per_row * n_test
 
 
-# Of a budget of seconds, what fits have at least, however long refit and report may take.
+# Of a budget of seconds, what fits have at least, however long an ensemble takes to be fitted again.
 _LEAST_FOR_FITS = 0.4
-# What a report takes beside predicting: to load its libraries, to draw, to write; and an encoded cell.
-_REPORT_SECONDS, _SECONDS_PER_CELL = 2.5, 5e-7
-# A report predicts the validation rows by two fits, and is held against the champion.
-_PREDICTED_TIMES = 4
-# Of so many of the best an ensemble is made, each of which is fitted again.
-_REFITTED = 5
-
-
-@dataclass(frozen=True)
-class AfterSearch:
-    """What decides how long refit and report take.
-
-    Attributes:
-        fitted: rows that trees were grown on, or a model was fitted on, at the present rung.
-        all_rows: of train and test set: what the chosen one is fitted on again.
-        test: rows of the test set; the validation set is taken to be as large.
-        features: how many.
-        workers: fits at a time.
-    """
-
-    fitted: int
-    all_rows: int
-    test: int
-    features: int
-    workers: int
-
-    def seconds(self, best: Sequence[ModelResult]) -> float:
-        """Return how long they take once the search has ended.
-
-        The best alone, or an ensemble of the best few: whichever takes longer.
-
-        Args:
-            best: results at the present rung, the best first.
-        """
-        refits = [self._refit(one) for one in best[:_REFITTED]]
-        slowest = max((one.predict_seconds_per_row for one in best[:_REFITTED]), default=0.0)
-        predicting = slowest * self.test * _PREDICTED_TIMES
-        encoding = _SECONDS_PER_CELL * self.all_rows * self.features
-        refitting = max([*refits[:1], sum(refits) / self.workers, 0.0])
-        return refitting + predicting + encoding + _REPORT_SECONDS
-
-    def _refit(self, one: ModelResult) -> float:
-        """The rounds it keeps, on more rows."""
-        kept = 1.0 if one.rounds is None else one.rounds / grown_rounds(one.rounds)
-        return one.fit_wall_seconds * kept * self.all_rows / max(self.fitted, 1)
 
 
 class Brake:
@@ -140,7 +106,7 @@ class Brake:
         self._budget, self._now, self._started = budget, now, now()
         self._share, self._spent, self._reason = 1.0, "", reason
         self._failures, self._lock = 0, threading.Lock()
-        self._reserved, self._guesses = 0.0, dict[str, float]()
+        self._reserved, self._guesses, self._needed = 0.0, dict[str, float](), dict[str, float]()
         self._too_long = dict[str, str]()
 
     @property
@@ -153,36 +119,62 @@ class Brake:
         return self._reason or self._too_long.get(key) or self._spent
 
     @property
+    def is_on_for_good(self) -> bool:
+        """Whether nothing may start any more, whatever the clock says."""
+        return bool(self._reason)
+
+    @property
     def is_out_of_time(self) -> bool:
         """Whether it is the clock alone that holds fits back."""
         return not self._reason and bool(self._spent or self._too_long)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._now() - self._started
+
     def open(self, share: float) -> None:
         """Give free a share of the seconds, counted from the start: a round must leave some."""
         self._share, self._spent = share, ""
-        self._too_long, self._guesses = {}, {}
+        self._too_long, self._guesses, self._needed = {}, {}, {}
 
-    def expect(self, guesses: Mapping[str, float], reserved: float) -> None:
+    def expect(
+        self, guesses: Mapping[str, float], reserved: float, needed: Mapping[str, float]
+    ) -> None:
         """Take note of how long fits are guessed to take, and what comes after the search.
 
         Args:
             guesses: key → seconds of a fit.
-            reserved: seconds of the budget to leave.
+            reserved: seconds of the budget to leave, as long as fits have their part.
+            needed: key → seconds from the start of its fit to the end of a report on it.
         """
-        self._guesses, self._reserved = dict(guesses), reserved
+        self._guesses, self._reserved, self._needed = dict(guesses), reserved, dict(needed)
+
+    def affords(self, key: str, needed: float) -> bool:
+        """Tell whether so many seconds for a configuration, report included, are left; note if not."""
+        seconds = self._budget.seconds
+        if seconds is None or needed <= (left := seconds - self.elapsed):
+            return True
+        self._too_long[key] = (
+            f"to train it on all rows, to fit it again and to report would have taken "
+            f"{needed:.1f} seconds or so, and {max(left, 0.0):.1f} were left"
+        )
+        return False
 
     def may_start(self, key: str = "") -> bool:
         """Tell whether the fit of a configuration may start now."""
         seconds = self._budget.seconds
         if seconds is not None:
             for_fits = max(seconds - self._reserved, seconds * _LEAST_FOR_FITS)
-            left = for_fits - (self._now() - self._started)
+            left = for_fits - self.elapsed
             if left <= for_fits * (1 - self._share):
                 self._spent = self._why_spent(seconds, for_fits)
             elif (guess := self._guesses.get(key, 0.0)) > left:
                 self._too_long[key] = (
                     f"its fit would have taken {guess:.1f} seconds or so, and {left:.1f} were left"
                 )
+                return False
+            elif not self.affords(key, self._needed.get(key, 0.0)):
                 return False
         return not self.reason
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.spec import Fitting, Scoring, SearchSpec
+from experiment_pipeline.spec import Features, Fitting, Scoring, SearchSpec
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -169,15 +170,27 @@ def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarr
 
 
 def fitted_pipeline(
-    result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring
+    result: ModelResult,
+    model: bytes,
+    sets: TrainingSets,
+    spec: Scoring,
+    features: ColumnTransformer | None = None,
 ) -> Pipeline:
     """Return the pipeline of a trained model: its features fitted anew on train, which gives
     the same ones, and the stored model.
 
+    Args:
+        result: its numbers.
+        model: its bytes.
+        sets: that it was trained on.
+        spec: as of its fit.
+        features: of its recipe, fitted on train already; None: not yet.
+
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
-    features = fit_features(result.features, sets.train, sets.grown, sets)
+    if features is None:
+        features = fit_features(result.features, sets.train, sets.grown, sets)
     return _pipeline(features, _restored(result, model, sets, spec))
 
 
@@ -205,18 +218,23 @@ def refit(
     """
     learner = learner_of(configuration.algorithm)
     with threadpool_limits(limits=1):
-        features, encoded = _encoded(configuration, rows, sets)
+        features, encoded = encoded_rows(configuration.features, rows, sets)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
 
 def refit_trained(
-    trained: TrainedModel, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting
+    trained: TrainedModel,
+    features: ColumnTransformer,
+    encoded: EncodedRows,
+    sets: TrainingSets,
+    spec: Fitting,
 ) -> Pipeline:
     """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
 
     Args:
         trained: as the search has left it: gives the rounds, and the calibrators.
-        rows: as of `refit`.
+        features: of its recipe, fitted on these rows.
+        encoded: the rows, by `encoded_rows`; several fits may read them at once.
         sets: as of `refit`.
         spec: as of `refit`, and its seeds.
     """
@@ -226,7 +244,6 @@ def refit_trained(
         model = persistence.from_bytes(trained.model, result.trusted_types)
         calibration = calibration_in(model, sets.classes or ())
     with threadpool_limits(limits=1):
-        features, encoded = _encoded(result.configuration, rows, sets)
         estimator = composing.refit_composed(
             *(result.configuration, result.rounds, encoded, sets, spec),
             averaged_fits=result.averaged,
@@ -235,12 +252,18 @@ def refit_trained(
         return _pipeline(features, estimator)
 
 
-def _encoded(
-    configuration: Configuration, rows: pd.DataFrame, sets: TrainingSets
-) -> tuple[Any, EncodedRows]:
-    """Features that are fitted on rows, and these rows as they encode them."""
+def encoded_rows(
+    recipe: Features, rows: pd.DataFrame, sets: TrainingSets
+) -> tuple[ColumnTransformer, EncodedRows]:
+    """Return features that are fitted on rows, and these rows as a fit is to read them.
+
+    Args:
+        recipe: how columns are encoded.
+        rows: as of `refit`.
+        sets: as of `refit`.
+    """
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
-    features, table = fit_rows(configuration.features, rows, all_rows, sets)
+    features, table = fit_rows(recipe, rows, all_rows, sets)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
 

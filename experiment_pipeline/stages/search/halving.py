@@ -1,7 +1,7 @@
 """The search by halving: rung after rung, each decided when it is complete.
 
-What is known is asked for and not trained again; what is missing is trained in the pool of
-`sweep.py` as long as the budget lets it; storing is the shell's. Rungs and survivors are in
+What is known is asked for and not trained again; what is missing is trained by an engine
+as long as the budget lets it; storing is the shell's. Rungs and survivors are in
 `rungs.py`. In: configurations, sets, the experiment, a way to ask for known results, a clock. Out:
 events, and exactly one conclusion per configuration: the same ones whatever the number of workers,
 the order of the configurations and the kills in between (budgets of seconds and of failures aside,
@@ -11,6 +11,7 @@ which say so).
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from experiment_pipeline.spec import SearchSpec
 from experiment_pipeline.stages.search import rungs
@@ -25,11 +26,17 @@ from experiment_pipeline.stages.search.conclusions import (
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import AfterSearch, Brake, seconds_of
+from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.foresight import Foresight
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    Outcome,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.scoring import Known, scored_as_asked
-from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
@@ -38,7 +45,7 @@ def search(
     sets: TrainingSets,
     spec: SearchSpec,
     known: Known,
-    workers: int,
+    engine: Engine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations that are asked for.
@@ -51,13 +58,13 @@ def search(
         sets: the full train and test set.
         spec: its halving, budget, metric and seed are used.
         known: what earlier fits have left.
-        workers: fits at a time.
+        engine: trains what is missing.
         now: seconds of any clock that only goes forward.
 
     Closing the generator cancels the fits that wait.
     """
-    run = _Search(sets, spec, known, workers, Brake(spec.budget, now), TimeLeft(workers))
-    yield from _notes(spec, workers)
+    run = _Search(sets, spec, known, engine, Brake(spec.budget, now))
+    yield from _notes(spec, engine.workers)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -69,7 +76,7 @@ def settled(
     The search is played again on what exists: who was stopped early before, is so again.
     """
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
-    run = _Search(sets, spec, known, 1, brake, TimeLeft(1))
+    run = _Search(sets, spec, known, Threads(1), brake)
     events = run.events(configurations, alone=False)
     return tuple(event for event in events if isinstance(event, Conclusion))
 
@@ -100,12 +107,15 @@ class _Search:
     sets: TrainingSets
     spec: SearchSpec
     known: Known
-    workers: int
+    engine: Engine
     brake: Brake
-    # How long fits take; the time they have is the brake's.
-    pace: TimeLeft
     fits: dict[str, list[_Fit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
+
+    @cached_property
+    def ahead(self) -> Foresight:
+        """How long what is to come takes; the time it has is the brake's."""
+        return Foresight(self.sets, self.spec, self.engine.workers, self.brake)
 
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
@@ -153,7 +163,7 @@ class _Search:
         """The keys that go on to the next rung: none from the last."""
         here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
         scored = {key: last.result for key, last in here.items() if last.rung is rung}
-        return rungs.survivors(rung, scored, self.spec.metric)
+        return rungs.survivors(rung, self.ahead.may_go_on(scored), self.spec.metric)
 
     def _stopped(self, one: Configuration, rung: rungs.Rung, entered: int) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
@@ -180,26 +190,6 @@ class _Search:
         if fit.rung.is_full:
             yield Conclusion.trained(fit.result, reused=fit.reused, before=self._path(key))
         self.fits.setdefault(key, []).append(fit)
-
-    def _leave_time(self, rung: rungs.Rung, ended: ModelResult) -> None:
-        """Keep time for the refit and the report, and from fits that take longer than is left."""
-        if self.spec.budget.seconds is None:
-            return
-        seconds = seconds_of(ended, len(rung.sets.test))
-        self.pace.fit_ended(ended.key, 0.0, seconds, ended.rounds)
-        # Folds are fitted one after the other, and their test rows are train rows, too.
-        of_folds = sum(int(fold.sets.grown.sum()) for fold in rung.sets.folds)
-        beside = 0 if self.sets.folds else len(self.sets.test)
-        after = AfterSearch(
-            fitted=int(rung.sets.grown.sum()) + of_folds,
-            all_rows=len(self.sets.train) + beside,
-            test=len(self.sets.test),
-            features=len(self.sets.features),
-            workers=self.workers,
-        )
-        here = {key: fits[-1].result for key, fits in self.fits.items() if fits[-1].rung is rung}
-        best = [here[key] for key in rungs.best_first(here, self.spec.metric)]
-        self.brake.expect(self.pace.guesses(), after.seconds(best))
 
     def _left_out(
         self, configurations: Sequence[Configuration], reason: str
@@ -228,7 +218,7 @@ class _Search:
         algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
         yield RungStarted(rung, tuple(entered), found, later)
-        self.pace.rung_began(rung, later, entered, found, elapsed=0.0)
+        self.ahead.rung_began(rung, later, entered, found)
         done = set()
         for key, result in found.items():
             yield from self._fitted(key, _Fit(rung, result, reused=True))
@@ -236,7 +226,7 @@ class _Search:
         with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration):
-                    self.pace.fit_ended(outcome.key, elapsed=0.0)
+                    self.ahead.fit_ended(outcome.key, None)
                     # Who was trained in full before is, whatever happened at a small rung.
                     if outcome.key not in self.in_full:
                         done.add(outcome.key)
@@ -245,21 +235,21 @@ class _Search:
                     continue
                 yield Fitted(rung, outcome)
                 yield from self._fitted(outcome.key, _Fit(rung, outcome.result, reused=False))
-                self._leave_time(rung, outcome.result)
+                self.ahead.fit_ended(outcome.key, outcome.result)
         return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
 
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        """Train in the pool; where nothing may start, nothing is even encoded."""
+    ) -> Generator[Outcome, None, None]:
+        """Train; where nothing may start, nothing is even encoded."""
         timed = self.spec.budget.seconds is not None
-        if timed:
-            last = {key: fits[-1].result for key, fits in self.fits.items()}
-            missing = rungs.promising_first(missing, last, self.spec.metric)
-        tried = set[str]()
+        begun = self.ahead.with_time(missing)
+        spec, tried = self._spec(rung.sets), set[str]()
         somebody = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
-        if missing and self.brake.may_start():
-            outcomes = self._trained(missing, rung, self.brake, longest_first=not timed)
+        if begun and self.brake.may_start():
+            outcomes = self.engine.train(
+                begun, rung.sets, spec, self.brake, longest_first=not timed
+            )
             with closing(outcomes):
                 for outcome in outcomes:
                     tried.add(outcome.key)
@@ -268,24 +258,8 @@ class _Search:
         if self.brake.is_out_of_time and not somebody:
             # One fit beyond the time: a search that has trained nobody is worth nothing.
             left = [one for one in missing if one.key not in tried]
-            at_least = left[: 1 + sum(not rungs.competes(one) for one in left)]
-            yield from self._trained(at_least, rung, None, longest_first=False)
-
-    def _trained(
-        self,
-        missing: Sequence[Configuration],
-        rung: rungs.Rung,
-        brake: Brake | None,
-        *,
-        longest_first: bool,
-    ) -> Generator[TrainedModel | FailedConfiguration, None, None]:
-        # A rerun that finds everything known imports nothing that fits.
-        from experiment_pipeline.stages.search.sweep import train_configurations
-
-        spec = self._spec(rung.sets)
-        yield from train_configurations(
-            missing, rung.sets, spec, self.workers, brake, longest_first=longest_first
-        )
+            beyond = self.ahead.beyond(left)
+            yield from self.engine.train(beyond, rung.sets, spec, longest_first=False)
 
     def _spec(self, sets: TrainingSets) -> SearchSpec:
         """The experiment, of one plain fit at small rungs: what goes on is fitted anew."""

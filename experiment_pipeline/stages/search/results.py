@@ -193,6 +193,9 @@ class FailedConfiguration:
         return f"{self.error_type}: {self.reason}"
 
 
+Outcome = TrainedModel | FailedConfiguration
+
+
 _ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
 _SKOPS = "model.skops"
 _BY_SEED = "seed_predictions.npy"

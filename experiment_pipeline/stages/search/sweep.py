@@ -1,4 +1,4 @@
-"""The sweep: every configuration trained, as many at a time as there are workers.
+"""The sweep: every configuration trained on this machine, as many at a time as there are workers.
 
 One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
 linear models release the GIL, and no table is copied. Imported estimators may not release it:
@@ -27,13 +27,18 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.spec import Fitting, SearchSpec
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake, estimated_cost, seconds_of
+from experiment_pipeline.stages.search.cost import Brake, in_order, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
 from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    Outcome,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.statistics.importance import one_openmp_thread
@@ -51,7 +56,6 @@ IDLE_SECONDS = 20
 SECONDS_BETWEEN_LOOKS = 1.0
 # 3.12 collects no garbage in the midst of a parse.
 FIRST_SAFE = (3, 11, 8)
-Outcome = TrainedModel | FailedConfiguration
 Train = Callable[[Configuration], Outcome]
 
 
@@ -64,34 +68,19 @@ def train_configurations(
     *,
     longest_first: bool = True,
 ) -> Generator[Outcome, None, None]:
-    """Train configurations, and yield each when it is done.
+    """Train configurations as `Engine.train` says, `workers` at a time: one per core is right.
 
-    Args:
-        configurations: what to train; not those the store has.
-        sets: train and test set.
-        spec: its seed and its metrics are used.
-        workers: how many fits at a time, one thread each; one per core is right.
-        brake: asked before each fit; where it says no, the configuration is left out, while
-            those that are running end and are yielded.
-        longest_first: which keeps every core busy to the end; else in the order given, for
-            when there may be no time for all.
-
-    Closing the generator cancels the fits that wait and lets those that run in threads end. What
-    a configuration raises becomes a `FailedConfiguration`; an interruption propagates. What says
-    nothing of the configuration (`OF_THE_MACHINE`) gets a second attempt, by itself in the calling
-    thread, when all others are done.
+    The second attempt is made in the calling thread, and fits that run in threads end before the
+    generator is closed.
     """
-    ordered = list(configurations)
-    if longest_first:
-        size = len(sets.train), len(sets.classes or ())
-        ordered.sort(key=lambda one: estimated_cost(one, *size), reverse=True)
+    ordered = in_order(configurations, sets, longest_first=longest_first)
     if not ordered:
         return
     parse_one_at_a_time()
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
-        train = partial(_train, work=work, sets=sets, spec=spec)
+        train = partial(trained_or_failed, work=work, sets=sets, spec=spec)
         # Where there may be no time for all, the order is what counts.
         tried = _to_be_tried(ordered, workers) if longest_first else []
         disturbed = list[FailedConfiguration]()
@@ -194,6 +183,11 @@ def _second_attempt(
         second = train(one)
     if brake is not None:
         brake.saw(failure=isinstance(second, FailedConfiguration))
+    return after_a_first(first, second)
+
+
+def after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
+    """Return a second attempt, which tells of the first one."""
     said = f"a first attempt ended with {first.error_type}: {first.reason}"
     if isinstance(second, FailedConfiguration):
         reason = f"{second.reason} (in a second attempt by itself; {said})"
@@ -202,9 +196,10 @@ def _second_attempt(
     return replace(second, result=replace(second.result, notes=(*second.result.notes, note)))
 
 
-def _train(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: SearchSpec
+def trained_or_failed(
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
 ) -> Outcome:
+    """Fit a configuration in this thread; what it raises is a failure of its own."""
     try:
         return fit_configuration(configuration, work, sets, spec)
     # The one place that catches every Exception: estimators, users' own among them, raise

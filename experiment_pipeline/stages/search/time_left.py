@@ -49,7 +49,7 @@ class TimeLeft:
     """Guesses when a search ends.
 
     Attributes:
-        workers: fits at a time.
+        workers: fits at a time; it may be set anew while the search runs.
     """
 
     workers: int
@@ -58,6 +58,8 @@ class TimeLeft:
     _last: dict[str, _Told] = field(default_factory=dict)
     # (algorithm, rung) → factor, until another fit has told.
     _factors: dict[tuple[str, int], float] = field(default_factory=dict)
+    # (key, rung) → work.
+    _works: dict[tuple[str, int], float] = field(default_factory=dict)
     _rung: Rung | None = None
     _later: Sequence[Rung] = ()
     _entered: Mapping[str, Configuration] = field(default_factory=dict)
@@ -133,11 +135,16 @@ class TimeLeft:
             self._at(rung, steps[place].kept, best_first) for place, rung in enumerate(self._later)
         )
 
-    def guesses(self) -> dict[str, float]:
-        """Return key → how long its fit takes at this rung; none before a fit has ended."""
-        if self._rung is None or not self._last:
-            return {}
-        return {key: self._seconds(one, self._rung) for key, one in self._entered.items()}
+    def guess(self, key: str, rung: Rung) -> float:
+        """Return how long the fit of one that takes part now takes, at this rung or a later one.
+
+        Before a fit has ended, by its work and the size of the table alone.
+        """
+        return self._seconds(self._entered[key], rung)
+
+    def knows(self, algorithm: str) -> bool:
+        """Whether a fit of an algorithm has ended."""
+        return bool(self._told.get(algorithm))
 
     def _start(self, elapsed: float) -> None:
         while self._waiting and len(self._running) < self.workers:
@@ -147,7 +154,7 @@ class TimeLeft:
         beyond = 0.0
         if rounds is not None:
             beyond = math.log(grown_rounds(rounds) / grown_rounds(expected_rounds(one)))
-        told = _Told(rung.number, math.log(seconds / _work(one, rung)), beyond)
+        told = _Told(rung.number, math.log(seconds / self._work(one, rung)), beyond)
         before = self._last.get(one.key)
         if before is not None and before.rung < rung.number:
             drift = told.factor - before.factor + (1 - PERSISTENCE) * before.rounds
@@ -161,7 +168,12 @@ class TimeLeft:
         factor = self._factor(one.algorithm, rung.number)
         if (last := self._last.get(one.key)) is not None:
             factor += PERSISTENCE * (last.factor - self._factor(one.algorithm, last.rung))
-        return _work(one, rung) * math.exp(factor)
+        return self._work(one, rung) * math.exp(factor)
+
+    def _work(self, one: Configuration, rung: Rung) -> float:
+        if (one.key, rung.number) not in self._works:
+            self._works[one.key, rung.number] = _work(one, rung)
+        return self._works[one.key, rung.number]
 
     def _factor(self, algorithm: str, number: int) -> float:
         if (algorithm, number) not in self._factors:

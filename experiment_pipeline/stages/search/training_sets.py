@@ -168,7 +168,8 @@ class Fold:
 def without_rows(sets: TrainingSets) -> TrainingSets:
     """Return what the sets mean without their rows, to be sent to another process."""
     folds = tuple(replace(fold, sets=without_rows(fold.sets)) for fold in sets.folds)
-    return replace(sets, train=sets.train[:0], test=sets.test[:0], folds=folds)
+    # Not a slice of none: it would keep every category, and on the way all of its texts.
+    return replace(sets, train=pd.DataFrame(), test=pd.DataFrame(), folds=folds)
 
 
 def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Learnt) -> TrainingSets:

@@ -8,17 +8,23 @@ VotingRegressor; of one or of a plain pipeline its features and models, taken ap
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.stages.search.averaging import averaged, label_encoder
-from experiment_pipeline.stages.search.features import encoded_columns
+from experiment_pipeline.stages.search.features import encoded_columns, transformed
 from experiment_pipeline.stages.search.scoring import predictions_of
+from experiment_pipeline.statistics.importance import one_openmp_thread
+
+# Of rows that are encoded, and of encoded ones that a thread predicts, so many at a time.
+_ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
 
 def weighted_mean(
@@ -156,7 +162,7 @@ class TakenApart:
         """Return rows (n, features) as the models read them, (n, d), dense or sparse."""
         from scipy import sparse
 
-        encoded = [one.transform(rows) for one in self.features]
+        encoded = [transformed(one, rows) for one in self.features]
         if len(encoded) == 1:
             return encoded[0]
         if any(map(sparse.issparse, encoded)):
@@ -171,3 +177,30 @@ class TakenApart:
         ]
         total: np.ndarray = sum(parts[1:], start=parts[0])
         return total
+
+    def predict_rows(
+        self, rows: pd.DataFrame, task: str, classes: Sequence[Any] | None, workers: int
+    ) -> np.ndarray:
+        """Return what rows (n, features) are predicted, (n,) or (n, k).
+
+        They are encoded and predicted in parts of a fixed size: the memory does not grow with them,
+        and the last bit does not depend on the workers.
+
+        Args:
+            rows: as of `encode`.
+            task: as of `predict`.
+            classes: as of `predict`.
+            workers: parts at a time, one thread each.
+        """
+        found = list[np.ndarray]()
+        # Transformers stay in this thread: some note something while they transform.
+        with (
+            threadpool_limits(limits=1, user_api="blas"),
+            ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
+        ):
+            for start in range(0, len(rows), _ENCODED_ROWS):
+                encoded = self.encode(rows.iloc[start : start + _ENCODED_ROWS])
+                ends = range(0, encoded.shape[0], _PREDICTED_ROWS)
+                parts = [encoded[end : end + _PREDICTED_ROWS] for end in ends]
+                found += pool.map(partial(self.predict, task=task, classes=classes), parts)
+        return np.concatenate(found)

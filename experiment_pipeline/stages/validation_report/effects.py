@@ -26,6 +26,7 @@ from experiment_pipeline.statistics.importance import (
     Effort,
     permutation_importance,
     scored_by,
+    spread_evenly,
 )
 from experiment_pipeline.statistics.outcomes import most_frequent
 
@@ -161,16 +162,18 @@ def usage(
     def predict(rows: np.ndarray) -> np.ndarray:
         return parts.predict(rows, sets.task, sets.classes)
 
-    encoded = parts.encode(sets.test[list(sets.features)])
+    test, names = sets.test, list(sets.features)
+    shuffled = spread_evenly(len(test), effort.rows)
+    weights = sets.w_test
     score = scored_by(spec.metric, cut)
     found = permutation_importance(
         predict,
-        encoded,
+        parts.encode(test[names].iloc[shuffled]),
         columns,
         score,
-        sets.y_test,
-        effort,
-        weights=sets.w_test,
+        sets.y_test[shuffled],
+        effort.repeats,
+        weights=None if weights is None else weights[shuffled],
         seed=spec.seed,
         workers=workers,
     )
@@ -184,8 +187,8 @@ def usage(
     rows = affordable_rows(_DEPENDENCE * seconds, work.seconds_per_row, len(sets.test), len(first))
     if not rows:
         return Usage(spec.metric, effort.rows, effort.repeats, importance, (), 0)
-    chosen = np.linspace(0, len(sets.test) - 1, rows).astype(np.int64)
-    sample, cells = sets.test.iloc[chosen], encoded[chosen]
+    sample = test[names].iloc[spread_evenly(len(test), rows)]
+    cells = parts.encode(sample)
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
     curves = (_dependence(sets, sample[name], cells, columns[name], predict) for name in first)
     found_curves = tuple(curve for curve in curves if curve is not None)

@@ -37,7 +37,7 @@ JUDGED = "validation_rows.parquet"
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
 # Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 
 
 @dataclass(frozen=True)

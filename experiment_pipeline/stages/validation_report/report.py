@@ -63,7 +63,7 @@ class Gap:
     On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
     luck of the threshold; the interval of the difference, validation minus test, holds that luck.
     `worse`: even the interval's better end is worse than no difference. `evaluation`: what the
-    choice rests on, by its name in the YAML.
+    choice rests on, by its name in the YAML; `rows`: of validation, where they are not all.
     """
 
     test: Interval
@@ -71,6 +71,7 @@ class Gap:
     difference: Interval
     worse: bool
     evaluation: str = "test_set"
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def judge(
         spec: the experiment.
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
-        train_only: the fit of the search, on the same rows; without a refit it is `exported`.
+        train_only: the fit of the search, on these rows or an even part; without a refit `exported`.
         test: that fit on the test rows.
         y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
         classes: of the target, for binary the positive one last; None for regression.
@@ -197,7 +198,7 @@ def judge(
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
         gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
-        gap=_gap(spec, train_only, test),
+        gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
@@ -249,7 +250,9 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction) -> Gap:
+def _gap(
+    spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction, n_rows: int
+) -> Gap:
     metric, threshold = spec.metric, cut_at(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
@@ -263,6 +266,7 @@ def _gap(spec: ValidationReportSpec, validation: SetPrediction, test: SetPredict
         difference=gap,
         worse=better(metric, 0.0, best_case) and math.isfinite(best_case),
         evaluation=spec.evaluation_name,
+        rows=len(validation.y) if len(validation.y) < n_rows else None,
     )
 
 

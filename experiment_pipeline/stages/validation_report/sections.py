@@ -167,6 +167,8 @@ def _gap(report: ValidationReport) -> list[Block]:
             "has seen all of these rows, and should score a little better. A loss shows how much "
             "of the first was luck of the choice."
         )
+    if gap.rows is not None:
+        said += f" On {gap.rows:,} of the validation rows, spread evenly."
     if report.threshold is not None and METRICS[report.metric].by_threshold:
         said += (
             " Before validation, every row is decided by a threshold that was chosen on other rows: this "

@@ -11,6 +11,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
@@ -21,7 +22,10 @@ N_TEST = 300
 
 
 def board_of(
-    spec: ExperimentSpec, sets: TrainingSets, trained: Mapping[str, TrainedModel]
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    trained: Mapping[str, TrainedModel],
+    time: RefitTime | None = None,
 ) -> Leaderboard:
     """Return the ranking of models that were trained in full, key → model."""
     return rank(
@@ -30,6 +34,7 @@ def board_of(
         RankedRows(sets.y_test, resampling_units(sets.test, spec, sets.features), sets.y_train),
         spec,
         sets.classes,
+        time,
     )
 
 

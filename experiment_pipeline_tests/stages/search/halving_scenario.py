@@ -10,6 +10,7 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -133,12 +134,13 @@ def run(
     wanted: Sequence[Configuration] | None = None,
     kill_after: int | None = None,
     now: Callable[[], float] = lambda: 0.0,
+    engine: Engine | None = None,
 ) -> Ran:
-    """Run a search and store what it fits."""
+    """Run a search, in threads or by another engine, and store what it fits."""
     memory = memory or Memory()
     events = []
     wanted = configurations(spec) if wanted is None else wanted
-    running = search(wanted, sets, spec, memory, workers, now)
+    running = search(wanted, sets, spec, memory, engine or Threads(workers), now)
     for event in running:
         events.append(event)
         if isinstance(event, Fitted):

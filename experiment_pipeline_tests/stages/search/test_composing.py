@@ -14,7 +14,12 @@ from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import learn_calibration
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit, refit_trained
+from experiment_pipeline.stages.search.fitting import (
+    encoded_rows,
+    fitted_pipeline,
+    refit,
+    refit_trained,
+)
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -93,7 +98,7 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task: str) -
     said = predict(pipeline, sets.test, sets.features, task, sets.classes)
     assert np.array_equal(said, model.predictions.test)
     both = pd.concat([sets.train, sets.test])
-    again = refit_trained(model, both, sets, spec)
+    again = refit_trained(model, *encoded_rows(model.result.features, both, sets), sets, spec)
     assert len(again[-1].estimators_) == 3
     single = refit(model.result.configuration, model.result.rounds, both, sets, spec)
     first = predict(single, sets.test, sets.features, task, sets.classes)
@@ -184,7 +189,7 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them(method: str)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
     other = replace(sets, test=sets.test.iloc[::2])
     assert train_one(spec, other).model == model.model
-    again = refit_trained(model, sets.train, sets, spec)
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
     once_more = predict(again, sets.test, sets.features, "binary", sets.classes)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
@@ -228,7 +233,7 @@ def test_averages_are_calibrated_as_averages() -> None:
     model = train_one(spec, sets)
     assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
     assert max(model.result.seed_scores) < 1.2 * model.result.test_score
-    again = refit_trained(model, sets.train, sets, spec)
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
     said = predict(again, sets.test, sets.features, "binary", sets.classes)
     assert said == pytest.approx(model.predictions.test, abs=1e-9)
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 
+from experiment_pipeline.stages.search import voting
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.voting import TakenApart, weighted_mean
@@ -157,3 +158,17 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str) -> None:
     assert sorted(places.tolist()) == list(range(encoded.shape[1]))
     alone = TakenApart.of(ours.estimators_[0])
     assert alone.encode(table).shape[1] < encoded.shape[1]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_rows_are_predicted_in_parts_to_the_same_bits_whatever_the_workers(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoded and predicted part by part: as the whole at once, to rounding."""
+    monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
+    monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
+    classes = None if task == "regression" else tuple(LABELS[task])
+    table, mean = rows_of(task)[0], mean_of(task, classes)
+    one, two = (TakenApart.of(mean).predict_rows(table, task, classes, n) for n in (1, 2))
+    assert np.array_equal(one, two)
+    assert one == pytest.approx(predict(mean, table, FEATURES, task, classes), abs=1e-12)

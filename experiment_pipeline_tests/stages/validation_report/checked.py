@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -99,7 +100,7 @@ def look_at(
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train, cut.test, spec)
-    events = search(configurations(spec), sets, spec, NothingKnown(), 1, time.perf_counter)
+    events = search(configurations(spec), sets, spec, NothingKnown(), Threads(1), time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation, chosen_of(spec, sets, board, trained)

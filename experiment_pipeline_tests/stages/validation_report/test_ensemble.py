@@ -15,6 +15,7 @@ from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline.stages.validation_report.next_search import next_search
 from experiment_pipeline_tests import scenario
@@ -105,6 +106,8 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
         assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
         assert result.model_bytes == row["model_bytes"]
     pipeline = case.chosen.train_only(case.sets, case.spec)
+    recipes = {one.result.features for one in case.chosen.members}
+    assert len(TakenApart.of(pipeline).features) == len(recipes)
     found = predict(pipeline, case.sets.test, case.sets.features, "binary", case.sets.classes)
     expected = sum(
         one.weight * case.trained[one.configuration.key].predictions.test

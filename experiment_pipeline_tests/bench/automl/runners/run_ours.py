@@ -26,6 +26,7 @@ from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.final_check import final_check
@@ -44,7 +45,9 @@ def fit(job: Job) -> str:
     rows = {name: prepare(part, spec.preparation).frame for name, part in parts.items()}
     sets = scenario.to_train_on(rows["train"], rows["test"], spec)
     workers = joblib.cpu_count()
-    events = search(configurations(spec), sets, spec, NothingKnown(), workers, time.perf_counter)
+    events = search(
+        configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
+    )
     fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
     trained = {one.model.key: one.model for one in fits}
     board = board_examples.board_of(spec, sets, trained)

@@ -1,0 +1,79 @@
+"""The seam between a search and what trains for it.
+
+A search says what to train, on which rows, and when to stop; an engine says how many fits there are
+at a time, trains, and hands back each outcome as it is done. Two engines give the same models, bit by
+bit. Which rungs there are, and who goes on, is decided in `halving.py`.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.results import Outcome
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+
+class Engine(Protocol):
+    """Trains configurations somewhere."""
+
+    @property
+    def workers(self) -> int:
+        """Fits at a time, 1 at least; it may change while a search runs."""
+        ...
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: SearchSpec,
+        brake: Brake | None = None,
+        *,
+        longest_first: bool = True,
+    ) -> Generator[Outcome, None, None]:
+        """Train configurations, and yield each when it is done.
+
+        Args:
+            configurations: what to train; not those the store has.
+            sets: train and test set.
+            spec: its seed and its metrics are used.
+            brake: asked before each fit; where it says no, the configuration is left out, while
+                those that are running end and are yielded.
+            longest_first: which keeps every worker busy to the end; else in the order given, for
+                when there may be no time for all.
+
+        Closing the generator cancels the fits that wait. What a configuration raises becomes a
+        `FailedConfiguration`; what says nothing of it gets a second attempt, by itself, when all
+        others are done. An interruption propagates.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this process, one for each fit.
+
+    Attributes:
+        workers: fits at a time; one per core is right.
+    """
+
+    workers: int
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: SearchSpec,
+        brake: Brake | None = None,
+        *,
+        longest_first: bool = True,
+    ) -> Generator[Outcome, None, None]:
+        """Train in the pool of `sweep.py`."""
+        # A rerun that finds everything known imports nothing that fits.
+        from experiment_pipeline.stages.search.sweep import train_configurations
+
+        yield from train_configurations(
+            configurations, sets, spec, self.workers, brake, longest_first=longest_first
+        )

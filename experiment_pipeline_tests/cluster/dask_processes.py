@@ -1,0 +1,104 @@
+"""A Dask scheduler and workers as processes of their own, on loopback, to be killed at will.
+
+    with DaskProcesses(folder) as dask:
+        dask.start_scheduler()
+        worker = dask.start_worker()
+        dask.kill(worker)
+
+Everything that was started ends with the block, also what Dask started in turn.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PROJECT = Path(__file__).parents[2]
+QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
+SECONDS_TO_START = 60
+
+
+class DaskProcesses:
+    """Processes of one cluster, whose addresses stay the same when its scheduler starts again."""
+
+    def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self._tls = list(tls)
+        self._protocol = "tls" if tls else "tcp"
+        self.address = f"{self._protocol}://127.0.0.1:{self.port}"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start_scheduler(self) -> subprocess.Popen[bytes]:
+        """Start the scheduler, and wait until it listens."""
+        scheduler = self._start("scheduler", ["--port", str(self.port), "--no-show"], {})
+        end = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < end and scheduler.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return scheduler
+        raise RuntimeError(f"no scheduler: {self._log('scheduler').read_text()[-2000:]}")
+
+    def start_worker(
+        self, *, threads: int = 1, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker, without a nanny: what is killed stays away."""
+        options = [self.address, "--nthreads", str(threads), "--no-nanny"]
+        options += ["--memory-limit", "0", "--death-timeout", "60"]
+        options += ["--local-directory", str(self.folder / "dask")]
+        return self._start("worker", options, environment or {})
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process with kill -9."""
+        process.kill()
+        process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
+    def _start(
+        self, what: str, options: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        place = ["--host", "127.0.0.1", "--protocol", self._protocol, "--no-dashboard"]
+        with self._log(what).open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    f"distributed.cli.dask_{what}",
+                    *options,
+                    *place,
+                    *self._tls,
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=PROJECT,
+                env={**os.environ, **QUIET, **environment},
+            )
+        self.started.append(process)
+        return process
+
+    def _log(self, what: str) -> Path:
+        return self.folder / f"{what}.log"

@@ -1,0 +1,60 @@
+"""What the tests let workers do: functions that can be imported there, and that note each start."""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from experiment_pipeline.storage.files import read_bytes
+from experiment_pipeline.storage.locations import location
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task: where its starts are noted, how long it takes, whether it kills its worker."""
+
+    folder: Path
+    name: str
+    seconds: float = 0.3
+    kills: bool = False
+
+
+def do(work: Work) -> tuple[str, int]:
+    """Note the start and the process; sleep in short lines of Python; return name and process."""
+    noted = work.folder / f"{work.name}.{os.getpid()}.{uuid4().hex[:6]}"
+    noted.touch()
+    end = time.monotonic() + work.seconds
+    while time.monotonic() < end:
+        time.sleep(0.02)
+    if work.kills:
+        os._exit(1)
+    noted.rename(noted.with_name(f"{noted.name}.ended"))
+    return work.name, os.getpid()
+
+
+def golden() -> str:
+    """The same on every worker."""
+    return "golden"
+
+
+def read(url: str) -> bytes:
+    """Read from the storage."""
+    return read_bytes(location(url))
+
+
+def fail(work: Work) -> None:
+    """Raise what looks like a broken connection, and is none."""
+    raise ConnectionResetError(work.name)
+
+
+def starts(folder: Path) -> Counter[str]:
+    """How often each task was started."""
+    return Counter(noted.name.split(".")[0] for noted in folder.iterdir())
+
+
+def processes(folder: Path, *, running: bool = False) -> set[int]:
+    """Which processes have started tasks; only those that still run, or were killed in it."""
+    noted = [path for path in folder.iterdir() if not (running and path.suffix == ".ended")]
+    return {int(path.name.split(".")[1]) for path in noted}

@@ -1,0 +1,287 @@
+"""The example files of docs/cluster are what their tools read, and name only what there is."""
+
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline_tests import scenario
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+FOLDER = ROOT / "docs" / "cluster"
+FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
+SCRIPTS = [path for path in FILES if path.read_text().startswith("#!/usr/bin/env bash")]
+MANIFESTS = FOLDER / "kubernetes"
+# What a pod of the operator's clusters must have, and what belongs to it alone.
+CLUSTER, IMAGE = "training", "registry.example.com/experiments:2026-11-26"
+
+
+def documents(name: str) -> list[Any]:
+    """The documents of a YAML file."""
+    return list(yaml.safe_load_all((FOLDER / name).read_text()))
+
+
+def names(name: str) -> list[str]:
+    """The relative paths of the files with a suffix."""
+    return [str(path.relative_to(FOLDER)) for path in FILES if path.suffix == name]
+
+
+@pytest.fixture(scope="module")
+def dask_cluster() -> dict[str, Any]:
+    """The manifest of the Dask cluster."""
+    (manifest,) = documents("kubernetes/dask-cluster.yaml")
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    """The values of Dagster's chart."""
+    (found,) = documents("kubernetes/dagster-values.yaml")
+    return found
+
+
+@pytest.mark.parametrize("name", names(".yaml"))
+def test_every_yaml_file_is_read(name: str) -> None:
+    """Each document of it is a mapping."""
+    assert all(isinstance(one, dict) for one in documents(name))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_is_one_that_bash_reads(script: Path) -> None:
+    """Its syntax holds, and so does its style where shellcheck is installed."""
+    subprocess.run(["bash", "-n", script], check=True)
+    if found := shutil.which("shellcheck", path=f"{BIN}{os.pathsep}{os.environ['PATH']}"):
+        done = subprocess.run([found, script], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_every_variable_of_ours_is_one_that_the_package_reads() -> None:
+    """`EXPERIMENT_PIPELINE_…` in the files stands in the package, or in the script itself."""
+    code = "".join(path.read_text() for path in (ROOT / "experiment_pipeline").rglob("*.py"))
+    own = {"EXPERIMENT_PIPELINE_MODULE"}
+    for path in FILES:
+        named = set(re.findall(r"\bEXPERIMENT_PIPELINE_[A-Z_]*[A-Z]\b", path.read_text()))
+        unknown = {one for one in named - own if f'"{one}"' not in code}
+        assert not unknown, path
+
+
+def test_every_setting_of_dask_is_one_that_dask_has() -> None:
+    """dask.yaml and the `DASK_…` variables say nothing that Dask would not read."""
+    import dask
+    import distributed  # noqa: F401 - brings its settings
+
+    (settings,) = documents("dask.yaml")
+    for path in _paths(settings):
+        dask.config.get(path)
+    given = "\n".join(path.read_text() for path in FILES)
+    for variable in set(re.findall(r"\bDASK_DISTRIBUTED__[A-Z_]*[A-Z]\b", given)):
+        (read,) = _paths(dask.config.collect_env({variable: "1"}))
+        dask.config.get(read)
+    assert dask.config.get("distributed.scheduler.allowed-failures", 3) != 1
+    assert settings["distributed"]["scheduler"]["allowed-failures"] == 1
+
+
+def _paths(settings: dict[str, Any], before: str = "") -> list[str]:
+    found = []
+    for key, value in settings.items():
+        path = f"{before}{key}"
+        found += _paths(value, f"{path}.") if isinstance(value, dict) else [path]
+    return found
+
+
+def test_every_engine_of_the_page_is_one_that_a_yaml_may_say() -> None:
+    """The examples load as part of an experiment."""
+    page = (FOLDER / "README.md").read_text()
+    examples = re.findall(r"```yaml\n(engine:.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        ExperimentSpec.model_validate(
+            {"name": "clinic", **scenario.spec_mapping(**yaml.safe_load(example))}
+        )
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    """Links lead to files of this folder, and each file but this page is linked or named."""
+    page = (FOLDER / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", page):
+        assert link.startswith("https://") or (FOLDER / link).exists(), link
+    beside = [path for path in FILES if path.name != "README.md"]
+    unnamed = [p for p in beside if p.stem not in page and p.name not in page]
+    assert [path.name for path in unnamed] == []
+
+
+def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) -> None:
+    """Authority and roles: signed, of their use alone, and their keys readable by nobody else."""
+    made = tmp_path / "made"
+    script = FOLDER / "make_certificates.sh"
+    done = subprocess.run([script, made, "7"], check=True, capture_output=True, text=True)
+    assert done.stdout.count(": OK") == 3
+    authority = x509.load_pem_x509_certificate((made / "ca.pem").read_bytes())
+    for role in ("scheduler", "worker", "client"):
+        certificate = x509.load_pem_x509_certificate((made / f"{role}.pem").read_bytes())
+        certificate.verify_directly_issued_by(authority)
+        assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        context = ssl.create_default_context(cafile=str(made / "ca.pem"))
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.load_cert_chain(made / f"{role}.pem", made / f"{role}.key")
+        assert (made / f"{role}.key").stat().st_mode & 0o077 == 0
+    assert sorted(path.suffix for path in made.iterdir()).count(".key") == 4
+    again = subprocess.run([script, made], check=False, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "has certificates already" in again.stderr
+
+
+def test_the_cluster_has_what_the_operator_asks_for(dask_cluster: dict[str, Any]) -> None:
+    """Kind, required fields, names of containers and ports, and the selector of its service."""
+    assert dask_cluster["apiVersion"] == "kubernetes.dask.org/v1"
+    assert dask_cluster["kind"] == "DaskCluster"
+    spec = dask_cluster["spec"]
+    assert spec.keys() == {"idleTimeout", "scheduler", "worker"}
+    assert spec["scheduler"].keys() == {"spec", "service"}
+    assert spec["worker"].keys() == {"replicas", "spec"}
+    service = spec["scheduler"]["service"]
+    assert service["selector"] == {
+        "dask.org/cluster-name": dask_cluster["metadata"]["name"],
+        "dask.org/component": "scheduler",
+    }
+    ports = {one["name"]: one["port"] for one in service["ports"]}
+    assert ports == {"tcp-comm": 8786, "http-dashboard": 8787}
+    for part in ("scheduler", "worker"):
+        (container,) = spec[part]["spec"]["containers"]
+        assert container["name"] == part
+        assert container["image"] == IMAGE
+        assert container["args"][:2] == ["dask", part]
+        mounted = {one["name"] for one in container["volumeMounts"]}
+        assert mounted == {one["name"] for one in spec[part]["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: str) -> None:
+    """Each option of the manifest, the units and the scripts is one of `dask scheduler` or `dask worker`."""
+    from distributed.cli.dask_scheduler import main as scheduler
+    from distributed.cli.dask_worker import main as worker
+
+    known = {
+        option
+        for parameter in {"scheduler": scheduler, "worker": worker}[part].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    (container,) = dask_cluster["spec"][part]["spec"]["containers"]
+    given = [one for one in container["args"] if one.startswith("--")]
+    for path in FILES:
+        for line in re.findall(rf"dask {part} (?:[^\n]*\\\n)*[^\n]*", path.read_text()):
+            given += re.findall(r"(?<!\S)--[a-z-]+", line)
+    assert set(given) <= known
+
+
+def test_the_policy_lets_in_who_has_to_come_in(
+    dask_cluster: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """Ports and labels are those of the cluster and of the runs."""
+    policies = {one["metadata"]["name"]: one for one in documents("kubernetes/network-policy.yaml")}
+    assert {one["kind"] for one in policies.values()} == {"NetworkPolicy"}
+    namespaces = {one["metadata"]["namespace"] for one in policies.values()}
+    assert namespaces == {dask_cluster["metadata"]["namespace"]}
+    (worker,) = dask_cluster["spec"]["worker"]["spec"]["containers"]
+    opened = {one["port"] for one in policies["dask-workers"]["spec"]["ingress"][0]["ports"]}
+    assert opened == {one["containerPort"] for one in worker["ports"]}
+    come_in = policies["dask-scheduler"]["spec"]["ingress"][0]["from"]
+    labels = values["runLauncher"]["config"]["k8sRunLauncher"]["labels"]
+    assert {"podSelector": {"matchLabels": labels}} in come_in
+
+
+def test_runs_and_cluster_agree_on_image_address_and_secrets(
+    dask_cluster: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """One image, one address, and no secret, ConfigMap or volume that the page does not make."""
+    (location,) = values["dagster-user-deployments"]["deployments"]
+    assert f"{location['image']['repository']}:{location['image']['tag']}" == IMAGE
+    metadata = dask_cluster["metadata"]
+    address = f"tls://{metadata['name']}-scheduler.{metadata['namespace']}:8786"
+    environment = {one["name"]: one["value"] for one in location["env"]}
+    assert environment["EXPERIMENT_PIPELINE_DASK"] == address
+    (worker,) = dask_cluster["spec"]["worker"]["spec"]["containers"]
+    assert {one["name"]: one["value"] for one in worker["env"]} == {
+        "DASK_SCHEDULER_ADDRESS": address
+    }
+    page = (FOLDER / "README.md").read_text()
+    made = set(re.findall(r"create secret generic \"?([\w-]+?)-?(?:\$role)?\"?[ \\]", page))
+    text = "".join(path.read_text() for path in MANIFESTS.iterdir())
+    used = set(re.findall(r"(?:secretName|secretRef: \{name|postgresqlSecretName): ([\w-]+)", text))
+    used |= {one["name"] for one in location["envSecrets"]}
+    assert made
+    for secret in used:
+        assert any(secret == one or secret.startswith(f"{one}-") for one in made), secret
+
+
+def test_the_values_are_keys_of_dagsters_chart(values: dict[str, Any]) -> None:
+    """As the chart of Dagster 1.13 has them; the chart refuses none, so a misspelt one does nothing."""
+    assert values.keys() <= {
+        *("global", "dagsterWebserver", "dagster-user-deployments", "postgresql", "telemetry"),
+        *("generatePostgresqlPasswordSecret", "runLauncher", "dagsterDaemon", "serviceAccount"),
+        *("additionalInstanceConfig", "computeLogManager", "pythonLogs", "retention"),
+    }
+    assert values["runLauncher"]["config"].keys() == {"k8sRunLauncher"}
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    assert launcher.keys() <= {
+        *("image", "imagePullPolicy", "jobNamespace", "loadInclusterConfig", "kubeconfigFile"),
+        *("envConfigMaps", "envSecrets", "envVars", "volumeMounts", "volumes", "labels"),
+        *("failPodOnRunFailure", "resources", "schedulerName", "securityContext", "runK8sConfig"),
+    }
+    (location,) = values["dagster-user-deployments"]["deployments"]
+    assert {"name", "image", "port"} <= location.keys()
+
+
+def test_the_image_installs_extras_that_the_project_has() -> None:
+    """Each `--extra` of files and page is one of pyproject.toml."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for path in FILES:
+        named = set(re.findall(r"--extra ([a-z]+)", path.read_text()))
+        assert named <= project["optional-dependencies"].keys(), path
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+def test_the_units_are_what_systemd_reads(tmp_path: Path) -> None:
+    """`systemd-analyze verify`, with programs that are there."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("dask", "dagster-webserver", "dagster-daemon"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    for unit in FOLDER.glob("ssh/*.service"):
+        text = unit.read_text().replace("/opt/experiments/.venv/bin", str(programs))
+        (tmp_path / unit.name).write_text(text.replace("User=experiments", "User=root"))
+    units = sorted(str(path) for path in tmp_path.glob("*.service"))
+    assert len(units) == 4
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+    )
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
+    assert not ours, done.stderr
+
+
+def test_dagsters_instance_is_one_that_dagster_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh/dagster.yaml has no key that Dagster refuses."""
+    from dagster._core.instance.config import dagster_instance_config
+
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://user@host/name")
+    config, _ = dagster_instance_config(str(FOLDER / "ssh"))
+    assert config["storage"]["postgres"] == {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}
