@@ -131,8 +131,7 @@ def parse(
     index = pd.RangeIndex(read.rows, name=INDEX)
     digest, held = TableDigest(index), {} if cells is None else cells
     for name, column in read.cells:
-        one = pa.table({name: column})
-        series = one.to_pandas(ignore_metadata=True, use_threads=False)[name]
+        series = column.to_pandas()
         digest.add(name, series.dtype, cell_hashes(series))
         held[name] = series
     table: Any = Columns(index, held)

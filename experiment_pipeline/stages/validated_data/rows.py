@@ -147,12 +147,7 @@ def validate(
         notes += set_aside_in_words(rare)
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
-    if not intact.any():
-        raise TooManyRejectedRows(
-            "the schema",
-            f"all {len(frame)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
-            "Correct schema.yaml or preparation, or the data.",
-        )
+    _refuse_no_rows(intact, reasons)
     texts = rejection_reasons(broken, ~intact)
     return ValidatedData(
         validated=_kept(frame, columns, intact),
@@ -164,6 +159,15 @@ def validate(
         notes=tuple(notes),
         set_aside=rare,
     )
+
+
+def _refuse_no_rows(intact: np.ndarray, reasons: pd.DataFrame) -> None:
+    if not intact.any():
+        raise TooManyRejectedRows(
+            "the schema",
+            f"all {len(intact)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
+            "Correct schema.yaml or preparation, or the data.",
+        )
 
 
 def _check_given(raw: Table, prepared: Prepared) -> None:
