@@ -29,6 +29,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from experiment_pipeline.orchestration.sqlite_events import SqliteEventLog
 from experiment_pipeline.storage.processes import Process
 
 # Not for people: the page shows no tag of this prefix.
@@ -117,6 +118,7 @@ class SqliteStorage(DagsterSqliteStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         with _alone(Path(base_dir)):
             super().__init__(base_dir, inst_data)
+            self._event_log_storage = SqliteEventLog.in_place_of(self._event_log_storage)
 
 
 @contextmanager

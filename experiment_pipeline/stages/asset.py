@@ -17,12 +17,6 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-# What Dagster notes of a result that a step returns: without it, an event is never stale.
-from dagster._core.execution.plan.execute_step import (
-    _build_data_version_tags,
-    _get_input_provenance_data,
-)
-
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
 from experiment_pipeline.memory import mlflow
@@ -268,31 +262,9 @@ def report(
     return dg.MaterializeResult(
         asset_key=key,
         data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
-        metadata=_metadata(facts),
+        metadata=metadata_of(facts),
         check_results=[report_check(context, key, check, facts) for check in outcome.checks],
         **value,
-    )
-
-
-def report_partition(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
-) -> None:
-    """Tell the outcome of one partition at once; the step could only report all of them at its end."""
-    step = context.op_execution_context.get_step_execution_context()
-    versions = _build_data_version_tags(
-        dg.DataVersion(outcome.version or ""),
-        context.assets_def.specs_by_key[key].code_version or context.run_id,
-        _get_input_provenance_data(key, step),
-        data_version_is_user_provided=True,
-    )
-    context.log_event(
-        dg.AssetMaterialization(
-            asset_key=key,
-            partition=partition,
-            description="; ".join(outcome.notes) or None,
-            metadata=_metadata(outcome.facts),
-            tags={**outcome.tags, **versions},
-        )
     )
 
 
@@ -327,14 +299,14 @@ def report_check(
         passed=check.passed,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
         description=check.means,
-        metadata=_metadata(
+        metadata=metadata_of(
             {**{k: v for k, v in held.items() if v is not None}, **refused, **check.facts}
         ),
     )
 
 
-def _metadata(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """The facts; beside the path of a page also its address, where a server shows it."""
+def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    """Return facts as Dagster shows them; a page has its path and, where one is served, its address."""
     shown = {name: _shown(fact) for name, fact in facts.items()}
     addresses = {
         f"{name}_page": dg.MetadataValue.url(url)

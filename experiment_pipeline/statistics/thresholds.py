@@ -166,6 +166,18 @@ def threshold_curve(
     )
 
 
+def scoring_cut(
+    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
+) -> float:
+    """Return the threshold to score one fit at, by `decision_threshold`, whose arguments these are.
+
+    Where none of the metrics depends on one any value serves, 0.5, and none is looked for.
+    """
+    if not any(METRICS[name].by_threshold for name in metrics):
+        return 0.5
+    return cut_at(decision_threshold(metrics, y, prediction, weights))
+
+
 def cut_at(threshold: Threshold | None) -> float:
     """Return the threshold's value; without one any value serves, 0.5."""
     return 0.5 if threshold is None else threshold.value
@@ -181,7 +193,7 @@ def on_test(
     takes the threshold as given: at a maximum it moves the score in second order only.
     Arguments as of `decision_threshold`.
     """
-    threshold = cut_at(decision_threshold(metrics, y, prediction, weights))
+    threshold = scoring_cut(metrics[:1], y, prediction, weights)
     return linearise(metrics[0], y, prediction, threshold, weights)
 
 

@@ -15,22 +15,27 @@ a fingerprint, and what an entry means, is the stages' own.
 
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import Generic, TypeVar
 
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.rows.digests import sha256, sha256_of
 from experiment_pipeline.storage.files import (
     create_exclusive,
+    exists,
+    fetched,
     list_names,
     read_many,
     remove,
-    write_bytes,
+    write_many,
 )
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import sealed, unsealed
@@ -95,6 +100,35 @@ class Entries(Generic[_Record]):
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
         return found
 
+    @contextmanager
+    def as_files(self, fingerprint: str) -> Iterator[tuple[_Record, Mapping[str, Path]]]:
+        """Give an entry's record, and its files by name, checked, to be mapped by who reads them.
+
+        They lie on the disk of this machine: from a bucket they are copied, and the copies are
+        gone afterwards, while maps of them last.
+
+        Raises:
+            EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
+        """
+        place = self.folder(fingerprint) / RESULT
+        written = read_many([place])
+        if place not in written:
+            raise self._corrupt(place, "is gone")
+        commit = self._commit(fingerprint, place, written[place])
+        if isinstance(commit, EntryCorrupt):
+            raise commit
+        with TemporaryDirectory() as copies:
+            found = {}
+            for name, file in commit.files.items():
+                path = self.folder(fingerprint) / file.name
+                if not exists(path):
+                    raise self._corrupt(path, "is gone")
+                found[name] = fetched(path, Path(copies))
+                with found[name].open("rb") as opened:
+                    if sha256_of(opened) != file.sha256:
+                        raise self._corrupt(path, "is not what was written")
+            yield commit.result, found
+
     def intact(self, fingerprint: str, tell: Callable[[str], object]) -> Entry[_Record] | None:
         """Return the entry to reuse; None: there is none, or `tell` hears where a damaged one went."""
         found = self._look([fingerprint], None).get(fingerprint)
@@ -129,11 +163,11 @@ class Entries(Generic[_Record]):
         if (existing := self.get(fingerprint)) is not None:
             return existing
         stored = {name: _File.of(name, content) for name, content in files.items()}
-        paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
-        for name, path in paths.items():
-            write_bytes(path, files[name])
+        folder = self.folder(fingerprint)
+        paths = {name: folder / file.name for name, file in stored.items()}
+        write_many({path: files[name] for name, path in paths.items()})
         commit = sealed(_Commit(fingerprint, record, stored))
-        if create_exclusive(self.folder(fingerprint) / RESULT, commit):
+        if create_exclusive(folder / RESULT, commit):
             return Entry(record, files, paths)
         return self.require(fingerprint)
 
@@ -198,8 +232,8 @@ class Entries(Generic[_Record]):
         folder = self.folder(fingerprint)
         time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-        for path, content in read_many(folder / name for name in list_names(folder)).items():
-            write_bytes(place / path.name, content)
+        found = read_many(folder / name for name in list_names(folder))
+        write_many({place / path.name: content for path, content in found.items()})
         remove(folder / RESULT)
         remove(folder)
         return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"

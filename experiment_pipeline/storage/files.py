@@ -13,12 +13,12 @@ import random
 import secrets
 import shutil
 import stat
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
@@ -29,11 +29,13 @@ from experiment_pipeline.storage.locations import (
     REQUESTS_AT_ONCE,
     explained,
     is_s3,
+    may_pass,
     on_disk,
     s3_code,
 )
 
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
+PATIENCE_SECONDS = 60.0
 _Result = TypeVar("_Result")
 # What was found out about each bucket, for the life of the process.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
@@ -60,6 +62,26 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
     return {p: data for p, data in zip(wanted, contents, strict=True) if data is not None}
 
 
+def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
+    """Return what was read; where the storage does not answer, try again for some time.
+
+    For who can wait, as a worker of a cluster can, and would lose more than the wait: a server that
+    starts again takes some ten seconds. What the storage refuses is raised at once.
+
+    Raises:
+        StorageUnreachable: it did not answer in all that time.
+    """
+    end, attempt = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return read()
+        except StorageUnreachable as error:
+            if not may_pass(error) or time.monotonic() > end:
+                raise
+        _pause(min(attempt, _PAUSES - 2))
+        attempt += 1
+
+
 def exists(path: UPath) -> bool:
     """Whether a file is there; a folder is none."""
     return _unless_missing(path, _is_file, otherwise=False)
@@ -75,16 +97,43 @@ def list_names(folder: UPath) -> list[str]:
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
-    if on_disk(path) is None:
+    write_many({path: data})
+
+
+def write_many(contents: Mapping[UPath, bytes]) -> None:
+    """Do what `write_bytes` does for several; a folder on a disk is synced once, after its last."""
+    folders: dict[Path, UPath] = {}
+    for path, data in contents.items():
         with explained(path):
-            path.fs.pipe_file(path.path, data)
-        return
-    with written(path) as temporary:
-        temporary.write_bytes(data)
+            if (place := on_disk(path)) is None:
+                path.fs.pipe_file(path.path, data)
+                continue
+            with _written_beside(place, data) as temporary:
+                temporary.replace(place)
+            folders[place.parent] = path
+    for folder, path in folders.items():
+        with explained(path):
+            _sync(folder)
+
+
+def fetched(path: UPath, folder: Path) -> Path:
+    """Return a file as one of the operating system: itself, or from a bucket a copy in a folder."""
+    if (place := on_disk(path)) is not None:
+        return place
+    copy = folder / path.name
+    copy.write_bytes(read_bytes(path))
+    return copy
+
+
+def written(write: Callable[[Path], object]) -> dict[str, bytes]:
+    """Return name → content of what is written into a folder, which is gone afterwards."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 @contextmanager
-def written(path: UPath) -> Iterator[Path]:
+def streamed(path: UPath) -> Iterator[Path]:
     """A file on this disk to be written in parts; when the block ends well, it is put in its place.
 
     For what is too large to be bytes. Readers see the old or the new file, as of `write_bytes`; what
@@ -92,15 +141,16 @@ def written(path: UPath) -> Iterator[Path]:
     """
     with explained(path):
         if (place := on_disk(path)) is None:
-            with tempfile.TemporaryDirectory(prefix="experiment_pipeline-") as folder:
+            with TemporaryDirectory(prefix="experiment_pipeline-") as folder:
                 temporary = Path(folder, path.name)
                 yield temporary
                 path.fs.put_file(str(temporary), path.path)
             return
-        with _beside(place) as temporary:
+        with _written_beside(place, b"") as temporary:
             yield temporary
-            _settled(temporary)
+            _sync(temporary)
             temporary.replace(place)
+            _sync(place.parent)
 
 
 def open_file(path: UPath) -> BinaryIO:
@@ -140,12 +190,12 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         if (place := on_disk(path)) is not None:
             # The file system must know hard links: a link is the one thing that both appears
             # whole and refuses to replace.
-            with _beside(place) as temporary, suppress(FileExistsError):
-                temporary.write_bytes(data)
-                _settled(temporary)
+            made = False
+            with _written_beside(place, data) as temporary, suppress(FileExistsError):
                 place.hardlink_to(temporary)
-                return True
-            return False
+                made = True
+            _sync(place.parent)
+            return made
         if _conditions_are_kept(path):
             return _create_in_bucket(path, data)
     return create_by_claim(path, data)
@@ -186,23 +236,23 @@ def create_by_claim(path: UPath, data: bytes) -> bool:
 
 
 @contextmanager
-def _beside(place: Path) -> Iterator[Path]:
-    """A name for a hidden file in the same folder, which is made; the file is gone afterwards.
-
-    The folder is synced too: else a power cut could keep a later file and lose this one.
-    """
+def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
+    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         yield temporary
-        _settled(place.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _settled(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are safe on the disk."""
-    opened = os.open(path, os.O_RDONLY)
+def _sync(place: Path) -> None:
+    """Make a file, or names in a folder, safe: else a power cut could keep a later file and lose this."""
+    opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

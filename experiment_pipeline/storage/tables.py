@@ -38,7 +38,7 @@ from pydantic import (
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, whole
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
-from experiment_pipeline.storage.files import open_file, read_bytes, size_of, write_bytes, written
+from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
@@ -277,7 +277,7 @@ def _write_in_batches(
 ) -> None:
     first = _as_arrow(next(batches), facts)
     schema = first.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
-    with written(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
+    with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
         file.write_table(first, row_group_size=BATCH_ROWS)
         for batch in batches:
             file.write_table(pa.Table.from_pandas(batch), row_group_size=BATCH_ROWS)

@@ -18,9 +18,11 @@ import dagster as dg
 import joblib
 
 from experiment_pipeline.orchestration.experiment import range_tags
+from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.asset import key_of
 from experiment_pipeline.stages.search import asset as trained_model
+from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
@@ -36,14 +38,14 @@ from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.runs import table_path
 
 CONFIGURATIONS = 60
-# What the step does besides the search, and where: the seconds are those of the step's thread.
+# What the step does besides the search, and where: the seconds are those of the thread that does it.
 PARTS: Mapping[str, tuple[object, str]] = {
     "storing models": (TrainedModelStore, "put"),
-    "materialization events": (dg.AssetExecutionContext, "log_event"),
+    "materialization events": (dg.DagsterEvent, "asset_materialization"),
     "lines of the log": (dg.DagsterLogManager, "info"),
     "asking for known results": (TrainedModelStore, "results"),
-    "digests and inner slice of the sets": (trained_model, "training_sets"),
-    "the table of results": (trained_model, "search_results"),
+    "digests and inner slice of the sets": (trained_model, "as_evaluated"),
+    "the table of results": (SearchResults, "of"),
 }
 
 
@@ -116,7 +118,7 @@ class StepTimes:
         }
         for part, spent in self.parts.items():
             n_steps = len(self.seconds)
-            found[f"CPU of the step's thread: {part}"] = spent.cpu_seconds / n_steps
+            found[f"CPU: {part}"] = spent.cpu_seconds / n_steps
             found[f"on the wall: {part}"] = spent.wall_seconds / n_steps
         return [
             Measured(f"per configuration, {name}", seconds * each, "ms", None)
@@ -177,9 +179,12 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets, times: StepTimes) ->
         stack.enter_context(patch.dict("os.environ", {STORAGE_VARIABLE: root}))
         write_table(table_path(location(root), spec.name, "train_set"), sets.train)
         write_table(table_path(location(root), spec.name, "test_set"), sets.test)
-        # As dagster.yaml has it: the debug lines of every event are no part of a user's run.
-        quiet = {"python_logs": {"python_log_level": "INFO"}}
-        instance = stack.enter_context(dg.instance_for_test(overrides=quiet))
+        # As dagster.yaml has it; the debug lines of every event are no part of a user's run.
+        storage = {"module": SqliteStorage.__module__, "class": SqliteStorage.__name__}
+        place = {"config": {"base_dir": f"{root}/dagster"}}
+        asked = {"storage": {"custom": storage | place}}
+        asked |= {"python_logs": {"python_log_level": "INFO"}}
+        instance = stack.enter_context(dg.instance_for_test(overrides=asked))
         for name, (owner, function) in PARTS.items():
             timed = times.parts[name].timed(getattr(owner, function))
             stack.enter_context(patch.object(owner, function, timed))

@@ -10,8 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from experiment_pipeline.orchestration.experiment import AGEING, CODE_VERSIONS
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.search.asset import ThisRun
+from experiment_pipeline.stages.search.asset import ThisRun, reporting_partitions
 from experiment_pipeline_tests import runs, scenario
 
 OWNERS = ["team:clinic", "ada@example.org"]
@@ -73,7 +72,8 @@ def defined(code_version: str) -> dg.Definitions:
     )
     def training(context: dg.AssetExecutionContext):
         outcome = Outcome(facts={}, version="model")
-        asset.report_partition(context, dg.AssetKey("trained_model"), "linear", outcome)
+        with reporting_partitions(context, dg.AssetKey("trained_model")) as report:
+            report("linear", outcome)
         yield from ()
 
     return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])

@@ -1,23 +1,35 @@
 """trained_model: one partition per configuration; search_results: a row per configuration.
 
-One op makes both. It reuses what the store holds, trains the rest, and logs each configuration's
-materialization the moment it is stored, so that progress shows live and a kill loses nothing
-finished. Which rungs there are and who goes on is decided in core.
+One op makes both. It reuses what the store holds and trains the rest; what is trained is stored at once
+and materialized within a second, so that progress shows live and a kill loses nothing finished: what
+is stored is found again. Which rungs there are and who goes on is decided in the pure modules.
 `search_results` does not depend on `trained_model`: it reads the store, so a failed configuration
 stays missing while the leaderboard still gets made.
 """
 
+import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import joblib
+from dagster._core.events import DagsterEventBatchMetadata
+
+# What Dagster notes of a result that a step returns: without it, an event is never stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
 from pydantic import Field
 
+from experiment_pipeline.cluster import connected, engine_of
 from experiment_pipeline.columns.target import check_metrics
+from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
 from experiment_pipeline.stages import asset
@@ -30,7 +42,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
@@ -40,8 +52,12 @@ from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.database.recording import in_batches
+from experiment_pipeline.storage.batches import in_batches
+from experiment_pipeline.storage.database import recording
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import peak_memory_bytes
+
+_BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
 
 
 class ThisRun(dg.Config):
@@ -196,6 +212,47 @@ def _asked_for(
     return [configuration for configuration in configurations if configuration.key in keys]
 
 
+@contextmanager
+def reporting_partitions(
+    context: dg.AssetExecutionContext, key: dg.AssetKey
+) -> Iterator[Callable[[str, Outcome], None]]:
+    """Tell outcomes of partitions within a second; the step could only report all of them at its end.
+
+    What comes in a second is written together, and whatever ends the block, all is.
+    """
+    step = context.op_execution_context.get_step_execution_context()
+    code_version = context.assets_def.specs_by_key[key].code_version or context.run_id
+    made_of = _get_input_provenance_data(key, step)
+    # Dagster's own switch: with it, its storage is given the events of a batch together.
+    os.environ.setdefault(_BATCHES, str(_MOST_OF_A_BATCH))
+
+    def event(partition: str, outcome: Outcome) -> dg.AssetMaterialization:
+        version = dg.DataVersion(outcome.version or "")
+        return dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition,
+            description="; ".join(outcome.notes) or None,
+            metadata=asset.metadata_of(outcome.facts),
+            tags={
+                **outcome.tags,
+                **_build_data_version_tags(
+                    version, code_version, made_of, data_version_is_user_provided=True
+                ),
+            },
+        )
+
+    def write(told: Sequence[tuple[str, Outcome]]) -> None:
+        events, batch = [event(*one) for one in told], f"{step.step.key} {told[0][0]}"
+        for left, one in zip(range(len(events))[::-1], events, strict=True):
+            of_batch = DagsterEventBatchMetadata(batch, is_end=left == 0)
+            logged = dg.DagsterEvent.asset_materialization(step, one, of_batch)
+            # As `log_event` does, which knows no batches: the run, too, hears of it.
+            context.op_execution_context._events.append(logged)  # noqa: SLF001
+
+    with in_batches(write) as take:
+        yield lambda partition, outcome: take([(partition, outcome)])
+
+
 def _search(
     context: dg.AssetExecutionContext,
     spec: SearchSpec,
@@ -203,19 +260,18 @@ def _search(
     wanted: Sequence[Configuration],
     declared: Sequence[Configuration],
 ) -> tuple[SearchResults, SearchCost]:
-    """Store what is fitted and materialize what is concluded, the moment it is."""
+    """Store what is fitted the moment it is, and report what is concluded."""
     from experiment_pipeline.stages.search.halving import search, settled
 
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
-    engine = Threads(spec.workers or joblib.cpu_count())
     given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
         return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
 
-    time_left = TimeLeft(engine.workers)
+    time_left = TimeLeft(1)
     progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
     started = time.perf_counter()
 
@@ -224,8 +280,10 @@ def _search(
             (log.warning if note.warns else log.info)(note.text)
 
     with (
-        in_batches(asset.run_of(context, spec.name)) as remember,
+        recording.in_batches(asset.run_of(context, spec.name)) as remember,
+        reporting_partitions(context, models) as report,
         drawing() as draw,
+        _engine(spec, log) as engine,
         closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
     ):
         for event in events:
@@ -240,11 +298,22 @@ def _search(
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path, spec.evaluation_name)
-                asset.report_partition(context, models, event.key, outcome)
+                report(event.key, outcome)
         tell(progress.end())
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
         remember([page.remembered(one, given[one.key]) for one in others])
+        cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     concluded = [*others, *progress.concluded.values()]
-    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
+
+
+def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Engine]:
+    """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    if (dask := engine_of(spec.engine)) is None:
+        return nullcontext(Threads(spec.workers or joblib.cpu_count()))
+    from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+    from experiment_pipeline.stages.search.engines.shared_files import Place
+
+    connect = partial(connected, dask, workers=spec.workers, say=log.info)
+    return OnCluster(connect, Place(str(storage_root()), spec.name), log.warning)

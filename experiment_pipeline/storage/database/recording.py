@@ -4,12 +4,11 @@ Around each stage stands `recorded`; what a stage found out is remembered where 
 whose process is gone is marked by whoever looks next. In: a run, a stage's name. Out: its row.
 """
 
-import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,6 +22,7 @@ from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.storage import batches
 from experiment_pipeline.storage.database.connection import database, told
 from experiment_pipeline.storage.database.tables import RUNS
 from experiment_pipeline.storage.database.writing import RunMemory
@@ -41,8 +41,6 @@ _LIBRARIES = (
     "scikit-learn",
     "skops",
 )
-SECONDS_BETWEEN_WRITES = 1.0
-_SECONDS_AFTER_A_FAILURE = 30.0
 _LONGEST = 2_000  # characters of an error's text
 
 
@@ -85,8 +83,7 @@ def recorded(
             run.add_cost(time.perf_counter() - wall, time.process_time() - cpu, peak_memory_bytes())
 
 
-@contextmanager
-def in_batches(run: RunMemory) -> Iterator[Callable[[Sequence[Remembered]], None]]:
+def in_batches(run: RunMemory) -> AbstractContextManager[Callable[[Iterable[Remembered]], None]]:
     """Take rows that come many times a second, and write them once a second and at the end.
 
     A database that goes away meanwhile stops nothing: the rows wait.
@@ -94,28 +91,11 @@ def in_batches(run: RunMemory) -> Iterator[Callable[[Sequence[Remembered]], None
     Raises:
         DatabaseUnavailable: it is away at the end.
     """
-    waiting: list[Remembered] = []
-    next_at = -math.inf
 
-    def write() -> None:
-        run.remember([*waiting, RunFacts(seen_at=datetime.now(UTC))])
-        waiting.clear()
+    def write(rows: Sequence[Remembered]) -> None:
+        run.remember([*rows, RunFacts(seen_at=datetime.now(UTC))])
 
-    def take(rows: Sequence[Remembered]) -> None:
-        nonlocal next_at
-        waiting.extend(rows)
-        if time.monotonic() < next_at:
-            return
-        try:
-            write()
-            next_at = time.monotonic() + SECONDS_BETWEEN_WRITES
-        except DatabaseUnavailable:
-            next_at = time.monotonic() + _SECONDS_AFTER_A_FAILURE
-
-    try:
-        yield take
-    finally:
-        write()
+    return batches.in_batches(write, away=DatabaseUnavailable)
 
 
 def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]) -> None:
