@@ -17,11 +17,12 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features, Fitting, Scoring
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
-from experiment_pipeline.stages.search.features import fit_features
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
+    held_recipes,
     refit_trained,
+    train_features,
 )
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -78,9 +79,7 @@ class ChosenModel:
 
     def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
-        features = {
-            recipe: fit_features(recipe, sets.train, sets.grown, sets) for recipe in self._recipes
-        }
+        features = {recipe: train_features(recipe, sets) for recipe in self._recipes}
         return self._mean(
             [
                 fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
@@ -104,7 +103,11 @@ class ChosenModel:
         order = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit limits the threads of its own; the limit around them is what they go back to.
         with threadpool_limits(limits=1):
-            encoded = {recipe: encoded_rows(recipe, rows, sets) for recipe in self._recipes}
+            held = held_recipes(one.result.configuration for one in self.members)
+            encoded = {
+                recipe: encoded_rows(recipe, rows, sets, held=recipe in held)
+                for recipe in self._recipes
+            }
 
             def fit(one: TrainedModel) -> Pipeline:
                 return refit_trained(one, *encoded[one.result.features], sets, spec)

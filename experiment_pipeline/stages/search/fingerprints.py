@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 # In `code_of`, among names of distributions.
 SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
@@ -79,7 +79,7 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 def _target_seen(sets: TrainingSets) -> dict[str, Any]:
     """What decides codes by the target, and which rows are coded by which others."""
     return {
-        "target": [sets.target, sets.task, list(sets.classes or ())],
+        "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
         "grown": _digest(sets.grown),
         "split": sets.split.model_dump(mode="json"),
     }

@@ -13,6 +13,7 @@ from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.learners import boosting, lightgbm_parameters
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LightGBMLearner:
-    """Boosts on shared bins; a model is stored as LightGBM's own text. Methods as in `Learner`."""
+    """Boosts on shared bins; a model is stored as LightGBM's own text. Methods as in `Learner`.
+
+    Attributes:
+        names: of its parameters.
+    """
+
+    names: ParameterNames = lightgbm_parameters.NAMES
 
     def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
         """Look the names up in a list, and the objective among those of the task."""
-        lightgbm_parameters.NAMES.own_names(configuration.key, configuration.hyperparameters, task)
+        self.names.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
@@ -44,6 +51,10 @@ class LightGBMLearner:
         with suppress(InvalidExperiment):
             return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
         return None
+
+    def reads_all(self, configuration: "Configuration") -> bool:  # noqa: ARG002
+        """No: bins are made slice by slice."""
+        return False
 
     def make_table(
         self,
