@@ -57,14 +57,19 @@ class LightGBMLearner:
         )
 
         def make() -> boosting.BinnedTable:
-            inner = sets.inner if plan.rounds.patience else None
-            return boosting.bin_table(
-                work.train_rows(configuration.features), plan, inner, sets.grown
-            )
+            rows = work.train_rows(configuration.features)
+            if plan.rounds.patience:
+                return boosting.bin_table(rows, plan, sets.inner, sets.grown)
+            # With rounds given it is the model that stands for those of the folds, which were judged.
+            test = work.encoded[configuration.features].test if rounds is None else None
+            return boosting.bin_table(rows, plan, test=test)
 
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
         kept = booster.best_iteration or booster.current_iteration()
+        on_test = None
+        if rounds is None and binned.test is not None and plan.scores_bins:
+            on_test = boosting.predictions_of_test(booster, binned.test)
 
         def predict(rows: Any) -> np.ndarray:
             return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
@@ -77,6 +82,7 @@ class LightGBMLearner:
             rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
             on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
+            on_test=on_test,
         )
 
     def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
