@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-import cloudpickle
-
 from experiment_pipeline.storage.processes import Process
 
 if TYPE_CHECKING:
@@ -150,6 +148,8 @@ class Desk:
         Raises:
             Disconnected: from the scheduler.
         """
+        import cloudpickle
+
         call = f"task-{label}-{self._name}-{next(self._numbers)}"
         payload = cloudpickle.dumps((function, argument))
         try:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 VARIABLE = "EXPERIMENT_PIPELINE_DASK"
+# Dask logs as critical what an interruption leaves open.
+_SILENT = logging.CRITICAL + 1
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
@@ -105,18 +107,18 @@ def _client(address: str, security: "Security | None", seconds: float) -> "Clien
 
 @contextmanager
 def _local_cluster(workers: int) -> Generator[str, None, None]:
-    """A scheduler and workers on loopback, which others on this machine can reach too."""
-    from distributed import LocalCluster
+    """A scheduler and workers on loopback, where other users of this machine reach them too."""
+    from distributed import Nanny, Scheduler, SpecCluster
 
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        # A part of the memory for each would kill a large fit where one has room enough.
-        memory_limit=None,
-        silence_logs=logging.CRITICAL,
+    # Pages of workers and scheduler stay on loopback as well, which `LocalCluster` does not let say.
+    place = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    # A part of the memory for each would kill a large fit where one has room enough.
+    one = {"nthreads": 1, "memory_limit": 0, "silence_logs": _SILENT}
+    worker = {"cls": Nanny, "options": {**place, **one}}
+    cluster = SpecCluster(
+        scheduler={"cls": Scheduler, "options": place},
+        workers=dict.fromkeys(range(workers), worker),
+        silence_logs=_SILENT,
     )
     try:
         yield cluster.scheduler_address

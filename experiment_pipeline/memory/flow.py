@@ -6,7 +6,6 @@ decoration, in the order of the words beside them.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from experiment_pipeline.memory.record import Decided, Row
 from experiment_pipeline.memory.server import relative_to
@@ -107,7 +106,11 @@ def _configurations(of: Decided, root: str | None) -> Card:
 def _chosen(of: Decided) -> Card:
     run = of.run
     settings = next(
-        (pairs(one["hyperparameters"]) for one in of.configurations if one["key"] == run["chosen"]),
+        (
+            numbers.settings(one["hyperparameters"] or {})
+            for one in of.configurations
+            if one["key"] == run["chosen"]
+        ),
         "",
     )
     others = (run["tie_group"] or 1) - 1
@@ -222,8 +225,3 @@ def interval(estimate: float | None, low: float | None, high: float | None) -> s
     if low is None or high is None:
         return numbers.score(estimate)
     return numbers.interval(Interval(estimate, low, high))
-
-
-def pairs(values: Mapping[str, Any] | None) -> str:
-    """`C=0.1, penalty=l2`."""
-    return ", ".join(f"{name}={value}" for name, value in (values or {}).items())

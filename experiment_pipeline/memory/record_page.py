@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from experiment_pipeline.memory.flow import flow, interval, pairs
+from experiment_pipeline.memory.flow import flow, interval
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, relative_to
 from experiment_pipeline.reporting import numbers
@@ -139,7 +139,7 @@ def _question(run: Row) -> Section:
         "started": f"{_moment(run['started_at'])}, by {by}" if by else _moment(run["started_at"]),
         "defs.yaml, sha256": run["yaml_digest"],
         "schema.yaml, sha256": run["schema_digest"],
-        "changed in the launchpad": pairs(run["settings"]),
+        "changed in the launchpad": numbers.settings(run["settings"] or {}),
         "code": code,
         "experiment-pipeline": run["package_version"],
     }
@@ -220,7 +220,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     if run["chosen"] is None:
         return
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
-    settings = pairs(chosen.get("hyperparameters"))
+    settings = numbers.settings(chosen.get("hyperparameters") or {})
     said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
     ties, how = run["tie_group"] or 1, evaluated(run["evaluation"])
     ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]

@@ -13,6 +13,8 @@ class Evaluated:
     Attributes:
         where: "with AUC 0.8 …".
         short: the same in a heading.
+        name: of what is compared with validation.
+        place: the set, as in "the … set".
         by: "… cannot tell it from the best".
         fitted: "configurations were fitted …".
         scores: of which rows and models the scores are, a sentence.
@@ -20,6 +22,8 @@ class Evaluated:
 
     where: str
     short: str
+    name: str
+    place: str
     by: str
     fitted: str
     scores: str
@@ -28,6 +32,8 @@ class Evaluated:
 _TEST_SET = Evaluated(
     where="on the test set",
     short="on test",
+    name="test",
+    place="test",
     by="the test set",
     fitted="on the train set and chosen on the test set",
     scores="Test scores are those of the configuration fitted on the train set alone.",
@@ -35,6 +41,8 @@ _TEST_SET = Evaluated(
 _CROSS_VALIDATION = Evaluated(
     where="in cross-validation of the train and test rows",
     short="in cross-validation",
+    name="cross-validation",
+    place="train and test",
     by="cross-validation",
     fitted="and chosen by cross-validation on the train and test rows together",
     scores=(

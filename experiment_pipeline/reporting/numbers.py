@@ -5,7 +5,7 @@ In: numbers, names. Out: texts. Sentences around them belong to whoever says the
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiment_pipeline.statistics.interval import Interval
 
@@ -90,6 +90,14 @@ def setting(value: object) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """Hyperparameters, one after the other: `learning_rate 0.05, num_leaves 31`; texts uncut."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else setting(value)}"
+        for name, value in values.items()
+    )
 
 
 def shown(name: object, longest: int = _LONGEST_NAME) -> str:

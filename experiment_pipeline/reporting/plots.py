@@ -10,20 +10,21 @@ from experiment_pipeline.reporting.drawing import Drawing, Palette
 _MOST_BARS = 20
 
 
-def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float) -> Drawing:
+def leaderboard_plot(rows: pd.DataFrame, metric: str, baseline: float, where: str) -> Drawing:
     """Return a picture of the first configurations with their intervals.
 
     Args:
         rows: of the leaderboard.
         metric: that ranks.
         baseline: score of predicting without features.
+        where: the scores are from, in words.
     """
     top = rows[rows["rank"].notna()].head(_MOST_BARS)
     best = numbers.score(float(top["test_score"].iloc[0])) if len(top) else "undefined"
     return Drawing(
         "Scores",
-        f"The {len(top)} best configurations with their intervals; the best has {metric} {best} on "
-        f"the test set, predicting without features {numbers.score(baseline)}.",
+        f"The {len(top)} best configurations with their intervals; the best has {metric} {best} "
+        f"{where}, predicting without features {numbers.score(baseline)}.",
         lambda figure, palette: _leaderboard(figure, palette, top, metric, baseline),
         height=1 + 0.22 * len(top),
     )

@@ -187,6 +187,10 @@ class ConfigurationRow(Remembered):
     predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = None
     model_bytes: Annotated[Count, "of the stored model"] = None
     rounds: Annotated[Count, "boosting rounds; null where it does not boost"] = None
+    worker: Annotated[Text, "address of the worker that fitted it; null without a cluster"] = None
+    attempts: Annotated[Count, "how often its fit was begun there"] = None
+    queue_seconds: Annotated[Number, "its fit waited for a place there"] = None
+    read_seconds: Annotated[Number, "its fit waited there for the files of the tables"] = None
     fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
     reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
 

@@ -3,7 +3,7 @@
 `row_hashes` (64 bits) is what the sets, the leak checks and the search for duplicates share. A value
 hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in
 any order. `table_digest` differs wherever a reader would see a difference: it is a data version, and
-tells that somebody replaced a table. `sha256` is of bytes.
+tells that somebody replaced a table. `sha256` is of bytes, `sha256_of` of a file.
 
 Sources: SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array`
 computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
@@ -11,6 +11,7 @@ computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from io import BufferedReader
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,8 @@ def _written(cell: Any) -> str:
 def sha256(content: bytes) -> str:
     """Return the sha256 of some bytes as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of(file: BufferedReader) -> str:
+    """Return the sha256 of an open file, read piece by piece."""
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,18 +15,23 @@ a fingerprint, and what an entry means, is the stages' own.
 
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import Generic, TypeVar
 
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.rows.digests import sha256, sha256_of
 from experiment_pipeline.storage.files import (
     create_exclusive,
+    exists,
+    fetched,
     list_names,
     read_many,
     remove,
@@ -94,6 +99,35 @@ class Entries(Generic[_Record]):
         if (found := self.get(fingerprint, names)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
         return found
+
+    @contextmanager
+    def as_files(self, fingerprint: str) -> Iterator[tuple[_Record, Mapping[str, Path]]]:
+        """Give an entry's record, and its files by name, checked, to be mapped by who reads them.
+
+        They lie on the disk of this machine: from a bucket they are copied, and the copies are
+        gone afterwards, while maps of them last.
+
+        Raises:
+            EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
+        """
+        place = self.folder(fingerprint) / RESULT
+        written = read_many([place])
+        if place not in written:
+            raise self._corrupt(place, "is gone")
+        commit = self._commit(fingerprint, place, written[place])
+        if isinstance(commit, EntryCorrupt):
+            raise commit
+        with TemporaryDirectory() as copies:
+            found = {}
+            for name, file in commit.files.items():
+                path = self.folder(fingerprint) / file.name
+                if not exists(path):
+                    raise self._corrupt(path, "is gone")
+                found[name] = fetched(path, Path(copies))
+                with found[name].open("rb") as opened:
+                    if sha256_of(opened) != file.sha256:
+                        raise self._corrupt(path, "is not what was written")
+            yield commit.result, found
 
     def intact(self, fingerprint: str, tell: Callable[[str], object]) -> Entry[_Record] | None:
         """Return the entry to reuse; None: there is none, or `tell` hears where a damaged one went."""

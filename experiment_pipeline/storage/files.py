@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from upath import UPath
@@ -27,11 +28,13 @@ from experiment_pipeline.storage.locations import (
     REQUESTS_AT_ONCE,
     explained,
     is_s3,
+    may_pass,
     on_disk,
     s3_code,
 )
 
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
+PATIENCE_SECONDS = 60.0
 _Result = TypeVar("_Result")
 # What was found out about each bucket, for the life of the process.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
@@ -56,6 +59,26 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             contents = list(pool.map(read, wanted))
     return {p: data for p, data in zip(wanted, contents, strict=True) if data is not None}
+
+
+def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
+    """Return what was read; where the storage does not answer, try again for some time.
+
+    For who can wait, as a worker of a cluster can, and would lose more than the wait: a server that
+    starts again takes some ten seconds. What the storage refuses is raised at once.
+
+    Raises:
+        StorageUnreachable: it did not answer in all that time.
+    """
+    end, attempt = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return read()
+        except StorageUnreachable as error:
+            if not may_pass(error) or time.monotonic() > end:
+                raise
+        _pause(min(attempt, _PAUSES - 2))
+        attempt += 1
 
 
 def exists(path: UPath) -> bool:
@@ -90,6 +113,22 @@ def write_many(contents: Mapping[UPath, bytes]) -> None:
     for folder, path in folders.items():
         with explained(path):
             _sync(folder)
+
+
+def fetched(path: UPath, folder: Path) -> Path:
+    """Return a file as one of the operating system: itself, or from a bucket a copy in a folder."""
+    if (place := on_disk(path)) is not None:
+        return place
+    copy = folder / path.name
+    copy.write_bytes(read_bytes(path))
+    return copy
+
+
+def written(write: Callable[[Path], object]) -> dict[str, bytes]:
+    """Return name → content of what is written into a folder, which is gone afterwards."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def remove(path: UPath) -> None:

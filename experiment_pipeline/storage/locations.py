@@ -174,6 +174,11 @@ def explained(path: UPath) -> Iterator[None]:
         raise _unreachable(path, error) from error
 
 
+def may_pass(error: StorageUnreachable) -> bool:
+    """Whether the server gave no answer, or one of its own trouble: a minute later it may be there."""
+    return error.fix == _NETWORK
+
+
 def s3_code(error: BaseException) -> str | None:
     """The error code that an S3 server answered, for the Python exception s3fs made of it."""
     for source in (error, error.__cause__):

@@ -32,6 +32,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "numpy.asarray",
     "numpy.clip",
     "numpy.nan_to_num",
+    "numpy.reshape",
     "numpy.dtype",
     "numpy.expand_dims",
     "pandas.DataFrame",

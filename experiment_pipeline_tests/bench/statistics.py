@@ -14,6 +14,7 @@ from functools import partial
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline_tests.bench import statistics_choice as choice
+from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
@@ -274,6 +275,27 @@ CHOICE = (
         choice.error_at_rare_positives,
     ),
 )
+FOLDS = tuple(
+    partial(
+        share,
+        f"{name}, {how}: the interval of {metric} holds the truth",
+        Aim(low=0.93) if corrected else None,
+        500,
+        folds.coverage,
+        metric=metric,
+        learn=learn,
+        corrected=corrected,
+    )
+    for name, metric, learn in (
+        ("a linear model", "roc_auc", folds.linear_classes),
+        ("a linear model", "log_loss", folds.linear_classes),
+        ("a tree", "roc_auc", folds.tree_of_classes),
+        ("a tree", "log_loss", folds.tree_of_classes),
+        ("a linear model", "rmse", folds.linear_numbers),
+        ("a tree", "rmse", folds.tree_of_numbers),
+    )
+    for how, corrected in (("as it is", True), ("without the correction", False))
+)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -289,6 +311,11 @@ BLOCKS = (
         "The sets, where rows are alike: 8,000 rows, some of them different people, others copies.\n"
         "Coverage is of a linear model's score, on validation rows of a random split.",
         MEMBERSHIP,
+    ),
+    Block(
+        "Cross-validation, three times five folds of 300 rows: intervals as they are, corrected for what\n"
+        "the models of the folds share (Nadeau and Bengio 2003), and as they would be without it.",
+        FOLDS,
     ),
     Block(
         "The default gate, better than the baseline, on 500 rows: how often it lets through what\n"

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage
+from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage, statistics_folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench.statistics import (
     BLOCKS,
+    FOLDS,
     GATES,
     MEMBERSHIP,
     SEED,
@@ -90,9 +91,12 @@ def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", [*MEMBERSHIP, *GATES], ids=lambda job: job.args[0])
-def test_every_simulation_runs_and_is_named_once(job: partial[list[Row]]) -> None:
+@pytest.mark.parametrize("job", [*MEMBERSHIP, *FOLDS, *GATES], ids=lambda job: job.args[0])
+def test_every_simulation_runs_and_is_named_once(
+    job: partial[list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two tables of each are enough to see that its arguments fit, in another process too."""
+    monkeypatch.setattr(statistics_folds, "MODELS", 2)
     name, target, _, simulate = job.args
     small = pickle.loads(pickle.dumps(partial(share, name, target, 2, simulate, **job.keywords)))
     (row,) = small()
@@ -102,7 +106,7 @@ def test_every_simulation_runs_and_is_named_once(job: partial[list[Row]]) -> Non
 
 def test_no_two_rows_have_one_name() -> None:
     """A figure can be told by its name."""
-    names = [job.args[0] for job in (*MEMBERSHIP, *GATES)]
+    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES)]
     assert len(set(names)) == len(names)
 
 
@@ -130,3 +134,17 @@ def test_a_table_with_any_alarm_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "false_alarms", lambda seed: said)
     figures = [(row.figure, row.simulations, row.holds) for row in (*planted(), *clean())]
     assert figures == [(0.5, 4, "no"), (0.5, 4, "no"), (0.25, 4, "no")]
+
+
+def test_intervals_of_folds_are_held_against_the_mean_of_such_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What models share makes them miss it more often, where nothing is corrected."""
+    monkeypatch.setattr(statistics_folds, "MODELS", 30)
+    statistics_folds._truth.cache_clear()
+    asked = {"metric": "rmse", "learn": statistics_folds.tree_of_numbers}
+    corrected = statistics_folds.coverage(40, 1, **asked)
+    taken_at_its_word = statistics_folds.coverage(40, 1, **asked, corrected=False)
+    statistics_folds._truth.cache_clear()
+    assert corrected >= 0.85
+    assert taken_at_its_word < corrected

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,13 +25,19 @@ QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
 SECONDS_TO_START = 60
 
 
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 class DaskProcesses:
     """Processes of one cluster, whose addresses stay the same when its scheduler starts again."""
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._tls = list(tls)
         self._protocol = "tls" if tls else "tcp"
         self.address = f"{self._protocol}://127.0.0.1:{self.port}"
@@ -50,11 +57,20 @@ class DaskProcesses:
         raise RuntimeError(f"no scheduler: {self._log('scheduler').read_text()[-2000:]}")
 
     def start_worker(
-        self, *, threads: int = 1, environment: Mapping[str, str] | None = None
+        self,
+        *,
+        threads: int = 1,
+        nanny: bool = False,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a worker, without a nanny: what is killed stays away."""
-        options = [self.address, "--nthreads", str(threads), "--no-nanny"]
-        options += ["--memory-limit", "0", "--death-timeout", "60"]
+        """Start a worker; without a nanny, what is killed stays away.
+
+        A nanny is what `dask worker` has by default: it starts a worker again that died, and takes
+        leave of the scheduler when it is told to end.
+        """
+        options = [self.address, "--nthreads", str(threads), "--nanny" if nanny else "--no-nanny"]
+        options += ["--memory-limit", "0", "--death-timeout", "60", "--worker-port", str(port)]
         options += ["--local-directory", str(self.folder / "dask")]
         return self._start("worker", options, environment or {})
 
@@ -73,9 +89,8 @@ class DaskProcesses:
         traceback: TracebackType | None,
     ) -> None:
         for process in self.started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def _start(
@@ -95,6 +110,7 @@ class DaskProcesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=PROJECT,
+                start_new_session=True,
                 env={**os.environ, **QUIET, **environment},
             )
         self.started.append(process)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from experiment_pipeline.storage.files import read_bytes
+from experiment_pipeline.storage.files import patiently, read_bytes
 from experiment_pipeline.storage.locations import location
 
 
@@ -40,8 +40,8 @@ def golden() -> str:
 
 
 def read(url: str) -> bytes:
-    """Read from the storage."""
-    return read_bytes(location(url))
+    """Read from the storage, as a fit does."""
+    return patiently(lambda: read_bytes(location(url)))
 
 
 def fail(work: Work) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 import joblib
 import numpy as np
 
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.leaderboard import board, page
@@ -40,7 +41,10 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
         STAGE,
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
-        description=f"Configurations ranked by {spec.metric} on the test set, with intervals.",
+        description=(
+            f"Configurations ranked by {spec.metric} {evaluated(spec.evaluation_name).where}, with "
+            "intervals."
+        ),
         check_specs=[asset.check_spec("winner_beats_baseline", key)],
     )
     def leaderboard(

@@ -312,7 +312,7 @@ def _nothing_to_rank(
     if ranking.undefined:
         return errors.AllConfigurationsFailed(
             f"all {len(ranking.undefined)} trained configurations",
-            f"have an undefined {metric} on the test set",
+            f"have an undefined {metric}",
             "look for predictions that are not finite, or choose another metric",
         )
     failures = Counter(one.failure.in_words for one in concluded if one.failure is not None)

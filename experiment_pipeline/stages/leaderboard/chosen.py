@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features, Fitting, Scoring
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
-from experiment_pipeline.stages.search.features import fit_features
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
     refit_trained,
+    train_features,
 )
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -78,9 +78,7 @@ class ChosenModel:
 
     def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
-        features = {
-            recipe: fit_features(recipe, sets.train, sets.grown, sets) for recipe in self._recipes
-        }
+        features = {recipe: train_features(recipe, sets) for recipe in self._recipes}
         return self._mean(
             [
                 fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])

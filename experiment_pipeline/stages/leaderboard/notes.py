@@ -14,6 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Question, Range, Sampling, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
@@ -197,12 +198,12 @@ def notes(
     spec: LeaderboardSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board."""
-    unit = unit_in_words(spec)
+    unit, place = unit_in_words(spec), evaluated(spec.evaluation_name).place
     return (
         *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),
-        *filter(None, [few_units_note(chosen.units, unit, "test", chosen.weights)]),
-        *doubts([spec.metric], chosen, unit, "test"),
+        *filter(None, [few_units_note(chosen.units, unit, place, chosen.weights)]),
+        *doubts([spec.metric], chosen, unit, place),
         *_uncalibrated(ranking, spec),
         *_luck_of_the_seed(ranking, spec.metric),
         *_optimism_in_words(ranking, spec),

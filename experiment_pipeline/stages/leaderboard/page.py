@@ -213,7 +213,9 @@ def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
     from experiment_pipeline.reporting.plots import leaderboard_plot
 
     board = shown.board
-    drawing = leaderboard_plot(board.rows, board.metric, board.baseline)
+    drawing = leaderboard_plot(
+        *(board.rows, board.metric, board.baseline, evaluated(board.evaluation).where)
+    )
     page = to_html(shown, experiment, drawing.picture()).encode()
     return {TABLE: to_parquet(board), SCORES: drawing.png(), PAGE: page}
 
@@ -282,7 +284,7 @@ def _choice(shown: SearchShown) -> Table:
     ensemble, chosen = board.chosen_ensemble, board.chosen
     facts = {
         **(
-            {"Hyperparameters": pictures.in_words(shown.settings(chosen))}
+            {"Hyperparameters": shown.settings_in_words(chosen)}
             if ensemble is None
             else {"Members": ensemble.in_words}
         ),

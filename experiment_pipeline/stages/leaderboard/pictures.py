@@ -115,6 +115,10 @@ class SearchShown:
         names = [axis.name for axis in self.axes[one.algorithm]]
         return {name: given[name] for name in names if name in given}
 
+    def settings_in_words(self, key: str) -> str:
+        """The same in words; what stands for none where nothing varies."""
+        return numbers.settings(self.settings(key)) or "nothing was searched"
+
     def _axes_of(self, algorithm: str) -> Iterator[Axis]:
         own = [one for one in self.declared.values() if one.algorithm == algorithm]
         given = [{**one.hyperparameters, "features": one.features} for one in own]
@@ -229,7 +233,7 @@ def _captions(shown: SearchShown) -> Iterator[Caption]:
         "worse, dotted ones were stopped early. Drag along an axis to keep the lines through that "
         "part; the table follows.",
         f"Parallel coordinates of hyperparameters and score. The best, {best}: "
-        f"{in_words(shown.settings(best))}.",
+        f"{shown.settings_in_words(best)}.",
     )
     yield Caption(
         "each",
@@ -293,12 +297,6 @@ def _best_settings(shown: SearchShown, best: str) -> Iterator[str]:
         if tried:
             said += f", tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
         yield said
-
-
-def in_words(settings: Mapping[str, Scalar]) -> str:
-    """`learning_rate 0.05, num_leaves 31`; what stands for none where nothing varies."""
-    said = ", ".join(f"{name} {numbers.setting(value)}" for name, value in settings.items())
-    return said or "nothing was searched"
 
 
 def _share_in_words(fraction: float) -> str:

@@ -7,11 +7,13 @@ is stored is found again. Which rungs there are and who goes on is decided in th
 stays missing while the leaderboard still gets made.
 """
 
+import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -25,6 +27,7 @@ from dagster._core.execution.plan.execute_step import (
 )
 from pydantic import Field
 
+from experiment_pipeline.cluster import connected, engine_of
 from experiment_pipeline.columns.target import check_metrics
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.remembered import RunFacts
@@ -39,7 +42,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration, search_notes
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
@@ -51,6 +54,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.batches import in_batches
 from experiment_pipeline.storage.database import recording
+from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
 _BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
@@ -262,13 +266,12 @@ def _search(
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name)
     known = IntactModels(store, log.warning)
-    engine = Threads(spec.workers or joblib.cpu_count())
     given = {one.key: one.given for one in declared}
 
     def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
         return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
 
-    time_left = TimeLeft(engine.workers)
+    time_left = TimeLeft(1)
     progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
     started = time.perf_counter()
 
@@ -280,6 +283,7 @@ def _search(
         recording.in_batches(asset.run_of(context, spec.name)) as remember,
         reporting_partitions(context, models) as report,
         drawing() as draw,
+        _engine(spec, log) as engine,
         closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
     ):
         for event in events:
@@ -299,6 +303,17 @@ def _search(
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
         remember([page.remembered(one, given[one.key]) for one in others])
+        cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     concluded = [*others, *progress.concluded.values()]
-    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
+
+
+def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Engine]:
+    """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    if (dask := engine_of(spec.engine)) is None:
+        return nullcontext(Threads(spec.workers or joblib.cpu_count()))
+    from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+    from experiment_pipeline.stages.search.engines.shared_files import Place
+
+    connect = partial(connected, dask, workers=spec.workers, say=log.info)
+    return OnCluster(connect, Place(str(storage_root()), spec.name), log.warning)

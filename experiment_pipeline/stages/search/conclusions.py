@@ -7,13 +7,18 @@ shell stores, logs and counts; and from the table, with what is stored, the conc
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import pandas as pd
 
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    ModelResult,
+    Placement,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.rungs import Rung
 
 TRAINED, STOPPED_EARLY = "trained", "stopped early"
@@ -102,6 +107,12 @@ class Conclusion:
     failure: FailedConfiguration | None = None
     path: tuple[Step, ...] = ()
 
+    @property
+    def placement(self) -> Placement | None:
+        """Where its last fit ran, if on a cluster."""
+        last = self.result or self.failure
+        return None if last is None else last.placement
+
     @classmethod
     def trained(
         cls, result: ModelResult, *, reused: bool = False, before: Sequence[Step] = ()
@@ -148,6 +159,13 @@ COLUMNS = {
     "notes": "str",
     "traceback": "str",
 }
+# Of a search on a cluster: as of `Placement`.
+_PLACED = {
+    "worker": "str",
+    "attempts": "Int64",
+    "queue_seconds": "float64",
+    "read_seconds": "float64",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,16 +211,19 @@ def search_results(
         conclusions: one for each.
 
     Returns:
-        (n, 17) table with the columns of `COLUMNS`. `rung` is the share of the train rows that
-        the last fit had; scores at a rung below 1 are on a part of the test rows, and are
-        missing where nothing was fitted.
+        (n, 17) table with the columns of `COLUMNS`, and those of `_PLACED` where fits ran on a
+        cluster. `rung` is the share of the train rows that the last fit had; scores at a rung
+        below 1 are on a part of the test rows, and are missing where nothing was fitted.
 
     Raises:
         KeyError: a configuration has no conclusion.
     """
     concluded = {one.key: one for one in conclusions}
-    rows = [_row(concluded[configuration.key]) for configuration in configurations]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    each = [concluded[configuration.key] for configuration in configurations]
+    placed = any(one.placement is not None for one in each)
+    columns = COLUMNS | (_PLACED if placed else {})
+    rows = [_row(one) for one in each]
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def accounts(results: pd.DataFrame) -> Mapping[str, int]:
@@ -263,4 +284,6 @@ def _row(one: Conclusion) -> dict[str, object]:
     if one.result is not None:
         row |= {name: getattr(one.result, name) for name in _MEASURED}
         row["notes"] = "; ".join(one.result.notes)
+    if one.placement is not None:
+        row |= asdict(one.placement)
     return row

@@ -65,7 +65,7 @@ class Configuration:
 
         A feature recipe that is not the algorithm's own stands first.
         """
-        return ", ".join(f"{name} {value}" for name, value in self.given.items()) or "defaults"
+        return numbers.settings(self.given) or "defaults"
 
     @property
     def given(self) -> dict[str, Scalar]:

@@ -78,7 +78,7 @@ def grown_rounds(kept: float) -> float:
 
 
 def _own_names(configuration: Configuration) -> dict[str, Scalar]:
-    own_name = BOOSTERS[configuration.algorithm].own_name
+    own_name = BOOSTERS[configuration.algorithm].names.own_name
     given = configuration.hyperparameters
     return {own_name.get(name, name): value for name, value in given.items()}
 

@@ -20,7 +20,7 @@ missing, and unit variance; a category is a column, missing is one more, an unse
 infrequent one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,7 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.shared_work import EncodedSets
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.weights import Weights
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
@@ -88,13 +89,12 @@ def build_features(
         many: column of many texts → what encodes it, fitted already.
     """
     kinds = column_kinds(table, features)
-    sparse = recipe == "onehot" and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    bounded = recipe != "onehot"
-    numbers = _bounded(_stand_ins(table, kinds.numbers)) if bounded else _standardised()
-    encoder = _ordinal() if bounded else _onehot(sparse)
+    onehot = recipe == "onehot"
+    sparse = onehot and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
+    numbers = _standardised() if onehot else _bounded(_stand_ins(table, kinds.numbers))
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
-        (f"text_{number}", many.get(name, make_pipeline(*many_texts.as_texts(), encoder)), name)
+        (f"text_{number}", many[name] if name in many else _texts(recipe, sparse=sparse), name)
         for number, name in enumerate(kinds.texts)
     ]
     if kinds.numbers:
@@ -142,10 +142,10 @@ def fit_rows(
     encoded = transformed(features, rows)
     coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
     if coded:
-        seen, y = rows[grown], encode_target(rows[sets.target], sets.classes)[grown]
+        seen, y, weights = _looked_at(rows, grown, sets)
         parts = many_texts.parts_of(seen, sets)
         for name, part, of in coded:
-            codes = many_texts.cross_fitted(part, seen[of], y, parts)
+            codes = many_texts.cross_fitted(part, seen[of], y, parts, weights)
             encoded[grown, features.output_indices_[name]] = codes
     return features, encoded
 
@@ -153,7 +153,8 @@ def fit_rows(
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     """Encode rows by fitted features: as `transform`, but each of many texts once."""
     parts = [one for one in fitted.transformers_ if one[0] != "remainder"]
-    if not all(isinstance(part, FrozenEstimator) for _, part, _ in parts):
+    frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
+    if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
     blocks = [
         many_texts.by_distinct_text(part, rows[of])
@@ -178,8 +179,16 @@ def _many_texts(
     many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
     if recipe == "text":
         return {name: many_texts.letters(rows[name]) for name in many}
-    y = encode_target(rows[sets.target], sets.classes)[grown]
-    return {name: many_texts.target_codes(rows[name][grown], y, sets.task) for name in many}
+    seen, y, weights = _looked_at(rows, grown, sets)
+    return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
+
+
+def _looked_at(
+    rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> tuple[pd.DataFrame, np.ndarray, Weights]:
+    """The rows whose target may be looked at, their encoded targets, and how much each counts."""
+    seen = rows[grown]
+    return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
 
 
 def _is_coded(part: Any) -> bool:
@@ -192,44 +201,53 @@ def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
     Of columns of which only the letters are read, there is none: every text is new.
     """
     return {
-        column: encoder.categories_[0]
-        for _, part, column in fitted.transformers_
-        if isinstance(column, str)
+        name: categories
+        for part, names, _ in _parts(fitted)
         for encoder in list(part.named_steps.values())
         if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
+        for name, categories in zip(names, encoder.categories_, strict=True)
     }
 
 
 def categorical_positions(fitted: ColumnTransformer) -> list[int]:
     """Return which columns of the encoded table are codes of categories, of fitted features."""
     return [
-        fitted.output_indices_[name].start
-        for name, part, column in fitted.transformers_
-        if isinstance(column, str) and isinstance(part[-1], OrdinalEncoder)
+        position
+        for part, _, positions in _parts(fitted)
+        if isinstance(part[-1], OrdinalEncoder)
+        for position in positions.tolist()
     ]
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
     """Return feature → positions of the columns that encode it, of fitted features."""
-    places = np.arange(max(part.stop for part in features.output_indices_.values()))
-    found: dict[str, np.ndarray] = {}
-    for part, transformer, names in features.transformers_:
-        if part == "remainder":
-            continue
-        columns = places[features.output_indices_[part]]
-        if isinstance(names, str):
-            found[names] = columns
-            continue
-        # Indicators of what was missing follow the numbers.
-        sources = [*range(len(names)), *_indicated(transformer)]
-        for number, name in enumerate(names):
-            found[name] = columns[np.equal(sources, number)]
-    return found
+    return {
+        name: positions[_sources(part, len(names), len(positions)) == number]
+        for part, names, positions in _parts(features)
+        for number, name in enumerate(names)
+    }
 
 
-def _indicated(numbers: Pipeline) -> Sequence[int]:
-    imputer = numbers.named_steps.get("simpleimputer")
-    return () if imputer is None else [int(number) for number in imputer.indicator_.features_]
+def _parts(fitted: ColumnTransformer) -> Iterator[tuple[Any, list[str], np.ndarray]]:
+    """What encodes features, these features, and the positions of what comes of them."""
+    for name, part, names in fitted.transformers_:
+        if name != "remainder":
+            place = fitted.output_indices_[name]
+            several = [names] if isinstance(names, str) else list(names)
+            yield part, several, np.arange(place.start, place.stop)
+
+
+def _sources(part: Any, names: int, width: int) -> np.ndarray:
+    """Of each encoded column of a part, which of its names it encodes."""
+    if names == 1:
+        return np.zeros(width, dtype=np.int64)
+    if isinstance(part[-1], OneHotEncoder):
+        # A column of its own for each category: rare ones would share one only in a part alone.
+        return np.repeat(np.arange(names), [len(one) for one in part[-1].categories_])
+    imputer = part.named_steps.get("simpleimputer")
+    # Indicators of what was missing follow the numbers.
+    indicated = () if imputer is None else imputer.indicator_.features_
+    return np.asarray([*range(names), *indicated], dtype=np.int64)
 
 
 def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:
@@ -288,6 +306,11 @@ def _float64() -> FunctionTransformer:
 
 def _clip() -> FunctionTransformer:
     return _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
+
+
+def _texts(recipe: Features, *, sparse: bool) -> Pipeline:
+    encoder = _onehot(sparse) if recipe == "onehot" else _ordinal()
+    return make_pipeline(*many_texts.as_texts(), encoder)
 
 
 def _ordinal() -> OrdinalEncoder:

@@ -23,7 +23,9 @@ from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
+# In `code_of`, among names of distributions.
+SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
@@ -52,7 +54,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
             "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
-            "code": _code(configuration.algorithm),
+            "code": code_of(configuration.algorithm),
             **composition(configuration, spec),
         }
     )
@@ -77,7 +79,7 @@ def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
 def _target_seen(sets: TrainingSets) -> dict[str, Any]:
     """What decides codes by the target, and which rows are coded by which others."""
     return {
-        "target": [sets.target, sets.task, list(sets.classes or ())],
+        "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
         "grown": _digest(sets.grown),
         "split": sets.split.model_dump(mode="json"),
     }
@@ -93,7 +95,8 @@ def _fold(fold: Fold) -> list[str | int]:
     return [*masks, sha256(fold.places.tobytes())]
 
 
-def _code(algorithm: str) -> dict[str, Any]:
+def code_of(algorithm: str) -> dict[str, Any]:
+    """Return what of the code decides a fit: library → version, and the digest of a user's source."""
     if is_own_estimator(algorithm):
         return _own_code(algorithm)
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
@@ -109,7 +112,7 @@ def _own_code(path: str) -> dict[str, Any]:
     module_name = path.rpartition(".")[0]
     distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
     return {
-        "source": _source_digest(module_name),
+        SOURCE: _source_digest(module_name),
         **{name: _version(name) for name in sorted(set(distributions))},
     }
 

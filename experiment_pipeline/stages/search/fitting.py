@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.features import (
     fit_rows,
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
@@ -181,6 +182,11 @@ def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarr
         )
 
 
+def train_features(recipe: Features, sets: TrainingSets) -> ColumnTransformer:
+    """Return the features of a recipe as a model of the train rows is judged with them."""
+    return gathered(fit_features(recipe, sets.train, sets.grown, sets), sets.train)
+
+
 def fitted_pipeline(
     result: ModelResult,
     model: bytes,
@@ -202,7 +208,7 @@ def fitted_pipeline(
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
     if features is None:
-        features = fit_features(result.features, sets.train, sets.grown, sets)
+        features = train_features(result.features, sets)
     return _pipeline(features, _restored(result, model, sets, spec))
 
 
@@ -277,7 +283,8 @@ def encoded_rows(
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
     features, table = fit_rows(recipe, rows, all_rows, sets)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
-    return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
+    encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
+    return gathered(features, rows), encoded
 
 
 def _pipeline(features: Any, estimator: Any) -> Pipeline:

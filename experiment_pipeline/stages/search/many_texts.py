@@ -22,6 +22,7 @@ from experiment_pipeline.rows.digests import salt_number
 from experiment_pipeline.rows.units import numbered, times_of, unit_hashes
 from experiment_pipeline.spec import Sampling
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.weights import Weights, weighted, weighted_mean
 
 # Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
 PARTS = 5
@@ -80,13 +81,16 @@ def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
     return np.asarray(parts, dtype=np.int64)
 
 
-def target_codes(column: pd.Series, y: np.ndarray, task: str) -> FrozenEstimator:
+def target_codes(
+    column: pd.Series, y: np.ndarray, task: str, weights: Weights = None
+) -> FrozenEstimator:
     """Fit the mean target of each text; of classes the share of each, of two that of the second.
 
     Args:
         column: (n,) the rows that may be looked at.
         y: (n,) their encoded target.
         task: binary, multiclass or regression.
+        weights: (n,) how much each counts, with a mean of 1; None: all alike.
 
     Returns:
         A column → (n, 1 or classes) float64; a text never seen gets the mean of all.
@@ -98,11 +102,29 @@ def target_codes(column: pd.Series, y: np.ndarray, task: str) -> FrozenEstimator
     kind = "multiclass" if task == "multiclass" else "continuous"
     codes = TargetEncoder(target_type=kind, smooth=SMOOTHING)
     y = y if task == "multiclass" else y.astype(np.float64)
-    return FrozenEstimator(make_pipeline(*as_texts(), encoder, codes).fit(column, y))
+    fitted = make_pipeline(*as_texts(), encoder, codes).fit(column, y)
+    if weights is not None:
+        _weigh(fitted, column, y, weights)
+    return FrozenEstimator(fitted)
+
+
+def _weigh(fitted: Pipeline, column: pd.Series, y: np.ndarray, weights: np.ndarray) -> None:
+    """Put weighted means in the place of what scikit-learn's encoder has learnt, which takes none."""
+    encoder = fitted[-1]
+    # The encoder's own categories are the codes that there are, in their order.
+    _, codes = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
+    labels = _labels(encoder, y)
+    encoder.encodings_ = [_means(codes, label, weights, int(codes.max()) + 1) for label in labels.T]
+    means = np.average(labels, axis=0, weights=weights)
+    encoder.target_mean_ = means[0] if encoder.classes_ is None else means
 
 
 def cross_fitted(
-    fitted: FrozenEstimator, column: pd.Series, y: np.ndarray, parts: np.ndarray
+    fitted: FrozenEstimator,
+    column: pd.Series,
+    y: np.ndarray,
+    parts: np.ndarray,
+    weights: Weights = None,
 ) -> np.ndarray:
     """Return the codes of the rows that target codes were fitted on, each without its part.
 
@@ -114,6 +136,7 @@ def cross_fitted(
         column: (n,) its rows.
         y: (n,) their encoded target.
         parts: (n,) of `parts_of`.
+        weights: (n,) as of `target_codes`.
 
     Returns:
         (n, 1 or classes).
@@ -122,21 +145,30 @@ def cross_fitted(
     codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
     # The code of a missing text is negative.
     codes = codes - codes.min(initial=0)
-    classes = encoder.classes_
-    labels = y[:, None] if classes is None else y[:, None] == classes
+    labels, count = _labels(encoder, y), int(codes.max(initial=0)) + 1
     out = np.empty(labels.shape)
     for part in np.unique(parts):
         own = parts == part
-        for place, label in enumerate(labels.T.astype(np.float64)):
-            out[own, place] = _means(codes, label, ~own)[codes[own]]
+        counted = None if weights is None else weights[~own]
+        for place, label in enumerate(labels.T):
+            out[own, place] = _means(codes[~own], label[~own], counted, count)[codes[own]]
     return out
 
 
-def _means(codes: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    count = int(codes.max(initial=0)) + 1
-    mean = y[rows].mean() if rows.any() else 0.0
-    sums = np.bincount(codes[rows], weights=y[rows], minlength=count)
-    return (sums + SMOOTHING * mean) / (np.bincount(codes[rows], minlength=count) + SMOOTHING)
+def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
+    """What means are taken of: the target, or of several classes whether it is each."""
+    classes = encoder.classes_
+    labels = y[:, None] if classes is None else y[:, None] == classes
+    return np.asarray(labels, dtype=np.float64)
+
+
+def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np.ndarray:
+    """The mean target of each code and of SMOOTHING rows of the mean of all, (count,)."""
+    told = len(y) > 0 and (weights is None or weights.any())
+    mean = weighted_mean(y, weights) if told else 0.0
+    sums = np.bincount(codes, weights=weighted(y, weights), minlength=count)
+    counts = np.bincount(codes, weights=weights, minlength=count)
+    return np.asarray((sums + SMOOTHING * mean) / (counts + SMOOTHING))
 
 
 def letters(column: pd.Series) -> FrozenEstimator:

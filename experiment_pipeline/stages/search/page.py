@@ -4,7 +4,7 @@ In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -31,7 +31,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import SearchCost
-from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.results import ModelResult, Placement
 from experiment_pipeline.statistics.metrics import METRICS
 
 # A screen of them: all are in the stored table, and on the leaderboard's page.
@@ -49,6 +49,7 @@ def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
         reused=one.reused,
         fingerprint=None if one.failure is None else one.failure.fingerprint,
         reason=one.reason or None,
+        **({} if one.placement is None else asdict(one.placement)),
     )
     if one.result is None:
         return row
@@ -99,6 +100,7 @@ def configuration(
             "share of the train rows": one.fraction,
             "CPU seconds to fit": result.fit_cpu_seconds,
             "cost": _cost_of(result),
+            **({} if result.placement is None else {"fitted by": _placed(result.placement)}),
             "notes": Notes(result.notes),
             "reused": one.reused,
             # A fingerprint in one piece would push all others off the screen.
@@ -123,6 +125,13 @@ def _others(result: ModelResult) -> str:
     others = {name: it for name, it in result.test_scores.items() if name != result.metric}
     parts += (f"test {name} {numbers.score(it)}" for name, it in others.items())
     return ", ".join(parts)
+
+
+def _placed(found: Placement) -> str:
+    """`tcp://10.0.0.7:40123, after 0.31 s in the queue and 0.12 s to read`, and how often begun."""
+    queue, read = map(numbers.measured, (found.queue_seconds, found.read_seconds))
+    again = "" if found.attempts == 1 else f", begun {found.attempts} times"
+    return f"{found.worker}, after {queue} s in the queue and {read} s to read{again}"
 
 
 def _cost_of(result: ModelResult) -> str:

@@ -11,7 +11,6 @@ Plain frozen data. In: what `fitting.py` measured. Out: the same, kept and check
 are kept whole: `storage/entries.py`; what decides a fingerprint: `fingerprints.py`.
 """
 
-import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ import numpy as np
 from experiment_pipeline.spec import CalibrationMethod, Features, Scalar
 from experiment_pipeline.spec.algorithms import model_file
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.storage.arrays import array_of, npy
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import Undefinable
@@ -38,6 +38,23 @@ class SeedSpread:
     mean: float
     deviation: float
     fits: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a fit ran that was a task of a cluster.
+
+    Attributes:
+        worker: its address.
+        attempts: how often it was begun; more than once where workers were lost.
+        queue_seconds: from being handed out to the beginning of the last attempt.
+        read_seconds: until the worker had the files that it shares with other fits.
+    """
+
+    worker: str
+    attempts: int
+    queue_seconds: float
+    read_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +110,7 @@ class ModelResult(Scores):
         averaged: of how many fits it predicts the mean.
         calibration: how its probabilities were calibrated; None: they are as they are.
         notes: what to know about the fit, one sentence each.
+        placement: where it ran; None: in this process, or beside it.
     """
 
     key: str
@@ -111,6 +129,7 @@ class ModelResult(Scores):
     averaged: int = 1
     calibration: CalibrationMethod | None = None
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
 
     @property
     def is_composed(self) -> bool:
@@ -178,6 +197,7 @@ class FailedConfiguration:
         traceback: for who has to mend the estimator.
         says_nothing: of the configuration: what it raised comes from the machine or the
             interpreter, and another attempt may end well.
+        placement: as of `ModelResult`.
     """
 
     key: str
@@ -186,6 +206,7 @@ class FailedConfiguration:
     reason: str
     traceback: str
     says_nothing: bool = False
+    placement: Placement | None = None
 
     @property
     def in_words(self) -> str:
@@ -223,7 +244,7 @@ class TrainedModelStore:
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
         """Return fingerprint → predictions of the test rows, of the entries that exist."""
         found = self.entries.read(fingerprints, [_ON_TEST])
-        return {print_: _array(entry.files[_ON_TEST]) for print_, entry in found.items()}
+        return {print_: array_of(entry.files[_ON_TEST]) for print_, entry in found.items()}
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
@@ -248,11 +269,11 @@ class TrainedModelStore:
         """Store a trained model, and return what the store holds now: an entry never changes."""
         files = {
             trained.result.model_file: trained.model,
-            _ON_TEST: _npy(trained.predictions.test),
-            _ON_TRAIN: _npy(trained.predictions.train),
+            _ON_TEST: npy(trained.predictions.test),
+            _ON_TRAIN: npy(trained.predictions.train),
         }
         if trained.predictions.by_seed is not None:
-            files[_BY_SEED] = _npy(trained.predictions.by_seed)
+            files[_BY_SEED] = npy(trained.predictions.by_seed)
         held = self.entries.put(trained.result.fingerprint, files, trained.result)
         return trained if held.record is trained.result else _trained(held)
 
@@ -289,16 +310,5 @@ def _trained(entry: Entry[ModelResult]) -> TrainedModel:
 
 
 def _predictions(files: Mapping[str, bytes]) -> Predictions:
-    by_seed = _array(files[_BY_SEED]) if _BY_SEED in files else None
-    return Predictions(_array(files[_ON_TEST]), _array(files[_ON_TRAIN]), by_seed)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _array(content: bytes) -> np.ndarray:
-    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
+    by_seed = array_of(files[_BY_SEED]) if _BY_SEED in files else None
+    return Predictions(array_of(files[_ON_TEST]), array_of(files[_ON_TRAIN]), by_seed)

@@ -1,9 +1,11 @@
 """A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and the way back.
 
 scikit-learn's voting estimators fit their members; here these are fitted already, so what `fit` would
-learn is set. What comes of it loads without this package. Whose mean it is, and with which weights:
-`stages/leaderboard/ensemble.py`. In: fitted pipelines of one target. Out: a VotingClassifier or
-VotingRegressor; of one or of a plain pipeline its features and models, taken apart.
+learn is set. Members that share their features become one pipeline, of these features and of the mean
+of their models: rows are encoded once for each way to encode them. What comes of it loads without this
+package. Whose mean it is, and with which weights: `stages/leaderboard/ensemble.py`. In: fitted pipelines
+of one target. Out: a Pipeline, or a VotingClassifier or VotingRegressor of Pipelines; of either its
+features and models, taken apart.
 """
 
 import re
@@ -26,6 +28,8 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 # Of rows that are encoded, and of encoded ones that a thread predicts, so many at a time.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
+_Member = tuple[str, Any, float]
+
 
 def weighted_mean(
     members: Sequence[tuple[str, Pipeline, float]], classes: tuple[Any, ...] | None
@@ -33,22 +37,43 @@ def weighted_mean(
     """Return the mean of fitted pipelines, of their probabilities where there are classes.
 
     The attributes are those that `fit` sets in scikit-learn 1.9; a test holds the result to an
-    ordinary `fit`. `named_estimators_` is a plain dict, which needs no more trust. Members that
-    agree keep the order of their classes; where they do not (scikit-learn sorts them, here the
-    positive class is the last) or have not seen a class, all are put into the order of the target.
+    ordinary `fit`. Members that agree keep the order of their classes; where they do not
+    (scikit-learn sorts them, here the positive class is the last) or have not seen a class, all are
+    put into the order of the target.
 
     Args:
-        members: name, pipeline and weight of each.
+        members: name, pipeline and weight of each; those whose features are one object share them.
         classes: of the target, in the order of `TrainingSets`; None for regression.
     """
     order = _order(members, classes)
-    # scikit-learn addresses what is nested by two underscores.
-    names = [f"{i}-{re.sub('_{2,}', '-', name)}" for i, (name, _, _) in enumerate(members, 1)]
-    fitted = [_in_order(pipeline, order) for _, pipeline, _ in members]
-    weights = [weight for *_, weight in members]
+    groups: dict[int, tuple[Any, list[_Member]]] = {}
+    for number, (name, pipeline, weight) in enumerate(members, 1):
+        # scikit-learn addresses what is nested by two underscores.
+        named = f"{number}-{re.sub('_{2,}', '-', name)}"
+        _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
+        models.append((named, _in_order(pipeline[-1], order), weight))
+    pipelines = [
+        (models[0][0], _pipeline(features, models, order), sum(weight for *_, weight in models))
+        for features, models in groups.values()
+    ]
+    whole = _mean(pipelines, order)
+    if len(pipelines) > 1:
+        whole.feature_names_in_ = pipelines[0][1].feature_names_in_
+    return whole
+
+
+def _pipeline(features: Any, models: Sequence[_Member], order: tuple[Any, ...] | None) -> Pipeline:
+    return Pipeline([("features", features), ("model", _mean(models, order))])
+
+
+def _mean(members: Sequence[_Member], order: tuple[Any, ...] | None) -> Any:
+    """The mean of fitted estimators; of one alone itself."""
+    names, fitted, weights = zip(*members, strict=True)
+    if len(fitted) == 1:
+        return fitted[0]
     mean = averaged(fitted, order, names=names, weights=weights)
+    # scikit-learn's Bunch would need more trust than a plain dict.
     mean.named_estimators_ = dict(zip(names, fitted, strict=True))
-    mean.feature_names_in_ = fitted[0].feature_names_in_
     return mean
 
 
@@ -62,15 +87,15 @@ def _order(
     return orders.pop() if len(orders) == 1 else classes
 
 
-def _in_order(pipeline: Pipeline, classes: tuple[Any, ...] | None) -> Any:
-    """A pipeline whose columns are those of the classes: itself, or one behind a permutation."""
-    if classes is None or tuple(pipeline.classes_) == classes:
-        return pipeline
-    return _permuted(pipeline, classes)
+def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
+    """A model whose columns are those of the classes: itself, or one behind a permutation."""
+    if classes is None or tuple(model.classes_) == classes:
+        return model
+    return _permuted(model, classes)
 
 
-def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
-    """Stack one layer without a hidden unit on a pipeline: a matrix of zeros and ones.
+def _permuted(model: Any, classes: tuple[Any, ...]) -> Any:
+    """Stack one layer without a hidden unit on a model: a matrix of zeros and ones.
 
     Of two classes it is given the probability of the second alone.
     """
@@ -78,7 +103,7 @@ def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import LabelBinarizer
 
-    own, order = list(pipeline.classes_), list(classes)
+    own, order = list(model.classes_), list(classes)
     matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
     if len(order) == 2:
         # Of own classes (a, b): the second is b's probability, or 1 less b's.
@@ -97,15 +122,14 @@ def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
         classes_=binarizer.classes_,
         _label_binarizer=binarizer,
     )
-    stacked = StackingClassifier([("model", pipeline)], final_estimator=layer, cv="prefit")
+    stacked = StackingClassifier([("model", model)], final_estimator=layer, cv="prefit")
     vars(stacked).update(
-        estimators_=[pipeline],
-        named_estimators_={"model": pipeline},
+        estimators_=[model],
+        named_estimators_={"model": model},
         final_estimator_=layer,
         _label_encoder=label_encoder(classes),
         stack_method_=["predict_proba"],
         classes_=binarizer.classes_,
-        feature_names_in_=pipeline.feature_names_in_,
         _n_feature_outs=[len(matrix)],
     )
     return stacked
@@ -113,32 +137,26 @@ def _permuted(pipeline: Pipeline, classes: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class TakenApart:
-    """The fitted features and models of a pipeline, or of the members of a mean.
+    """The fitted features and models of a pipeline, or of the pipelines of a mean.
 
     Attributes:
-        features: each once, also where members share them.
-        models: which features each reads, the model, and its weight.
+        features: each once.
+        models: what reads each, and its weight.
     """
 
     features: tuple[Any, ...]
-    models: tuple[tuple[int, Any, float], ...]
+    models: tuple[tuple[Any, float], ...]
 
     @classmethod
     def of(cls, estimator: Any) -> "TakenApart":
         """Take apart what `weighted_mean`, `fitted_pipeline` or `refit` gave."""
         if isinstance(estimator, Pipeline):
-            return cls((estimator[0],), ((0, estimator[-1], 1.0),))
-        pipelines = [
-            one if isinstance(one, Pipeline) else one.estimators_[0]
-            for one in estimator.estimators_
-        ]
-        unique = {id(one[0]): one[0] for one in pipelines}
-        places = list(unique)
-        total = sum(estimator.weights)
+            return cls((estimator[0],), ((estimator[-1], 1.0),))
+        pipelines, total = estimator.estimators_, sum(estimator.weights)
         return cls(
-            tuple(unique.values()),
+            tuple(one[0] for one in pipelines),
             tuple(
-                (places.index(id(one[0])), one[-1], weight / total)
+                (one[-1], weight / total)
                 for one, weight in zip(pipelines, estimator.weights, strict=True)
             ),
         )
@@ -172,8 +190,8 @@ class TakenApart:
     def predict(self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None) -> np.ndarray:
         """Return what encoded rows (n, d), dense, are predicted: (n,) or (n, k)."""
         parts = [
-            weight * predictions_of(model, encoded[:, self._slices[place]], task, classes)
-            for place, model, weight in self.models
+            weight * predictions_of(model, encoded[:, place], task, classes)
+            for place, (model, weight) in zip(self._slices, self.models, strict=True)
         ]
         total: np.ndarray = sum(parts[1:], start=parts[0])
         return total

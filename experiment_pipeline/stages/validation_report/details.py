@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import CalibrationMethod, Costs, Scalar, ValidationReportSpec
 from experiment_pipeline.statistics.calibration import Calibration, calibrations
 from experiment_pipeline.statistics.interval import Interval
@@ -135,7 +136,8 @@ def _at(
     spec: ValidationReportSpec, exported: SetPrediction, test: SetPrediction, threshold: Threshold
 ) -> AtThreshold:
     called, positive = exported.prediction >= threshold.value, exported.y == 1
-    compared = {"the exported threshold, the cheapest on test": threshold.value}
+    cheapest = f"the exported threshold, the cheapest {evaluated(spec.evaluation_name).short}"
+    compared = {cheapest: threshold.value}
     if (own := metric_threshold(spec, test)) is not None:
         compared[f"the threshold that is best for {own.metric}"] = own.value
     compared |= {"call no row positive": float("inf"), "call every row positive": 0.0}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.drawing import HEIGHT, Drawing, Palette, plain
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -77,24 +78,29 @@ def _intervals(
 
 def _scores(report: ValidationReport) -> Drawing:
     score, gap = report.score(report.metric), report.gap
+    how = evaluated(gap.evaluation)
     rows = {
         "without features": Interval(score.baseline, np.nan, np.nan),
-        "test (chosen here)": gap.test,
+        f"{how.name} (chosen here)": gap.test,
         "validation, same fit": gap.validation,
         "validation, exported": score.interval,
     }
+    if gap.evaluation == "cross_validation":
+        # There is no one fit of which that score is.
+        del rows["validation, same fit"]
 
     def draw(axes: Axes, palette: Palette) -> None:
-        colours = [palette.muted, palette.series[0], palette.series[0], palette.series[1]]
+        before = [palette.series[0]] * (len(rows) - 2)
+        colours = [palette.muted, *before, palette.series[1]]
         _intervals(axes, list(rows), list(rows.values()), colours)
         axes.set_xlabel(f"{report.metric}, 95 % interval")
 
     alt = (
         f"{report.metric} is {numbers.interval(score.interval)} on validation and "
-        f"{numbers.interval(gap.test)} on test; predicting without features would have scored "
+        f"{numbers.interval(gap.test)} {how.short}; predicting without features would have scored "
         f"{numbers.score(score.baseline)}."
     )
-    return Drawing("Test against validation", alt, _on_axes(draw), height=2.2)
+    return Drawing(f"{how.name.capitalize()} against validation", alt, _on_axes(draw), height=2.2)
 
 
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawing]:
@@ -173,6 +179,7 @@ def _threshold(
         threshold_curve(test.y, test.prediction, costs, test.weights),
         report.threshold.value,
     )
+    how = evaluated(report.gap.evaluation).short
     beside = 0.006 * np.ptp(curve.thresholds)
     shown = [("precision", curve.precision, at.precision), ("recall", curve.recall, at.recall)]
 
@@ -181,13 +188,13 @@ def _threshold(
         for (name, line, judged), colour, side in zip(
             shown, palette.series[:2], (-beside, beside), strict=True
         ):
-            axes.plot(curve.thresholds, line, color=colour, label=f"{name} on test")
+            axes.plot(curve.thresholds, line, color=colour, label=f"{name} {how}")
             _judged(axes, cut + side, judged, colour)
         axes.set(xlabel="Called positive from this probability on", ylim=(0, 1.02))
         axes.legend(loc="best")
 
     alt = (
-        f"Precision and recall against the threshold on test; at the exported one, "
+        f"Precision and recall against the threshold {how}; at the exported one, "
         f"{numbers.probability(cut)}, precision is {numbers.score(at.precision.estimate)} and "
         f"recall {numbers.score(at.recall.estimate)} on validation."
     )
@@ -198,14 +205,14 @@ def _threshold(
 
     def draw_cost(axes: Axes, palette: Palette) -> None:
         axes.axvline(min(cut, 1.0), color=palette.muted, linestyle="--", linewidth=1)
-        axes.plot(curve.thresholds, cost, color=palette.series[0], label="on test")
+        axes.plot(curve.thresholds, cost, color=palette.series[0], label=how)
         _judged(axes, cut, chosen.on_validation, palette.series[1])
         axes.set(xlabel="Called positive from this probability on", ylabel="Expected cost per row")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
 
     alt = (
-        f"Expected cost per row against the threshold on test; it is least at "
+        f"Expected cost per row against the threshold {how}; it is least at "
         f"{numbers.probability(cut)}, {numbers.score(chosen.on_test)}, and costs "
         f"{numbers.score(chosen.on_validation.estimate)} on validation."
     )

@@ -16,6 +16,7 @@ from experiment_pipeline.reporting.document import (
     Section,
     Table,
 )
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -131,7 +132,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
         for score in report.scores
     )
     seen = "train and test rows" if report.refitted else "train rows"
-    settings = ", ".join(f"{name} {value}" for name, value in report.hyperparameters.items())
+    settings = numbers.settings(report.hyperparameters)
     said = (
         f"{report.metric} is {METRICS[report.metric].words}. The exported model "
         f"({settings or 'default settings'}) was fitted on {seen}; it is judged on "
@@ -150,7 +151,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
 
 def _gap(report: ValidationReport) -> list[Block]:
     gap = report.gap
-    chosen_on = "cross-validation" if gap.evaluation == "cross_validation" else "test"
+    chosen_on = evaluated(gap.evaluation).name
     rows = (
         (chosen_on, numbers.interval(gap.test)),
         ("validation", numbers.interval(gap.validation)),
@@ -182,11 +183,12 @@ def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
     chosen, at = report.threshold, report.details.at_threshold
     if chosen is None or at is None:
         return []
+    how = evaluated(report.gap.evaluation)
     verb = "minimises" if chosen.metric == EXPECTED_COST else "maximises"
     cut = numbers.probability(chosen.value) if chosen.value <= 1 else "above 1"
     said = (
         f"A row is called positive from a probability of {cut} on: this {verb} "
-        f"{chosen.metric} on the test set ({numbers.score(chosen.test_score)} there). On "
+        f"{chosen.metric} {how.where} ({numbers.score(chosen.test_score)} there). On "
         f"validation {numbers.share(at.called)} of the rows are called positive; of these "
         f"{_percent(at.precision)} are (precision), and of the positive rows "
         f"{_percent(at.recall)} are found (recall)."
@@ -204,17 +206,17 @@ def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
         )
         blocks += [
             Paragraph(
-                "With costs in the YAML the threshold that costs least on test is the one that is "
+                f"With costs in the YAML the threshold that costs least {how.short} is the one that is "
                 "exported; f1, accuracy and balanced accuracy above are at it, not at their own "
                 "best one. What it costs on validation was not chosen there:"
             ),
-            Table(("decide by", "threshold", "cost per row on test", "on validation"), rows),
+            Table(("decide by", "threshold", f"cost per row {how.short}", "on validation"), rows),
         ]
     blocks += pictures.get("threshold", ())
     blocks.append(
         Paragraph(
-            "The curves are of the test set, where a threshold is chosen; the points are what came "
-            "of it on validation. Choosing another one by the points would be choosing on "
+            f"The curves are those of {how.by}, where a threshold is chosen; the points are what "
+            "came of it on validation. Choosing another one by the points would be choosing on "
             "validation rows."
         )
     )
@@ -295,10 +297,11 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
         )
         for one in shown
     )
+    rows_of = "test rows" if report.gap.evaluation == "test_set" else "rows of the first fold"
     times = "once" if used.repeats == 1 else f"{used.repeats} times"
     said = (
         f"How much {used.metric} loses when the values of a feature change places, on "
-        f"{used.rows:,} test rows, shuffled {times}. The noise is the deviation between the "
+        f"{used.rows:,} {rows_of}, shuffled {times}. The noise is the deviation between the "
         "shuffles. Two features that say the same each look unimportant."
     )
     header = ("feature", f"{used.metric} lost", "noise (±)", "more than twice the noise")
@@ -310,7 +313,7 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
     if used.dependence:
         how = (
             "What the model says on average when a feature is set to one value after the other, on "
-            f"{used.rows_of_dependence:,} test rows (partial dependence, Friedman 2001). It is an "
+            f"{used.rows_of_dependence:,} {rows_of} (partial dependence, Friedman 2001). It is an "
             "average, and no cause: changing the feature in the world need not change the outcome. "
             "Marks and shares show where the rows are; elsewhere the curve is a guess."
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import unit_in_words
@@ -177,9 +178,12 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
             "right to replace it all the same, raise not_worse_than_champion.tolerance.",
         )
     if gap.worse:
+        same = gap.evaluation == "test_set"
+        whose = "The same fit" if same else "The exported model"
         yield Reason(
             "drift",
-            f"The same fit scores worse on validation than on test: {report.metric} "
+            f"{whose} scores worse on validation than {evaluated(gap.evaluation).short}: "
+            f"{report.metric} "
             f"{numbers.score(gap.validation.estimate)} after {numbers.score(gap.test.estimate)} "
             f"(difference {numbers.interval(gap.difference)}).",
             "Find the features that changed between the sets, retrain on later rows, or drop them.",
@@ -196,8 +200,9 @@ def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> I
     if gap > board.score.high - board.score.low:
         yield Reason(
             "overfit",
-            f"On its train rows {model} has {spec.metric} {numbers.score(train)}, on test "
-            f"{numbers.score(float(row['test_score']))}: it has learnt rows by heart.",
+            f"On its train rows {model} has {spec.metric} {numbers.score(train)}, "
+            f"{evaluated(spec.evaluation_name).short} {numbers.score(float(row['test_score']))}: it "
+            "has learnt rows by heart.",
             "Regularise more, drop features, or train on more rows.",
         )
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):

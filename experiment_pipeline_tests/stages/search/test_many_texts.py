@@ -228,3 +228,36 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
     for recipe, alike in (("target", 0), ("text", 3), ("ordinal", 3)):
         prints = [recipe_fingerprint(recipe, other) for other in others]
         assert prints.count(recipe_fingerprint(recipe, sets)) == alike
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_column_of_few_texts_has_codes_of_its_own(recipe: str) -> None:
+    """Two short lists beside a long one are told apart, as by ordinal."""
+    sets = with_texts()
+    side = pd.Series(np.where(sets.train["night"], "left", "right"), dtype="str").array
+    train = sets.train.assign(side=side)
+    two = replace(sets, train=train, test=train, features=(*sets.features, "side"))
+    encoded = encode(recipe, two)
+    columns = encoded_columns(fit_features(recipe, two.train, two.grown, two))
+    for name in ("carrier", "side"):
+        codes = encode("ordinal", replace(two, features=(name,))).test
+        assert np.array_equal(encoded.test[:, columns[name]], codes)
+        assert len(np.unique(codes)) > 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str) -> None:
+    """In those of all rows as in those of other parts."""
+    random = np.random.default_rng(8)
+    text = pd.Series(random.choice(["a", "b", "c", None], 200), dtype="str")
+    y = random.normal(size=200) if task == "regression" else random.integers(0, 3, 200)
+    y = y % 2 if task == "binary" else y
+    weights, parts = random.integers(1, 4, 200), random.integers(0, 3, 200)
+    copies = np.repeat(np.arange(200), weights)
+    weighted = many_texts.target_codes(text, y, task, weights.astype(np.float64))
+    repeated = many_texts.target_codes(text[copies], y[copies], task)
+    later = pd.Series(["a", "b", "c", None, "never seen"], dtype="str")
+    assert np.allclose(weighted.transform(later), repeated.transform(later))
+    crossed = many_texts.cross_fitted(weighted, text, y, parts, weights.astype(np.float64))
+    expected = many_texts.cross_fitted(repeated, text[copies], y[copies], parts[copies])
+    assert np.allclose(crossed[copies], expected)

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier, VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from experiment_pipeline.stages.search import voting
@@ -158,6 +160,59 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str) -> None:
     assert sorted(places.tolist()) == list(range(encoded.shape[1]))
     alone = TakenApart.of(ours.estimators_[0])
     assert alone.encode(table).shape[1] < encoded.shape[1]
+
+
+class Counting(StandardScaler):
+    """Features that count how often rows are put through them."""
+
+    transformed = 0
+
+    def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
+        type(self).transformed += 1
+        return super().transform(X, copy)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_members_that_share_their_features_encode_rows_once(task: str) -> None:
+    """The prediction is that of a vote of the whole pipelines, to the bit."""
+    table, y = rows_of(task)
+    table = table[["size", "weight"]].fillna(0)
+    features = Counting().fit(table)
+    encoded = features.transform(table)
+    members = [
+        (name, Pipeline([("features", features), ("model", one[-1].fit(encoded, y))]), weight)
+        for name, one, weight in zip("ab", pipelines(task), WEIGHTS, strict=True)
+    ]
+    ours = weighted_mean(members, None if task == "regression" else tuple(LABELS[task]))
+    method = "predict" if task == "regression" else "predict_proba"
+    parts = [getattr(one, method)(table) for _, one, _ in members]
+    Counting.transformed = 0
+    assert np.array_equal(getattr(ours, method)(table), np.average(parts, axis=0, weights=WEIGHTS))
+    assert Counting.transformed == 1
+    assert ours.feature_names_in_.tolist() == list(table)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_of_three_members_two_may_share(task: str) -> None:
+    """Whoever shares features with another comes together with it, with both their weights."""
+    table, y = rows_of(task)
+    onehot, ordinal = (one.fit(table, y) for one in pipelines(task))
+    beside = Pipeline([("features", ordinal[0]), ("model", clone(ordinal[-1]))])
+    beside[-1].set_params(max_depth=2).fit(ordinal[0].transform(table), y)
+    named = [("a", ordinal, 0.5), ("b", onehot, 0.2), ("c", beside, 0.3)]
+    ours = weighted_mean(named, None if task == "regression" else tuple(LABELS[task]))
+    assert ours.weights == [0.8, 0.2]
+    parts = TakenApart.of(ours)
+    assert len(parts.features) == 2
+    predicted = predict(
+        *(ours, table, FEATURES, task, None if task == "regression" else LABELS[task])
+    )
+    each = [
+        predict(one, table, FEATURES, task, None if task == "regression" else LABELS[task])
+        for _, one, _ in named
+    ]
+    assert predicted == pytest.approx(np.average(each, axis=0, weights=[0.5, 0.2, 0.3]))
+    assert to_bytes(from_bytes(to_bytes(ours))) == to_bytes(ours)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

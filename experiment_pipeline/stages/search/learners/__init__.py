@@ -2,28 +2,17 @@
 
 from experiment_pipeline.spec import Learnt
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners import (
-    algorithms,
-    catboost_parameters,
-    xgboost_parameters,
-)
-from experiment_pipeline.stages.search.learners.catboost_learner import CatBoostLearner
+from experiment_pipeline.stages.search.learners import algorithms
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.learners.estimator_learner import EstimatorLearner
 from experiment_pipeline.stages.search.learners.learner import Learner
-from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
-from experiment_pipeline.stages.search.learners.xgboost_learner import XGBoostLearner
 
-_BOOSTERS: dict[str, Learner] = {
-    "catboost": CatBoostLearner(catboost_parameters.NAMES),
-    "lightgbm": LightGBMLearner(),
-    "xgboost": XGBoostLearner(xgboost_parameters.NAMES),
-}
 _ESTIMATORS = EstimatorLearner()
 
 
 def learner_of(algorithm: str) -> Learner:
     """Return what fits an algorithm, declared or an import path."""
-    return _BOOSTERS.get(algorithm, _ESTIMATORS)
+    return BOOSTERS.get(algorithm, _ESTIMATORS)
 
 
 def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None:
@@ -31,7 +20,7 @@ def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None
 
     The boosting libraries can. Errors are those of `algorithms.check_demands`.
     """
-    if configuration.algorithm not in _BOOSTERS:
+    if configuration.algorithm not in BOOSTERS:
         algorithms.check_demands(configuration, task, spec)
 
 

@@ -252,7 +252,7 @@ def space(
     ranges = _declared(algorithm, task).spaces.get(direction, {})
     if algorithm not in BOOSTERS:
         return dict(ranges)
-    names, aliases = set(used), BOOSTERS[algorithm].accepted
+    names, aliases = set(used), BOOSTERS[algorithm].names.accepted
     return {
         next((alias for alias in aliases[own] if alias in names), own): given
         for own, given in ranges.items()

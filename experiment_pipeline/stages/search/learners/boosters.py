@@ -1,15 +1,15 @@
-"""The boosting libraries that are fitted on shared tables, and the parameters of each."""
+"""The boosting libraries that are fitted on shared tables: what fits each, with its parameters."""
 
 from collections.abc import Mapping
 
-from experiment_pipeline.stages.search.learners import (
-    catboost_parameters,
-    lightgbm_parameters,
-    xgboost_parameters,
-)
-from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
+from experiment_pipeline.stages.search.learners import catboost_parameters, xgboost_parameters
+from experiment_pipeline.stages.search.learners.booster_learner import BoosterLearner
+from experiment_pipeline.stages.search.learners.catboost_learner import CatBoostLearner
+from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
+from experiment_pipeline.stages.search.learners.xgboost_learner import XGBoostLearner
 
-BOOSTERS: Mapping[str, ParameterNames] = {
-    names.library: names
-    for names in (catboost_parameters.NAMES, lightgbm_parameters.NAMES, xgboost_parameters.NAMES)
+BOOSTERS: Mapping[str, BoosterLearner | LightGBMLearner] = {
+    "catboost": CatBoostLearner(catboost_parameters.NAMES),
+    "lightgbm": LightGBMLearner(),
+    "xgboost": XGBoostLearner(xgboost_parameters.NAMES),
 }

@@ -10,6 +10,7 @@ would.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
+_FIT, _INNER = "fit.bin", "inner.bin"
 _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 
 
@@ -144,12 +146,7 @@ def bin_table(
     """
     import lightgbm as lgb
 
-    seed = plan.parameters["seed"]
-    settings: dict[str, Any] = {
-        "params": dict(plan.binning) | _fixed(seed) | {"feature_pre_filter": False},
-        "categorical_feature": rows.categorical,
-        "free_raw_data": True,
-    }
+    settings = _settings(rows, plan)
 
     def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
         return lgb.Dataset(
@@ -166,6 +163,43 @@ def bin_table(
     held_out = rows.part(inner)
     classes = len(np.unique(held_out.y))
     return BinnedTable(fit, binned(held_out, fit), classes, rows.directions)
+
+
+def write_bins(table: BinnedTable, folder: Path) -> None:
+    """Write a binned table in LightGBM's own format: 1.1 bytes per cell or so."""
+    table.fit.save_binary(folder / _FIT)
+    if table.inner is not None:
+        table.inner.save_binary(folder / _INNER)
+
+
+def read_bins(
+    files: Mapping[str, Path], rows: EncodedRows, plan: BoostingPlan, inner: np.ndarray
+) -> BinnedTable:
+    """Return what `write_bins` wrote, on which trees grow bit for bit as on the one that was written.
+
+    Args:
+        files: by name; they are read once.
+        rows: and the other arguments as of `bin_table`; the rows are not read.
+        plan: its parameters are part of the model's text.
+        inner: rows that were held out, where there are any.
+    """
+    import lightgbm as lgb
+
+    settings = _settings(rows, plan)
+    fit = lgb.Dataset(files[_FIT], **settings).construct()
+    if _INNER not in files:
+        return BinnedTable(fit, None, 0, rows.directions)
+    held_out = lgb.Dataset(files[_INNER], reference=fit, **settings).construct()
+    return BinnedTable(fit, held_out, len(np.unique(rows.y[inner])), rows.directions)
+
+
+def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:
+    fixed = _fixed(plan.parameters["seed"]) | {"feature_pre_filter": False}
+    return {
+        "params": dict(plan.binning) | fixed,
+        "categorical_feature": rows.categorical,
+        "free_raw_data": True,
+    }
 
 
 def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":

@@ -6,9 +6,10 @@ rows. Out: a `FittedModel`, or a fitted scikit-learn estimator, which loads with
 """
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -160,4 +161,34 @@ class Learner(Protocol):
             sets: give task and classes; their rows are not used.
             spec: its seed and its metric are used.
         """
+        ...
+
+
+@runtime_checkable
+class StoresTables(Protocol):
+    """A learner whose shared table can be written down, so that it is made once for all machines."""
+
+    def make_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> Any:
+        """Return the table that `Learner.fit` would make of this work."""
+        ...
+
+    def write_table(self, table: Any, folder: Path) -> None:
+        """Write a table as files into an empty folder."""
+        ...
+
+    def read_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+        files: Mapping[str, Path],
+    ) -> Any:
+        """Return the table of files by name, on which a fit gives the same bytes."""
         ...

@@ -1,8 +1,10 @@
 """LightGBM as a `Learner`: `boosting.py` on the binned tables that the fits of a sweep share."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scoring
 from experiment_pipeline.stages.search.learners import boosting, lightgbm_parameters
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 if TYPE_CHECKING:
@@ -21,11 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LightGBMLearner:
-    """Boosts on shared bins; a model is stored as LightGBM's own text. Methods as in `Learner`."""
+    """Boosts on shared bins; a model is stored as LightGBM's own text. Methods as in `Learner`.
+
+    Attributes:
+        names: of its parameters.
+    """
+
+    names: ParameterNames = lightgbm_parameters.NAMES
 
     def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
         """Look the names up in a list, and the objective among those of the task."""
-        lightgbm_parameters.NAMES.own_names(configuration.key, configuration.hyperparameters, task)
+        self.names.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
@@ -43,6 +52,33 @@ class LightGBMLearner:
             return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
         return None
 
+    def make_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+    ) -> boosting.BinnedTable:
+        """Bin the train rows."""
+        return _made(configuration, work, sets, boosting.boosting_plan(configuration, sets, spec))
+
+    def write_table(self, table: boosting.BinnedTable, folder: Path) -> None:
+        """Write LightGBM's own binary files."""
+        boosting.write_bins(table, folder)
+
+    def read_table(
+        self,
+        configuration: "Configuration",
+        work: "SharedWork",
+        sets: "TrainingSets",
+        spec: Scoring,
+        files: Mapping[str, Path],
+    ) -> boosting.BinnedTable:
+        """Read them."""
+        plan = boosting.boosting_plan(configuration, sets, spec)
+        rows = work.train_rows(configuration.features)
+        return boosting.read_bins(files, rows, plan, sets.inner)
+
     def fit(
         self,
         configuration: "Configuration",
@@ -55,20 +91,14 @@ class LightGBMLearner:
         plan = boosting.boosting_plan(
             configuration, sets, spec, stops=rounds is None, rounds=rounds
         )
-
-        def make() -> boosting.BinnedTable:
-            rows = work.train_rows(configuration.features)
-            if plan.rounds.patience:
-                return boosting.bin_table(rows, plan, sets.inner, sets.grown)
-            # With rounds given it is the model that stands for those of the folds, which were judged.
-            test = work.encoded[configuration.features].test if rounds is None else None
-            return boosting.bin_table(rows, plan, test=test)
-
+        # With rounds given it stands for the fits of the folds, and these are judged.
+        judged = rounds is None
+        make = partial(_made, configuration, work, sets, plan, with_test=judged)
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
         kept = booster.best_iteration or booster.current_iteration()
         on_test = None
-        if rounds is None and binned.test is not None and plan.scores_bins:
+        if judged and binned.test is not None and plan.scores_bins:
             on_test = boosting.predictions_of_test(booster, binned.test)
 
         def predict(rows: Any) -> np.ndarray:
@@ -103,6 +133,21 @@ class LightGBMLearner:
         binned = boosting.bin_table(rows, plan)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
+
+
+def _made(
+    configuration: "Configuration",
+    work: "SharedWork",
+    sets: "TrainingSets",
+    plan: boosting.BoostingPlan,
+    *,
+    with_test: bool = False,
+) -> boosting.BinnedTable:
+    rows = work.train_rows(configuration.features)
+    if plan.rounds.patience:
+        return boosting.bin_table(rows, plan, sets.inner, sets.grown)
+    test = work.encoded[configuration.features].test if with_test else None
+    return boosting.bin_table(rows, plan, test=test)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:

@@ -57,7 +57,7 @@ def essence(outcomes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_the_lists_of_names_are_those_of_the_library(algorithm: str) -> None:
     """Every name is the library's, and what is left out is no number and no word, or of GPUs."""
-    names = BOOSTERS[algorithm]
+    names = BOOSTERS[algorithm].names
     ours = set(names.own_name)
     if algorithm == "catboost":
         theirs = set(inspect.signature(catboost.CatBoostClassifier).parameters)

@@ -52,6 +52,7 @@ _TABLES = {
         train_score:number seed_mean:number seed_deviation:number calibration:text
         fit_cpu_seconds:number fit_wall_seconds:number
         predict_microseconds_per_row:number model_bytes:integer rounds:integer
+        worker:text attempts:integer queue_seconds:number read_seconds:number
         fingerprint:text reason:text
     """,
     "findings": """

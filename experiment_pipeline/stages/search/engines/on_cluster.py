@@ -1,0 +1,172 @@
+"""The engine of a cluster: each fit is a task for some worker, whose result comes back and is let go.
+
+What is shared goes through the storage, tasks and results through the cluster; which worker fits, and
+which result comes first, decides nothing. Connecting, handing out and what becomes of lost workers
+live in `cluster`. In: as `Engine` says. Out: outcomes, each with
+where it came from.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from experiment_pipeline import errors
+from experiment_pipeline.cluster import PACKAGES, Cluster, Done
+from experiment_pipeline.spec import Fitting, SearchSpec
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import Brake, in_order
+from experiment_pipeline.stages.search.engines.golden import golden_digest
+from experiment_pipeline.stages.search.engines.shared_files import Place, bare, share_files
+from experiment_pipeline.stages.search.engines.task import OTHER_CODE, Ran, Task, run_task
+from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of, fingerprint
+from experiment_pipeline.stages.search.results import (
+    FailedConfiguration,
+    Outcome,
+    Placement,
+)
+from experiment_pipeline.stages.search.sweep import after_a_first
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+LOST = "LostWorker"
+
+
+@dataclass
+class OnCluster:
+    """Workers of a cluster, which is connected when the first fit needs it.
+
+    Attributes:
+        connect: connects to the cluster.
+        place: where shared files lie, reached from every worker.
+        tell: hears of damaged files that were made again.
+
+    Used as a context: at its end shared files are removed, unless by an error, after which a rerun
+    finds them.
+    """
+
+    connect: Callable[[], AbstractContextManager[Cluster]]
+    place: Place
+    tell: Callable[[str], object]
+    _open: ExitStack = field(default_factory=ExitStack)
+    _cluster: Cluster | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._open.close()
+        if kind is None:
+            self.place.clear()
+
+    @property
+    def workers(self) -> int:
+        """The places of all workers that are there now."""
+        return max(1, 1 if self._cluster is None else self._cluster.places())
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: SearchSpec,
+        brake: Brake | None = None,
+        *,
+        longest_first: bool = True,
+    ) -> Generator[Outcome, None, None]:
+        """Write what fits share, hand them out, and yield each when it is done."""
+        if not configurations:
+            return
+        ordered = in_order(configurations, sets, longest_first=longest_first)
+        fits = _Fits(self._connected(ordered), self._tasks(ordered, sets, spec), brake)
+        disturbed = list[FailedConfiguration]()
+        with closing(fits.run(list(fits.tasks), brake)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
+                    disturbed.append(outcome)
+                else:
+                    yield outcome
+        for first in disturbed:
+            # By itself, also beyond a budget: it was begun within.
+            with closing(fits.run([first.fingerprint], None)) as outcomes:
+                for second in outcomes:
+                    yield after_a_first(first, second)
+
+    def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
+        """The cluster, whose workers are examined once: by what fits these configurations."""
+        if self._cluster is None:
+            cluster = self._open.enter_context(self.connect())
+            used = {name for one in configurations for name in code_of(one.algorithm)}
+            packages = tuple(sorted({*PACKAGES, *used} - {SOURCE}))
+            cluster.check(self.place.folder, golden_digest, packages)
+            self._cluster = cluster
+        return self._cluster
+
+    def _tasks(
+        self, ordered: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+    ) -> dict[str, Task]:
+        """Fingerprint → task, in this order."""
+        shared = share_files(ordered, sets, spec, self.place, self.tell)
+        sent, fitting = bare(sets), spec.part(Fitting)
+        prints = {one.key: fingerprint(one, sets, spec) for one in ordered}
+        return {
+            prints[one.key]: Task(
+                configuration=one,
+                fingerprint=prints[one.key],
+                digests=shared[one.key],
+                place=self.place,
+                sets=sent,
+                spec=fitting,
+                code=code_of(one.algorithm),
+            )
+            for one in ordered
+        }
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """The fits of one call: they are handed out, and what comes back is made outcomes."""
+
+    cluster: Cluster
+    tasks: Mapping[str, Task]
+    brake: Brake | None
+
+    def run(self, names: Sequence[str], asked: Brake | None) -> Generator[Outcome, None, None]:
+        """Yield what comes of some tasks; `asked` may hold them back."""
+
+        def may_start(name: str) -> bool:
+            return asked is None or asked.may_start(self.tasks[name].configuration.key)
+
+        wanted = {name: self.tasks[name] for name in names}
+        with closing(self.cluster.run(run_task, wanted, may_start=may_start)) as done:
+            for one in done:
+                outcome = _outcome(one, self.tasks[one.key])
+                if self.brake is not None:
+                    # A first attempt that says nothing is no failure yet.
+                    again = asked is not None and _says_nothing(outcome)
+                    failed = isinstance(outcome, FailedConfiguration) and not again
+                    self.brake.saw(failure=failed)
+                yield outcome
+
+
+def _says_nothing(outcome: Outcome) -> bool:
+    return isinstance(outcome, FailedConfiguration) and outcome.says_nothing
+
+
+def _outcome(done: Done, task: Task) -> Outcome:
+    ran = done.value
+    if not isinstance(ran, Ran):
+        what = task.configuration.key, task.fingerprint, LOST, done.lost or "", ""
+        ran = Ran(FailedConfiguration(*what), 0.0)
+    placement = Placement(done.worker, done.attempts, done.queue_seconds, ran.read_seconds)
+    outcome = ran.outcome
+    if isinstance(outcome, FailedConfiguration):
+        reason = outcome.reason
+        if outcome.error_type == OTHER_CODE:
+            reason = f"on worker {done.worker} {reason}"
+        return replace(outcome, reason=reason, placement=placement)
+    if outcome.result.fingerprint != task.fingerprint:
+        raise errors.TrainingError(
+            f"worker {done.worker}",
+            f"it has trained something else than configuration {task.configuration.key}",
+            "install the same version of this package there, and start the worker again",
+        )
+    return replace(outcome, result=replace(outcome.result, placement=placement))

@@ -1,0 +1,259 @@
+"""The engine of a cluster, on a stand-in for it: threads and workers give the same."""
+
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.cluster import connected
+from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
+from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
+from experiment_pipeline.stages.search import features
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.engines import task
+from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+from experiment_pipeline.stages.search.engines.shared_files import Place
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline_tests import scenario as clinic
+from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
+from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    OWN,
+    TRAIN_ROWS,
+    experiment,
+    one,
+    table,
+    train,
+    training_sets,
+)
+from experiment_pipeline_tests.stages.search.test_sweep import MIXED, essence
+
+CALIBRATED = one("lightgbm", scale_pos_weight=3.0, num_iterations=20)
+BAGGED = one("lightgbm", bagging_fraction=0.6, num_iterations=20)
+BOOSTERS = [one("xgboost", n_estimators=[5, 20]), one("catboost", iterations=5)]
+WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "mixed": (MIXED, {}),
+    "boosters": (BOOSTERS, {}),
+    "calibrated": ([CALIBRATED, one("linear", class_weight="balanced")], {}),
+    "seeds": ([BAGGED, one("linear")], {"seeds": {"fits": 3, "average": True}}),
+    "folds": (
+        [BAGGED, CALIBRATED, one("linear")],
+        {"evaluation": {"cross_validation": {"folds": 3, "repeats": 2}}},
+    ),
+}
+
+SEARCHED = [*halving_scenario.SEARCH, one(f"{OWN}.Plain", strength=[0.5, 2.0])]
+
+
+def by_workers(
+    spec: ExperimentSpec, sets: TrainingSets, folder: Path, cluster: StandIn | None = None
+) -> dict[str, Any]:
+    """Train all of an experiment on workers; key → outcome."""
+    with workers(folder, cluster) as engine:
+        return {one.key: one for one in engine.train(configurations(spec), sets, spec)}
+
+
+@pytest.mark.slow
+def test_a_real_cluster_gives_what_threads_give(tmp_path: Path) -> None:
+    """Two processes of Dask, a search by halving, an imported estimator: the same, bit by bit."""
+    spec = halving_scenario.experiment(searched=SEARCHED)
+    sets = halving_scenario.sets_of(spec)
+    in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
+    first = halving_scenario.run(spec, sets, in_threads)
+    connect = partial(connected, DaskEngine(address="local"), workers=2)
+    with OnCluster(connect, Place(str(tmp_path), "e"), print) as engine:
+        second = halving_scenario.run(spec, sets, on_workers, engine=engine)
+        assert engine.workers == 2
+    assert second.answer == first.answer
+    assert on_workers.contents == in_threads.contents
+    for name, model in on_workers.models.items():
+        other = in_threads.models[name]
+        assert np.array_equal(model.predictions.test, other.predictions.test)
+        assert model.result.test_scores == other.result.test_scores
+        assert model.result.placement is not None
+    placed = {one.result.placement.worker for one in on_workers.models.values()}
+    assert len(placed) == 2
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_workers_give_what_threads_give(way: str, tmp_path: Path) -> None:
+    """The same model bytes, predictions and scores, whatever is fitted, and however."""
+    for library in ("xgboost", "catboost") if way == "boosters" else ():
+        pytest.importorskip(library)
+    entries, more = WAYS[way]
+    spec, frame = experiment(entries, **more), table(CLASSES["binary"])
+    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    found = by_workers(spec, sets, tmp_path)
+    assert essence(found) == essence(train(spec, sets))
+    for each in configurations(spec):
+        assert found[each.key].result.fingerprint == fingerprint(each, sets, spec)
+
+
+def test_a_weighted_and_a_sparse_table_are_the_same_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of rows, several classes and the parts of a sparse table reach a worker whole."""
+    monkeypatch.setattr(features, "MAX_DENSE_BYTES", 0)
+    entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]
+    spec = experiment(entries, "multiclass", sample_weight="counts")
+    frame = table(CLASSES["multiclass"])
+    frame["counts"] = np.linspace(1.0, 2.0, len(frame))
+    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_a_search_by_halving_is_the_same_one(tmp_path: Path) -> None:
+    """Promotion waits for its rung: the same models, scores, conclusions and reasons."""
+    spec = halving_scenario.experiment(searched=SEARCHED)
+    sets = halving_scenario.sets_of(spec)
+    in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
+    first = halving_scenario.run(spec, sets, in_threads)
+    cluster = StandIn()
+    with workers(tmp_path, cluster) as engine:
+        second = halving_scenario.run(spec, sets, on_workers, engine=engine)
+    assert len(cluster.lists) == 3
+    assert second.answer == first.answer
+    assert on_workers.contents == in_threads.contents
+
+
+def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
+    """Rows, and parts of them, go through the storage."""
+    spec, cluster = experiment(MIXED), StandIn()
+    by_workers(spec, training_sets(), tmp_path, cluster)
+    assert max(cluster.sizes) < 8_000
+    spec = experiment(MIXED, evaluation="cross_validation")
+    frame = table(CLASSES["binary"])
+    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    folds = StandIn()
+    by_workers(spec, sets, tmp_path, folds)
+    assert max(folds.sizes) < 32_000
+
+
+def test_where_a_fit_ran_is_kept_with_its_result(tmp_path: Path) -> None:
+    """Worker, attempts, seconds in the queue and seconds of reading; threads say nothing."""
+    spec, sets = experiment([one("dummy"), one(f"{OWN}.Raises")]), training_sets()
+    found = by_workers(spec, sets, tmp_path)
+    placed = found["dummy"].result.placement
+    assert (placed.worker, placed.attempts, placed.queue_seconds) == ("tcp://here:1", 1, 0.25)
+    assert placed.read_seconds > 0
+    assert found["Raises"].placement.worker == "tcp://here:1"
+    assert "ZeroDivisionError" in found["Raises"].traceback
+    assert train(spec, sets)["dummy"].result.placement is None
+
+
+def test_a_configuration_that_kills_its_worker_fails_and_says_so(tmp_path: Path) -> None:
+    """The others are trained, and it is not begun once more."""
+    spec, sets = experiment([one("linear", C=[0.1, 1.0])]), training_sets()
+    cluster = StandIn(deadly=frozenset({"linear__C=0.1"}))
+    found = by_workers(spec, sets, tmp_path, cluster)
+    lost = found["linear__C=0.1"]
+    assert lost.in_words == "LostWorker: killed its worker"
+    assert lost.fingerprint == fingerprint(configurations(spec)[0], sets, spec)
+    assert lost.placement.attempts == 2
+    assert isinstance(found["linear__C=1.0"], TrainedModel)
+    assert len(cluster.lists) == 1
+
+
+def test_a_fault_of_a_worker_gets_a_second_attempt_by_itself(tmp_path: Path) -> None:
+    """After all others are done; then it is a failure that says so."""
+    entries = [one(f"{OWN}.Disturbed", strength=[2.0], everywhere=True), one("dummy")]
+    spec, cluster = experiment(entries), StandIn()
+    found = by_workers(spec, training_sets(), tmp_path, cluster)
+    assert [len(names) for names in cluster.lists] == [2, 1]
+    (failed,) = (one for one in found.values() if isinstance(one, FailedConfiguration))
+    assert "in a second attempt by itself" in failed.reason
+
+
+def test_other_code_on_a_worker_names_the_worker_and_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model would be another one: nothing is fitted there."""
+    spec = experiment([one(f"{OWN}.Plain"), one("linear")])
+    there = {"source": None, "scikit-learn": "0.1"}
+    monkeypatch.setattr(task, "code_of", lambda _: there)
+    found = by_workers(spec, training_sets(), tmp_path)
+    assert found["Plain"].reason.startswith(
+        f"on worker tcp://here:1 the module of {OWN}.Plain cannot be imported; install"
+    )
+    assert "scikit-learn is 0.1, not" in found["linear"].reason
+
+
+def test_the_brake_holds_back_what_waits(tmp_path: Path) -> None:
+    """No task is handed out once the budget says no; failures in a row are counted."""
+    spec = experiment([one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0])])
+    brake = Brake(Budget(failures_in_a_row=2), lambda: 0.0)
+    with workers(tmp_path) as engine:
+        found = list(engine.train(configurations(spec), training_sets(), spec, brake))
+    assert len(found) == 2
+    assert brake.reason == "2 configurations in a row had failed"
+
+
+def test_closing_ends_what_waits(tmp_path: Path) -> None:
+    """Once the reader stops, no other task is begun."""
+    own_estimators.STARTED.clear()
+    spec = experiment([one(f"{OWN}.Plain", strength=[1.0, 2.0, 3.0])])
+    with workers(tmp_path) as engine:
+        running = engine.train(configurations(spec), training_sets(), spec)
+        with closing(running):
+            next(running)
+    assert len(own_estimators.STARTED) == 1
+
+
+def test_places_are_those_of_the_moment(tmp_path: Path) -> None:
+    """One before there is a connection, and never none."""
+    cluster = StandIn(places_now=7)
+    with workers(tmp_path, cluster) as engine:
+        assert engine.workers == 1
+        assert list(engine.train([], training_sets(), experiment([one("dummy")]))) == []
+        assert engine.workers == 1
+        spec = experiment([one("dummy")])
+        list(engine.train(configurations(spec), training_sets(), spec))
+        assert engine.workers == 7
+        cluster.places_now = 0
+        assert engine.workers == 1
+
+
+def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> None:
+    """A rerun after an error finds them; a search that ends leaves nothing."""
+    spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
+    with suppress(RuntimeError), workers(tmp_path) as engine:
+        for _ in engine.train(configurations(spec), sets, spec):
+            raise RuntimeError
+    left = files(tmp_path)
+    assert left
+    with workers(tmp_path) as engine:
+        again = engine.train(configurations(spec), sets, spec)
+        assert isinstance(next(again), TrainedModel)
+        assert files(tmp_path) == left
+        list(again)
+    assert files(tmp_path) == {}
+
+
+def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first says nothing of a configuration; the second is the step's own fault."""
+    spec, failures = experiment([one("dummy")]), [StorageUnreachable("s3://b", "no answer", "wait")]
+    read = task.read_shared
+
+    def reads(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(task, "read_shared", reads)
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    (trained,) = by_workers(spec, training_sets(), tmp_path).values()
+    assert "a first attempt ended with StorageUnreachable" in trained.result.notes[0]
+    failures.append(EntryCorrupt("e/shared/1", "is gone", "run again"))
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    with pytest.raises(EntryCorrupt):
+        by_workers(spec, training_sets(), tmp_path)
