@@ -22,13 +22,8 @@ from experiment_pipeline.spec import Features, Fitting, Scoring, SearchSpec
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import (
-    categorical_positions,
-    directions,
-    encode,
-    fit_features,
-    fit_rows,
-)
+from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
+from experiment_pipeline.stages.search.features import categorical_positions, directions
 from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
 from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.stages.search.learners import learner_of
@@ -62,6 +57,7 @@ def _shared(
     configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
     recipes = dict.fromkeys(configuration.features for configuration in configurations)
+    held = held_recipes(configurations)
     planned = (
         table
         for one in configurations
@@ -70,7 +66,7 @@ def _shared(
     )
     y_train = sets.y_train
     return SharedWork(
-        encoded={recipe: encode(recipe, sets) for recipe in recipes},
+        encoded={recipe: encode(recipe, sets, held=recipe in held) for recipe in recipes},
         y_train=y_train,
         labels=labels_of(y_train, sets.classes),
         y_test=sets.y_test,
@@ -224,7 +220,8 @@ def refit(
     """
     learner = learner_of(configuration.algorithm)
     with threadpool_limits(limits=1):
-        features, encoded = encoded_rows(configuration.features, rows, sets)
+        held = bool(held_recipes([configuration]))
+        features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
 
@@ -258,8 +255,13 @@ def refit_trained(
         return _pipeline(features, estimator)
 
 
+def held_recipes(configurations: Iterable[Configuration]) -> set[Features]:
+    """Return the recipes of which some fit reads all rows at once."""
+    return {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
+
+
 def encoded_rows(
-    recipe: Features, rows: pd.DataFrame, sets: TrainingSets
+    recipe: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
     """Return features that are fitted on rows, and these rows as a fit is to read them.
 
@@ -267,9 +269,10 @@ def encoded_rows(
         recipe: how columns are encoded.
         rows: as of `refit`.
         sets: as of `refit`.
+        held: whether some fit reads all of them at once, by `held_recipes`.
     """
     y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
-    features, table = fit_rows(recipe, rows, all_rows, sets)
+    features, table = fit_rows(recipe, rows, all_rows, sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
     return gathered(features, rows), encoded

@@ -50,7 +50,7 @@ WORTH_PROCESSES = 10.0
 RELEASES_THE_GIL = 0.8
 # What an estimator does not raise by itself, and what may be otherwise a minute later: the
 # interpreter is at fault, memory is short, a disk or a network fails.
-OF_THE_MACHINE = (SystemError, MemoryError, OSError)
+OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
 # Idle processes wait so long for the next rung, and then give their memory back.
 IDLE_SECONDS = 20
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -205,14 +205,13 @@ def trained_or_failed(
     # The one place that catches every Exception: estimators, users' own among them, raise
     # anything, and one configuration must not end a sweep. It is reported, never dropped.
     except Exception as error:  # noqa: BLE001
-        return FailedConfiguration(
-            key=configuration.key,
-            fingerprint=fingerprint(configuration, sets, spec),
-            error_type=type(error).__name__,
-            reason=str(error),
-            traceback=traceback.format_exc(),
-            says_nothing=isinstance(error, OF_THE_MACHINE),
-        )
+        return failure_of(configuration, fingerprint(configuration, sets, spec), error)
+
+
+def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfiguration:
+    """Return what is told of an error that is being handled; `print_` is the fingerprint."""
+    what = one.key, print_, type(error).__name__, str(error), traceback.format_exc()
+    return FailedConfiguration(*what, says_nothing=isinstance(error, OF_THE_MACHINE))
 
 
 def in_processes(

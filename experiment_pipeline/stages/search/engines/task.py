@@ -16,7 +16,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.spec import Fitting
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.shared_files import (
@@ -30,9 +30,14 @@ from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
 from experiment_pipeline.stages.search.shared_work import SharedWork
-from experiment_pipeline.stages.search.sweep import parse_one_at_a_time, trained_or_failed
+from experiment_pipeline.stages.search.sweep import (
+    failure_of,
+    parse_one_at_a_time,
+    trained_or_failed,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.storage.files import patiently
 
 # The recipes of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8
@@ -133,10 +138,12 @@ def run_task(task: Task) -> Ran:
         return Ran(_other_code(task, here), 0.0)
     try:
         with Clock() as reading:
-            work, sets = _read(task)
-    except StorageUnreachable as error:
-        what = one.key, task.fingerprint, type(error).__name__, str(error), ""
-        return Ran(FailedConfiguration(*what, says_nothing=True), reading.wall_seconds)
+            work, sets = patiently(partial(_read, task))
+    except EntryCorrupt:
+        # It says nothing of any configuration, and no attempt would mend it: the search ends.
+        raise
+    except Exception as error:  # noqa: BLE001 - as in `trained_or_failed`
+        return Ran(failure_of(one, task.fingerprint, error), reading.wall_seconds)
     return Ran(trained_or_failed(one, work, sets, task.spec), reading.wall_seconds)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.spec.algorithms import positive
 from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import lightgbm_parameters
@@ -27,6 +28,7 @@ from experiment_pipeline.stages.search.learners.rounds import (
     watchable,
 )
 from experiment_pipeline.stages.search.shared_work import EncodedRows
+from experiment_pipeline.stages.search.slices import HELD_ROWS, InTurn, SlicedTable, rows_for_bins
 from experiment_pipeline.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -120,6 +122,11 @@ def bin_table(
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
 
+    Sliced rows are encoded slice by slice, and give the same bins. Up to as many rows as LightGBM
+    looks at for them, this is what it makes of an array; of more rows, those of
+    `slices.rows_for_bins` are looked at (of a sparse table, and for linear trees, those that
+    LightGBM draws).
+
     Raw data is freed and no feature filtered beforehand: otherwise a fit that differs in
     `min_data_in_leaf` would rebuild the table under the fits that are reading it.
 
@@ -134,8 +141,9 @@ def bin_table(
     settings = _settings(rows, plan)
 
     def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
+        data = _data(part.table, plan, looks=reference is None)
         return lgb.Dataset(
-            part.table, part.y, weight=part.weights, reference=reference, **settings
+            data, part.y, weight=part.weights, reference=reference, **settings
         ).construct()
 
     if inner is None:
@@ -144,6 +152,24 @@ def bin_table(
     held_out = rows.part(inner)
     classes = len(np.unique(held_out.y))
     return BinnedTable(fit, binned(held_out, fit), classes, rows.directions)
+
+
+def _data(table: Any, plan: BoostingPlan, *, looks: bool) -> Any:
+    """A table as a Dataset is made of it; `looks`: whether bins are made, too."""
+    import lightgbm as lgb
+    from scipy.sparse import issparse
+
+    rows = table.shape[0]
+    asked = positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS)
+    looked_at = int(asked) if looks else rows
+    if plan.parameters.get("linear_tree") and isinstance(table, SlicedTable):
+        # LightGBM keeps the numbers, too, and takes them from an array alone (4.7 writes past its end).
+        table = table[:]
+    whole = issparse(table) or bool(plan.parameters.get("linear_tree"))
+    if whole or (rows <= looked_at and not isinstance(table, SlicedTable)):
+        return table
+    lgb.Sequence.register(InTurn)
+    return InTurn(table, rows_for_bins(rows, looked_at) if looks else ())
 
 
 def write_bins(table: BinnedTable, folder: Path) -> None:

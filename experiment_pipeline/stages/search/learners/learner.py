@@ -111,6 +111,10 @@ class Learner(Protocol):
         """
         ...
 
+    def reads_all(self, configuration: "Configuration") -> bool:
+        """Return whether `fit` and `refit` read all rows at once: then no table is a `SlicedTable`."""
+        ...
+
     def fit(
         self,
         configuration: "Configuration",

@@ -52,6 +52,10 @@ class LightGBMLearner:
             return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
         return None
 
+    def reads_all(self, configuration: "Configuration") -> bool:  # noqa: ARG002
+        """No: bins are made slice by slice."""
+        return False
+
     def make_table(
         self,
         configuration: "Configuration",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.cluster import connected
+from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import features
 from experiment_pipeline.stages.search.configurations import configurations
@@ -20,6 +21,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario as clinic
+from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
 from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -80,6 +82,22 @@ def test_a_real_cluster_gives_what_threads_give(tmp_path: Path) -> None:
     placed = {one.result.placement.worker for one in on_workers.models.values()}
     assert len(placed) == 2
     assert files(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_changes_no_model(tmp_path: Path) -> None:
+    """Kill -9 in the midst of a search, with the fits it had: the same models, and no failure."""
+    spec, sets, found = experiment(MIXED), training_sets(), dict[str, Any]()
+    with DaskProcesses(tmp_path) as dask:
+        dask.start_scheduler()
+        killed, _ = dask.start_worker(threads=2), dask.start_worker(threads=2)
+        connect = partial(connected, DaskEngine(address=dask.address))
+        with OnCluster(connect, Place(str(tmp_path / "storage"), "e"), print) as engine:
+            for outcome in engine.train(configurations(spec), sets, spec):
+                found[outcome.key] = outcome
+                if len(found) == 2:
+                    dask.kill(killed)
+    assert essence(found) == essence(train(spec, sets))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -234,3 +252,25 @@ def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> 
         assert files(tmp_path) == left
         list(again)
     assert files(tmp_path) == {}
+
+
+def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first says nothing of a configuration; the second is the step's own fault."""
+    spec, failures = experiment([one("dummy")]), [StorageUnreachable("s3://b", "no answer", "wait")]
+    read = task.read_shared
+
+    def reads(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(task, "read_shared", reads)
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    (trained,) = by_workers(spec, training_sets(), tmp_path).values()
+    assert "a first attempt ended with StorageUnreachable" in trained.result.notes[0]
+    failures.append(EntryCorrupt("e/shared/1", "is gone", "run again"))
+    monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+    with pytest.raises(EntryCorrupt):
+        by_workers(spec, training_sets(), tmp_path)
