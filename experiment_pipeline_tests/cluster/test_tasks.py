@@ -106,7 +106,7 @@ def run(simulated: Simulated, keys: list[str], may: Callable[[str], bool]) -> li
 def test_who_kills_is_lost_and_nobody_else(
     seed: int, threads: list[int], n_tasks: int, deadly: set[int]
 ) -> None:
-    """Each task ends once; a killer costs two workers, the second while it is alone."""
+    """Each task ends once; a killer costs two workers at the most, the last while it is alone."""
     keys = [f"t{number}" for number in range(n_tasks)]
     killers = {f"t{number}" for number in deadly if number < n_tasks}
     simulated = Simulated(threads, killers, random.Random(seed))
@@ -119,7 +119,7 @@ def test_who_kills_is_lost_and_nobody_else(
     assert all(one.attempts >= 1 + bool(one.lost) for one in done)
     assert simulated.fullest <= 2
     # Of a worker that died just before the scheduler was lost nothing is known.
-    assert simulated.was_lost or set(simulated.kills.values()) <= {2}
+    assert simulated.was_lost or max(simulated.kills.values(), default=0) <= 2
     assert {key: simulated.company[key] for key in killers} == dict.fromkeys(killers, 1)
 
 
