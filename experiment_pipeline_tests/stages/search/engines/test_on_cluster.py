@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from upath import UPath
 
 from experiment_pipeline.cluster import connected
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
@@ -53,7 +54,7 @@ SEARCHED = [*halving_scenario.SEARCH, one(f"{OWN}.Plain", strength=[0.5, 2.0])]
 
 
 def by_workers(
-    spec: ExperimentSpec, sets: TrainingSets, folder: Path, cluster: StandIn | None = None
+    spec: ExperimentSpec, sets: TrainingSets, folder: Path | UPath, cluster: StandIn | None = None
 ) -> dict[str, Any]:
     """Train all of an experiment on workers; key → outcome."""
     with workers(folder, cluster) as engine:
@@ -108,6 +109,15 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     frame["counts"] = np.linspace(1.0, 2.0, len(frame))
     sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
+    """Files are copied to be mapped, the same ones, and none is left behind."""
+    spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
+    found = by_workers(spec, sets, place)
+    assert essence(found) == essence(train(spec, sets))
+    left = place.fs.find((place / "e" / "shared").path)
+    assert [name for name in left if name.endswith((".npy", ".bin", ".json"))] == []
 
 
 def test_a_search_by_halving_is_the_same_one(tmp_path: Path) -> None:
