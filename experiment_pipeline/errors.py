@@ -21,6 +21,7 @@
     │   ├── EntryCorrupt               a stored entry does not match its own digest
     │   ├── SetsReplaced               another run replaced the sets while this one was reading
     │   └── DatabaseUnavailable        the metadata database cannot be reached, read or written
+    ├── NotEnoughMemory                a stage needs more memory than the process may take
     ├── UnknownRun                     no such experiment or run is remembered
     ├── NotAccepted                    a gate of the validation report failed
     └── ExportError
@@ -149,6 +150,10 @@ class SetsReplaced(StorageError):
 
 class DatabaseUnavailable(StorageError):
     """The metadata database cannot be reached, read or written."""
+
+
+class NotEnoughMemory(ExperimentPipelineError):
+    """A stage needs more memory than the process may take: it would be killed."""
 
 
 class UnknownRun(ExperimentPipelineError):

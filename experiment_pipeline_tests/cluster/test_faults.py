@@ -1,5 +1,6 @@
 """What tasks survive: each fault once, with real processes."""
 
+import _thread
 import signal
 import subprocess
 import threading
@@ -217,6 +218,19 @@ def test_closing_the_generator_ends_what_runs(dask: DaskProcesses, noted: Path) 
         assert run(cluster, {"after": Work(noted, "after")})["after"].value == ("after", worker.pid)
         assert time.monotonic() - began < 5
     assert len(starts(noted)) <= 5
+
+
+def test_an_interruption_is_told_at_once_and_ends_what_runs(
+    dask: DaskProcesses, noted: Path
+) -> None:
+    """Ctrl-C, or a run that is cancelled on its page: its own error, and no other."""
+    worker = dask.start_worker()
+    when(lambda: starts(noted), _thread.interrupt_main)
+    with connected(engine(dask)) as cluster:
+        with pytest.raises(KeyboardInterrupt):
+            run(cluster, work(noted, 3, 60.0))
+        assert run(cluster, {"after": Work(noted, "after")})["after"].value == ("after", worker.pid)
+    assert len(starts(noted)) == 2
 
 
 def test_a_storage_that_is_away_for_ten_seconds_is_waited_for(

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
+    held_recipes,
     refit_trained,
     train_features,
 )
@@ -102,7 +103,11 @@ class ChosenModel:
         order = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit limits the threads of its own; the limit around them is what they go back to.
         with threadpool_limits(limits=1):
-            encoded = {recipe: encoded_rows(recipe, rows, sets) for recipe in self._recipes}
+            held = held_recipes(one.result.configuration for one in self.members)
+            encoded = {
+                recipe: encoded_rows(recipe, rows, sets, held=recipe in held)
+                for recipe in self._recipes
+            }
 
             def fit(one: TrainedModel) -> Pipeline:
                 return refit_trained(one, *encoded[one.result.features], sets, spec)

@@ -55,6 +55,7 @@ from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.batches import in_batches
 from experiment_pipeline.storage.database import recording
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
 _BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
@@ -311,7 +312,7 @@ def _search(
 def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Engine]:
     """What trains: threads of this machine, unless YAML or environment name a cluster."""
     if (dask := engine_of(spec.engine)) is None:
-        return nullcontext(Threads(spec.workers or joblib.cpu_count()))
+        return nullcontext(Threads(spec.workers or joblib.cpu_count(), memory_limit))
     from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
     from experiment_pipeline.stages.search.engines.shared_files import Place
 

@@ -2,8 +2,8 @@
 
 scikit-learn transformers and functions of numpy and pandas only, because the features travel
 in the exported pipeline, which loads without this package. In: a table and a recipe.
-Out: a ColumnTransformer that finds its columns by name, in any order, and ignores the others; the
-encoded sets.
+Out: a ColumnTransformer that finds its columns by name, in any order, and ignores the others. How it
+is fitted and encodes rows: `encoding.py`.
 
 Numbers and booleans become float64, at most as large as a forest can hold: a missing value is
 nan whatever the type said. Every other column is read as text, one value at
@@ -36,22 +36,15 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     StandardScaler,
-    TargetEncoder,
 )
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
-from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search import many_texts
-from experiment_pipeline.stages.search.shared_work import EncodedSets
-from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.weights import Weights
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
 MAX_ONEHOT_CATEGORIES = 50
-_OF_MANY_TEXTS = ("target", "text")
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
 _FLOAT_BYTES = 8
@@ -100,99 +93,6 @@ def build_features(
     if kinds.numbers:
         parts.insert(0, ("numbers", numbers, list(kinds.numbers)))
     return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
-
-
-def fit_features(
-    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
-) -> ColumnTransformer:
-    """Return features fitted on rows.
-
-    Args:
-        recipe: how columns are encoded.
-        rows: (n, columns) prepared rows.
-        grown: bool (n,): those whose target may be looked at.
-        sets: give features, target, task, classes and split; their rows are not used.
-    """
-    columns = list(sets.features)
-    many = _many_texts(recipe, rows, grown, sets)
-    features = build_features(recipe, rows, columns, many)
-    if not many:
-        return features.fit(rows[columns])
-    # What is fitted already must not encode all rows only to be put beside the others.
-    parts = [(name, _frozen(part, rows[of]), of) for name, part, of in features.transformers]
-    return ColumnTransformer(parts, sparse_threshold=0.0).fit(rows[columns][:1])
-
-
-def fit_rows(
-    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
-) -> tuple[ColumnTransformer, Any]:
-    """Return `fit_features`, and these rows as a model is to be fitted on them.
-
-    As `transformed`, but the code of a row whose target the features have seen comes from rows
-    that are no kin of it.
-
-    Returns:
-        The features; (n, d) float64, dense or sparse.
-    """
-    columns = list(sets.features)
-    if recipe not in _OF_MANY_TEXTS:
-        features = build_features(recipe, rows, columns)
-        return features, features.fit_transform(rows[columns])
-    features = fit_features(recipe, rows, grown, sets)
-    encoded = transformed(features, rows)
-    coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
-    if coded:
-        seen, y, weights = _looked_at(rows, grown, sets)
-        parts = many_texts.parts_of(seen, sets)
-        for name, part, of in coded:
-            codes = many_texts.cross_fitted(part, seen[of], y, parts, weights)
-            encoded[grown, features.output_indices_[name]] = codes
-    return features, encoded
-
-
-def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
-    """Encode rows by fitted features: as `transform`, but each of many texts once."""
-    parts = [one for one in fitted.transformers_ if one[0] != "remainder"]
-    frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
-    if fitted.sparse_output_ or not frozen:
-        return fitted.transform(rows)
-    blocks = [
-        many_texts.by_distinct_text(part, rows[of])
-        if isinstance(of, str)
-        else part.transform(rows[of])
-        for _, part, of in parts
-    ]
-    return np.hstack(blocks)
-
-
-def _frozen(part: Any, rows: pd.Series | pd.DataFrame) -> FrozenEstimator:
-    return part if isinstance(part, FrozenEstimator) else FrozenEstimator(part.fit(rows))
-
-
-def _many_texts(
-    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
-) -> dict[str, FrozenEstimator]:
-    """Fit what encodes the columns of many texts; column → it."""
-    if recipe not in _OF_MANY_TEXTS:
-        return {}
-    texts = column_kinds(rows, sets.features).texts
-    many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
-    if recipe == "text":
-        return {name: many_texts.letters(rows[name]) for name in many}
-    seen, y, weights = _looked_at(rows, grown, sets)
-    return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
-
-
-def _looked_at(
-    rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
-) -> tuple[pd.DataFrame, np.ndarray, Weights]:
-    """The rows whose target may be looked at, their encoded targets, and how much each counts."""
-    seen = rows[grown]
-    return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
-
-
-def _is_coded(part: Any) -> bool:
-    return isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
 
 
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
@@ -335,10 +235,3 @@ def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:
     # Each number may get an indicator, each text a column for missing.
     categories = (min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in kinds.texts)
     return len(table) * (2 * len(kinds.numbers) + sum(categories)) * _FLOAT_BYTES
-
-
-def encode(recipe: Features, sets: TrainingSets) -> EncodedSets:
-    """Encode the sets by a recipe that is fitted on train alone."""
-    features, train = fit_rows(recipe, sets.train, sets.grown, sets)
-    test, wanted = transformed(features, sets.test), directions(features, sets.directions)
-    return EncodedSets(train, test, categorical_positions(features), wanted)

@@ -40,7 +40,7 @@ def gathered(features: ColumnTransformer, rows: pd.DataFrame) -> ColumnTransform
     frozen = [(name, _frozen(part), of) for name, part, of in together]
     columns = list(features.feature_names_in_)
     return ColumnTransformer(frozen, sparse_threshold=features.sparse_threshold).fit(
-        rows[columns][:1]
+        rows[:1][columns]
     )
 
 
@@ -85,7 +85,7 @@ def _one_of(parts: Sequence[_Part], rows: pd.DataFrame) -> _Part:
         "max_categories": None,
     }
     together = make_pipeline(*_as_texts(len(columns)), type(encoders[0])(**settings))
-    together.fit(rows[columns][:1])
+    together.fit(rows[:1][columns])
     # What it has learnt is in its attributes: once is enough.
     together[-1].set_params(categories="auto")
     return parts[0][0], together, columns

@@ -205,6 +205,15 @@ def letters(column: pd.Series) -> FrozenEstimator:
 
 def by_distinct_text(fitted: Pipeline | FrozenEstimator, column: pd.Series) -> np.ndarray:
     """Encode each distinct text once: the same numbers as row by row."""
+    codes, encoded = of_distinct_texts(fitted, column)
+    of_rows: np.ndarray = encoded[codes]
+    return of_rows
+
+
+def of_distinct_texts(
+    fitted: Pipeline | FrozenEstimator, column: pd.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which distinct text each row has, int32 (n,), and the numbers of each: (texts, k)."""
     codes, distinct = pd.factorize(texts_of(column), use_na_sentinel=False)
     encoded: Any = fitted.transform(pd.Series(distinct, dtype="str"))
-    return np.asarray(encoded, dtype=np.float64)[codes]
+    return codes.astype(np.int32), np.asarray(encoded, dtype=np.float64)

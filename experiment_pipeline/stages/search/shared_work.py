@@ -15,6 +15,7 @@ import numpy as np
 
 from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
+from experiment_pipeline.stages.search.slices import SlicedTable
 from experiment_pipeline.statistics.weights import Weights
 
 
@@ -23,7 +24,7 @@ class EncodedSets:
     """The sets as one recipe encodes them, its features fitted on train alone.
 
     Attributes:
-        train: (n_train, d) float64, dense or sparse.
+        train: (n_train, d) float64, dense or sparse, or a `SlicedTable` of it.
         test: (n_test, d).
         categorical: columns that are codes of categories.
         directions: by `features.directions`.
@@ -40,7 +41,7 @@ class EncodedRows:
     """Encoded rows with their targets, all of which a model is fitted on.
 
     Attributes:
-        table: (n, d) float64, dense or sparse.
+        table: (n, d) float64, dense or sparse, or a `SlicedTable` of it.
         y: (n,) class codes or floats.
         categorical: columns that are codes of categories.
         weights: (n,) how much each row counts; None = all alike.
@@ -56,7 +57,9 @@ class EncodedRows:
     def part(self, rows: np.ndarray) -> Self:
         """Return the part with these rows, bool (n,)."""
         weights = None if self.weights is None else self.weights[rows]
-        return replace(self, table=self.table[rows], y=self.y[rows], weights=weights)
+        sliced = isinstance(self.table, SlicedTable)
+        table = self.table.part(rows) if sliced else self.table[rows]
+        return replace(self, table=table, y=self.y[rows], weights=weights)
 
 
 class SharedTables:
@@ -134,8 +137,17 @@ class SharedWork:
             _lock(table)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pack it for another process, without locks and the tables of libraries."""
-        return {name: value for name, value in self.__dict__.items() if name != "tables"}
+        """Pack it for another process, without locks, the tables of libraries and sliced ones.
+
+        Who is fitted in other processes reads whole tables.
+        """
+        state = {name: value for name, value in self.__dict__.items() if name != "tables"}
+        whole = {
+            recipe: one
+            for recipe, one in self.encoded.items()
+            if not isinstance(one.train, SlicedTable)
+        }
+        return state | {"encoded": whole}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpack it in another process, where large arrays arrive as maps of a file.
@@ -169,9 +181,11 @@ def _plain(table: Any) -> Any:
 
 
 def _lock(table: Any) -> None:
-    """Make an array read-only, dense or sparse."""
+    """Make an array read-only, dense or sparse; of a sliced one each read is an array of its own."""
     from scipy.sparse import issparse
 
+    if isinstance(table, SlicedTable):
+        return
     parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
     for part in parts:
         part.flags.writeable = False

@@ -21,7 +21,8 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.stages.search.averaging import averaged, label_encoder
-from experiment_pipeline.stages.search.features import encoded_columns, transformed
+from experiment_pipeline.stages.search.encoding import transformed
+from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.statistics.importance import one_openmp_thread
 

@@ -14,14 +14,13 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import (
+from experiment_pipeline.stages.search.encoding import (
     encode,
-    encoded_columns,
     fit_features,
     fit_rows,
-    seen_categories,
     transformed,
 )
+from experiment_pipeline.stages.search.features import encoded_columns, seen_categories
 from experiment_pipeline.stages.search.fingerprints import recipe_fingerprint
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.scoring import predictions_of

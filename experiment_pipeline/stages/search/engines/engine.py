@@ -5,15 +5,19 @@ at a time, trains, and hands back each outcome as it is done. Two engines give t
 bit. Which rungs there are, and who goes on, is decided in `halving.py`.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from experiment_pipeline.spec import SearchSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.memory_limits import MemoryLimit
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.memory_needs import Foreseen
 
 
 class Engine(Protocol):
@@ -22,6 +26,16 @@ class Engine(Protocol):
     @property
     def workers(self) -> int:
         """Fits at a time, 1 at least; it may change while a search runs."""
+        ...
+
+    def foresee(
+        self, configurations: Sequence[Configuration], sets: TrainingSets
+    ) -> "Foreseen | None":
+        """Return how `train` goes about the memory of this machine; None: that is not known.
+
+        Raises:
+            NotEnoughMemory: it would not go.
+        """
         ...
 
     def train(
@@ -57,9 +71,22 @@ class Threads:
 
     Attributes:
         workers: fits at a time; one per core is right.
+        limit: asks the system for the limit on memory; None: it does not tell.
     """
 
     workers: int
+    limit: Callable[[], MemoryLimit | None] = lambda: None
+
+    def foresee(
+        self, configurations: Sequence[Configuration], sets: TrainingSets
+    ) -> "Foreseen | None":
+        """Estimate what training adds, and let fewer fits run at a time where not all would go."""
+        from experiment_pipeline.stages.search.memory_needs import foresee, training_need
+
+        limit = self.limit()
+        if limit is None:
+            return None
+        return foresee(training_need(configurations, sets), limit, self.workers)
 
     def train(
         self,
@@ -74,6 +101,8 @@ class Threads:
         # A rerun that finds everything known imports nothing that fits.
         from experiment_pipeline.stages.search.sweep import train_configurations
 
+        foreseen = self.foresee(configurations, sets) if configurations else None
+        workers = self.workers if foreseen is None else foreseen.workers
         yield from train_configurations(
-            configurations, sets, spec, self.workers, brake, longest_first=longest_first
+            configurations, sets, spec, workers, brake, longest_first=longest_first
         )

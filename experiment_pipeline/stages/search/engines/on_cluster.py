@@ -9,7 +9,7 @@ where it came from.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from experiment_pipeline import errors
 from experiment_pipeline.cluster import PACKAGES, Cluster, Done
@@ -27,6 +27,9 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.stages.search.sweep import after_a_first
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.memory_needs import Foreseen
 
 LOST = "LostWorker"
 
@@ -62,6 +65,14 @@ class OnCluster:
     def workers(self) -> int:
         """The places of all workers that are there now."""
         return max(1, 1 if self._cluster is None else self._cluster.places())
+
+    def foresee(
+        self,
+        configurations: Sequence[Configuration],  # noqa: ARG002
+        sets: TrainingSets,  # noqa: ARG002
+    ) -> "Foreseen | None":
+        """None: how much memory each worker may take is not known here."""
+        return None
 
     def train(
         self,

@@ -23,7 +23,7 @@ from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features, Fitting, SearchSpec
 from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import encode
+from experiment_pipeline.stages.search.encoding import encode
 from experiment_pipeline.stages.search.fingerprints import code_of, recipe_fingerprint
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import StoresTables

@@ -37,6 +37,7 @@ from experiment_pipeline.stages.search.sweep import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.storage.files import patiently
 
 # The recipes of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8
@@ -137,7 +138,7 @@ def run_task(task: Task) -> Ran:
         return Ran(_other_code(task, here), 0.0)
     try:
         with Clock() as reading:
-            work, sets = _read(task)
+            work, sets = patiently(partial(_read, task))
     except EntryCorrupt:
         # It says nothing of any configuration, and no attempt would mend it: the search ends.
         raise

@@ -138,6 +138,10 @@ class BoosterLearner(ABC):
             return self._shared(configuration, self._plan(configuration, sets, spec))
         return None
 
+    def reads_all(self, configuration: "Configuration") -> bool:  # noqa: ARG002
+        """Yes: the library makes its table of one array."""
+        return True
+
     def fit(
         self,
         configuration: "Configuration",

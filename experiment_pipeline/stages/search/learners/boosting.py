@@ -7,8 +7,9 @@ configuration. Out: a Booster; a fitted estimator, which predicts bit for bit wh
 would.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.spec.algorithms import positive
 from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import lightgbm_parameters
@@ -27,6 +29,7 @@ from experiment_pipeline.stages.search.learners.rounds import (
     watchable,
 )
 from experiment_pipeline.stages.search.shared_work import EncodedRows
+from experiment_pipeline.stages.search.slices import HELD_ROWS, InTurn, SlicedTable, rows_for_bins
 from experiment_pipeline.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -63,6 +66,16 @@ class BoostingPlan:
         names = sorted(self.parameters.keys() & lightgbm_parameters.DATASET_PARAMETERS)
         return tuple((name, self.parameters[name]) for name in names)
 
+    @property
+    def scores_bins(self) -> bool:
+        """Whether what all its trees say of bins is what `predict` says of the rows, bit by bit.
+
+        Not where trees are dropped after the best round; nor of linear trees, which read numbers,
+        nor of dart and rf, which change trees that they have grown.
+        """
+        odd = self.parameters.get("boosting") in ("dart", "rf")
+        return not (self.rounds.patience or odd or self.parameters.get("linear_tree"))
+
 
 @dataclass(frozen=True, eq=False)
 class BinnedTable:
@@ -73,12 +86,14 @@ class BinnedTable:
         inner: the held-out slice that early stopping watches; None = no early stopping.
         inner_classes: how many distinct targets the slice has.
         directions: of the columns, by `features.directions`.
+        test: the test rows, for `predictions_of_test`; None = they were not given.
     """
 
     fit: "lgb.Dataset"
     inner: "lgb.Dataset | None"
     inner_classes: int
     directions: list[int] | None = None
+    test: "lgb.Dataset | None" = None
 
 
 def boosting_plan(
@@ -117,8 +132,14 @@ def bin_table(
     plan: BoostingPlan,
     inner: np.ndarray | None = None,
     grown: np.ndarray | None = None,
+    test: Any = None,
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
+
+    Sliced rows are encoded slice by slice, and give the same bins. Up to as many rows as LightGBM
+    looks at for them, this is what it makes of an array; of more rows, those of
+    `slices.rows_for_bins` are looked at (of a sparse table, and for linear trees, those that
+    LightGBM draws).
 
     Raw data is freed and no feature filtered beforehand: otherwise a fit that differs in
     `min_data_in_leaf` would rebuild the table under the fits that are reading it.
@@ -128,22 +149,46 @@ def bin_table(
         plan: its binning parameters decide.
         inner: bool (n_train,) rows to hold out; None = none.
         grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
+        test: (n_test, d) encoded rows to bin as well; None = none.
     """
     import lightgbm as lgb
 
     settings = _settings(rows, plan)
 
     def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
+        data = _data(part.table, plan, looks=reference is None)
         return lgb.Dataset(
-            part.table, part.y, weight=part.weights, reference=reference, **settings
+            data, part.y, weight=part.weights, reference=reference, **settings
         ).construct()
 
     if inner is None:
-        return BinnedTable(binned(rows), None, 0, rows.directions)
+        fit = binned(rows)
+        if test is None:
+            return BinnedTable(fit, None, 0, rows.directions)
+        like = replace(rows, table=test, y=np.zeros(test.shape[0]), weights=None)
+        return BinnedTable(fit, None, 0, rows.directions, binned(like, fit))
     fit = binned(rows.part(~inner if grown is None else grown))
     held_out = rows.part(inner)
     classes = len(np.unique(held_out.y))
     return BinnedTable(fit, binned(held_out, fit), classes, rows.directions)
+
+
+def _data(table: Any, plan: BoostingPlan, *, looks: bool) -> Any:
+    """A table as a Dataset is made of it; `looks`: whether bins are made, too."""
+    import lightgbm as lgb
+    from scipy.sparse import issparse
+
+    rows = table.shape[0]
+    asked = positive(plan.parameters.get("bin_construct_sample_cnt"), HELD_ROWS)
+    looked_at = int(asked) if looks else rows
+    if plan.parameters.get("linear_tree") and isinstance(table, SlicedTable):
+        # LightGBM keeps the numbers, too, and takes them from an array alone (4.7 writes past its end).
+        table = table[:]
+    whole = issparse(table) or bool(plan.parameters.get("linear_tree"))
+    if whole or (rows <= looked_at and not isinstance(table, SlicedTable)):
+        return table
+    lgb.Sequence.register(InTurn)
+    return InTurn(table, rows_for_bins(rows, looked_at) if looks else ())
 
 
 def write_bins(table: BinnedTable, folder: Path) -> None:
@@ -219,13 +264,27 @@ def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
     LightGBM keeps them while it boosts: they cost nothing, and are those of `predict` (bit by
     bit; to rounding for dart and rf, to float32 for linear trees).
     """
+    return _kept(booster.eval_train)
+
+
+def predictions_of_test(booster: "lgb.Booster", test: "lgb.Dataset") -> np.ndarray:
+    """Return what all rounds predict for binned test rows, in a fifth less time than `predict`.
+
+    LightGBM never bundles the columns of such a table, so that each row keeps its own bins: what
+    `BoostingPlan.scores_bins` promises holds for every row.
+    """
+    return _kept(partial(booster.eval, test, "test"))
+
+
+def _kept(evaluate: Callable[..., object]) -> np.ndarray:
+    """The predictions that LightGBM shows to who evaluates them."""
     kept: list[np.ndarray] = []
 
     def keep(predictions: np.ndarray, _: object) -> tuple[str, float, bool]:
         kept.append(predictions.copy())
         return "kept", 0.0, True
 
-    booster.eval_train(feval=keep)
+    evaluate(feval=keep)
     return kept[0]
 
 

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.learners import algorithms
 from experiment_pipeline.stages.search.learners.algorithms import (
     estimator_for,
@@ -18,6 +19,7 @@ from experiment_pipeline.stages.search.learners.algorithms import (
 )
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
+from experiment_pipeline.stages.search.slices import SlicedTable
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
@@ -53,6 +55,10 @@ class EstimatorLearner:
         """None: an estimator reads the encoded table itself."""
         return
 
+    def reads_all(self, configuration: "Configuration") -> bool:
+        """Yes, but for the baseline, which looks at the target alone."""
+        return competes(configuration.algorithm)
+
     def fit(
         self,
         configuration: "Configuration",
@@ -71,7 +77,7 @@ class EstimatorLearner:
         if rounds is not None:
             algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
-        X, y, held_out = encoded.train, work.labels, dict[str, Any]()
+        X, y, held_out = _readable(encoded.train), work.labels, dict[str, Any]()
         if stopping.on_slice:
             held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
             X, y = X[sets.grown], y[sets.grown]
@@ -123,7 +129,12 @@ class EstimatorLearner:
         labels = labels_of(rows.y, sets.classes)
         estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
         algorithms.fix_rounds(estimator, rounds)
-        return estimator.fit(rows.table, labels, **_weighted(rows.weights))
+        return estimator.fit(_readable(rows.table), labels, **_weighted(rows.weights))
+
+
+def _readable(table: Any) -> Any:
+    """What `fit` is given: the shape alone of a table that it does not look at."""
+    return table.outline if isinstance(table, SlicedTable) else table
 
 
 def _weighted(weights: Weights) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario as clinic
+from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
 from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -82,6 +83,22 @@ def test_a_real_cluster_gives_what_threads_give(tmp_path: Path) -> None:
     placed = {one.result.placement.worker for one in on_workers.models.values()}
     assert len(placed) == 2
     assert files(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_changes_no_model(tmp_path: Path) -> None:
+    """Kill -9 in the midst of a search, with the fits it had: the same models, and no failure."""
+    spec, sets, found = experiment(MIXED), training_sets(), dict[str, Any]()
+    with DaskProcesses(tmp_path) as dask:
+        dask.start_scheduler()
+        killed, _ = dask.start_worker(threads=2), dask.start_worker(threads=2)
+        connect = partial(connected, DaskEngine(address=dask.address))
+        with OnCluster(connect, Place(str(tmp_path / "storage"), "e"), print) as engine:
+            for outcome in engine.train(configurations(spec), sets, spec):
+                found[outcome.key] = outcome
+                if len(found) == 2:
+                    dask.kill(killed)
+    assert essence(found) == essence(train(spec, sets))
 
 
 @pytest.mark.parametrize("way", WAYS)

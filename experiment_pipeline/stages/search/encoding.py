@@ -1,0 +1,235 @@
+"""Rows as numbers: features that are fitted on rows, and rows that they encode, at once or in slices.
+
+Few rows are encoded all at once. Many are fitted on column by column and encoded in slices, which
+gives the same features and the same numbers without the copies of the whole table that
+scikit-learn makes on the way; where nobody reads all rows at once, they stay a `SlicedTable`. Which
+transformers a recipe has lives in `features.py`. In: a recipe and rows. Out: a fitted
+ColumnTransformer, encoded rows, encoded sets.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import TargetEncoder
+
+from experiment_pipeline.columns.target import encode_target
+from experiment_pipeline.spec import Features
+from experiment_pipeline.spec.algorithms import FEW_TEXTS
+from experiment_pipeline.stages.search import many_texts
+from experiment_pipeline.stages.search.features import (
+    build_features,
+    categorical_positions,
+    column_kinds,
+    directions,
+)
+from experiment_pipeline.stages.search.shared_work import EncodedSets
+from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.weights import Weights
+
+_OF_MANY_TEXTS = ("target", "text")
+
+
+def encode(recipe: Features, sets: TrainingSets, *, held: bool = True) -> EncodedSets:
+    """Encode the sets by a recipe that is fitted on train alone; `held` as in `fit_rows`."""
+    features, train = fit_rows(recipe, sets.train, sets.grown, sets, held=held)
+    if _at_once(recipe, sets.test):
+        test = transformed(features, sets.test)
+    else:
+        test = _sliced(features, sets.test)[:]
+    wanted = directions(features, sets.directions)
+    return EncodedSets(train, test, categorical_positions(features), wanted)
+
+
+def fit_features(
+    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> ColumnTransformer:
+    """Return features fitted on rows.
+
+    Args:
+        recipe: how columns are encoded.
+        rows: (n, columns) prepared rows.
+        grown: bool (n,): those whose target may be looked at.
+        sets: give features, target, task, classes and split; their rows are not used.
+    """
+    columns = list(sets.features)
+    many = _many_texts(recipe, rows, grown, sets)
+    features = build_features(recipe, rows, columns, many)
+    if not many and _at_once(recipe, rows):
+        return features.fit(rows[columns])
+    # All at once, it would encode all rows only to put them beside each other.
+    parts = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
+    together = ColumnTransformer(parts, sparse_threshold=0.0).fit(rows[:1][columns])
+    return together if many else _as_fitted(features, together)
+
+
+def fit_rows(
+    recipe: Features,
+    rows: pd.DataFrame,
+    grown: np.ndarray,
+    sets: TrainingSets,
+    *,
+    held: bool = True,
+) -> tuple[ColumnTransformer, Any]:
+    """Return `fit_features`, and these rows as a model is to be fitted on them.
+
+    As `transformed`, but the code of a row whose target the features have seen comes from rows
+    that are no kin of it.
+
+    Args:
+        recipe: as the other three, of `fit_features`.
+        rows: the rows.
+        grown: of them.
+        sets: what they mean.
+        held: whether somebody reads all of them at once.
+
+    Returns:
+        The features; (n, d) float64, dense or sparse, or, where nobody holds it, a `SlicedTable`.
+    """
+    columns = list(sets.features)
+    if recipe not in _OF_MANY_TEXTS and _at_once(recipe, rows):
+        features = build_features(recipe, rows, columns)
+        return features, features.fit_transform(rows[columns])
+    features = fit_features(recipe, rows, grown, sets)
+    coded = _cross_fitted(features, rows, grown, sets)
+    if not _at_once(recipe, rows):
+        table = _sliced(features, rows, coded, grown)
+        return features, table[:] if held else table
+    encoded = transformed(features, rows)
+    for name, codes in coded.items():
+        encoded[grown, features.output_indices_[name]] = codes
+    return features, encoded
+
+
+def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
+    """Encode rows by fitted features: as `transform`, but each of many texts once."""
+    parts = _parts(fitted)
+    frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
+    if fitted.sparse_output_ or not frozen:
+        return fitted.transform(rows)
+    blocks = [
+        many_texts.by_distinct_text(part, rows[of])
+        if isinstance(of, str)
+        else part.transform(rows[of])
+        for _, part, of in parts
+    ]
+    return np.hstack(blocks)
+
+
+def _at_once(recipe: Features, rows: pd.DataFrame) -> bool:
+    """Whether rows are encoded all at once: few, or by a recipe whose columns follow the rows."""
+    return recipe == "onehot" or len(rows) <= HELD_ROWS
+
+
+def _parts(fitted: ColumnTransformer) -> list[tuple[str, Any, Any]]:
+    return [one for one in fitted.transformers_ if one[0] != "remainder"]
+
+
+def _sliced(
+    fitted: ColumnTransformer,
+    rows: pd.DataFrame,
+    coded: Mapping[str, np.ndarray] = MappingProxyType({}),
+    grown: Any = None,
+) -> SlicedTable:
+    """Rows as `transformed` would encode them, slice by slice.
+
+    Args:
+        fitted: the features.
+        rows: n of them.
+        coded: part → what stands in for its numbers in the rows `grown`.
+        grown: bool (n,).
+    """
+    parts = _parts(fitted)
+    known: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for name, part, of in parts:
+        if isinstance(of, str) and isinstance(part, FrozenEstimator):
+            known[name] = _looked_up(part, rows[of], coded.get(name), grown)
+
+    def encode(positions: np.ndarray) -> np.ndarray:
+        read = rows.iloc[positions]
+        if not known:
+            return np.asarray(fitted.transform(read))
+        return np.hstack(
+            [
+                known[name](positions) if name in known else part.transform(read[of])
+                for name, part, of in parts
+            ]
+        )
+
+    return SlicedTable.of(encode, len(rows))
+
+
+def _looked_up(
+    part: FrozenEstimator, column: pd.Series, coded: np.ndarray | None, grown: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Encode each distinct text of a column now, and rows by looking theirs up."""
+    codes, numbers = many_texts.of_distinct_texts(part, column)
+    if coded is None:
+        return lambda positions: numbers[codes[positions]]
+    of_rows: np.ndarray = numbers[codes]
+    of_rows[grown] = coded
+    return lambda positions: of_rows[positions]
+
+
+def _cross_fitted(
+    features: ColumnTransformer, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> dict[str, np.ndarray]:
+    """Part → codes by the target of the rows that were looked at, each from rows no kin of it."""
+    coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
+    if not coded:
+        return {}
+    seen, y, weights = _looked_at(rows, grown, sets)
+    parts = many_texts.parts_of(seen, sets)
+    return {
+        name: many_texts.cross_fitted(part, seen[of], y, parts, weights) for name, part, of in coded
+    }
+
+
+def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
+    if isinstance(part, FrozenEstimator):
+        return part
+    # Numbers learn nothing of the rows here: what stands in for a missing one is known.
+    read = rows[of] if isinstance(of, str) else rows[:1][of]
+    return FrozenEstimator(clone(part).fit(read))
+
+
+def _as_fitted(declared: ColumnTransformer, frozen: ColumnTransformer) -> ColumnTransformer:
+    """What `declared.fit` gives, of its parts that were fitted one by one."""
+    frozen.transformers = declared.transformers
+    frozen.transformers_ = [
+        (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
+        for name, part, of in frozen.transformers_
+    ]
+    return frozen
+
+
+def _many_texts(
+    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> dict[str, FrozenEstimator]:
+    """Fit what encodes the columns of many texts; column → it."""
+    if recipe not in _OF_MANY_TEXTS:
+        return {}
+    texts = column_kinds(rows, sets.features).texts
+    many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
+    if recipe == "text":
+        return {name: many_texts.letters(rows[name]) for name in many}
+    seen, y, weights = _looked_at(rows, grown, sets)
+    return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
+
+
+def _looked_at(
+    rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+) -> tuple[pd.DataFrame, np.ndarray, Weights]:
+    """The rows whose target may be looked at, their encoded targets, and how much each counts."""
+    seen = rows[grown]
+    return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
+
+
+def _is_coded(part: Any) -> bool:
+    return isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)

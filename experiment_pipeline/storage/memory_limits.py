@@ -1,0 +1,100 @@
+"""How much memory this process may take, before the system kills it or refuses.
+
+Read from the operating system, and generous: memory on disk (swap) counts as memory, and what other
+processes hold is theirs to give back, so that nobody is stopped who would have fitted. What a stage
+needs is estimated beside it. In: the operating system's word. Out: bytes.
+"""
+
+import re
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path("/")
+_KIBIBYTE = 1024
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The tightest limit on the memory of this process.
+
+    Attributes:
+        limit: bytes that it may hold.
+        held: bytes that it holds, counted as the limit counts: resident or, for `ulimit -v`, mapped.
+        set_by: what sets it, in words.
+    """
+
+    limit: int
+    held: int
+    set_by: str
+
+    @property
+    def left(self) -> int:
+        """Bytes that it may take beyond what it holds."""
+        return self.limit - self.held
+
+
+def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
+    """Return what limits the memory of this process; None where the system does not tell.
+
+    Args:
+        root: of the file systems `proc` and `sys`.
+    """
+    status = _numbers(root / "proc/self/status")
+    machine = _numbers(root / "proc/meminfo")
+    if "VmRSS" not in status or "MemTotal" not in machine:
+        return None
+    resident, swap = status["VmRSS"], machine.get("SwapTotal", 0)
+    limits = [MemoryLimit(machine["MemTotal"] + swap, resident, "the memory of the machine")]
+    limits += [
+        MemoryLimit(limit + swap, resident, "its control group (the limit of a container or job)")
+        for limit in _of_groups(root)
+    ]
+    mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if mapped != resource.RLIM_INFINITY:
+        limits.append(MemoryLimit(mapped, status.get("VmSize", resident), "ulimit -v"))
+    return min(limits, key=lambda one: one.left)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Name → bytes, of a file of lines such as `VmRSS:   1024 kB`."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return {}
+    found = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+    return {name: int(number) * _KIBIBYTE for name, number in found}
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """The limits of the process's control groups, those of their parents included; see cgroups(7)."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            base, name = mounted, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = mounted / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = base / path.lstrip("/")
+        # In a container the path may be that of the host, of which nothing can be seen but the base.
+        for folder in [group, *group.parents]:
+            if folder == base.parent:
+                break
+            yield from _limit(folder / name)
+
+
+def _limit(path: Path) -> Iterator[int]:
+    try:
+        written = path.read_text().strip()
+    except OSError:
+        return
+    # "max" is none; version 1 writes none as the largest number of pages, beyond any machine.
+    if written.isdigit():
+        yield int(written)

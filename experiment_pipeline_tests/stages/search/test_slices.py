@@ -1,0 +1,202 @@
+"""Rows that are encoded slice by slice: the same features, numbers, bins and models as at once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiment_pipeline.spec import Features
+from experiment_pipeline.stages.search import encoding, slices
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
+from experiment_pipeline.stages.search.fitting import (
+    encoded_rows,
+    fitted_pipeline,
+    refit_trained,
+    share_work,
+)
+from experiment_pipeline.stages.search.learners.boosting import (
+    BinnedTable,
+    bin_table,
+    boost,
+    boosting_plan,
+)
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.shared_work import EncodedRows
+from experiment_pipeline.stages.search.slices import SlicedTable, rows_for_bins
+from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    lightgbm,
+    one,
+    train,
+    train_one,
+    training_sets,
+)
+from experiment_pipeline_tests.stages.search.test_many_texts import with_texts
+
+SIZES = [50, 1_000]
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 100 rows on nobody holds a table that LightGBM alone reads."""
+    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
+    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 64)
+
+
+@given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
+def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
+    """One of each of as many equal stretches, in order; all of them where there are no more."""
+    drawn = rows_for_bins(rows, count)
+    if rows <= count:
+        assert np.array_equal(drawn, np.arange(rows))
+        return
+    bounds = np.arange(count + 1) * rows // count
+    assert np.all((bounds[:-1] <= drawn) & (drawn < bounds[1:]))
+
+
+def test_the_draw_has_no_rhythm() -> None:
+    """Each place within a stretch is drawn as often as another."""
+    places = rows_for_bins(2_000_000, 200_000) % 10
+    assert np.bincount(places, minlength=10).min() > 19_000
+
+
+def test_a_sliced_table_reads_like_an_array() -> None:
+    """By a slice, by positions, by a mask; a part of it, and a part of that."""
+    rows = np.arange(60.0).reshape(20, 3)
+    table = SlicedTable.of(lambda positions: rows[positions], 20)
+    some = np.arange(20) % 3 == 0
+    assert np.array_equal(table[:], rows)
+    assert np.array_equal(table[4:9], rows[4:9])
+    assert np.array_equal(table[[3, 1]], rows[[3, 1]])
+    assert np.array_equal(table[some], rows[some])
+    part = table.part(some)
+    assert part.shape == (7, 3)
+    assert np.array_equal(part.part(np.arange(7) > 4)[:], rows[some][5:])
+    assert part.outline.shape == part.shape
+    assert not part.outline.any()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("recipe", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
+)
+def test_slices_of_any_size_hold_the_same_numbers(
+    recipe: Features, task: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features that are fitted column by column are the same bytes, and encode the same rows."""
+    sets = with_texts(task)
+    features, table = fit_rows(recipe, sets.train, sets.grown, sets)
+    test = encoding.transformed(features, sets.test)
+    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
+    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
+    again, sliced = fit_rows(recipe, sets.train, sets.grown, sets, held=False)
+    assert isinstance(sliced, SlicedTable)
+    assert to_bytes(again) == to_bytes(features)
+    assert to_bytes(fit_features(recipe, sets.train, sets.grown, sets)) == to_bytes(features)
+    assert np.array_equal(sliced[:], table, equal_nan=True)
+    held = encoding.encode(recipe, sets)
+    assert np.array_equal(held.train, table, equal_nan=True)
+    assert np.array_equal(held.test, test, equal_nan=True)
+
+
+def _rows(sets: Any, *, sliced: bool) -> EncodedRows:
+    table = sets.train[["distance", "delay", "night"]].to_numpy(dtype=np.float64)
+    weights = np.linspace(0.5, 1.5, len(table))
+    given = SlicedTable.of(lambda positions: table[positions], len(table)) if sliced else table
+    return EncodedRows(given, sets.y_train, [2], weights)
+
+
+def _text(binned: BinnedTable, plan: Any) -> str:
+    return boost(binned, plan, "binary").model_to_string()
+
+
+def _bytes(binned: BinnedTable, folder: Path) -> list[bytes]:
+    found = []
+    for dataset in (binned.fit, binned.inner):
+        if dataset is not None:
+            file = folder / f"{len(list(folder.iterdir()))}.bin"
+            dataset.save_binary(file)
+            found.append(file.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}])
+@pytest.mark.parametrize("stops", [True, False])
+def test_bins_of_slices_are_those_of_an_array(
+    more: dict[str, Any], size: int, *, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same Dataset and the same model, with all rows looked at or with some of them."""
+    sets = training_sets()
+    spec = experiment([one("lightgbm")])
+    configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
+    plan = boosting_plan(configuration, sets, spec, stops=stops)
+    inner = sets.inner if stops else None
+    at_once = bin_table(_rows(sets, sliced=False), plan, inner)
+    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
+    monkeypatch.setattr(slices.InTurn, "batch_size", size)
+    sliced = bin_table(_rows(sets, sliced=True), plan, inner)
+    assert _bytes(sliced, tmp_path) == _bytes(at_once, tmp_path)
+    assert _text(sliced, plan) == _text(at_once, plan)
+
+
+def test_bins_of_many_rows_do_not_follow_the_seed() -> None:
+    """Which rows are looked at is no luck of a seed: fits with several seeds share one table."""
+    sets = training_sets()
+
+    def text(seed: int, count: int) -> str:
+        spec = experiment([one("lightgbm")], seed=seed)
+        configuration = lightgbm(n_estimators=5, bin_construct_sample_cnt=count)
+        made = boosting_plan(configuration, sets, spec, stops=False)
+        plan = boosting_plan(configuration, sets, experiment([one("lightgbm")]), stops=False)
+        return _text(bin_table(_rows(sets, sliced=True), made), plan)
+
+    assert text(1, 50) == text(2, 50)
+    assert text(1, 50) != text(1, 60)
+
+
+@pytest.mark.parametrize("more", [{}, {"is_unbalance": True}])
+@pytest.mark.usefixtures("few_are_many")
+def test_a_search_by_slices_finds_the_same_models(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model bytes, predictions, what is refitted; calibrated ones, too."""
+    spec = experiment([one("lightgbm", n_estimators=30, **more) | {"features": "target"}])
+    sets = with_texts()
+    sliced = train_one(spec, sets)
+    shared = share_work(configurations(spec), sets, spec)
+    assert isinstance(shared.encoded["target"].train, SlicedTable)
+    refitted = encoded_rows("target", sets.every_row, sets, held=False)
+    assert isinstance(refitted[1].table, SlicedTable)
+    again = refit_trained(sliced, *refitted, sets, spec)
+    whole = fitted_pipeline(sliced.result, sliced.model, sets, spec)
+    monkeypatch.undo()
+    at_once = train_one(spec, sets)
+    assert sliced.model == at_once.model
+    assert np.array_equal(sliced.predictions.test, at_once.predictions.test)
+    assert np.array_equal(sliced.predictions.train, at_once.predictions.train)
+    assert to_bytes(again) == to_bytes(
+        refit_trained(at_once, *encoded_rows("target", sets.every_row, sets), sets, spec)
+    )
+    assert to_bytes(whole) == to_bytes(fitted_pipeline(at_once.result, at_once.model, sets, spec))
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_who_reads_all_rows_is_given_them() -> None:
+    """A table is held for whom it is needed, of that recipe alone; the baseline needs none."""
+    search = [
+        one("lightgbm", n_estimators=5) | {"features": ["ordinal", "target"]},
+        one("random_forest", n_estimators=5) | {"features": "target"},
+        one("dummy") | {"features": "ordinal"},
+    ]
+    spec, sets = experiment(search), with_texts()
+    shared = share_work(configurations(spec), sets, spec)
+    assert isinstance(shared.encoded["ordinal"].train, SlicedTable)
+    assert isinstance(shared.encoded["target"].train, np.ndarray)
+    outcomes = train(spec, sets)
+    assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values()), outcomes
