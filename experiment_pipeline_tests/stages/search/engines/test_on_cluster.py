@@ -12,7 +12,7 @@ from upath import UPath
 from experiment_pipeline.cluster import connected
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.search import features
+from experiment_pipeline.stages.search import encoding, features
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines import task
@@ -125,6 +125,16 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     frame = table(CLASSES["multiclass"])
     frame["counts"] = np.linspace(1.0, 2.0, len(frame))
     sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_rows_that_threads_encode_in_slices_give_the_same_bins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many rows bins are made of some: the same ones, whoever holds the whole table."""
+    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
+    spec = experiment([one("lightgbm", n_estimators=20, bin_construct_sample_cnt=200)])
+    sets = training_sets()
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
 
 
