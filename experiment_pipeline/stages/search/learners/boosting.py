@@ -370,7 +370,9 @@ def _estimator_parameters(plan: BoostingPlan, rounds: int) -> dict[str, Any]:
 
     declared = lgb.LGBMModel().get_params()
     aliases = {**lightgbm_parameters.NAMES.accepted, **lightgbm_parameters.NAMES.reserved}
-    parameters = dict(plan.parameters) | {"num_iterations": rounds}
+    # A fit has one thread. Who predicts says how many by OMP_NUM_THREADS; 0 is what OpenMP gives:
+    # the bits are the same.
+    parameters = dict(plan.parameters) | {"num_iterations": rounds, "num_threads": 0}
     parameters.pop("num_class", None)
     return {
         next((alias for alias in aliases[own] if alias in declared), own): value

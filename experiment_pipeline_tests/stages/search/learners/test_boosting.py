@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from lightgbm.basic import _ConfigAliases
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search import fitting
@@ -214,6 +215,20 @@ def test_every_fit_is_deterministic_and_of_one_thread() -> None:
     assert fixed["deterministic"]
     assert fixed["force_row_wise"]
     assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
+
+
+def test_an_exported_model_predicts_with_the_threads_it_is_given_and_the_same_bits() -> None:
+    """All that OpenMP has, which `OMP_NUM_THREADS` or a limit in the process sets."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    assert pipeline[-1].n_jobs == 0
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="openmp"):
+            found.append(pipeline.predict_proba(sets.test)[:, 1])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], trained.predictions.test)
 
 
 @pytest.mark.parametrize("setting", ["linear_tree", "use_quantized_grad", "extra_trees"])
