@@ -14,6 +14,7 @@ from experiment_pipeline_tests.bench import (
     budget,
     data,
     ensembles,
+    foreseen,
     halving,
     large,
     large_stages,
@@ -154,6 +155,16 @@ The stages before, on the same rows with an id, a day and the target:
 {table(FIGURE, before)}"""
 
 
+def memory_needs(asked: argparse.Namespace) -> str:
+    """The memory that training was foreseen to take, against its peak."""
+    figures = table(FIGURE, foreseen.measurements(asked.scale))
+    return f"""What {foreseen.WORKERS} fits at a time add to a process that holds the sets, made-up tables of numbers and texts, each
+search in a process of its own. 1 is an estimate that was right; nobody is stopped who would have
+fitted as long as none is below {foreseen.SURE}.
+
+{figures}"""
+
+
 def time_left(_: argparse.Namespace) -> str:
     """What a search says of the time it still takes."""
     figures = table(FIGURE, progress.measurements())
@@ -209,6 +220,7 @@ PARTS: Mapping[str, Part] = {
     "reports": Part("The validation report", validation_reports),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
+    "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
     "automl": Part("From table to model", automl.section),
     "rivals": Part("The same seconds", same_seconds),
