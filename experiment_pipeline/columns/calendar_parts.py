@@ -23,7 +23,7 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
 
 
 def calendar_parts(
-    values: dict[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
+    values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:
     """Return the declared parts as float64 columns; there is no year.
 

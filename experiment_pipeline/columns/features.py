@@ -15,6 +15,7 @@ from experiment_pipeline.columns.calendar_parts import calendar_columns
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.columns.preparation import declared_columns
 from experiment_pipeline.columns.schema import fit_columns, shared_schema
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec, Learnt, Roles
 from experiment_pipeline.spec.models import Location
@@ -22,7 +23,7 @@ from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.spec.sentences import Problem, invalid
 
 
-def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
+def feature_columns(frame: Table, spec: Roles) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
@@ -38,7 +39,7 @@ def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
     if not features:
         raise UnusableTable(
             "the table",
-            f"no feature is left: all {frame.shape[1]} columns are target, id, split or excluded",
+            f"no feature is left: all {len(frame.columns)} columns are target, id, split or excluded",
             "Exclude fewer columns, or deliver more.",
         )
     for name in features:
@@ -46,7 +47,7 @@ def feature_columns(frame: pd.DataFrame, spec: Roles) -> list[str]:
     return features
 
 
-def directions_of(frame: pd.DataFrame, spec: Learnt) -> dict[str, int]:
+def directions_of(frame: Table, spec: Learnt) -> dict[str, int]:
     """Return feature → 1 where the prediction may only rise with it, -1 where only fall.
 
     Raises:
@@ -76,13 +77,13 @@ def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _check_named_columns(frame: pd.DataFrame, spec: Roles) -> None:
+def _check_named_columns(frame: Table, spec: Roles) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
             raise _absent(".".join(map(str, place)), name, frame)
 
 
-def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
+def _absent(place: str, name: str, frame: Table) -> UnusableTable:
     return UnusableTable(
         place,
         f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",

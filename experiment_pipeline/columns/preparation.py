@@ -8,9 +8,9 @@ rejecting belongs to the validation.
 
 import importlib
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from experiment_pipeline.columns.kinds import (
     naive_utc,
     numbers_of,
 )
+from experiment_pipeline.columns.table import AnyTable, Overlaid, Table, made, whole
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import Preparation, Scalar
 
@@ -52,7 +53,7 @@ class PreparedColumn:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Generic[AnyTable]):
     """A prepared table, and what the preparation did.
 
     Attributes:
@@ -62,20 +63,24 @@ class Prepared:
             something else than its declared type, with the value as delivered.
     """
 
-    frame: pd.DataFrame
+    frame: AnyTable
     changes: pd.DataFrame
     unparsable: pd.DataFrame
 
 
 def prepare(
-    raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str] = ()
-) -> Prepared:
+    raw: AnyTable,
+    preparation: Preparation,
+    may_be_absent: Collection[str] = (),
+    cells: MutableMapping[str, pd.Series] | None = None,
+) -> Prepared[AnyTable]:
     """Apply the declared preparation to every row.
 
     Args:
         raw: a table with the index `row_number`.
         preparation: what is declared.
         may_be_absent: columns that rows to predict on need not have, such as the target.
+        cells: where the columns go that are changed; None: they stay in memory.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
@@ -83,30 +88,41 @@ def prepare(
         InvalidExperiment: the user's function cannot be imported.
     """
     _check_columns_exist(raw, preparation, may_be_absent)
-    columns = {str(name): prepare_column(column, preparation) for name, column in raw.items()}
-    values = {name: column.cells for name, column in columns.items()}
-    changes = [
-        (name, step, count)
-        for name, column in columns.items()
-        for step, count in column.cells_changed.items()
-    ]
+    values = Overlaid(dict.fromkeys(map(str, raw.columns)), raw, {} if cells is None else cells)
+    changes: list[tuple[str, str, int]] = []
+    unparsable = []
+    for name in raw.columns:
+        given = raw[name]
+        column = prepare_column(given, preparation)
+        if column.cells is not given or not isinstance(name, str):
+            values.put(str(name), column.cells)
+        changes += [(str(name), step, count) for step, count in column.cells_changed.items()]
+        if column.unparsable.any():
+            unparsable.append(_unparsable(given, column, RULES[preparation.types[str(name)]]))
     for name, parts in preparation.calendar.items():
         for new, numbers in calendar_parts(values, name, parts).items():
-            values[new] = numbers
+            values.put(new, numbers)
             changes.append((new, "calendar", int(numbers.notna().sum())))
-    frame = pd.DataFrame(values, index=raw.index, copy=False)
+    frame = made(raw, raw.index, values)
     if preparation.function is not None:
-        before, frame = frame, apply_function(preparation.function, frame)
-        changes += _changes_of_function(before, frame)
+        # It is given rows, and all of them: of a table larger than memory it cannot be.
+        before = whole(frame)
+        after = apply_function(preparation.function, before)
+        changes += _changes_of_function(before, after)
+        frame = made(raw, after.index, {str(name): column for name, column in after.items()})
     return Prepared(
         frame,
         pd.DataFrame(changes, columns=["column", "step", "cells_changed"]),
-        _unparsable(raw, columns, preparation),
+        pd.concat(unparsable, ignore_index=True) if unparsable else _nothing_unparsable(),
     )
 
 
+def _nothing_unparsable() -> pd.DataFrame:
+    return pd.DataFrame(columns=["row_number", "column", "value", "rule"])
+
+
 def _check_columns_exist(
-    raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str]
+    raw: Table, preparation: Preparation, may_be_absent: Collection[str]
 ) -> None:
     for setting, column in declared_columns(preparation):
         excused = column in may_be_absent and setting != "calendar"
@@ -137,24 +153,15 @@ def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> list[tupl
     return changes
 
 
-def _unparsable(
-    raw: pd.DataFrame, columns: dict[str, PreparedColumn], preparation: Preparation
-) -> pd.DataFrame:
-    found = [
-        pd.DataFrame(
-            {
-                "row_number": raw.index[column.unparsable],
-                "column": name,
-                "value": raw[name][column.unparsable].astype(object).to_numpy(),
-                "rule": RULES[preparation.types[name]],
-            }
-        )
-        for name, column in columns.items()
-        if column.unparsable.any()
-    ]
-    if not found:
-        return pd.DataFrame(columns=["row_number", "column", "value", "rule"])
-    return pd.concat(found, ignore_index=True)
+def _unparsable(raw: pd.Series, column: PreparedColumn, rule: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row_number": raw.index[column.unparsable],
+            "column": str(raw.name),
+            "value": raw[column.unparsable].astype(object).to_numpy(),
+            "rule": rule,
+        }
+    )
 
 
 def prepare_column(raw: pd.Series, preparation: Preparation) -> PreparedColumn:

@@ -11,7 +11,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from typing import get_args
 
 import pandas as pd
@@ -22,6 +22,7 @@ from pandera.pandas import Check, extensions
 
 from experiment_pipeline.columns.coercion import coerce, has_room_for_missing
 from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.table import AnyTable, Table, with_cells, without
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.models import Location
@@ -164,8 +165,8 @@ for _function, _statistics in (
 
 
 def fit_columns(
-    frame: pd.DataFrame, delivered: pd.Index, schema: pa.DataFrameSchema
-) -> tuple[pd.DataFrame, list[str]]:
+    frame: AnyTable, delivered: pd.Index, schema: pa.DataFrameSchema
+) -> tuple[AnyTable, list[str]]:
     """Return the table with the columns that the schema wants, and notes on what was done.
 
     Args:
@@ -184,7 +185,7 @@ def fit_columns(
         if column.required and not column.regex and name not in frame.columns
     ]
     if absent and schema.add_missing_columns:
-        frame = frame.assign(**{name: _added(schema.columns[name], frame) for name in absent})
+        frame = with_cells(frame, {name: _added(schema.columns[name], frame) for name in absent})
         notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
     elif absent:
         name = absent[0]
@@ -203,7 +204,7 @@ def fit_columns(
             "Add them to the schema, or write strict: filter to leave new columns out.",
         )
     if new and schema.strict == "filter":
-        frame = frame.drop(columns=new)
+        frame = without(frame, new)
         notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
     if schema.ordered:
         _check_order(frame, schema)
@@ -211,8 +212,11 @@ def fit_columns(
 
 
 def prepared_rows(
-    raw: pd.DataFrame, preparation: Preparation, schema: pa.DataFrameSchema
-) -> pd.DataFrame:
+    raw: AnyTable,
+    preparation: Preparation,
+    schema: pa.DataFrameSchema,
+    cells: MutableMapping[str, pd.Series] | None = None,
+) -> AnyTable:
     """Return every row, prepared, with the columns that validated rows will have.
 
     What sets are assigned to: hashing a new column that the schema leaves out would reshuffle
@@ -222,10 +226,11 @@ def prepared_rows(
         UnusableTable: as `prepare`.
         InvalidSchema: as `fit_columns`.
     """
-    return fit_columns(prepare(raw, preparation).frame, raw.columns, schema)[0]
+    prepared = prepare(raw, preparation, cells=cells)
+    return fit_columns(prepared.frame, raw.columns, schema)[0]
 
 
-def column_schemas(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
+def column_schemas(frame: Table, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
     """Return the schema of each column of the table; one that is not named may hold anything."""
     schemas = {}
     for name in map(str, frame.columns):
@@ -251,12 +256,12 @@ def _named(name: str, schema: pa.DataFrameSchema) -> bool:
     return _schema_of(str(name), schema) is not None
 
 
-def _added(column: pa.Column, frame: pd.DataFrame) -> pd.Series:
+def _added(column: pa.Column, frame: Table) -> pd.Series:
     value = None if column.default is None else column.default
     return pd.Series([value] * len(frame), index=frame.index, dtype=None if value else "object")
 
 
-def _check_order(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
+def _check_order(frame: Table, schema: pa.DataFrameSchema) -> None:
     wanted = [name for name in schema.columns if name in frame.columns]
     actual = [name for name in frame.columns if name in schema.columns]
     for want, have in zip(wanted, actual, strict=True):

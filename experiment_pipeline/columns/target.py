@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import Question, Scalar, Scoring
 from experiment_pipeline.statistics.metrics import METRICS
@@ -19,7 +20,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 SETS_TO_FILL = 3
 
 
-def check_target(validated: pd.DataFrame, spec: Question) -> None:
+def check_target(validated: Table, spec: Question) -> None:
     """Check that the target exists, varies, and is what the task predicts.
 
     Raises:

@@ -57,7 +57,7 @@ class TablesIOManager(dg.UPathIOManager):
         """Rows and columns; Dagster adds the path."""
         return {
             "dagster/row_count": dg.MetadataValue.int(len(table_of(obj))),
-            "columns": dg.MetadataValue.int(table_of(obj).shape[1]),
+            "columns": dg.MetadataValue.int(len(table_of(obj).columns)),
         }
 
 

@@ -27,7 +27,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data import table as raw_data
-from experiment_pipeline.stages.raw_data.contents import open_contents
+from experiment_pipeline.stages.raw_data.contents import Delivered, open_contents
 from experiment_pipeline.stages.validated_data.columns import most_frequent
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.records import yaml_bytes
@@ -36,7 +36,7 @@ PREPARATION = "preparation.yaml"
 TEXT = "str"
 _UNSEEN = ("unseen_categories", "unseen_missing_values")
 _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
-Parts = Sequence[tuple[str, bytes]]
+Parts = Sequence[tuple[str, bytes | Delivered]]
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
 # Another machine may sum in another order; a model that means something else differs by more.
@@ -129,7 +129,7 @@ def _written(
 ) -> dict[str, pd.Series]:
     """Return columns of CSV files as they are written, without those of folder names."""
     files = [open_contents(*part, declared="csv") for part in parts]
-    tables = [csv_text.read(file.name, file.content, data).table for file in files]
+    tables = [csv_text.read(file.name, file.text, data).table for file in files]
     found = [name for name in names if name in tables[0].column_names]
     frame = pa.concat_tables([table.select(found) for table in tables]).to_pandas()
     texts = frame.astype(TEXT).set_axis(index)

@@ -19,12 +19,13 @@ import pandas as pd
 
 from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import kind_of_type, microseconds, numbers_of
+from experiment_pipeline.columns.table import Table
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
 
 
-def row_hashes(frame: pd.DataFrame, columns: Sequence[str], salt: str) -> np.ndarray:
+def row_hashes(frame: Table, columns: Sequence[str], salt: str) -> np.ndarray:
     """Hash the named columns of every row, in whatever order; another salt is another draw.
 
     Two different rows share a hash with probability 2**-64; among a million rows, any two do
@@ -93,17 +94,39 @@ def salt_number(text: str) -> np.uint64:
 INDEX = "row_number"
 
 
+class TableDigest:
+    """The digest of a table whose columns come one after the other.
+
+    Args:
+        index: of its rows; it counts when it is named `row_number`, else it does not.
+    """
+
+    def __init__(self, index: pd.Index) -> None:
+        self._digest = hashlib.sha256(f"{len(index)} rows".encode())
+        if index.name == INDEX:
+            self.add(INDEX, index.dtype, cell_hashes(index.to_series()))
+
+    def add(self, name: object, dtype: object, hashes: np.ndarray) -> None:
+        """Add the next column, whose cells have these hashes: uint64 (n,)."""
+        # repr keeps the names apart: their texts alone could run into each other.
+        self._digest.update(f"\n{name!r} {dtype}\n".encode())
+        self._digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
+
+    def hexdigest(self) -> str:
+        """Return the digest of the columns so far: 64 hex digits."""
+        return self._digest.hexdigest()
+
+
 def table_digest(frame: pd.DataFrame) -> str:
     """sha256 (hex, 64 characters) over columns, types and values, in order.
 
     The same in every process and however the table is chunked or stored. Sensitive to the order
     of rows and columns. The index counts when it is named `row_number`, else it does not.
     """
-    digest = hashlib.sha256(f"{len(frame)} rows".encode())
-    if frame.index.name == INDEX:
-        _add(digest, INDEX, frame.index.to_series())
+    digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
-        _add(digest, name, frame.iloc[:, position])
+        column = frame.iloc[:, position]
+        digest.add(name, column.dtype, cell_hashes(column))
     return digest.hexdigest()
 
 
@@ -112,15 +135,13 @@ def rows_digest(frame: pd.DataFrame) -> str:
     return table_digest(frame.reset_index(drop=True))
 
 
-def _add(digest: "hashlib._Hash", name: object, column: pd.Series) -> None:
-    # repr keeps the names apart: their texts alone could run into each other.
-    digest.update(f"\n{name!r} {column.dtype}\n".encode())
+def cell_hashes(column: pd.Series) -> np.ndarray:
+    """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
     try:
-        hashes = pd.util.hash_pandas_object(column, index=False).to_numpy()
+        return pd.util.hash_pandas_object(column, index=False).to_numpy()
     except TypeError:  # pandas cannot hash lists and mappings
         texts = column.map(_written).astype(object)
-        hashes = pd.util.hash_pandas_object(texts, index=False).to_numpy()
-    digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
+        return pd.util.hash_pandas_object(texts, index=False).to_numpy()
 
 
 def _written(cell: Any) -> str:

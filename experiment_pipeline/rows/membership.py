@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.rows.digests import uniform, value_hashes
 from experiment_pipeline.rows.units import strata_of, times_of, unit_hashes
 from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
@@ -23,7 +24,7 @@ LEFT_OUT = "gap"
 _NAMES = np.array([*SETS, LEFT_OUT], dtype=object)
 
 
-def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> pd.Series:
+def assign_sets(prepared: Table, spec: Sampling, features: Sequence[str]) -> pd.Series:
     """Name the set of each row.
 
     Returns:
@@ -35,7 +36,7 @@ def assign_sets(prepared: pd.DataFrame, spec: Sampling, features: Sequence[str])
     """
     codes = np.full(len(prepared), len(SETS))
     known = has_keys(prepared, spec)
-    rows = prepared[known]
+    rows = prepared if known.all() else picked(prepared, np.flatnonzero(known))
     if len(rows):
         codes[known] = _codes(rows, spec, features)
     return named(codes, prepared.index)
@@ -51,15 +52,18 @@ def codes_of(sets: pd.Series) -> np.ndarray:
     return pd.Categorical(sets, categories=_NAMES).codes.astype(np.uint8)
 
 
-def has_keys(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:
+def has_keys(frame: Table, spec: Sampling) -> np.ndarray:
     """Tell which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
         names.append(spec.split.column)
-    return frame[names].notna().all(axis="columns").to_numpy()
+    known = np.ones(len(frame), dtype=bool)
+    for name in names:
+        known &= frame[name].notna().to_numpy()
+    return known
 
 
-def _codes(rows: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def _codes(rows: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _named_sets(rows[split.column], split)
@@ -79,7 +83,7 @@ def _named_sets(column: pd.Series, split: ColumnSplit) -> np.ndarray:
     return codes
 
 
-def _times_cut(rows: pd.DataFrame, split: TimeSplit) -> np.ndarray:
+def _times_cut(rows: Table, split: TimeSplit) -> np.ndarray:
     times, gap = times_of(rows, split.column, pd.Timedelta(split.gap))
     codes, lasts = cut_by_order(times, _shares(split.fractions))
     for last in lasts:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.digests import column_part, mixed, row_hashes, value_hashes
 from experiment_pipeline.spec import Sampling
@@ -24,9 +25,7 @@ from experiment_pipeline.statistics.spread import ConsecutiveUnits
 MICROSECOND = pd.Timedelta("1us")
 
 
-def unit_hashes(
-    frame: pd.DataFrame, spec: Sampling, features: Sequence[str], salt: str
-) -> np.ndarray:
+def unit_hashes(frame: Table, spec: Sampling, features: Sequence[str], salt: str) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
     Rows with equal features are one unit where they are copies, and one unit each where they
@@ -41,14 +40,14 @@ def unit_hashes(
     if spec.split.id_columns:
         return row_hashes(frame, spec.split.id_columns, salt)
     equal = equal_rows(frame, features, salt)
-    hashes, people = equal.hashes, frame[equal.by_chance]
+    hashes, people = equal.hashes, picked(frame, np.flatnonzero(equal.by_chance))
     label = [name for name in frame.columns if name == spec.target]
     labelled = hashes[equal.by_chance] + row_hashes(people, label, f"{salt}/label")
     hashes[equal.by_chance] = numbered(people, labelled)
     return hashes
 
 
-def numbered(frame: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
+def numbered(frame: Table, keys: np.ndarray) -> np.ndarray:
     """Hash keys together with a number for each of the rows that share one: uint64 (n,).
 
     The numbers go by what is in the rows, so that their order does not matter.
@@ -61,7 +60,7 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
     return mixed(keys + mixed(numbers))
 
 
-def strata_of(frame: pd.DataFrame, spec: Sampling) -> np.ndarray:
+def strata_of(frame: Table, spec: Sampling) -> np.ndarray:
     """Number the classes: int64 (n,); one stratum for regression and for whole groups."""
     if spec.task == "regression" or spec.split.by == "group" or spec.target not in frame:
         return np.zeros(len(frame), dtype=np.int64)
@@ -73,7 +72,7 @@ def classes_of(target: pd.Series) -> np.ndarray:
     return np.unique(value_hashes(target), return_inverse=True)[1].astype(np.int64)
 
 
-def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
+def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
     """Return the split's times as float64 (n,), nan where missing, and the gap in their unit.
 
     Datetimes count in microseconds, of which float64 holds every one until the year 2255.
@@ -100,7 +99,7 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
     return numbers_of(times), 0.0
 
 
-def resampling_units(frame: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def resampling_units(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     """Number the units that an interval resamples: what the split keeps together.
 
     Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
@@ -153,7 +152,7 @@ class EqualRows:
     copied: np.ndarray
 
 
-def equal_rows(frame: pd.DataFrame, columns: Sequence[str], salt: str) -> EqualRows:
+def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
     """Find the rows that are equal, and tell copies of one record from different people.
 
     Take a combination that m of n rows hold. In one column, k rows differ from it there and
@@ -195,7 +194,7 @@ class _Neighbours:
         salt: of the parts.
     """
 
-    frame: pd.DataFrame
+    frame: Table
     sums: np.ndarray
     asked: np.ndarray
     equal: np.ndarray
@@ -240,7 +239,7 @@ def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
     return list(blocks.values())
 
 
-def canonical_order(frame: pd.DataFrame, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def canonical_order(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
     The hash is that of the features and the target, so that a column that no model sees changes

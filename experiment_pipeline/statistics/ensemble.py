@@ -8,7 +8,7 @@ with weights that were chosen on the others. In: predictions of C models for the
 each unit adds to each score. Out: weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ LIBRARY = 30
 STEPS = 20
 # Steps without a better score that end it.
 PATIENCE = 4
+# What is kept of what a mean gains over the best model alone, when those who hardly help go.
+KEPT = 0.95
 # Weights of five models are known from so many rows as well as from more.
 MOST_ROWS = 20_000
 # Relative to a score, less than this is rounding, not a gain.
@@ -124,6 +126,41 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
         if waited == PATIENCE:
             break
     return np.asarray(best / best.sum())
+
+
+def without_passengers(
+    library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
+) -> np.ndarray:
+    """Return the weights (L,) without models that hardly help; who stays shares what they had.
+
+    They are stored, and asked about every row, all the same. One after the other goes, the largest
+    first, as long as those who stay keep KEPT of what the mean gains over the first model alone.
+
+    Args:
+        library: as of `forward_selection`.
+        weights: (L,) what that gave.
+        score: as of `forward_selection`.
+        sizes: (L,) of the models, in whatever unit.
+    """
+    alone = _defined(score(library[0]))
+    if not np.isfinite(alone):
+        return weights
+
+    def without(one: int) -> np.ndarray:
+        left = np.where(np.arange(len(weights)) == one, 0.0, weights)
+        return np.asarray(left / left.sum())
+
+    def gained(by: np.ndarray) -> float:
+        return _defined(score(np.tensordot(by, library, axes=1))) - alone
+
+    needed = KEPT * gained(weights)
+    while np.count_nonzero(weights) > 1:
+        members = np.flatnonzero(weights).tolist()
+        may_go = [one for one in members if gained(without(one)) >= needed]
+        if not may_go:
+            break
+        weights = without(max(may_go, key=lambda one: (sizes[one], one)))
+    return weights
 
 
 def _start(first: np.ndarray, score: Score, length: int) -> np.ndarray:

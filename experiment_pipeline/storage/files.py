@@ -19,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+import pyarrow as pa
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
@@ -131,6 +132,45 @@ def written(write: Callable[[Path], object]) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
+@contextmanager
+def streamed(path: UPath) -> Iterator[Path]:
+    """A file on this disk to be written in parts; when the block ends well, it is put in its place.
+
+    For what is too large to be bytes. Readers see the old or the new file, as of `write_bytes`; what
+    is on its way to a bucket lies below TMPDIR, and goes there in parts that show when complete.
+    """
+    with explained(path):
+        if (place := on_disk(path)) is None:
+            with TemporaryDirectory(prefix="experiment_pipeline-") as folder:
+                temporary = Path(folder, path.name)
+                yield temporary
+                path.fs.put_file(str(temporary), path.path)
+            return
+        with _written_beside(place, b"") as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(place)
+            _sync(place.parent)
+
+
+def open_file(path: UPath) -> BinaryIO:
+    """Open a file to read parts of it, wherever they lie; of a bucket each part is one request."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            found: BinaryIO = pa.OSFile(str(place))
+            return found
+        file: BinaryIO = path.fs.open(path.path, "rb", cache_type="none")
+        return file
+
+
+def size_of(path: UPath) -> int:
+    """How many bytes a file has."""
+    with explained(path):
+        if (place := on_disk(path)) is not None:
+            return place.stat().st_size
+        return int(path.fs.info(path.path)["size"])
+
+
 def remove(path: UPath) -> None:
     """Remove a file, or a folder with all that is in it; what is gone already is no error."""
     _unless_missing(path, _remove, otherwise=None)
@@ -210,9 +250,9 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    """Make names in a folder safe: else a power cut could keep a later file and lose this one."""
-    opened = os.open(folder, os.O_RDONLY)
+def _sync(place: Path) -> None:
+    """Make a file, or names in a folder, safe: else a power cut could keep a later file and lose this."""
+    opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

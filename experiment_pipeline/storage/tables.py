@@ -1,12 +1,13 @@
-"""A table as Parquet bytes and back, the same table: values, types, index, order.
+"""A table as a Parquet file and back, the same table: values, types, index, order.
 
 A frozen dataclass with one table among its fields goes the same way: its other fields, the facts of
 the table, stand as JSON in the file's metadata, so that both are replaced in one step.
 
 pandas alone gives some columns back as another type: categories that are no texts, objects,
 whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
-is refused by name before it is written. Every reader of Parquet opens the file. Under which path
-a stage's table lies: `orchestration/tables.py`.
+is refused by name before it is written. Every reader of Parquet opens the file. `Columns` are
+written in batches, a row group each, and a large file can be had as such again, for who asks for a
+`Table`. Under which path a stage's table lies: `orchestration/tables.py`.
 """
 
 import base64
@@ -15,6 +16,8 @@ import io
 import json
 import zlib
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints, overload
 
@@ -33,13 +36,19 @@ from pydantic import (
 )
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
+from experiment_pipeline.columns.table import Columns, Table, whole
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
-from experiment_pipeline.storage.files import read_bytes, write_bytes
+from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+# A file that is larger is not read whole for who asks for a `Table`: packed, it is a fraction of it.
+WHOLE_BYTES = 64 * 1024 * 1024
+# Of such a file, columns that were read stay in memory as long as they are no more.
+KEPT_BYTES = 512 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
 _FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
 Held = TypeVar("Held")
@@ -66,30 +75,20 @@ def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
     Raises:
         UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
     """
-    frame, facts = table_of(table), facts_json(table)
-    _check_names(frame)
-    try:
-        return _written(frame, facts)
-    except _UNFIT:
-        for name in frame.columns:  # the error does not always name the column
-            try:
-                _written(frame[[name]], facts)
-            except _UNFIT as error:
-                raise _refused(name, _what_it_holds(frame[name])) from error
-        raise
+    return _file(_as_arrow(whole(table_of(table)), facts_json(table)))
 
 
-def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
+def table_of(table: "Table | DataclassInstance") -> Table:
     """Return the table itself, or the one that a dataclass holds."""
-    if isinstance(table, pd.DataFrame):
+    if isinstance(table, pd.DataFrame | Columns):
         return table
-    frame: pd.DataFrame = getattr(table, _parts_of(type(table))[0])
-    return frame
+    held: Table = getattr(table, _parts_of(type(table))[0])
+    return held
 
 
-def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
+def facts_json(table: "Table | DataclassInstance") -> bytes:
     """Return what a dataclass says of its table, as JSON; nothing of a table alone."""
-    if isinstance(table, pd.DataFrame):
+    if isinstance(table, pd.DataFrame | Columns):
         return b"{}"
     _, facts = _parts_of(type(table))
     return (
@@ -110,48 +109,76 @@ def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
         ValueError: the file has other facts.
     """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    metadata = table.schema.metadata or {}
+    return _held(kind, _as_frame(table), table.schema.metadata or {})
+
+
+def _as_frame(table: pa.Table) -> pd.DataFrame:
+    """Restore the columns that were read, of all or of some."""
     frame: pd.DataFrame = table.to_pandas()
-    types: dict[str, dict[str, Any]] = json.loads(metadata.get(_METADATA, b"{}"))
-    frame = frame.assign(
+    types: dict[str, dict[str, Any]] = json.loads(
+        (table.schema.metadata or {}).get(_METADATA, "{}")
+    )
+    return frame.assign(
         **{
-            name: _restored(frame[name], table[name], type_)
-            for name, type_ in types.items()
+            name: _restored(frame[name], table[name], types[name])
+            for name in frame.columns
+            if (type_ := types.get(name))
             if type_["dtype"] in ("object", "category") or type_["dtype"] != str(frame[name].dtype)
         }
     )
+
+
+def _held(kind: Any, table: Table, metadata: Mapping[bytes, bytes]) -> Any:
     if kind is pd.DataFrame:
-        return frame
-    table_name, facts = _parts_of(kind)
+        return table
+    name, facts = _parts_of(kind)
     try:
         said = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
     except ValidationError:
         raise ValueError(f"it does not say {', '.join(facts.model_fields)} of its rows") from None
-    return kind(**{table_name: frame}, **dict(said))
+    return kind(**{name: table}, **dict(said))
+
+
+def _is_table(hint: Any) -> bool:
+    return hint in (pd.DataFrame, Table) or isinstance(hint, TypeVar)
 
 
 @functools.cache
 def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
     """The name of a dataclass's table, and its other fields as a model, to be JSON."""
     hints = get_type_hints(kind, include_extras=True)
-    [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
+    [table] = [one.name for one in fields(kind) if _is_table(hints[one.name])]
     declared: Any = {one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table}
     config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
     return table, create_model("Facts", __config__=config, **declared)
 
 
-def _written(frame: pd.DataFrame, facts: bytes) -> bytes:
+def _as_arrow(frame: pd.DataFrame, facts: bytes) -> pa.Table:
+    """Turn a table, or its first rows, into what is written; UnusableTable names a column."""
+    _check_names(frame)
+    try:
+        return _described(frame, facts)
+    except _UNFIT:
+        for name in frame.columns:  # the error does not always name the column
+            try:
+                _described(frame[[name]], facts)
+            except _UNFIT as error:
+                raise _refused(name, _what_it_holds(frame[name])) from error
+        raise
+
+
+def _described(frame: pd.DataFrame, facts: bytes) -> pa.Table:
     table = pa.Table.from_pandas(frame)
     types = {name: _type(frame[name]) for name in frame.columns}
     own = {_METADATA: json.dumps(types).encode(), _FACTS: facts}
     table = table.replace_schema_metadata({**table.schema.metadata, **own})
     _check_way_back(frame, table)
-    return _file(table)
+    return table
 
 
 def _file(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink, write_page_checksum=True)
+    pq.write_table(table, sink, write_page_checksum=True, row_group_size=BATCH_ROWS)
     return sink.getvalue()
 
 
@@ -226,9 +253,42 @@ def _refused(name: object, rule: str) -> UnusableTable:
     )
 
 
-def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
-    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
-    write_bytes(path, to_parquet(table))
+def write_table(path: Location, table: "Table | DataclassInstance") -> None:
+    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`.
+
+    `Columns` of more rows than a batch are written in batches, the same bytes; each column is had
+    once, whole. With columns of objects, which have no type before all are seen, they are in memory.
+    """
+    held, facts = table_of(table), facts_json(table)
+    if isinstance(held, Columns) and len(held) > BATCH_ROWS:
+        cells = held.cells
+        if not isinstance(cells, Shelf):
+            cells = Shelf(batch_rows=BATCH_ROWS)
+            cells.update((name, held[name]) for name in held.columns)
+        if not cells.holds_objects:
+            _write_in_batches(path, cells.batches(held.index), held.index, facts)
+            return
+        held = Columns(held.index, cells)
+    write_bytes(path, _file(_as_arrow(whole(held), facts)))
+
+
+def _write_in_batches(
+    path: Location, batches: Iterator[pd.DataFrame], index: pd.Index, facts: bytes
+) -> None:
+    first = _as_arrow(next(batches), facts)
+    schema = first.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
+    with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
+        file.write_table(first, row_group_size=BATCH_ROWS)
+        for batch in batches:
+            file.write_table(pa.Table.from_pandas(batch), row_group_size=BATCH_ROWS)
+
+
+def _of_all_rows(metadata: Mapping[bytes, bytes], index: pd.Index) -> dict[bytes, bytes]:
+    """What pandas notes of a batch, as it would of the table: a range of row numbers is only noted."""
+    notes = json.loads(metadata[b"pandas"])
+    if isinstance(index, pd.RangeIndex):
+        notes["index_columns"][0]["stop"] = index.stop
+    return {**metadata, b"pandas": json.dumps(notes).encode()}
 
 
 @overload
@@ -238,14 +298,103 @@ def read_table(path: Location, kind: type[Held]) -> Held: ...
 def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
     """Return a table as it was written: values, types, index; or the dataclass that holds it.
 
+    One whose table is declared as a `Table` is given a large one as `StoredTable`.
+
     Raises:
         StorageUnreachable: there is none, or it cannot be read.
         EntryCorrupt: the file is no Parquet file, or was cut short.
     """
+    if kind is not pd.DataFrame and _may_stay_stored(kind) and size_of(path) > WHOLE_BYTES:
+        stored = StoredTable.at(path)
+        with _told_as_damage(path):
+            return _held(kind, stored, stored.cells.metadata)
     content = read_bytes(path)
-    try:
+    with _told_as_damage(path):
         return from_parquet(content, kind)
+
+
+def _may_stay_stored(kind: Any) -> bool:
+    return get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
+
+
+@contextmanager
+def _told_as_damage(path: Location) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
         raise EntryCorrupt(
             str(path), f"is no whole Parquet file: {error}", "Materialize its asset again."
         ) from error
+
+
+class StoredTable(Columns):
+    """A table in a file, which is read a column, or a batch of rows, at a time.
+
+    Errors while it is read are those of `read_table`. Whoever replaces the file changes nothing for
+    who has opened it: a file on a disk stays what it was, and a bucket tells that it did not.
+    """
+
+    cells: "_StoredCells"
+
+    @classmethod
+    def at(cls, path: Location) -> "StoredTable":
+        """Open a file; errors as of `read_table`."""
+        cells = _StoredCells(path)
+        return cls(cells.index(), cells)
+
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the rows in batches as they lie in the file, with all or some of the columns."""
+        start = 0
+        for batch in self.cells.batches(list(self.columns if names is None else names)):
+            yield batch.set_axis(self.index[start : start + len(batch)])
+            start += len(batch)
+
+
+class _StoredCells(Mapping[str, pd.Series]):
+    def __init__(self, path: Location) -> None:
+        self._path = path
+        source = open_file(path)
+        with _told_as_damage(path):
+            self._file = pq.ParquetFile(source, page_checksum_verification=True)
+        self.metadata: Mapping[bytes, bytes] = self._file.schema_arrow.metadata or {}
+        notes = json.loads(self.metadata.get(b"pandas", b"{}"))
+        index = [one for one in notes.get("index_columns", ()) if isinstance(one, str)]
+        self._names = dict.fromkeys(
+            name for name in self._file.schema_arrow.names if name not in index
+        )
+        self._kept: dict[str, pd.Series] = {}
+        self._left = KEPT_BYTES
+
+    def index(self) -> pd.Index:
+        with _told_as_damage(self._path):
+            rows: pd.DataFrame = self._file.read(columns=[], use_pandas_metadata=True).to_pandas()
+        return rows.index
+
+    def __getitem__(self, name: str) -> pd.Series:
+        if name in self._kept:
+            return self._kept[name]
+        if name not in self._names:
+            raise KeyError(name)
+        with _told_as_damage(self._path):
+            column = _as_frame(self._file.read(columns=[name]))[name]
+        size = column.memory_usage(index=False)
+        if size <= self._left:
+            self._left -= size
+            self._kept[name] = column
+        return column
+
+    def batches(self, names: list[str]) -> Iterator[pd.DataFrame]:
+        for number in range(self._file.num_row_groups):
+            with _told_as_damage(self._path):
+                table = self._file.read_row_group(number, names, use_pandas_metadata=True)
+                batch = _as_frame(table)
+            yield batch[names]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names

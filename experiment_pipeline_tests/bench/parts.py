@@ -12,6 +12,7 @@ from pathlib import Path
 
 from experiment_pipeline_tests.bench import (
     budget,
+    cluster,
     data,
     ensembles,
     foreseen,
@@ -195,6 +196,15 @@ encoded tables; below 1 threads are faster.
 {table(FIGURE, [start])}"""
 
 
+def on_a_cluster(asked: argparse.Namespace) -> str:
+    """Training on a Dask cluster."""
+    figures = table(FIGURE, cluster.measurements(asked.pairs))
+    return f"""Local clusters: processes for what a task costs and what two workers get done, threads that sleep for
+the simulation of a hundred.
+
+{figures}"""
+
+
 def ensembles_alone(_: argparse.Namespace) -> str:
     """The ensemble against the best configuration alone."""
     return f"""Twenty configurations of three families, {ensembles.SEEDS} seeds; both are the fits of the search, on train
@@ -222,6 +232,7 @@ PARTS: Mapping[str, Part] = {
     "large": Part("Large searches", large_searches),
     "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
+    "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),
     "rivals": Part("The same seconds", same_seconds),
     "ensembles": Part("The ensemble of the best few", ensembles_alone),

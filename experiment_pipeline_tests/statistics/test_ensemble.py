@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.ensemble import (
+    KEPT,
     LIBRARY,
     MOST_ROWS,
     folds_of,
@@ -14,6 +15,7 @@ from experiment_pipeline.statistics.ensemble import (
     library_of,
     scores_without,
     some_rows,
+    without_passengers,
 )
 from experiment_pipeline.statistics.scores import linearise, score
 from experiment_pipeline.statistics.spread import ConsecutiveUnits, unit_sums
@@ -57,6 +59,36 @@ def test_equal_models_are_no_ensemble() -> None:
     repeated = np.repeat(library * 1.1, 4, axis=0)
     weights = forward_selection(repeated, lambda one: -score("rmse", y, one), 5)
     assert weights.tolist() == [1, 0, 0, 0]
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12))
+@settings(max_examples=40, deadline=None)
+def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, models: int) -> None:
+    """The weights of those who stay keep their ratios; none of them could go as well."""
+    y, library = _library(seed, models)
+    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    chosen = forward_selection(library, judge, 6)
+    kept = without_passengers(library, chosen, judge, [1.0] * models)
+    gained = judge(chosen @ library) - judge(library[0])
+    needed = judge(library[0]) + KEPT * gained
+    assert judge(kept @ library) >= needed - 1e-12
+    stays = kept > 0
+    assert kept[stays] == pytest.approx(chosen[stays] / chosen[stays].sum())
+    for one in np.flatnonzero(kept) if stays.sum() > 1 else ():
+        left = np.where(np.arange(models) == one, 0, kept)
+        assert judge(left @ library / left.sum()) < needed
+
+
+def test_of_two_that_say_the_same_the_larger_goes() -> None:
+    """Whichever is the better one by a hair."""
+    generator = np.random.default_rng(4)
+    y = generator.normal(size=2_000)
+    first, second = y + generator.normal(size=(2, 2_000))
+    library = np.stack([first, first + 1e-6, second])
+    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    for sizes, gone in (([9.0, 1.0, 5.0], 0), ([1.0, 9.0, 5.0], 1)):
+        kept = without_passengers(library, np.array([0.3, 0.3, 0.4]), judge, sizes)
+        assert np.flatnonzero(kept == 0).tolist() == [gone]
 
 
 def test_undefined_scores_are_worse_than_any() -> None:

@@ -12,7 +12,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
+from experiment_pipeline.rows.digests import row_hashes, uniform
+from experiment_pipeline.rows.units import numbered
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
@@ -112,6 +115,7 @@ class DataAnalysis:
         shown_rows: positions of the rows that a report may show: a sample without the
             validation set, at most `spec.analysis.report_rows`.
         rows: number of rows of the table.
+        rows_read: how many of them the findings are of: all, or a sample of a larger table.
     """
 
     findings: tuple[Finding, ...]
@@ -120,6 +124,7 @@ class DataAnalysis:
     reasons: tuple[str, ...]
     associations: tuple[Association, ...]
     rows: int
+    rows_read: int
     shown_rows: np.ndarray = field(compare=False, repr=False)
 
     @property
@@ -135,7 +140,11 @@ class DataAnalysis:
 
 
 def analyse(
-    frame: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
+    frame: pd.DataFrame,
+    sets: pd.Series,
+    features: Sequence[str],
+    spec: DataAnalysisSpec,
+    rows: int | None = None,
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
@@ -147,6 +156,7 @@ def analyse(
         sets: (n,) train, test, validation or gap, with the index of `frame`.
         features: columns that a model would get.
         spec: the experiment.
+        rows: number of rows of the table that `frame` is a sample of; None: it is all of it.
 
     Raises:
         UnusableTable: the target is no column of the table.
@@ -173,7 +183,8 @@ def analyse(
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         associations=subject.associations,
-        rows=len(frame),
+        rows=len(frame) if rows is None else rows,
+        rows_read=len(frame),
         shown_rows=subject.sample(np.flatnonzero(visible), spec.analysis.report_rows),
     )
 
@@ -195,3 +206,28 @@ def _left_out(findings: Sequence[Finding], spec: DataAnalysisSpec) -> tuple[str,
     codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
     columns = [column for one in findings if one.code in codes for column in one.columns]
     return tuple(dict.fromkeys(columns))
+
+
+# A table with more rows is known by a sample of them: every share is then known to a tenth of a
+# percent, and what the findings ask of all rows stays within minutes and a gigabyte.
+MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
+
+
+def rows_to_read(prepared: Table, features: Sequence[str]) -> np.ndarray | None:
+    """Choose the rows that stand for a large table; None: all of its rows are read.
+
+    By a hash of their features, so that neither the order of the rows nor a target decides, and
+    equal rows are together in the sample or out of it. Where few combinations make up the table,
+    that would be all of a kind or none: there equal rows are numbered and chosen one by one.
+
+    Returns:
+        int64 (k,): positions, ascending.
+    """
+    if len(prepared) <= MOST_ROWS:
+        return None
+    share = SAMPLED_ROWS / len(prepared)
+    hashes = row_hashes(prepared, features, "sample of the analysis")
+    chosen = np.flatnonzero(uniform(hashes) < share)
+    if not SAMPLED_ROWS / 2 < len(chosen) < SAMPLED_ROWS * 2:
+        chosen = np.flatnonzero(uniform(numbered(prepared, hashes)) < share)
+    return chosen

@@ -10,20 +10,22 @@ import pandas as pd
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
+from experiment_pipeline.columns.table import Table, picked, whole
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
-from experiment_pipeline.stages.data_analysis.analysis import analyse
+from experiment_pipeline.stages.data_analysis.analysis import analyse, rows_to_read
 from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.shelf import Shelf
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 
 
 def build_data_analysis(
@@ -89,16 +91,19 @@ def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> s
     )
 
 
-def _examine(raw: pd.DataFrame, spec: DataAnalysisSpec, schema_text: str) -> dict[str, bytes]:
-    prepared = prepared_rows(raw, spec.preparation, load_schema(schema_text))
-    features = feature_columns(prepared, spec)
-    sets = assign_sets(prepared, spec, features)
+def _examine(raw: Table, spec: DataAnalysisSpec, schema_text: str) -> dict[str, bytes]:
+    table = prepared_rows(raw, spec.preparation, load_schema(schema_text), Shelf())
+    features = feature_columns(table, spec)
+    sets = assign_sets(table, spec, features)
+    read = rows_to_read(table, features)
+    prepared = whole(table if read is None else picked(table, read))
+    sets = sets if read is None else sets.iloc[read]
     # No finding is about lists or mappings; they can only stand in columns that are no features.
     nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
     prepared = prepared.drop(columns=nested)
     prepared = _in_order(prepared, sets, features, spec)
     sets = sets[prepared.index]
-    analysis = analyse(prepared, sets, features, spec)
+    analysis = analyse(prepared, sets, features, spec, len(raw))
     return {
         ANALYSIS: analysis.to_json().encode(),
         MARKDOWN: page.markdown_report(analysis).encode(),

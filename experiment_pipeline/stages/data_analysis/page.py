@@ -16,7 +16,7 @@ from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place, Rows
+from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, Place, Rows
 from experiment_pipeline.reporting.remembered import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
@@ -59,6 +59,7 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
             "verdict": verdict,
             "because": because,
             "report": Place(place),
+            **_rows_read(analysis),
             "found": Rows(_found(analysis)),
             "findings": Markdown(markdown),
         },
@@ -76,6 +77,12 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
             ReportRow(name="data_analysis", place=place),
         ],
     )
+
+
+def _rows_read(analysis: Mapping[str, Any]) -> dict[str, Fact]:
+    """Rows of the table and of its sample, where the analysis is of one."""
+    rows, read = analysis["rows"], analysis["rows_read"]
+    return {} if rows == read else {"rows": rows, "rows_read": read}
 
 
 def _found(analysis: Mapping[str, Any]) -> pd.DataFrame:
@@ -105,6 +112,11 @@ def markdown_report(analysis: DataAnalysis) -> str:
     said: list[document.Block] = [
         document.Bullets(analysis.reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
+        *(
+            [document.Paragraph(f"{_rows(analysis)}.")]
+            if analysis.rows_read < analysis.rows
+            else []
+        ),
         *map(_card, analysis.found),
     ]
     parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, said)]
@@ -172,7 +184,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisS
 def _document(
     analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
 ) -> document.Document:
-    asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {analysis.rows:,} rows."
+    asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
         *([document.Bullets(analysis.reasons)] if analysis.reasons else []),
@@ -190,7 +202,7 @@ def _document(
     columns = _columns(frame, spec, most_columns)
     table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
     note = (
-        f"{len(analysis.shown_rows):,} of {len(frame):,} rows, sampled from those outside of the "
+        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled from those outside of the "
         f"validation set; {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
         f"{MOST_CHARACTERS} characters."
     )
@@ -207,6 +219,16 @@ def _document(
         document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
     return document.Document(f"Data analysis of {spec.name}", sections, document.around(spec.name))
+
+
+def _rows(analysis: DataAnalysis) -> str:
+    """How many rows there are, and how many of them were read."""
+    if analysis.rows_read == analysis.rows:
+        return f"{analysis.rows:,} rows"
+    return (
+        f"{analysis.rows:,} rows, of which a sample of {analysis.rows_read:,} was read, chosen by a "
+        "hash of their features: every number of a finding is of the sample"
+    )
 
 
 def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[document.Section]:

@@ -44,7 +44,7 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 
 # Count it up whenever the code of this package would rank, choose or show otherwise.
-LEADERBOARD_VERSION = 4
+LEADERBOARD_VERSION = 5
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 

@@ -34,6 +34,7 @@ from experiment_pipeline.statistics.ensemble import (
     library_of,
     scores_without,
     some_rows,
+    without_passengers,
 )
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
@@ -209,6 +210,9 @@ def find_ensemble(
         library = np.stack([seen[one][keep] for one in best[left_out]])
         score = partial(_score, spec.metric, rows, some[keep])
         weights = forward_selection(library, score, rule.members)
+        # What a prediction costs grows with the bytes, and these are the same in every run.
+        sizes = [candidates[one].result.model_bytes for one in best[left_out]]
+        weights = without_passengers(library, weights, score, sizes)
         # The heaviest first; of equal weights the better one.
         heaviest = np.argsort(-weights, kind="stable").tolist()
         return {best[left_out][i]: float(weights[i]) for i in heaviest if weights[i] > 0}

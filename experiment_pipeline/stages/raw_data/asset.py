@@ -8,6 +8,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
+from experiment_pipeline.storage.shelf import Shelf
 
 # Count it up whenever the code of this package would read another table from the same source.
 TABLE_VERSION = 1
@@ -29,7 +30,8 @@ def build_raw_data(
         with record(context):
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)
-            table = parse(read_source(spec.data), spec.data)
+            shelf = Shelf()
+            table = parse(read_source(spec.data), spec.data, shelf, shelf.spooled)
             named.check(list(table.frame.columns))
         return asset.report(context, key, page.outcome(table, spec.data.shown_url))
 

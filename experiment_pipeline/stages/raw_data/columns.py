@@ -6,7 +6,7 @@ have is for the user to say (`preparation.types`). What would change a value is 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -37,23 +37,15 @@ TIMES = "times of day, read as text"
 DURATIONS = "durations, read as seconds"
 
 
-@dataclass(frozen=True)
-class TypedTable:
-    """The same rows and columns, typed, and the decisions in words."""
-
-    table: pa.Table
-    notes: tuple[str, ...]
-
-
 @dataclass
-class _Decisions:
-    """Column names per decision, to be told once for many columns."""
+class Decisions:
+    """What was decided for the columns so far: column names per decision."""
 
     columns: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     missing_texts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def notes(self) -> tuple[str, ...]:
-        """One sentence per decision."""
+        """Tell the decisions, a sentence each."""
         texts = [
             f"{text!r} was read as missing: {numbers.counted(sum(cells), 'cell')} "
             f"in {numbers.counted(len(cells), 'column')}"
@@ -63,40 +55,25 @@ class _Decisions:
         return (*texts, *decided)
 
 
-def typed_texts(table: pa.Table, missing: Sequence[str]) -> TypedTable:
-    """Types for a table of texts; the texts in `missing` become missing values."""
-    decisions = _Decisions()
-    missing_set = pa.array(missing, TEXT)
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        present = _with_missing(column, missing_set, decisions)
-        columns.append(_typed(name, present, decisions))
-    return TypedTable(pa.table(columns, table.column_names), decisions.notes())
+def typed_text(
+    name: str, column: pa.ChunkedArray, missing: Sequence[str], decisions: Decisions
+) -> pa.ChunkedArray:
+    """Type a whole column of texts; the texts in `missing` become missing values."""
+    return _typed(name, _with_missing(column, pa.array(missing, TEXT), decisions), decisions)
 
 
-def plain(table: pa.Table) -> TypedTable:
-    """A Parquet file's types, reduced to those that pandas holds without objects.
-
-    Raises:
-        UnusableTable: columns of lists, structs or maps.
-    """
-    nested = [f.name for f in table.schema if pa.types.is_nested(_storage(f.type))]
-    if nested:
+def refuse_nested(fields: Iterable[pa.Field]) -> None:
+    """Raise UnusableTable about columns of lists, structs or maps."""
+    if nested := [f.name for f in fields if pa.types.is_nested(_storage(f.type))]:
         raise UnusableTable(
             f"columns {listed(nested)}",
             "they hold lists, structs or maps, not one value per row",
             "flatten them, or leave them out of the file",
         )
-    decisions = _Decisions()
-    columns = [
-        _plain(name, column, decisions)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    return TypedTable(pa.table(columns, table.column_names), decisions.notes())
 
 
 def _with_missing(
-    column: pa.ChunkedArray, missing: pa.Array, decisions: _Decisions
+    column: pa.ChunkedArray, missing: pa.Array, decisions: Decisions
 ) -> pa.ChunkedArray:
     is_missing = pc.is_in(column, missing)
     if not pc.any(is_missing).as_py():
@@ -107,7 +84,7 @@ def _with_missing(
     return pc.if_else(is_missing, pa.scalar(None, TEXT), column)
 
 
-def _typed(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.ChunkedArray:
+def _typed(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     present = column.drop_null()
     if len(present) == 0:
         decisions.columns[EMPTY].append(name)
@@ -123,7 +100,7 @@ def _typed(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.Chun
     return column
 
 
-def _number(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.ChunkedArray:
+def _number(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     """The column as int64 or float64; as text where it is none or would not stay the same."""
     number = _cast_to_number(column)
     if number is None:  # Arrow takes no blanks around a number, and copying is the slower way
@@ -161,7 +138,7 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return pc.or_(pc.less(number, -LARGEST_EXACT), pc.greater(number, LARGEST_EXACT))
 
 
-def _boolean(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.ChunkedArray:
+def _boolean(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     """Booleans; with missing values text, because pandas has no plain type for the three."""
     if column.null_count == 0:
         return pc.cast(column, pa.bool_())
@@ -169,13 +146,14 @@ def _boolean(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.Ch
     return pc.cast(column, TEXT)
 
 
-def _told_infinite(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.ChunkedArray:
+def _told_infinite(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
         decisions.columns[INFINITE].append(name)
     return column
 
 
-def _plain(name: str, column: pa.ChunkedArray, decisions: _Decisions) -> pa.ChunkedArray:
+def plain(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
+    """Reduce the type of a whole column of Parquet to one that pandas holds without objects."""
     column = pc.cast(column, _storage(column.type))
     kind = column.type
     if column.null_count == len(column):

@@ -4,7 +4,7 @@ Refuses what is no table: HTML, workbooks, archives, images, truncated files. Of
 order mark decides, else valid UTF-8 is UTF-8. Where most of it is, the first line that is not is
 named: no code page is right for a file of two. Else charset-normalizer guesses from the lines that
 are not ASCII, and the guess is told. CSV text is read in `csv_text`. In: a file's name and bytes.
-Out: its unpacked bytes, as UTF-8 where it is text, or an Arrow table (Parquet).
+Out: its unpacked bytes, as UTF-8 where it is text. Parquet is read in `parquet.py`.
 """
 
 import bz2
@@ -16,13 +16,14 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote
 
 import charset_normalizer
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import UnreadableTable, listed
 
@@ -51,12 +52,25 @@ OTHER_KINDS = (
 HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
+class Delivered(Protocol):
+    """A file that is not fetched before it is known what it is, because it may be large."""
+
+    def open(self) -> BinaryIO:
+        """Open it, to read parts of it."""
+
+    def read(self) -> bytes:
+        """Fetch all of it."""
+
+
 @dataclass(frozen=True)
 class Contents:
-    """One unpacked file; `name` is relative to the folder that was read."""
+    """One unpacked file; `name` is relative to the folder that was read.
+
+    `content` is all of it; of a large file it is what was delivered, packed as it was.
+    """
 
     name: str
-    content: bytes
+    content: bytes | Delivered
     format: str
     compression: str | None
 
@@ -72,20 +86,39 @@ class Contents:
 
     def with_folder_keys(self, table: pa.Table) -> pa.Table:
         """The table with the folders' values as further columns of text."""
-        for key, value in self.folder_keys.items():
+        for key in self.folder_keys:
             if key in table.column_names:
                 raise UnreadableTable(
                     self.name,
                     f"the folder's name and the file both have a column {key!r}",
                     "rename one of the two",
                 )
-            table = table.append_column(
-                key, pa.repeat(pa.scalar(value, pa.large_string()), table.num_rows)
-            )
+            table = table.append_column(key, self.folder_column(key, table.num_rows))
         return table
 
+    def folder_column(self, key: str, rows: int) -> pa.Array:
+        """Return the value of a folder for each row, as text."""
+        return pa.repeat(pa.scalar(self.folder_keys[key], pa.large_string()), rows)
 
-def open_contents(name: str, content: bytes, declared: str | None) -> Contents:
+    @property
+    def text(self) -> bytes:
+        """All of it; fetched and unpacked, where it was not yet."""
+        content = self.content
+        return content if isinstance(content, bytes) else _unpack(self.name, content.read())[0]
+
+    @contextmanager
+    def stream(self) -> Iterator[BinaryIO]:
+        """Open it, unpacked, to be read from the beginning to the end."""
+        with ExitStack() as opened:
+            content = self.content
+            packed = io.BytesIO(content) if isinstance(content, bytes) else content.open()
+            stream = opened.enter_context(packed)
+            if not isinstance(content, bytes) and self.compression is not None:
+                stream = opened.enter_context(STREAMS[self.compression](stream))
+            yield stream
+
+
+def open_contents(name: str, content: bytes | Delivered, declared: str | None) -> Contents:
     """Unpack a file and find out its format.
 
     Args:
@@ -96,8 +129,7 @@ def open_contents(name: str, content: bytes, declared: str | None) -> Contents:
     Raises:
         UnreadableTable: the file is empty, truncated, or something else than a table.
     """
-    unpacked, compression = _unpack(name, content)
-    found = _format(name, unpacked)
+    unpacked, compression, found = _opened(name, content)
     if declared and declared != found:
         raise UnreadableTable(
             name,
@@ -107,27 +139,21 @@ def open_contents(name: str, content: bytes, declared: str | None) -> Contents:
     return Contents(name, unpacked, found, compression)
 
 
-def read_parquet(name: str, content: bytes) -> pa.Table:
-    """All columns of a Parquet file.
-
-    Raises:
-        UnreadableTable: truncated or damaged, or two columns of one name.
-    """
-    if content[-4:] != PARQUET_MAGIC:
-        raise UnreadableTable(
-            name,
-            f"it is a truncated Parquet file: no footer in {len(content):,} bytes",
-            FIX_DOWNLOAD,
-        )
-    try:
-        # The file handle and not `pq.read_table`, which refuses duplicate names without naming them.
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableTable(
-            name, f"it is a damaged Parquet file: {error}", FIX_DOWNLOAD
-        ) from None
-    refuse_duplicates(name, table.column_names)
-    return table
+def _opened(name: str, content: bytes | Delivered) -> tuple[bytes | Delivered, str | None, str]:
+    """What a file holds, the compression around it, its format."""
+    if not isinstance(content, bytes):
+        with content.open() as file:
+            head = file.read(LOOK)
+        if head.startswith(PARQUET_MAGIC):
+            return content, None, "parquet"
+        packed = next((name for magic, name, _ in UNPACKERS if head.startswith(magic)), None)
+        if packed is None or packed in STREAMS:
+            with suppress(*DAMAGES), Contents(name, content, "", packed).stream() as stream:
+                if (start := stream.read(LOOK)).strip():
+                    return content, packed, _format(name, start)
+        content = content.read()
+    unpacked, compression = _unpack(name, content)
+    return unpacked, compression, _format(name, unpacked)
 
 
 def refuse_duplicates(name: str, column_names: list[str]) -> None:
@@ -167,8 +193,7 @@ def _unpack(name: str, content: bytes) -> tuple[bytes, str | None]:
         if content.startswith(magic):
             try:
                 return unpack(name, content), compression
-            except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-                # EOFError is how gzip and bz2 say that the stream stops too early.
+            except DAMAGES as error:
                 raise UnreadableTable(
                     name, f"its {compression} stream is truncated or damaged: {error}", FIX_DOWNLOAD
                 ) from None
@@ -203,6 +228,15 @@ def _unpack_zstd(_: str, content: bytes) -> bytes:
     return unpacked
 
 
+# EOFError is how gzip and bz2 say that the stream stops too early.
+DAMAGES = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+# What need not be unpacked at once.
+STREAMS: dict[str, Callable[[BinaryIO], Any]] = {
+    "gzip": lambda file: gzip.GzipFile(fileobj=file),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstd": lambda file: pa.CompressedInputStream(file, "zstd"),
+}
 UNPACKERS: tuple[tuple[bytes, str, Callable[[str, bytes], bytes]], ...] = (
     (b"\x1f\x8b", "gzip", lambda _, content: gzip.decompress(content)),
     (b"BZh", "bzip2", lambda _, content: bz2.decompress(content)),

@@ -14,7 +14,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
@@ -25,6 +25,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.raw_data.contents import (
     FIX_DELIVER,
     MARKS,
+    Utf8Text,
     first_bad_byte,
     open_contents,
     refuse_duplicates,
@@ -40,6 +41,16 @@ SAMPLE_CHARACTERS = 262_144
 SAMPLE_ROWS = 200
 OPEN_QUOTE_SIGNS = ("unexpected end of data", "field larger than field limit")
 BLOCK_BYTES = 16 * 1024 * 1024  # a row must fit into one block
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the beginning of a file tells: its columns, what is between them, what was found out."""
+
+    names: list[str]
+    delimiter: str
+    encoding: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,13 +70,19 @@ def read(name: str, content: bytes, data: spec.Data) -> CsvText:
         UnreadableTable: binary, not in the encoding, ragged, an open quote, a name twice.
     """
     text = to_utf8(name, content, data.encoding)
+    looks = looks_of(name, text, data)
+    _refuse_open_quote(name, text.content, looks.delimiter)
+    table = _columns(name, text.content, looks).rename_columns(looks.names)
+    return CsvText(table, looks.encoding, looks.delimiter, looks.notes)
+
+
+def looks_of(name: str, text: Utf8Text, data: spec.Data) -> Looks:
+    """Find out what `data` does not say; errors as of `read`."""
     delimiter = data.delimiter or _find_delimiter(text.content)
     _refuse_odd(delimiter)
     header = _header(name, text.content, delimiter)
     names, unnamed = _named(header)
     refuse_duplicates(name, names)
-    _refuse_open_quote(name, text.content, delimiter)
-    table = _columns(name, text.content, delimiter, len(names)).rename_columns(names)
     notes = [*text.notes]
     if not data.delimiter and delimiter != ",":
         notes.append(f"delimiter {delimiter!r} was found")
@@ -76,7 +93,7 @@ def read(name: str, content: bytes, data: spec.Data) -> CsvText:
         )
     if all(_is_number(field) for field in header):
         notes.append("all column names are numbers: does the first line hold names at all?")
-    return CsvText(table, text.encoding, delimiter, tuple(notes))
+    return Looks(names, delimiter, text.encoding, tuple(notes))
 
 
 def _find_delimiter(content: bytes) -> str:
@@ -131,20 +148,32 @@ def _made_up(position: int, header: list[str]) -> str:
     return name
 
 
-def _columns(name: str, content: bytes, delimiter: str, width: int) -> pa.Table:
-    names = [str(position) for position in range(width)]
+def _options(looks: Looks) -> dict[str, Any]:
+    # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
+    names = [str(position) for position in range(len(looks.names))]
+    return {
+        "read_options": arrow_csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES),
+        "parse_options": arrow_csv.ParseOptions(delimiter=looks.delimiter, newlines_in_values=True),
+        "convert_options": arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
+        ),
+    }
+
+
+def parsed(stream: BinaryIO, looks: Looks) -> Iterator[pa.RecordBatch]:
+    """Parse a file in blocks of lines: text columns; ArrowInvalid where it is no table."""
+    skipped = 1
+    for batch in arrow_csv.open_csv(stream, **_options(looks)):
+        columns = batch.slice(skipped).columns
+        yield pa.RecordBatch.from_arrays(columns, names=looks.names)
+        skipped = max(0, skipped - batch.num_rows)
+
+
+def _columns(name: str, content: bytes, looks: Looks) -> pa.Table:
     try:
-        # The header is read as a row and cut off, so that no name can mislead the parser.
-        return arrow_csv.read_csv(
-            pa.BufferReader(content),
-            arrow_csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES),
-            arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
-            ),
-        ).slice(1)
+        return arrow_csv.read_csv(pa.BufferReader(content), **_options(looks)).slice(1)
     except pa.ArrowInvalid as error:
-        _refuse_ragged(name, content, delimiter)
+        _refuse_ragged(name, content, looks.delimiter)
         raise UnreadableTable(
             name, f"cannot be read as CSV: {error}", "correct the file, or write it as Parquet"
         ) from None

@@ -8,17 +8,19 @@ import re
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import head
 from experiment_pipeline.reporting.outcome import Columns, Markdown, Notes, Outcome
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.stages.raw_data.table import RawTable
 
+SHOWN_ROWS = 5
 MOST_COLUMNS = 40
 MOST_CHARACTERS = 60
 
 
 def outcome(table: RawTable, source: str) -> Outcome:
     """What was read and decided on the way; `source` is the URL without its secrets."""
-    absent = "does not apply"
+    absent, first = "does not apply", head(table.frame, SHOWN_ROWS)
     return Outcome(
         value=table,
         version=table.digest,
@@ -26,27 +28,27 @@ def outcome(table: RawTable, source: str) -> Outcome:
         facts={
             "source": source,
             "dagster/row_count": len(table.frame),
-            "columns": table.frame.shape[1],
+            "columns": len(table.frame.columns),
             "digest": table.digest,
             "format": table.format,
             "encoding": table.encoding or absent,
             "delimiter": repr(table.delimiter) if table.delimiter else absent,
             "notes": Notes(table.notes),
-            "preview": Markdown(preview(table.frame)),
-            "dagster/column_schema": Columns(table.frame),
+            "preview": Markdown(preview(first)),
+            "dagster/column_schema": Columns(first),
         },
         remembered=[
             RunFacts(
                 data_url=source,
                 data_digest=table.digest,
                 data_rows=len(table.frame),
-                data_columns=table.frame.shape[1],
+                data_columns=len(table.frame.columns),
             )
         ],
     )
 
 
-def preview(frame: pd.DataFrame, rows: int = 5) -> str:
+def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
     """The first `rows` rows as a Markdown table; wide tables and long texts are cut, and say so.
 
     Names and values come from strangers: HTML and Markdown in them is shown, not rendered.

@@ -8,10 +8,10 @@ In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -21,10 +21,11 @@ from upath import UPath
 from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, did_you_mean, listed
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC
+from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Delivered
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
-from experiment_pipeline.storage.files import list_names, read_bytes, read_many
-from experiment_pipeline.storage.locations import explained, location, on_disk
+from experiment_pipeline.storage.files import list_names, open_file, read_bytes, read_many
+from experiment_pipeline.storage.locations import explained, is_s3, location, on_disk
+from experiment_pipeline.storage.tables import WHOLE_BYTES
 
 COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {
@@ -54,14 +55,31 @@ class _Part:
     info: Mapping[str, Any]
 
 
-def read_source(data: Data) -> list[tuple[str, bytes]]:
+class _Large:
+    """A file of a table that may be larger than memory."""
+
+    def __init__(self, path: UPath) -> None:
+        self._path = path
+
+    def open(self) -> BinaryIO:
+        return open_file(self._path)
+
+    def read(self) -> bytes:
+        return read_bytes(self._path)
+
+
+def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
     """Fetch every file of the table: (name, content), in the order of their names.
+
+    Files on a disk or in a bucket that are large, together, are handed on as they are.
 
     Raises:
         UnreadableTable: no such file (with similar names), or a folder without tables.
         StorageUnreachable: no permission, no credentials, no bucket, no answer.
     """
     parts = _parts(data)
+    if _are_large(parts):
+        return [(part.name, _Large(part.path)) for part in parts]
     if len(parts) == 1:
         return [(parts[0].name, read_bytes(parts[0].path))]
     contents = read_many(part.path for part in parts)
@@ -69,6 +87,11 @@ def read_source(data: Data) -> list[tuple[str, bytes]]:
         if part.path not in contents:
             raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
     return [(part.name, contents[part.path]) for part in parts]
+
+
+def _are_large(parts: Sequence[_Part]) -> bool:
+    known = (on_disk(part.path) is not None or is_s3(part.path) for part in parts)
+    return all(known) and sum(int(part.info.get("size") or 0) for part in parts) > WHOLE_BYTES
 
 
 def fingerprint_source(data: Data) -> str:

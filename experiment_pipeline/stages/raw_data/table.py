@@ -1,29 +1,36 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
-Here: `parse`, the stage. Beside it: `contents` (what a file is), `csv_text` (text → columns of
-text), `columns` (columns → types). Not here: what people see of it (`page.py`), fetching the files
-(`sources.py`), cleaning values (`columns/preparation.py`).
+Here: `parse`, the stage. Beside it: `contents` (what a file is), `parquet` and `csv_text` (files →
+columns), `columns` (columns → types). Not here: what people see of it (`page.py`), fetching the
+files (`sources.py`), cleaning values (`columns/preparation.py`).
 
-Nothing is changed in silence: what was found out by looking is in `RawTable.notes`.
+Types, notes and digest go by whole columns, so the table is made a column at a time: with a place
+to put columns, a table may be larger than memory. Nothing is changed in silence: what was
+found out by looking is in `RawTable.notes`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, overload
 
 import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline import spec
+from experiment_pipeline.columns.table import AnyTable, Columns, whole
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.rows.digests import INDEX, TableDigest, cell_hashes
 from experiment_pipeline.stages.raw_data import columns, csv_text
-from experiment_pipeline.stages.raw_data.contents import Contents, open_contents, read_parquet
+from experiment_pipeline.stages.raw_data.contents import Contents, Delivered, open_contents
+from experiment_pipeline.stages.raw_data.csv_large import LargeCsv, look_through
+from experiment_pipeline.stages.raw_data.parquet import ParquetFile
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 
 
 @dataclass(frozen=True)
-class RawTable:
+class RawTable(Generic[AnyTable]):
     """A table as delivered, typed.
 
     Attributes:
@@ -36,7 +43,7 @@ class RawTable:
         notes: what was decided for the user, one sentence each.
     """
 
-    frame: pd.DataFrame
+    frame: AnyTable
     digest: str
     format: str
     encoding: str | None
@@ -47,26 +54,67 @@ class RawTable:
     @property
     def types(self) -> Mapping[str, str]:
         """The dtype of every column."""
-        return {str(name): str(dtype) for name, dtype in self.frame.dtypes.items()}
+        return {str(name): str(self.frame[name].dtype) for name in self.frame.columns}
 
 
-@dataclass(frozen=True)
+class Texts(Protocol):
+    """Columns of text that need not be in memory."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one of them."""
+
+
+Spool = Callable[[Iterable[pa.RecordBatch]], Texts]
+
+
+@dataclass
 class _Read:
-    """What both formats give: an Arrow table with its final types."""
+    """What both formats give: columns with their final types, one after the other.
 
-    table: pa.Table
-    notes: tuple[str, ...]
+    Attributes:
+        rows: of the table.
+        cells: name and cells of each column, once, in order.
+        parts: notes on the files.
+        decisions: those on columns, complete when all columns were had.
+    """
+
+    rows: int
+    cells: Iterator[tuple[str, pa.ChunkedArray]]
+    parts: tuple[str, ...]
+    decisions: tuple[columns.Decisions, ...]
     encoding: str | None = None
     delimiter: str | None = None
 
 
-def parse(parts: Sequence[tuple[str, bytes]], data: spec.Data) -> RawTable:
+@overload
+def parse(
+    parts: Sequence[tuple[str, bytes | Delivered]], data: spec.Data
+) -> RawTable[pd.DataFrame]: ...
+@overload
+def parse(
+    parts: Sequence[tuple[str, bytes | Delivered]],
+    data: spec.Data,
+    cells: MutableMapping[str, pd.Series],
+    spool: Spool,
+) -> RawTable[Columns]: ...
+def parse(
+    parts: Sequence[tuple[str, bytes | Delivered]],
+    data: spec.Data,
+    cells: MutableMapping[str, pd.Series] | None = None,
+    spool: Spool | None = None,
+) -> RawTable[pd.DataFrame] | RawTable[Columns]:
     """Read one table from its files.
 
     Args:
         parts: (name, content) of each file, at least one; several are the parts of one table,
             with the same columns, appended in this order.
         data: how to read them, where the user knows better than the files tell.
+        cells: where the columns go; None: they stay in memory, as a DataFrame.
+        spool: where the texts of a large CSV wait until their columns are typed.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
@@ -75,22 +123,27 @@ def parse(parts: Sequence[tuple[str, bytes]], data: spec.Data) -> RawTable:
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     kind = _the_format(files)
-    read = _read_csv(files, data) if kind == "csv" else _read_parquet(files, data)
-    if read.table.num_rows == 0:
+    read = _read_csv(files, data, spool) if kind == "csv" else _read_parquet(files, data)
+    if read.rows == 0:
         raise UnreadableTable(
             files[0].name, "it has a header and no rows", "deliver a table that has rows"
         )
-    frame = read.table.to_pandas(ignore_metadata=True)
-    frame.index = pd.RangeIndex(len(frame), name="row_number")
+    index = pd.RangeIndex(read.rows, name=INDEX)
+    digest, held = TableDigest(index), {} if cells is None else cells
+    for name, column in read.cells:
+        series = column.to_pandas()
+        digest.add(name, series.dtype, cell_hashes(series))
+        held[name] = series
+    table: Any = Columns(index, held)
     compressions = dict.fromkeys(file.compression for file in files if file.compression)
     return RawTable(
-        frame=frame,
-        digest=table_digest(frame),
+        frame=whole(table) if cells is None else table,
+        digest=digest.hexdigest(),
         format=kind,
         encoding=read.encoding,
         delimiter=read.delimiter,
         compression=", ".join(compressions) or None,
-        notes=read.notes,
+        notes=(*read.parts, *(note for decided in read.decisions for note in decided.notes())),
     )
 
 
@@ -105,23 +158,59 @@ def _the_format(files: Sequence[Contents]) -> str:
     return files[0].format
 
 
-def _read_csv(files: Sequence[Contents], data: spec.Data) -> _Read:
-    texts = [csv_text.read(file.name, file.content, data) for file in files]
+def _read_csv(files: Sequence[Contents], data: spec.Data, spool: Spool | None) -> _Read:
+    large = [look_through(file, data) for file in files] if spool is not None else [None]
+    if spool is not None and (plain := [one for one in large if one]) and len(plain) == len(large):
+        with suppress(pa.ArrowInvalid):  # reading it whole says what is wrong
+            return _read_large_csv(plain, data, spool)
+    texts = [csv_text.read(file.name, file.text, data) for file in files]
     table = _stacked(
         [
             (file.name, file.with_folder_keys(text.table))
             for file, text in zip(files, texts, strict=True)
         ]
     )
+    decisions = columns.Decisions()
+
     # Types are found after stacking: a part alone could look like numbers, the table not.
-    typed = columns.typed_texts(table, data.missing_values)
+    def typed(cells: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        for name in list(cells):
+            column = cells.pop(name)  # what was had need not stay in memory
+            yield name, columns.typed_text(name, column, data.missing_values, decisions)
+
     notes = dict.fromkeys(note for text in texts for note in text.notes)
     return _Read(
-        table=typed.table,
-        notes=(*_notes_on_parts(files), *notes, *typed.notes),
+        table.num_rows,
+        typed(dict(zip(table.column_names, table.columns, strict=True))),
+        (*_notes_on_parts(files), *notes),
+        (decisions,),
         encoding=", ".join(dict.fromkeys(text.encoding for text in texts)),
         delimiter=texts[0].delimiter,
     )
+
+
+def _read_large_csv(files: Sequence[LargeCsv], data: spec.Data, spool: Spool) -> _Read:
+    no_rows = [(one.file.name, one.file.with_folder_keys(_texts(one.looks.names))) for one in files]
+    names = _stacked(no_rows).column_names
+    texts = spool(batch.select(names) for one in files for batch in one.batches())
+    decisions = columns.Decisions()
+    notes = dict.fromkeys(note for one in files for note in one.looks.notes)
+    return _Read(
+        texts.rows,
+        (
+            (name, columns.typed_text(name, texts.column(name), data.missing_values, decisions))
+            for name in names
+        ),
+        (*_notes_on_parts([one.file for one in files]), *notes),
+        (decisions,),
+        encoding=files[0].looks.encoding,
+        delimiter=files[0].looks.delimiter,
+    )
+
+
+def _texts(names: Sequence[str]) -> pa.Table:
+    """A table of texts without rows."""
+    return pa.schema([(name, columns.TEXT) for name in names]).empty_table()
 
 
 def _read_parquet(files: Sequence[Contents], data: spec.Data) -> _Read:
@@ -130,20 +219,23 @@ def _read_parquet(files: Sequence[Contents], data: spec.Data) -> _Read:
             raise InvalidExperiment(
                 f"data.{setting}", f"{files[0].name} is Parquet: it has no effect", "drop it"
             )
-    tables = [
-        (file.name, file.with_folder_keys(read_parquet(file.name, file.content))) for file in files
-    ]
-    table = _stacked(tables)
+    opened = [(file.name, ParquetFile(file)) for file in files]
+    schema = _stacked([(name, file.no_rows) for name, file in opened]).schema
     keys = _folder_keys(files)
-    plain = columns.plain(table.drop_columns(keys))
-    in_names = columns.typed_texts(table.select(keys), missing=())
-    return _Read(
-        table=pa.table(
-            [*plain.table.columns, *in_names.table.columns],
-            [*plain.table.column_names, *in_names.table.column_names],
-        ),
-        notes=(*_notes_on_parts(files), *plain.notes, *in_names.notes),
-    )
+    names = [name for name in schema.names if name not in keys]
+    columns.refuse_nested(field for field in schema if field.name in names)
+    decisions, of_names = columns.Decisions(), columns.Decisions()
+
+    def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
+        for name in (*names, *keys):
+            column = _stacked([(part, file.read(name)) for part, file in opened])[name]
+            if name in keys:
+                yield name, columns.typed_text(name, column, (), of_names)
+            else:
+                yield name, columns.plain(name, column, decisions)
+
+    rows = sum(file.rows for _, file in opened)
+    return _Read(rows, typed(), tuple(_notes_on_parts(files)), (decisions, of_names))
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:

@@ -39,6 +39,9 @@ from experiment_pipeline.stages.search.shared_work import (
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 
+# So many are predicted of the test rows where a fit has found all predictions anyway.
+ROWS_TO_TIME = 500
+
 
 def share_work(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
@@ -123,8 +126,17 @@ def _fitted(
 ) -> tuple[FittedModel, np.ndarray, float]:
     """A model of the train rows, what it predicts for the test rows, in how many seconds."""
     fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
+    test = work.encoded[configuration.features].test
+    n_test = test.shape[0]
+    if fitted.on_test is not None and n_test > ROWS_TO_TIME:
+        # What the fit knows was not predicted: some rows tell how long that takes, and that it is it.
+        some = np.linspace(0, n_test - 1, ROWS_TO_TIME).astype(np.int64)
+        with Clock() as predicting:
+            predicted = fitted.predict(test[some])
+        if np.array_equal(predicted, fitted.on_test[some]):
+            return fitted, fitted.on_test, predicting.cpu_seconds * n_test / ROWS_TO_TIME
     with Clock() as predicting:
-        on_test = fitted.predict(work.encoded[configuration.features].test)
+        on_test = fitted.predict(test)
     return fitted, on_test, predicting.cpu_seconds
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
 from experiment_pipeline.reporting.remembered import SetRow
@@ -17,7 +18,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     check_look_alike,
     note_copies,
 )
-from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets
+from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet
 
 ROLE = {
     "train": "What configurations are fitted on.",
@@ -26,7 +27,7 @@ ROLE = {
 }
 
 
-def outcome(sets: SplitSets, name: str, table: SetTable) -> Outcome:
+def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
     """One of the sets, as it is handed on; the notes are of all three."""
     return Outcome(
         value=table,
@@ -41,16 +42,14 @@ def outcome(sets: SplitSets, name: str, table: SetTable) -> Outcome:
             SetRow(
                 set_name=name,
                 rows=len(table.rows),
-                columns=table.rows.shape[1],
+                columns=len(table.rows.columns),
                 digest=table.digest,
             )
         ],
     )
 
 
-def checks(
-    sets: SplitSets, validated: pd.DataFrame, spec: Roles, features: Sequence[str]
-) -> list[Check]:
+def checks(sets: SplitSets, validated: Table, spec: Roles, features: Sequence[str]) -> list[Check]:
     """What must hold of the three sets together."""
     copies = note_copies(sets, spec, features)
     return [

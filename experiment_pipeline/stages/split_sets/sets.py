@@ -7,13 +7,23 @@ and the experiment. Out: `SplitSets`, or EmptySet with the counts; masks of the 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.columns.kinds import holds_objects
+from experiment_pipeline.columns.table import AnyTable, Table, picked
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
-from experiment_pipeline.rows.digests import rows_digest, salt_number
-from experiment_pipeline.rows.membership import LEFT_OUT, SETS, cut_by_hash, cut_tail, has_keys
+from experiment_pipeline.rows.digests import TableDigest, cell_hashes, salt_number
+from experiment_pipeline.rows.membership import (
+    LEFT_OUT,
+    SETS,
+    codes_of,
+    cut_by_hash,
+    cut_tail,
+    has_keys,
+)
 from experiment_pipeline.rows.units import (
     canonical_order,
     classes_of,
@@ -40,7 +50,7 @@ FIXES = {
 
 
 @dataclass(frozen=True)
-class SplitSets:
+class SplitSets(Generic[AnyTable]):
     """Disjoint parts of the validated rows, each in the canonical order of rows.
 
     Attributes:
@@ -55,21 +65,21 @@ class SplitSets:
         left_out: number of validated rows in no set: those of the gap.
     """
 
-    train: pd.DataFrame
-    test: pd.DataFrame
-    validation: pd.DataFrame
+    train: AnyTable
+    test: AnyTable
+    validation: AnyTable
     notes: tuple[str, ...]
     digests: Mapping[str, str]
     summary: pd.DataFrame
     left_out: int = 0
 
-    def tables(self) -> dict[str, pd.DataFrame]:
+    def tables(self) -> dict[str, AnyTable]:
         """Return set → table, in the order train, test, validation."""
         return {name: getattr(self, name) for name in SETS}
 
 
 @dataclass(frozen=True, eq=False)
-class SetTable:
+class StoredSet:
     """One set as it is stored, and what the stages after it must know of it.
 
     Attributes:
@@ -80,32 +90,39 @@ class SetTable:
         origin: what the rows were made of.
     """
 
-    rows: pd.DataFrame
+    rows: Table
     digest: str
     inner: Codes
     origin: Origin
 
 
+@dataclass(frozen=True, eq=False)
+class SetTable(StoredSet):
+    """A stored set, whose rows are in memory."""
+
+    rows: pd.DataFrame
+
+
 def as_stored(
     sets: SplitSets, spec: Roles, features: Sequence[str], origin: Origin
-) -> dict[str, SetTable]:
+) -> dict[str, StoredSet]:
     """Return set → what is stored of it; EmptySet as `inner_slice`."""
     inner = inner_slice(sets.train, spec, features)
     between = inner_gap(sets.train, inner, spec)
     codes = {"train": np.select([inner, between], [STOPS, BETWEEN], GROWN).astype(np.uint8)}
     nothing = np.empty(0, np.uint8)
     return {
-        name: SetTable(table, sets.digests[name], codes.get(name, nothing), origin)
+        name: StoredSet(table, sets.digests[name], codes.get(name, nothing), origin)
         for name, table in sets.tables().items()
     }
 
 
 def split(
-    validated: pd.DataFrame,
+    validated: AnyTable,
     spec: Roles,
     features: Sequence[str],
     membership: pd.Series,
-) -> SplitSets:
+) -> SplitSets[AnyTable]:
     """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
     So the data analysis has kept away from those of the validation set, and a rejected row shifts
@@ -116,24 +133,39 @@ def split(
         UnusableTable: a row lacks the value that the split goes by, or it names no set.
     """
     _check_keys(validated, spec)
-    membership = membership.reindex(validated.index)
+    if not membership.index.equals(validated.index):
+        membership = membership.reindex(validated.index)
     _check_values_named(validated, membership, spec)
     order = canonical_order(validated, spec, features)
-    in_order = membership.to_numpy()[order]
-    tables = {name: validated.iloc[order[in_order == name]] for name in SETS}
+    in_order = codes_of(membership)[order]
+    places = {name: order[in_order == code] for code, name in enumerate(SETS)}
+    tables = {name: picked(validated, rows) for name, rows in places.items()}
     for name, table in tables.items():
         _check_filled(name, table, validated, spec)
     left_out = len(validated) - sum(map(len, tables.values()))
     return SplitSets(
         **tables,
         notes=tuple(_notes(validated, tables, spec, features, left_out)),
-        digests={name: rows_digest(table) for name, table in tables.items()},
+        digests=_digests(validated, places),
         summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
         left_out=left_out,
     )
 
 
-def _check_keys(validated: pd.DataFrame, spec: Roles) -> None:
+def _digests(validated: Table, places: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Digest of each set, as of `rows_digest`; each column is hashed once for all of them."""
+    digests = {name: TableDigest(pd.RangeIndex(len(rows))) for name, rows in places.items()}
+    for column in validated.columns:
+        cells = validated[column]
+        # Of objects, each set must be hashed alone: what else is in the column changes how.
+        hashes = None if holds_objects(cells) else cell_hashes(cells)
+        for name, rows in places.items():
+            own = cell_hashes(cells.iloc[rows]) if hashes is None else hashes[rows]
+            digests[name].add(column, cells.dtype, own)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _check_keys(validated: Table, spec: Roles) -> None:
     lacking = ~has_keys(validated, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
@@ -144,7 +176,7 @@ def _check_keys(validated: pd.DataFrame, spec: Roles) -> None:
         )
 
 
-def _check_values_named(validated: pd.DataFrame, membership: pd.Series, spec: Roles) -> None:
+def _check_values_named(validated: Table, membership: pd.Series, spec: Roles) -> None:
     unnamed = (membership == LEFT_OUT).to_numpy()
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -155,14 +187,15 @@ def _check_values_named(validated: pd.DataFrame, membership: pd.Series, spec: Ro
         )
 
 
-def _check_filled(name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: Roles) -> None:
-    if table.empty:
+def _check_filled(name: str, table: Table, validated: Table, spec: Roles) -> None:
+    if not len(table):
         raise EmptySet(
             f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
         )
     if spec.task == "regression":
         return
-    lacking = validated[~validated[spec.target].isin(table[spec.target].unique())][spec.target]
+    target = validated[spec.target]
+    lacking = target[~target.isin(table[spec.target].unique())]
     if len(lacking):
         counts = lacking.value_counts()
         raise EmptySet(
@@ -173,7 +206,7 @@ def _check_filled(name: str, table: pd.DataFrame, validated: pd.DataFrame, spec:
         )
 
 
-def _facts(name: str, tables: Mapping[str, pd.DataFrame], spec: Roles) -> dict[str, object]:
+def _facts(name: str, tables: Mapping[str, Table], spec: Roles) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
     facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
     target = table[spec.target]
@@ -189,8 +222,8 @@ def _facts(name: str, tables: Mapping[str, pd.DataFrame], spec: Roles) -> dict[s
 
 
 def _notes(
-    validated: pd.DataFrame,
-    tables: Mapping[str, pd.DataFrame],
+    validated: Table,
+    tables: Mapping[str, Table],
     spec: Roles,
     features: Sequence[str],
     left_out: int,
@@ -217,7 +250,7 @@ def _notes(
                 )
 
 
-def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
+def _equal_rows(validated: Table, features: Sequence[str]) -> Iterator[str]:
     """Tell which equal rows were taken for copies, and which for different cases."""
     equal = equal_rows(validated, features, "notes")
     if together := int(np.sum(equal.repeated & ~equal.by_chance)):
@@ -233,7 +266,7 @@ def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[st
 
 
 def _unseen_calendar(
-    tables: Mapping[str, pd.DataFrame], spec: Roles, features: Sequence[str]
+    tables: Mapping[str, Table], spec: Roles, features: Sequence[str]
 ) -> Iterator[str]:
     """Tell where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
@@ -256,9 +289,7 @@ def _unseen_calendar(
 HELD_OUT = 0.15
 
 
-def inner_slice(
-    train: pd.DataFrame, spec: Roles, features: Sequence[str], draw: str = ""
-) -> np.ndarray:
+def inner_slice(train: Table, spec: Roles, features: Sequence[str], draw: str = "") -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
     By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
@@ -299,7 +330,7 @@ def inner_slice(
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: Roles) -> np.ndarray:
+def inner_gap(train: Table, inner: np.ndarray, spec: Roles) -> np.ndarray:
     """Tell which train rows lie within the split's gap before the inner slice.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
@@ -319,7 +350,7 @@ def inner_gap(train: pd.DataFrame, inner: np.ndarray, spec: Roles) -> np.ndarray
     return within if enough else none
 
 
-def _classes(train: pd.DataFrame, spec: Roles) -> np.ndarray:
+def _classes(train: Table, spec: Roles) -> np.ndarray:
     if spec.task == "regression":
         return np.zeros(len(train), dtype=np.int64)
     return classes_of(train[spec.target])

@@ -16,6 +16,7 @@ from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
+from experiment_pipeline.storage.shelf import Shelf
 
 _DESCRIBED = {
     "validated_data": "Prepared rows that satisfy schema.yaml.",
@@ -59,12 +60,12 @@ def build_validated_data(
         context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
-            prepared = prepare(raw_data.frame, spec.preparation)
+            prepared = prepare(raw_data.frame, spec.preparation, cells=Shelf())
             schema = load_schema(schema_text)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
             fitted, _ = fit_columns(prepared.frame, raw_data.frame.columns, schema)
             sets = assign_sets(fitted, spec, feature_columns(fitted, spec))
-            data = validate(raw_data.frame, prepared, schema, spec, sets=sets)
+            data = validate(raw_data.frame, prepared, schema, spec, sets=sets, cells=Shelf())
             changed = data_changes.against_the_accepted(spec, data, context.log.warning)
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
         within = page.within_limit(data, changed, spec)

@@ -7,7 +7,7 @@ cases; here its checks are called one by one on the cells that can be judged, so
 every reason. Python-level work is done for rejected cells only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from pandera.engines import pandas_engine
 from experiment_pipeline.columns.coercion import Coerced, coerce, schema_kind, with_room_for_missing
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import NEVER_MISSING
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
@@ -70,6 +71,54 @@ class CheckedColumn:
     positions: np.ndarray
     broken: tuple[Broken, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+class CheckedColumns(Mapping[str, CheckedColumn]):
+    """The columns of a table after their checks, had one at a time.
+
+    Args:
+        frame: the table before.
+        cells: where the columns go that the checks changed; the others stay where they are from.
+    """
+
+    def __init__(self, frame: Table, cells: MutableMapping[str, pd.Series]) -> None:
+        self.frame, self.notes = frame, list[str]()
+        self._cells = cells
+        self._left_out: dict[str, np.ndarray] = {}
+        self._broken: dict[str, tuple[Broken, ...]] = {}
+
+    def put(self, name: str, given: pd.Series, checked: CheckedColumn) -> None:
+        """Keep what became of a column."""
+        self.notes += checked.notes
+        self._broken[name] = checked.broken
+        if len(checked.positions) < len(given):
+            out = np.ones(len(given), dtype=bool)
+            out[checked.positions] = False
+            self._left_out[name] = np.flatnonzero(out)
+        if checked.fitting is not given:
+            self._cells[name] = checked.fitting
+
+    def __getitem__(self, name: str) -> CheckedColumn:
+        """Return a column; what the check left out of it is not there."""
+        cells = self._cells[name] if name in self._cells else self.frame[name]
+        positions = np.delete(np.arange(len(self.frame)), self._left_out.get(name, _NONE))
+        index = self.frame.index if name not in self._left_out else self.frame.index[positions]
+        return CheckedColumn(cells.set_axis(index).rename(name), positions, self._broken[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Name the columns."""
+        return iter(self.frame.columns)
+
+    def __len__(self) -> int:
+        """Count the columns."""
+        return len(self.frame.columns)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is such a column, without reading it."""
+        return name in self.frame
 
 
 def check_column(

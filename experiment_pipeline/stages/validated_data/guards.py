@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.samples import differences
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
@@ -18,19 +19,21 @@ LISTED_VALUES = 20
 _WAY_ON = "\n  fix: Mend these rows or their rule in schema.yaml, or raise the limit."
 
 
-def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
+def check_conserved(raw: Table, data: ValidatedData) -> list[str]:
     """Tell whether raw == validated + rejected, each row once, rejected ones as delivered."""
     problems = []
     both = data.validated.index.append(data.rejected.index)
-    if twice := int(both.duplicated().sum()):
+    places = raw.index.get_indexer(both)
+    times = np.bincount(places[places >= 0], minlength=len(raw))
+    if twice := int((times > 1).sum()):
         problems.append(f"{numbers.counted(twice, 'row')} in both parts, or twice in one")
-    if lost := len(raw.index.difference(both)):
+    if lost := int((times == 0).sum()):
         problems.append(f"{lost:,} of {numbers.counted(len(raw), 'raw row')} in neither part")
-    if invented := len(both.difference(raw.index)):
+    if invented := int((places < 0).sum()):
         problems.append(f"{numbers.counted(invented, 'row')} in no raw table")
     if not problems:
-        delivered = raw.loc[data.rejected.index]
-        if not data.rejected[list(raw.columns)].equals(delivered):
+        delivered = picked(raw, raw.index.get_indexer(data.rejected.index))
+        if not all(data.rejected[name].equals(delivered[name]) for name in raw.columns):
             problems.append("rejected rows differ from what was delivered")
     return problems
 
@@ -59,9 +62,7 @@ def check_rejection_rate(
     return problems
 
 
-def rejection_bias(
-    prepared: pd.DataFrame, data: ValidatedData, columns: Sequence[str]
-) -> pd.DataFrame:
+def rejection_bias(prepared: Table, data: ValidatedData, columns: Sequence[str]) -> pd.DataFrame:
     """Tell whether rejected rows differ from the kept ones, such as in the target.
 
     Args:
@@ -75,7 +76,8 @@ def rejection_bias(
         `effect_size` and `alarming` as in `distances.Difference`, kept against rejected.
     """
     # That a rare class is set aside is said as such: it is no bias of the schema's.
-    prepared = prepared.drop(index=data.set_aside.index)
+    counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
+    prepared = picked(prepared, counted) if len(counted) < len(prepared) else prepared
     rejected = prepared.index.isin(data.rejected.index)
     found = []
     for name in columns:
@@ -94,7 +96,7 @@ def rejection_bias(
     return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
 
 
-def key_columns(prepared: pd.DataFrame, spec: ValidatedDataSpec) -> list[str]:
+def key_columns(prepared: Table, spec: ValidatedDataSpec) -> list[str]:
     """Return the columns in which rejecting must not choose: target, and group or time."""
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
     return [

@@ -3,9 +3,8 @@
 In: the two parts of a table, and how they differ from the accepted version. Out: outcomes.
 """
 
-import pandas as pd
-
 from experiment_pipeline.columns.preparation import Prepared
+from experiment_pipeline.columns.table import Table, head
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
 from experiment_pipeline.reporting.remembered import RunFacts
@@ -32,7 +31,7 @@ def within_limit(data: ValidatedData, changed: Changed, spec: ValidatedDataSpec)
 
 
 def validated(
-    raw: pd.DataFrame, prepared: Prepared, data: ValidatedData, changed: Changed, within: Check
+    raw: Table, prepared: Prepared, data: ValidatedData, changed: Changed, within: Check
 ) -> Outcome:
     """The rows that satisfy the schema."""
     return Outcome(
@@ -43,7 +42,7 @@ def validated(
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
             **changed.facts(),
-            "dagster/column_schema": Columns(data.validated),
+            "dagster/column_schema": Columns(head(data.validated, 1)),
             "rejection_rate": data.rejection_rate,
         },
         checks=[
@@ -70,7 +69,7 @@ def _rejected_in_words(data: ValidatedData) -> str:
     return f"{broken:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
 
 
-def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ValidatedDataSpec) -> Outcome:
+def rejected(prepared: Table, data: ValidatedData, spec: ValidatedDataSpec) -> Outcome:
     """The rejected rows, and a warning when they are of a kind; with what validating noted."""
     bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
     resemble = Check.of(

@@ -16,6 +16,7 @@ import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import listed
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Drift, ValidatedDataSpec
@@ -99,9 +100,9 @@ class DataProfile:
         return sha256(self.to_bytes())
 
 
-def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
+def profile(validated: Table, rejection_rate: float) -> DataProfile:
     """Profile every column of a table."""
-    columns = {str(name): _profile(column) for name, column in validated.items()}
+    columns = {str(name): _profile(validated[name]) for name in validated.columns}
     return DataProfile(len(validated), rejection_rate, columns)
 
 
@@ -195,7 +196,7 @@ class DataChanges:
 
 
 def compare(
-    accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ValidatedDataSpec
+    accepted: DataProfile, current: DataProfile, validated: Table, spec: ValidatedDataSpec
 ) -> DataChanges:
     """Compare a version of the data with the accepted one.
 
@@ -208,10 +209,10 @@ def compare(
     """
     drift = pd.DataFrame(
         [
-            (name, _role(name, validated[name], spec), STATISTIC, *apart, before.text, now.text)
+            (name, _role(name, column, spec), STATISTIC, *apart, before.text, now.text)
             for name, before in accepted.columns.items()
             if (now := current.columns.get(name)) is not None
-            and (apart := _apart(before, validated[name])) is not None
+            and (apart := _apart(before, column := validated[name])) is not None
         ],
         columns=_DRIFT,
     ).sort_values(["real", "effect_size"], ascending=False, kind="stable", ignore_index=True)

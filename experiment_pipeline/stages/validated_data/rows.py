@@ -5,9 +5,9 @@ each raw row exactly once. Which columns there must be belongs to `columns/schem
 and the words to `columns.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ import pandera.pandas as pa
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
+from experiment_pipeline.columns.table import AnyTable, Table, made, picked, whole
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import (
@@ -27,6 +28,7 @@ from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
+    CheckedColumns,
     check_column,
     count_reasons,
     failing_cells,
@@ -44,7 +46,7 @@ KEEP: dict[str, Literal["first", "last", False]] = {
 
 
 @dataclass(frozen=True)
-class ValidatedData:
+class ValidatedData(Generic[AnyTable]):
     """The table in two parts.
 
     Attributes:
@@ -58,7 +60,7 @@ class ValidatedData:
             with the rows' index.
     """
 
-    validated: pd.DataFrame
+    validated: AnyTable
     rejected: pd.DataFrame
     rejection_rate: float
     reasons: pd.DataFrame
@@ -94,19 +96,20 @@ class ValidatedRows:
         origin: what they were made of.
     """
 
-    rows: pd.DataFrame
+    rows: Table
     sets: Codes
     origin: Origin
 
 
 def validate(
-    raw: pd.DataFrame,
-    prepared: Prepared,
+    raw: AnyTable,
+    prepared: Prepared[AnyTable],
     schema: pa.DataFrameSchema,
     spec: ValidatedDataSpec | None = None,
     validation: Validation | None = None,
     sets: pd.Series | None = None,
-) -> ValidatedData:
+    cells: MutableMapping[str, pd.Series] | None = None,
+) -> ValidatedData[AnyTable]:
     """Part the rows that satisfy the schema from those that do not.
 
     Uniqueness is judged last, among the rows that break no other rule: a row is not rejected
@@ -120,6 +123,7 @@ def validate(
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own.
         sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
+        cells: where the columns go that get another type; None: they stay in memory.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -129,29 +133,27 @@ def validate(
     _check_given(raw, prepared)
     frame, notes = fit_columns(prepared.frame, raw.columns, schema)
     schemas = column_schemas(frame, schema)
-    columns, broken = _check_columns(frame, prepared, schemas, spec, validation)
-    notes += [note for column in columns.values() for note in column.notes]
+    columns = CheckedColumns(frame, {} if cells is None else cells)
+    broken = _check_columns(columns, prepared, schemas, spec, validation)
+    notes += columns.notes
     broken += _check_weights(columns, spec)
     broken += _check_rows(frame, columns, schema)
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
     if spec is not None and spec.validation.duplicate_rows == "reject":
-        broken += _check_duplicates(columns, _intact(broken, len(frame)))
+        broken += _check_duplicates(frame, columns, _intact(broken, len(frame)))
     rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, sets)
     if len(rare):
         broken.append(_rare(rare, frame.index))
         notes += set_aside_in_words(rare)
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
-    if not intact.any():
-        raise TooManyRejectedRows(
-            "the schema",
-            f"all {len(frame)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
-            "Correct schema.yaml or preparation, or the data.",
-        )
+    _refuse_no_rows(intact, reasons)
     texts = rejection_reasons(broken, ~intact)
     return ValidatedData(
         validated=_kept(frame, columns, intact),
-        rejected=raw[~intact].assign(**{REASONS: pd.array(texts, dtype="str")}),
+        rejected=whole(picked(raw, np.flatnonzero(~intact))).assign(
+            **{REASONS: pd.array(texts, dtype="str")}
+        ),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),
@@ -159,7 +161,16 @@ def validate(
     )
 
 
-def _check_given(raw: pd.DataFrame, prepared: Prepared) -> None:
+def _refuse_no_rows(intact: np.ndarray, reasons: pd.DataFrame) -> None:
+    if not intact.any():
+        raise TooManyRejectedRows(
+            "the schema",
+            f"all {len(intact)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
+            "Correct schema.yaml or preparation, or the data.",
+        )
+
+
+def _check_given(raw: Table, prepared: Prepared) -> None:
     if not raw.index.equals(prepared.frame.index):
         raise ValueError("raw and prepared are not of the same rows")
     if REASONS in raw.columns:
@@ -192,28 +203,32 @@ def _too_rare(
 
 
 def _check_columns(
-    frame: pd.DataFrame,
+    columns: CheckedColumns,
     prepared: Prepared,
     schemas: Mapping[str, pa.Column],
     spec: ValidatedDataSpec | None,
     validation: Validation | None,
-) -> tuple[dict[str, CheckedColumn], list[Broken]]:
+) -> list[Broken]:
     unparsable, broken = _unparsable(prepared)
-    checked: dict[str, CheckedColumn] = {}
-    for name, column in frame.items():
+    for name in columns:
+        column = columns.frame[name]
         target, lenience = None, validation
         if spec is not None:
             lenience = None if name in spec.not_features else spec.validation
         if spec is not None and name == spec.target:
-            missing = column.isna().to_numpy() & ~unparsable.get(name, np.array(False))
+            missing = column.isna().to_numpy(copy=True)
+            missing[unparsable.get(name, _NONE)] = False
             if missing.any():
                 target = Broken(None, "target is missing", np.flatnonzero(missing))
                 broken.append(target)
-        checked[str(name)] = check_column(
-            column, schemas[str(name)], unparsable.get(str(name)), lenience, target
-        )
-        broken += checked[str(name)].broken
-    return checked, broken
+        mask = None
+        if name in unparsable:
+            mask = np.zeros(len(column), dtype=bool)
+            mask[unparsable[name]] = True
+        checked = check_column(column, schemas[name], mask, lenience, target)
+        columns.put(name, column, checked)
+        broken += checked.broken
+    return broken
 
 
 def _check_weights(
@@ -243,20 +258,19 @@ def _check_weights(
 
 
 def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]]:
-    """Turn what the preparation could not read into masks and broken rules."""
-    masks: dict[str, np.ndarray] = {}
+    """Turn what the preparation could not read into positions and broken rules."""
+    found: dict[str, np.ndarray] = {}
     broken = []
     for name, cells in prepared.unparsable.groupby("column", sort=False):
         positions = prepared.frame.index.get_indexer(pd.Index(cells["row_number"]))
-        masks[str(name)] = np.zeros(len(prepared.frame), dtype=bool)
-        masks[str(name)][positions] = True
+        found[str(name)] = positions
         rule = cells["rule"].iloc[0]
         broken.append(Broken(str(name), rule, positions, cells["value"].tolist()))
-    return masks, broken
+    return found, broken
 
 
 def _check_rows(
-    frame: pd.DataFrame, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
+    frame: Table, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
 ) -> list[Broken]:
     """Apply the checks over several columns; a cell that does not fit counts as missing.
 
@@ -306,15 +320,16 @@ def _check_unique(
     return [rule for rule in broken if len(rule.positions)]
 
 
-def _check_duplicates(columns: Mapping[str, CheckedColumn], intact: np.ndarray) -> list[Broken]:
-    table = pd.DataFrame({name: _of_rows(column, intact) for name, column in columns.items()})
+def _check_duplicates(frame: Table, columns: CheckedColumns, intact: np.ndarray) -> list[Broken]:
+    table = _kept(frame, columns, intact)
     hashes = pd.Series(row_hashes(table, list(table.columns), "duplicates"))
     twice = np.flatnonzero(intact)[hashes.duplicated().to_numpy()]
     return [Broken(None, "repeats an earlier row", twice)] if len(twice) else []
 
 
 def _of_rows(column: CheckedColumn, intact: np.ndarray) -> pd.Series:
-    cells: pd.Series = column.fitting[intact[column.positions]]
+    kept = intact[column.positions]
+    cells: pd.Series = column.fitting if kept.all() else column.fitting[kept]
     return cells
 
 
@@ -325,8 +340,28 @@ def _intact(broken: list[Broken], rows: int) -> np.ndarray:
     return intact
 
 
-def _kept(
-    frame: pd.DataFrame, columns: Mapping[str, CheckedColumn], intact: np.ndarray
-) -> pd.DataFrame:
-    kept = {name: _of_rows(column, intact).array for name, column in columns.items()}
-    return pd.DataFrame(kept, index=frame.index[intact], copy=False)
+def _kept(frame: AnyTable, columns: CheckedColumns, intact: np.ndarray) -> AnyTable:
+    return made(frame, frame.index[intact], _OfRows(columns, intact))
+
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfRows(Mapping[str, pd.Series]):
+    """The cells of rows that break no rule."""
+
+    columns: CheckedColumns
+    intact: np.ndarray
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return _of_rows(self.columns[name], self.intact)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns

@@ -7,8 +7,9 @@ configuration. Out: a Booster; a fitted estimator, which predicts bit for bit wh
 would.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,16 @@ class BoostingPlan:
         names = sorted(self.parameters.keys() & lightgbm_parameters.DATASET_PARAMETERS)
         return tuple((name, self.parameters[name]) for name in names)
 
+    @property
+    def scores_bins(self) -> bool:
+        """Whether what all its trees say of bins is what `predict` says of the rows, bit by bit.
+
+        Not where trees are dropped after the best round; nor of linear trees, which read numbers,
+        nor of dart and rf, which change trees that they have grown.
+        """
+        odd = self.parameters.get("boosting") in ("dart", "rf")
+        return not (self.rounds.patience or odd or self.parameters.get("linear_tree"))
+
 
 @dataclass(frozen=True, eq=False)
 class BinnedTable:
@@ -75,12 +86,14 @@ class BinnedTable:
         inner: the held-out slice that early stopping watches; None = no early stopping.
         inner_classes: how many distinct targets the slice has.
         directions: of the columns, by `features.directions`.
+        test: the test rows, for `predictions_of_test`; None = they were not given.
     """
 
     fit: "lgb.Dataset"
     inner: "lgb.Dataset | None"
     inner_classes: int
     directions: list[int] | None = None
+    test: "lgb.Dataset | None" = None
 
 
 def boosting_plan(
@@ -119,6 +132,7 @@ def bin_table(
     plan: BoostingPlan,
     inner: np.ndarray | None = None,
     grown: np.ndarray | None = None,
+    test: Any = None,
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
 
@@ -135,6 +149,7 @@ def bin_table(
         plan: its binning parameters decide.
         inner: bool (n_train,) rows to hold out; None = none.
         grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
+        test: (n_test, d) encoded rows to bin as well; None = none.
     """
     import lightgbm as lgb
 
@@ -147,7 +162,11 @@ def bin_table(
         ).construct()
 
     if inner is None:
-        return BinnedTable(binned(rows), None, 0, rows.directions)
+        fit = binned(rows)
+        if test is None:
+            return BinnedTable(fit, None, 0, rows.directions)
+        like = replace(rows, table=test, y=np.zeros(test.shape[0]), weights=None)
+        return BinnedTable(fit, None, 0, rows.directions, binned(like, fit))
     fit = binned(rows.part(~inner if grown is None else grown))
     held_out = rows.part(inner)
     classes = len(np.unique(held_out.y))
@@ -245,13 +264,27 @@ def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
     LightGBM keeps them while it boosts: they cost nothing, and are those of `predict` (bit by
     bit; to rounding for dart and rf, to float32 for linear trees).
     """
+    return _kept(booster.eval_train)
+
+
+def predictions_of_test(booster: "lgb.Booster", test: "lgb.Dataset") -> np.ndarray:
+    """Return what all rounds predict for binned test rows, in a fifth less time than `predict`.
+
+    LightGBM never bundles the columns of such a table, so that each row keeps its own bins: what
+    `BoostingPlan.scores_bins` promises holds for every row.
+    """
+    return _kept(partial(booster.eval, test, "test"))
+
+
+def _kept(evaluate: Callable[..., object]) -> np.ndarray:
+    """The predictions that LightGBM shows to who evaluates them."""
     kept: list[np.ndarray] = []
 
     def keep(predictions: np.ndarray, _: object) -> tuple[str, float, bool]:
         kept.append(predictions.copy())
         return "kept", 0.0, True
 
-    booster.eval_train(feval=keep)
+    evaluate(feval=keep)
     return kept[0]
 
 
@@ -337,7 +370,9 @@ def _estimator_parameters(plan: BoostingPlan, rounds: int) -> dict[str, Any]:
 
     declared = lgb.LGBMModel().get_params()
     aliases = {**lightgbm_parameters.NAMES.accepted, **lightgbm_parameters.NAMES.reserved}
-    parameters = dict(plan.parameters) | {"num_iterations": rounds}
+    # A fit has one thread. Who predicts says how many by OMP_NUM_THREADS; 0 is what OpenMP gives:
+    # the bits are the same.
+    parameters = dict(plan.parameters) | {"num_iterations": rounds, "num_threads": 0}
     parameters.pop("num_class", None)
     return {
         next((alias for alias in aliases[own] if alias in declared), own): value

@@ -33,6 +33,7 @@ class FittedModel:
         rounds: that it keeps; None for what does not stop early.
         trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`.
         on_train: what it predicts for every train row, where the fit has found that anyway.
+        on_test: the same of every test row: bit by bit what `predict` says of it.
         notes: what to know about the fit, one sentence each.
     """
 
@@ -43,6 +44,7 @@ class FittedModel:
     rounds: int | None = None
     trusted_types: tuple[str, ...] = ()
     on_train: np.ndarray | None = None
+    on_test: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 

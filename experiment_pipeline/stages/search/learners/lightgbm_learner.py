@@ -95,10 +95,15 @@ class LightGBMLearner:
         plan = boosting.boosting_plan(
             configuration, sets, spec, stops=rounds is None, rounds=rounds
         )
-        make = partial(_made, configuration, work, sets, plan)
+        # With rounds given it stands for the fits of the folds, and these are judged.
+        judged = rounds is None
+        make = partial(_made, configuration, work, sets, plan, with_test=judged)
         with work.tables.borrow(_bins(configuration, plan), make) as binned, Clock() as clock:
             booster = boosting.boost(binned, plan, sets.task)
         kept = booster.best_iteration or booster.current_iteration()
+        on_test = None
+        if judged and binned.test is not None and plan.scores_bins:
+            on_test = boosting.predictions_of_test(booster, binned.test)
 
         def predict(rows: Any) -> np.ndarray:
             return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
@@ -111,6 +116,7 @@ class LightGBMLearner:
             rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
             on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
+            on_test=on_test,
         )
 
     def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
@@ -138,10 +144,14 @@ def _made(
     work: "SharedWork",
     sets: "TrainingSets",
     plan: boosting.BoostingPlan,
+    *,
+    with_test: bool = False,
 ) -> boosting.BinnedTable:
-    inner = sets.inner if plan.rounds.patience else None
     rows = work.train_rows(configuration.features)
-    return boosting.bin_table(rows, plan, inner, sets.grown)
+    if plan.rounds.patience:
+        return boosting.bin_table(rows, plan, sets.inner, sets.grown)
+    test = work.encoded[configuration.features].test if with_test else None
+    return boosting.bin_table(rows, plan, test=test)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:

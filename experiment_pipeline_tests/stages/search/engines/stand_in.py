@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from upath import UPath
+
 from experiment_pipeline.cluster import Done
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.stages.search.engines.shared_files import Place
@@ -58,7 +60,7 @@ class StandIn:
                 yield Done(name, pickle.loads(back), None, HERE, 1, 0.25, 0.5)
 
 
-def workers(folder: Path, cluster: StandIn | None = None) -> OnCluster:
+def workers(folder: Path | UPath, cluster: StandIn | None = None) -> OnCluster:
     """An engine on such a cluster, whose shared files lie in a folder."""
 
     @contextmanager

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from upath import UPath
 
 from experiment_pipeline.cluster import connected
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.search import features
+from experiment_pipeline.stages.search import encoding, features
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines import task
@@ -54,7 +55,7 @@ SEARCHED = [*halving_scenario.SEARCH, one(f"{OWN}.Plain", strength=[0.5, 2.0])]
 
 
 def by_workers(
-    spec: ExperimentSpec, sets: TrainingSets, folder: Path, cluster: StandIn | None = None
+    spec: ExperimentSpec, sets: TrainingSets, folder: Path | UPath, cluster: StandIn | None = None
 ) -> dict[str, Any]:
     """Train all of an experiment on workers; key → outcome."""
     with workers(folder, cluster) as engine:
@@ -125,6 +126,25 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     frame["counts"] = np.linspace(1.0, 2.0, len(frame))
     sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_rows_that_threads_encode_in_slices_give_the_same_bins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many rows bins are made of some: the same ones, whoever holds the whole table."""
+    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
+    spec = experiment([one("lightgbm", n_estimators=20, bin_construct_sample_cnt=200)])
+    sets = training_sets()
+    assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
+    """Files are copied to be mapped, the same ones, and none is left behind."""
+    spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
+    found = by_workers(spec, sets, place)
+    assert essence(found) == essence(train(spec, sets))
+    left = place.fs.find((place / "e" / "shared").path)
+    assert [name for name in left if name.endswith((".npy", ".bin", ".json"))] == []
 
 
 def test_a_search_by_halving_is_the_same_one(tmp_path: Path) -> None:

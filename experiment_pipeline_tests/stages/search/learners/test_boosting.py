@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm.basic import _ConfigAliases
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import lightgbm_parameters
 from experiment_pipeline.stages.search.learners.boosting import (
@@ -18,8 +21,10 @@ from experiment_pipeline.stages.search.learners.boosting import (
     boost,
     boosting_plan,
     predictions_of_grown,
+    predictions_of_test,
 )
 from experiment_pipeline.stages.search.learners.rounds import stopping_metric
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -212,6 +217,20 @@ def test_every_fit_is_deterministic_and_of_one_thread() -> None:
     assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
 
 
+def test_an_exported_model_predicts_with_the_threads_it_is_given_and_the_same_bits() -> None:
+    """All that OpenMP has, which `OMP_NUM_THREADS` or a limit in the process sets."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    assert pipeline[-1].n_jobs == 0
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="openmp"):
+            found.append(pipeline.predict_proba(sets.test)[:, 1])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], trained.predictions.test)
+
+
 @pytest.mark.parametrize("setting", ["linear_tree", "use_quantized_grad", "extra_trees"])
 def test_special_settings_train_and_store(setting: str) -> None:
     """Parameters that change how trees are grown survive the store."""
@@ -233,3 +252,90 @@ def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting
     kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
     assert kept.shape == predicted.shape
     np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)
+
+
+def awkward(rows: int, seed: int, *, train: bool) -> np.ndarray:
+    """Encoded rows: gaps, zeros of all kinds, the largest numbers, codes, and columns to bundle.
+
+    Of the last eight columns no train row has two that are not 0, so that LightGBM stores them as
+    one; test rows have several, and codes that train does not know.
+    """
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(rows, 17))
+    table[random.random(rows) < 0.3, 0] = np.nan
+    table[:, 1] = np.where(random.random(rows) < 0.7, 0, np.round(table[:, 1], 1))
+    table[:, 2] = random.choice([0.0, -0.0, 1e-40, -1e-36, 1e-30, 1.0], rows)
+    table[:, 3] = random.choice([np.inf, -np.inf, 1e308, -1e308, 0.5], rows)
+    table[:, 4] = 7
+    table[:, 5] = random.integers(-1, 12 if train else 30, rows)
+    table[:, 6] = np.where(random.random(rows) < 0.1, np.nan, random.integers(0, 3, rows))
+    table[:, 7] = np.round(table[:, 7], 2)
+    table[:, 9:] = 0
+    for _ in range(1 if train else 3):
+        table[np.arange(rows), random.integers(9, 17, rows)] = random.integers(1, 4, rows)
+    return table
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"max_bin": 6, "learning_rate": 0.7},
+        {"zero_as_missing": True},
+        {"use_missing": False, "extra_trees": True},
+        {"boosting_type": "goss", "use_quantized_grad": True},
+        {"subsample": 0.5, "colsample_bytree": 0.5, "path_smooth": 1.0, "max_cat_to_onehot": 1},
+    ],
+    ids=str,
+)
+def test_what_it_says_of_binned_test_rows_is_what_it_predicts(
+    task: str, setting: dict[str, Any], sparse: bool
+) -> None:
+    """Bit by bit, whatever the rows: the ranking may rest on it."""
+    random = np.random.default_rng(1)
+    train_rows, test_rows = awkward(600, 2, train=True), awkward(400, 3, train=False)
+    signal = (
+        np.nan_to_num(train_rows[:, 0]) + (train_rows[:, 5] % 3) + train_rows[:, 9:].sum(axis=1)
+    )
+    y = signal + random.normal(size=600)
+    if task != "regression":
+        y = np.digitize(y, np.quantile(y, [0.5] if task == "binary" else [1 / 3, 2 / 3])) * 1.0
+    planned = plan(task, stops=False, n_estimators=30, min_child_samples=3, **setting)
+    assert planned.scores_bins
+    test: Any = csr_matrix(test_rows) if sparse else test_rows
+    rows = EncodedRows(csr_matrix(train_rows) if sparse else train_rows, y, [5, 6])
+    binned = bin_table(rows, planned, test=test)
+    booster = boost(binned, planned, task)
+    said, predicted = predictions_of_test(booster, binned.test), booster.predict(test)
+    assert len(np.unique(predicted)) > 50
+    assert said.flags.c_contiguous
+    np.testing.assert_array_equal(said, predicted)
+
+
+def test_where_bins_say_something_else_nobody_asks_them() -> None:
+    """Early stopping drops trees, dart and rf change them, linear trees read numbers."""
+    assert plan(stops=False).scores_bins
+    assert not plan().scores_bins
+    for setting in ({"boosting_type": "dart"}, {"boosting_type": "rf"}, {"linear_tree": True}):
+        assert not plan(stops=False, **setting).scores_bins
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_fit_is_the_same_whether_or_not_bins_were_asked(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model and predictions do not tell how the test rows were scored, and the stored model says the same."""
+    spec = experiment([one("lightgbm", early_stopping_round=0, n_estimators=20)], task)
+    sets = training_sets(task)
+    monkeypatch.setattr(fitting, "ROWS_TO_TIME", len(sets.test))
+    predicted = train_one(spec, sets)
+    monkeypatch.setattr(fitting, "ROWS_TO_TIME", 10)
+    scored = train_one(spec, sets)
+    assert scored.model == predicted.model
+    assert scored.result.test_scores == predicted.result.test_scores
+    assert scored.predictions.test.tobytes() == predicted.predictions.test.tobytes()
+    pipeline = fitted_pipeline(scored.result, scored.model, sets, spec)
+    again = predict(pipeline, sets.test, sets.features, sets.task, sets.classes)
+    assert again.tobytes() == scored.predictions.test.tobytes()

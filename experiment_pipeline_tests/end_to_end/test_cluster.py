@@ -1,0 +1,94 @@
+"""The recipe for Slurm as it stands, on this machine: scheduler and two workers over TLS, S3, PostgreSQL."""
+
+import os
+import secrets
+import shutil
+
+import pandas as pd
+import pytest
+import s3fs
+import sqlalchemy as sa
+
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.end_to_end.project import ROOT, Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers, twice
+
+# What Slurm does with the step of the workers, with two nodes that are both this machine.
+SRUN = """\
+#!/usr/bin/env bash
+while [[ $1 == --* ]]; do shift; done
+trap 'kill $(jobs -p)' TERM
+for node in 1 2; do "$@" --name "node$node" & done
+wait
+wait
+"""
+
+
+@pytest.fixture
+def project(tmp_path, s3, s3_bucket, postgres):
+    """A project as the recipe wants it: settings in a file, Dagster and the memory on PostgreSQL."""
+    project = Project(tmp_path / "project")
+    shutil.copytree(ROOT / "docs" / "cluster", project.folder / "docs" / "cluster")
+    scenario.write_csv(project.folder / "visits.csv")
+    project.add_experiment("clinic", scenario.spec_mapping(), scenario.SCHEMA)
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(ROOT / "docs" / "cluster" / "ssh" / "dagster.yaml", home)
+    project.database = postgres.make_database(f"test_{secrets.token_hex(6)}")
+    project.bucket = s3_bucket
+    settings = {
+        **s3.environment,
+        "EXPERIMENT_PIPELINE_STORAGE": f"s3://{s3_bucket}/lab",
+        "EXPERIMENT_PIPELINE_DATABASE": project.database,
+        "DAGSTER_POSTGRES_URL": project.database.replace("postgresql:", "postgresql+psycopg2:"),
+        "DAGSTER_HOME": str(home),
+    }
+    file = tmp_path / "settings.env"
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    srun = project.folder / ".venv" / "bin" / "srun"
+    srun.parent.mkdir(parents=True)
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    project.env |= {
+        "SETTINGS": str(file),
+        "SLURM_SUBMIT_DIR": str(project.folder),
+        # It also decides the port.
+        "SLURM_JOB_ID": str(20_000 + os.getpid() % 20_000),
+        "SLURM_NNODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_MEM_PER_NODE": "4000",
+        "SLURMD_NODENAME": "127.0.0.1",
+    }
+    return project
+
+
+def submitted(project):
+    """What `sbatch` would run."""
+    return project.run("bash", "docs/cluster/slurm/experiment.sbatch", "clinic", seconds=500)
+
+
+def test_an_experiment_trains_on_two_workers_and_says_on_which(project):
+    """The run is in the database and on the overview with the worker of each configuration; the same
+    job again trains nothing, and no certificate or process of either is left.
+    """
+    done = submitted(project)
+    assert done.returncode == 0, done.stdout
+    url = project.database.replace("postgresql:", "postgresql+psycopg2:")
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    asked = "SELECT * FROM experiment_pipeline.configurations WHERE run_id = %(run)s"
+    runs = pd.read_sql("SELECT * FROM experiment_pipeline.runs", engine)
+    assert runs["status"].tolist() == ["accepted"]
+    results = pd.read_sql(asked, engine, params={"run": runs["run_id"][0]})
+    assert results["worker"].nunique() == 2
+    assert results["worker"].str.startswith("tls://").all()
+    files = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL"], use_listings_cache=False)
+    overview = files.cat_file(f"{project.bucket}/lab/overview.html").decode()
+    assert "clinic" in overview
+
+    again = submitted(project)
+    assert again.returncode == 0, again.stdout
+    assert "reused 4 of 4 configurations" in again.stdout
+    assert not list(project.folder.glob(".dask-tls-*"))
+    secret = project.database.split(":")[2].split("@")[0]
+    assert secret not in done.stdout + again.stdout
