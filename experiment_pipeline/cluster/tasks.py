@@ -313,6 +313,9 @@ class _Course:
         self._workers.reconnect()
 
     def _wait_again(self, keys: Iterable[str]) -> None:
-        """Put tasks that were begun before those that were not, in the order given."""
-        in_order = sorted(keys, key=self._places.__getitem__, reverse=True)
-        self._waiting.extendleft(in_order)
+        """Put tasks that were begun before those that were not, in the order given.
+
+        Who is under suspicion stays so, or it would be blamed for what others do beside it.
+        """
+        for key in sorted(keys, key=self._places.__getitem__, reverse=True):
+            (self._suspects if self._deaths[key] else self._waiting).appendleft(key)
