@@ -54,3 +54,12 @@ def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(tmp_path):
     )
     assert third.success, third.failure
     assert third.metadata("validation_report")["looks"] == 1
+
+    # In two seconds it could not be fitted again: the ranking is another one, and says so.
+    hurried = runs.run(
+        scenario.spec("regression", "time", url=str(table), budget={"seconds": 2.0}),
+        scenario.SCHEMA,
+    )
+    ranked = hurried.metadata("leaderboard")
+    assert ranked["partition"] != ENSEMBLE
+    assert "an ensemble of 2 of them is left out: " in ranked["reason"]

@@ -98,7 +98,7 @@ def budget_left(
     seconds = budget_of(context, spec)
     if seconds is None:
         return lambda: math.inf
-    stats = context.instance.get_run_step_stats(context.run_id, [_step(spec)])
+    stats = context.instance.get_run_step_stats(context.run.run_id, [_step(spec)])
     searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
     ends = now() + seconds - searched
     return lambda: ends - now()

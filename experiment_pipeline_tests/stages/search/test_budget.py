@@ -129,8 +129,9 @@ def test_features_are_encoded_again_once_for_all_who_read_them() -> None:
 
 def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:
     instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
-    run = SimpleNamespace(run_config={"ops": {"clinic__training": {"config": config}}})
-    return cast("dg.AssetExecutionContext", SimpleNamespace(instance=instance, run=run, run_id="1"))
+    ops = {"clinic__training": {"config": config}}
+    run = SimpleNamespace(run_config={"ops": ops}, run_id="1")
+    return cast("dg.AssetExecutionContext", SimpleNamespace(instance=instance, run=run))
 
 
 def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
