@@ -93,6 +93,7 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 LONGEST = (
     "end_to_end/test_killed_runs.py",
     "end_to_end/test_library.py",
+    "end_to_end/test_cluster.py",
     "end_to_end/test_ui.py",
     "end_to_end/test_commands.py",
     "stages/test_experiment_run.py",

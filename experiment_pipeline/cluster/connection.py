@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 VARIABLE = "EXPERIMENT_PIPELINE_DASK"
-# Dask logs as critical what an interruption leaves open.
+# Dask logs, with their stacks, what is told here in a sentence, and what an interruption leaves open.
+_LOGGERS = ("distributed", "distributed.client")
 _SILENT = logging.CRITICAL + 1
 
 
@@ -74,11 +75,27 @@ def connected(
             'pip install "experiment-pipeline[dask]", here and wherever a worker or the scheduler '
             "runs",
         )
-    if engine.is_local:
-        with _local_cluster(workers or os.cpu_count() or 1) as address:
-            yield from _connection(address, "on this machine", None, say)
-    else:
-        yield from _connection(engine.address, engine.address, _security(engine), say)
+    with _silence():
+        if engine.is_local:
+            with _local_cluster(workers or os.cpu_count() or 1) as address:
+                yield from _connection(address, "on this machine", None, say)
+        else:
+            yield from _connection(engine.address, engine.address, _security(engine), say)
+
+
+@contextmanager
+def _silence() -> Generator[None, None, None]:
+    import distributed  # noqa: F401 - which sets the levels
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _connection(
@@ -118,7 +135,6 @@ def _local_cluster(workers: int) -> Generator[str, None, None]:
     cluster = SpecCluster(
         scheduler={"cls": Scheduler, "options": place},
         workers=dict.fromkeys(range(workers), worker),
-        silence_logs=_SILENT,
     )
     try:
         yield cluster.scheduler_address

@@ -66,7 +66,8 @@ class Cluster:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._workers.wait_for_answers()
+        with workers.none_is_lost():
+            workers.wait_for_answers()
 
     def places(self) -> int:
         """How many tasks run at a time: the threads of all workers that are there now."""
@@ -86,15 +87,24 @@ class Cluster:
 
         Raises:
             WorkersDiffer: naming each worker, and what differs.
+            ClusterLost: the scheduler went away meanwhile.
         """
-        self._workers.check(folder, golden, packages)
+        with self._workers.none_is_lost():
+            self._workers.check(folder, golden, packages)
 
     def on_every_worker(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """Call a function once on each worker, at the same time; not in the midst of a `run`.
 
         Returns:
             Worker address → what it returned, or the exception that it raised.
+
+        Raises:
+            ClusterLost: the scheduler went away meanwhile.
         """
+        with self._workers.none_is_lost():
+            return self._asked(function, *arguments)
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         wanted = {
             self._workers.desk.send("all", _applied, (function, arguments), address): address
             for address in self._workers.ready
@@ -303,6 +313,9 @@ class _Course:
         self._workers.reconnect()
 
     def _wait_again(self, keys: Iterable[str]) -> None:
-        """Put tasks that were begun before those that were not, in the order given."""
-        in_order = sorted(keys, key=self._places.__getitem__, reverse=True)
-        self._waiting.extendleft(in_order)
+        """Put tasks that were begun before those that were not, in the order given.
+
+        Who is under suspicion stays so, or it would be blamed for what others do beside it.
+        """
+        for key in sorted(keys, key=self._places.__getitem__, reverse=True):
+            (self._suspects if self._deaths[key] else self._waiting).appendleft(key)

@@ -8,8 +8,8 @@ calls, or ClusterLost.
 
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,22 @@ class Workers:
             f"went away and did not come back within {SCHEDULER_SECONDS:.0f} s",
             f"start it, then {_RESUMES}",
         )
+
+    @contextmanager
+    def none_is_lost(self) -> Generator[None, None, None]:
+        """What is asked before the first task, when the scheduler must not go away.
+
+        Raises:
+            ClusterLost: it did.
+        """
+        try:
+            yield
+        except Disconnected as error:
+            raise ClusterLost(
+                f"the scheduler {self._scheduler}",
+                "went away while its workers were asked who they are",
+                "start it, then run again",
+            ) from error
 
     def wait_for_answers(self) -> None:
         """Wait until every worker that is there now has said who it is, or has left.

@@ -22,7 +22,7 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.memory import server
 from experiment_pipeline.memory.server import URL_VARIABLE, page_url
 from experiment_pipeline.reporting.outcome import Place
-from experiment_pipeline.stages.asset import _metadata
+from experiment_pipeline.stages.asset import metadata_of
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import Location, location
 
@@ -171,9 +171,9 @@ def test_metadata_links_to_a_page_where_a_server_runs(
     """Beside its path a report has its address; without a server, and elsewhere, only the path."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
     facts = {"report": Place(report), "path": Place(str(storage / "visits" / "registry"))}
-    assert set(_metadata(facts)) == {"report", "path"}
+    assert set(metadata_of(facts)) == {"report", "path"}
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:3001")
-    told = _metadata(facts)
+    told = metadata_of(facts)
     assert told["report"] == dg.MetadataValue.path(report)
     address = "http://127.0.0.1:3001/visits/leaderboard/a=b/leaderboard.html"
     assert told["report_page"] == dg.MetadataValue.url(address)

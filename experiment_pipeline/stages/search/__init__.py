@@ -4,5 +4,6 @@ configurations.py → features.py, shared_work.py (tables encoded once) → trai
 learners.py, one per family of algorithms (what is fitted, and how) → fitting.py, scoring.py (one
 fit) → engines, sweep.py, cost.py (all of them, as many at a time as there are workers) → rungs.py,
 halving.py (who goes on) → conclusions.py (what came of it). Models are found again by what decides them
-(fingerprints.py, results.py). Only `asset.py` and `results.py` reach the storage.
+(fingerprints.py, results.py). `asset.py`, `results.py` and the shared files of `engines` reach the
+storage.
 """

@@ -147,6 +147,9 @@ class TimeLeft:
         return bool(self._told.get(algorithm))
 
     def _start(self, elapsed: float) -> None:
+        # Workers that are gone: what was on them is begun again.
+        while len(self._running) > max(self.workers, 1):
+            self._waiting.insert(0, self._entered[self._running.popitem()[0]])
         while self._waiting and len(self._running) < self.workers:
             self._running[self._waiting.pop(0).key] = elapsed
 

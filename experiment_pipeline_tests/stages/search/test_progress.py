@@ -148,3 +148,15 @@ def test_who_does_not_compete_has_no_part_in_it():
     said = simulated.lines([step], Progress("roc_auc", TimeLeft(2)), 2)
     assert all("best roc_auc 0.6000 by linear" in one.text for one in said)
     assert 0.5 < said[0].ratio < 2
+
+
+def test_workers_may_come_and_go(progress):
+    """The time left is that of those that are there: fewer need longer, more less."""
+    left = []
+    told(progress, RungStarted(FULL, linear(*"abcdefghijkl"), {}, ()))
+    for key, workers in zip("abcd", (4, 1, 8, 2), strict=True):
+        progress.time_left.workers = workers
+        told(progress, fitted(key, 0.4), 2.0)
+        left.append(progress.time_left.seconds(2.0, [key]))
+    assert left[0] < left[1] > left[2] < left[3]
+    assert min(left) > 0

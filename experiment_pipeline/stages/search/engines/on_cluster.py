@@ -2,8 +2,7 @@
 
 What is shared goes through the storage, tasks and results through the cluster; which worker fits, and
 which result comes first, decides nothing. Connecting, handing out and what becomes of lost workers
-live in `cluster`. In: as `Engine` says. Out: outcomes, each with
-where it came from.
+live in `cluster`. In: as `Engine` says. Out: outcomes, each with where it came from.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
