@@ -19,7 +19,7 @@ from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.split_sets.sets import SplitSets, as_stored
+from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet, as_stored
 from experiment_pipeline.stages.validated_data.rows import Origin
 
 ROWS = 480
@@ -220,9 +220,14 @@ def _dates_in_two_formats(visited: pd.Series) -> pd.Series:
     return iso.where(visited.index % 5 != 0, visited.dt.strftime("%d.%m.%Y %H:%M"))
 
 
-def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
-    """Two sets as the split stage stores them, as a search takes them."""
+def stored(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> dict[str, StoredSet]:
+    """Two sets as the split stage stores them."""
     digests = {"train": rows_digest(train), "test": rows_digest(test)}
     sets = SplitSets(train, test, test[:0], (), digests | {"validation": ""}, pd.DataFrame())
-    stored = as_stored(sets, spec, feature_columns(train, spec), Origin("", {}, "", ()))
-    return as_evaluated(stored["train"], stored["test"], spec)
+    return as_stored(sets, spec, feature_columns(train, spec), Origin("", {}, "", ()))
+
+
+def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:
+    """Two sets as the split stage stores them, as a search takes them."""
+    sets = stored(train, test, spec)
+    return as_evaluated(sets["train"], sets["test"], spec)

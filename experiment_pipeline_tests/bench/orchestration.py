@@ -30,7 +30,7 @@ from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
 from experiment_pipeline.storage.tables import write_table
-from experiment_pipeline_tests import runs
+from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio
@@ -177,8 +177,8 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets, times: StepTimes) ->
     with ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.dict("os.environ", {STORAGE_VARIABLE: root}))
-        write_table(table_path(location(root), spec.name, "train_set"), sets.train)
-        write_table(table_path(location(root), spec.name, "test_set"), sets.test)
+        for name, table in scenario.stored(sets.train, sets.test, spec).items():
+            write_table(table_path(location(root), spec.name, f"{name}_set"), table)
         # As dagster.yaml has it; the debug lines of every event are no part of a user's run.
         storage = {"module": SqliteStorage.__module__, "class": SqliteStorage.__name__}
         place = {"config": {"base_dir": f"{root}/dagster"}}

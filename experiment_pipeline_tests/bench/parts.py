@@ -15,6 +15,7 @@ from experiment_pipeline_tests.bench import (
     cluster,
     data,
     ensembles,
+    foreseen,
     halving,
     large,
     large_stages,
@@ -155,6 +156,16 @@ The stages before, on the same rows with an id, a day and the target:
 {table(FIGURE, before)}"""
 
 
+def memory_needs(asked: argparse.Namespace) -> str:
+    """The memory that training was foreseen to take, against its peak."""
+    figures = table(FIGURE, foreseen.measurements(asked.scale))
+    return f"""What {foreseen.WORKERS} fits at a time add to a process that holds the sets, made-up tables of numbers and texts, each
+search in a process of its own. 1 is an estimate that was right; nobody is stopped who would have
+fitted as long as none is below {foreseen.SURE}.
+
+{figures}"""
+
+
 def time_left(_: argparse.Namespace) -> str:
     """What a search says of the time it still takes."""
     figures = table(FIGURE, progress.measurements())
@@ -219,6 +230,7 @@ PARTS: Mapping[str, Part] = {
     "reports": Part("The validation report", validation_reports),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
+    "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
     "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),

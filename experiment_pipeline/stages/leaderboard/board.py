@@ -21,7 +21,7 @@ from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
-from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found, find_ensemble
+from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
@@ -32,7 +32,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
-from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime, ensemble_in_time
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -188,9 +188,7 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    found = find_ensemble(measured, predictions, rows, spec)
-    left_out = _left_out(found, results, time)
-    found = None if left_out else found
+    found, left_out = ensemble_in_time(measured, predictions, rows, spec, time)
     if found is not None:
         measured += measure([found.result], lambda _: found.on_test, rows, spec)
     ranking = order(measured, rows, spec, len(classes or ()))
@@ -336,15 +334,6 @@ def _nothing_to_rank(
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
         "log, and with search_results",
     )
-
-
-def _left_out(found: Found | None, results: Sequence[ModelResult], time: RefitTime | None) -> str:
-    """Why an ensemble that would be chosen has no row; empty where it may be."""
-    if found is None or time is None or not found.is_better:
-        return ""
-    prints = {one.fingerprint for one in found.ensemble.members}
-    members = {one.fingerprint: one for one in results if one.fingerprint in prints}
-    return time.why_not(list(members.values()))
 
 
 def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tuple[Entry, str]:

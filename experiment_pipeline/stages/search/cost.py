@@ -68,8 +68,12 @@ def expected_rounds(configuration: Configuration) -> float:
     """Return how many rounds a booster's configuration keeps, roughly."""
     own = _own_names(configuration)
     rate = positive(own.get("learning_rate"), LEARNING_RATE)
-    at_most = positive(own.get("num_iterations"), ROUNDS_AT_MOST)
-    return min(at_most, _LEARNT_WHEN_STOPPED / rate)
+    return min(most_rounds(configuration), _LEARNT_WHEN_STOPPED / rate)
+
+
+def most_rounds(configuration: Configuration) -> float:
+    """Return how many rounds a booster's configuration makes at the most."""
+    return positive(_own_names(configuration).get("num_iterations"), ROUNDS_AT_MOST)
 
 
 def grown_rounds(kept: float) -> float:
@@ -107,7 +111,7 @@ class Brake:
         self._share, self._spent, self._reason = 1.0, "", reason
         self._failures, self._lock = 0, threading.Lock()
         self._reserved, self._guesses, self._needed = 0.0, dict[str, float](), dict[str, float]()
-        self._too_long = dict[str, str]()
+        self._too_long, self._is_hopeless = dict[str, str](), False
 
     @property
     def reason(self) -> str:
@@ -133,13 +137,24 @@ class Brake:
         """Seconds since the start."""
         return self._now() - self._started
 
+    @property
+    def left(self) -> float:
+        """Seconds of the budget; infinite without one."""
+        seconds = self._budget.seconds
+        return math.inf if seconds is None else seconds - self.elapsed
+
     def open(self, share: float) -> None:
         """Give free a share of the seconds, counted from the start: a round must leave some."""
-        self._share, self._spent = share, ""
+        self._share, self._spent, self._is_hopeless = share, "", False
         self._too_long, self._guesses, self._needed = {}, {}, {}
 
     def expect(
-        self, guesses: Mapping[str, float], reserved: float, needed: Mapping[str, float]
+        self,
+        guesses: Mapping[str, float],
+        reserved: float,
+        needed: Mapping[str, float],
+        *,
+        is_hopeless: bool = False,
     ) -> None:
         """Take note of how long fits are guessed to take, and what comes after the search.
 
@@ -147,13 +162,14 @@ class Brake:
             guesses: key → seconds of a fit.
             reserved: seconds of the budget to leave, as long as fits have their part.
             needed: key → seconds from the start of its fit to the end of a report on it.
+            is_hopeless: whether there is time for nobody so far: then no share of a round ends it.
         """
+        self._is_hopeless = is_hopeless
         self._guesses, self._reserved, self._needed = dict(guesses), reserved, dict(needed)
 
     def affords(self, key: str, needed: float) -> bool:
         """Tell whether so many seconds for a configuration, report included, are left; note if not."""
-        seconds = self._budget.seconds
-        if seconds is None or needed <= (left := seconds - self.elapsed):
+        if needed <= (left := self.left):
             return True
         self._too_long[key] = (
             f"to train it on all rows, to fit it again and to report would have taken "
@@ -167,7 +183,8 @@ class Brake:
         if seconds is not None:
             for_fits = max(seconds - self._reserved, seconds * _LEAST_FOR_FITS)
             left = for_fits - self.elapsed
-            if left <= for_fits * (1 - self._share):
+            share = 1.0 if self._is_hopeless else self._share
+            if left <= for_fits * (1 - share):
                 self._spent = self._why_spent(seconds, for_fits)
             elif (guess := self._guesses.get(key, 0.0)) > left:
                 self._too_long[key] = (

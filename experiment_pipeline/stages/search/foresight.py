@@ -5,16 +5,18 @@ and never what a fit gives. How long a fit takes is `time_left.py`'s guess, when
 start `cost.py`'s rule. In: sets, results, a `TimeLeft`. Out: seconds. No clock.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
+from statistics import fmean
 from typing import Self
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.spec import Features, SearchSpec
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake, grown_rounds, seconds_of
+from experiment_pipeline.stages.search.cost import Brake, grown_rounds, most_rounds, seconds_of
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, promising_first
 from experiment_pipeline.stages.search.time_left import TimeLeft
@@ -34,8 +36,12 @@ _ENCODINGS = 2.5
 _MEMBERS = 5
 # What else a rung begins with; and how far off the guess of encoding may be.
 _SET_UP_SECONDS, _SLOWEST = 0.2, 5.0
-# Guesses of fits on more rows are short rather than long: rounds grow with the rows.
-_MARGIN = 1.2
+# So many that there is time for must be fitted before a rung may end for the next one.
+_ENOUGH = 3
+# How a fit's seconds grow with the rows, by their overhead, and the rounds until a booster stops.
+_ROWS, _ROUNDS = 0.75, 0.45
+# Guesses are short rather than long.
+_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class AfterSearch:
     """What decides how long refit and report take.
 
     Attributes:
-        fitted: train rows that trees are grown on, of all folds.
+        fitted: train rows, of all folds: those that a fit stops on take their time as well.
         all_rows: of train and test set: what the chosen one is fitted on again.
         test: rows of the test set; the validation set is taken to be as large.
         workers: fits at a time.
@@ -103,10 +109,10 @@ class AfterSearch:
     def of(cls, sets: TrainingSets, workers: int) -> Self:
         """Return what comes after a search on these sets, with so many fits at a time."""
         # Folds are fitted one after the other, and their test rows are train rows, too.
-        of_folds = sum(int(fold.sets.grown.sum()) for fold in sets.folds)
+        of_folds = sum(len(fold.sets.train) for fold in sets.folds)
         beside = 0 if sets.folds else len(sets.test)
         return cls(
-            fitted=int(sets.grown.sum()) + of_folds,
+            fitted=len(sets.train) + of_folds,
             all_rows=len(sets.train) + beside,
             test=len(sets.test),
             workers=workers,
@@ -149,6 +155,8 @@ class Foresight:
     _rungs: tuple[Rung, ...] = ()
     _entered: dict[str, Configuration] = field(default_factory=dict)
     _last: dict[str, ModelResult] = field(default_factory=dict)
+    # Key → train rows of that result.
+    _fitted_on: dict[str, int] = field(default_factory=dict)
     _here: set[str] = field(default_factory=set)
     _in_full: dict[str, ModelResult] = field(default_factory=dict)
     _encoding: dict[tuple[Features, int], float] = field(default_factory=dict)
@@ -229,12 +237,8 @@ class Foresight:
         later = self._rungs[1:]
         if not self._is_asked or not later:
             return scored
-        found = {}
-        for key, result in scored.items():
-            one = self._entered[key]
-            tables = self._tables({one.features}, later[0])
-            if self.brake.affords(key, tables + self._needed(one, later)):
-                found[key] = result
+        needed = {key: self._needed_further(self._entered[key]) for key in scored}
+        found = {key: one for key, one in scored.items() if self.brake.affords(key, needed[key])}
         return found or scored
 
     def _learn(self, result: ModelResult) -> None:
@@ -243,6 +247,7 @@ class Foresight:
         self._pace.fit_ended(result.key, 0.0, seconds, result.rounds)
         self._last[result.key] = result
         self._here.add(result.key)
+        self._fitted_on[result.key] = len(rung.sets.train)
         if rung.is_full and competes(result):
             self._in_full[result.key] = result
             best = self._in_full[best_first(self._in_full, self.spec.metric)[0]]
@@ -255,19 +260,33 @@ class Foresight:
         guessed = self._tables({one.features for one in self._entered.values()}, rung)
         self._slower = min(max(self._slower * waited / guessed, 1.0), _SLOWEST)
 
+    def skips(self, rung: Rung, entering: Sequence[Configuration]) -> bool:
+        """Tell whether a rung between the first and the full one is not worth its time.
+
+        It would stop nobody, or leave no time to train on all rows one for each worker.
+        """
+        if not self._is_asked or rung.is_full or not self._here or not entering:
+            return False
+        full = [self._full(one, self._rungs) for one in entering]
+        whole = _MARGIN * fmean(one.seconds for one in full)
+        here = sum(self._guess(one, rung) for one in entering) / self.workers
+        spare = self.brake.left - min(self._after.seconds([one]) for one in full) - here
+        return len(entering) <= rung.kept or spare < whole
+
     def _expect(self) -> None:
         rung = self._rungs[0]
         waiting = {key: one for key, one in self._entered.items() if key not in self._here}
         competing = {key: one for key, one in waiting.items() if competes(one)}
         self.brake.expect(
-            {key: self._guess(one, rung) for key, one in waiting.items()},
+            {key: _MARGIN * self._guess(one, rung) for key, one in waiting.items()},
             self._reserved(),
             {key: self._needed(one, self._rungs) for key, one in competing.items()},
+            is_hopeless=not rung.is_full and sum(map(self._may_follow, self._here)) < _ENOUGH,
         )
 
     def _reserved(self) -> float:
         """Seconds to fit again and to report: of the best, or of the ensemble that may be chosen."""
-        scored = {key: self._last[key] for key in self._here}
+        scored = {key: self._last[key] for key in self._here if self._may_follow(key)}
         best = [
             self._full(self._entered[key], self._rungs)
             for key in best_first(scored, self.spec.metric)
@@ -275,8 +294,22 @@ class Foresight:
         ]
         return max((self._after.seconds(some) for some in (best[:1], best[:_MEMBERS])), default=0.0)
 
+    def _may_follow(self, key: str) -> bool:
+        """Whether one that is fitted here can be trained on all rows and reported on in time."""
+        return self._rungs[0].is_full or (
+            competes(self._entered[key])
+            and self._needed_further(self._entered[key]) <= self.brake.left
+        )
+
+    def _needed_further(self, one: Configuration) -> float:
+        """As `_needed`, from the tables of all rows on."""
+        full = self._rungs[-1:]
+        return self._tables({one.features}, full[0]) + self._needed(one, full)
+
     def _needed(self, one: Configuration, steps: Sequence[Rung]) -> float:
         """Seconds from a fit at the first of these rungs, encoded tables given, to a report on it."""
+        # Those in between may be left out.
+        steps = list(dict.fromkeys((steps[0], steps[-1])))
         here, *later = (self._guess(one, rung) for rung in steps)
         if later and not self._pace.knows(one.algorithm):
             # A small rung will tell; a guess from the table's size alone may be far off.
@@ -287,10 +320,30 @@ class Foresight:
         return fits + tables + max(self._after.seconds([full]), self._least)
 
     def _guess(self, one: Configuration, rung: Rung) -> float:
-        """Seconds of a fit: no less than of the last one, which was of fewer rows."""
-        last = self._last.get(one.key)
-        least = 0.0 if last is None else last.fit_wall_seconds
-        return max(self._pace.guess(one.key, rung), least)
+        """Seconds of a fit: of more rows no less than that of fewer ones promises."""
+        guess, last = self._pace.guess(one.key, rung), self._last.get(one.key)
+        if last is None and not self._rungs[0].is_full:
+            # A small rung will tell how many rounds it needs.
+            return guess
+        if last is None:
+            more = [
+                self._promised(known, rung) / self._pace.guess(key, rung)
+                for key, known in self._last.items()
+                if known.algorithm == one.algorithm and key in self._entered
+            ]
+            return guess * max(fmean(more), 1.0) if more else guess
+        return max(guess, self._promised(last, rung))
+
+    def _promised(self, last: ModelResult, rung: Rung) -> float:
+        """Seconds of a fit that has been fitted on fewer rows: more rows, and more rounds."""
+        more = len(rung.sets.train) / self._fitted_on[last.key]
+        seconds = last.fit_wall_seconds * math.pow(more, _ROWS)
+        if last.rounds is None or more <= 1 or not rung.sets.inner.any():
+            return seconds
+        rounds = min(
+            last.rounds * math.pow(more, _ROUNDS), max(most_rounds(last.configuration), last.rounds)
+        )
+        return seconds * grown_rounds(rounds) / grown_rounds(last.rounds)
 
     def _full(self, one: Configuration, steps: Sequence[Rung]) -> FullFit:
         if one.key in self._in_full:

@@ -136,6 +136,11 @@ class _Search:
         yield from map(Note, steps.notes)
         still_in = {one.key for one in tried if rungs.competes(one)}
         for rung in steps.rungs:
+            if self.ahead.skips(rung, [one for one in tried if one.key in still_in]):
+                yield Note(
+                    f"{rung} is left out: the seconds that are left are worth more on all rows"
+                )
+                continue
             # Each rung has an equal share of the seconds, and what those before it left.
             self.brake.open(rung.number / rung.of)
             # What does not compete has nothing to do at small rungs.

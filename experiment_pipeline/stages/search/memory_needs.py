@@ -26,13 +26,15 @@ from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 
-# A measured peak was never below this share of its estimate: beyond it, a run would not have fitted.
-SURE = 0.6
+# A measured peak was never below this share of its estimate.
+SURE = 0.5
 _FLOAT = 8
 # Rows whose texts tell how many there are, roughly.
 _LOOKED_AT = 20_000
-# Bytes per cell of a library's own table of the train rows.
-_OWN_TABLE = {"lightgbm": 1, "xgboost": 2, "catboost": 5}
+# Bytes per cell of a library's own table of the train rows, and of what a fit copies of the encoded
+# ones; an imported estimator may copy all of them.
+_OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
+_COPIED = {"linear": 0, "random_forest": 4}
 # What a fit's libraries take once they are loaded, and small things.
 _LIBRARIES = 60_000_000
 
@@ -52,6 +54,11 @@ class MemoryNeed:
     def of(self, at_a_time: int) -> int:
         """Return the need of so many fits side by side, at the worst."""
         return self.shared + sum(self.fits[:at_a_time])
+
+    @property
+    def at_least(self) -> float:
+        """What even one fit at a time takes; with less, it cannot have fitted."""
+        return SURE * self.of(1) - _LIBRARIES
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,15 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
 
     With n train and m test rows, d encoded columns of a recipe and k trees of a boosting round:
 
-    * encoded rows, per recipe: 8·m·d; and 8·n·d where somebody reads them whole, three times that
-      where they are encoded at once (scikit-learn's copies); else 24·HELD_ROWS·d, for the rows that
+    * encoded rows, per recipe: 8·m·d; and 8·n·d where somebody reads them whole, twice that where
+      they are encoded at once (a copy of scikit-learn's); else 24·HELD_ROWS·d, for the rows that
       bins are made of;
-    * the table of a library, once per set of parameters that decide it: c·n·d, with c = 1 for
-      LightGBM, 2 for XGBoost, 5 for CatBoost;
+    * the table that a library makes of a recipe's rows: c·n·d, with c = 1 for
+      LightGBM, 6 for XGBoost, 20 for CatBoost;
     * a fit of a booster: n·(d + 16·k + 16), which is its bins by rows, and of each row scores,
       gradients and its place in the tree; then 16·m·k for predictions;
-    * a fit of anything else that competes: 8·n·d, one copy of what it reads.
+    * a fit of anything else that competes: c·n·d, with c = 0 for linear models, 4 for forests, which
+      take floats of half the size, 8 for imported estimators; and 16·n.
 
     Args:
         configurations: those to be fitted.
@@ -95,7 +103,7 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
     for recipe, d in columns.items():
         shared += _FLOAT * m * d
         at_once = recipe == "onehot" or n <= HELD_ROWS
-        copies = 3 if at_once else 1 if recipe in held else 0
+        copies = 2 if at_once else 1 if recipe in held else 0
         shared += _FLOAT * (copies * n * d if copies else 3 * HELD_ROWS * d)
     for algorithm, recipe in {(one.algorithm, one.features) for one in configurations}:
         shared += _OWN_TABLE.get(algorithm, 0) * n * columns[recipe]
@@ -104,7 +112,7 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
         if one.algorithm in BOOSTERS:
             fits.append(n * (d + 16 * trees + 16) + 16 * m * trees)
         elif competes(one.algorithm):
-            fits.append(_FLOAT * n * d)
+            fits.append(n * (_COPIED.get(one.algorithm, _FLOAT) * d + 16))
     return MemoryNeed(shared, tuple(sorted(fits, reverse=True)))
 
 
@@ -119,7 +127,7 @@ def foresee(need: MemoryNeed, limit: MemoryLimit, workers: int) -> Foreseen:
     at_a_time = next(fitting, 1)
     of_all = f"of {_gigabytes(limit.limit)} ({limit.set_by})"
     needs = f"{_gigabytes(limit.held + need.of(at_a_time))} {of_all}"
-    if need.of(1) * SURE > limit.left:
+    if need.at_least > limit.left:
         raise NotEnoughMemory(
             "the training step",
             f"it needs about {needs}, of which {_gigabytes(limit.held)} are taken",

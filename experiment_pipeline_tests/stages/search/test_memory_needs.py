@@ -8,16 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import NotEnoughMemory
-from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.conclusions import Event, Note
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.memory_needs import (
-    SURE,
     MemoryNeed,
     foresee,
     training_need,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
-from experiment_pipeline_tests.stages.search.scenario import lightgbm, training_sets
+from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    lightgbm,
+    one,
+    training_sets,
+)
 
 GIGABYTE = 10**9
 BYTES = st.integers(0, 100 * GIGABYTE)
@@ -28,7 +36,7 @@ def limit(left: int, held: int = 0) -> MemoryLimit:
     return MemoryLimit(held + left, held, "a test")
 
 
-def forest(features: Any = "ordinal") -> Configuration:
+def forest(features: Any) -> Configuration:
     """What reads the whole table."""
     return Configuration("forest", "random_forest", features, {})
 
@@ -52,7 +60,7 @@ def test_nobody_is_stopped_who_may_fit(
 ) -> None:
     """One fit at a time is tried wherever a part of what is foreseen would do."""
     need = MemoryNeed(shared, tuple(sorted(fits, reverse=True)))
-    if SURE * need.of(1) > left:
+    if need.at_least > left:
         with pytest.raises(NotEnoughMemory, match="sample"):
             foresee(need, limit(left, held), workers)
         return
@@ -82,9 +90,25 @@ def test_an_error_says_what_to_change() -> None:
 
 def test_the_need_grows_with_rows_and_with_who_reads_them_whole() -> None:
     """Above what is held anyway, LightGBM adds bytes per row, and others floats."""
-    few, many = of_rows(1_000_000), of_rows(2_000_000)
-    boosted, whole = training_need([lightgbm()], few), training_need([forest()], few)
+    few, many = of_rows(800_000), of_rows(900_000)
+    boosted, whole = training_need([lightgbm()], few), training_need([forest("onehot")], few)
     assert training_need([lightgbm()], many).of(1) > boosted.of(1)
     assert whole.of(1) > boosted.of(1)
-    both = training_need([lightgbm(), forest()], few)
+    both = training_need([lightgbm(), forest("onehot")], few)
     assert both.of(2) > max(boosted.of(1), whole.of(1))
+
+
+def test_a_search_says_what_it_needs_and_ends_before_it_would_be_killed() -> None:
+    """A note at the largest rung; an error before anything is trained; asked only where something is."""
+    spec, sets = experiment([one("lightgbm", n_estimators=5)]), training_sets()
+
+    def events(engine: Threads) -> list[Event]:
+        return list(search(configurations(spec), sets, spec, NothingKnown(), engine, lambda: 0.0))
+
+    found = events(Threads(2, lambda: limit(GIGABYTE)))
+    said = [event.text for event in found if isinstance(event, Note)]
+    assert any(text.startswith("training needs about 0.1 GB of 1.0 GB") for text in said)
+    with pytest.raises(NotEnoughMemory):
+        events(Threads(2, lambda: limit(-200_000_000)))
+    nothing = Threads(2, lambda: limit(0)).train([], sets, spec)
+    assert list(nothing) == []
