@@ -105,6 +105,7 @@ LONGEST = (
     "orchestration/test_scaffold.py",
     "stages/validated_data/test_asset.py",
     "stages/test_decision.py",
+    "stages/test_cluster_run.py",
     "orchestration/test_killed_stages.py",
 )
 

@@ -24,8 +24,8 @@ from experiment_pipeline.errors import StorageUnreachable
 
 # Rows of a batch, and of a row group: of twenty numbers each, some 40 MB.
 BATCH_ROWS = 262_144
-# Half a gigabyte is three million rows of twenty numbers: what is no larger need not touch a disk.
-SHELF_BYTES = 512 * 1024 * 1024
+# A million rows of thirty numbers: what is no larger need not touch a disk.
+SHELF_BYTES = 256 * 1024 * 1024
 # Categories, and what Arrow has no type for.
 _NEVER_IN_A_FILE = ("category", "complex", "other")
 

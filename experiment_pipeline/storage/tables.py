@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 # A file that is larger is not read whole for who asks for a `Table`: packed, it is a fraction of it.
 WHOLE_BYTES = 64 * 1024 * 1024
 # Of such a file, columns that were read stay in memory as long as they are no more.
-KEPT_BYTES = 512 * 1024 * 1024
+KEPT_BYTES = 256 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
 _FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
 Held = TypeVar("Held")

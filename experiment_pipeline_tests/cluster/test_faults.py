@@ -21,7 +21,7 @@ from experiment_pipeline_tests.cluster.work import Work, do, fail, processes, re
 from experiment_pipeline_tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
-SOON = 20.0
+SOON = 60.0
 LOST = r"did not come back within 3 s\n.*run again: what was trained is stored"
 
 

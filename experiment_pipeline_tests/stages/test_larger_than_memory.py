@@ -30,6 +30,7 @@ from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
 from experiment_pipeline.storage import tables
+from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.shelf import Shelf
 from experiment_pipeline.storage.tables import StoredTable, read_table, to_parquet, write_table
 from experiment_pipeline_tests import scenario
@@ -178,15 +179,15 @@ def test_a_column_comes_from_the_shelf_as_it_went(kind: str, most_bytes: int) ->
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 10])
 def test_a_file_in_batches_has_the_bytes_of_one_written_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+    place: UPath, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     """Whether rows are numbered by a range or by hand; and rows come back in batches."""
     monkeypatch.setattr(tables, "BATCH_ROWS", batch_rows)
-    path = UPath(tmp_path / "table.parquet")
+    path = place / "table.parquet"
     for frame in (sample(), sample().set_axis(pd.RangeIndex(3, name="row_number"))):
         columns = tables.Columns(frame.index, {str(name): frame[name] for name in frame.columns})
         write_table(path, columns)
-        assert path.read_bytes() == to_parquet(frame)
+        assert read_bytes(path) == to_parquet(frame)
         stored = StoredTable.at(path)
         pd.testing.assert_frame_equal(whole(stored), frame)
         batches = list(stored.batches(["time zone", "Int64"]))

@@ -33,7 +33,7 @@ _FLOAT = 8
 _LOOKED_AT = 20_000
 # Bytes per cell of a library's own table of the train rows, and of what a fit copies of the encoded
 # ones; an imported estimator may copy all of them.
-_OWN_TABLE = {"lightgbm": 1, "xgboost": 2, "catboost": 5}
+_OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
 _COPIED = {"linear": 0, "random_forest": 4}
 # What a fit's libraries take once they are loaded, and small things.
 _LIBRARIES = 60_000_000
@@ -85,7 +85,7 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
       they are encoded at once (a copy of scikit-learn's); else 24·HELD_ROWS·d, for the rows that
       bins are made of;
     * the table that a library makes of a recipe's rows: c·n·d, with c = 1 for
-      LightGBM, 2 for XGBoost, 5 for CatBoost;
+      LightGBM, 6 for XGBoost, 20 for CatBoost;
     * a fit of a booster: n·(d + 16·k + 16), which is its bins by rows, and of each row scores,
       gradients and its place in the tree; then 16·m·k for predictions;
     * a fit of anything else that competes: c·n·d, with c = 0 for linear models, 4 for forests, which

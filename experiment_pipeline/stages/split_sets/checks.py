@@ -53,12 +53,14 @@ def check_disjoint(sets: SplitSets, validated: Table) -> list[str]:
     return problems
 
 
-def check_leaks(sets: SplitSets, spec: Roles, features: Sequence[str]) -> list[str]:
+def check_leaks(
+    sets: SplitSets, spec: Roles, features: Sequence[str], pairs: "EqualPairs | None" = None
+) -> list[str]:
     """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
 
     Copies count where nothing says that equal rows are different cases: neither ids, groups or
     time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
-    tolerated.
+    tolerated. `pairs` are those of `equal_pairs`, where they are known.
     """
     problems = []
     if spec.split.id_columns:
@@ -72,7 +74,7 @@ def check_leaks(sets: SplitSets, spec: Roles, features: Sequence[str]) -> list[s
     return problems + [
         f"{pair.in_words()} and in the target; name the entity in split: {{by: group}}, or write "
         "validation: {duplicate_rows: reject}"
-        for pair in _equal_pairs(sets, spec, features)
+        for pair in pairs or equal_pairs(sets, spec, features)
         if pair.leaks
     ]
 
@@ -90,15 +92,17 @@ class CopiesNote:
     doubtful: bool
 
 
-def note_copies(sets: SplitSets, spec: Roles, features: Sequence[str]) -> tuple[CopiesNote, ...]:
+def note_copies(
+    sets: SplitSets, spec: Roles, features: Sequence[str], pairs: "EqualPairs | None" = None
+) -> tuple[CopiesNote, ...]:
     """Tell how many rows equal a row of another set without being a leak; it blocks nothing.
 
-    Pairs of sets below 1 % are left out.
+    Pairs of sets below 1 % are left out. `pairs` are those of `equal_pairs`, where they are known.
     """
     declared = _tells_people_apart(spec)
     return tuple(
         CopiesNote(f"{pair.in_words()}: {pair.why_no_leak(declared)}", not pair.by_chance)
-        for pair in _equal_pairs(sets, spec, features)
+        for pair in pairs or equal_pairs(sets, spec, features)
         if (declared or not pair.leaks) and pair.equal > TOLERATED_COPIES * pair.rows
     )
 
@@ -160,6 +164,14 @@ class _EqualPair:
         if not self.by_chance:
             return f"{explained}, and {self.contradicted} of the others have another target"
         return explained
+
+
+EqualPairs = Sequence[_EqualPair]
+
+
+def equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> EqualPairs:
+    """Compare each set with each earlier one; the work is that of hashing the table several times."""
+    return list(_equal_pairs(sets, spec, features))
 
 
 def _equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> Iterator[_EqualPair]:

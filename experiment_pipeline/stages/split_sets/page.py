@@ -16,6 +16,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
     check_leaks,
     check_look_alike,
+    equal_pairs,
     note_copies,
 )
 from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet
@@ -51,12 +52,13 @@ def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
 
 def checks(sets: SplitSets, validated: Table, spec: Roles, features: Sequence[str]) -> list[Check]:
     """What must hold of the three sets together."""
-    copies = note_copies(sets, spec, features)
+    pairs = equal_pairs(sets, spec, features)
+    copies = note_copies(sets, spec, features, pairs)
     return [
         Check.of("sets_are_disjoint", check_disjoint(sets, validated), holds=_rows(sets)),
         Check.of(
             "nothing_leaks_between_sets",
-            check_leaks(sets, spec, features),
+            check_leaks(sets, spec, features, pairs),
             holds="no id, group, time or copy of a row is in more than one set",
             doubts=[note.text for note in copies if note.doubtful],
             notes=[note.text for note in copies if not note.doubtful],
