@@ -41,7 +41,7 @@ _ENOUGH = 3
 # How a fit's seconds grow with the rows, by their overhead, and the rounds until a booster stops.
 _ROWS, _ROUNDS = 0.75, 0.45
 # Guesses are short rather than long.
-_MARGIN = 1.1
+_MARGIN = 1.4
 
 
 @dataclass(frozen=True)
