@@ -58,15 +58,13 @@ def where_it_goes() -> list[Measured]:
     fits = bare_fits(spec, sets)
     alone, side_by_side = seconds_of(fits), cores * seconds_of(partial(fits, cores))
     fitting = sum(one.fit_cpu_seconds for one in results)
-    predicting = len(sets.test) * sum(one.predict_seconds_per_row for one in results)
     found = {
         "bare fits one after the other": alone,
         "bare fits side by side": side_by_side,
         "training step": whole,
         "training step, of that: fits": fitting,
-        "training step, of that: predictions of all test rows": predicting,
-        "training step, of that: encoding, bins, scores, model texts, idle": (
-            whole - fitting - predicting
+        "training step, of that: encoding, bins, predictions, scores, model texts, idle": (
+            whole - fitting
         ),
     }
     return [Measured(f"core seconds, {name}", value, "s", None) for name, value in found.items()]

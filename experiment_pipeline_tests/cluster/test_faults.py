@@ -229,10 +229,15 @@ def test_an_interruption_is_told_at_once_and_ends_what_runs(
 ) -> None:
     """Ctrl-C, or a run that is cancelled on its page: its own error, and no other."""
     worker = dask.start_worker()
+    # Processes that pytest-xdist starts ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     when(lambda: starts(noted), _thread.interrupt_main)
     with connected(engine(dask)) as cluster:
-        with pytest.raises(KeyboardInterrupt):
-            run(cluster, work(noted, 3, 60.0))
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run(cluster, work(noted, 3, 60.0))
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert run(cluster, {"after": Work(noted, "after")})["after"].value == ("after", worker.pid)
     assert len(starts(noted)) == 2
 
