@@ -53,9 +53,10 @@ system:
 	@ldconfig -p | grep libgomp.so.1 >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends libgomp1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends python3-venv; }
 
-# The tests drive Dagster's page in a real browser.
+# The tests drive Dagster's page in a real browser, and make certificates for a cluster.
 system-test:
 	@command -v chromium >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core; }
+	@command -v openssl >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends openssl; }
 
 .venv/uv: Makefile | system
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
