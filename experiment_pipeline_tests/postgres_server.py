@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
+
+from experiment_pipeline_tests.ports import free_port
 
 _SECONDS_TO_START = 60
 _SETTINGS = {
@@ -45,8 +46,7 @@ class PostgresServer:
         self._password = secrets.token_hex(8)
         self._user = "nobody" if os.geteuid() == 0 else None
         self._package = _package()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, user: str = owner, password: str | None = None) -> str:

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import botocore.session
+
+from experiment_pipeline_tests.ports import free_ports
 
 _SERVICES = ("s3", "master", "volume", "filer", "admin")
 _SECONDS_TO_START = 60
@@ -41,7 +42,7 @@ class S3Server:
     def __init__(self, folder: Path | None = None) -> None:
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="experiment_pipeline_s3_"))
-        ports = _free_ports(2 * len(_SERVICES))
+        ports = free_ports(2 * len(_SERVICES))
         self._ports = dict(zip(_SERVICES, ports[::2], strict=True))
         self._grpc_ports = dict(zip(_SERVICES, ports[1::2], strict=True))
         self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
@@ -154,14 +155,6 @@ class S3Server:
         except OSError:
             return False
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 if __name__ == "__main__":

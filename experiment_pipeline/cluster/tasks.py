@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiment_pipeline.cluster.calls import Answer, Disconnected, Missing, Outcome, Raised
+from experiment_pipeline.cluster.calls import Disconnected, Missing, Outcome, Raised
 from experiment_pipeline.cluster.workers import LOOK_SECONDS, Departure, Member, Workers
 from experiment_pipeline.storage.locations import Location
 
@@ -92,33 +92,6 @@ class Cluster:
         with self._workers.none_is_lost():
             self._workers.check(folder, golden, packages)
 
-    def on_every_worker(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Call a function once on each worker, at the same time; not in the midst of a `run`.
-
-        Returns:
-            Worker address → what it returned, or the exception that it raised.
-
-        Raises:
-            ClusterLost: the scheduler went away meanwhile.
-        """
-        with self._workers.none_is_lost():
-            return self._asked(function, *arguments)
-
-    def _asked(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        wanted = {
-            self._workers.desk.send("all", _applied, (function, arguments), address): address
-            for address in self._workers.ready
-        }
-        found: dict[str, Any] = {}
-        while wanted:
-            for departure in self._workers.look():
-                for call in [call for call, name in wanted.items() if name == departure.address]:
-                    found[wanted.pop(call)] = ConnectionError("the worker left")
-            taken = self._workers.take(LOOK_SECONDS)
-            if taken is not None and (address := wanted.pop(taken[0], None)) is not None:
-                found[address] = _value(taken[1])
-        return found
-
     def run(
         self,
         function: Callable[[Any], Any],
@@ -140,17 +113,6 @@ class Cluster:
             ClusterLost: the scheduler or every worker went away and did not come back in time.
         """
         return _Course(self._workers, function, tasks, may_start).run()
-
-
-def _applied(call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-    function, arguments = call
-    return function(*arguments)
-
-
-def _value(outcome: Outcome) -> Any:
-    if isinstance(outcome, Answer):
-        return outcome.value
-    return outcome.error if isinstance(outcome, Raised) else ConnectionError("the worker left")
 
 
 class _Course:

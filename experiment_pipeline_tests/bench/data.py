@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,7 @@ def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def wide_spec() -> ExperimentSpec:
+def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) -> ExperimentSpec:
     """A binary experiment by id, with a column of days that is no feature."""
     return ExperimentSpec.model_validate(
         {
@@ -108,7 +108,7 @@ def wide_spec() -> ExperimentSpec:
             "positive_class": 1,
             "exclude": {"day": "only says when"},
             "split": {"by": "random", "id_columns": ["id"]},
-            "search": [{"algorithm": "linear"}],
+            "search": search,
             "metric": "roc_auc",
         }
     )

@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.memory_needs import SURE, training_need
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, resident_bytes, wide_table
+from experiment_pipeline_tests.bench.data import Measured, resident_bytes, wide_spec, wide_table
 
 WORKERS = 2
 _BOOSTED = {"n_estimators": 20, "num_leaves": [15, 63]}
@@ -64,19 +64,7 @@ def measurements(scale: float = 1.0) -> list[Measured]:
 
 def experiment(name: str) -> ExperimentSpec:
     """An experiment with this search."""
-    return ExperimentSpec.model_validate(
-        {
-            "name": "foreseen",
-            "data": "wide.csv",
-            "target": "target",
-            "task": "binary",
-            "positive_class": 1,
-            "exclude": {"day": "only says when"},
-            "split": {"by": "random", "id_columns": ["id"]},
-            "search": SEARCHES[name],
-            "metric": "roc_auc",
-        }
-    )
+    return wide_spec(SEARCHES[name])
 
 
 def _sets(rows: int, columns: int, spec: ExperimentSpec) -> TrainingSets:

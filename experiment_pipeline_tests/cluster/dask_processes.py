@@ -20,16 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from experiment_pipeline_tests.ports import free_port
+
 PROJECT = Path(__file__).parents[2]
 QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
 SECONDS_TO_START = 60
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class DaskProcesses:

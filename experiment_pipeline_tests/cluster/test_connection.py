@@ -71,9 +71,8 @@ def test_a_local_cluster_ends_with_its_run(tmp_path: Path) -> None:
     found = set[int]()
 
     def use(cluster: Cluster) -> None:
-        found.update(cluster.on_every_worker(os.getpid).values())
         done = run(cluster, work(tmp_path, 6))
-        assert {one.value[1] for one in done.values() if one.value} == found
+        found.update(one.value[1] for one in done.values() if one.value)
         assert ({one.attempts for one in done.values()}, cluster.places()) == ({1}, 2)
         raise KeyboardInterrupt
 

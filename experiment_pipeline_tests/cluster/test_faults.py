@@ -16,8 +16,9 @@ from experiment_pipeline.errors import ClusterLost
 from experiment_pipeline.spec import DaskEngine
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses, free_port
+from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.cluster.work import Work, do, fail, processes, read, starts
+from experiment_pipeline_tests.ports import free_port
 from experiment_pipeline_tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow

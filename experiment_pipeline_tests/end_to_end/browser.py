@@ -7,7 +7,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, Self
 from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 from experiment_pipeline_tests.end_to_end.project import Project
+from experiment_pipeline_tests.ports import free_port
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
@@ -74,9 +74,7 @@ class DagsterUi:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output: list[str] = []
 

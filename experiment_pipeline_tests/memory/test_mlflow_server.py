@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from experiment_pipeline.memory import mlflow, questions
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.memory.test_mlflow import client_of, runs_in
+from experiment_pipeline_tests.ports import free_port
 from experiment_pipeline_tests.runs import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -27,8 +27,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     """A server of the same version, whose packages have an environment of their own: they would
     turn some of this one's back.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     version = metadata.version("mlflow-skinny")
     command = [
         *(str(Path(sys.executable).parent / "uv"), "tool", "run", "--from", f"mlflow=={version}"),

@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.features import (
     MAX_ONEHOT_CATEGORIES,
     column_kinds,
 )
-from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.fitting import held_recipes
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.many_texts import NUMBERS
 from experiment_pipeline.stages.search.slices import HELD_ROWS
@@ -98,7 +98,7 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
     n, m = len(sets.train), len(sets.test)
     trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
     columns = {one.features: _columns(one.features, sets) for one in configurations}
-    held = {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
+    held = held_recipes(configurations)
     shared, fits = _LIBRARIES, list[int]()
     for recipe, d in columns.items():
         shared += _FLOAT * m * d
