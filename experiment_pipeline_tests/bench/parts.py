@@ -21,6 +21,7 @@ from experiment_pipeline_tests.bench import (
     large_stages,
     memory,
     orchestration,
+    past_memory,
     processes,
     progress,
     reports,
@@ -88,7 +89,8 @@ paired difference, by days.
 
 def stages(asked: argparse.Namespace) -> str:
     """The stages before training."""
-    rows = table(FIGURE, data.measurements(asked.rows, asked.columns))
+    found = [one for rows in asked.rows for one in data.measurements(rows, asked.columns)]
+    rows = table(FIGURE, found)
     return f"On a made-up table of numbers, texts and dates.\n\n{rows}"
 
 
@@ -230,6 +232,7 @@ PARTS: Mapping[str, Part] = {
     "reports": Part("The validation report", validation_reports),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
+    "past_memory": Part("Tables larger than memory", past_memory.section),
     "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
     "cluster": Part("On a Dask cluster", on_a_cluster),
