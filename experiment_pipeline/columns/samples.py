@@ -59,7 +59,8 @@ class Bins:
     def counts(self, column: pd.Series) -> np.ndarray:
         """Count a sample per bin, the last one being missing values: int64 (B,)."""
         parts = [self._counts(column.iloc[rows]) for rows in slices(len(column))]
-        return np.sum(parts, axis=0)
+        counts: np.ndarray = np.sum(parts, axis=0)
+        return counts
 
     def _counts(self, column: pd.Series) -> np.ndarray:
         if self.edges is not None:
@@ -67,7 +68,7 @@ class Bins:
             missing = np.isnan(values)
             inner = np.searchsorted(self.edges, values[~missing], side="right")
             return np.append(np.bincount(inner, minlength=len(self.edges) + 1), missing.sum())
-        named = np.empty(0, dtype=np.int64)
+        named: np.ndarray = np.empty(0, dtype=np.int64)
         if self.known is not None and len(self.known):
             named = column.value_counts().reindex(self.known, fill_value=0).to_numpy(np.int64)
         missing = int(column.isna().sum())
@@ -113,7 +114,7 @@ def most_frequent(column: pd.Series) -> pd.Series:
     if len(column) <= _LONG or 2 * first.nunique() <= len(first):
         return column.value_counts().head(LISTED_CATEGORIES)
     parts = [column.iloc[rows] for rows in slices(len(column))]
-    often = pd.Index([], dtype=column.dtype)
+    often: pd.Index = pd.Index([], dtype=column.dtype)
     for part in parts:  # what makes up a hundredth of all rows does so in some part
         counts = part.value_counts()
         often = often.union(counts.index[counts >= _LEAST_SHARE * len(part)], sort=False)
