@@ -18,8 +18,8 @@ from experiment_pipeline.storage.mapped import mapped_column, mapped_file
 
 # Rows of a batch, and of a row group: of twenty numbers each, some 40 MB.
 BATCH_ROWS = 262_144
-# A million rows of thirty numbers: what is no larger need not touch a disk.
-SHELF_BYTES = 256 * 1024 * 1024
+# What is no larger need not touch a disk; a stage holds several shelves.
+SHELF_BYTES = 64 * 1024 * 1024
 
 
 class Shelf(MutableMapping[str, pd.Series]):
