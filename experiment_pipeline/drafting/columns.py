@@ -124,7 +124,7 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
         return ColumnPlan(name)
     distinct, complete = known.nunique(), len(known) == len(raw)
-    counts_rows = complete and len(raw) > 2 and bool(np.all(np.diff(values) == 1))
+    counts_rows = complete and len(raw) > 2 and bool(np.all(np.diff(values) == _rows_on(raw)))
     if counts_rows and (_COUNTER_NAME.match(name) or not is_named_like_an_id(name)):
         return ColumnPlan(name, "counts the rows", excluded=True)
     if not is_named_like_an_id(name):
@@ -205,7 +205,7 @@ def with_days(plan: ColumnPlan) -> ColumnPlan:
 
 
 def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:
-    steps = instants.diff().iloc[1:].abs()
+    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
     one_by_one = instants.is_unique and (
         instants.is_monotonic_increasing or instants.is_monotonic_decreasing
     )
@@ -213,6 +213,11 @@ def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:
         return None
     alike = steps.value_counts()
     return alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
+
+
+def _rows_on(column: pd.Series) -> np.ndarray:
+    """How many rows of the table lie between one of the column and the next: 1, but in a sample."""
+    return np.diff(column.index.to_numpy())
 
 
 def _format_of(settings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 import yaml
 from pydantic import ValidationError
@@ -25,18 +26,21 @@ from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.drafting.decisions import Decision
 from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.errors import DataError
+from experiment_pipeline.rows.digests import mixed, uniform
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.sentences import explain, invalid
+from experiment_pipeline.stages.data_analysis.analysis import MOST_ROWS, SAMPLED_ROWS
 from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import RawTable, parse
+from experiment_pipeline.stages.raw_data.table import RawTable, parse_sample
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.storage.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,7 @@ WIDTH = 100
 MOST_LINES = 8
 
 
-def defs_yaml(
-    name: str, draft: Draft, table: RawTable, data: Mapping[str, Any], command: str
-) -> str:
+def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], command: str) -> str:
     """The text of defs.yaml: what the draft says, with the reasons as comments."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -94,7 +96,7 @@ def defs_yaml(
         command=command,
         draft=draft,
         said=draft.attributes(data),
-        found=f"Read: {_found(table)}.",
+        found=f"Read: {found}.",
         other_metrics=[other for other in names_of(draft.task.value) if other != metric],
         limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",
     )
@@ -118,16 +120,18 @@ def in_yaml(value: Any) -> str:
     return text.removesuffix("...\n").rstrip("\n")
 
 
-def summary(draft: Draft, table: RawTable, spec: ExperimentSpec, trial: Trial, command: str) -> str:
+def summary(
+    draft: Draft, table: RawTable, rows: int, spec: ExperimentSpec, trial: Trial, command: str
+) -> str:
     """What was inferred and why, and the command that runs it."""
-    lines = [f"Read {spec.data.shown_url}: {_found(table)}.", *map(_indented, table.notes)]
+    lines = [f"Read {spec.data.shown_url}: {_found(table, rows)}.", *map(_indented, table.notes)]
     lines += [_line(what, why) for what, why in _decisions(draft)]
     count = len(configurations(spec))
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
     lines.append(_line("search", f"{count} configurations: {algorithms}"))
     if trial.sets is not None:
-        rows = ", ".join(f"{key} {len(t):,}" for key, t in trial.sets.tables().items())
-        lines.append(_line("rows", rows))
+        counts = ", ".join(f"{key} {len(t):,}" for key, t in trial.sets.tables().items())
+        lines.append(_line("rows", counts + (" of the sample" if len(table.frame) < rows else "")))
     lines += [_line("consider", hint) for hint in draft.hints]
     lines += ["Wrote defs.yaml and schema.yaml; both are yours to edit."]
     if trial.problem is None:
@@ -137,11 +141,12 @@ def summary(draft: Draft, table: RawTable, spec: ExperimentSpec, trial: Trial, c
     return "\n".join(lines)
 
 
-def _found(table: RawTable) -> str:
-    rows, columns = table.frame.shape
+def _found(table: RawTable, rows: int) -> str:
+    kept, columns = table.frame.shape
+    sample = f"; what follows is of a sample of {kept:,} rows" if kept < rows else ""
     how = [table.format, table.compression, table.encoding]
     how += [f"delimiter {table.delimiter!r}"] if table.delimiter else []
-    return f"{rows:,} rows, {columns:,} columns, {', '.join(part for part in how if part)}"
+    return f"{rows:,} rows, {columns:,} columns, {', '.join(part for part in how if part)}{sample}"
 
 
 def _decisions(draft: Draft) -> Iterator[tuple[str, str]]:
@@ -215,24 +220,39 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
         source = Data.model_validate(wishes.source)
     except ValidationError as error:
         raise invalid(explain(error, Data), lambda place: f"--{place[0]}") from None
-    table = parse(read_source(source), source)
+    table, rows = _read(source)
     written = {**wishes.source, "url": written_url}
 
     def tried(draft: Draft) -> tuple[Draft, ExperimentSpec, Trial]:
         spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
         return draft, spec, try_out(table.frame, spec)
 
-    draft, spec, trial = tried(infer(table.frame, wishes))
+    draft, spec, trial = tried(infer(table.frame, wishes, rows))
     nobody_asked = wishes.split is None and wishes.split_column is None
     if trial.problem and nobody_asked and draft.split.value["by"] == "time":
         draft, spec, trial = tried(_at_random(draft, trial.problem))
     return Drafted(
         {
             "schema.yaml": trial.schema_text,
-            "defs.yaml": defs_yaml(name, draft, table, written, command),
+            "defs.yaml": defs_yaml(name, draft, _found(table, rows), written, command),
         },
-        summary(draft, table, spec, trial, command),
+        summary(draft, table, rows, spec, trial, command),
     )
+
+
+def _read(source: Data) -> tuple[RawTable[pd.DataFrame], int]:
+    """Read a table, or a sample of a large one, and how many rows it has.
+
+    By the numbers of the rows: which columns are features is what is to be found out.
+    """
+
+    def chosen(rows: int) -> np.ndarray:
+        positions = np.arange(rows)
+        if rows > MOST_ROWS:
+            positions = positions[uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows]
+        return positions
+
+    return parse_sample(read_source(source), source, chosen, Shelf().spooled)
 
 
 def _at_random(draft: Draft, problem: str) -> Draft:

@@ -96,8 +96,13 @@ class Draft:
         return said
 
 
-def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
+def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     """Draft an experiment.
+
+    Args:
+        raw: the table, or a sample of its rows, numbered as in the table.
+        wishes: what the user has decided.
+        rows: of the table; None: `raw` is all of it.
 
     Raises:
         UnusableTable: a column that does not exist, a target that cannot be learnt, or a
@@ -126,7 +131,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes) -> Draft:
     shape = Shape(
         task=task.value,
         metric=metric.value,
-        rows=len(raw),
+        rows=len(raw) if rows is None else rows,
         features=len(features),
         classes=1 if task.value == "regression" else target.nunique(),
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),

@@ -430,3 +430,14 @@ def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
     assert said["budget"] == {"seconds": 30}
     assert "budget" not in usual
     assert draws == [[200], [20]]
+
+
+def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
+    """The rows of a sample keep their numbers, so that gaps between them are no gaps of the table."""
+    rows = pd.RangeIndex(300)
+    days = pd.date_range("2020-01-01", periods=300, freq="D")
+    frame = pd.DataFrame({"index": rows, "day": days, "y": [0.5, 1.5, 2.25] * 100}, index=rows)
+    sample = frame.iloc[[0, 3, 4, 9, *range(20, 300, 7)]]
+    whole, some = (infer(part, Wishes(target="y"), 300) for part in (frame, sample))
+    assert some.excluded["index"] == whole.excluded["index"] == "counts the rows"
+    assert some.split.value == whole.split.value

@@ -11,16 +11,17 @@ found out by looking is in `RawTable.notes`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, overload
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline import spec
 from experiment_pipeline.columns.table import AnyTable, Columns, whole
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.rows.digests import INDEX, TableDigest, cell_hashes
+from experiment_pipeline.rows.digests import INDEX, TableDigest, cell_hashes, table_digest
 from experiment_pipeline.stages.raw_data import columns, csv_text
 from experiment_pipeline.stages.raw_data.contents import Contents, Delivered, open_contents
 from experiment_pipeline.stages.raw_data.csv_large import LargeCsv, look_through
@@ -88,6 +89,21 @@ class _Read:
     decisions: tuple[columns.Decisions, ...]
     encoding: str | None = None
     delimiter: str | None = None
+    format: str = ""
+    compression: str | None = None
+
+    def as_table(self, frame: AnyTable, digest: str) -> RawTable[AnyTable]:
+        """Return what was made of the cells, with what was found out and decided on the way."""
+        notes = (note for decided in self.decisions for note in decided.notes())
+        return RawTable(
+            frame=frame,
+            digest=digest,
+            format=self.format,
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            compression=self.compression,
+            notes=(*self.parts, *notes),
+        )
 
 
 @overload
@@ -124,6 +140,50 @@ def parse(
         UnusableTable: a table with nested columns.
         InvalidExperiment: `data` says something that has no effect on these files.
     """
+    read = _opened(parts, data, spool, reading_whole)
+    index = pd.RangeIndex(read.rows, name=INDEX)
+    digest, held = TableDigest(index), {} if cells is None else cells
+    for name, column in read.cells:
+        series = column.to_pandas()
+        digest.add(name, series.dtype, cell_hashes(series))
+        held[name] = series
+    table: Any = Columns(index, held)
+    return read.as_table(whole(table) if cells is None else table, digest.hexdigest())
+
+
+def parse_sample(
+    parts: Sequence[tuple[str, bytes | Delivered]],
+    data: spec.Data,
+    chosen: Callable[[int], np.ndarray],
+    spool: Spool | None = None,
+) -> tuple[RawTable[pd.DataFrame], int]:
+    """Read some rows of a table, whose types are those of all rows; errors as of `parse`.
+
+    Args:
+        parts: as of `parse`.
+        data: as of `parse`.
+        chosen: given the number of rows, positions of those to keep, ascending.
+        spool: as of `parse`.
+
+    Returns:
+        The rows, numbered as in the table, with the digest of what was kept; and how many rows
+        the table has.
+    """
+    read = _opened(parts, data, spool)
+    rows = chosen(read.rows)
+    # A column at a time; what was not chosen of it goes at once.
+    cells = {name: column.to_pandas().iloc[rows] for name, column in read.cells}
+    index = pd.Index(rows, name=INDEX)
+    kept = pd.DataFrame({name: own.set_axis(index) for name, own in cells.items()}, copy=False)
+    return read.as_table(kept, table_digest(kept)), read.rows
+
+
+def _opened(
+    parts: Sequence[tuple[str, bytes | Delivered]],
+    data: spec.Data,
+    spool: Spool | None,
+    reading_whole: Callable[[], object] = lambda: None,
+) -> _Read:
     files = [open_contents(name, content, data.format) for name, content in parts]
     kind = _the_format(files)
     read = (
@@ -135,23 +195,8 @@ def parse(
         raise UnreadableTable(
             files[0].name, "it has a header and no rows", "deliver a table that has rows"
         )
-    index = pd.RangeIndex(read.rows, name=INDEX)
-    digest, held = TableDigest(index), {} if cells is None else cells
-    for name, column in read.cells:
-        series = column.to_pandas()
-        digest.add(name, series.dtype, cell_hashes(series))
-        held[name] = series
-    table: Any = Columns(index, held)
     compressions = dict.fromkeys(file.compression for file in files if file.compression)
-    return RawTable(
-        frame=whole(table) if cells is None else table,
-        digest=digest.hexdigest(),
-        format=kind,
-        encoding=read.encoding,
-        delimiter=read.delimiter,
-        compression=", ".join(compressions) or None,
-        notes=(*read.parts, *(note for decided in read.decisions for note in decided.notes())),
-    )
+    return replace(read, format=kind, compression=", ".join(compressions) or None)
 
 
 def _the_format(files: Sequence[Contents]) -> str:
