@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
@@ -95,7 +96,7 @@ def final_check(
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
     exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
-    on_test = _on_test(trained, sets, spec)
+    on_test = _on_test(trained, sets)
     on_validation = _predicted(exported, validation, sets, spec, workers)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
@@ -113,7 +114,9 @@ def final_check(
         segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
-        uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec, workers),
+        uncalibrated=_uncalibrated(
+            trained.result, exported, on_validation, validation, sets, workers
+        ),
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -124,11 +127,11 @@ def final_check(
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
-def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpec) -> SetPrediction:
+def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:
     return SetPrediction(
         sets.y_test,
         trained.on_test,
-        sets.test_units(spec),
+        trained.units,
         sets.w_test,
         sets.variance_factor,
     )
@@ -208,9 +211,9 @@ def _of_search(
 def _uncalibrated(
     result: ModelResult,
     exported: Any,
+    on_validation: SetPrediction,
     validation: pd.DataFrame,
     sets: TrainingSets,
-    spec: ValidationReportSpec,
     workers: int,
 ) -> Uncalibrated | None:
     """What the exported model would say without its calibrators; None: it has none."""
@@ -218,7 +221,8 @@ def _uncalibrated(
         return None
     features, model = (step for _, step in exported.steps)
     raw = make_pipeline(features, uncalibrated(model))
-    return Uncalibrated(_predicted(raw, validation, sets, spec, workers), result.calibration)
+    prediction = _predictions(raw, validation, sets, workers)
+    return Uncalibrated(replace(on_validation, prediction=prediction), result.calibration)
 
 
 def _predicted(
@@ -228,10 +232,14 @@ def _predicted(
     spec: ValidationReportSpec,
     workers: int,
 ) -> SetPrediction:
-    features = rows[list(sets.features)]
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
-        TakenApart.of(pipeline).predict_rows(features, sets.task, sets.classes, workers),
+        _predictions(pipeline, rows, sets, workers),
         resampling_units(rows, spec, sets.features),
         sets.weights_of(rows),
     )
+
+
+def _predictions(pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, workers: int) -> np.ndarray:
+    features, parts = rows[list(sets.features)], TakenApart.of(pipeline)
+    return parts.predict_rows(features, sets.task, sets.classes, workers)
