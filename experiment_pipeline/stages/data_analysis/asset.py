@@ -99,7 +99,7 @@ def _examine(raw: Table, spec: DataAnalysisSpec, schema_text: str) -> dict[str, 
     sets = assign_sets(table, spec, features)
     read = rows_to_read(table, features)
     prepared = whole(table if read is None else picked(table, read))
-    sets = sets if read is None else sets.iloc[read]
+    sets = (sets if read is None else sets.iloc[read]).astype("str")
     # No finding is about lists or mappings; they can only stand in columns that are no features.
     nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
     prepared = prepared.drop(columns=nested)

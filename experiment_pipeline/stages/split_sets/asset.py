@@ -13,6 +13,7 @@ from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
+from experiment_pipeline.storage.shelf import Shelf
 
 # Count it up whenever the code of this package would cut the same rows otherwise.
 SETS_VERSION = 1
@@ -46,7 +47,8 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
             rows = validated_data.rows
             asset.foresee(context, stage_need("split_sets", Size.of(rows)))
             features = feature_columns(rows, spec)
-            sets = split(rows, spec, features, named(validated_data.sets, rows.index))
+            membership = named(validated_data.sets, rows.index)
+            sets = split(rows, spec, features, membership, Shelf)
             stored = as_stored(sets, spec, features, validated_data.origin)
         checks = page.checks(sets, rows, spec, features)
         for name, table in stored.items():
