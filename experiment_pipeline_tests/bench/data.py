@@ -32,6 +32,7 @@ from experiment_pipeline.stages.split_sets.checks import check_leaks, check_look
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 # (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
 ANALYSIS_SECONDS = {(1_000_000, 50): 60.0, (100_000, 25): 10.0}
@@ -203,7 +204,7 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
 
 
 class PeakMemory:
-    """The largest resident memory of this process while a block runs.
+    """The most anonymous memory of this process while a block runs.
 
     Attributes:
         peak: bytes above what Python and the libraries held before there was a table.
@@ -224,7 +225,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
-            self.peak = max(self.peak, resident_bytes() - self._held_before)
+            self.peak = max(self.peak, anonymous_bytes() - self._held_before)
 
 
 def resident_bytes() -> int:
@@ -252,7 +253,7 @@ def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
 
 def main(part: str, rows: str, columns: str) -> None:
     """Measure one part in this process, and write the figures as JSON."""
-    held_before = resident_bytes()
+    held_before = anonymous_bytes()
     frame = wide_table(int(rows), int(columns))
     found = analysis(frame) if part == "analysis" else validation(frame, held_before)
     print(json.dumps([asdict(one) for one in found]))

@@ -18,7 +18,6 @@ from experiment_pipeline_tests.bench import (
     foreseen,
     halving,
     large,
-    large_stages,
     memory,
     orchestration,
     past_memory,
@@ -146,16 +145,12 @@ report: judged, drawn and written.
 
 def large_searches(asked: argparse.Namespace) -> str:
     """Memory, many configurations, many rows, and how the time grows."""
-    found = large.measurements(asked.scale)
-    before = large_stages.measurements(round(3_000_000 * asked.scale), 18)
-    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of memory
-counts libraries and table. The search of each is with halving but for the comparison of workers.
+    figures = table(FIGURE, large.measurements(asked.scale))
+    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
+memory counts libraries and what is held of the table. The search of each is with halving but for the
+comparison of workers.
 
-{table(FIGURE, found)}
-
-The stages before, on the same rows with an id, a day and the target:
-
-{table(FIGURE, before)}"""
+{figures}"""
 
 
 def memory_needs(asked: argparse.Namespace) -> str:

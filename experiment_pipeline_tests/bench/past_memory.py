@@ -10,6 +10,7 @@ size. Figures of a size are remembered until it is measured again.
 import argparse
 import datetime as dt
 import json
+import re
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -195,8 +196,9 @@ def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str])
         return f"killed at the limit{during}"
     if any(sign in said for sign in EXHAUSTED):
         return f"out of memory{during}"
+    told = re.search(r"FAILED\s+(\S.*)", said)
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
-    return f"failed{during}: {last.strip()}"
+    return f"failed{during}: {(told[1] if told else last).strip()}"
 
 
 def told(jobs: Sequence[Job]) -> str:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from experiment_pipeline_tests.bench import data
+from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 
 def test_the_made_up_table_is_the_same_in_every_process():
@@ -30,7 +31,7 @@ def test_a_file_of_batches_is_made_once(tmp_path, monkeypatch):
 
 def test_validation_is_measured_with_its_memory():
     """Seconds, the peak as a ratio to the table, and the comparison come out as rows."""
-    held_before = data.resident_bytes()
+    held_before = anonymous_bytes()
     seconds, memory, compared = data.validation(data.wide_table(2_000, 12), held_before)
     assert seconds.value > 0
     assert memory.unit == "x"

@@ -56,6 +56,7 @@ def test_the_stages_of_a_run_add_up():
         (-9, 1, "", "killed at the limit in training"),
         (1, 1, "a child of it was", "killed at the limit in training"),
         (1, 0, "numpy: Unable to allocate 3 GiB\nRUN_FAILURE", "out of memory in training"),
+        (1, 0, "x - ERROR - x: FAILED\n\nUnusable: a\n fix: b", "failed in training: Unusable: a"),
         (1, 0, "Traceback\nno such column\n\n", "failed in training: no such column"),
     ],
 )

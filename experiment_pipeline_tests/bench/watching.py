@@ -17,8 +17,8 @@ from pathlib import Path
 _PROC = Path("/proc")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 SECONDS_BETWEEN = 0.05
-# A folder of temporary files is walked, which costs more.
-SAMPLES_BETWEEN_FOLDERS = 20
+# Temporary files are looked for in folders and maps, which costs more.
+SAMPLES_BETWEEN_FILES = 20
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,16 @@ def watch(
         log: a file for what it prints.
         temporary: the folder in which it leaves what is for a while.
     """
-    samples, folder_bytes, ended = list[Sample](), 0, threading.Event()
+    samples, file_bytes, ended = list[Sample](), 0, threading.Event()
 
     def look(pid: int) -> None:
-        nonlocal folder_bytes
+        nonlocal file_bytes
         while not ended.wait(SECONDS_BETWEEN):
-            samples.append(_sample(pid))
-            if len(samples) % SAMPLES_BETWEEN_FOLDERS == 1:
-                folder_bytes = max(folder_bytes, stored_bytes(temporary))
+            tree = [*_tree(pid)]
+            held, cpu = sum(map(anonymous_bytes, tree)), sum(map(_cpu_seconds, tree))
+            samples.append(Sample(time.time(), held, cpu))
+            if len(samples) % SAMPLES_BETWEEN_FILES == 1:
+                file_bytes = max(file_bytes, _temporary_bytes(pid, temporary))
 
     started = time.time()
     with log.open("w") as file:
@@ -109,32 +111,66 @@ def watch(
             process.kill()
             ended.set()
             looks.join()
-    return Watched(process.returncode, started, time.time(), _growing(samples), folder_bytes)
+    return Watched(process.returncode, started, time.time(), _growing(samples), file_bytes)
 
 
 def stored_bytes(folder: Path) -> int:
     """Bytes of the disk that the files below a folder take; files come and go meanwhile."""
-    total = 0
+    return sum(_files(folder).values())
+
+
+def anonymous_bytes(pid: int | None = None) -> int:
+    """Memory of a process that is no file's; None: this one. 0: it has ended."""
+    try:
+        status = (_PROC / str(pid or os.getpid()) / "status").read_text()
+    except OSError:
+        return 0
+    held = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    return 1024 * int(held[1]) if held else 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process and the children it has waited for; 0: it has ended."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return 0.0
+    # The name of the program stands in parentheses and may hold anything; see proc(5).
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / _TICKS_PER_SECOND
+
+
+def _temporary_bytes(pid: int, folder: Path) -> int:
+    """As `stored_bytes`, with the files that have no name: a process holds or maps them."""
+    found = _files(folder)
+    inside = re.compile(
+        rf"^(\w+)-(\w+) \S+ (\w+) \S+ (\d+) +{re.escape(str(folder))}/", re.MULTILINE
+    )
+    for one in _tree(pid):
+        with suppress(OSError):
+            for since, until, offset, inode in inside.findall(
+                (_PROC / str(one) / "maps").read_text()
+            ):
+                size = int(until, 16) - int(since, 16) + int(offset, 16)
+                found[int(inode)] = max(size, found.get(int(inode), 0))
+        for opened in (_PROC / str(one) / "fd").glob("*"):
+            with suppress(OSError):
+                if opened.readlink().is_relative_to(folder):
+                    found.update([_size(opened.stat())])
+    return sum(found.values())
+
+
+def _files(folder: Path) -> dict[int, int]:
+    """Number of a file → bytes of the disk that it takes."""
+    found = dict[int, int]()
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                total += 512 * (Path(parent) / name).lstat().st_blocks
-    return total
+                found.update([_size((Path(parent) / name).lstat())])
+    return found
 
 
-def _sample(pid: int) -> Sample:
-    anonymous, ticks = 0, 0
-    for one in _tree(pid):
-        try:
-            status = (_PROC / str(one) / "status").read_text()
-            stat = (_PROC / str(one) / "stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        held = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-        anonymous += 1024 * int(held[1]) if held else 0
-        # utime, stime, and those of children that were waited for; see proc(5).
-        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
-    return Sample(time.time(), anonymous, ticks / _TICKS_PER_SECOND)
+def _size(file: os.stat_result) -> tuple[int, int]:
+    return file.st_ino, 512 * file.st_blocks
 
 
 def _tree(pid: int) -> Iterator[int]:
