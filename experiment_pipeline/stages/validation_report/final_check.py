@@ -114,9 +114,7 @@ def final_check(
         segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
-        uncalibrated=_uncalibrated(
-            trained.result, exported, on_validation, validation, sets, workers
-        ),
+        uncalibrated=_uncalibrated(trained, exported, on_validation, validation, sets, workers),
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -209,7 +207,7 @@ def _of_search(
 
 
 def _uncalibrated(
-    result: ModelResult,
+    trained: ChosenModel,
     exported: Any,
     on_validation: SetPrediction,
     validation: pd.DataFrame,
@@ -217,12 +215,13 @@ def _uncalibrated(
     workers: int,
 ) -> Uncalibrated | None:
     """What the exported model would say without its calibrators; None: it has none."""
-    if result.calibration is None:
+    calibration = trained.result.calibration
+    if calibration is None:
         return None
     features, model = (step for _, step in exported.steps)
     raw = make_pipeline(features, uncalibrated(model))
     prediction = _predictions(raw, validation, sets, workers)
-    return Uncalibrated(replace(on_validation, prediction=prediction), result.calibration)
+    return Uncalibrated(replace(on_validation, prediction=prediction), calibration)
 
 
 def _predicted(
