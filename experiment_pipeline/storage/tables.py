@@ -40,12 +40,13 @@ from experiment_pipeline.columns.table import Columns, Table, whole
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.mapped import mapped_frame
 from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# A file that is larger is not read whole for who asks for a `Table`: packed, it is a fraction of it.
+# A file that is larger is not read whole into memory: packed, it is a fraction of it.
 WHOLE_BYTES = 64 * 1024 * 1024
 # Of such a file, columns that were read stay in memory as long as they are no more.
 KEPT_BYTES = 256 * 1024 * 1024
@@ -298,23 +299,24 @@ def read_table(path: Location, kind: type[Held]) -> Held: ...
 def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
     """Return a table as it was written: values, types, index; or the dataclass that holds it.
 
-    One whose table is declared as a `Table` is given a large one as `StoredTable`.
+    A large one is a DataFrame on maps of a column each; who declares a `Table` is given it as a
+    `StoredTable`.
 
     Raises:
         StorageUnreachable: there is none, or it cannot be read.
         EntryCorrupt: the file is no Parquet file, or was cut short.
     """
-    if kind is not pd.DataFrame and _may_stay_stored(kind) and size_of(path) > WHOLE_BYTES:
-        stored = StoredTable.at(path)
+    if size_of(path) <= WHOLE_BYTES:
+        content = read_bytes(path)
         with _told_as_damage(path):
-            return _held(kind, stored, stored.cells.metadata)
-    content = read_bytes(path)
+            return from_parquet(content, kind)
+    stays = (
+        kind is not pd.DataFrame and get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
+    )
+    stored = StoredTable.at(path, KEPT_BYTES if stays else 0)
+    table = stored if stays else mapped_frame(stored)
     with _told_as_damage(path):
-        return from_parquet(content, kind)
-
-
-def _may_stay_stored(kind: Any) -> bool:
-    return get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
+        return _held(kind, table, stored.cells.metadata)
 
 
 @contextmanager
@@ -337,9 +339,9 @@ class StoredTable(Columns):
     cells: "_StoredCells"
 
     @classmethod
-    def at(cls, path: Location) -> "StoredTable":
-        """Open a file; errors as of `read_table`."""
-        cells = _StoredCells(path)
+    def at(cls, path: Location, kept_bytes: int = 0) -> "StoredTable":
+        """Open a file, of which so much stays in memory once read; errors as of `read_table`."""
+        cells = _StoredCells(path, kept_bytes)
         return cls(cells.index(), cells)
 
     def batches(self, names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -351,7 +353,7 @@ class StoredTable(Columns):
 
 
 class _StoredCells(Mapping[str, pd.Series]):
-    def __init__(self, path: Location) -> None:
+    def __init__(self, path: Location, kept_bytes: int) -> None:
         self._path = path
         source = open_file(path)
         with _told_as_damage(path):
@@ -359,11 +361,10 @@ class _StoredCells(Mapping[str, pd.Series]):
         self.metadata: Mapping[bytes, bytes] = self._file.schema_arrow.metadata or {}
         notes = json.loads(self.metadata.get(b"pandas", b"{}"))
         index = [one for one in notes.get("index_columns", ()) if isinstance(one, str)]
-        self._names = dict.fromkeys(
-            name for name in self._file.schema_arrow.names if name not in index
-        )
+        names = self._file.schema_arrow.names
+        self._names = dict.fromkeys(name for name in names if name not in index)
         self._kept: dict[str, pd.Series] = {}
-        self._left = KEPT_BYTES
+        self._left = kept_bytes
 
     def index(self) -> pd.Index:
         with _told_as_damage(self._path):
@@ -377,8 +378,7 @@ class _StoredCells(Mapping[str, pd.Series]):
             raise KeyError(name)
         with _told_as_damage(self._path):
             column = _as_frame(self._file.read(columns=[name]))[name]
-        size = column.memory_usage(index=False)
-        if size <= self._left:
+        if (size := column.memory_usage(index=False)) <= self._left:
             self._left -= size
             self._kept[name] = column
         return column

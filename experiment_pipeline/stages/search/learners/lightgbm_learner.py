@@ -63,8 +63,9 @@ class LightGBMLearner:
         sets: "TrainingSets",
         spec: Scoring,
     ) -> boosting.BinnedTable:
-        """Bin the train rows."""
-        return _made(configuration, work, sets, boosting.boosting_plan(configuration, sets, spec))
+        """Bin the train rows, and the test rows where the fit's bins say what they get."""
+        plan = boosting.boosting_plan(configuration, sets, spec)
+        return _made(configuration, work, sets, plan, with_test=True)
 
     def write_table(self, table: boosting.BinnedTable, folder: Path) -> None:
         """Write LightGBM's own binary files."""
@@ -132,9 +133,10 @@ class LightGBMLearner:
         sets: "TrainingSets",
         spec: Scoring,
     ) -> Any:
-        """Boost that many rounds on bins of their own."""
+        """Boost that many rounds on bins of these rows, which fits one after the other share."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(rows, plan)
+        make = partial(boosting.bin_table, rows, plan)
+        binned = rows.made.borrow(_bins(configuration, plan), make)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 

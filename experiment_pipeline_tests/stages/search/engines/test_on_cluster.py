@@ -10,9 +10,10 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.cluster import connected
-from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
+from experiment_pipeline.errors import EntryCorrupt, NotEnoughMemory, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.search import encoding, features
+from experiment_pipeline.stages.foreseen import Foreseen
+from experiment_pipeline.stages.search import encoding, features, fitting
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines import task
@@ -21,10 +22,11 @@ from experiment_pipeline.stages.search.engines.shared_files import Place
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
-from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers
+from experiment_pipeline_tests.stages.search.engines.stand_in import HERE, StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
@@ -136,6 +138,21 @@ def test_rows_that_threads_encode_in_slices_give_the_same_bins(
     spec = experiment([one("lightgbm", n_estimators=20, bin_construct_sample_cnt=200)])
     sets = training_sets()
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
+
+
+def test_test_rows_reach_a_worker_in_bins_where_threads_score_bins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no round is dropped: the same predictions, for which nobody reads numbers again."""
+    monkeypatch.setattr(fitting, "ROWS_TO_TIME", 20)
+    spec, sets = experiment([one("lightgbm", early_stopping_round=0)]), training_sets()
+    engine = workers(tmp_path)
+    (found,) = engine.train(configurations(spec), sets, spec)
+    assert {Path(path).name.split(".")[0] for path in files(tmp_path) if ".bin" in path} == {
+        "fit",
+        "test",
+    }
+    assert essence({found.key: found}) == essence(train(spec, sets))
 
 
 def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
@@ -294,3 +311,22 @@ def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
     monkeypatch.setattr(task, "_WORKS", task.Kept(1))
     with pytest.raises(EntryCorrupt):
         by_workers(spec, training_sets(), tmp_path)
+
+
+def test_a_worker_without_room_for_a_fit_is_named_before_the_first(tmp_path: Path) -> None:
+    """The error has its address and what to change; where only some fits go at a time, a warning has."""
+    spec, sets = experiment([one("lightgbm", num_iterations=[5, 6])]), training_sets()
+
+    def foreseen(left: int) -> Foreseen | None:
+        memory = MemoryLimit(100_000_000 + left, 100_000_000, "Dask's memory_limit")
+        with workers(tmp_path, StandIn(2, memory=(memory,))) as engine:
+            return engine.foresee(configurations(spec), sets)
+
+    enough, tight = foreseen(8_000_000_000), foreseen(60_000_000)
+    assert enough is not None
+    assert not enough.worth_saying
+    assert tight is not None
+    assert f"worker {HERE} needs about 0.2 GB of 0.2 GB (Dask's memory_limit)" in tight.said
+    assert "--nthreads 1" in tight.said
+    with pytest.raises(NotEnoughMemory, match=rf"worker {HERE}: it needs .*\n.*--memory-limit"):
+        foreseen(-90_000_000)

@@ -1,0 +1,102 @@
+"""Cells in a file that is mapped: memory holds what is read of them, and may forget it again.
+
+What is too large for memory is an array all the same, a column, or a table with one map for each
+column: `frame[name]` costs nothing, and some of its rows cost these rows. Whoever copies all columns
+(`frame[mask]`, `pd.concat`, `to_numpy()`) has them in memory after all. The files lie below TMPDIR,
+which must be a disk, and have no name: a kill leaves none behind, and their space, which `df` shows
+and `du` does not, is free as soon as nobody holds the cells. In: cells. Out: the same, bit by bit,
+locked.
+"""
+
+import io
+import mmap
+import pickle
+import tempfile
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
+from experiment_pipeline.columns.table import Table
+from experiment_pipeline.errors import StorageUnreachable
+
+_ALIGNED = 64  # bytes, as Arrow has it
+_Cells = TypeVar("_Cells")
+
+
+def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
+    """Return the content of a new file without a name, as a map that can only be read.
+
+    Raises:
+        StorageUnreachable: there is no place for it.
+    """
+    try:
+        with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
+            write(file)
+            file.flush()
+            # Of no bytes there is nothing to map.
+            if not file.tell():
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise StorageUnreachable(
+            tempfile.gettempdir(),
+            f"a table on its way finds no place there: {error.strerror or error}",
+            "Free some space, or name a larger folder in the variable TMPDIR.",
+        ) from error
+
+
+def mapped(cells: _Cells) -> _Cells:
+    """Return an array, of numpy, pandas or Arrow, on a map of its cells.
+
+    The protocol of pickle tells the large parts of a thing from how it is made of them (PEP 574):
+    they go to the file, the rest never leaves memory.
+    """
+    parts = list[pickle.PickleBuffer]()
+    made_of = io.BytesIO()
+    _Pickler(made_of, protocol=5, buffer_callback=parts.append).dump(cells)
+    spans = list[slice]()
+
+    def write(file: BinaryIO) -> None:
+        for part in parts:
+            file.write(bytes(-file.tell() % _ALIGNED))
+            start = file.tell()
+            file.write(part.raw())
+            spans.append(slice(start, file.tell()))
+
+    content = mapped_file(write)
+    buffers = [content[span] for span in spans]
+    back: _Cells = pickle.loads(made_of.getvalue(), buffers=buffers)  # noqa: S301 - made above
+    return back
+
+
+def mapped_column(column: pd.Series) -> pd.Series:
+    """Return a column on a map of its cells, with row numbers for an index; objects as they are."""
+    if holds_objects(column):
+        return column
+    values: Any = column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+    return pd.Series(mapped(values), name=column.name, copy=False)
+
+
+def mapped_frame(table: Table) -> pd.DataFrame:
+    """Return a table as a DataFrame on maps; each column is had once, whole."""
+    index = table.index
+    if type(index) is pd.Index:
+        cells = mapped_column(index.to_series())
+        index = pd.Index(cells, name=index.name, copy=False)
+    columns = {name: mapped_column(table[name]).set_axis(index) for name in table.columns}
+    # Arrow keeps for itself what it has read the columns into.
+    pa.default_memory_pool().release_unused()
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves out the cells of datetimes, too: numpy takes them for part of how a thing is made."""
+
+    def reducer_override(self, part: Any) -> Any:
+        if type(part) is np.ndarray and kind_of_type(part.dtype) in ("datetime", "duration"):
+            return np.ndarray.view, (part.view(np.int64), part.dtype)
+        return NotImplemented

@@ -1,0 +1,128 @@
+"""What lies on maps is what it was, and is not in memory."""
+
+import gc
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from upath import UPath
+
+from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.rows.digests import table_digest
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.storage import tables
+from experiment_pipeline.storage.mapped import mapped, mapped_frame
+from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
+from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
+
+ROWS = 1_000_000
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
+    """Values, missing ones, type, index and digest; also of no rows, and of some."""
+    frame = one_column(COLUMNS[kind])
+    for rows in (frame, frame.iloc[:0], frame.iloc[[2, 0]]):
+        found = mapped_frame(rows)
+        pd.testing.assert_frame_equal(found, rows)
+        assert table_digest(found) == table_digest(rows)
+        assert to_parquet(found) == to_parquet(rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9),
+    st.integers(1, 3),
+)
+def test_a_large_stored_table_is_read_as_a_small_one(
+    cells: list[tuple[str | None, float]], pieces: int
+) -> None:
+    """Whether it was written at once or in pieces, texts and bits of numbers are those of the file."""
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series([text for text, _ in cells], dtype="str"),
+            "number": np.array([number for _, number in cells], np.float64),
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(tables, "BATCH_ROWS", pieces)
+        path = UPath(folder) / "table.parquet"
+        write_table(path, tables.Columns(frame.index, dict(frame.items())))
+        small = read_table(path)
+        patch.setattr(tables, "WHOLE_BYTES", 0)
+        large = read_table(path)
+    pd.testing.assert_frame_equal(large, small)
+    assert large["number"].to_numpy().tobytes() == small["number"].to_numpy().tobytes()
+
+
+def test_a_large_set_is_on_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is said of it; nobody can write into it, and some of its rows are an own table."""
+    path = UPath(tmp_path / "set.parquet")
+    held = SetTable(sample(), "ab", np.zeros(3, np.uint8), Origin("", {}, "", ()))
+    write_table(path, held)
+    monkeypatch.setattr(tables, "WHOLE_BYTES", 0)
+    found = read_table(path, SetTable)
+    pd.testing.assert_frame_equal(found.rows, held.rows)
+    assert (found.digest, found.origin, len(found.inner)) == (held.digest, held.origin, 3)
+    assert not found.rows["float64"].to_numpy().flags.writeable
+    some = found.rows.iloc[[0, 1]]
+    some.loc[some.index[0], "float64"] = 7.0
+    pd.testing.assert_frame_equal(found.rows, held.rows)
+
+
+def test_cells_on_maps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while somebody holds the table, nor for its columns, nor for a slice of its rows."""
+    numbers = np.random.default_rng(0).random((8, ROWS))
+    frame = pd.DataFrame({f"x{place}": row for place, row in enumerate(numbers)})
+    frame = frame.assign(
+        text=pd.Series(np.arange(ROWS)).astype("str"),
+        day=pd.Series(np.arange(ROWS)).astype("datetime64[s]"),
+        flag=pd.Series(np.arange(ROWS) % 2 == 0).astype("boolean"),
+    )
+    path, index = UPath(tmp_path / "table.parquet"), frame.index.to_numpy() + 1
+    write_table(path, frame.set_axis(pd.Index(index, name="row_number")))
+    size = frame.memory_usage().sum()
+    del frame, numbers
+    monkeypatch.setattr(tables, "WHOLE_BYTES", 0)
+    before = _anonymous()
+    found = read_table(path)
+    sums = [float(found[f"x{place}"].sum()) for place in range(8)]
+    found["text"].iloc[1_000:2_000].str.len()
+    assert min(sums) > 0.49 * ROWS
+    assert _anonymous() - before < 0.3 * size
+
+
+def test_no_file_is_left_and_none_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while the cells are read: so that a kill leaves none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cells = mapped(np.arange(1_000.0))
+    assert list(tmp_path.iterdir()) == []
+    assert cells.sum() == 499_500.0
+
+
+def test_a_folder_without_space_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which, and what to do."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StorageUnreachable, match="TMPDIR") as caught:
+        mapped(np.arange(1_000.0))
+    assert "gone" in str(caught.value)
+
+
+def _anonymous() -> int:
+    """Bytes of memory of this process that no file stands behind."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    status = Path(f"/proc/{os.getpid()}/status").read_text()
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert found is not None
+    return 1024 * int(found[1])
