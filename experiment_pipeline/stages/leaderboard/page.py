@@ -376,9 +376,8 @@ def _workers(placed: pd.DataFrame) -> Section:
     table, there = of_workers(placed), placed["worker"].nunique()
     slow = tuple(slow_workers(placed)) or ("No worker stands out by how long its fits take.",)
     cut = f"These are the slowest {len(table):,} of {there:,}." if len(table) < there else ""
-    said = Bullets(tuple(filter(None, (*slow, cut))))
     rows = Table(tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None)))
-    return Section("Workers", (said, rows))
+    return Section("Workers", (Bullets(tuple(filter(None, (*slow, cut)))), rows))
 
 
 def _failures(board: Leaderboard) -> Table:
