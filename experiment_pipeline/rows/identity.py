@@ -7,7 +7,7 @@ counted in `stages/validation_report/ledger.py`.
 """
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.spec import Sampling
@@ -34,21 +35,16 @@ class HashedRows:
     """The rows that are asked about, hashed once for all samples they are held against.
 
     Attributes:
-        hashes: (n, columns) uint32, a hash of each value.
+        rows: (n, columns) as delivered; a column is read when it is asked for.
     """
 
-    hashes: pd.DataFrame
+    rows: Table
     _known: dict[tuple[str, ...], tuple[np.ndarray, float]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame) -> Self:
-        """Hash rows as delivered."""
-        return cls(_hash_values(rows))
 
     def by(self, columns: tuple[str, ...]) -> tuple[np.ndarray, float]:
         """Return the distinct rows by some columns, sorted, and the share that has no equal."""
         if columns not in self._known:
-            rows = row_hashes(self.hashes, columns, _SALT)
+            rows = row_hashes(_hash_values(self.rows, columns), columns, _SALT)
             distinct, counts = np.unique(rows, return_counts=True)
             self._known[columns] = distinct, float((counts == 1).sum()) / len(rows)
         return self._known[columns]
@@ -79,34 +75,34 @@ class RowSample:
             others: the other rows.
             id_columns: those that name a row.
         """
-        columns = self._comparable(others.hashes, id_columns)
-        if not columns or others.hashes.empty or self.hashes.empty:
+        columns = self._comparable(others.rows, id_columns)
+        if not columns or not len(others.rows) or self.hashes.empty:
             return 0.0
         distinct, singles = others.by(columns)
         found = float(np.isin(row_hashes(self.hashes, columns, _SALT), distinct).mean())
         if singles >= _FEWEST_SINGLES:
             found = max(0.0, (found - 1 + singles) / singles)
-        return min(1.0, found * self.rows / len(others.hashes))
+        return min(1.0, found * self.rows / len(others.rows))
 
-    def _comparable(self, others: pd.DataFrame, id_columns: Sequence[str]) -> tuple[str, ...]:
+    def _comparable(self, others: Table, id_columns: Sequence[str]) -> tuple[str, ...]:
         both = tuple(name for name in self.hashes.columns if name in others.columns)
         ids = tuple(id_columns)
         return ids if ids and set(ids) <= set(both) else tuple(sorted(both))
 
 
-def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
+def sample_rows(rows: Table, id_columns: Sequence[str]) -> RowSample:
     """Return what recognises rows later: the ids, and the columns that tell most rows apart."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
-    hashes = _hash_values(rows.iloc[np.sort(chosen)])
+    hashes = _hash_values(picked(rows, np.sort(chosen)), rows.columns)
     telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
     kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
-def _hash_values(rows: pd.DataFrame) -> pd.DataFrame:
+def _hash_values(rows: Table, columns: Iterable[str]) -> pd.DataFrame:
     halves = {
         name: (row_hashes(rows, [name], _SALT) >> np.uint64(32)).astype(np.uint32)
-        for name in rows.columns
+        for name in columns
     }
     return pd.DataFrame(halves)
 
@@ -124,7 +120,7 @@ class FittedRows:
     hashes: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, spec: Sampling, sources: Collection[str]) -> Self:
+    def of(cls, rows: Table, spec: Sampling, sources: Collection[str]) -> Self:
         """Return the identity of rows as delivered.
 
         Args:
@@ -137,7 +133,7 @@ class FittedRows:
         columns = tuple(declared) if known else tuple(sorted(sources))
         return cls(columns, np.unique(row_hashes(rows, columns, _SALT)))
 
-    def among(self, rows: pd.DataFrame) -> np.ndarray | None:
+    def among(self, rows: Table) -> np.ndarray | None:
         """Return which rows as delivered are among them, bool (n,); None: a column is missing."""
         if not set(self.columns) <= set(rows.columns):
             return None

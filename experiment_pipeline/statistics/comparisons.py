@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiment_pipeline.statistics.codes import unit_codes
 from experiment_pipeline.statistics.interval import LEVEL, quantile
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, as_strangers, unit_codes
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, as_strangers
 
 DRAWS = 2_000
 # More units are put together, k-th with k-th, whatever their rows say (random groups, Wolter

@@ -11,15 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from experiment_pipeline.statistics.codes import unit_codes
 from experiment_pipeline.statistics.metric import Errors
 from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_units
-from experiment_pipeline.statistics.spread import (
-    ConsecutiveUnits,
-    Spread,
-    unit_codes,
-)
+from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread
 from experiment_pipeline.statistics.weights import Weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
@@ -47,7 +44,7 @@ def few_units_note(units: np.ndarray, what: str, place: str, weights: Weights = 
         place: the set.
         weights: (n,) of the rows: unequal ones tell as much as fewer units.
     """
-    n_units = len(np.unique(units))
+    n_units = int(unit_codes(units).max()) + 1
     told = told_units(units, weights)
     if told < FEW_UNITS <= n_units:
         return (
@@ -89,7 +86,7 @@ def doubts(
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
     yield from _heavy_tails(metrics, predicted, unit, place)
     yield from _rare_class(spreads, unit, place)
-    yield from _neighbours(spreads, len(np.unique(predicted.units)), unit, place)
+    yield from _neighbours(spreads, int(unit_codes(predicted.units).max()) + 1, unit, place)
 
 
 def _heavy_tails(

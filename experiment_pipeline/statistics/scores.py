@@ -11,10 +11,11 @@ configurations at once are compared in `comparisons.py`.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from experiment_pipeline.statistics.codes import with_own_units
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
 from experiment_pipeline.statistics.metrics import METRICS
@@ -27,7 +28,6 @@ from experiment_pipeline.statistics.spread import (
     mean,
     spread_of,
     undefined,
-    with_own_units,
 )
 from experiment_pipeline.statistics.weights import Judged, Weights, relative_weights
 
@@ -144,6 +144,8 @@ class SetPrediction:
     units: np.ndarray
     weights: Weights = None
     variance_factor: float = 1.0
+    _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
+    _spreads: dict[tuple[str, float], Spread] = field(default_factory=dict, init=False, repr=False)
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
@@ -156,11 +158,18 @@ class SetPrediction:
 
     def layout(self, metric: str) -> Layout:
         """Return the layout of the set for a metric."""
-        return layout(metric, self.y, self.units, self.weights)
+        by_class = METRICS[metric].by_class
+        if by_class not in self._layouts:
+            self._layouts[by_class] = layout(metric, self.y, self.units, self.weights)
+        return self._layouts[by_class]
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the units."""
-        return spread_of(self.linearise(metric, threshold), self.layout(metric))
+        asked = metric, threshold
+        if asked not in self._spreads:
+            linearised = self.linearise(metric, threshold)
+            self._spreads[asked] = spread_of(linearised, self.layout(metric))
+        return self._spreads[asked]
 
     def interval(self, metric: str, threshold: float = 0.5) -> Interval:
         """Return the score with its interval."""

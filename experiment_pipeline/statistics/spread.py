@@ -27,6 +27,7 @@ from typing import Self
 
 import numpy as np
 
+from experiment_pipeline.statistics.codes import distinct, unit_codes
 from experiment_pipeline.statistics.weights import Weights, effective_number, weighted
 
 
@@ -198,7 +199,7 @@ class Layout:
         """Lay rows out by their units (n,) and by class codes (n,), all 0 for one sample."""
         unit = unit_codes(units)
         n_classes = int(classes.max(initial=0)) + 1
-        cells, cell = np.unique(unit * n_classes + classes, return_inverse=True)
+        cells, cell = distinct(unit * n_classes + classes)
         cell_class = cells % n_classes
         told = np.bincount(cell_class)
         if weights is not None:
@@ -221,20 +222,6 @@ def _effective(cells: np.ndarray, cell_class: np.ndarray) -> np.ndarray:
     return np.asarray(
         np.bincount(cell_class, cells) ** 2 / np.maximum(squares, np.finfo(np.float64).tiny)
     )
-
-
-def unit_codes(units: np.ndarray) -> np.ndarray:
-    """Return units as codes 0 … G-1, (n,)."""
-    return np.unique(np.asarray(units), return_inverse=True)[1]
-
-
-def with_own_units(units: np.ndarray, more: int) -> np.ndarray:
-    """Return the units of rows (n,) that are followed by more, each a unit of its own.
-
-    Consecutive ones stay so: the added ones come last.
-    """
-    codes = unit_codes(units)
-    return np.concatenate([codes, codes.max() + 1 + np.arange(more)]).view(type(units))
 
 
 def unit_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:

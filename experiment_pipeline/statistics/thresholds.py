@@ -13,10 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
+from experiment_pipeline.statistics.codes import unit_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.outcomes import Called
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
-from experiment_pipeline.statistics.spread import Linearised, unit_codes
+from experiment_pipeline.statistics.spread import Linearised
 from experiment_pipeline.statistics.weights import (
     Weights,
     relative_weights,

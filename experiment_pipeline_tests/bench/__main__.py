@@ -32,7 +32,14 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all")
     parser.add_argument("--print-only", action="store_true", help="leave results.md as it is")
     parser.add_argument("--pairs", type=int, default=3, help="of each ratio")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="data: of the made-up table")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        nargs="+",
+        default=[1_000_000],
+        help="data, past_memory: of the made-up tables",
+    )
+    parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")
     parser.add_argument("--seconds", type=float, default=10.0, help="rivals: of each search")
     parser.add_argument("--seeds", type=int, default=5, help="rivals: of each table")
@@ -49,10 +56,15 @@ def _asked() -> argparse.Namespace:
         help="automl: ours also without one of these",
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path(".bench"), help="automl: remembers what was run"
+        "--folder",
+        type=Path,
+        default=Path(".bench"),
+        help="automl, past_memory: remembers what was run",
     )
     parser.add_argument(
-        "--remembered", action="store_true", help="automl: run nothing, tell what is remembered"
+        "--remembered",
+        action="store_true",
+        help="automl, past_memory: run nothing, tell what is remembered",
     )
     names = [one.name for one in tables.TABLES]
     # The rivals search these in an hour; with all of them it takes three.

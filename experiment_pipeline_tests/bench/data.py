@@ -3,6 +3,7 @@
 Each part runs in a process of its own, so that one's peak of memory is not another's.
 """
 
+import itertools
 import json
 import resource
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
@@ -29,6 +32,7 @@ from experiment_pipeline.stages.split_sets.checks import check_leaks, check_look
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 # (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
 ANALYSIS_SECONDS = {(1_000_000, 50): 60.0, (100_000, 25): 10.0}
@@ -36,6 +40,8 @@ VALIDATION_SECONDS = {(1_000_000, 50): 30.0}
 REPORT_BYTES = 5_000_000
 MEMORY_RATIOS = {(1_000_000, 50): 4.0}
 DAYS = 365
+# Of a table that is written: so many rows are made at a time, and are a row group of the file.
+BATCH = 250_000
 PARTS = ("analysis", "validation")
 
 
@@ -95,6 +101,36 @@ def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame(data).rename_axis(index="row_number")
     frame.loc[rng.random(rows) < 0.02, "c01"] = 99.0
     return frame
+
+
+def wide_file(folder: Path, rows: int, columns: int) -> Path:
+    """Return a Parquet file of `wide_table`s, a seed for each batch; made where it is not there."""
+    path = folder / f"wide_{rows}x{columns}.parquet"
+    if not path.exists() or not _is_wide(path, rows, columns):
+        folder.mkdir(parents=True, exist_ok=True)
+        batches = (_batch(number, rows, columns) for number in range(-(-rows // BATCH)))
+        first, whole = next(batches), path.with_suffix(".partial")
+        with pq.ParquetWriter(whole, first.schema) as writer:
+            for batch in itertools.chain([first], batches):
+                writer.write_table(batch)
+        whole.rename(path)
+    return path
+
+
+def _is_wide(path: Path, rows: int, columns: int) -> bool:
+    """Whether a file has so many rows, and its first and last ones are what would be written."""
+    file = pq.ParquetFile(path)
+    last = file.num_row_groups - 1
+    return file.metadata.num_rows == rows and all(
+        file.read_row_group(number).equals(_batch(number, rows, columns)) for number in (0, last)
+    )
+
+
+def _batch(number: int, rows: int, columns: int) -> pa.Table:
+    first = number * BATCH
+    frame = wide_table(min(BATCH, rows - first), columns, seed=number)
+    frame["id"] = [f"R{n:08d}" for n in range(first, first + len(frame))]
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) -> ExperimentSpec:
@@ -168,7 +204,7 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
 
 
 class PeakMemory:
-    """The largest resident memory of this process while a block runs.
+    """The most anonymous memory of this process while a block runs.
 
     Attributes:
         peak: bytes above what Python and the libraries held before there was a table.
@@ -189,7 +225,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
-            self.peak = max(self.peak, resident_bytes() - self._held_before)
+            self.peak = max(self.peak, anonymous_bytes() - self._held_before)
 
 
 def resident_bytes() -> int:
@@ -217,7 +253,7 @@ def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
 
 def main(part: str, rows: str, columns: str) -> None:
     """Measure one part in this process, and write the figures as JSON."""
-    held_before = resident_bytes()
+    held_before = anonymous_bytes()
     frame = wide_table(int(rows), int(columns))
     found = analysis(frame) if part == "analysis" else validation(frame, held_before)
     print(json.dumps([asdict(one) for one in found]))

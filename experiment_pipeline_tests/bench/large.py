@@ -1,24 +1,24 @@
 """Large searches: memory of two workers against one, a thousand configurations, millions of rows.
 
-Each part runs in a process of its own: its peak of memory is the operating system's count for
-that process, with the libraries, the making of the table, and the sets. The search is called as
-a function; three quarters of the rows train, one quarter is the test set.
-
-    python -m experiment_pipeline_tests.bench.large many --rows 50000 --configurations 1000
+Each search runs in a process of its own, whose peak of anonymous memory counts the libraries, the
+making of the table, and what is held of the sets; their columns lie on maps of files. The search is
+called as a function; three quarters of the rows train, one quarter is the test set.
 """
 
-import argparse
 import json
+import os
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
@@ -26,14 +26,16 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.processes import peak_memory_bytes
+from experiment_pipeline.storage.mapped import mapped_column
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, PeakMemory, resident_bytes, wide_table
+from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file
+from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
 from experiment_pipeline_tests.results import NothingKnown
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
-MEMORY_OF_THE_MACHINE = 24.0
+# What 40 configurations on 3 million rows took before large tables were mapped, and may hold now.
+MANY_ROWS_SECONDS, MANY_ROWS_GIGABYTES = 185.0, 1.5
 # Besides the features: an id, a day, the target.
 OTHER_COLUMNS = 3
 BOOSTED = {
@@ -96,10 +98,21 @@ class Asked:
         )
 
     def sets(self) -> TrainingSets:
-        """Train and test set; the whole table is let go."""
-        frame = wide_table(self.rows, self.columns + OTHER_COLUMNS)
-        trains = np.random.default_rng(1).random(len(frame)) < 0.75
-        return scenario.to_train_on(frame[trains], frame[~trains], self.spec())
+        """Train and test set, as a large stored table gives them: a mapped file for each column."""
+        trains = np.random.default_rng(1).random(self.rows) < 0.75
+        with tempfile.TemporaryDirectory() as folder:
+            path = wide_file(Path(folder), self.rows, self.columns + OTHER_COLUMNS)
+            train, test = (
+                pd.DataFrame(
+                    {
+                        name: mapped_column(pd.read_parquet(path, columns=[name])[name][rows])
+                        for name in pq.read_schema(path).names
+                    },
+                    copy=False,
+                )
+                for rows in (trains, ~trains)
+            )
+        return scenario.to_train_on(train, test, self.spec())
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,8 @@ class Searched:
 
     Attributes:
         seconds: of the search.
-        peak_bytes: of the process since it began.
-        added_bytes: at most above what was held before the search.
+        peak_bytes: of anonymous memory since the process began.
+        added_bytes: of it at most above what was held before the search.
         accounts: status → how many configurations.
     """
 
@@ -125,7 +138,7 @@ class Searched:
 def searched(asked: Asked, sets: TrainingSets) -> Searched:
     """Search in this process, and measure."""
     spec, started = asked.spec(), time.perf_counter()
-    with PeakMemory(resident_bytes()) as memory:
+    with PeakMemory(before := anonymous_bytes()) as memory:
         events = search(
             configurations(spec),
             sets,
@@ -136,7 +149,7 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
         )
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started
-    return Searched(seconds, peak_memory_bytes(), memory.peak, dict(Counter(statuses)))
+    return Searched(seconds, before + memory.peak, memory.peak, dict(Counter(statuses)))
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -147,8 +160,8 @@ def measurements(scale: float = 1.0) -> list[Measured]:
 
     return [
         *memory_of_two_workers(scaled(300_000), 15),
-        *one_search("many configurations", scaled(50_000), 15, scaled(1_000)),
-        *one_search("many rows", scaled(3_000_000), 15, 40),
+        *one_search("many configurations", scaled(50_000), scaled(1_000)),
+        *one_search("many rows", scaled(3_000_000), 40, MANY_ROWS_SECONDS, MANY_ROWS_GIGABYTES),
         *growth(Asked(scaled(25_000), 15, 20, joblib.cpu_count(), halving=True)),
     ]
 
@@ -169,15 +182,21 @@ def memory_of_two_workers(rows: int, columns: int, pairs: int = 1) -> list[Measu
     ]
 
 
-def one_search(name: str, rows: int, columns: int, count: int) -> list[Measured]:
+def one_search(
+    name: str,
+    rows: int,
+    count: int,
+    most_seconds: float | None = None,
+    most_gigabytes: float | None = None,
+) -> list[Measured]:
     """A search with halving and as many workers as cores."""
-    asked = Asked(rows, columns, count, joblib.cpu_count(), halving=True)
+    asked = Asked(rows, 15, count, joblib.cpu_count(), halving=True)
     found = in_own_process(asked)
     label = f"{name}: {asked} ({found})"
     peak = found.peak_bytes / GIGABYTE
     return [
-        Measured(label, found.seconds, "s", None),
-        Measured(f"{name}: peak memory", peak, "GB", MEMORY_OF_THE_MACHINE),
+        Measured(label, found.seconds, "s", most_seconds),
+        Measured(f"{name}: peak memory", peak, "GB", most_gigabytes),
     ]
 
 
@@ -205,11 +224,17 @@ def growth(base: Asked, repeats: int = 3) -> list[Measured]:
 
 def in_own_process(asked: Asked) -> Searched:
     """Search in a new process, so that its peak of memory is its own."""
-    command = [sys.executable, "-m", "experiment_pipeline_tests.bench.large", "search"]
-    done = subprocess.run(
-        [*command, json.dumps(asdict(asked))], check=True, stdout=subprocess.PIPE, text=True
+    command = [sys.executable, "-m", __spec__.name, json.dumps(asdict(asked))]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        watched = watch(command, cwd=Path.cwd(), environment=os.environ, log=log, temporary=log)
+        said = log.read_text()
+    if watched.returncode:
+        raise RuntimeError(said)
+    found = replace(
+        Searched(**json.loads(said.splitlines()[-1])),
+        peak_bytes=watched.spent(watched.started, watched.ended).peak_bytes,
     )
-    found = Searched(**json.loads(done.stdout.splitlines()[-1]))
     print(
         f"  {asked}, {asked.workers} workers: {found.seconds:.1f} s, peak "
         f"{found.peak_bytes / GIGABYTE:.2f} GB ({found.added_bytes / GIGABYTE:.2f} added); {found}",
@@ -218,30 +243,11 @@ def in_own_process(asked: Asked) -> Searched:
     return found
 
 
-def main(given: Sequence[str]) -> None:
-    """Search once in this process, or measure one part at the sizes that are asked for."""
-    if given[:1] == ["search"]:
-        asked = Asked(**json.loads(given[1]))
-        print(json.dumps(asdict(searched(asked, asked.sets()))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["memory", "many", "growth", "all"])
-    for name, default in (("rows", 300_000), ("columns", 15), ("configurations", 40)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--scale", type=float, default=1.0, help="of all, when all is asked for")
-    size = parser.parse_args(given)
-    workers = joblib.cpu_count()
-    parts = {
-        "memory": lambda: memory_of_two_workers(size.rows, size.columns),
-        "many": lambda: one_search("search", size.rows, size.columns, size.configurations),
-        "growth": lambda: growth(
-            Asked(size.rows, size.columns, size.configurations, workers, halving=True)
-        ),
-        "all": lambda: measurements(size.scale),
-    }
-    for one in parts[size.part]():
-        print(one.row())
+def main(given: str) -> None:
+    """Search once in this process, and write the figures as JSON."""
+    asked = Asked(**json.loads(given))
+    print(json.dumps(asdict(searched(asked, asked.sets()))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -18,9 +18,9 @@ from experiment_pipeline_tests.bench import (
     foreseen,
     halving,
     large,
-    large_stages,
     memory,
     orchestration,
+    past_memory,
     processes,
     progress,
     reports,
@@ -88,7 +88,8 @@ paired difference, by days.
 
 def stages(asked: argparse.Namespace) -> str:
     """The stages before training."""
-    rows = table(FIGURE, data.measurements(asked.rows, asked.columns))
+    found = [one for rows in asked.rows for one in data.measurements(rows, asked.columns)]
+    rows = table(FIGURE, found)
     return f"On a made-up table of numbers, texts and dates.\n\n{rows}"
 
 
@@ -144,16 +145,12 @@ report: judged, drawn and written.
 
 def large_searches(asked: argparse.Namespace) -> str:
     """Memory, many configurations, many rows, and how the time grows."""
-    found = large.measurements(asked.scale)
-    before = large_stages.measurements(round(3_000_000 * asked.scale), 18)
-    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of memory
-counts libraries and table. The search of each is with halving but for the comparison of workers.
+    figures = table(FIGURE, large.measurements(asked.scale))
+    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
+memory counts libraries and what is held of the table. The search of each is with halving but for the
+comparison of workers.
 
-{table(FIGURE, found)}
-
-The stages before, on the same rows with an id, a day and the target:
-
-{table(FIGURE, before)}"""
+{figures}"""
 
 
 def memory_needs(asked: argparse.Namespace) -> str:
@@ -230,6 +227,7 @@ PARTS: Mapping[str, Part] = {
     "reports": Part("The validation report", validation_reports),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
+    "past_memory": Part("Tables larger than memory", past_memory.section),
     "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
     "cluster": Part("On a Dask cluster", on_a_cluster),

@@ -15,9 +15,10 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.statistics.codes import unit_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise, score
-from experiment_pipeline.statistics.spread import unit_codes, unit_sums
+from experiment_pipeline.statistics.spread import unit_sums
 from experiment_pipeline_tests.bench.tables import Cut
 
 

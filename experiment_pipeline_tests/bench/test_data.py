@@ -1,6 +1,9 @@
 """The benchmark of the stages before training measures what it says."""
 
+import pandas as pd
+
 from experiment_pipeline_tests.bench import data
+from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 
 def test_the_made_up_table_is_the_same_in_every_process():
@@ -12,9 +15,23 @@ def test_the_made_up_table_is_the_same_in_every_process():
     assert "less_than" in data.wide_schema(frame)
 
 
+def test_a_file_of_batches_is_made_once(tmp_path, monkeypatch):
+    """Its ids run on, no batch repeats another, and one of other content is made anew."""
+    monkeypatch.setattr(data, "BATCH", 400)
+    path = data.wide_file(tmp_path, 1_000, 6)
+    made, frame = path.stat().st_mtime_ns, pd.read_parquet(path)
+    assert frame.shape == (1_000, 6)
+    assert list(frame["id"]) == [f"R{n:08d}" for n in range(1_000)]
+    assert frame["c00"].dropna().is_unique
+    assert data.wide_file(tmp_path, 1_000, 6).stat().st_mtime_ns == made
+    frame.assign(target=0).to_parquet(path, row_group_size=400, index=False)
+    data.wide_file(tmp_path, 1_000, 6)
+    assert pd.read_parquet(path).equals(frame)
+
+
 def test_validation_is_measured_with_its_memory():
     """Seconds, the peak as a ratio to the table, and the comparison come out as rows."""
-    held_before = data.resident_bytes()
+    held_before = anonymous_bytes()
     seconds, memory, compared = data.validation(data.wide_table(2_000, 12), held_before)
     assert seconds.value > 0
     assert memory.unit == "x"

@@ -84,14 +84,37 @@ def _median(name: str, told: Sequence[Mapping[str, float]], part: str) -> Measur
 
 
 def _prepared(place: Path) -> Path:
-    # The folders of dagster.yaml are relative to the place that the command runs in, and we look
-    # in later.
-    settings = (ROOT / "dagster.yaml").read_text()
-    home = str(place / ".dagster_home")
-    (place / "dagster.yaml").write_text(settings.replace(".dagster_home", home))
+    settle(place)
     (place / "data").symlink_to(ROOT / "data")
     (place / "empty.py").write_text(EMPTY)
     return place
+
+
+def settle(place: Path) -> None:
+    """Write the project's dagster.yaml for a home in a folder.
+
+    Its own folders are relative to the place that the command runs in, and we look in later.
+    """
+    settings = (ROOT / "dagster.yaml").read_text()
+    home = str(place / ".dagster_home")
+    (place / "dagster.yaml").write_text(settings.replace(".dagster_home", home))
+
+
+def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, float | None]]:
+    """Return step → when it began and when it had succeeded, in seconds since the epoch.
+
+    None: it has not.
+    """
+    found = dict[str, tuple[float, float | None]]()
+    for one in events:
+        event = one.dagster_event
+        if event is None or event.step_key is None:
+            continue
+        if event.is_step_start:
+            found[event.step_key] = one.timestamp, None
+        elif event.is_step_success and event.step_key in found:
+            found[event.step_key] = found[event.step_key][0], one.timestamp
+    return found
 
 
 def spans(started: float, ended: float, events: Sequence[dg.EventLogEntry]) -> dict[str, float]:
@@ -104,12 +127,7 @@ def spans(started: float, ended: float, events: Sequence[dg.EventLogEntry]) -> d
     """
     told = [(one.dagster_event, one.timestamp) for one in events if one.dagster_event]
     run = {event.event_type_value: at for event, at in told if event.step_key is None}
-    begun = {event.step_key: at for event, at in told if event.is_step_start}
-    steps = {
-        event.step_key: at - begun[event.step_key]
-        for event, at in told
-        if event.is_step_success and event.step_key in begun
-    }
+    steps = {name: until - since for name, (since, until) in stretches(events).items() if until}
     before = run["PIPELINE_START"] - started
     after = ended - run["PIPELINE_SUCCESS"]
     whole = ended - started
@@ -130,10 +148,12 @@ def _timed(place: Path, definitions: tuple[str, str], job: str) -> dict[str, flo
     environment = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
     started = time.time()
     subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True)
-    return spans(started, time.time(), _events_of_last_run(place))
+    return spans(started, time.time(), events_of_last_run(place))
 
 
-def _events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
+def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
+    """Return what the newest run of a Dagster home left behind; nothing where none was made."""
     with dg.DagsterInstance.from_config(str(place)) as instance:
-        run = instance.get_runs(limit=1)[0]
-        return list(instance.all_logs(run.run_id))
+        return [
+            event for run in instance.get_runs(limit=1) for event in instance.all_logs(run.run_id)
+        ]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.columns.table import Columns, picked
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.rows.identity import FittedRows, HashedRows, sample_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
@@ -24,7 +25,7 @@ def _table(n: int = 3_000, seed: int = 0) -> pd.DataFrame:
 
 
 def _overlap(before: pd.DataFrame, now: pd.DataFrame, *ids: str) -> float:
-    return sample_rows(before, ids).overlap(HashedRows.of(now), ids)
+    return sample_rows(before, ids).overlap(HashedRows(now), ids)
 
 
 def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None:
@@ -64,7 +65,7 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
     assert _overlap(rows, corrected, "id") == 1
     assert _overlap(rows, rows.drop(columns="id"), "id") == 1
     # Declared only later: the column was there.
-    assert sample_rows(rows, ()).overlap(HashedRows.of(corrected), ["id"]) == 1
+    assert sample_rows(rows, ()).overlap(HashedRows(corrected), ["id"]) == 1
 
 
 def test_rows_that_nothing_tells_apart_are_taken_for_the_same() -> None:
@@ -115,3 +116,15 @@ def test_fitted_rows_go_by_what_the_split_keeps_together() -> None:
     assert FittedRows.of(rows[:4], spec, ["age"]).among(rows).sum() == 6
     bare = spec_of()
     assert FittedRows.of(rows[:4], bare, ["income", "age"]).columns == ("age", "income")
+
+
+def test_rows_are_recognised_a_column_at_a_time() -> None:
+    """A table that holds no cells itself gives the same sample, overlap and hashes."""
+    before, now = _table(), _table().iloc[10:]
+    stored = {name: before[name].reset_index(drop=True) for name in before}
+    lazy = picked(Columns(before.index, stored), np.arange(10, len(before)))
+    sample = sample_rows(before, ["id"])
+    assert sample.overlap(HashedRows(lazy), ()) == sample.overlap(HashedRows(now), ())
+    assert sample_rows(lazy, ["id"]).hashes.equals(sample_rows(now, ["id"]).hashes)
+    of_lazy, of_rows = (FittedRows.of(one, spec_of(), ["age"]) for one in (lazy, now))
+    assert of_lazy.to_bytes() == of_rows.to_bytes()

@@ -1,8 +1,13 @@
 """Predictions of a set beside the truth: scores, parts, decisions."""
 
+from dataclasses import replace
+
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.codes import distinct
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.statistics.spread import spread_of
 
@@ -32,3 +37,25 @@ def test_decisions_are_by_threshold_or_by_the_likeliest_class() -> None:
     assert BINARY.decided(0.5).tolist() == [0, 0, 1, 1]
     several = SetPrediction(np.array([2]), np.array([[0.2, 0.3, 0.5]]), np.array([0]))
     assert several.decided(0.9).tolist() == [2]
+
+
+def test_what_was_asked_once_is_known_for_these_rows_alone() -> None:
+    """A part, and rows of other predictions, have scores of their own."""
+    assert BINARY.spread("accuracy", 0.45) is BINARY.spread("accuracy", 0.45)
+    assert BINARY.layout("roc_auc") is not BINARY.layout("accuracy")
+    part = BINARY.rows(slice(0, 2))
+    assert len(part.layout("accuracy").unit) == 2
+    other = replace(BINARY, prediction=1 - BINARY.prediction)
+    assert other.spread("accuracy", 0.45).estimate != BINARY.spread("accuracy", 0.45).estimate
+
+
+@given(st.lists(st.integers(-3, 400), min_size=1, max_size=60), st.integers(0, 1))
+def test_codes_that_are_counted_are_those_that_are_sorted(values: list[int], shift: int) -> None:
+    """Dense or sparse, negative or not, of whatever integer type."""
+    for dtype in (np.int64, np.int16, np.float64):
+        given_ = np.array(values, dtype=dtype) // (1 + 20 * shift)
+        wanted, codes = np.unique(given_, return_inverse=True)
+        found, own = distinct(given_)
+        assert np.array_equal(found, wanted)
+        assert np.array_equal(own, codes)
+        assert own.dtype == codes.dtype

@@ -153,11 +153,15 @@ class Ensemble:
             units: (n,) codes of the resampling units.
         """
         of_row = folds_of(y, units).of_row
-        parts = []
-        for fingerprint in sorted({one for fold in self.folds for one in fold}):
+
+        def part(fingerprint: str) -> np.ndarray:
             weights = np.array([fold.get(fingerprint, 0.0) for fold in self.folds])[of_row]
-            parts.append((known(fingerprint).T * weights).T)
-        total: np.ndarray = sum(parts[1:], start=parts[0])
+            return np.asarray((known(fingerprint).T * weights).T)
+
+        first, *others = sorted({one for fold in self.folds for one in fold})
+        total = part(first)
+        for one in others:
+            total += part(one)
         return total
 
 

@@ -198,8 +198,19 @@ def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
     if isinstance(part, FrozenEstimator):
         return part
     # Numbers learn nothing of the rows here: what stands in for a missing one is known.
-    read = many_texts.ranked(rows[of]) if isinstance(of, str) else rows[:1][of]
+    read = _as_often_as_counts(rows[of]) if isinstance(of, str) else rows[:1][of]
     return FrozenEstimator(clone(part).fit(read))
+
+
+def _as_often_as_counts(column: pd.Series) -> pd.Series:
+    """Few texts of which an encoder of categories learns what it learns of a column of many.
+
+    It asks which there are, and which are more frequent than others: the rarest stand here once, the
+    next rarest twice. Read one by one, those of a large column take a hundred bytes each.
+    """
+    counts = many_texts.texts_of(column).value_counts(dropna=False, sort=False)
+    often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
+    return counts.index.repeat(often).to_series()
 
 
 def _as_fitted(declared: ColumnTransformer, frozen: ColumnTransformer) -> ColumnTransformer:

@@ -45,17 +45,6 @@ def texts_of(column: pd.Series) -> pd.Series:
     return pd.Series(column, dtype="str")
 
 
-def ranked(column: pd.Series) -> pd.Series:
-    """Return each distinct text of a column once, or oftener than those that are rarer.
-
-    An encoder learns from it what it would from all rows: which texts there are, and which of them
-    are the rarest.
-    """
-    counts = texts_of(column).value_counts(sort=False, dropna=False)
-    ranks = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
-    return pd.Series(counts.index.repeat(ranks), dtype="str")
-
-
 def as_texts() -> list[FunctionTransformer]:
     """The first steps for a column that is named alone: texts, as a table of one column."""
     return [

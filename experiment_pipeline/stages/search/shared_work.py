@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,22 @@ from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search.slices import SlicedTable
 from experiment_pipeline.statistics.weights import Weights
+
+
+class LastTable:
+    """The table that a library made last of some rows, for whoever needs the same one next."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: tuple[Hashable, Any] | None = None
+
+    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Any:
+        """Give a table, made if it is not the last one; one is made at a time."""
+        with self._lock:
+            if self._known is None or self._known[0] != table:
+                self._known = None
+                self._known = table, make()
+            return self._known[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +62,7 @@ class EncodedRows:
         categorical: columns that are codes of categories.
         weights: (n,) how much each row counts; None = all alike.
         directions: by `features.directions`.
+        made: what a library made of them, for several fits of the same rows.
     """
 
     table: Any
@@ -53,6 +70,7 @@ class EncodedRows:
     categorical: list[int]
     weights: Weights = None
     directions: list[int] | None = None
+    made: LastTable = field(default_factory=LastTable, init=False, repr=False)
 
     def part(self, rows: np.ndarray) -> Self:
         """Return the part with these rows, bool (n,)."""

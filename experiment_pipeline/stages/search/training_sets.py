@@ -83,6 +83,11 @@ class TrainingSets:
         return self.train if self.folds else together([self.train, self.test])
 
     @property
+    def row_numbers(self) -> pd.Index:
+        """Those of `every_row`."""
+        return self.train.index if self.folds else self.train.index.append(self.test.index)
+
+    @property
     def variance_factor(self) -> float:
         """How many times the variance of a score is what the test rows show."""
         if not self.folds:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import joblib
 
-from experiment_pipeline.columns.table import whole
 from experiment_pipeline.memory.comparison import JUDGED_ROWS
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
@@ -72,7 +71,7 @@ def build_validation_report(
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             look = Look(
                 given,
-                whole(raw_data.frame),
+                raw_data.frame,
                 sets,
                 validation_set,
                 leaderboard,

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
@@ -69,7 +70,7 @@ def final_check(
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
-    delivered: pd.DataFrame,
+    delivered: Table,
     earlier_looks: EarlierLooks = NO_LOOKS,
     current: champion.CurrentVersion | None = None,
     evidence: Callable[[], Evidence] = Evidence,

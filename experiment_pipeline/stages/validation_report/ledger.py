@@ -12,8 +12,7 @@ is said by `report.py`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
+from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.rows.identity import HashedRows, RowSample, sample_rows
@@ -76,7 +75,7 @@ class Ledger(Journals):
         self,
         validation_digest: str,
         fingerprint: str,
-        rows: pd.DataFrame,
+        rows: Table,
         id_columns: Sequence[str] = (),
     ) -> Look:
         """Note a look, now; call it before the rows are looked at, so that none goes uncounted.
@@ -98,7 +97,7 @@ class Ledger(Journals):
         self,
         validation_digest: str,
         fingerprint: str,
-        rows: pd.DataFrame,
+        rows: Table,
         id_columns: Sequence[str] = (),
         *,
         tell: Callable[[str], object],
@@ -108,7 +107,7 @@ class Ledger(Journals):
         A look whose file, or whose sample of rows, is damaged counts as one at these very rows: it
         is told, and no look is forgotten.
         """
-        here = HashedRows.of(rows)
+        here = HashedRows(rows)
         shares: dict[str, float] = {}
 
         def overlap(look: Look) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import render, render_html
@@ -68,7 +69,7 @@ class Look:
     """What is looked at: one choice, one validation set."""
 
     spec: ValidationReportSpec
-    raw: pd.DataFrame
+    raw: Table
     sets: TrainingSets
     validation_set: SetTable
     board: Leaderboard
@@ -139,9 +140,13 @@ class Look:
             files[NEXT_SEARCH] = following.yaml.encode()
         return files
 
+    def _delivered(self, row_numbers: pd.Index) -> Table:
+        """Rows of the sets as they were delivered."""
+        return picked(self.raw, self.raw.index.get_indexer(row_numbers))
+
     def _fitted_rows(self) -> FittedRows:
         """The rows that the next challenger must not be compared on."""
-        rows = self.raw.loc[self.sets.every_row.index]
+        rows = self._delivered(self.sets.row_numbers)
         preparation = self.spec.preparation
         sources = source_columns(self.sets.features, rows.columns, preparation)
         # Only a user's function knows what it reads.
@@ -154,7 +159,7 @@ class Look:
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
         ledger = Ledger.of(self.spec.name)
-        delivered = self.raw.loc[self.validation_set.rows.index]
+        delivered = self._delivered(self.validation_set.rows.index)
         model = (self.validation_set.digest, self.model_fingerprint)
         seen = (*model, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)

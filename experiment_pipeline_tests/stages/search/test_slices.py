@@ -4,20 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import encoding, slices
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
+from experiment_pipeline.stages.search.encoding import (
+    _as_often_as_counts,
+    fit_features,
+    fit_rows,
+)
+from experiment_pipeline.stages.search.features import _texts
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
     refit_trained,
     share_work,
 )
+from experiment_pipeline.stages.search.learners import boosting, learner_of
 from experiment_pipeline.stages.search.learners.boosting import (
     BinnedTable,
     bin_table,
@@ -200,3 +208,34 @@ def test_who_reads_all_rows_is_given_them() -> None:
     assert isinstance(shared.encoded["target"].train, np.ndarray)
     outcomes = train(spec, sets)
     assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values()), outcomes
+
+
+@given(
+    texts=st.lists(st.sampled_from([*"abcdefghij", None]), min_size=1, max_size=80),
+    most=st.integers(2, 6),
+)
+def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
+    texts: list[str | None], most: int
+) -> None:
+    """Categories, and which of them are rare, to the byte."""
+    column = pd.Series(texts, name="port", dtype="str")
+    part = _texts("ordinal", sparse=False).set_params(ordinalencoder__max_categories=most)
+    few = _as_often_as_counts(column)
+    assert len(few) <= len(column)
+    assert to_bytes(clone(part).fit(few)) == to_bytes(clone(part).fit(column))
+
+
+def test_fits_of_the_same_rows_share_their_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refitted one after the other, they are binned once for each way to bin; the same bytes."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    learner = learner_of("lightgbm")
+    leaves = [lightgbm(num_leaves=number, max_bin=63) for number in (4, 8)]
+    others = [*leaves, lightgbm(num_leaves=8)]
+    alone = [learner.refit(one, 5, _rows(sets, sliced=True), sets, spec) for one in others]
+    made = []
+    monkeypatch.setattr(boosting, "bin_table", lambda *given: made.append(1) or bin_table(*given))
+    rows = _rows(sets, sliced=True)
+    shared = [learner.refit(one, 5, rows, sets, spec) for one in others]
+    assert len(made) == 2
+    assert list(map(to_bytes, shared)) == list(map(to_bytes, alone))
+    assert rows.part(np.arange(len(rows.y)) < 50).made is not rows.made

@@ -13,12 +13,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from upath import UPath
 
+from experiment_pipeline.columns.table import Columns, Table
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Reading
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.validation_report import champion as champion_module
 from experiment_pipeline.stages.validation_report.champion import (
     Champion,
     CurrentVersion,
@@ -81,6 +83,7 @@ def compared(
     challenger: Any,
     features: list[str] = FEATURES,
     experiment: ExperimentSpec | None = None,
+    delivered: Table | None = None,
 ) -> ChampionComparison:
     """Hold a fitted model against a champion."""
     prediction = challenger.predict_proba(validation[features])[:, 1]
@@ -93,7 +96,7 @@ def compared(
         "f" * 64,
         on_validation,
         0.5,
-        validation,
+        validation if delivered is None else delivered,
         (False, True),
     )
 
@@ -286,3 +289,14 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
     assert again.fingerprint == ""
     with pytest.raises(InvalidModel, match="manifest"):
         again.read()
+
+
+@pytest.mark.parametrize("size", [1, 37, 1_000])
+def test_it_predicts_in_parts_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison is that of all rows at once, also of a table that holds no cells itself."""
+    current, challenger = champion(rows_of(2_000, 1)), model(rows_of(2_000, 2))
+    at_once = compared(current, VALIDATION, challenger)
+    monkeypatch.setattr(champion_module, "ROWS_AT_ONCE", size)
+    assert compared(current, VALIDATION, challenger) == at_once
+    lazy = Columns(VALIDATION.index, {name: VALIDATION[name] for name in VALIDATION})
+    assert compared(current, VALIDATION, challenger, delivered=lazy) == at_once

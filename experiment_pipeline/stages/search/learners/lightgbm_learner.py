@@ -132,9 +132,10 @@ class LightGBMLearner:
         sets: "TrainingSets",
         spec: Scoring,
     ) -> Any:
-        """Boost that many rounds on bins of their own."""
+        """Boost that many rounds on bins of these rows, which fits one after the other share."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
-        binned = boosting.bin_table(rows, plan)
+        make = partial(boosting.bin_table, rows, plan)
+        binned = rows.made.borrow(_bins(configuration, plan), make)
         booster = boosting.boost(binned, plan, sets.task)
         return _estimator(booster.model_to_string(), plan, sets.classes, plan.rounds.at_most)
 
