@@ -24,6 +24,7 @@ from experiment_pipeline.cluster.checks import (
 from experiment_pipeline.errors import ClusterLost, ClusterUnreachable, WorkersDiffer
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import Location, without_credentials
+from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.processes import Process
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ _RESUMES = "run again: what was trained is stored and is not trained again"
 
 @dataclass(frozen=True)
 class Member:
-    """A worker that may get tasks: where it is, how many threads it has, which process it is."""
+    """A worker that may get tasks: where it is, its threads, which process it is, what limits it."""
 
     address: str
     threads: int
     process: Process
+    memory: MemoryLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class Workers:
             there: Report = outcome.value
             told = list(differences(self._examination[1], there)) if self._examination else []
             if not told:
-                self.ready[address] = Member(address, threads, there.process)
+                self.ready[address] = Member(address, threads, there.process, there.memory)
                 self._seen = time.monotonic()
                 return
         else:

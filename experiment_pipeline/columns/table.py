@@ -35,6 +35,15 @@ class Table(Protocol):
         """Return a column (n,) with the table's index."""
 
 
+# Rows that are worked on at a time: what lies between cells and a result may be ten times as large.
+SLICE_ROWS = 262_144
+
+
+def slices(rows: int) -> Iterator[slice]:
+    """Cut so many rows into those that are worked on at a time; of none there is one slice."""
+    return (slice(start, start + SLICE_ROWS) for start in range(0, max(rows, 1), SLICE_ROWS))
+
+
 # What a stage is given it gives back: a DataFrame for a DataFrame, `Columns` for `Columns`.
 AnyTable = TypeVar("AnyTable", bound=Table)
 

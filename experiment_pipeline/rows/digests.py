@@ -10,7 +10,7 @@ computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
 from typing import Any
 
@@ -18,8 +18,13 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.kinds import kind_of_type, microseconds, numbers_of
-from experiment_pipeline.columns.table import Table
+from experiment_pipeline.columns.kinds import (
+    holds_objects,
+    kind_of_type,
+    microseconds,
+    numbers_of,
+)
+from experiment_pipeline.columns.table import Table, slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
@@ -45,14 +50,26 @@ def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
 
     The sum without this part tells which rows agree in all other columns.
     """
-    return mixed(value_hashes(values) ^ salt_number(f"{salt}/{name}"))
+    number = salt_number(f"{salt}/{name}")
+    return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
 
 
 def value_hashes(column: pd.Series) -> np.ndarray:
     """Hash each value of one column, without a salt: uint64 (n,)."""
+    return _by_slices(column, _value_hashes)
+
+
+def _by_slices(column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]) -> np.ndarray:
+    hashes = np.empty(len(column), dtype=np.uint64)
+    for rows in slices(len(column)):
+        hashes[rows] = hashed(column.iloc[rows])
+    return hashes
+
+
+def _value_hashes(column: pd.Series) -> np.ndarray:
     kind = kind_of_type(column.dtype)
     if kind == "category":
-        return value_hashes(column.astype(column.cat.categories.dtype))
+        return _value_hashes(column.astype(column.cat.categories.dtype))
     if kind == "datetime":
         return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
     if kind in ("integer", "boolean"):
@@ -60,9 +77,14 @@ def value_hashes(column: pd.Series) -> np.ndarray:
         return np.where(column.isna().to_numpy(), MISSING, whole)
     if kind == "float":
         return _floats(numbers_of(column))
-    texts = as_text(column)
-    hashed = pd.util.hash_array(texts.array)
-    return np.where(texts.isna().to_numpy(), MISSING, hashed)
+    return _texts(as_text(column), MISSING)
+
+
+def _texts(texts: pd.Series, missing: np.uint64) -> np.ndarray:
+    """Hash each text as pandas does, every distinct one once."""
+    codes, distinct = pd.factorize(texts)
+    known = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
+    return np.append(known, missing)[codes]
 
 
 def uniform(hashes: np.ndarray) -> np.ndarray:
@@ -80,10 +102,30 @@ def _floats(values: np.ndarray) -> np.ndarray:
 
 def mixed(values: np.ndarray) -> np.ndarray:
     """Spread numbers over all 64 bits, one to one: uint64 (n,)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    spread: np.ndarray = values ^ (values >> np.uint64(31))
+    spread = np.empty_like(values)
+    for rows in slices(len(values)):
+        some = values[rows]
+        some = (some ^ (some >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        some = (some ^ (some >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        spread[rows] = some ^ (some >> np.uint64(31))
     return spread
+
+
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Tell which hashes (n,) are there more than once: bool (n,)."""
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return np.zeros(len(hashes), dtype=bool)
+    return pd.Series(hashes, copy=False).isin(distinct(twice)).to_numpy()
+
+
+def distinct(hashes: np.ndarray) -> np.ndarray:
+    """Sort hashes (n,), each once; `numpy.unique` takes ten times the memory."""
+    ordered = np.sort(hashes)
+    new = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]
 
 
 def salt_number(text: str) -> np.uint64:
@@ -92,6 +134,8 @@ def salt_number(text: str) -> np.uint64:
 
 
 INDEX = "row_number"
+# As pandas hashes a missing text.
+_MISSING_CELL = np.uint64(np.iinfo(np.uint64).max)
 
 
 class TableDigest:
@@ -137,11 +181,19 @@ def rows_digest(frame: pd.DataFrame) -> str:
 
 def cell_hashes(column: pd.Series) -> np.ndarray:
     """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
-    try:
+    if not holds_objects(column):
+        return _by_slices(column, _cell_hashes)
+    try:  # what else is in a column of objects changes how one is hashed
         return pd.util.hash_pandas_object(column, index=False).to_numpy()
     except TypeError:  # pandas cannot hash lists and mappings
         texts = column.map(_written).astype(object)
         return pd.util.hash_pandas_object(texts, index=False).to_numpy()
+
+
+def _cell_hashes(column: pd.Series) -> np.ndarray:
+    if kind_of_type(column.dtype) == "text":
+        return _texts(column, _MISSING_CELL)
+    return pd.util.hash_pandas_object(column, index=False).to_numpy()
 
 
 def _written(cell: Any) -> str:

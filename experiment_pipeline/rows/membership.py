@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.table import Table, picked
-from experiment_pipeline.rows.digests import uniform, value_hashes
+from experiment_pipeline.columns.table import Table, picked, slices
+from experiment_pipeline.rows.digests import repeated, uniform, value_hashes
 from experiment_pipeline.rows.units import strata_of, times_of, unit_hashes
 from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
-_NAMES = np.array([*SETS, LEFT_OUT], dtype=object)
+_NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
 
 
 def assign_sets(prepared: Table, spec: Sampling, features: Sequence[str]) -> pd.Series:
@@ -34,7 +34,7 @@ def assign_sets(prepared: Table, spec: Sampling, features: Sequence[str]) -> pd.
     Raises:
         UnusableTable: the column to split by time holds no times.
     """
-    codes = np.full(len(prepared), len(SETS))
+    codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
     rows = prepared if known.all() else picked(prepared, np.flatnonzero(known))
     if len(rows):
@@ -43,13 +43,13 @@ def assign_sets(prepared: Table, spec: Sampling, features: Sequence[str]) -> pd.
 
 
 def named(codes: np.ndarray, rows: pd.Index) -> pd.Series:
-    """Name the sets of rows, given as `codes_of` gives them."""
-    return pd.Series(pd.array(_NAMES[codes], dtype="str"), index=rows, name="set")
+    """Name the sets of rows, given as `codes_of` gives them: categories, a byte for each row."""
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=_NAMES), index=rows, name="set")
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
     """Return each row's place among `SETS`, one more for none: uint8 (n,)."""
-    return pd.Categorical(sets, categories=_NAMES).codes.astype(np.uint8)
+    return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
 def has_keys(frame: Table, spec: Sampling) -> np.ndarray:
@@ -76,7 +76,7 @@ def _codes(rows: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
 def _named_sets(column: pd.Series, split: ColumnSplit) -> np.ndarray:
     """Compare values as values: 1 in the YAML is 1.0 in a column that had a missing value."""
     hashes = value_hashes(column)
-    codes = np.full(len(column), len(SETS))
+    codes = np.full(len(column), len(SETS), dtype=np.uint8)
     for number, name in enumerate(SETS):
         for value in getattr(split, name):
             codes[hashes == value_hashes(pd.Series([value]))[0]] = number
@@ -113,18 +113,32 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
         shares: of the sets, summing to 1; a unit with a low hash is in the first set.
 
     Returns:
-        int64 (n,): 0 for the first set, and so on.
+        uint8 (n,): 0 for the first set, and so on.
     """
-    order = np.lexsort((strata, hashes))
-    starts = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order][:1]) != 0)
-    unit_hashes, unit_strata = hashes[order][starts], strata[order][starts]
-    sets = np.searchsorted(np.cumsum(shares)[:-1], uniform(unit_hashes), side="right")
-    _, codes, counts = np.unique(unit_strata, return_inverse=True, return_counts=True)
-    few = (counts * min(shares) < FEW_UNITS)[codes]
-    sets[few] = _ranked_sets(codes, counts, shares)[few]
-    rows = np.empty(len(hashes), dtype=np.int64)
-    rows[order] = np.repeat(sets, np.diff(starts, append=len(hashes)))
-    return rows
+    strata, firsts = _of_units(hashes, strata)
+    sets, ends = np.empty(len(hashes), dtype=np.uint8), np.cumsum(shares)[:-1]
+    for rows in slices(len(hashes)):
+        sets[rows] = np.searchsorted(ends, uniform(hashes[rows]), side="right")
+    codes, names = pd.factorize(strata)
+    units = np.bincount(codes[firsts], minlength=len(names))
+    few = np.flatnonzero((units * min(shares) < FEW_UNITS)[codes])
+    if len(few):
+        _, at, places = np.unique(hashes[few], return_index=True, return_inverse=True)
+        sets[few] = _ranked_sets(strata[few][at], shares)[places]
+    return sets
+
+
+def _of_units(hashes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest stratum of each row's unit, and which rows are the first of theirs."""
+    several = np.flatnonzero(repeated(hashes))
+    firsts = np.ones(len(hashes), dtype=bool)
+    if len(several):
+        order = several[np.lexsort((strata[several], hashes[several]))]
+        firsts[order[1:]] = hashes[order[1:]] != hashes[order[:-1]]
+        starts = np.flatnonzero(firsts[order])
+        strata = strata.copy()
+        strata[order] = np.repeat(strata[order[starts]], np.diff(starts, append=len(order)))
+    return strata, firsts
 
 
 def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
@@ -135,7 +149,7 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
         shares: of the rows, summing to 1, first to last.
 
     Returns:
-        int64 (n,): the set of each row, and the last place of each set but the final one.
+        uint8 (n,): the set of each row, and the last place of each set but the final one.
         With fewer distinct places than sets, the last sets stay empty.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
@@ -147,8 +161,8 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
         high = max(low, len(distinct) - len(shares) + number)
         off = np.abs(upto[low : high + 1] - share * len(places))
         lasts.append(low + int(np.argmin(off)) if len(off) else low)
-    sets = np.searchsorted(lasts, np.arange(len(distinct)), side="left")
-    return sets[inverse].astype(np.int64), [float(distinct[i]) for i in lasts if i < len(distinct)]
+    sets = np.searchsorted(lasts, np.arange(len(distinct)), side="left").astype(np.uint8)
+    return sets[inverse], [float(distinct[i]) for i in lasts if i < len(distinct)]
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
@@ -178,8 +192,9 @@ def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray
     return inverse > last_kept
 
 
-def _ranked_sets(codes: np.ndarray, counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     """Rank units within their stratum, in the order given, and cut at whole units."""
+    _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ranks = np.empty(len(codes), dtype=np.int64)
     ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)

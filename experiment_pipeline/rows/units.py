@@ -16,9 +16,15 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
-from experiment_pipeline.columns.table import Table, picked
+from experiment_pipeline.columns.table import Table, picked, slices
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.rows.digests import column_part, mixed, row_hashes, value_hashes
+from experiment_pipeline.rows.digests import (
+    column_part,
+    mixed,
+    repeated,
+    row_hashes,
+    value_hashes,
+)
 from experiment_pipeline.spec import Sampling
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 
@@ -69,7 +75,7 @@ def strata_of(frame: Table, spec: Sampling) -> np.ndarray:
 
 def classes_of(target: pd.Series) -> np.ndarray:
     """Number distinct values, whatever their type: int64 (n,)."""
-    return np.unique(value_hashes(target), return_inverse=True)[1].astype(np.int64)
+    return pd.factorize(value_hashes(target), sort=True)[0].astype(np.int64, copy=False)
 
 
 def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
@@ -171,15 +177,17 @@ def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
     sums = np.zeros(len(frame), dtype=np.uint64)
     for name in columns:
         sums += column_part(frame[name], name, salt)
-    _, firsts, codes, counts = np.unique(
-        sums, return_index=True, return_inverse=True, return_counts=True
-    )
-    repeated = counts > 1
-    by_chance, copied = repeated.copy(), repeated.copy()
-    if repeated.any():
-        around = _Neighbours(frame, sums, firsts[repeated], counts[repeated], salt)
-        by_chance[repeated], copied[repeated] = around.judge(sorted(columns))
-    return EqualRows(mixed(sums), repeated[codes], by_chance[codes], copied[codes])
+    twice = repeated(sums)
+    by_chance, copied = twice.copy(), twice.copy()
+    if twice.any():
+        several = np.flatnonzero(twice)
+        _, firsts, codes, counts = np.unique(
+            sums[several], return_index=True, return_inverse=True, return_counts=True
+        )
+        around = _Neighbours(frame, sums, several[firsts], counts, salt)
+        chance, copies = around.judge(sorted(columns))
+        by_chance[several], copied[several] = chance[codes], copies[codes]
+    return EqualRows(mixed(sums), twice, by_chance, copied)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +232,11 @@ class _Neighbours:
 
     def _others_like(self, hashes: np.ndarray) -> np.ndarray:
         """Count the rows outside of each combination that share its hash: int64 (U,)."""
-        codes, distinct = pd.factorize(hashes[self.asked])
-        places = pd.Index(distinct).get_indexer(pd.Index(hashes))
-        counts = np.bincount(places[places >= 0], minlength=len(distinct))
+        codes, asked = pd.factorize(hashes[self.asked])
+        known, counts = pd.Index(asked), np.zeros(len(asked), dtype=np.int64)
+        for rows in slices(len(hashes)):
+            places = known.get_indexer(pd.Index(hashes[rows]))
+            counts += np.bincount(places[places >= 0], minlength=len(asked))
         others: np.ndarray = counts[codes] - self.equal
         return others
 
@@ -249,10 +259,13 @@ def canonical_order(frame: Table, spec: Sampling, features: Sequence[str]) -> np
     Returns:
         int64 (n,): positions, first to last.
     """
-    keys = [
-        row_hashes(frame, list(frame.columns), "order"),
-        row_hashes(frame, [n for n in frame.columns if n in {*features, spec.target}], "order"),
-    ]
+    first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
+    for name in frame.columns:
+        part = column_part(frame[name], name, "order")
+        last += part
+        if name in {*features, spec.target}:
+            first += part
+    keys = [mixed(last), mixed(first)]
     if spec.split.by == "time":
         keys.append(times_of(frame, spec.split.column, pd.Timedelta(0))[0])
     return np.lexsort(keys)

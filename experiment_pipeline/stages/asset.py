@@ -36,12 +36,15 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.remembered import Remembered, RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.stages import foreseen
 from experiment_pipeline.stages.checks import CHECKS
+from experiment_pipeline.stages.foreseen import MemoryNeed
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.versions import RECORD
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
@@ -109,15 +112,29 @@ def reused_or_made(
     context: dg.AssetExecutionContext,
     entries: Entries[None],
     fingerprint: str,
+    needs: Callable[[], MemoryNeed],
     make: Callable[[], Mapping[str, bytes]],
     reused: str,
 ) -> Entry[None]:
     """The stored entry of a fingerprint, which the log then says, or a new one, stored."""
     stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
+        foresee(context, needs())
         return entries.put(fingerprint, make(), None)
     context.log.info(reused)
     return stored
+
+
+def foresee(context: dg.AssetExecutionContext, need: MemoryNeed) -> None:
+    """Say what a stage needs where it is much of what there is, before it begins.
+
+    Raises:
+        NotEnoughMemory: it would be killed.
+    """
+    if (limit := memory_limit()) is not None:
+        found = foreseen.foresee(need, limit)
+        if found.worth_saying:
+            context.log.info(found.said)
 
 
 # What stands around the work of a stage: it is recorded, and its errors are told to the user.

@@ -7,7 +7,7 @@ needs is estimated beside it. In: the operating system's word. Out: bytes.
 
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,16 @@ class MemoryLimit:
 
     Attributes:
         limit: bytes that it may hold.
-        held: bytes that it holds, counted as the limit counts: resident or, for `ulimit -v`, mapped.
+        held: bytes that it holds, counted as the limit counts.
         set_by: what sets it, in words.
+        counts_files: whether files that are mapped count, as for `ulimit -v`; else their pages are
+            given back where memory is short.
     """
 
     limit: int
     held: int
     set_by: str
+    counts_files: bool = False
 
     @property
     def left(self) -> int:
@@ -45,16 +48,29 @@ def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
     machine = _numbers(root / "proc/meminfo")
     if "VmRSS" not in status or "MemTotal" not in machine:
         return None
-    resident, swap = status["VmRSS"], machine.get("SwapTotal", 0)
-    limits = [MemoryLimit(machine["MemTotal"] + swap, resident, "the memory of the machine")]
+    held, swap = _not_given_back(status), machine.get("SwapTotal", 0)
+    limits = [MemoryLimit(machine["MemTotal"] + swap, held, "the memory of the machine")]
     limits += [
-        MemoryLimit(limit + swap, resident, "its control group (the limit of a container or job)")
+        MemoryLimit(limit + swap, held, "its control group (the limit of a container or job)")
         for limit in _of_groups(root)
     ]
     mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
     if mapped != resource.RLIM_INFINITY:
-        limits.append(MemoryLimit(mapped, status.get("VmSize", resident), "ulimit -v"))
+        size = status.get("VmSize", held)
+        limits.append(MemoryLimit(mapped, size, "ulimit -v", counts_files=True))
     return min(limits, key=lambda one: one.left)
+
+
+def resident_bytes(root: Path = _ROOT) -> int:
+    """Return what of this process is in memory, pages of files included; 0: it is not told."""
+    return _numbers(root / "proc/self/status").get("VmRSS", 0)
+
+
+def _not_given_back(status: Mapping[str, int]) -> int:
+    """What is resident, without pages of mapped files, which the system reads again; see proc(5)."""
+    if "RssAnon" not in status:
+        return status["VmRSS"]
+    return status["RssAnon"] + status.get("RssShmem", 0)
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -134,7 +134,9 @@ def _moved(table: Table, added: int, rows: int, rng: np.random.Generator) -> int
     frame = table(rows + added, rng)
     spec, features = experiment(), features_of(frame)
     before, after = (
-        part.assign(set=assign_sets(part, spec, features)).value_counts([*features, TARGET, "set"])
+        part.assign(set=assign_sets(part, spec, features).astype("str")).value_counts(
+            [*features, TARGET, "set"]
+        )
         for part in (frame[:rows], frame)
     )
     return int((before - after.reindex(before.index, fill_value=0)).clip(lower=0).sum())

@@ -80,7 +80,9 @@ def _way(folder: Path, spec: ExperimentSpec, batch_rows: int | None) -> dict[str
         ValidatedRows(valid.validated, codes_of(member[valid.validated.index]), origin)
     )
     features = feature_columns(kept.rows, spec)
-    sets = split(kept.rows, spec, features, named(kept.sets, kept.rows.index))
+    membership = named(kept.sets, kept.rows.index)
+    places = None if batch_rows is None else shelf
+    sets = split(kept.rows, spec, features, membership, places)
     own = as_stored(sets, spec, features, kept.origin)
     files = {name: stored(table) for name, table in own.items()}
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.storage.memory_limits import memory_limit
+from experiment_pipeline.storage.memory_limits import memory_limit, resident_bytes
 
 MEGABYTE = 1_000_000
 STATUS = "Name:\tpython\nVmSize:\t  500000 kB\nVmRSS:\t  100000 kB\n"
@@ -59,6 +59,16 @@ def test_a_control_group_is_the_limit_where_it_is_tighter(
     assert found is not None
     assert found.limit == 1_000 * MEGABYTE + 1_000_000 * 1024
     assert "control group" in found.set_by
+
+
+def test_pages_that_the_system_can_read_again_are_not_held(tmp_path: Path) -> None:
+    """Of what is resident, mapped files do not count; shared memory does."""
+    parts = "RssAnon:\t   60000 kB\nRssFile:\t   30000 kB\nRssShmem:\t   10000 kB\n"
+    root = system(tmp_path, {"proc/self/status": STATUS + parts})
+    found = memory_limit(root)
+    assert found is not None
+    assert found.held == 70_000 * 1024
+    assert resident_bytes(root) == 100_000 * 1024
 
 
 def test_a_system_that_does_not_tell_limits_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse, rows_to_read
 from experiment_pipeline.stages.data_analysis.findings import own_code
+from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
@@ -52,6 +53,7 @@ def build_data_analysis(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
+                lambda: stage_need("data_analysis", Size.of(raw_data.frame)),
                 lambda: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
@@ -97,7 +99,7 @@ def _examine(raw: Table, spec: DataAnalysisSpec, schema_text: str) -> dict[str, 
     sets = assign_sets(table, spec, features)
     read = rows_to_read(table, features)
     prepared = whole(table if read is None else picked(table, read))
-    sets = sets if read is None else sets.iloc[read]
+    sets = (sets if read is None else sets.iloc[read]).astype("str")
     # No finding is about lists or mappings; they can only stand in columns that are no features.
     nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
     prepared = prepared.drop(columns=nested)

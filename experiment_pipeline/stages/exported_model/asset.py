@@ -19,6 +19,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
+from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
@@ -85,6 +86,8 @@ def build_exported_model(
             given = _given(spec, validation_report, validation_set.origin, schema_text)
             published = _published(spec, registry, store.intact(given, context.log.warning))
             if published is None:
+                fitted = sum(one.rows for one in validation_report.sets)
+                asset.foresee(context, stage_need(STAGE, Size(fitted, 0, 0)))
                 package = _package(
                     asset.run_of(context, spec.name),
                     spec,

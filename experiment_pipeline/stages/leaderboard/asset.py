@@ -12,6 +12,7 @@ import numpy as np
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
 from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
@@ -64,6 +65,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
                 context,
                 stage_entries(spec.name, STAGE),
                 fingerprint,
+                lambda: stage_need(STAGE, Size.of(sets.test)),
                 lambda: page.files(
                     _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
                 ),

@@ -1,11 +1,15 @@
 """raw_data: the table as delivered, with the digest of its content as data version."""
 
+from functools import partial
+
 import dagster as dg
 
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.spec import RawDataSpec
 from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.foreseen import fetch_need, stage_need
 from experiment_pipeline.stages.raw_data import page
+from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.shelf import Shelf
@@ -27,11 +31,21 @@ def build_raw_data(
         description=f"The table as delivered by {spec.data.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        foresee = partial(asset.foresee, context)
         with record(context):
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)
             shelf = Shelf()
-            table = parse(read_source(spec.data), spec.data, shelf, shelf.spooled)
+            source = read_source(spec.data, lambda size: foresee(fetch_need(size)))
+            size = size_of(source, spec.data)
+            foresee(stage_need("raw_data", size))
+            table = parse(
+                source,
+                spec.data,
+                shelf,
+                shelf.spooled,
+                lambda: foresee(stage_need("raw_data", size, by_rows=True)),
+            )
             named.check(list(table.frame.columns))
         return asset.report(context, key, page.outcome(table, spec.data.shown_url))
 

@@ -55,6 +55,10 @@ HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 class Delivered(Protocol):
     """A file that is not fetched before it is known what it is, because it may be large."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
     def open(self) -> BinaryIO:
         """Open it, to read parts of it."""
 

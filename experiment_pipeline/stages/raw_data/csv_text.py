@@ -266,7 +266,7 @@ def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
         in an encoding that would have to be guessed, a beginning that is no table.
     """
     try:
-        text = _whole_lines(_unpacked(head))
+        text = _whole_lines(unpacked(head))
         if data.encoding is None and not _tells_its_encoding(text):
             return None
         if open_contents(name, text, data.format).format != "csv":
@@ -276,7 +276,8 @@ def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
         return None
 
 
-def _unpacked(head: bytes) -> bytes:
+def unpacked(head: bytes) -> bytes:
+    """Return the beginning of a text; errors are those of what is packed otherwise or cut short."""
     for magic, unpacker in _UNPACKERS:
         if head.startswith(magic):
             unpacked: bytes = unpacker().decompress(head, HEAD_BYTES)

@@ -8,7 +8,7 @@ In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -54,12 +54,17 @@ class _Part:
     path: UPath
     info: Mapping[str, Any]
 
+    @property
+    def size(self) -> int:
+        """In bytes; 0 where a server does not tell."""
+        return int(self.info.get("size") or 0)
+
 
 class _Large:
     """A file of a table that may be larger than memory."""
 
-    def __init__(self, path: UPath) -> None:
-        self._path = path
+    def __init__(self, path: UPath, size: int) -> None:
+        self._path, self.size = path, size
 
     def open(self) -> BinaryIO:
         return open_file(self._path)
@@ -68,10 +73,16 @@ class _Large:
         return read_bytes(self._path)
 
 
-def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
+def read_source(
+    data: Data, fetching: Callable[[int], object] = lambda _: None
+) -> list[tuple[str, bytes | Delivered]]:
     """Fetch every file of the table: (name, content), in the order of their names.
 
     Files on a disk or in a bucket that are large, together, are handed on as they are.
+
+    Args:
+        data: where they are.
+        fetching: hears how many bytes will be in memory, before they are fetched.
 
     Raises:
         UnreadableTable: no such file (with similar names), or a folder without tables.
@@ -79,7 +90,8 @@ def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
     """
     parts = _parts(data)
     if _are_large(parts):
-        return [(part.name, _Large(part.path)) for part in parts]
+        return [(part.name, _Large(part.path, part.size)) for part in parts]
+    fetching(sum(part.size for part in parts))
     if len(parts) == 1:
         return [(parts[0].name, read_bytes(parts[0].path))]
     contents = read_many(part.path for part in parts)
@@ -91,7 +103,7 @@ def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
 
 def _are_large(parts: Sequence[_Part]) -> bool:
     known = (on_disk(part.path) is not None or is_s3(part.path) for part in parts)
-    return all(known) and sum(int(part.info.get("size") or 0) for part in parts) > WHOLE_BYTES
+    return all(known) and sum(part.size for part in parts) > WHOLE_BYTES
 
 
 def fingerprint_source(data: Data) -> str:

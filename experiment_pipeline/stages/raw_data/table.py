@@ -100,12 +100,14 @@ def parse(
     data: spec.Data,
     cells: MutableMapping[str, pd.Series],
     spool: Spool,
+    reading_whole: Callable[[], object] = ...,
 ) -> RawTable[Columns]: ...
 def parse(
     parts: Sequence[tuple[str, bytes | Delivered]],
     data: spec.Data,
     cells: MutableMapping[str, pd.Series] | None = None,
     spool: Spool | None = None,
+    reading_whole: Callable[[], object] = lambda: None,
 ) -> RawTable[pd.DataFrame] | RawTable[Columns]:
     """Read one table from its files.
 
@@ -115,6 +117,7 @@ def parse(
         data: how to read them, where the user knows better than the files tell.
         cells: where the columns go; None: they stay in memory, as a DataFrame.
         spool: where the texts of a large CSV wait until their columns are typed.
+        reading_whole: called before all texts of a CSV are in memory.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
@@ -123,7 +126,11 @@ def parse(
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     kind = _the_format(files)
-    read = _read_csv(files, data, spool) if kind == "csv" else _read_parquet(files, data)
+    read = (
+        _read_csv(files, data, spool, reading_whole)
+        if kind == "csv"
+        else _read_parquet(files, data)
+    )
     if read.rows == 0:
         raise UnreadableTable(
             files[0].name, "it has a header and no rows", "deliver a table that has rows"
@@ -158,11 +165,17 @@ def _the_format(files: Sequence[Contents]) -> str:
     return files[0].format
 
 
-def _read_csv(files: Sequence[Contents], data: spec.Data, spool: Spool | None) -> _Read:
+def _read_csv(
+    files: Sequence[Contents],
+    data: spec.Data,
+    spool: Spool | None,
+    reading_whole: Callable[[], object],
+) -> _Read:
     large = [look_through(file, data) for file in files] if spool is not None else [None]
     if spool is not None and (plain := [one for one in large if one]) and len(plain) == len(large):
         with suppress(pa.ArrowInvalid):  # reading it whole says what is wrong
             return _read_large_csv(plain, data, spool)
+    reading_whole()
     texts = [csv_text.read(file.name, file.text, data) for file in files]
     table = _stacked(
         [

@@ -317,4 +317,4 @@ def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Eng
     from experiment_pipeline.stages.search.engines.shared_files import Place
 
     connect = partial(connected, dask, workers=spec.workers, say=log.info)
-    return OnCluster(connect, Place(str(storage_root()), spec.name), log.warning)
+    return OnCluster(connect, Place(str(storage_root()), spec.name), log.warning, memory_limit)

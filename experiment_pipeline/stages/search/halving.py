@@ -247,10 +247,10 @@ class _Search:
     def _foreseen(
         self, missing: Sequence[Configuration], rung: rungs.Rung
     ) -> Generator[Event, None, None]:
-        """Say what the largest rung needs, and where fewer fits run at a time than were asked for."""
+        """Say what the largest rung needs where it is much, and where fewer fits run than asked for."""
         if missing and self.brake.may_start():
             found = self.engine.foresee(missing, rung.sets)
-            if found is not None and (rung.is_full or found.fewer):
+            if found is not None and found.worth_saying and (rung.is_full or found.fewer):
                 yield Note(found.said, warns=found.fewer)
 
     def _outcomes(

@@ -1,18 +1,15 @@
-"""How much memory training takes, told before it begins, and what to do where there is less.
+"""How much memory training takes, from sizes alone, of what it adds to what a process holds already.
 
-Estimates from sizes alone, of what training adds to what the process holds already. The benchmark
-(part `foreseen`) holds them against measured peaks; from their spread comes the margin within which
-nobody is stopped. How much there is: `storage/memory_limits.py`. In: configurations, sets, a limit.
-Out: a `MemoryNeed`, how many fits go side by side, or an error that says what to change.
+In: configurations, sets. Out: a `MemoryNeed`; what becomes of it: `stages/foreseen.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
-from experiment_pipeline.errors import NotEnoughMemory
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, competes
+from experiment_pipeline.stages.foreseen import LIBRARIES, MemoryNeed
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     MAX_DENSE_BYTES,
@@ -24,10 +21,7 @@ from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.many_texts import NUMBERS
 from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.memory_limits import MemoryLimit
 
-# A measured peak was never below this share of its estimate.
-SURE = 0.5
 _FLOAT = 8
 # Rows whose texts tell how many there are, roughly.
 _LOOKED_AT = 20_000
@@ -35,45 +29,12 @@ _LOOKED_AT = 20_000
 # ones; an imported estimator may copy all of them.
 _OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
 _COPIED = {"linear": 0, "random_forest": 4}
-# What a fit's libraries take once they are loaded, and small things.
-_LIBRARIES = 60_000_000
 
 
-@dataclass(frozen=True)
-class MemoryNeed:
-    """Bytes beyond what the process holds before.
-
-    Attributes:
-        shared: whatever the number of fits at a time.
-        fits: what each fit adds, the largest first.
-    """
-
-    shared: int
-    fits: tuple[int, ...]
-
-    def of(self, at_a_time: int) -> int:
-        """Return the need of so many fits side by side, at the worst."""
-        return self.shared + sum(self.fits[:at_a_time])
-
-    @property
-    def at_least(self) -> float:
-        """What even one fit at a time takes; with less, it cannot have fitted."""
-        return SURE * self.of(1) - _LIBRARIES
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """How a search goes about its memory.
-
-    Attributes:
-        workers: fits at a time.
-        said: what it needs of what there is.
-        fewer: whether these are fewer than were asked for.
-    """
-
-    workers: int
-    said: str
-    fewer: bool
+_FEWER = (
+    "train on a sample of the rows, or take algorithms that read the whole table (all but lightgbm) "
+    "out of `search`"
+)
 
 
 def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
@@ -95,49 +56,98 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
         configurations: those to be fitted.
         sets: their train and test rows.
     """
-    n, m = len(sets.train), len(sets.test)
-    trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
-    columns = {one.features: _columns(one.features, sets) for one in configurations}
-    held = held_recipes(configurations)
-    shared, fits = _LIBRARIES, list[int]()
-    for recipe, d in columns.items():
-        shared += _FLOAT * m * d
-        at_once = recipe == "onehot" or n <= HELD_ROWS
-        copies = 2 if at_once else 1 if recipe in held else 0
-        shared += _FLOAT * (copies * n * d if copies else 3 * HELD_ROWS * d)
-    for algorithm, recipe in {(one.algorithm, one.features) for one in configurations}:
-        shared += _OWN_TABLE.get(algorithm, 0) * n * columns[recipe]
-    for one in configurations:
-        d = columns[one.features]
-        if one.algorithm in BOOSTERS:
-            fits.append(n * (d + 16 * trees + 16) + 16 * m * trees)
-        elif competes(one.algorithm):
-            fits.append(n * (_COPIED.get(one.algorithm, _FLOAT) * d + 16))
-    return MemoryNeed(shared, tuple(sorted(fits, reverse=True)))
+    work = _Work.of(configurations, sets)
+    change = f"{_FEWER}, or train on other machines (`engine`)"
+    shared = LIBRARIES + work.encoding() + work.tables()
+    return MemoryNeed("the training step", change, shared, work.fits())
 
 
-def foresee(need: MemoryNeed, limit: MemoryLimit, workers: int) -> Foreseen:
-    """Return how many fits go side by side within a limit: the results are the same.
+def sharing_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
+    """Estimate what the step adds that writes the files for other machines, and fits nothing."""
+    work = _Work.of(configurations, sets)
+    one_table = max(map(work.table, configurations), default=0)
+    return MemoryNeed("the training step", _FEWER, LIBRARIES + work.encoding() + one_table)
 
-    Raises:
-        NotEnoughMemory: one at a time would not go, by a margin.
+
+def task_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
+    """Estimate what fits add on a worker, which reads what is encoded: files, mapped on a disk."""
+    work = _Work.of(configurations, sets)
+    change = f"start it with more memory (dask worker --memory-limit), {_FEWER}"
+    shared = LIBRARIES + work.tables()
+    return MemoryNeed("a worker", change, shared, work.fits(), work.encoded())
+
+
+def refit_need(
+    configurations: Sequence[Configuration], sets: TrainingSets, workers: int
+) -> MemoryNeed:
+    """Estimate what fitting the choice again adds, on train and test rows together.
+
+    Args:
+        configurations: that one, or of an ensemble its members.
+        sets: those of the search.
+        workers: fits at a time.
     """
-    asked = min(workers, max(len(need.fits), 1))
-    fitting = (count for count in range(asked, 1, -1) if need.of(count) <= limit.left)
-    at_a_time = next(fitting, 1)
-    of_all = f"of {_gigabytes(limit.limit)} ({limit.set_by})"
-    needs = f"{_gigabytes(limit.held + need.of(at_a_time))} {of_all}"
-    if need.at_least > limit.left:
-        raise NotEnoughMemory(
-            "the training step",
-            f"it needs about {needs}, of which {_gigabytes(limit.held)} are taken",
-            "raise that limit, train on a sample of the rows, take algorithms that read the whole "
-            "table (all but lightgbm) out of `search`, or train on other machines (`engine`)",
+    rows = len(sets.train) + (0 if sets.folds else len(sets.test))
+    work = replace(_Work.of(configurations, sets), train=rows, test=0)
+    change = f"{_FEWER}, which are chosen no more then"
+    size = LIBRARIES + work.encoding() + work.tables() + sum(work.fits()[:workers])
+    return MemoryNeed("the stage validation_report", change, size)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is fitted on how much: rows, trees of a round, encoded columns of each recipe."""
+
+    configurations: Sequence[Configuration]
+    train: int
+    test: int
+    trees: int
+    columns: Mapping[Features, int]
+
+    @classmethod
+    def of(cls, configurations: Sequence[Configuration], sets: TrainingSets) -> Self:
+        trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
+        columns = {one.features: _columns(one.features, sets) for one in configurations}
+        return cls(configurations, len(sets.train), len(sets.test), trees, columns)
+
+    def encoding(self) -> int:
+        """Bytes of what is encoded here, and of encoding it."""
+        held, size = held_recipes(self.configurations), 0
+        for recipe, d in self.columns.items():
+            at_once = recipe == "onehot" or self.train <= HELD_ROWS
+            copies = 2 if at_once else 1 if recipe in held else 0
+            size += _FLOAT * d * (copies * self.train if copies else 3 * HELD_ROWS)
+            size += _FLOAT * d * self.test
+        return size
+
+    def encoded(self) -> int:
+        """Bytes of encoded rows that are read."""
+        held = held_recipes(self.configurations)
+        return sum(
+            _FLOAT * d * (self.test + (self.train if recipe in held else 0))
+            for recipe, d in self.columns.items()
         )
-    said = f"training needs about {needs}"
-    if fewer := at_a_time < asked:
-        said += f": {numbers.counted(at_a_time, 'fit')} at a time instead of {asked}"
-    return Foreseen(at_a_time if fewer else workers, said, fewer)
+
+    def table(self, one: Configuration) -> int:
+        """Bytes of the table that a library makes for a configuration."""
+        return _OWN_TABLE.get(one.algorithm, 0) * self.train * self.columns[one.features]
+
+    def tables(self) -> int:
+        """Bytes of all of them, each made once."""
+        once = {(one.algorithm, one.features): one for one in self.configurations}
+        return sum(map(self.table, once.values()))
+
+    def fits(self) -> tuple[int, ...]:
+        """Bytes that each fit adds, the largest first."""
+        found = list[int]()
+        for one in self.configurations:
+            d = self.columns[one.features]
+            if one.algorithm in BOOSTERS:
+                of_rows = self.train * (d + 16 * self.trees + 16)
+                found.append(of_rows + 16 * self.test * self.trees)
+            elif competes(one.algorithm):
+                found.append(self.train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16))
+        return tuple(sorted(found, reverse=True))
 
 
 def _columns(recipe: Features, sets: TrainingSets) -> int:
@@ -155,7 +165,3 @@ def _columns(recipe: Features, sets: TrainingSets) -> int:
         return round(1.5 * (n_numbers + n_texts))
     of_one = NUMBERS if recipe == "text" else max(len(sets.classes or ()) - 1, 1)
     return n_numbers + sum(of_one if count > FEW_TEXTS else 1 for count in distinct)
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

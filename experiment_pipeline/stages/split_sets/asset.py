@@ -9,9 +9,11 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.rows.membership import SETS, named
 from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages import asset
+from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
+from experiment_pipeline.storage.shelf import Shelf
 
 # Count it up whenever the code of this package would cut the same rows otherwise.
 SETS_VERSION = 1
@@ -43,8 +45,10 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
             rows = validated_data.rows
+            asset.foresee(context, stage_need("split_sets", Size.of(rows)))
             features = feature_columns(rows, spec)
-            sets = split(rows, spec, features, named(validated_data.sets, rows.index))
+            membership = named(validated_data.sets, rows.index)
+            sets = split(rows, spec, features, membership, Shelf)
             stored = as_stored(sets, spec, features, validated_data.origin)
         checks = page.checks(sets, rows, spec, features)
         for name, table in stored.items():

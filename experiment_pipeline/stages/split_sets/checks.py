@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.samples import differences
-from experiment_pipeline.columns.table import Table, stacked
+from experiment_pipeline.columns.table import Table, picked, stacked
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.digests import row_hashes
+from experiment_pipeline.rows.digests import distinct, row_hashes, value_hashes
 from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.rows.units import equal_rows, times_of
 from experiment_pipeline.spec import Roles, TimeSplit
@@ -176,32 +176,40 @@ def equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> EqualP
 
 def _equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> Iterator[_EqualPair]:
     tables = sets.tables()
-    columns = [*features, spec.target]
     everything = stacked([*tables.values()])
     equal = equal_rows(everything, features, "leaks")
-    whole = row_hashes(everything, columns, "leaks")
-    shares = everything[spec.target].value_counts(normalize=True).to_numpy()
-    ends = np.cumsum([len(table) for table in tables.values()])
-    rows = {n: slice(end - len(tables[n]), end) for n, end in zip(SETS, ends, strict=True)}
+    # Only a row that equals another one can equal one of another set.
+    several = np.flatnonzero(equal.repeated)
+    hashes, copied = equal.hashes[several], equal.copied[several]
+    whole = row_hashes(picked(everything, several), [*features, spec.target], "leaks")
+    ends = np.searchsorted(several, np.cumsum([0, *map(len, tables.values())]))
+    rows = {name: slice(*ends[number : number + 2]) for number, name in enumerate(SETS)}
+    usual = _share_that_differs(everything[spec.target]) if copied.any() else 0.0
     for one, other in PAIRS:
-        copies = equal.copied[rows[other]]
-        found = np.isin(equal.hashes[rows[other]], equal.hashes[rows[one]])
+        found = np.isin(hashes[rows[other]], hashes[rows[one]])
+        copies = found & copied[rows[other]]
         agreeing = np.isin(whole[rows[other]], whole[rows[one]])
         yield _EqualPair(
             earlier=one,
             later=other,
-            rows=len(found),
+            rows=len(tables[other]),
             equal=int(found.sum()),
-            copies=int((found & copies).sum()),
-            contradicted=int((found & copies & ~agreeing).sum()),
-            usual=1 - float(np.sum(shares**2)),
+            copies=int(copies.sum()),
+            contradicted=int((copies & ~agreeing).sum()),
+            usual=usual,
         )
+
+
+def _share_that_differs(column: pd.Series) -> float:
+    """Share of pairs of any two rows whose values differ."""
+    ordered = np.sort(value_hashes(column))
+    starts = np.flatnonzero(np.diff(ordered, prepend=~ordered[:1]))
+    return 1 - float(np.sum((np.diff(starts, append=len(ordered)) / len(ordered)) ** 2))
 
 
 def _shared(sets: SplitSets, columns: Sequence[str], what: str) -> list[str]:
     hashes = {
-        name: np.unique(row_hashes(table, columns, "leaks"))
-        for name, table in sets.tables().items()
+        name: distinct(row_hashes(table, columns, "leaks")) for name, table in sets.tables().items()
     }
     return [
         f"{one} and {other} share {numbers.counted(len(shared), what)} ({', '.join(columns)})"

@@ -5,7 +5,7 @@ the sets are cut, so that it is to the train rows what the test set is to them. 
 and the experiment. Out: `SplitSets`, or EmptySet with the counts; masks of the train rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import holds_objects
-from experiment_pipeline.columns.table import AnyTable, Table, picked
+from experiment_pipeline.columns.table import AnyTable, Columns, Table, made, picked
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.rows.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.rows.membership import (
@@ -122,11 +122,20 @@ def split(
     spec: Roles,
     features: Sequence[str],
     membership: pd.Series,
+    cells: Callable[[], MutableMapping[str, pd.Series]] | None = None,
 ) -> SplitSets[AnyTable]:
     """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
     So the data analysis has kept away from those of the validation set, and a rejected row shifts
     no cut in time or in a small class.
+
+    Args:
+        validated: rows that satisfy the schema.
+        spec: the experiment.
+        features: feature columns.
+        membership: the set of each row.
+        cells: makes a place for the columns of a set, of a table that holds none; None: they are
+            picked out of the table whenever they are asked for.
 
     Raises:
         EmptySet: a set would be empty, or lack a class.
@@ -139,30 +148,40 @@ def split(
     order = canonical_order(validated, spec, features)
     in_order = codes_of(membership)[order]
     places = {name: order[in_order == code] for code, name in enumerate(SETS)}
-    tables = {name: picked(validated, rows) for name, rows in places.items()}
+    del order, in_order
+    tables, digests = _cut(validated, places, cells)
     for name, table in tables.items():
         _check_filled(name, table, validated, spec)
     left_out = len(validated) - sum(map(len, tables.values()))
     return SplitSets(
         **tables,
         notes=tuple(_notes(validated, tables, spec, features, left_out)),
-        digests=_digests(validated, places),
+        digests=digests,
         summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
         left_out=left_out,
     )
 
 
-def _digests(validated: Table, places: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Digest of each set, as of `rows_digest`; each column is hashed once for all of them."""
+def _cut(
+    validated: AnyTable,
+    places: Mapping[str, np.ndarray],
+    cells: Callable[[], MutableMapping[str, pd.Series]] | None,
+) -> tuple[dict[str, AnyTable], dict[str, str]]:
+    """Pick each set, and digest it as `rows_digest` does; each column is had and hashed once."""
+    tables = {name: picked(validated, rows) for name, rows in places.items()}
     digests = {name: TableDigest(pd.RangeIndex(len(rows))) for name, rows in places.items()}
+    kept = {name: cells() for name in places} if cells and isinstance(validated, Columns) else {}
     for column in validated.columns:
-        cells = validated[column]
+        whole = validated[column]
         # Of objects, each set must be hashed alone: what else is in the column changes how.
-        hashes = None if holds_objects(cells) else cell_hashes(cells)
+        hashes = None if holds_objects(whole) else cell_hashes(whole)
         for name, rows in places.items():
-            own = cell_hashes(cells.iloc[rows]) if hashes is None else hashes[rows]
-            digests[name].add(column, cells.dtype, own)
-    return {name: digest.hexdigest() for name, digest in digests.items()}
+            own = cell_hashes(whole.iloc[rows]) if hashes is None else hashes[rows]
+            digests[name].add(column, whole.dtype, own)
+            if name in kept:
+                kept[name][column] = whole.iloc[rows]
+    tables |= {name: made(tables[name], tables[name].index, own) for name, own in kept.items()}
+    return tables, {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _check_keys(validated: Table, spec: Roles) -> None:
@@ -321,7 +340,7 @@ def inner_slice(train: Table, spec: Roles, features: Sequence[str], draw: str = 
         places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
     else:
         places = unit_hashes(train, spec, features, salt)
-    if len(np.unique(places)) < 2:
+    if (places == places[0]).all():
         places = numbered(train, np.full(len(train), salt_number(salt)))
     elif spec.split.by in ("time", "group"):
         return cut_tail(places, classes, HELD_OUT)

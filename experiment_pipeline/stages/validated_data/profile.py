@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
-from experiment_pipeline.columns.samples import BINS, LISTED_CATEGORIES, Bins
+from experiment_pipeline.columns.samples import BINS, Bins, has_many_values, most_frequent
 from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import listed
 from experiment_pipeline.rows.digests import sha256
@@ -118,7 +118,7 @@ def _profile(column: pd.Series) -> ColumnProfile:
     if kind == "nested":
         missing = int(column.isna().sum())
         return ColumnProfile(dtype, kind, (), (), (len(column) - missing, missing))
-    if kind == "number" and not _has_many_values(column):
+    if kind == "number" and not has_many_values(column):
         kind = "category"
     deciles = () if kind == "category" else _deciles(column)
     categories = _frequent(column) if kind == "category" else ()
@@ -138,7 +138,7 @@ def _deciles(column: pd.Series) -> tuple[float, ...]:
 
 
 def _frequent(column: pd.Series) -> tuple[Any, ...]:
-    counts = column.value_counts().head(LISTED_CATEGORIES)
+    counts = most_frequent(column)
     least = max(2, LEAST_SHARE * len(column))
     return tuple(_plain(value) for value, count in counts.items() if count >= least)
 
@@ -146,12 +146,6 @@ def _frequent(column: pd.Series) -> tuple[Any, ...]:
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _has_many_values(column: pd.Series) -> bool:
-    # The first rows answer for almost every column, a hundred times faster.
-    some = column.head(1_000)
-    return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
 
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"

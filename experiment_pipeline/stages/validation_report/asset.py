@@ -4,6 +4,7 @@ A report of the same choice on the same rows is reused: it is not another look.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis.asset import label_ceiling
+from experiment_pipeline.stages.foreseen import MemoryNeed, Size, stage_need
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.asset import budget_left
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -86,6 +88,7 @@ def build_validation_report(
                 context,
                 stage_entries(spec.name, STAGE),
                 look.fingerprint,
+                lambda: _needs(look, declared),
                 look.files,
                 "reused the report of the same model on the same rows",
             )
@@ -108,6 +111,18 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
         words,
     )
+
+
+def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
+    """What fitting the choice again needs, or judging it, whichever is more."""
+    from experiment_pipeline.stages.search.memory_needs import refit_need
+
+    ensemble = look.board.chosen_ensemble
+    chosen = [one.configuration for one in ensemble.members] if ensemble else []
+    chosen = chosen or [declared[look.board.chosen]]
+    judging = stage_need(STAGE, Size.of(look.validation_set.rows))
+    refit = refit_need(chosen, look.sets, look.workers)
+    return max(judging, refit, key=lambda one: one.of(1))
 
 
 def _evidence(

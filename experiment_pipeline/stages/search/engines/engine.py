@@ -7,17 +7,15 @@ bit. Which rungs there are, and who goes on, is decided in `halving.py`.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.stages.foreseen import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
-
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.search.memory_needs import Foreseen
 
 
 class Engine(Protocol):
@@ -30,8 +28,8 @@ class Engine(Protocol):
 
     def foresee(
         self, configurations: Sequence[Configuration], sets: TrainingSets
-    ) -> "Foreseen | None":
-        """Return how `train` goes about the memory of this machine; None: that is not known.
+    ) -> Foreseen | None:
+        """Return how `train` goes about memory; None: that is not known.
 
         Raises:
             NotEnoughMemory: it would not go.
@@ -79,9 +77,9 @@ class Threads:
 
     def foresee(
         self, configurations: Sequence[Configuration], sets: TrainingSets
-    ) -> "Foreseen | None":
+    ) -> Foreseen | None:
         """Estimate what training adds, and let fewer fits run at a time where not all would go."""
-        from experiment_pipeline.stages.search.memory_needs import foresee, training_need
+        from experiment_pipeline.stages.search.memory_needs import training_need
 
         limit = self.limit()
         if limit is None:

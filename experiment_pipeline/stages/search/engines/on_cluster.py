@@ -8,11 +8,12 @@ live in `cluster`. In: as `Engine` says. Out: outcomes, each with where it came 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from experiment_pipeline import errors
 from experiment_pipeline.cluster import PACKAGES, Cluster, Done
 from experiment_pipeline.spec import Fitting, SearchSpec
+from experiment_pipeline.stages.foreseen import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.golden import golden_digest
@@ -26,9 +27,7 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.stages.search.sweep import after_a_first
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.search.memory_needs import Foreseen
+from experiment_pipeline.storage.memory_limits import MemoryLimit
 
 LOST = "LostWorker"
 
@@ -41,6 +40,7 @@ class OnCluster:
         connect: connects to the cluster.
         place: where shared files lie, reached from every worker.
         tell: hears of damaged files that were made again.
+        limit: asks the system for the limit on memory here; None: it does not tell.
 
     Used as a context: at its end shared files are removed, unless by an error, after which a rerun
     finds them.
@@ -49,6 +49,7 @@ class OnCluster:
     connect: Callable[[], AbstractContextManager[Cluster]]
     place: Place
     tell: Callable[[str], object]
+    limit: Callable[[], MemoryLimit | None] = lambda: None
     _open: ExitStack = field(default_factory=ExitStack)
     _cluster: Cluster | None = None
 
@@ -66,12 +67,27 @@ class OnCluster:
         return max(1, 1 if self._cluster is None else self._cluster.places())
 
     def foresee(
-        self,
-        configurations: Sequence[Configuration],  # noqa: ARG002
-        sets: TrainingSets,  # noqa: ARG002
-    ) -> "Foreseen | None":
-        """None: how much memory each worker may take is not known here."""
-        return None
+        self, configurations: Sequence[Configuration], sets: TrainingSets
+    ) -> Foreseen | None:
+        """Hold what is shared against the memory of this machine, what fits add against each worker's.
+
+        Those that join later are not asked: what kills a worker is tried once more, and has failed.
+        """
+        from experiment_pipeline.stages.search.memory_needs import sharing_need, task_need
+
+        found = list[Foreseen]()
+        if (limit := self.limit()) is not None:
+            found.append(foresee(sharing_need(configurations, sets), limit))
+        need = task_need(configurations, sets)
+        for one in self._connected(configurations).members():
+            if one.memory is not None:
+                of_worker = replace(need, stage=f"worker {one.address}")
+                found.append(foresee(of_worker, one.memory, one.threads))
+        tightest = max(found, key=lambda one: (one.fewer, one.share), default=None)
+        if tightest is None or not tightest.fewer:
+            return tightest
+        advice = f"start it with `dask worker --nthreads {tightest.workers}`, or more memory"
+        return replace(tightest, said=f"{tightest.said} would go: {advice}")
 
     def train(
         self,

@@ -1,0 +1,207 @@
+"""How much memory a stage takes, told before it begins, and what to do where there is less.
+
+Estimates from rows, columns, types and settings alone, of what a stage adds to what its process holds
+already: `HOLDS` is the one table of them. What fits add depends on their algorithms and is summed up
+in `search/memory_needs.py`. The benchmark (part `foreseen`) holds both against measured peaks; from
+their spread comes the margin within which nobody is stopped. How much there is:
+`storage/memory_limits.py`. In: tables, a limit. Out: what to say, or an error that says what to change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import pandas as pd
+
+from experiment_pipeline.columns.kinds import holds_objects
+from experiment_pipeline.columns.table import Table, head
+from experiment_pipeline.errors import NotEnoughMemory
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.shelf import BATCH_ROWS, SHELF_BYTES
+from experiment_pipeline.storage.tables import StoredTable
+
+# A measured peak was never below this share of its estimate.
+SURE = 0.5
+# What a stage's libraries take once they are loaded, and small things.
+LIBRARIES = 60_000_000
+# Less than this share of what there is goes without saying.
+WORTH_SAYING = 0.25
+# A cell that is a Python object: the object, and the place that points to it.
+_OBJECT = 80
+# What the analysis reads of a table that is larger.
+SAMPLED_ROWS = 1_000_000
+_FEWER = "run on a sample of the rows, or leave columns out that nobody needs"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A table, as far as memory goes.
+
+    Attributes:
+        rows: of the table.
+        row: bytes of a row in memory, on average.
+        cell: bytes of a cell of the widest column, on average.
+        by_rows: whether it cannot be had by columns: cells of it are Python objects.
+    """
+
+    rows: int
+    row: float
+    cell: float
+    by_rows: bool = False
+
+    @classmethod
+    def of(cls, table: Table) -> Self:
+        """Return the size of a table; of one that is stored, by its first batch."""
+        if isinstance(table, StoredTable):
+            first = next(iter(table.batches()), pd.DataFrame())
+        else:
+            first = table if isinstance(table, pd.DataFrame) else head(table, BATCH_ROWS)
+        objects = [holds_objects(dtype) for dtype in first.dtypes]
+        used = first.memory_usage(index=False) / max(len(first), 1)
+        cells = [_OBJECT if one else float(size) for one, size in zip(objects, used, strict=True)]
+        return cls(len(table), sum(cells), max(cells, default=0.0), any(objects))
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a stage holds of a table of n rows when it holds most.
+
+    Attributes:
+        columns: so many columns, each as the widest, of all rows.
+        facts: bytes of each row beside its cells: hashes, codes, orders.
+        sampled: so many tables of SAMPLED_ROWS at most.
+        kept: so many tables of SHELF_BYTES at most: shelves, and columns kept of a stored table.
+        tables: so many whole tables, where the table cannot be had by columns.
+        change: what to change, beside the limit.
+    """
+
+    columns: float
+    facts: int
+    sampled: float = 0.0
+    kept: float = 0.0
+    tables: float = 0.0
+    change: str = _FEWER
+
+    def of(self, size: Size, *, by_rows: bool) -> int:
+        """Return the bytes for a table of this size."""
+        whole = size.row * size.rows
+        cells = self.columns * size.cell * size.rows + self.kept * min(whole, SHELF_BYTES)
+        if by_rows or size.by_rows:
+            cells = max(cells, self.tables * whole)
+        sampled = self.sampled * min(size.rows, SAMPLED_ROWS) * size.row
+        return round(cells + sampled + self.facts * size.rows) + LIBRARIES
+
+
+# By stage: measured by the benchmark's part `foreseen` on 1 and 3 million rows of 20 columns.
+HOLDS: Mapping[str, Holds] = {
+    "raw_data": Holds(columns=3, facts=24, kept=1, tables=2),
+    "data_analysis": Holds(columns=3, facts=40, sampled=3, kept=2, tables=3),
+    "validated_data": Holds(columns=4, facts=40, kept=2, tables=3),
+    "split_sets": Holds(columns=4, facts=60, kept=2, tables=2),
+    "leaderboard": Holds(columns=10, facts=24, change=_FEWER),
+    "validation_report": Holds(columns=10, facts=60),
+    "exported_model": Holds(columns=0, facts=24),
+}
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes beyond what the process holds before.
+
+    Attributes:
+        stage: what needs them, in words.
+        change: what to change, beside the limit.
+        shared: whatever the number of fits at a time.
+        fits: what each fit adds, the largest first.
+        files: of files that are mapped, which not every limit counts.
+    """
+
+    stage: str
+    change: str
+    shared: int
+    fits: tuple[int, ...] = ()
+    files: int = 0
+
+    def of(self, at_a_time: int) -> int:
+        """Return the need of so many fits side by side, at the worst."""
+        return self.shared + sum(self.fits[:at_a_time])
+
+    def under(self, limit: MemoryLimit) -> Self:
+        """Return the need as this limit counts it."""
+        shared = self.shared + self.files if limit.counts_files else self.shared
+        return replace(self, shared=shared, files=0)
+
+    @property
+    def at_least(self) -> float:
+        """What even one fit at a time takes; with less, it cannot have fitted."""
+        return SURE * self.of(1) - LIBRARIES
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """How a stage goes about its memory.
+
+    Attributes:
+        workers: fits at a time.
+        said: what it needs of what there is.
+        fewer: whether these are fewer than were asked for.
+        share: needed of what there is.
+    """
+
+    workers: int
+    said: str
+    fewer: bool
+    share: float
+
+    @property
+    def worth_saying(self) -> bool:
+        """Whether it is much of what there is, or changes what is done."""
+        return self.fewer or self.share > WORTH_SAYING
+
+
+def stage_need(stage: str, size: Size, *, by_rows: bool = False) -> MemoryNeed:
+    """Estimate what a stage adds.
+
+    Args:
+        stage: a key of HOLDS.
+        size: of the table that it is about.
+        by_rows: whether the table cannot be had by columns.
+    """
+    holds = HOLDS[stage]
+    return MemoryNeed(f"the stage {stage}", holds.change, holds.of(size, by_rows=by_rows))
+
+
+def fetch_need(size: int) -> MemoryNeed:
+    """Estimate what a source adds that is in memory, packed or not, before it is read."""
+    change = "or deliver the table on a disk or in a bucket, from where it is read by columns"
+    return MemoryNeed("the stage raw_data", change, LIBRARIES + size)
+
+
+def foresee(need: MemoryNeed, limit: MemoryLimit, workers: int = 1) -> Foreseen:
+    """Return how many fits go side by side within a limit: the results are the same.
+
+    Raises:
+        NotEnoughMemory: one at a time would not go, by a margin.
+    """
+    need = need.under(limit)
+    asked = min(workers, max(len(need.fits), 1))
+    fitting = (count for count in range(asked, 1, -1) if need.of(count) <= limit.left)
+    at_a_time = next(fitting, 1)
+    total = limit.held + need.of(at_a_time)
+    needs = f"{_gigabytes(total)} of {_gigabytes(limit.limit)} ({limit.set_by})"
+    if need.at_least > limit.left:
+        raise NotEnoughMemory(
+            need.stage,
+            f"it needs about {needs}, of which {_gigabytes(limit.held)} are taken",
+            f"raise that limit, {need.change}",
+        )
+    said = f"{need.stage} needs about {needs}"
+    if fewer := at_a_time < asked:
+        said += f": {numbers.counted(at_a_time, 'fit')} at a time instead of {asked}"
+    share = total / max(limit.limit, 1)
+    return Foreseen(at_a_time if fewer else workers, said, fewer, share)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
