@@ -35,6 +35,7 @@ from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
+from experiment_pipeline.stages.search.workers import of_workers, slow_workers
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 
@@ -108,8 +109,15 @@ def _ensemble_facts(board: Leaderboard) -> dict[str, Any]:
 
 
 def _rank(board: Leaderboard) -> str:
-    ranked = board.rows.set_index("key")["rank"]
-    return f"{ranked[board.chosen]} of {int(ranked.notna().sum()):,}"
+    rank, ranked = _place(board)
+    honest = ", by a score that does not flatter itself as those above it do" if rank > 1 else ""
+    return f"{rank:,} of {ranked:,}{honest if board.chosen_ensemble else ''}"
+
+
+def _place(board: Leaderboard) -> tuple[int, int]:
+    """The rank of the choice, and how many have one."""
+    ranks = board.rows.set_index("key")["rank"]
+    return int(ranks[board.chosen]), int(ranks.notna().sum())
 
 
 def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
@@ -235,6 +243,8 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
     ]
     if FAILED in set(board.rows["status"]):
         sections.append(Section("Failures", (_failures(board),)))
+    if shown.placed is not None:
+        sections.append(_workers(shown.placed))
     if board.notes:
         sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
     how_to_read = (_scores_in_words(board), *_HOW_TO_READ)
@@ -259,7 +269,7 @@ def _scores_in_words(board: Leaderboard) -> str:
 def decision(shown: SearchShown) -> str:
     """What was chosen, what it scores and beats, and how many are as good, in words."""
     board = shown.board
-    others, ranked = len(board.tie_group) - 1, int(board.rows["rank"].notna().sum())
+    others, (rank, ranked) = len(board.tie_group) - 1, _place(board)
     surely = "It beats" if board.beats_baseline else "It does not surely beat"
     as_good = (
         f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
@@ -268,10 +278,16 @@ def decision(shown: SearchShown) -> str:
         if ranked > 1
         else "No other configuration was trained on all rows"
     )
+    honest = (
+        f" Rank {rank:,} of {ranked:,} does not speak against the ensemble: its score is of "
+        "predictions whose weights were chosen on other rows, while the best of those above it "
+        "was picked by the rows that it is scored on; one that is picked by other rows does worse."
+    )
     return (
         f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} "
         f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
         f"features, which scores {numbers.score(board.baseline)}. {as_good}."
+        f"{honest if board.chosen_ensemble and rank > 1 else ''}"
     )
 
 
@@ -307,7 +323,12 @@ def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
         *("rank", "configuration", "algorithm", "status", shown.board.metric),
         *("95 % interval", *([SEEDS] if _has_seeds(shown) else []), "minus the best", "tied"),
         *("CPU s", "µs per row", "MB"),
-        *("overfit gap", *shown.hyperparameters, "reason"),
+        *(
+            "overfit gap",
+            *shown.hyperparameters,
+            *(["fitted by"] if shown.workers else []),
+            "reason",
+        ),
     )
     table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
     blocks: list[Block] = [table] if scores is None else [scores, table]
@@ -345,8 +366,18 @@ def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
             numbers.setting(settings[name]) if name in settings else ""
             for name in shown.hyperparameters
         ),
+        *([shown.workers.get(row["key"], "")] if shown.workers else []),
         row["reason"],
     )
+
+
+def _workers(placed: pd.DataFrame) -> Section:
+    """Who fitted, the slowest first."""
+    table, there = of_workers(placed), placed["worker"].nunique()
+    slow = tuple(slow_workers(placed)) or ("No worker stands out by how long its fits take.",)
+    cut = f"These are the slowest {len(table):,} of {there:,}." if len(table) < there else ""
+    rows = Table(tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None)))
+    return Section("Workers", (Bullets(tuple(filter(None, (*slow, cut)))), rows))
 
 
 def _failures(board: Leaderboard) -> Table:
