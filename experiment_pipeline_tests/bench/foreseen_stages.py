@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +68,25 @@ def measured(folder: Path, rows: int) -> list[Foretold]:
     if watched.returncode:
         raise RuntimeError("\n".join(lines[-20:]))
     notes = [json.loads(line.removeprefix(_NOTED)) for line in lines if line.startswith(_NOTED)]
-    return list(_told(notes, watched, rows))
+    return list(told(notes, watched, rows))
 
 
-def _told(notes: Sequence[Mapping[str, Any]], watched: Watched, rows: int) -> Iterator[Foretold]:
-    """Of each stage the note with the largest need, which is the last of a search's rungs."""
+def told(notes: Sequence[Mapping[str, Any]], watched: Watched, rows: int) -> Iterator[Foretold]:
+    """Of each stage the note with the largest need, which is the last of a search's rungs.
+
+    Args:
+        notes: what was foreseen, in order: `at`, in seconds since the epoch, `stage`, and in bytes
+            its `need` and what was `held`.
+        watched: the process that noted it.
+        rows: of its table.
+    """
     largest = dict[str, Foretold]()
-    for note, following in pairwise([*notes, {"at": watched.ended}]):
+    for number, note in enumerate(notes):
         stage, need = note["stage"], note["need"]
-        added = watched.spent(note["at"], following["at"]).peak_bytes - note["held"]
+        others = (one["at"] for one in notes[number:] if one["stage"] != stage)
+        spent = watched.spent(note["at"], next(others, watched.ended))
         if stage not in largest or need > largest[stage].need:
-            largest[stage] = Foretold(stage, rows, added, need)
+            largest[stage] = Foretold(stage, rows, spent.peak_bytes - note["held"], need)
     yield from largest.values()
 
 
