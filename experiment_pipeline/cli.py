@@ -5,9 +5,12 @@ needs them. An error a user can act on is told on one screen, with exit code 1.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -66,7 +69,8 @@ def predict(
     """Predict with MODEL for the rows of TABLE, as delivered.
 
     MODEL is a version's folder, or <root>/<experiment> or an experiment's name for its
-    champion. TABLE is a path or URL of CSV or Parquet; the target may be absent.
+    champion. TABLE is a path or URL of CSV or Parquet; the target may be absent. It may be larger
+    than memory: what takes long is told on stderr.
     """
     rejected = rejected or _beside(output)
     with told_as(_on_one_screen):
@@ -74,7 +78,10 @@ def predict(
 
         if trust:  # as `python` itself does; a console script has no folder of its own
             sys.path.append("")
-        outcome = prediction.predict(model, table, output, rejected, trust)
+        with _stopped_like_ctrl_c():
+            outcome = prediction.predict(
+                model, table, output, rejected, trust, partial(click.echo, err=True)
+            )
     if as_json:
         told = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(told, indent=2))
@@ -362,6 +369,20 @@ def _grid(rows: "Iterable[Sequence[str]]", header: "Sequence[str]" = ()) -> "Tab
     for row in rows:
         table.add_row(*map(Text, row))  # no markup: names come from tables
     return table
+
+
+@contextmanager
+def _stopped_like_ctrl_c() -> "Iterator[None]":
+    """Let a SIGTERM, as a scheduler sends it, leave as little behind as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _beside(output: str) -> str:

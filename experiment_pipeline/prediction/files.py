@@ -1,29 +1,53 @@
 """Predicting with an exported model, from its folder and a table's URL to two files.
 
-The shell around `prediction/rows.py`: finds and verifies the model, reads, writes. In: names.
-Out: files, and an `Outcome` to report. The command line is `cli.py`.
+The shell around `prediction/rows.py`: finds and verifies the model, reads, writes as it predicts,
+tells how far it is. In: names. Out: files, and an `Outcome` to report. The command line is `cli.py`.
 """
 
-import io
 import json
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
-from experiment_pipeline.prediction.rows import Predicted, Reading
+from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.foreseen import MemoryNeed, fetch_need, foresee, stage_need
+from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence, versions
-from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.registry import find_model
+
+# A line says something new after so long, and what takes less needs none.
+SECONDS_BETWEEN_LINES = 10.0
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a prediction came to: which version predicted, for how many rows and for how many not.
+
+    `notes` are as of `Predicted`.
+    """
+
+    model: str
+    predicted: int
+    rejected: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,13 +71,52 @@ class Model:
     def read(self, table: str) -> pd.DataFrame:
         """Return the rows of a table, with the types that the training table had.
 
+        The columns of a large one lie in files below TMPDIR, mapped, while it is held.
+
         Args:
             table: any URL that `data.url` of an experiment may be.
 
         Raises:
             UnreadableTable, UnusableTable, StorageUnreachable.
+            NotEnoughMemory: it would be killed.
         """
-        return self.reading.rows(read_source(Data.model_validate({"url": table})), table)
+        data = Data.model_validate({"url": table})
+        source = read_source(data, lambda size: _foresee(fetch_need("prediction", size)))
+        _foresee(stage_need("prediction", size_of(source, data)))
+        return self.reading.rows(source, table)
+
+    def predict_table(
+        self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
+    ) -> Outcome:
+        """Predict for the rows of a table that may be larger than memory, from file to files.
+
+        Rows go through in batches. The files show when they are complete, that of the predictions
+        last; whatever ends this before leaves none, and those that were there as they were.
+
+        Args:
+            table: as `read` takes it.
+            output: where the predictions go; a .csv or .parquet file, or a URL of one.
+            rejected: where the rows go that break the schema; the same.
+            tell: is told now and then how far it is, where it takes long.
+
+        Raises:
+            ExperimentPipelineError: as `read` and `predict`.
+        """
+        _check_outputs(table, output, rejected)
+        predicting = Predicting(self.pipeline, self.reading, self.schema, self.signature)
+        tell = _now_and_then(tell)
+        rows = self.read(table)
+        tell(f"{numbers.counted(len(rows), 'row')} read")
+        started, predicted, refused = time.monotonic(), 0, 0
+        with _written(output) as predictions, _written(rejected) as rejections:
+            for batch in predicting.batches(rows):
+                if batch.predictions is not None:
+                    predictions(batch.predictions)
+                    predicted += len(batch.predictions)
+                rejections(_numbered(batch.rejected))
+                refused += len(batch.rejected)
+                tell(_how_far(predicted + refused, len(rows), time.monotonic() - started))
+        return Outcome(self.name, predicted, refused, predicting.notes)
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
         """Prepare and check rows as delivered as in training, and predict for the valid ones.
@@ -65,6 +128,12 @@ class Model:
         return delivered.predict_rows(
             self.pipeline, rows, self.reading, self.schema, self.signature
         )
+
+
+def _foresee(need: MemoryNeed) -> None:
+    """Stop before memory runs out."""
+    if (limit := memory_limit()) is not None:
+        foresee(need, limit)
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
@@ -95,40 +164,28 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     return Model(source, pipeline, reading, schema, signature)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a prediction came to: which version predicted, for how many rows and for how many not.
-
-    `notes` are as of `Predicted`.
-    """
-
-    model: str
-    predicted: int
-    rejected: int
-    notes: tuple[str, ...] = ()
-
-
 def predict(
-    model: str, table: str, output: str, rejected: str, trusted: Collection[str] = ()
+    model: str,
+    table: str,
+    output: str,
+    rejected: str,
+    trusted: Collection[str] = (),
+    tell: Tell = lambda _: None,
 ) -> Outcome:
-    """Predict for the rows of a table, as delivered.
+    """Predict for the rows of a table, as delivered; see `Model.predict_table`.
 
     Args:
         model: as `load_model` takes it.
-        table: any URL that `data.url` of an experiment may be.
-        output: where the predictions go; a .csv or .parquet file.
-        rejected: where the rows go that break the schema; the same.
+        table: as `Model.predict_table` takes it.
+        output: the same.
+        rejected: the same.
         trusted: as `load_model` takes it.
+        tell: as `Model.predict_table` takes it.
 
     Raises:
-        ExperimentPipelineError: as `load_model`, `Model.read` and `Model.predict`.
+        ExperimentPipelineError: as `load_model` and `Model.predict_table`.
     """
-    _check_outputs(table, output, rejected)
-    loaded = load_model(model, trusted)
-    found = loaded.predict(loaded.read(table))
-    write_bytes(location(output), _table_bytes(found.predictions, output))
-    write_bytes(location(rejected), _table_bytes(_numbered(found.rejected), rejected))
-    return Outcome(loaded.name, len(found.predictions), len(found.rejected), found.notes)
+    return load_model(model, trusted).predict_table(table, output, rejected, tell)
 
 
 def _load(
@@ -168,9 +225,47 @@ def _numbered(rejected: pd.DataFrame) -> pd.DataFrame:
     return rejected.reset_index(names=name)
 
 
-def _table_bytes(table: pd.DataFrame, url: str) -> bytes:
-    if url.endswith(".csv"):
-        return table.to_csv(index=False).encode()
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+@contextmanager
+def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """A file to be made of parts with the same columns and types; it shows when it is complete."""
+    with streamed(location(url)) as place, ExitStack() as opened:
+        if url.endswith(".csv"):
+            text = opened.enter_context(place.open("wb"))
+
+            def add_lines(part: pd.DataFrame) -> None:
+                text.write(part.to_csv(index=False, header=not text.tell()).encode())
+
+            yield add_lines
+            return
+        parquet: pq.ParquetWriter | None = None
+
+        def add_rows(part: pd.DataFrame) -> None:
+            nonlocal parquet
+            schema = None if parquet is None else parquet.schema
+            table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            if parquet is None:
+                parquet = opened.enter_context(pq.ParquetWriter(place, table.schema))
+            elif not table.num_rows:
+                return
+            parquet.write_table(table)
+
+        yield add_rows
+
+
+def _now_and_then(tell: Tell) -> Tell:
+    said = time.monotonic()
+
+    def told(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            tell(text)
+            said = time.monotonic()
+
+    return told
+
+
+def _how_far(done: int, rows: int, seconds: float) -> str:
+    """`1,310,720 of 3,000,000 rows, 52,000 a second, about 35 s left`."""
+    pace = done / max(seconds, 1e-9)
+    left = f", about {numbers.duration((rows - done) / pace)} left" if done < rows else ""
+    return f"{done:,} of {rows:,} rows, {float(f'{pace:.2g}'):,.0f} a second{left}"

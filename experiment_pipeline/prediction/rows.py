@@ -2,19 +2,20 @@
 
 Types in a CSV file are found from the whole column, so a short file may look otherwise: a
 column of codes that happens to hold numbers only would lose "1.50" to 1.5. What the training
-table held decides instead. In: files, or a raw table; a fitted pipeline and what travels with
-it (reading, schema, signature). Out: a raw table, or `Predicted`. Finding the model and its
-files: `files.py`.
+table held decides instead. What has its type is then taken in batches of rows, however many there
+are: preparation, rules and model see one row at a time, and what is told is added up. In: files, or
+a raw table; a fitted pipeline and what travels with it (reading, schema, signature). Out: a raw
+table, or `Predicted`. Finding the model and its files: `files.py`.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import yaml
 from pandera.pandas import DataFrameSchema
 
@@ -22,15 +23,15 @@ from experiment_pipeline import errors
 from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
+from experiment_pipeline.columns.table import Columns, whole
 from experiment_pipeline.prediction.signature import Signature, example_rows
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
-from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Delivered, open_contents
-from experiment_pipeline.stages.validated_data.columns import most_frequent
-from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.stages.validated_data.columns import LetPass
+from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage.records import yaml_bytes
+from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"
@@ -98,20 +99,18 @@ class Reading:
     def rows(self, parts: Parts, url: str) -> pd.DataFrame:
         """Return the raw table of some files, with the types of the training table.
 
-        `url` is where they are from, for messages. Errors are those of `raw_data.parse`.
+        `url` is where they are from, for messages. The columns of a large table lie on a disk.
+        Errors are those of `raw_data.read`.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
-        frame = raw_data.parse(parts, data).frame
-        were_texts = [
-            str(name)
-            for name, column in frame.items()
-            if self.raw_types.get(str(name)) == TEXT and str(column.dtype) != TEXT
-        ]
-        texts = {name: as_text(frame[name]) for name in were_texts}
-        if is_csv and were_texts:
-            texts |= _written(parts, data, were_texts, frame.index)
-        return frame.assign(**texts)
+        texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
+        shelf = Shelf()
+        read = raw_data.read(parts, data, shelf.spooled, as_written=texts)
+        for name, cells in read.columns():
+            was_text = self.raw_types.get(name) == TEXT and str(cells.dtype) != TEXT
+            shelf[name] = as_text(cells) if was_text else cells
+        return whole(Columns(read.index, shelf))
 
 
 def _validation(found: Mapping[str, Any]) -> Validation:
@@ -122,19 +121,6 @@ def _validation(found: Mapping[str, Any]) -> Validation:
         lists = None if told["unseen_categories"] == "reject" else told["unseen_categories"]
         told = {"unseen_categories": lists, "unseen_missing_values": "reject"}
     return Validation.model_validate(told)
-
-
-def _written(
-    parts: Parts, data: Data, names: Sequence[str], index: pd.Index
-) -> dict[str, pd.Series]:
-    """Return columns of CSV files as they are written, without those of folder names."""
-    files = [open_contents(*part, declared="csv") for part in parts]
-    tables = [csv_text.read(file.name, file.text, data).table for file in files]
-    found = [name for name in names if name in tables[0].column_names]
-    frame = pa.concat_tables([table.select(found) for table in tables]).to_pandas()
-    texts = frame.astype(TEXT).set_axis(index)
-    present = texts.mask(texts.isin(data.missing_values))
-    return {name: present[name] for name in found}
 
 
 @dataclass(frozen=True)
@@ -163,21 +149,92 @@ def predict_rows(
 ) -> Predicted:
     """Prepare and validate rows as delivered, and predict for those that satisfy the schema.
 
-    Target, excluded and id columns may be absent: only what the features are made of is
-    prepared and judged.
-
-    Raises:
-        UnusableTable: a column is missing that a feature is made of, or cannot be used.
-        TooManyRejectedRows: not one row satisfies the schema.
+    Arguments and errors are those of `Predicting` and its `batches`.
     """
-    prepared = _prepared(raw, reading, signature)
-    rules = for_prediction(schema, list(signature.features))
-    parted = validate(raw, prepared, rules, validation=reading.validation)
-    kept = parted.validated
-    ids = [name for name in signature.id_columns if name in raw.columns]
-    predictions = prediction_table(pipeline, kept, raw.loc[kept.index, ids], signature)
-    notes = (*parted.notes, *_unseen_categories(pipeline, kept, rules))
-    return Predicted(predictions, parted.rejected, notes)
+    predicting = Predicting(pipeline, reading, schema, signature)
+    parts = list(predicting.batches(raw))
+    predictions = [part.predictions for part in parts if part.predictions is not None]
+    return Predicted(
+        pd.concat(predictions, ignore_index=True) if len(predictions) > 1 else predictions[0],
+        pd.concat([part.rejected for part in parts]) if len(parts) > 1 else parts[0].rejected,
+        predicting.notes,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of the rows of one batch, as `Predicted` has them of all.
+
+    Attributes:
+        predictions: None where no row satisfies the schema.
+        rejected: the other rows; none, or all.
+    """
+
+    predictions: pd.DataFrame | None
+    rejected: pd.DataFrame
+
+
+class Predicting:
+    """Rows as delivered on their way through a model, batch by batch; what is told is added up.
+
+    Each row becomes what it would become alone. No rule of `for_prediction` needs a second row,
+    nor does the preparation: a user's function is held to it, and is given the rows of a batch.
+
+    Args:
+        pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
+        reading: how delivered rows become prepared ones.
+        schema: what a valid row is. Target, excluded and id columns may be absent: only what the
+            features are made of is prepared and judged.
+        signature: the model's.
+    """
+
+    def __init__(
+        self, pipeline: Any, reading: Reading, schema: DataFrameSchema, signature: Signature
+    ) -> None:
+        self._pipeline, self._reading, self._signature = pipeline, reading, signature
+        self._rules = for_prediction(schema, list(signature.features))
+        self._reasons = Counter[str]()
+        self._let_pass: list[LetPass] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was let pass so far, as of `Predicted`."""
+        return tuple(one.text for one in self._let_pass if one.cells)
+
+    def batches(self, raw: pd.DataFrame) -> Iterator[Batch]:
+        """Give what becomes of the rows of a table, BATCH_ROWS at a time.
+
+        Raises:
+            UnusableTable: a column is missing that a feature is made of, or cannot be used.
+            TooManyRejectedRows: not one row satisfies the schema; all batches were given.
+        """
+        left = False
+        for start in range(0, max(1, len(raw)), BATCH_ROWS):
+            batch = self._batch(raw.iloc[start : start + BATCH_ROWS])
+            left |= batch.predictions is not None
+            yield batch
+        if not left:
+            raise no_rows_left(len(raw), (reason for reason, _ in self._reasons.most_common()))
+
+    def _batch(self, raw: pd.DataFrame) -> Batch:
+        signature = self._signature
+        prepared = _prepared(raw, self._reading, signature)
+        parted = validate(raw, prepared, self._rules, validation=self._reading.validation)
+        kept = parted.validated
+        self._reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
+        self._count([*parted.let_pass, *_unseen_categories(self._pipeline, kept, self._rules)])
+        if not len(kept):
+            return Batch(None, parted.rejected)
+        ids = [name for name in signature.id_columns if name in raw.columns]
+        predictions = prediction_table(self._pipeline, kept, raw.loc[kept.index, ids], signature)
+        return Batch(predictions, parted.rejected)
+
+    def _count(self, later: Sequence[LetPass]) -> None:
+        # The rules of one schema count the same things of any rows, in the same order.
+        if self._let_pass:
+            both = zip(self._let_pass, later, strict=True)
+            later = [before.and_those_of(after) for before, after in both]
+        self._let_pass = [*later]
 
 
 def prediction_table(
@@ -250,8 +307,10 @@ def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prep
     return prepare(rows, preparation, may_be_absent=declared - set(needed))
 
 
-def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema) -> Iterator[str]:
-    """Say of each text without a list in the schema, which the validation counts, what is new."""
+def _unseen_categories(
+    pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
+) -> Iterator[LetPass]:
+    """Count of each text without a list in the schema, which the validation counts, what is new."""
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
 
@@ -261,10 +320,7 @@ def _unseen_categories(pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
         if column is not None and any(check.name == "isin" for check in column.checks):
             continue
         texts = rows[name].dropna().astype("str")
-        unseen = texts[~texts.isin(seen)]
-        if len(unseen):
-            counted, which = numbers.counted(len(unseen), "row"), most_frequent(unseen)
-            yield f"{name}: {counted} with a category that training did not see: {which}"
+        yield LetPass.of("unseen", texts[~texts.isin(seen)])
 
 
 def _outputs(

@@ -55,7 +55,7 @@ FITS = [
         "hyperparameters": {
             "learning_rate": [0.02, 0.03, 0.05, 0.08],
             "min_child_samples": [20, 400],
-            "n_estimators": 400,
+            "n_estimators": 550,
             "early_stopping_round": 0,
         },
     }

@@ -59,7 +59,20 @@ def typed_text(
     name: str, column: pa.ChunkedArray, missing: Sequence[str], decisions: Decisions
 ) -> pa.ChunkedArray:
     """Type a whole column of texts; the texts in `missing` become missing values."""
-    return _typed(name, _with_missing(column, pa.array(missing, TEXT), decisions), decisions)
+    return _typed(name, with_missing(column, missing, decisions), decisions)
+
+
+def with_missing(
+    column: pa.ChunkedArray, missing: Sequence[str], decisions: Decisions
+) -> pa.ChunkedArray:
+    """Make the texts in `missing` missing values; nothing else changes."""
+    is_missing = pc.is_in(column, pa.array(missing, TEXT))
+    if not pc.any(is_missing).as_py():
+        return column
+    for found in pc.value_counts(column.filter(is_missing)).to_pylist():
+        if found["values"]:  # an empty field needs no word
+            decisions.missing_texts[found["values"]].append(found["counts"])
+    return pc.if_else(is_missing, pa.scalar(None, TEXT), column)
 
 
 def refuse_nested(fields: Iterable[pa.Field]) -> None:
@@ -70,18 +83,6 @@ def refuse_nested(fields: Iterable[pa.Field]) -> None:
             "they hold lists, structs or maps, not one value per row",
             "flatten them, or leave them out of the file",
         )
-
-
-def _with_missing(
-    column: pa.ChunkedArray, missing: pa.Array, decisions: Decisions
-) -> pa.ChunkedArray:
-    is_missing = pc.is_in(column, missing)
-    if not pc.any(is_missing).as_py():
-        return column
-    for found in pc.value_counts(column.filter(is_missing)).to_pylist():
-        if found["values"]:  # an empty field needs no word
-            decisions.missing_texts[found["values"]].append(found["counts"])
-    return pc.if_else(is_missing, pa.scalar(None, TEXT), column)
 
 
 def _typed(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:

@@ -1,6 +1,6 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
-Here: `parse`, the stage. Beside it: `contents` (what a file is), `parquet` and `csv_text` (files →
+Here: `parse`, the stage, and `read`, its columns for who needs no digest. Beside it: `contents` (what a file is), `parquet` and `csv_text` (files →
 columns), `columns` (columns → types). Not here: what people see of it (`page.py`), fetching the
 files (`sources.py`), cleaning values (`columns/preparation.py`).
 
@@ -9,7 +9,15 @@ to put columns, a table may be larger than memory. Nothing is changed in silence
 found out by looking is in `RawTable.notes`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, overload
@@ -71,23 +79,34 @@ class Texts(Protocol):
 Spool = Callable[[Iterable[pa.RecordBatch]], Texts]
 
 
-@dataclass
-class _Read:
+@dataclass(frozen=True)
+class Read:
     """What both formats give: columns with their final types, one after the other.
 
     Attributes:
-        rows: of the table.
+        files: what was opened, at least one.
+        rows: of the table, at least one.
         cells: name and cells of each column, once, in order.
         parts: notes on the files.
         decisions: those on columns, complete when all columns were had.
     """
 
+    files: Sequence[Contents]
     rows: int
     cells: Iterator[tuple[str, pa.ChunkedArray]]
     parts: tuple[str, ...]
     decisions: tuple[columns.Decisions, ...]
     encoding: str | None = None
     delimiter: str | None = None
+
+    @property
+    def index(self) -> pd.RangeIndex:
+        """The row numbers."""
+        return pd.RangeIndex(self.rows, name=INDEX)
+
+    def columns(self) -> Iterator[tuple[str, pd.Series]]:
+        """Give name and cells of each column, once, in order."""
+        return ((name, cells.to_pandas()) for name, cells in self.cells)
 
 
 @overload
@@ -124,34 +143,55 @@ def parse(
         UnusableTable: a table with nested columns.
         InvalidExperiment: `data` says something that has no effect on these files.
     """
-    files = [open_contents(name, content, data.format) for name, content in parts]
-    kind = _the_format(files)
-    read = (
-        _read_csv(files, data, spool, reading_whole)
-        if kind == "csv"
-        else _read_parquet(files, data)
-    )
-    if read.rows == 0:
-        raise UnreadableTable(
-            files[0].name, "it has a header and no rows", "deliver a table that has rows"
-        )
-    index = pd.RangeIndex(read.rows, name=INDEX)
-    digest, held = TableDigest(index), {} if cells is None else cells
-    for name, column in read.cells:
-        series = column.to_pandas()
+    found = read(parts, data, spool, reading_whole=reading_whole)
+    digest, held = TableDigest(found.index), {} if cells is None else cells
+    for name, series in found.columns():
         digest.add(name, series.dtype, cell_hashes(series))
         held[name] = series
-    table: Any = Columns(index, held)
-    compressions = dict.fromkeys(file.compression for file in files if file.compression)
+    table: Any = Columns(found.index, held)
+    compressions = dict.fromkeys(file.compression for file in found.files if file.compression)
     return RawTable(
         frame=whole(table) if cells is None else table,
         digest=digest.hexdigest(),
-        format=kind,
-        encoding=read.encoding,
-        delimiter=read.delimiter,
+        format=found.files[0].format,
+        encoding=found.encoding,
+        delimiter=found.delimiter,
         compression=", ".join(compressions) or None,
-        notes=(*read.parts, *(note for decided in read.decisions for note in decided.notes())),
+        notes=(*found.parts, *(note for decided in found.decisions for note in decided.notes())),
     )
+
+
+def read(
+    parts: Sequence[tuple[str, bytes | Delivered]],
+    data: spec.Data,
+    spool: Spool | None = None,
+    as_written: Collection[str] = (),
+    reading_whole: Callable[[], object] = lambda: None,
+) -> Read:
+    """Read the columns of one table.
+
+    Args:
+        parts: as `parse` takes them.
+        data: the same.
+        spool: the same.
+        as_written: columns of CSV files that stay the texts they are, whatever they look like.
+        reading_whole: as `parse` takes it.
+
+    Raises:
+        UnreadableTable, UnusableTable, InvalidExperiment: as of `parse`.
+    """
+    files = [open_contents(name, content, data.format) for name, content in parts]
+    is_csv = _the_format(files) == "csv"
+    found = (
+        _read_csv(files, data, spool, as_written, reading_whole)
+        if is_csv
+        else _read_parquet(files, data)
+    )
+    if found.rows == 0:
+        raise UnreadableTable(
+            files[0].name, "it has a header and no rows", "deliver a table that has rows"
+        )
+    return found
 
 
 def _the_format(files: Sequence[Contents]) -> str:
@@ -169,12 +209,33 @@ def _read_csv(
     files: Sequence[Contents],
     data: spec.Data,
     spool: Spool | None,
+    as_written: Collection[str],
     reading_whole: Callable[[], object],
-) -> _Read:
+) -> Read:
+    decisions = columns.Decisions()
+    # What the name of a folder says is no field of a file.
+    kept = {*as_written} - {*_folder_keys(files)}
+
+    # Types are found after stacking: a part alone could look like numbers, the table not.
+    def typed(name: str, column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+        if name in kept:
+            return name, columns.with_missing(column, data.missing_values, decisions)
+        return name, columns.typed_text(name, column, data.missing_values, decisions)
+
     large = [look_through(file, data) for file in files] if spool is not None else [None]
     if spool is not None and (plain := [one for one in large if one]) and len(plain) == len(large):
         with suppress(pa.ArrowInvalid):  # reading it whole says what is wrong
-            return _read_large_csv(plain, data, spool)
+            names, spooled = _spooled(plain, spool)
+            looks = [one.looks for one in plain]
+            return Read(
+                files,
+                spooled.rows,
+                (typed(name, spooled.column(name)) for name in names),
+                (*_notes_on_parts(files), *_once(looks)),
+                (decisions,),
+                encoding=looks[0].encoding,
+                delimiter=looks[0].delimiter,
+            )
     reading_whole()
     texts = [csv_text.read(file.name, file.text, data) for file in files]
     table = _stacked(
@@ -183,42 +244,28 @@ def _read_csv(
             for file, text in zip(files, texts, strict=True)
         ]
     )
-    decisions = columns.Decisions()
-
-    # Types are found after stacking: a part alone could look like numbers, the table not.
-    def typed(cells: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, pa.ChunkedArray]]:
-        for name in list(cells):
-            column = cells.pop(name)  # what was had need not stay in memory
-            yield name, columns.typed_text(name, column, data.missing_values, decisions)
-
-    notes = dict.fromkeys(note for text in texts for note in text.notes)
-    return _Read(
+    cells = dict(zip(table.column_names, table.columns, strict=True))
+    return Read(
+        files,
         table.num_rows,
-        typed(dict(zip(table.column_names, table.columns, strict=True))),
-        (*_notes_on_parts(files), *notes),
+        # What was had need not stay in memory.
+        (typed(name, cells.pop(name)) for name in table.column_names),
+        (*_notes_on_parts(files), *_once(texts)),
         (decisions,),
         encoding=", ".join(dict.fromkeys(text.encoding for text in texts)),
         delimiter=texts[0].delimiter,
     )
 
 
-def _read_large_csv(files: Sequence[LargeCsv], data: spec.Data, spool: Spool) -> _Read:
+def _once(files: Sequence[csv_text.Looks | csv_text.CsvText]) -> dict[str, None]:
+    """The notes of several files, each one once."""
+    return dict.fromkeys(note for file in files for note in file.notes)
+
+
+def _spooled(files: Sequence[LargeCsv], spool: Spool) -> tuple[list[str], Texts]:
     no_rows = [(one.file.name, one.file.with_folder_keys(_texts(one.looks.names))) for one in files]
     names = _stacked(no_rows).column_names
-    texts = spool(batch.select(names) for one in files for batch in one.batches())
-    decisions = columns.Decisions()
-    notes = dict.fromkeys(note for one in files for note in one.looks.notes)
-    return _Read(
-        texts.rows,
-        (
-            (name, columns.typed_text(name, texts.column(name), data.missing_values, decisions))
-            for name in names
-        ),
-        (*_notes_on_parts([one.file for one in files]), *notes),
-        (decisions,),
-        encoding=files[0].looks.encoding,
-        delimiter=files[0].looks.delimiter,
-    )
+    return names, spool(batch.select(names) for one in files for batch in one.batches())
 
 
 def _texts(names: Sequence[str]) -> pa.Table:
@@ -226,7 +273,7 @@ def _texts(names: Sequence[str]) -> pa.Table:
     return pa.schema([(name, columns.TEXT) for name in names]).empty_table()
 
 
-def _read_parquet(files: Sequence[Contents], data: spec.Data) -> _Read:
+def _read_parquet(files: Sequence[Contents], data: spec.Data) -> Read:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
             raise InvalidExperiment(
@@ -248,7 +295,7 @@ def _read_parquet(files: Sequence[Contents], data: spec.Data) -> _Read:
                 yield name, columns.plain(name, column, decisions)
 
     rows = sum(file.rows for _, file in opened)
-    return _Read(rows, typed(), tuple(_notes_on_parts(files)), (decisions, of_names))
+    return Read(files, rows, typed(), tuple(_notes_on_parts(files)), (decisions, of_names))
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:

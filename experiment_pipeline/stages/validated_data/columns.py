@@ -8,7 +8,8 @@ every reason. Python-level work is done for rejected cells only.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from experiment_pipeline.spec import Validation
 
 LONGEST_VALUE, LONGEST_RULE = 80, 200
 SHOWN_VALUES = 5
+# Of a column of ids that are all new, a name for each would be as large as the column.
+MOST_NAMED = 262_144
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,67 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class LetPass:
+    """How many cells of a column were let pass, or filled; it is told where there are any.
+
+    Attributes:
+        column: its name.
+        what: filled with the default; missing, of which the schema says nothing; against a rule
+            that only counts; unseen by the training.
+        cells: how many.
+        rule: what they are against, or filled with.
+        named: value → cells, in the order they came; of more than MOST_NAMED the first ones.
+    """
+
+    column: str
+    what: Literal["filled", "missing", "against", "unseen"]
+    cells: int
+    rule: str = ""
+    named: Mapping[object, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, what: Literal["against", "unseen"], cells: pd.Series, rule: str = "") -> "LetPass":
+        """Count the cells (k,) of a column by their values."""
+        counts = cells.value_counts(sort=False).head(MOST_NAMED)
+        return cls(str(cells.name), what, len(cells), rule, dict(counts.items()))
+
+    def and_those_of(self, later: "LetPass") -> "LetPass":
+        """Add what was counted of the rows after these."""
+        named = dict(self.named)
+        for value, cells in later.named.items():
+            if value in named or len(named) < MOST_NAMED:
+                named[value] = named.get(value, 0) + cells
+        return replace(self, cells=self.cells + later.cells, named=named)
+
+    @property
+    def text(self) -> str:
+        """`size: 3 values kept against isin(['S', 'M']): 'XL' (3)`."""
+        match self.what:
+            case "filled":
+                told = f"{self.cells} missing values became {self.rule}"
+            case "missing":
+                kept = numbers.counted(self.cells, "missing value")
+                told = f"{kept} kept: the schema says nothing of missing ones"
+            case "against":
+                kept = numbers.counted(self.cells, "value")
+                told = f"{kept} kept against {self.rule}: {self._most_frequent}"
+            case "unseen":
+                rows = numbers.counted(self.cells, "row")
+                which = f"a category that training did not see: {self._most_frequent}"
+                told = f"{rows} with {which}"
+        return f"{self.column}: {told}"
+
+    @property
+    def _most_frequent(self) -> str:
+        """The most frequent values with their counts: `'ZZ' (2), 'QQ' (1) and 3 others`."""
+        counts = sorted(self.named.items(), key=lambda counted: -counted[1])
+        shown = [f"{_shown(value)} ({cells:,})" for value, cells in counts[:SHOWN_VALUES]]
+        more = len(counts) - len(shown)
+        least = "at least " if len(counts) == MOST_NAMED else ""
+        return ", ".join(shown) + (f" and {least}{numbers.counted(more, 'other')}" if more else "")
+
+
+@dataclass(frozen=True)
 class CheckedColumn:
     """A column after its checks.
 
@@ -64,13 +128,13 @@ class CheckedColumn:
         fitting: the cells in the schema's type, without those that the type cannot hold.
         positions: int: where in the table each of them stands.
         broken: rules that rows break.
-        notes: what was done or let pass, for people to read.
+        let_pass: what is counted, also where it is 0: the same ones whatever the cells are.
     """
 
     fitting: pd.Series
     positions: np.ndarray
     broken: tuple[Broken, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    let_pass: tuple[LetPass, ...] = ()
 
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -85,14 +149,14 @@ class CheckedColumns(Mapping[str, CheckedColumn]):
     """
 
     def __init__(self, frame: Table, cells: MutableMapping[str, pd.Series]) -> None:
-        self.frame, self.notes = frame, list[str]()
+        self.frame, self.let_pass = frame, list[LetPass]()
         self._cells = cells
         self._left_out: dict[str, np.ndarray] = {}
         self._broken: dict[str, tuple[Broken, ...]] = {}
 
     def put(self, name: str, given: pd.Series, checked: CheckedColumn) -> None:
         """Keep what became of a column."""
-        self.notes += checked.notes
+        self.let_pass += checked.let_pass
         self._broken[name] = checked.broken
         if len(checked.positions) < len(given):
             out = np.ones(len(given), dtype=bool)
@@ -141,22 +205,22 @@ def check_column(
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
-    name, notes = str(column.name), []
+    name, let_pass = str(column.name), list[LetPass]()
     positions = np.arange(len(column))
     if unparsable is not None:
         positions = np.flatnonzero(~unparsable)
         column = column.iloc[positions]
-    if schema.default is not None and column.hasnans:
-        notes.append(f"{name}: {column.isna().sum()} missing values became {schema.default!r}")
-        column = column.where(column.notna(), schema.default)
+    if schema.default is not None:
+        filled = int(column.isna().sum())
+        let_pass.append(LetPass(name, "filled", filled, repr(schema.default)))
+        column = column.where(column.notna(), schema.default) if filled else column
     broken = []
     missing = column.isna().to_numpy()
-    if not schema.nullable and missing.any() and missing_rule is None:
+    if not schema.nullable and missing_rule is None:
         if _keeps_missing(schema, validation):
-            kept = f"{numbers.counted(int(missing.sum()), 'missing value')} kept"
-            notes.append(f"{name}: {kept}: the schema says nothing of missing ones")
-            schema = with_room_for_missing(schema)
-        else:
+            let_pass.append(LetPass(name, "missing", int(missing.sum())))
+            schema = with_room_for_missing(schema) if missing.any() else schema
+        elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
     coerced = _typed(column, schema)
     if coerced.bad.any():
@@ -164,17 +228,20 @@ def check_column(
         broken.append(Broken(name, f"is no {schema.dtype}", positions[coerced.bad], values))
     if len(coerced.fitting) < len(column):
         positions = positions[column.index.isin(coerced.fitting.index)]
-    for check in schema.checks:
-        failed = failing_cells(coerced.fitting, check, f"columns.{name}")
-        if not failed.any():
-            continue
-        rule, failing = shortened(str(check.error or check.name)), coerced.fitting[failed]
-        if _only_counts(check, validation):
-            kept = f"{numbers.counted(len(failing), 'value')} kept against {rule}"
-            notes.append(f"{name}: {kept}: {most_frequent(failing)}")
-        else:
-            broken.append(Broken(name, f"fails {rule}", positions[failed], failing.tolist()))
-    return CheckedColumn(coerced.fitting, positions, tuple(broken), tuple(notes))
+    found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]
+    broken += [one for one in found if isinstance(one, Broken) and len(one.positions)]
+    let_pass += [one for one in found if isinstance(one, LetPass)]
+    return CheckedColumn(coerced.fitting, positions, tuple(broken), tuple(let_pass))
+
+
+def _judged(
+    cells: pd.Series, positions: np.ndarray, check: pa.Check, validation: Validation | None
+) -> Broken | LetPass:
+    failed = failing_cells(cells, check, f"columns.{cells.name}")
+    rule, failing = shortened(str(check.error or check.name)), cells[failed]
+    if _only_counts(check, validation):
+        return LetPass.of("against", failing, rule)
+    return Broken(str(cells.name), f"fails {rule}", positions[failed], failing.tolist())
 
 
 def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) -> np.ndarray:
@@ -244,14 +311,6 @@ def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:
     counts = [(rule.reason, len(rule.positions)) for rule in broken]
     table = pd.DataFrame(counts, columns=["reason", "rows"])
     return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
-
-
-def most_frequent(values: pd.Series) -> str:
-    """Return the most frequent values with their counts: `'ZZ' (2), 'QQ' (1) and 3 others`."""
-    counts = values.value_counts()
-    shown = [f"{_shown(value)} ({rows:,})" for value, rows in counts.head(SHOWN_VALUES).items()]
-    more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {numbers.counted(more, 'other')}" if more else "")
 
 
 def _shown(value: object) -> str:

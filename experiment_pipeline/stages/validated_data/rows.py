@@ -5,7 +5,8 @@ each raw row exactly once. Which columns there must be belongs to `columns/schem
 and the words to `columns.py`.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
@@ -29,6 +30,7 @@ from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
     CheckedColumns,
+    LetPass,
     check_column,
     count_reasons,
     failing_cells,
@@ -58,6 +60,8 @@ class ValidatedData(Generic[AnyTable]):
         notes: what was left out, filled or let pass, for people to read.
         set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
             with the rows' index.
+        let_pass: those of the notes that count cells, and what was counted in vain; in the same
+            order for any rows of the same columns.
     """
 
     validated: AnyTable
@@ -66,6 +70,7 @@ class ValidatedData(Generic[AnyTable]):
     reasons: pd.DataFrame
     notes: tuple[str, ...] = ()
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+    let_pass: tuple[LetPass, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,13 @@ def validate(
         schema: from `load_schema`.
         spec: the experiment; None for rows to predict on, which need no target.
         validation: of rows to predict on, all of whose columns are features; an experiment has
-            its own.
+            its own. Such rows come in batches, and of one batch none need be left.
         sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
         cells: where the columns go that get another type; None: they stay in memory.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
-        TooManyRejectedRows: not one row is left.
+        TooManyRejectedRows: not one row of an experiment is left.
         UnusableTable: the table already has a column `rejection_reasons`.
     """
     _check_given(raw, prepared)
@@ -135,7 +140,7 @@ def validate(
     schemas = column_schemas(frame, schema)
     columns = CheckedColumns(frame, {} if cells is None else cells)
     broken = _check_columns(columns, prepared, schemas, spec, validation)
-    notes += columns.notes
+    notes += [one.text for one in columns.let_pass if one.cells]
     broken += _check_weights(columns, spec)
     broken += _check_rows(frame, columns, schema)
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
@@ -147,7 +152,8 @@ def validate(
         notes += set_aside_in_words(rare)
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
-    _refuse_no_rows(intact, reasons)
+    if validation is None and not intact.any():
+        raise no_rows_left(len(intact), reasons["reason"])
     texts = rejection_reasons(broken, ~intact)
     return ValidatedData(
         validated=_kept(frame, columns, intact),
@@ -158,16 +164,17 @@ def validate(
         reasons=reasons,
         notes=tuple(notes),
         set_aside=rare,
+        let_pass=tuple(columns.let_pass),
     )
 
 
-def _refuse_no_rows(intact: np.ndarray, reasons: pd.DataFrame) -> None:
-    if not intact.any():
-        raise TooManyRejectedRows(
-            "the schema",
-            f"all {len(intact)} rows break it; most often: {'; '.join(reasons['reason'].head(3))}",
-            "Correct schema.yaml or preparation, or the data.",
-        )
+def no_rows_left(rows: int, reasons: Iterable[str]) -> TooManyRejectedRows:
+    """Say that all rows break the schema; the most frequent reasons are first."""
+    return TooManyRejectedRows(
+        "the schema",
+        f"all {rows} rows break it; most often: {'; '.join(itertools.islice(reasons, 3))}",
+        "Correct schema.yaml or preparation, or the data.",
+    )
 
 
 def _check_given(raw: Table, prepared: Prepared) -> None:

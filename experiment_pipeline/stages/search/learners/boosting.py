@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-_FIT, _INNER = "fit.bin", "inner.bin"
+_FIT, _INNER, _TEST = "fit.bin", "inner.bin", "test.bin"
 _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 
 
@@ -196,6 +196,8 @@ def write_bins(table: BinnedTable, folder: Path) -> None:
     table.fit.save_binary(folder / _FIT)
     if table.inner is not None:
         table.inner.save_binary(folder / _INNER)
+    if table.test is not None:
+        table.test.save_binary(folder / _TEST)
 
 
 def read_bins(
@@ -213,10 +215,12 @@ def read_bins(
 
     settings = _settings(rows, plan)
     fit = lgb.Dataset(files[_FIT], **settings).construct()
-    if _INNER not in files:
-        return BinnedTable(fit, None, 0, rows.directions)
-    held_out = lgb.Dataset(files[_INNER], reference=fit, **settings).construct()
-    return BinnedTable(fit, held_out, len(np.unique(rows.y[inner])), rows.directions)
+    held_out, test = (
+        lgb.Dataset(files[name], reference=fit, **settings).construct() if name in files else None
+        for name in (_INNER, _TEST)
+    )
+    classes = 0 if held_out is None else len(np.unique(rows.y[inner]))
+    return BinnedTable(fit, held_out, classes, rows.directions, test)
 
 
 def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:

@@ -63,8 +63,9 @@ class LightGBMLearner:
         sets: "TrainingSets",
         spec: Scoring,
     ) -> boosting.BinnedTable:
-        """Bin the train rows."""
-        return _made(configuration, work, sets, boosting.boosting_plan(configuration, sets, spec))
+        """Bin the train rows, and the test rows where the fit's bins say what they get."""
+        plan = boosting.boosting_plan(configuration, sets, spec)
+        return _made(configuration, work, sets, plan, with_test=True)
 
     def write_table(self, table: boosting.BinnedTable, folder: Path) -> None:
         """Write LightGBM's own binary files."""
