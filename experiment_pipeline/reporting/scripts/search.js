@@ -9,6 +9,7 @@
   const NARROW = 560;
   const TRAINED = "trained";
   const STOPPED = "stopped early";
+  const WAITING = "not started";
   const [INK, PAPER, MUTED, LINE, PANEL, BAD] = ["ink", "paper", "muted", "line", "panel", "bad"].map(
     (name) => `var(--${name})`,
   );
@@ -320,6 +321,32 @@
     });
 
     const shape = (name) => SHAPES[order.indexOf(name) % SHAPES.length];
+    const nameStyle = { color: INK, fontWeight: 600, fontSize: 12, lineHeight: 15 };
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = "600 12px system-ui, sans-serif";
+
+    /* Names above axes that stand so far apart, in lines: none is wider than there is room for.
+       Where a word would be cut, every other name stands above its neighbours. The first and the last have half of 140 pixels beside them. */
+    function wrapped(names, apart) {
+      const pieces = (name) => name.match(/[^_\s.]*[_\s.]*/g);
+      const wider = (text, room) => pen.measureText(text).width > room - 8;
+      const lines = (name, room) => {
+        const found = [""];
+        for (const piece of pieces(name)) {
+          if (wider(found.at(-1) + piece, room) && found.at(-1)) found.push("");
+          for (const letter of piece) {
+            if (wider(found.at(-1) + letter, room) && found.at(-1)) found.push("");
+            found[found.length - 1] += letter;
+          }
+        }
+        return found;
+      };
+      if (!names.flatMap(pieces).some((piece) => wider(piece, apart))) return names.map((name) => lines(name, apart));
+      const all = names.map((name) => lines(name, Math.min(2 * apart, 140)));
+      const low = Math.max(...all.filter((_, place) => place % 2 === 0).map((one) => one.length));
+      return all.map((one, place) => (place % 2 ? [...one, ...Array(low).fill("")] : one));
+    }
+
     const label = (text) => ({ show: true, formatter: text, color: INK, position: "top", distance: 8, fontWeight: 600 });
 
     const numbersOf = (wanted) => rows.map((_, number) => number).filter((number) => wanted(rows[number]));
@@ -395,13 +422,15 @@
       };
     }
 
-    /* Parallel coordinates: what varies, how far each got, and the score on all rows. */
+    /* Parallel coordinates of what was tried: what varies, how far each got, the score on all rows. */
     function together(width) {
       const axes = data.axes[algorithm];
-      const own = numbersOf((row) => row.algorithm === algorithm);
-      const reached = ["not started", "failed", ...data.fractions.map((one) => one.label)];
+      const all = numbersOf((row) => row.algorithm === algorithm);
+      const own = all.filter((number) => rows[number].status !== WAITING);
+      const waiting = all.length - own.length;
+      const reached = ["failed", ...data.fractions.map((one) => one.label)];
       const got = (row) =>
-        row.status === "not started" || row.status === "failed"
+        row.status === "failed"
           ? row.status
           : data.fractions.find((one) => one.at === row.path.at(-1)?.[0])?.label ?? "all rows";
       const used = reached.filter((name) => own.some((number) => got(rows[number]) === name));
@@ -436,28 +465,32 @@
         };
       };
       const vertical = width < NARROW;
-      const dimension = (dim, name, more) => ({ dim, id: String(dim), name, ...more });
-      const numeric = own.length
-        ? axes.map(({ name, log, values }, dim) => {
-            const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
-            if (values.length) return dimension(dim, name, { type: "category", data: values, axisLabel: cut(110) });
-            return dimension(dim, name, log ? logAxis(given) : { type: "value", scale: true });
-          })
-        : [];
+      const side = 70;
+      const apart = (width - 2 * side) / (axes.length + steps.length || 1);
+      const plain = [...axes.map(({ name }) => name), ...steps.map(() => "got to"), data.metric];
+      const names = vertical ? plain.map((name) => [name]) : wrapped(plain, Math.min(apart, 140));
+      const above = 15 * Math.max(...names.map((lines) => lines.length)) + 29;
+      const dimension = (dim, more) => ({ dim, id: String(dim), name: names[dim].join("\n"), ...more });
+      const numeric = axes.map(({ name, log, values }, dim) => {
+        const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
+        const cells = cut(vertical ? 110 : Math.min(110, apart - 16));
+        if (values.length) return dimension(dim, { type: "category", data: values, axisLabel: cells });
+        return dimension(dim, log && given.length ? logAxis(given) : { type: "value", scale: true });
+      });
       return {
         option: {
           ...common(),
           parallel: {
             layout: vertical ? "vertical" : "horizontal",
-            left: vertical ? 24 : 70,
-            right: vertical ? 116 : 70,
-            top: vertical ? 20 : 44,
+            left: vertical ? 24 : side,
+            right: vertical ? 116 : side,
+            top: vertical ? 20 : above,
             bottom: vertical ? 30 : 16,
             axisExpandable: false,
             parallelAxisDefault: {
               nameLocation: "end",
-              nameTextStyle: { color: INK, fontWeight: 600, fontSize: vertical ? 11 : 12 },
-              nameTruncate: { maxWidth: vertical ? 106 : 140 },
+              nameTextStyle: vertical ? { ...nameStyle, fontSize: 11 } : nameStyle,
+              nameTruncate: { maxWidth: vertical ? 98 : 2 * apart },
               axisLabel: {
                 ...axisText,
                 color: INK,
@@ -471,8 +504,8 @@
           },
           parallelAxis: [
             ...numeric,
-            ...steps.map((step) => dimension(axes.length, "got to", { type: "category", data: step })),
-            dimension(axes.length + steps.length, data.metric, { type: "value", scale: true }),
+            ...steps.map((step) => dimension(axes.length, { type: "category", data: step })),
+            dimension(axes.length + steps.length, { type: "value", scale: true }),
           ],
           series: [
             {
@@ -486,13 +519,13 @@
             { type: "parallel", id: "marked", silent: true, z: 10, lineStyle: { color: series(1), width: 4, opacity: 1 }, data: [] },
           ],
         },
-        marked: (row) => (row.algorithm === algorithm ? [{ value: value(row) }] : []),
+        marked: (row) => (row.algorithm === algorithm && row.status !== WAITING ? [{ value: value(row) }] : []),
         brushed: (intervals) => {
           const entries = Object.entries(intervals).filter(([, parts]) => parts.length);
           if (!entries.length) return null;
           const places = [...axes.map(({ values }) => values), ...steps, []];
           return (row) => {
-            if (row.algorithm !== algorithm) return false;
+            if (row.algorithm !== algorithm || row.status === WAITING) return false;
             const at = value(row);
             return entries.every(([dim, parts]) => {
               const one = places[dim].length ? places[dim].indexOf(at[dim]) : at[dim];
@@ -500,7 +533,8 @@
             });
           };
         },
-        height: vertical ? 90 * (axes.length + steps.length + 1) : 380,
+        note: waiting ? `Not drawn: ${counted(waiting)} of ${counted(all.length)}, which were not started.` : "",
+        height: vertical ? 90 * (axes.length + steps.length + 1) : 336 + above,
       };
     }
 

@@ -108,8 +108,15 @@ def _ensemble_facts(board: Leaderboard) -> dict[str, Any]:
 
 
 def _rank(board: Leaderboard) -> str:
-    ranked = board.rows.set_index("key")["rank"]
-    return f"{ranked[board.chosen]} of {int(ranked.notna().sum()):,}"
+    rank, ranked = _place(board)
+    honest = ", by a score that does not flatter itself as those above it do" if rank > 1 else ""
+    return f"{rank:,} of {ranked:,}{honest if board.chosen_ensemble else ''}"
+
+
+def _place(board: Leaderboard) -> tuple[int, int]:
+    """The rank of the choice, and how many have one."""
+    ranks = board.rows.set_index("key")["rank"]
+    return int(ranks[board.chosen]), int(ranks.notna().sum())
 
 
 def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
@@ -259,7 +266,7 @@ def _scores_in_words(board: Leaderboard) -> str:
 def decision(shown: SearchShown) -> str:
     """What was chosen, what it scores and beats, and how many are as good, in words."""
     board = shown.board
-    others, ranked = len(board.tie_group) - 1, int(board.rows["rank"].notna().sum())
+    others, (rank, ranked) = len(board.tie_group) - 1, _place(board)
     surely = "It beats" if board.beats_baseline else "It does not surely beat"
     as_good = (
         f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
@@ -268,10 +275,16 @@ def decision(shown: SearchShown) -> str:
         if ranked > 1
         else "No other configuration was trained on all rows"
     )
+    honest = (
+        f" Rank {rank:,} of {ranked:,} does not speak against the ensemble: its score is of "
+        "predictions whose weights were chosen on other rows, while the best of those above it "
+        "was picked by the rows that it is scored on; one that is picked by other rows does worse."
+    )
     return (
         f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} "
         f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
         f"features, which scores {numbers.score(board.baseline)}. {as_good}."
+        f"{honest if board.chosen_ensemble and rank > 1 else ''}"
     )
 
 

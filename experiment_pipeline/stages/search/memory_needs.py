@@ -106,8 +106,6 @@ class _Work:
 
     @classmethod
     def of(cls, configurations: Sequence[Configuration], sets: TrainingSets) -> Self:
-        # What guesses without looking at a row reads none.
-        configurations = [one for one in configurations if competes(one.algorithm)]
         trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
         columns = {one.features: _columns(one.features, sets) for one in configurations}
         return cls(configurations, len(sets.train), len(sets.test), trees, columns)
@@ -147,7 +145,7 @@ class _Work:
             if one.algorithm in BOOSTERS:
                 of_rows = self.train * (d + 16 * self.trees + 16)
                 found.append(of_rows + 16 * self.test * self.trees)
-            else:
+            elif competes(one.algorithm):
                 found.append(self.train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16))
         return tuple(sorted(found, reverse=True))
 

@@ -214,7 +214,8 @@ def check_column(
         filled = int(column.isna().sum())
         let_pass.append(LetPass(name, "filled", filled, repr(schema.default)))
         column = column.where(column.notna(), schema.default) if filled else column
-    broken = []
+    # The schema's own word: the type with room for missing ones depends on what else is there.
+    broken, declared = [], schema.dtype
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
         if _keeps_missing(schema, validation):
@@ -225,7 +226,7 @@ def check_column(
     coerced = _typed(column, schema)
     if coerced.bad.any():
         values = column[coerced.bad].tolist()
-        broken.append(Broken(name, f"is no {schema.dtype}", positions[coerced.bad], values))
+        broken.append(Broken(name, f"is no {declared}", positions[coerced.bad], values))
     if len(coerced.fitting) < len(column):
         positions = positions[column.index.isin(coerced.fitting.index)]
     found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from experiment_pipeline.memory.server import _HEADERS
 from experiment_pipeline.stages.leaderboard.page import to_html
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,14 @@ PLACE = """row => {
       return [box.x + x, box.y + y];
     }
 }"""
+
+# Where the lines of the names of the axes are, in the picture of hyperparameters together.
+NAMES = """canvas => [...canvas.querySelectorAll('text')].filter(one => one.style.fontWeight === '600')
+  .map(one => one.getBoundingClientRect()).map(box => [box.left, box.top, box.right, box.bottom])"""
+LONG = (
+    *("bagging_fraction", "cat_smooth", "lambda_l2", "max_cat_to_onehot", "min_data_in_leaf"),
+    *("min_data_per_group", "min_sum_hessian_in_leaf", "features__estimator__max_leaf_nodes"),
+)
 
 
 @dataclass
@@ -65,10 +74,10 @@ class Opened:
         return self.page.locator(".search th").get_by_role("button", name=name, exact=True)
 
 
-def opened(browser: Browser, count: int) -> Iterator[Opened]:
-    """Open the page of so many configurations."""
+def opened(browser: Browser, search: SearchShown) -> Iterator[Opened]:
+    """Open the page of a search."""
     page = browser.new_page()
-    found = Opened(page, to_html(finished_search(count), "flights").encode())
+    found = Opened(page, to_html(search, "flights").encode())
     page.on("console", lambda message: found.said.append(message.text))
     page.on("pageerror", lambda error: found.said.append(str(error)))
     page.on("request", lambda request: found.asked.append(request.url))
@@ -85,12 +94,18 @@ def opened(browser: Browser, count: int) -> Iterator[Opened]:
 
 @pytest.fixture(scope="module")
 def small(browser: Browser) -> Iterator[Opened]:
-    yield from opened(browser, SMALL)
+    yield from opened(browser, finished_search(SMALL))
 
 
 @pytest.fixture(scope="module")
 def large(browser: Browser) -> Iterator[Opened]:
-    yield from opened(browser, LARGE)
+    yield from opened(browser, finished_search(LARGE))
+
+
+@pytest.fixture(scope="module")
+def wide(browser: Browser) -> Iterator[Opened]:
+    """Of many hyperparameters, most of whose configurations were not started."""
+    yield from opened(browser, finished_search(209, unstarted=150, more=LONG))
 
 
 @pytest.fixture
@@ -180,6 +195,31 @@ def test_a_brush_along_an_axis_filters_the_table(fresh: Opened) -> None:
     fresh.page.get_by_role("button", name="Clear filters").click()
     assert len(fresh.rows()) == 20
     assert fresh.said == []
+
+
+def test_what_was_not_started_is_counted_and_not_drawn(wide: Opened) -> None:
+    """Lines are of what was tried; the sentence below counts the others."""
+    canvas = wide.page.locator(".chart [role=img]").nth(2)
+    drawn = "canvas => echarts.getInstanceByDom(canvas).getOption().series[0].data.length"
+    assert canvas.evaluate(drawn) == 58
+    assert wide.page.get_by_text("Not drawn: 124 of 182, which were not started.").is_visible()
+
+
+@pytest.mark.parametrize("width", [900, 1400, 2000])
+def test_names_of_axes_do_not_overlap(wide: Opened, width: int) -> None:
+    """Long names stand in several lines, and in turn above each other where axes stand close."""
+    wide.open(width=width)
+    canvas = wide.page.locator(".chart [role=img]").nth(2)
+    boxes = canvas.evaluate(NAMES)
+    assert len(boxes) >= len(LONG) + 6
+    frame = canvas.evaluate(
+        "one => [one.getBoundingClientRect().left, one.getBoundingClientRect().right]"
+    )
+    assert all(frame[0] <= left and right <= frame[1] for left, _, right, _ in boxes)
+    for place, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[place + 1 :]:
+            beside = right <= other[0] or other[2] <= left
+            assert beside or bottom <= other[1] + 3 or other[3] <= top + 3
 
 
 def test_a_phone_in_the_dark_sees_all_of_it(small: Opened) -> None:

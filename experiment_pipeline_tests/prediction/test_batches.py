@@ -1,0 +1,260 @@
+"""Rows in batches of any size: one table in, the same predictions, rejected rows and notes out."""
+
+import gzip
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.columns.schema import load_schema
+from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
+from experiment_pipeline.prediction import files, rows
+from experiment_pipeline.prediction.files import Model
+from experiment_pipeline.prediction.rows import Reading
+from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.raw_data import sources
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.validated_data import columns
+from experiment_pipeline.storage import shelf
+from experiment_pipeline_tests import exported
+
+FEATURES = ("code", "size", "count", "flag", "colour", "day_month", "twice")
+# Every column has a rule that a cell may break, one that only counts, or a default.
+SCHEMA = """
+columns:
+  code: {dtype: str, unique: true}
+  size: {dtype: float64, coerce: true, less_than: 9}
+  count: {dtype: int64, coerce: true, default: 3}
+  flag: {dtype: bool, coerce: true}
+  colour: {dtype: str, isin: {allowed_values: [red, green], raise_warning: true}}
+  day_month: {dtype: float64, coerce: true}
+  twice: {dtype: float64, coerce: true, in_range: {min_value: -99, max_value: 99, raise_warning: true}}
+checks:
+  compare_columns: {left: size, operator: "<=", right: twice}
+unique: [code, size]
+"""
+FUNCTION = f"{__name__}:with_twice"
+# What a CSV file may hold in each column; "" is a missing value.
+CELLS = {
+    "id": ("a", "1", "007", ""),
+    "code": ("007", "1.50", "7", "+7", "x", ""),
+    "size": ("1.5", "2", "8", "", "12", "1e3", "abc"),
+    "count": ("1", "2", "", "1.5", "many"),
+    "flag": ("true", "false", "", "perhaps"),
+    "colour": ("red", "green", "pink", "grey", "12", ""),
+    "day": ("2024-01-05", "2024-06-30", "", "soon"),
+}
+
+
+def with_twice(frame: pd.DataFrame) -> pd.DataFrame:
+    """A user's function: row by row, from a column that may hold anything."""
+    return frame.assign(twice=pd.to_numeric(frame["size"], errors="coerce") * 2)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A linear model on every sort of column, of a table that was read and prepared."""
+    rng = np.random.default_rng(0)
+    train = pd.DataFrame(
+        {
+            "code": rng.choice(["007", "1.50", "7"], 200),
+            "size": rng.normal(4, 2, 200),
+            "count": rng.integers(0, 9, 200),
+            "flag": rng.random(200) < 0.5,
+            "colour": rng.choice(["red", "green"], 200),
+            "day_month": rng.integers(1, 12, 200).astype("float64"),
+        }
+    ).assign(twice=lambda frame: frame["size"] * 2)
+    train = train.rename_axis(index="row_number").assign(late=np.where(train["size"] > 4, "y", "n"))
+    spec: ExperimentSpec = exported.spec(
+        search=[{"algorithm": "linear"}],
+        exclude={},
+        preparation={
+            "types": {"day": "datetime"},
+            "calendar": {"day": ["month"]},
+            "function": FUNCTION,
+        },
+        split={"by": "random"},
+    )
+    sets = TrainingSets(
+        *(train, train, FEATURES, "late", "binary", ("n", "y"), np.zeros(len(train), bool)),
+        digests={"train": "", "test": ""},
+    )
+    pipeline = refit(configurations(spec)[0], None, train, sets, spec)
+    types = {"id": "str", "day": "str", **train.dtypes.astype("str").to_dict()}
+    raw = {name: kind for name, kind in types.items() if name not in ("day_month", "twice", "late")}
+    signature = Signature(
+        *("binary", "late", {name: types[name] for name in FEATURES}, ("id",), ("n", "y"), "y")
+    )
+    return Model("here", pipeline, Reading.of(spec, raw), load_schema(SCHEMA), signature)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def told(model: Model, batch_rows: int, table: str, suffix: str) -> tuple[object, ...]:
+    """Outcome or error, predictions and rejected rows of a table, in batches of this size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BATCH_ROWS", batch_rows)
+        try:
+            outcome = model.predict_table(table, f"p{suffix}", f"r{suffix}")
+        except (TooManyRejectedRows, UnusableTable) as error:
+            return (type(error), str(error).partition(";")[0])
+    read: Callable[[str], pd.DataFrame] = pd.read_csv if suffix == ".csv" else pd.read_parquet
+    return (outcome, read(f"p{suffix}"), read(f"r{suffix}"))
+
+
+def assert_same(one: tuple[object, ...], other: tuple[object, ...]) -> None:
+    """The sums of a linear model may differ in the last digit between sizes of a matrix."""
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        if isinstance(a, pd.DataFrame):
+            pd.testing.assert_frame_equal(a, b, rtol=1e-12)
+        else:
+            assert a == b
+
+
+TABLES = st.lists(
+    st.tuples(*(st.sampled_from(values) for values in CELLS.values())), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(TABLES, st.integers(1, 5), st.sampled_from([".csv", ".parquet"]))
+def test_batches_of_any_size_are_one_batch(model, table, batch_rows, suffix) -> None:
+    """Codes, dates, gaps, copies, new categories, cells that break each rule: all alike."""
+    pd.DataFrame(table, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    whole = told(model, 1_000, "t.csv", suffix)
+    assert_same(told(model, batch_rows, "t.csv", suffix), whole)
+
+
+GOOD = ("a", "007", "1.5", "1", "true", "red", "2024-01-05")
+
+
+def test_a_column_has_the_type_of_the_table_not_of_a_batch(model) -> None:
+    """A text among numbers, in the last row: the first batch's rejected row stays as delivered."""
+    table = [("b", "007", "12.50", *GOOD[3:]), GOOD, ("c", "007", "abc", *GOOD[3:])]
+    pd.DataFrame(table, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    _, predicted, rejected = told(model, 1, "t.csv", ".parquet")
+    assert predicted["row_number"].tolist() == [1]
+    assert rejected["size"].tolist() == ["12.50", "abc"]
+    assert rejected["row_number"].tolist() == [0, 2]
+
+
+def test_no_rule_that_needs_a_second_row_is_held_against_rows_to_predict_on(model) -> None:
+    """`unique` of a column and of the table: copies are predicted, in one batch and in several."""
+    pd.DataFrame([GOOD] * 5, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    for batch_rows in (2, 100):
+        outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
+        assert (outcome.predicted, outcome.rejected, outcome.notes) == (5, 0, ())
+
+
+def test_what_was_let_pass_is_added_up(model, monkeypatch) -> None:
+    """Categories of all batches together, the first named ones; of a default and of gaps, too."""
+    new = [(*GOOD[:3], "", "true", colour, GOOD[6]) for colour in ("pink", "grey", "pink", "blue")]
+    pd.DataFrame([GOOD, *new], columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    outcome, *_ = told(model, 2, "t.csv", ".csv")
+    assert outcome.notes == (
+        "count: 4 missing values became 3",
+        "colour: 4 values kept against isin(['red', 'green']): 'pink' (2), 'grey' (1), 'blue' (1)",
+    )
+    monkeypatch.setattr(columns, "MOST_NAMED", 2)
+    monkeypatch.setattr(columns, "SHOWN_VALUES", 1)
+    for batch_rows in (1, 100):
+        outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
+        assert outcome.notes[1].endswith(": 'pink' (2) and at least 1 other")
+
+
+def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
+    """CSV, packed CSV and Parquet, alone or as a folder: the same files as of a small one."""
+    table = pd.DataFrame([GOOD, ("b", "1.50", "8", "2", "false", "pink", "2024-06-30")] * 20)
+    table.columns = list(CELLS)
+    table.to_csv("t.csv", index=False, sep=";")
+    small = told(model, 1_000, "t.csv", ".csv")
+    Path("t.csv.gz").write_bytes(gzip.compress(Path("t.csv").read_bytes()))
+    Path("folder").mkdir()
+    for part in (0, 1):
+        half = model.read("t.csv").iloc[20 * part : 20 * part + 20]
+        half.to_parquet(f"folder/{part}.parquet")
+    monkeypatch.setattr(sources, "WHOLE_BYTES", 10)
+    monkeypatch.setattr(shelf.Shelf.__init__, "__defaults__", (0, 7))
+    for name in ("t.csv", "t.csv.gz", "folder"):
+        assert_same(told(model, 7, name, ".csv"), small)
+
+
+def test_files_of_a_small_table_are_what_pandas_writes(model) -> None:
+    """Byte for byte, also of no rejected rows; in batches Parquet has a row group for each."""
+    pd.DataFrame([GOOD] * 3, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    found = model.predict(model.read("t.csv"))
+    rejected = found.rejected.reset_index(names="row_number")
+    for batch_rows, groups in ((2, 2), (100, 1)):
+        told(model, batch_rows, "t.csv", ".csv")
+        assert Path("p.csv").read_text() == found.predictions.to_csv(index=False)
+        assert Path("r.csv").read_text() == rejected.to_csv(index=False)
+        told(model, batch_rows, "t.csv", ".parquet")
+        assert pq.ParquetFile("p.parquet").num_row_groups == groups
+    found.predictions.to_parquet("expected.parquet", index=False)
+    assert Path("p.parquet").read_bytes() == Path("expected.parquet").read_bytes()
+    rejected.to_parquet("expected.parquet", index=False)
+    assert Path("r.parquet").read_bytes() == Path("expected.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("cut", [KeyboardInterrupt, OSError])
+def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut) -> None:
+    """In the second batch: no predictions, no part of them, and the files of before stay."""
+    pd.DataFrame([GOOD] * 4, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    Path("r.csv").write_text("of before")
+    one, given = rows.prediction_table, []
+
+    def stops(*arguments):
+        given.append(arguments)
+        if len(given) == 2:
+            assert {path.name for path in Path().glob("[!.]*")} == {"r.csv", "t.csv"}
+            raise cut
+        return one(*arguments)
+
+    monkeypatch.setattr(rows, "prediction_table", stops)
+    monkeypatch.setattr(rows, "BATCH_ROWS", 2)
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - a KeyboardInterrupt is no Exception
+        model.predict_table("t.csv", "p.csv", "r.csv")
+    assert {path.name for path in Path().iterdir()} == {"r.csv", "t.csv"}
+    assert Path("r.csv").read_text() == "of before"
+
+
+def test_only_what_takes_long_is_told(model, monkeypatch) -> None:
+    """Rows so far, their pace, and the time left until the last row; nothing of a short one."""
+    pd.DataFrame([GOOD] * 4, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    monkeypatch.setattr(rows, "BATCH_ROWS", 2)
+    lines: list[str] = []
+    model.predict_table("t.csv", "p.csv", "r.csv", lines.append)
+    assert lines == []
+    monkeypatch.setattr(files, "SECONDS_BETWEEN_LINES", 0.0)
+    model.predict_table("t.csv", "p.csv", "r.csv", lines.append)
+    assert lines[0] == "4 rows read"
+    assert lines[1].startswith("2 of 4 rows, ")
+    assert lines[1].endswith(" left")
+    assert lines[2].startswith("4 of 4 rows, ")
+    assert lines[2].endswith(" a second")
+
+
+def test_a_terminated_command_is_an_interrupted_one() -> None:
+    """SIGTERM, as of a scheduler: what has begun is cleared away before the process ends."""
+    from experiment_pipeline import cli
+
+    with pytest.raises(KeyboardInterrupt), cli._stopped_like_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
