@@ -110,7 +110,8 @@ def without(table: AnyTable, names: Collection[str]) -> AnyTable:
     """Return the table without some of its columns."""
     kept = [name for name in table.columns if name not in names]
     if isinstance(table, pd.DataFrame):
-        return table[kept]
+        # Not `table[kept]`, which would copy the numbers.
+        return made(table, table.index, {name: table[name] for name in kept})
     return Columns(table.index, Overlaid(dict.fromkeys(kept), table, {}))  # type: ignore[return-value]
 
 

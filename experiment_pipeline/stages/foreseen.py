@@ -17,8 +17,9 @@ from experiment_pipeline.columns.kinds import holds_objects
 from experiment_pipeline.columns.table import Table, head
 from experiment_pipeline.errors import NotEnoughMemory
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.storage.mapped import HELD_BYTES
 from experiment_pipeline.storage.memory_limits import MemoryLimit
-from experiment_pipeline.storage.shelf import BATCH_ROWS, SHELF_BYTES
+from experiment_pipeline.storage.shelf import BATCH_ROWS
 from experiment_pipeline.storage.tables import StoredTable
 
 # A measured peak was never below this share of its estimate.
@@ -71,7 +72,7 @@ class Holds:
         columns: so many columns, each as the widest, of all rows.
         facts: bytes of each row beside its cells: hashes, codes, orders.
         sampled: so many tables of SAMPLED_ROWS at most.
-        kept: so many tables of SHELF_BYTES at most: shelves, and columns kept of a stored table.
+        kept: so many tables of HELD_BYTES at most: shelves, and columns kept of a stored table.
         tables: so many whole tables, where the table cannot be had by columns.
         change: what to change, beside the limit.
     """
@@ -86,7 +87,7 @@ class Holds:
     def of(self, size: Size, *, by_rows: bool) -> int:
         """Return the bytes for a table of this size."""
         whole = size.row * size.rows
-        cells = self.columns * size.cell * size.rows + self.kept * min(whole, SHELF_BYTES)
+        cells = self.columns * size.cell * size.rows + self.kept * min(whole, HELD_BYTES)
         if by_rows or size.by_rows:
             cells = max(cells, self.tables * whole)
         sampled = self.sampled * min(size.rows, SAMPLED_ROWS) * size.row

@@ -12,7 +12,7 @@ import io
 import mmap
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -20,9 +20,11 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.columns.table import Table
+from experiment_pipeline.columns.table import Columns, Table, picked, stacked
 from experiment_pipeline.errors import StorageUnreachable
 
+# A million rows of thirty numbers: what is no larger need not touch a disk.
+HELD_BYTES = 256 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow has it
 _Cells = TypeVar("_Cells")
 
@@ -91,6 +93,34 @@ def mapped_frame(table: Table) -> pd.DataFrame:
     # Arrow keeps for itself what it has read the columns into.
     pa.default_memory_pool().release_unused()
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+def some_rows(table: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
+    """Return the rows at these positions (k,), in their order: on maps where they are large."""
+    if _size([table]) * len(positions) <= HELD_BYTES * len(table):
+        return table.iloc[positions]
+    cells = {str(name): table[name] for name in table.columns}
+    return mapped_frame(picked(Columns(table.index, cells), positions))
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of the same columns below one another: on maps where they are large."""
+    return pd.concat(tables) if _size(tables) <= HELD_BYTES else mapped_frame(stacked(tables))
+
+
+def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Return blocks (k, d) float64 below one another, an array of this shape: on a map if large."""
+    if 8 * shape[0] * shape[1] <= HELD_BYTES:
+        return np.concatenate(list(blocks))
+
+    def write(file: BinaryIO) -> None:
+        file.writelines(np.ascontiguousarray(block).data for block in blocks)
+
+    return np.frombuffer(mapped_file(write)).reshape(shape)
+
+
+def _size(tables: Iterable[pd.DataFrame]) -> int:
+    return sum(int(table.memory_usage(index=False).sum()) for table in tables)
 
 
 class _Pickler(pickle.Pickler):

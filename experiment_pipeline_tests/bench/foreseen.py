@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.foreseen import SURE
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.memory_needs import SURE, training_need
+from experiment_pipeline.stages.search.memory_needs import training_need
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.mapped import mapped, mapped_frame
+from experiment_pipeline.storage.shelf import Shelf
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
 
@@ -126,3 +127,13 @@ def _anonymous() -> int:
     found = re.search(r"RssAnon:\s+(\d+) kB", status)
     assert found is not None
     return 1024 * int(found[1])
+
+
+def test_texts_that_wait_on_the_disk_are_read_without_a_copy() -> None:
+    """A column of many is a view of the file: Arrow allocates nothing for it, nor for the others."""
+    texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
+    spooled = Shelf().spooled([pa.record_batch({"a": texts, "b": texts})] * 3)
+    before = pa.total_allocated_bytes()
+    column = spooled.column("b")
+    assert pa.total_allocated_bytes() - before < 10_000
+    assert column.equals(pa.chunked_array([texts] * 3))

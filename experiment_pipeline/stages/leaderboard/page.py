@@ -35,6 +35,7 @@ from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
+from experiment_pipeline.stages.search.workers import of_workers, slow_workers
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 
@@ -242,6 +243,8 @@ def document(shown: SearchShown, experiment: str, scores: Picture | None = None)
     ]
     if FAILED in set(board.rows["status"]):
         sections.append(Section("Failures", (_failures(board),)))
+    if shown.placed is not None:
+        sections.append(_workers(shown.placed))
     if board.notes:
         sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
     how_to_read = (_scores_in_words(board), *_HOW_TO_READ)
@@ -320,7 +323,12 @@ def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
         *("rank", "configuration", "algorithm", "status", shown.board.metric),
         *("95 % interval", *([SEEDS] if _has_seeds(shown) else []), "minus the best", "tied"),
         *("CPU s", "µs per row", "MB"),
-        *("overfit gap", *shown.hyperparameters, "reason"),
+        *(
+            "overfit gap",
+            *shown.hyperparameters,
+            *(["fitted by"] if shown.workers else []),
+            "reason",
+        ),
     )
     table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
     blocks: list[Block] = [table] if scores is None else [scores, table]
@@ -358,8 +366,18 @@ def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
             numbers.setting(settings[name]) if name in settings else ""
             for name in shown.hyperparameters
         ),
+        *([shown.workers.get(row["key"], "")] if shown.workers else []),
         row["reason"],
     )
+
+
+def _workers(placed: pd.DataFrame) -> Section:
+    """Who fitted, the slowest first."""
+    table, there = of_workers(placed), placed["worker"].nunique()
+    slow = tuple(slow_workers(placed)) or ("No worker stands out by how long its fits take.",)
+    cut = f"These are the slowest {len(table):,} of {there:,}." if len(table) < there else ""
+    rows = Table(tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None)))
+    return Section("Workers", (Bullets(tuple(filter(None, (*slow, cut)))), rows))
 
 
 def _failures(board: Leaderboard) -> Table:

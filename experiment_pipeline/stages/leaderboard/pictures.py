@@ -13,6 +13,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeGuard
 
+import pandas as pd
+
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
@@ -21,6 +23,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import is_searched_by_ratio
 from experiment_pipeline.stages.search.conclusions import SearchResults, Step
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.workers import placed
 from experiment_pipeline.statistics.metrics import METRICS
 
 # What a page holds of a larger search; a thousand are 1 MB of it.
@@ -68,18 +71,33 @@ class SearchShown:
         declared: key → configuration of every row: what the YAML declares, and the ensemble.
         paths: as of `SearchResults`.
         spec: tells what was searched by ratios.
+        placed: the rows of `search_results` that workers of a cluster have fitted; None: no cluster.
     """
 
     board: Leaderboard
     declared: Mapping[str, Configuration]
     paths: Mapping[str, tuple[Step, ...]]
     spec: LeaderboardSpec
+    placed: pd.DataFrame | None = None
 
     @classmethod
     def of(cls, board: Leaderboard, found: SearchResults, spec: LeaderboardSpec) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
         declared = {one.key: one for one in configurations(spec)}
-        return cls(board, board.with_ensemble(declared), found.paths, spec)
+        fitted = placed(found.rows)
+        known = board, board.with_ensemble(declared), found.paths, spec
+        return cls(*known, None if fitted.empty else fitted)
+
+    @cached_property
+    def workers(self) -> dict[str, str]:
+        """Key → the worker that fitted it, and how often it was begun; empty without a cluster."""
+        if self.placed is None:
+            return {}
+        each = zip(*(self.placed[name] for name in ("key", "worker", "attempts")), strict=True)
+        return {
+            key: worker if attempts == 1 else f"{worker}, begun {attempts:.0f} times"
+            for key, worker, attempts in each
+        }
 
     @cached_property
     def rows(self) -> list[dict[Any, Any]]:
@@ -153,7 +171,10 @@ def data(shown: SearchShown) -> dict[str, Any]:
         "beside": [name for name in shown.axes if not competes(name)],
         "rows": [_row(shown, row) for row in shown.rows],
         "axes": {
-            algorithm: [{"name": a.name, "log": a.log, "values": a.values} for a in axes]
+            algorithm: [
+                {"name": a.name, "log": a.log, "values": a.values}  # noqa: PD011 - an axis, no table
+                for a in axes
+            ]
             for algorithm, axes in shown.axes.items()
         },
         "fractions": [{"at": f, "label": _share_in_words(f)} for f in shown.fractions],

@@ -18,6 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
+from experiment_pipeline.columns.table import without
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
@@ -32,6 +33,7 @@ from experiment_pipeline.stages.search.shared_work import EncodedSets
 from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.storage.mapped import some_rows
 
 _OF_MANY_TEXTS = ("target", "text")
 
@@ -42,7 +44,7 @@ def encode(recipe: Features, sets: TrainingSets, *, held: bool = True) -> Encode
     if _at_once(recipe, sets.test):
         test = transformed(features, sets.test)
     else:
-        test = _sliced(features, sets.test)[:]
+        test = _sliced(features, sets.test).held()
     wanted = directions(features, sets.directions)
     return EncodedSets(train, test, categorical_positions(features), wanted)
 
@@ -100,7 +102,7 @@ def fit_rows(
     coded = _cross_fitted(features, rows, grown, sets)
     if not _at_once(recipe, rows):
         table = _sliced(features, rows, coded, grown)
-        return features, table[:] if held else table
+        return features, table.held() if held else table
     encoded = transformed(features, rows)
     for name, codes in coded.items():
         encoded[grown, features.output_indices_[name]] = codes
@@ -146,13 +148,14 @@ def _sliced(
         grown: bool (n,).
     """
     parts = _parts(fitted)
+    read_of = without(rows, set(rows.columns) - set(fitted.feature_names_in_))
     known: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):
             known[name] = _looked_up(part, rows[of], coded.get(name), grown)
 
     def encode(positions: np.ndarray) -> np.ndarray:
-        read = rows.iloc[positions]
+        read = read_of.iloc[positions]
         if not known:
             return np.asarray(fitted.transform(read))
         return np.hstack(
@@ -238,7 +241,7 @@ def _looked_at(
     rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
 ) -> tuple[pd.DataFrame, np.ndarray, Weights]:
     """The rows whose target may be looked at, their encoded targets, and how much each counts."""
-    seen = rows[grown]
+    seen = some_rows(rows, np.flatnonzero(grown))
     return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
 
 

@@ -34,8 +34,8 @@ from experiment_pipeline.stages.search.shared_work import (
     EncodedRows,
     SharedTables,
     SharedWork,
-    labels_of,
 )
+from experiment_pipeline.stages.search.slices import slices_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 
@@ -67,11 +67,9 @@ def _shared(
         if (table := learner_of(one.algorithm).shared_table(one, sets, spec)) is not None
         for _ in range(composing.planned_fits(one, spec))
     )
-    y_train = sets.y_train
     return SharedWork(
         encoded={recipe: encode(recipe, sets, held=recipe in held) for recipe in recipes},
-        y_train=y_train,
-        labels=labels_of(y_train, sets.classes),
+        y_train=sets.y_train,
         y_test=sets.y_test,
         w_train=sets.w_train,
         w_test=sets.w_test,
@@ -136,8 +134,9 @@ def _fitted(
         if np.array_equal(predicted, fitted.on_test[some]):
             return fitted, fitted.on_test, predicting.cpu_seconds * n_test / ROWS_TO_TIME
     with Clock() as predicting:
-        on_test = fitted.predict(test)
-    return fitted, on_test, predicting.cpu_seconds
+        # Some estimators copy what they predict.
+        parts = [fitted.predict(test[rows]) for rows in slices_of(n_test)]
+    return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 
 def _cross_fitted(

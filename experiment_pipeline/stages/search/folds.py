@@ -10,13 +10,13 @@ the split stage as `TrainingSets`. Out: the same with folds.
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from experiment_pipeline.rows.folds import FoldRows, folds_of
 from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec, Roles
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
+from experiment_pipeline.storage.mapped import some_rows, together
 
 
 def as_evaluated(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
@@ -35,8 +35,8 @@ def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -
 
     The model of all rows stops nowhere: its rounds are the median of the folds'.
     """
-    rows = pd.concat([sets.train, sets.test])
-    rows = rows.iloc[canonical_order(rows, spec, sets.features)]
+    rows = together([sets.train, sets.test])
+    rows = some_rows(rows, canonical_order(rows, spec, sets.features))
     cut = folds_of(rows, spec, wanted, sets.features)
     of_repeat = [one.predicted for one in cut if one.repeat == 0]
     scored = np.flatnonzero(np.any(of_repeat, axis=0))
@@ -51,7 +51,7 @@ def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -
     )
     return replace(
         pooled,
-        test=pd.concat([rows.iloc[scored]] * (1 + max(one.repeat for one in cut))),
+        test=together([some_rows(rows, scored)] * (1 + max(one.repeat for one in cut))),
         folds=tuple(_fold(pooled, number, one, scored, spec) for number, one in enumerate(cut)),
     )
 
@@ -60,12 +60,12 @@ def _fold(
     pooled: TrainingSets, number: int, rows: FoldRows, scored: np.ndarray, spec: Roles
 ) -> Fold:
     """One fold; what stops its fits early is cut out of its own rows, by a draw of its own."""
-    train, features = pooled.train[rows.fitted], pooled.features
+    train, features = some_rows(pooled.train, np.flatnonzero(rows.fitted)), pooled.features
     inner = inner_slice(train, spec, features, draw=f"/{number}")
     sets = replace(
         pooled,
         train=train,
-        test=pooled.train[rows.predicted],
+        test=some_rows(pooled.train, np.flatnonzero(rows.predicted)),
         inner=inner,
         inner_gap=inner_gap(train, inner, spec),
         groups=None if pooled.groups is None else pooled.groups[rows.fitted],

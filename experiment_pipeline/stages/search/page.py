@@ -32,6 +32,7 @@ from experiment_pipeline.stages.search.conclusions import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.results import ModelResult, Placement
+from experiment_pipeline.stages.search.workers import of_workers, slow_workers
 from experiment_pipeline.statistics.metrics import METRICS
 
 # A screen of them: all are in the stored table, and on the leaderboard's page.
@@ -160,12 +161,22 @@ def results(
             "cost of this run": _cost(cost),
             "time in fits": numbers.share(cost.fitting_share),
             "peak memory": numbers.megabytes(cost.peak_memory_bytes),
+            **_workers(found.rows),
             "shown below": first_of(len(found.rows)),
             "results": Rows(_shown(found, declared)),
             **counts,
         },
         remembered=[RunFacts(**counts)],
     )
+
+
+def _workers(rows: pd.DataFrame) -> dict[str, Fact]:
+    """Who fitted on a cluster, and who was slow."""
+    found = of_workers(rows)
+    if found.empty:
+        return {}
+    slow = tuple(slow_workers(rows))
+    return {"workers": Rows(found), **({"slow workers": Notes(slow)} if slow else {})}
 
 
 def first_of(rows: int) -> str:

@@ -15,7 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -145,8 +145,8 @@ def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
 def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingSets:
     """Return the sets of a small rung."""
     scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=sets.classes is not None)
-    digests = {"train": rows_digest(sets.train[rows]), "test": rows_digest(sets.test[scored])}
-    return sets.part(rows, scored, digests)
+    part = sets.part(rows, scored, {})
+    return replace(part, digests={"train": rows_digest(part.train), "test": rows_digest(part.test)})
 
 
 def competes(one: Configuration | ModelResult) -> bool:

@@ -118,7 +118,6 @@ class SharedWork:
     Attributes:
         encoded: recipe → the sets in that encoding.
         y_train: (n_train,) class codes or floats.
-        labels: (n_train,) the target as an estimator is to see it: classes themselves.
         y_test: (n_test,) encoded.
         w_train: (n_train,) how much each row counts; None = all alike.
         w_test: (n_test,).
@@ -129,7 +128,6 @@ class SharedWork:
 
     encoded: Mapping[Features, EncodedSets]
     y_train: np.ndarray
-    labels: np.ndarray
     y_test: np.ndarray
     w_train: Weights
     w_test: Weights
@@ -151,7 +149,7 @@ class SharedWork:
         """
         tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
         weights = [one for one in (self.w_train, self.w_test) if one is not None]
-        for table in (*tables, self.y_train, self.labels, self.y_test, *weights):
+        for table in (*tables, self.y_train, self.y_test, *weights):
             _lock(table)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,7 +175,7 @@ class SharedWork:
             recipe: replace(one, train=_plain(one.train), test=_plain(one.test))
             for recipe, one in state["encoded"].items()
         }
-        names = ("y_train", "labels", "y_test", "w_train", "w_test")
+        names = ("y_train", "y_test", "w_train", "w_test")
         arrays = {name: _plain(state[name]) for name in names}
         self.__dict__.update(state | arrays | {"encoded": encoded, "tables": SharedTables()})
         self.__post_init__()

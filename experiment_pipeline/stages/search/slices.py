@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from experiment_pipeline.rows.digests import mixed, salt_number
+from experiment_pipeline.storage.mapped import joined
 
 # Up to so many rows a table is encoded at once and held. LightGBM looks at as many for its bins.
 HELD_ROWS = 200_000
@@ -58,6 +59,11 @@ class SlicedTable:
             read[start:stop] = self.encode(wanted[start:stop])
         return read
 
+    def held(self) -> np.ndarray:
+        """Encode all rows, once: an array, on a map where it is large."""
+        starts = range(0, len(self), ROWS_OF_A_SLICE)
+        return joined((self[start : start + ROWS_OF_A_SLICE] for start in starts), self.shape)
+
     def part(self, rows: np.ndarray) -> Self:
         """Return the table of some rows, bool (n,); nothing is encoded."""
         return replace(self, positions=self.positions[rows])
@@ -66,6 +72,11 @@ class SlicedTable:
     def outline(self) -> np.ndarray:
         """Zeros of this shape, which take no memory: for who looks at the shape alone."""
         return np.broadcast_to(np.zeros(1), self.shape)
+
+
+def slices_of(rows: int) -> list[slice]:
+    """Cut rows into slices of HELD_ROWS; of none there is one."""
+    return [slice(start, start + HELD_ROWS) for start in range(0, max(rows, 1), HELD_ROWS)]
 
 
 class InTurn:

@@ -8,6 +8,7 @@ cross-validation (`folds.py`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from experiment_pipeline.spec import Learnt, RandomSplit, Sampling, Split
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
+from experiment_pipeline.storage.mapped import some_rows, together
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +77,10 @@ class TrainingSets:
         """How often each of the rows stands in `test`."""
         return 1 + max((fold.repeat for fold in self.folds), default=0)
 
-    @property
+    @cached_property
     def every_row(self) -> pd.DataFrame:
         """The rows of train and test set, once each: what the model to be shipped may see."""
-        return self.train if self.folds else pd.concat([self.train, self.test])
+        return self.train if self.folds else together([self.train, self.test])
 
     @property
     def row_numbers(self) -> pd.Index:
@@ -113,8 +115,8 @@ class TrainingSets:
         """
         return replace(
             self,
-            train=self.train[train],
-            test=self.test[test],
+            train=some_rows(self.train, np.flatnonzero(train)),
+            test=some_rows(self.test, np.flatnonzero(test)),
             inner=self.inner[train],
             digests=digests,
             groups=None if self.groups is None else self.groups[train],

@@ -31,7 +31,6 @@ from experiment_pipeline.stages.search.shared_work import (
     EncodedSets,
     SharedTables,
     SharedWork,
-    labels_of,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.storage.arrays import files_of, mapped
@@ -166,8 +165,8 @@ def read_shared(
         tables = mapped(files)
     found = _with_parts(sets, truth, "")
     each = {
-        prefix: _work(recipe, truth, tables, record.facts[prefix], prefix, part)
-        for prefix, part in _parts(found)
+        prefix: _work(recipe, truth, tables, record.facts[prefix], prefix)
+        for prefix, _ in _parts(found)
     }
     whole = each.pop("")
     work = replace(
@@ -282,15 +281,12 @@ def _work(
     tables: Mapping[str, Any],
     facts: EncodedFacts,
     prefix: str,
-    sets: TrainingSets,
 ) -> SharedWork:
     wanted = None if facts.directions is None else list(facts.directions)
     train, test = tables[f"{prefix}train"], tables[f"{prefix}test"]
-    y_train = truth[f"{prefix}y_train"]
     return SharedWork(
         encoded={recipe: EncodedSets(train, test, list(facts.categorical), wanted)},
-        y_train=y_train,
-        labels=labels_of(y_train, sets.classes),
+        y_train=truth[f"{prefix}y_train"],
         y_test=truth[f"{prefix}y_test"],
         w_train=truth.get(f"{prefix}w_train"),
         w_test=truth.get(f"{prefix}w_test"),

@@ -77,7 +77,8 @@ class EstimatorLearner:
         if rounds is not None:
             algorithms.fix_rounds(estimator, rounds)
         stopping = settle(estimator, sets.inner)
-        X, y, held_out = _readable(encoded.train), work.labels, dict[str, Any]()
+        X, held_out = _readable(encoded.train), dict[str, Any]()
+        y = labels_of(rows.y, sets.classes)
         if stopping.on_slice:
             held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
             X, y = X[sets.grown], y[sets.grown]

@@ -1,0 +1,58 @@
+"""What is shown of the workers of a cluster: who is slow is seen at once."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from experiment_pipeline.stages.leaderboard.page import to_html
+from experiment_pipeline.stages.search.workers import of_workers, placed, slow_workers
+from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
+
+A, B = "tcp://10.0.0.1:40000", "tcp://10.0.0.2:40000"
+
+
+def results() -> pd.DataFrame:
+    """Four fits of one worker, three of another that is slow and has failed once."""
+    fits = [(A, 2.0, 1, 2.0)] * 4 + [(B, 6.0, 1, 2.0)] * 2 + [(B, 6.0, 2, 2.0), (B, None, 2, None)]
+    rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts", "fit_cpu_seconds"])
+    # A row that no worker has fitted: it was not begun.
+    rows = pd.concat([rows, pd.DataFrame([{"worker": None}])], ignore_index=True)
+    return rows.assign(read_seconds=0.1, queue_seconds=0.1)
+
+
+def test_a_slow_worker_stands_first_and_is_told_of() -> None:
+    """With how many times longer its fits take, how busy it was, and what was begun again."""
+    table = of_workers(results())
+    assert table.to_dict("list") == {
+        "worker": [B, A],
+        "fits": ["3", "4"],
+        "failed": ["1", "0"],
+        "s per fit": ["6", "2"],
+        "at work": ["95.7 %", "90.9 %"],
+        "of a core": ["33.3 %", "100 %"],
+        "begun again": ["2", "0"],
+        "s to read": ["0.4", "0.4"],
+    }
+    (said,) = slow_workers(results())
+    assert said == f"A fit on {B} takes 3.0 times as long as on the others (6 s, not 2 s)."
+    assert list(slow_workers(results()[:6])) == []
+
+
+def test_without_a_cluster_nothing_is_shown() -> None:
+    """The table of threads has no workers, and the page is the one it was."""
+    threads = results().drop(columns="worker")
+    assert placed(threads).empty
+    assert of_workers(threads).empty
+    assert list(slow_workers(threads)) == []
+    assert "fitted by" not in to_html(finished_search(20), "flights")
+
+
+def test_the_page_names_the_worker_of_each_configuration_and_how_all_did() -> None:
+    """A worker's name from the network is text, never markup."""
+    shown = finished_search(20)
+    keys = [row["key"] for row in shown.rows][:8]
+    fits = results()[:8].assign(key=keys).replace({"worker": {A: "tcp://<b>:1"}})
+    page = to_html(replace(shown, placed=fits), "flights")
+    assert f"A fit on {B} takes 3.0 times" in page
+    assert f"{B}, begun 2 times" in page
+    assert "tcp://<b>" not in page
