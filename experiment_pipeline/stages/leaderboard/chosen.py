@@ -39,12 +39,14 @@ class ChosenModel:
         on_test: what it predicts for the test rows; of an ensemble, cross-fitted.
         members: the models behind it, one of a configuration.
         weights: of each member; they sum to 1.
+        units: (n,) codes of the resampling units of the test rows.
     """
 
     result: ModelResult
     on_test: np.ndarray
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]
+    units: np.ndarray
 
     @classmethod
     def of(
@@ -61,7 +63,7 @@ class ChosenModel:
         ensemble = board.chosen_ensemble
         if ensemble is None:
             model = store.require(board.fingerprint)
-            return cls(model.result, model.predictions.test, (model,), (1.0,))
+            return cls(model.result, model.predictions.test, (model,), (1.0,), units)
         models = tuple(store.require(one.fingerprint) for one in ensemble.members)
         known = {one.result.fingerprint: one.predictions.test for one in models}
 
@@ -75,6 +77,7 @@ class ChosenModel:
             ensemble.cross_fitted(predicted, y_test, units),
             models,
             tuple(one.weight for one in ensemble.members),
+            units,
         )
 
     def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:

@@ -14,8 +14,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from experiment_pipeline.columns.table import Table, picked, whole
+from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
@@ -26,6 +27,7 @@ from experiment_pipeline.stages.validation_report.gates import ChampionCompariso
 from experiment_pipeline.statistics.doubts import FEW_UNITS
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import persistence, versions
+from experiment_pipeline.storage.mapped import mapped_frame
 from experiment_pipeline.storage.registry import Registry
 
 # Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
@@ -132,7 +134,8 @@ def _predictions(
         )
     if not len(rows):
         return np.empty(0)
-    held, names, found = whole(rows), tuple(signature.features), []
+    held = rows if isinstance(rows, pd.DataFrame) else mapped_frame(rows)
+    names, found = tuple(signature.features), []
     for start in range(0, len(held), ROWS_AT_ONCE):
         some = held.iloc[start : start + ROWS_AT_ONCE]
         features = delivered.prepared_features(some, champion.reading, signature)

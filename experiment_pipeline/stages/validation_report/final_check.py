@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
@@ -95,7 +96,7 @@ def final_check(
     train_only = trained.train_only(sets, spec)
     fitted_on = _fitted_on(spec, sets)
     exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
-    on_test = _on_test(trained, sets, spec)
+    on_test = _on_test(trained, sets)
     on_validation = _predicted(exported, validation, sets, spec, workers)
     threshold = exported_threshold(spec, on_test)
     cut = cut_at(threshold)
@@ -113,7 +114,7 @@ def final_check(
         segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
-        uncalibrated=_uncalibrated(trained.result, exported, validation, sets, spec, workers),
+        uncalibrated=_uncalibrated(trained, exported, on_validation, validation, sets, workers),
         champion=champion.hold_against_champion(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
@@ -124,11 +125,11 @@ def final_check(
     return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
 
 
-def _on_test(trained: ChosenModel, sets: TrainingSets, spec: ValidationReportSpec) -> SetPrediction:
+def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:
     return SetPrediction(
         sets.y_test,
         trained.on_test,
-        sets.test_units(spec),
+        trained.units,
         sets.w_test,
         sets.variance_factor,
     )
@@ -206,19 +207,21 @@ def _of_search(
 
 
 def _uncalibrated(
-    result: ModelResult,
+    trained: ChosenModel,
     exported: Any,
+    on_validation: SetPrediction,
     validation: pd.DataFrame,
     sets: TrainingSets,
-    spec: ValidationReportSpec,
     workers: int,
 ) -> Uncalibrated | None:
     """What the exported model would say without its calibrators; None: it has none."""
-    if result.calibration is None:
+    calibration = trained.result.calibration
+    if calibration is None:
         return None
     features, model = (step for _, step in exported.steps)
     raw = make_pipeline(features, uncalibrated(model))
-    return Uncalibrated(_predicted(raw, validation, sets, spec, workers), result.calibration)
+    prediction = _predictions(raw, validation, sets, workers)
+    return Uncalibrated(replace(on_validation, prediction=prediction), calibration)
 
 
 def _predicted(
@@ -228,10 +231,14 @@ def _predicted(
     spec: ValidationReportSpec,
     workers: int,
 ) -> SetPrediction:
-    features = rows[list(sets.features)]
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
-        TakenApart.of(pipeline).predict_rows(features, sets.task, sets.classes, workers),
+        _predictions(pipeline, rows, sets, workers),
         resampling_units(rows, spec, sets.features),
         sets.weights_of(rows),
     )
+
+
+def _predictions(pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, workers: int) -> np.ndarray:
+    features, parts = rows[list(sets.features)], TakenApart.of(pipeline)
+    return parts.predict_rows(features, sets.task, sets.classes, workers)

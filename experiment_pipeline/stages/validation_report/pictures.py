@@ -108,19 +108,14 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawin
     if not curves or not np.isfinite(predicted.prediction).all():
         return
     areas = [scores.score("roc_auc", is_it, probability) for _, is_it, probability in curves]
+    points = [(name, *_of_roc(is_it, probability)) for name, is_it, probability in curves]
 
     def draw(axes: Axes, palette: Palette) -> None:
         axes.plot([0, 1], [0, 1], color=palette.muted, linestyle="--", linewidth=1)
-        for (name, is_it, probability), colour in zip(curves, palette.series, strict=False):
-            order = np.argsort(-probability, kind="stable")
-            ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
-            found = np.concatenate([[0], np.cumsum(is_it[order])[ends]])
-            called = np.concatenate([[0], ends + 1])
-            x, y = (called - found) / (~is_it).sum(), found / is_it.sum()
-            at = np.unique(np.linspace(0, len(x) - 1, _MOST_CURVE_POINTS).astype(np.int64))
-            axes.plot(x[at], y[at], color=colour, label=plain(name))
+        for (name, x, y), colour in zip(points, palette.series, strict=False):
+            axes.plot(x, y, color=colour, label=plain(name))
         axes.set(xlabel="False positive rate", ylabel="True positive rate")
-        if len(curves) > 1:
+        if len(points) > 1:
             axes.legend(loc="lower right")
 
     low, high = numbers.score(min(areas)), numbers.score(max(areas))
@@ -128,6 +123,16 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Drawin
     yield Drawing(
         "ROC curve", f"The area below the curve is {area}; 0.5 is guessing.", _on_axes(draw)
     )
+
+
+def _of_roc(is_it: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rates of false and true positives at some thresholds, over the whole range of them."""
+    order = np.argsort(-probability, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
+    found = np.concatenate([[0], np.cumsum(is_it[order])[ends]])
+    called = np.concatenate([[0], ends + 1])
+    at = np.unique(np.linspace(0, len(called) - 1, _MOST_CURVE_POINTS).astype(np.int64))
+    return (called - found)[at] / (~is_it).sum(), found[at] / is_it.sum()
 
 
 def _calibration(report: ValidationReport) -> Iterator[Drawing]:
@@ -234,6 +239,9 @@ def _residuals(report: ValidationReport, predicted: SetPrediction) -> Iterator[D
     some = np.linspace(0, len(predicted.y) - 1, min(len(predicted.y), _MOST_POINTS))
     points = predicted.rows(some.astype(np.int64))
     residuals = predicted.y - predicted.prediction
+    within = np.quantile(residuals, [0.005, 0.995])
+    counts, ends_of_bars = np.histogram(residuals, bins=30, range=tuple(within))
+    share = counts / len(residuals)
 
     def draw(axes: Axes, palette: Palette) -> None:
         ends = [
@@ -247,10 +255,8 @@ def _residuals(report: ValidationReport, predicted: SetPrediction) -> Iterator[D
         axes.set(xlabel="Actual", ylabel="Predicted")
 
     def draw_residuals(axes: Axes, palette: Palette) -> None:
-        within = np.quantile(residuals, [0.005, 0.995])
-        counts, ends = np.histogram(residuals, bins=30, range=tuple(within))
-        share = counts / len(residuals)
-        axes.bar(ends[:-1], share, np.diff(ends), align="edge", color=palette.series[0], alpha=0.7)
+        bars = ends_of_bars[:-1], share, np.diff(ends_of_bars)
+        axes.bar(*bars, align="edge", color=palette.series[0], alpha=0.7)
         for value in (found.quantiles[0], found.quantiles[2], found.quantiles[4]):
             axes.axvline(value, color=palette.series[1], linewidth=1)
         axes.set(xlabel="Actual minus predicted", ylabel="Share of rows")
