@@ -23,10 +23,13 @@ from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.foreseen import MemoryNeed, fetch_need, foresee, stage_need
+from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.registry import find_model
 
 # A line says something new after so long, and what takes less needs none.
@@ -75,8 +78,12 @@ class Model:
 
         Raises:
             UnreadableTable, UnusableTable, StorageUnreachable.
+            NotEnoughMemory: it would be killed.
         """
-        return self.reading.rows(read_source(Data.model_validate({"url": table})), table)
+        data = Data.model_validate({"url": table})
+        source = read_source(data, lambda size: _foresee(fetch_need("prediction", size)))
+        _foresee(stage_need("prediction", size_of(source, data)))
+        return self.reading.rows(source, table)
 
     def predict_table(
         self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
@@ -121,6 +128,12 @@ class Model:
         return delivered.predict_rows(
             self.pipeline, rows, self.reading, self.schema, self.signature
         )
+
+
+def _foresee(need: MemoryNeed) -> None:
+    """Stop before memory runs out."""
+    if (limit := memory_limit()) is not None:
+        foresee(need, limit)
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:

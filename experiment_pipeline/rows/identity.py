@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.rows.digests import row_hashes
+from experiment_pipeline.rows.digests import distinct, row_hashes
 from experiment_pipeline.spec import Sampling
 
 FITTED_ROWS = "fitted_rows.parquet"
@@ -131,7 +131,7 @@ class FittedRows:
         declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
         known = bool(declared) and set(declared) <= set(rows.columns)
         columns = tuple(declared) if known else tuple(sorted(sources))
-        return cls(columns, np.unique(row_hashes(rows, columns, _SALT)))
+        return cls(columns, distinct(row_hashes(rows, columns, _SALT)))
 
     def among(self, rows: Table) -> np.ndarray | None:
         """Return which rows as delivered are among them, bool (n,); None: a column is missing."""

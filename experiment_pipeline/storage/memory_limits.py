@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 _ROOT = Path("/")
 _KIBIBYTE = 1024
 
@@ -44,6 +46,7 @@ def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
     Args:
         root: of the file systems `proc` and `sys`.
     """
+    pa.default_memory_pool().release_unused()  # what it keeps of columns that are gone is not held
     status = _numbers(root / "proc/self/status")
     machine = _numbers(root / "proc/meminfo")
     if "VmRSS" not in status or "MemTotal" not in machine:

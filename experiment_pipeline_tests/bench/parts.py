@@ -16,6 +16,7 @@ from experiment_pipeline_tests.bench import (
     data,
     ensembles,
     foreseen,
+    foreseen_stages,
     halving,
     large,
     memory,
@@ -154,13 +155,22 @@ comparison of workers.
 
 
 def memory_needs(asked: argparse.Namespace) -> str:
-    """The memory that training was foreseen to take, against its peak."""
-    figures = table(FIGURE, foreseen.measurements(asked.scale))
-    return f"""What {foreseen.WORKERS} fits at a time add to a process that holds the sets, made-up tables of numbers and texts, each
-search in a process of its own. 1 is an estimate that was right; nobody is stopped who would have
-fitted as long as none is below {foreseen.SURE}.
+    """The memory that every stage, and training, were foreseen to take, against their peaks."""
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    stages = foreseen_stages.measurements(asked.folder, asked.rows)
+    figures = foreseen.measurements(asked.scale)
+    columns = ["stage", "rows", "peak, MB", "foreseen, MB", "peak / foreseen"]
+    return f"""Anonymous memory that a stage adds to what its process holds, the experiment of the part
+`{past_memory.EXPERIMENT}` without a limit, and what it was foreseen to add. 1 is an estimate that was right; nobody is
+stopped who would have fitted as long as none is below {foreseen.SURE} by more than the {foreseen_stages.GRANTED:.0f} MB that
+are granted beside.
 
-{figures}"""
+{table(columns, stages)}
+
+What {foreseen.WORKERS} fits at a time add to a process that holds the sets, made-up tables of numbers and texts, each
+search in a process of its own:
+
+{table(FIGURE, figures)}"""
 
 
 def time_left(_: argparse.Namespace) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,8 @@ class Project:
     def __post_init__(self) -> None:
         package = self.folder / "experiment_pipeline"
         bundled = [path.parent.name for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")]
-        ignore = shutil.ignore_patterns("__pycache__", *bundled)
+        # What is compiled already is copied with its times: no command compiles it anew.
+        ignore = shutil.ignore_patterns(*bundled)
         shutil.copytree(ROOT / "experiment_pipeline", package, ignore=ignore)
         for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
             shutil.copy(ROOT / name, self.folder)
@@ -59,15 +61,20 @@ class Project:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command of the README in its own process group."""
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        # Processes of pytest-xdist ignore an interruption, and so would all that they start.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def run(self, *command: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; both streams in `stdout`."""

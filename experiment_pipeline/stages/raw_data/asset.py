@@ -36,7 +36,7 @@ def build_raw_data(
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)
             shelf = Shelf()
-            source = read_source(spec.data, lambda size: foresee(fetch_need(size)))
+            source = read_source(spec.data, lambda size: foresee(fetch_need("raw_data", size)))
             size = size_of(source, spec.data)
             foresee(stage_need("raw_data", size))
             table = parse(

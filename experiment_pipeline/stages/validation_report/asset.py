@@ -114,7 +114,7 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
 
 
 def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
-    """What fitting the choice again needs, or judging it, whichever is more."""
+    """What fitting the choice again needs, and judging it."""
     from experiment_pipeline.stages.search.memory_needs import refit_need
 
     ensemble = look.board.chosen_ensemble
@@ -122,7 +122,7 @@ def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
     chosen = chosen or [declared[look.board.chosen]]
     judging = stage_need(STAGE, Size.of(look.validation_set.rows))
     refit = refit_need(chosen, look.sets, look.workers)
-    return max(judging, refit, key=lambda one: one.of(1))
+    return replace(refit, shared=refit.shared + judging.shared)
 
 
 def _evidence(
