@@ -274,6 +274,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         regressor=Estimator(
             "sklearn.dummy.DummyRegressor", {"strategy": "mean"}, well_known=_DUMMY_NAMES
         ),
+        features="ordinal",
         passes=lambda given, n_rows: 0.0,  # noqa: ARG005
         competes=False,
     ),

@@ -113,28 +113,36 @@ def reused_or_made(
     entries: Entries[None],
     fingerprint: str,
     needs: Callable[[], MemoryNeed],
-    make: Callable[[], Mapping[str, bytes]],
+    make: Callable[[int], Mapping[str, bytes]],
     reused: str,
+    workers: int = 1,
 ) -> Entry[None]:
-    """The stored entry of a fingerprint, which the log then says, or a new one, stored."""
+    """The stored entry of a fingerprint, which the log then says, or a new one, stored.
+
+    It is made with as many workers as memory allows of those that are asked for.
+    """
     stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
-        foresee(context, needs())
-        return entries.put(fingerprint, make(), None)
+        return entries.put(fingerprint, make(foresee(context, needs(), workers)), None)
     context.log.info(reused)
     return stored
 
 
-def foresee(context: dg.AssetExecutionContext, need: MemoryNeed) -> None:
+def foresee(context: dg.AssetExecutionContext, need: MemoryNeed, workers: int = 1) -> int:
     """Say what a stage needs where it is much of what there is, before it begins.
+
+    Returns:
+        How many of its workers go side by side.
 
     Raises:
         NotEnoughMemory: it would be killed.
     """
-    if (limit := memory_limit()) is not None:
-        found = foreseen.foresee(need, limit)
-        if found.worth_saying:
-            context.log.info(found.said)
+    if (limit := memory_limit()) is None:
+        return workers
+    found = foreseen.foresee(need, limit, workers)
+    if found.worth_saying:
+        context.log.info(found.said)
+    return found.workers
 
 
 # What stands around the work of a stage: it is recorded, and its errors are told to the user.

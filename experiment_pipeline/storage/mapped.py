@@ -23,8 +23,8 @@ from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, picked, stacked
 from experiment_pipeline.errors import StorageUnreachable
 
-# A million rows of thirty numbers: what is no larger need not touch a disk.
-HELD_BYTES = 256 * 1024 * 1024
+# What is no larger need not touch a disk; a stage holds several of that size.
+HELD_BYTES = 64 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow has it
 _Cells = TypeVar("_Cells")
 

@@ -5,6 +5,7 @@ processes hold is theirs to give back, so that nobody is stopped who would have 
 needs is estimated beside it. In: the operating system's word. Out: bytes.
 """
 
+import ctypes
 import re
 import resource
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
     Args:
         root: of the file systems `proc` and `sys`.
     """
-    pa.default_memory_pool().release_unused()  # what it keeps of columns that are gone is not held
+    _give_back()
     status = _numbers(root / "proc/self/status")
     machine = _numbers(root / "proc/meminfo")
     if "VmRSS" not in status or "MemTotal" not in machine:
@@ -67,6 +68,13 @@ def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
 def resident_bytes(root: Path = _ROOT) -> int:
     """Return what of this process is in memory, pages of files included; 0: it is not told."""
     return _numbers(root / "proc/self/status").get("VmRSS", 0)
+
+
+def _give_back() -> None:
+    """Return to the system what allocators keep of things that are gone; see malloc_trim(3)."""
+    pa.default_memory_pool().release_unused()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc alone
+        trim(0)
 
 
 def _not_given_back(status: Mapping[str, int]) -> int:

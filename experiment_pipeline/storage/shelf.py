@@ -14,12 +14,10 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline.columns.kinds import holds_objects
-from experiment_pipeline.storage.mapped import mapped_column, mapped_file
+from experiment_pipeline.storage.mapped import HELD_BYTES, mapped_column, mapped_file
 
 # Rows of a batch, and of a row group: of twenty numbers each, some 40 MB.
 BATCH_ROWS = 262_144
-# What is no larger need not touch a disk; a stage holds several shelves.
-SHELF_BYTES = 64 * 1024 * 1024
 
 
 class Shelf(MutableMapping[str, pd.Series]):
@@ -30,7 +28,7 @@ class Shelf(MutableMapping[str, pd.Series]):
         batch_rows: rows of a batch.
     """
 
-    def __init__(self, most_bytes: int = SHELF_BYTES, batch_rows: int = BATCH_ROWS) -> None:
+    def __init__(self, most_bytes: int = HELD_BYTES, batch_rows: int = BATCH_ROWS) -> None:
         self.batch_rows, self.holds_objects = batch_rows, False
         self._left = most_bytes
         self._held: dict[str, pd.Series] = {}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # A file that is larger is not read whole into memory: packed, it is a fraction of it.
-WHOLE_BYTES = 64 * 1024 * 1024
+WHOLE_BYTES = 16 * 1024 * 1024
 # Of such a file, columns that were read stay in memory as long as they are no more.
 KEPT_BYTES = 256 * 1024 * 1024
 _METADATA = b"experiment_pipeline"

@@ -54,7 +54,7 @@ def build_data_analysis(
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
                 lambda: stage_need("data_analysis", Size.of(raw_data.frame)),
-                lambda: _examine(raw_data.frame, given, schema_text),
+                lambda _: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
         analysis = json.loads(stored.files[ANALYSIS])

@@ -66,7 +66,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
                 stage_entries(spec.name, STAGE),
                 fingerprint,
                 lambda: stage_need(STAGE, Size.of(sets.test)),
-                lambda: page.files(
+                lambda _: page.files(
                     _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
                 ),
                 "reused the ranking of the same results",

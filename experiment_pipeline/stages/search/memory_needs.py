@@ -21,6 +21,7 @@ from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.many_texts import NUMBERS
 from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.mapped import HELD_BYTES
 
 _FLOAT = 8
 # Rows whose texts tell how many there are, roughly.
@@ -42,9 +43,9 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
 
     With n train and m test rows, d encoded columns of a recipe and k trees of a boosting round:
 
-    * encoded rows, per recipe: 8·m·d; and 8·n·d where somebody reads them whole, twice that where
-      they are encoded at once (a copy of scikit-learn's); else 24·HELD_ROWS·d, for the rows that
-      bins are made of;
+    * encoded rows, per recipe: 16·n·d where they are encoded at once (with a copy of
+      scikit-learn's), else 24·HELD_ROWS·d, for the rows that bins are made of; 8·m·d and, where
+      somebody reads them whole, 8·n·d, up to HELD_BYTES each: more lies on maps;
     * the table that a library makes of a recipe's rows: c·n·d, with c = 1 for
       LightGBM, 6 for XGBoost, 20 for CatBoost;
     * a fit of a booster: n·(d + 16·k + 16), which is its bins by rows, and of each row scores,
@@ -77,21 +78,18 @@ def task_need(configurations: Sequence[Configuration], sets: TrainingSets) -> Me
     return MemoryNeed("a worker", change, shared, work.fits(), work.encoded())
 
 
-def refit_need(
-    configurations: Sequence[Configuration], sets: TrainingSets, workers: int
-) -> MemoryNeed:
+def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
     """Estimate what fitting the choice again adds, on train and test rows together.
 
     Args:
         configurations: that one, or of an ensemble its members.
         sets: those of the search.
-        workers: fits at a time.
     """
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
     work = replace(_Work.of(configurations, sets), train=rows, test=0)
     change = f"{_FEWER}, which are chosen no more then"
-    size = LIBRARIES + work.encoding() + work.tables() + sum(work.fits()[:workers])
-    return MemoryNeed("the stage validation_report", change, size)
+    shared = LIBRARIES + work.encoding() + work.tables()
+    return MemoryNeed("the stage validation_report", change, shared, work.fits())
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,9 @@ class _Work:
         held, size = held_recipes(self.configurations), 0
         for recipe, d in self.columns.items():
             at_once = recipe == "onehot" or self.train <= HELD_ROWS
-            copies = 2 if at_once else 1 if recipe in held else 0
-            size += _FLOAT * d * (copies * self.train if copies else 3 * HELD_ROWS)
-            size += _FLOAT * d * self.test
+            size += _FLOAT * d * (2 * self.train if at_once else 3 * HELD_ROWS)
+            size += min(_FLOAT * d * self.train, HELD_BYTES) if recipe in held else 0
+            size += min(_FLOAT * d * self.test, HELD_BYTES)
         return size
 
     def encoded(self) -> int:

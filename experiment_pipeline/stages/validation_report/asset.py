@@ -89,8 +89,9 @@ def build_validation_report(
                 stage_entries(spec.name, STAGE),
                 look.fingerprint,
                 lambda: _needs(look, declared),
-                look.files,
+                lambda workers: replace(look, workers=workers).files(),
                 "reused the report of the same model on the same rows",
+                look.workers,
             )
         report = ValidationReport.from_json(stored.files[REPORT].decode())
         words = leaderboard.with_ensemble(declared)[report.configuration].in_words
@@ -121,7 +122,7 @@ def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
     chosen = [one.configuration for one in ensemble.members] if ensemble else []
     chosen = chosen or [declared[look.board.chosen]]
     judging = stage_need(STAGE, Size.of(look.validation_set.rows))
-    refit = refit_need(chosen, look.sets, look.workers)
+    refit = refit_need(chosen, look.sets)
     return replace(refit, shared=refit.shared + judging.shared)
 
 
