@@ -6,7 +6,7 @@
 
 The tables of a recipe are named by what decides them, targets by what they are: a rerun, or another
 rung of the same rows, finds them. They live as long as a search: one that ends removes all of its
-experiment, one that is killed leaves them to the next. In: configurations, sets. Out: where the files
+experiment, one that is killed or cancelled leaves them to the next. In: configurations, sets. Out: where the files
 are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
 """
 
