@@ -40,7 +40,7 @@ COLUMNS = 20
 GIGABYTE, MILLION = 1e9, 1e6
 # Rows up to which a limit is to be kept, in GB, where none is asked for.
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
-TREES, DRAWS, FIRST_SHARE = 40, 7, 0.05
+TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
 ALGORITHM = "lightgbm"
 # What the messages of an exhausted process have in common; NumPy, Arrow and C++ in turn.
 EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
