@@ -255,6 +255,7 @@ def test_a_terminated_command_is_an_interrupted_one() -> None:
     """SIGTERM, as of a scheduler: what has begun is cleared away before the process ends."""
     from experiment_pipeline import cli
 
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), cli._stopped_like_ctrl_c():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
