@@ -108,11 +108,15 @@ def picked(table: AnyTable, positions: np.ndarray) -> AnyTable:
 
 def without(table: AnyTable, names: Collection[str]) -> AnyTable:
     """Return the table without some of its columns."""
-    kept = [name for name in table.columns if name not in names]
+    return with_only(table, [name for name in table.columns if name not in names])
+
+
+def with_only(table: AnyTable, names: Sequence[str]) -> AnyTable:
+    """Return the table with these columns alone, in this order, and without a copy of them."""
     if isinstance(table, pd.DataFrame):
-        # Not `table[kept]`, which would copy the numbers.
-        return made(table, table.index, {name: table[name] for name in kept})
-    return Columns(table.index, Overlaid(dict.fromkeys(kept), table, {}))  # type: ignore[return-value]
+        # Not `table[names]`, which would copy the numbers.
+        return made(table, table.index, {name: table[name] for name in names})
+    return Columns(table.index, Overlaid(dict.fromkeys(names), table, {}))  # type: ignore[return-value]
 
 
 def with_cells(table: AnyTable, cells: Mapping[str, pd.Series]) -> AnyTable:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import holds_missing, kind_of
+from experiment_pipeline.columns.table import with_only
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import from_json, to_json
@@ -121,7 +122,7 @@ def golden_rows(prepared: pd.DataFrame, features: Sequence[str], plain: int = 5)
         The first rows; rows until every feature with missing values is missing once; and the
         first row again with every text replaced by an unseen category.
     """
-    table = prepared[list(features)]
+    table = with_only(prepared, features)
     chosen = list(range(min(plain, len(table))))
     for name in features:
         absent = table[name].isna().to_numpy()

@@ -1,8 +1,9 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
-Here: `parse`, the stage, and `read`, its columns for who needs no digest. Beside it: `contents` (what a file is), `parquet` and `csv_text` (files →
-columns), `columns` (columns → types). Not here: what people see of it (`page.py`), fetching the
-files (`sources.py`), cleaning values (`columns/preparation.py`).
+Here: `parse`, the stage, and `read`, its columns for who needs no digest. Beside it: `contents` (what
+a file is), `parquet` and `csv_text` (files → columns), `columns` (columns → types). Not here: what
+people see of it (`page.py`), fetching the files (`sources.py`), cleaning values
+(`columns/preparation.py`).
 
 Types, notes and digest go by whole columns, so the table is made a column at a time: with a place
 to put columns, a table may be larger than memory. Nothing is changed in silence: what was

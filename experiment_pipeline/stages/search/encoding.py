@@ -18,7 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
-from experiment_pipeline.columns.table import without
+from experiment_pipeline.columns.table import with_only
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
@@ -148,7 +148,7 @@ def _sliced(
         grown: bool (n,).
     """
     parts = _parts(fitted)
-    read_of = without(rows, set(rows.columns) - set(fitted.feature_names_in_))
+    read_of = with_only(rows, list(fitted.feature_names_in_))
     known: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):

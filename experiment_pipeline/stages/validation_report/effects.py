@@ -168,7 +168,7 @@ def usage(
     score = scored_by(spec.metric, cut)
     found = permutation_importance(
         predict,
-        parts.encode(test[names].iloc[shuffled]),
+        parts.encode(test.iloc[shuffled][names]),
         columns,
         score,
         sets.y_test[shuffled],
@@ -187,7 +187,7 @@ def usage(
     rows = affordable_rows(_DEPENDENCE * seconds, work.seconds_per_row, len(sets.test), len(first))
     if not rows:
         return Usage(spec.metric, effort.rows, effort.repeats, importance, (), 0)
-    sample = test[names].iloc[spread_evenly(len(test), rows)]
+    sample = test.iloc[spread_evenly(len(test), rows)][names]
     cells = parts.encode(sample)
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
     curves = (_dependence(sets, sample[name], cells, columns[name], predict) for name in first)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.columns.table import Table
+from experiment_pipeline.columns.table import Table, with_only
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.memory.comparison import JudgedRows
 from experiment_pipeline.rows.units import resampling_units
@@ -240,5 +240,5 @@ def _predicted(
 
 
 def _predictions(pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, workers: int) -> np.ndarray:
-    features, parts = rows[list(sets.features)], TakenApart.of(pipeline)
+    features, parts = with_only(rows, sets.features), TakenApart.of(pipeline)
     return parts.predict_rows(features, sets.task, sets.classes, workers)
