@@ -176,7 +176,10 @@ def stage_need(stage: str, size: Size, *, by_rows: bool = False) -> MemoryNeed:
         by_rows: whether the table cannot be had by columns.
     """
     holds = HOLDS[stage]
-    return MemoryNeed(f"the stage {stage}", holds.change, holds.of(size, by_rows=by_rows))
+    shared = holds.of(size, by_rows=by_rows)
+    # What is on its way from one table to the next is held up to a bound, and else mapped.
+    mapped = max(0, round(size.row * size.rows) - HELD_BYTES) if holds.kept else 0
+    return MemoryNeed(f"the stage {stage}", holds.change, shared, files=mapped)
 
 
 def fetch_need(stage: str, size: int) -> MemoryNeed:

@@ -168,7 +168,7 @@ def test_a_stage_that_would_be_killed_says_so_and_ends(tmp_path: Path) -> None:
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
     cells = np.random.default_rng(0).random(2_000_000)
     pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
-    command = [sys.executable, "-c", STARVED, str(path), "100000000"]
+    command = [sys.executable, "-c", STARVED, str(path), "40000000"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2_000:]
     assert done.stdout.startswith("False NotEnoughMemory: the stage raw_data: it needs about")
