@@ -68,9 +68,9 @@ def seconds_of_cpu(processes) -> float:
 
 
 def stored(project) -> dict[str, float]:
-    """Every file of the fitted configurations, and when it was written."""
+    """Every file of the configurations that are stored whole, and when it was written."""
     (root,) = project.folder.rglob(f"{EXPERIMENT}/trained_model")
-    files = [path for path in root.rglob("*") if path.is_file()]
+    files = [path for result in root.rglob("result.json") for path in result.parent.iterdir()]
     return {str(path.relative_to(root)): path.stat().st_mtime for path in files}
 
 
