@@ -39,9 +39,9 @@ class Table(Protocol):
 SLICE_ROWS = 262_144
 
 
-def slices(rows: int) -> Iterator[slice]:
+def slices(rows: int, size: int = SLICE_ROWS) -> Iterator[slice]:
     """Cut so many rows into those that are worked on at a time; of none there is one slice."""
-    return (slice(start, start + SLICE_ROWS) for start in range(0, max(rows, 1), SLICE_ROWS))
+    return (slice(start, start + size) for start in range(0, max(rows, 1), size))
 
 
 # What a stage is given it gives back: a DataFrame for a DataFrame, `Columns` for `Columns`.

@@ -23,7 +23,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.columns.coercion import as_text
 from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.columns.table import Columns, whole
+from experiment_pipeline.columns.table import Columns, slices, whole
 from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
@@ -209,8 +209,8 @@ class Predicting:
             TooManyRejectedRows: not one row satisfies the schema; all batches were given.
         """
         left = False
-        for start in range(0, max(1, len(raw)), BATCH_ROWS):
-            batch = self._batch(raw.iloc[start : start + BATCH_ROWS])
+        for some in slices(len(raw), BATCH_ROWS):
+            batch = self._batch(raw.iloc[some])
             left |= batch.predictions is not None
             yield batch
         if not left:

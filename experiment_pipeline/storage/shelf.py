@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline.columns.kinds import holds_objects
+from experiment_pipeline.columns.table import slices
 from experiment_pipeline.storage.mapped import HELD_BYTES, mapped_column, mapped_file
 
 # Rows of a batch, and of a row group: of twenty numbers each, some 40 MB.
@@ -82,8 +83,7 @@ class Shelf(MutableMapping[str, pd.Series]):
 
     def batches(self, index: pd.Index) -> Iterator[pd.DataFrame]:
         """Give the rows of all columns in batches, under this index; of no rows one empty batch."""
-        for number in range(max(1, -(-len(index) // self.batch_rows))):
-            rows = slice(number * self.batch_rows, (number + 1) * self.batch_rows)
+        for rows in slices(len(index), self.batch_rows):
             labels = index[rows]
             cells = {name: held.iloc[rows].set_axis(labels) for name, held in self._held.items()}
             yield pd.DataFrame(cells, index=labels, copy=False)

@@ -10,15 +10,7 @@ to put columns, a table may be larger than memory. Nothing is changed in silence
 found out by looking is in `RawTable.notes`.
 """
 
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, overload
@@ -110,6 +102,19 @@ class Read:
         """Give name and cells of each column, once, in order."""
         return ((name, cells.to_pandas()) for name, cells in self.cells)
 
+    def as_table(self, frame: AnyTable, digest: str) -> "RawTable[AnyTable]":
+        """Return these columns, all of which were had, with what there is to say of them."""
+        compressions = dict.fromkeys(file.compression for file in self.files if file.compression)
+        return RawTable(
+            frame=frame,
+            digest=digest,
+            format=self.files[0].format,
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            compression=", ".join(compressions) or None,
+            notes=(*self.parts, *(note for decided in self.decisions for note in decided.notes())),
+        )
+
 
 @overload
 def parse(
@@ -151,16 +156,7 @@ def parse(
         digest.add(name, series.dtype, cell_hashes(series))
         held[name] = series
     table: Any = Columns(found.index, held)
-    compressions = dict.fromkeys(file.compression for file in found.files if file.compression)
-    return RawTable(
-        frame=whole(table) if cells is None else table,
-        digest=digest.hexdigest(),
-        format=found.files[0].format,
-        encoding=found.encoding,
-        delimiter=found.delimiter,
-        compression=", ".join(compressions) or None,
-        notes=(*found.parts, *(note for decided in found.decisions for note in decided.notes())),
-    )
+    return found.as_table(whole(table) if cells is None else table, digest.hexdigest())
 
 
 def parse_sample(
@@ -187,24 +183,14 @@ def parse_sample(
     # A column at a time; what was not chosen of it goes at once.
     cells = {name: series.iloc[rows].set_axis(index) for name, series in found.columns()}
     kept = pd.DataFrame(cells, index=index, copy=False)
-    compressions = dict.fromkeys(file.compression for file in found.files if file.compression)
-    table = RawTable(
-        frame=kept,
-        digest=table_digest(kept),
-        format=found.files[0].format,
-        encoding=found.encoding,
-        delimiter=found.delimiter,
-        compression=", ".join(compressions) or None,
-        notes=(*found.parts, *(note for decided in found.decisions for note in decided.notes())),
-    )
-    return table, len(found.index)
+    return found.as_table(kept, table_digest(kept)), len(found.index)
 
 
 def read(
     parts: Sequence[tuple[str, bytes | Delivered]],
     data: spec.Data,
     spool: Spool | None = None,
-    as_written: Collection[str] = (),
+    as_written: Sequence[str] = (),
     reading_whole: Callable[[], object] = lambda: None,
 ) -> Read:
     """Read the columns of one table.
@@ -248,7 +234,7 @@ def _read_csv(
     files: Sequence[Contents],
     data: spec.Data,
     spool: Spool | None,
-    as_written: Collection[str],
+    as_written: Sequence[str],
     reading_whole: Callable[[], object],
 ) -> Read:
     decisions = columns.Decisions()

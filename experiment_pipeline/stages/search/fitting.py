@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
+from experiment_pipeline.columns.table import slices
 from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features, Fitting, Scoring, SearchSpec
 from experiment_pipeline.stages.search import composing
@@ -35,7 +36,7 @@ from experiment_pipeline.stages.search.shared_work import (
     SharedTables,
     SharedWork,
 )
-from experiment_pipeline.stages.search.slices import slices_of
+from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 
@@ -135,7 +136,7 @@ def _fitted(
             return fitted, fitted.on_test, predicting.cpu_seconds * n_test / ROWS_TO_TIME
     with Clock() as predicting:
         # Some estimators copy what they predict.
-        parts = [fitted.predict(test[rows]) for rows in slices_of(n_test)]
+        parts = [fitted.predict(test[rows]) for rows in slices(n_test, HELD_ROWS)]
     return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 

@@ -74,11 +74,6 @@ class SlicedTable:
         return np.broadcast_to(np.zeros(1), self.shape)
 
 
-def slices_of(rows: int) -> list[slice]:
-    """Cut rows into slices of HELD_ROWS; of none there is one."""
-    return [slice(start, start + HELD_ROWS) for start in range(0, max(rows, 1), HELD_ROWS)]
-
-
 class InTurn:
     """Rows as LightGBM asks for them: some one by one, to make bins of, and then all in slices.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.table import Table, picked
+from experiment_pipeline.columns.table import SLICE_ROWS, Table, picked, slices
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
@@ -35,8 +35,6 @@ from experiment_pipeline.storage.registry import Registry
 # AUC and 3 % of those that are not worse; a 95 % interval 59 % and 0 %, one of 80 % 74 % and 6 %.
 # A stop costs a look at the report, a worse champion costs until somebody notices.
 CONFIDENCE = 0.9
-# Rows are prepared and predicted in parts: of twenty columns some 40 MB.
-ROWS_AT_ONCE = 262_144
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +134,8 @@ def _predictions(
         return np.empty(0)
     held = rows if isinstance(rows, pd.DataFrame) else mapped_frame(rows)
     names, found = tuple(signature.features), []
-    for start in range(0, len(held), ROWS_AT_ONCE):
-        some = held.iloc[start : start + ROWS_AT_ONCE]
-        features = delivered.prepared_features(some, champion.reading, signature)
+    for some in slices(len(held), SLICE_ROWS):
+        features = delivered.prepared_features(held.iloc[some], champion.reading, signature)
         found.append(predict(champion.pipeline, features, names, spec.task, classes))
     return np.concatenate(found)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import encoding, slices
+from experiment_pipeline.stages.search import encoding, fitting, slices
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.folds import as_evaluated
@@ -79,6 +79,7 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "HELD_BYTES", 300)
     # Not of `boosting`: it is also how many rows bins are made of.
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
+    monkeypatch.setattr(fitting, "HELD_ROWS", 100)
     monkeypatch.setattr(slices, "HELD_ROWS", 100)
     monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 64)
 

@@ -296,7 +296,7 @@ def test_it_predicts_in_parts_of_any_size(size: int, monkeypatch: pytest.MonkeyP
     """The comparison is that of all rows at once, also of a table that holds no cells itself."""
     current, challenger = champion(rows_of(2_000, 1)), model(rows_of(2_000, 2))
     at_once = compared(current, VALIDATION, challenger)
-    monkeypatch.setattr(champion_module, "ROWS_AT_ONCE", size)
+    monkeypatch.setattr(champion_module, "SLICE_ROWS", size)
     assert compared(current, VALIDATION, challenger) == at_once
     lazy = Columns(VALIDATION.index, {name: VALIDATION[name] for name in VALIDATION})
     assert compared(current, VALIDATION, challenger, delivered=lazy) == at_once
