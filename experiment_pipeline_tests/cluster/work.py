@@ -54,6 +54,12 @@ def starts(folder: Path) -> Counter[str]:
     return Counter(noted.name.split(".")[0] for noted in folder.iterdir())
 
 
+def restart_seconds(folder: Path, name: str) -> float:
+    """How long after its first start a task was started again."""
+    first, second = sorted(path.stat().st_mtime for path in folder.glob(f"{name}.*"))
+    return second - first
+
+
 def processes(folder: Path, *, running: bool = False) -> set[int]:
     """Which processes have started tasks; only those that still run, or were killed in it."""
     noted = [path for path in folder.iterdir() if not (running and path.suffix == ".ended")]
