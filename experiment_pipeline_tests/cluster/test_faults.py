@@ -206,7 +206,7 @@ def test_a_slow_worker_gets_less_and_nothing_twice(dask: DaskProcesses, noted: P
 def test_workers_join_and_leave_in_the_middle(dask: DaskProcesses, noted: Path) -> None:
     """Who joins gets tasks, who is told to leave hands its own back, and is blamed for nothing."""
     first = dask.start_worker(nanny=True)
-    tasks = work(noted, 24, 0.5)
+    tasks = work(noted, 12, 0.5) | {"task4": Work(noted, "task4", wants_company=True)}
     second: list[subprocess.Popen[bytes]] = []
     with connected(engine(dask), say=(said := []).append) as cluster:
         when(lambda: starts(noted), lambda: second.append(dask.start_worker()))
