@@ -66,8 +66,12 @@ for service in dask-scheduler dagster-webserver dagster-daemon; do
   start "$head" "$service"
 done
 for worker in "$@"; do
-  [[ $worker == "$head" ]] || bring_project "$worker"
+  if [[ $worker != "$head" ]]; then
+    bring_project "$worker"
+    # Workers get the storage alone, the head also the databases.
+    bring_secret "$worker" <(grep -v _DATABASE= "$settings" | grep -v ^DAGSTER_) \
+      /etc/experiment_pipeline.env
+  fi
   bring_certificate "$worker" worker
-  bring_secret "$worker" "$settings" /etc/experiment_pipeline.env
   start "$worker" dask-worker
 done
