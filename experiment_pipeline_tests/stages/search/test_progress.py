@@ -70,6 +70,17 @@ def test_a_failure_is_done(progress):
     assert said == ["c failed: ValueError: no\nTraceback …", "1 of 1 done"]
 
 
+def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
+    """Of all, or of those at its rung; what was reused is done."""
+    assert progress.cancelled == "the search was cancelled before its first fit"
+    told(progress, RungStarted(QUARTER, linear("a", "b"), {"a": model_result("a", 0.6)}, ()))
+    at_rung = "1 of 2 configurations at rung 1 of 2 (25 % of the train rows)"
+    assert progress.cancelled == f"the search was cancelled after {at_rung}"
+    told(progress, RungStarted(FULL, linear("a", "b", "c"), {}, ()))
+    told(progress, fitted("a", 0.4))
+    assert progress.cancelled == "the search was cancelled after 1 of 3 configurations"
+
+
 def test_what_is_reused_is_done_from_the_start(progress):
     """A reused result may be the best, and no line is due for it."""
     known = {"c": model_result("c", 0.3)}
