@@ -267,9 +267,12 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
     spec = spec_from(folder.name, source.filled_in(given), source.line_of)
     _check_findings(spec, source)
     _check_search(spec, source)
-    if spec.mlflow is not None and find_spec("mlflow") is None:
-        lacking = "needs a package that is not there; pip install 'experiment-pipeline[mlflow]'"
-        raise invalid([Problem(("mlflow",), lacking)], source.line_of)
+    for key, package, extra in (("mlflow", "mlflow", "mlflow"), ("engine", "distributed", "dask")):
+        if getattr(spec, key) is not None and find_spec(package) is None:
+            lacking = (
+                f"needs a package that is not there; pip install 'experiment-pipeline[{extra}]'"
+            )
+            raise invalid([Problem((key,), lacking)], source.line_of)
     path = folder / SCHEMA_FILE
     return NamedColumns(
         spec,

@@ -169,6 +169,18 @@ def test_mlflow_needs_its_package(
     assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow.shown_uri}"
 
 
+def test_a_cluster_needs_its_package(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it lacks, that is said at the key, before a run has analysed and split the table."""
+    folder.write(YAML + "  engine: {dask: local}\n")
+    assert folder.load().named.spec.engine is not None
+    monkeypatch.setattr(component, "find_spec", lambda _: None)
+    message = told(folder)
+    assert "engine: needs a package" in message
+    assert "pip install 'experiment-pipeline[dask]'" in message
+
+
 def test_an_environment_variable_is_filled_in(
     folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

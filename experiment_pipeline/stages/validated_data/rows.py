@@ -154,12 +154,12 @@ def validate(
     reasons = count_reasons(broken)
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
-    texts = rejection_reasons(broken, ~intact)
+    rejected = whole(picked(raw, np.flatnonzero(~intact)))
+    told = {str(name): cells for name, cells in rejected.items()}
+    told[REASONS] = pd.Series(rejection_reasons(broken, ~intact), rejected.index, dtype="str")
     return ValidatedData(
         validated=_kept(frame, columns, intact),
-        rejected=whole(picked(raw, np.flatnonzero(~intact))).assign(
-            **{REASONS: pd.array(texts, dtype="str")}
-        ),
+        rejected=made(rejected, rejected.index, told),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),

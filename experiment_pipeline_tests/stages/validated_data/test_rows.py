@@ -36,6 +36,15 @@ def test_rejected_rows_are_kept_as_delivered():
     pd.testing.assert_frame_equal(rejected, scenario.table().loc[rejected.index])
 
 
+def test_a_table_of_many_columns_is_validated_without_a_warning():
+    """Pandas calls a table fragmented that came a column at a time, when it gets one more."""
+    cells = {f"c{number}": pd.Series([1.0, number]) for number in range(150)}
+    raw = pd.DataFrame(cells, copy=False).rename_axis(index="row_number")
+    data = validate(raw, prepare(raw, Preparation()), load_schema("columns: {c9: {equal_to: 1.0}}"))
+    assert reasons(data) == {1: ["c9: 9.0 fails equal_to(1.0)"]}
+    assert data.rejected.columns.tolist() == [*cells, REASONS]
+
+
 def test_validated_rows_have_the_types_of_the_schema():
     """What passes is the prepared row in the schema's type."""
     data = clinic()
