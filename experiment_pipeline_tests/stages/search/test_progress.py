@@ -171,3 +171,17 @@ def test_workers_may_come_and_go(progress):
         left.append(progress.time_left.seconds(2.0, [key]))
     assert left[0] < left[1] > left[2] < left[3]
     assert min(left) > 0
+
+
+def test_what_the_baseline_took_says_nothing_of_others():
+    """Of a fit that is all overhead no other's length follows; that of a rival tells something."""
+    forest = Configuration("forest", "random_forest", "ordinal", {"n_estimators": 200})
+    baseline = Configuration("dummy", "dummy", "ordinal", {})
+    left = TimeLeft(2)
+    left.rung_began(FULL, (), (*linear("a", "b"), baseline, forest), (), 0.0)
+    left.fit_ended("a", 0.1, 0.1)
+    before = left.guess("forest", FULL)
+    left.fit_ended("dummy", 0.2, 0.1)
+    assert left.guess("forest", FULL) == before
+    left.fit_ended("b", 2.0, 2.0)
+    assert left.guess("forest", FULL) > 2 * before
