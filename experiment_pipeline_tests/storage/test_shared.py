@@ -29,9 +29,9 @@ def make(files: SharedFiles, *digests: str) -> None:
 
 
 def names(folder: Path | UPath, stage: str = "shared") -> list[str]:
-    """What lies there."""
+    """What lies there and holds a file: SeaweedFS shows removed folders a while longer."""
     place = UPath(folder) / "e" / stage
-    return sorted(path.name for path in place.iterdir()) if place.exists() else []
+    return sorted({path.relative_to(place).parts[0] for path in place.rglob("*") if path.is_file()})
 
 
 def note(folder: Path, process: Process, since: datetime) -> None:
@@ -84,7 +84,9 @@ def test_a_search_that_fails_leaves_all_to_the_next(tmp_path: Path) -> None:
 
 def test_what_a_kill_leaves_unfinished_goes_with_the_next_search(tmp_path: Path) -> None:
     """A half made entry, and the lease of a process that is no more."""
-    (tmp_path / "e" / "shared" / "unfinished-1").mkdir(parents=True)
+    half = tmp_path / "e" / "shared" / "unfinished-1" / "a.bin"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"")
     with subprocess.Popen(["sleep", "60"]) as killed:
         process = Process.here(killed.pid)
         note(tmp_path, process, ago())
