@@ -1,5 +1,6 @@
 """Bins of many rows are kept in files by threads, too: the same models, made once."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import encoding
+from experiment_pipeline.stages.search import asset, encoding
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines import shared_files
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.learners import boosting
+from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import Entries
 from experiment_pipeline.storage.shared import Place, SharedFiles
@@ -162,7 +164,7 @@ def test_bins_that_find_no_place_are_used_all_the_same(
 
 
 def test_threads_and_workers_find_the_bins_of_each_other(tmp_path: Path, made: list[int]) -> None:
-    """One name for one table, whoever has made it, and in a bucket as on a disk."""
+    """One name for one table, whoever has made it."""
     spec, sets = experiment(WAYS["stops early"]), training_sets()
     with workers(tmp_path) as engine:
         first = {each.key: each for each in engine.train(configurations(spec), sets, spec)}
@@ -172,12 +174,21 @@ def test_threads_and_workers_find_the_bins_of_each_other(tmp_path: Path, made: l
     assert len(made) == 2
 
 
-def test_a_bucket_keeps_bins_as_a_disk_does(place: UPath, made: list[int]) -> None:
-    """They are copied to be read, and the copies are gone."""
+def test_the_training_step_keeps_bins_below_the_storage_root(
+    place: UPath, made: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its log says how much; the next run finds them."""
     spec, sets = experiment([one("lightgbm", **FEW)]), training_sets()
-    first = essence(searched(spec, sets, place))
-    assert essence(searched(spec, sets, place)) == first
+    log = logging.getLogger("step")
+    caplog.set_level(logging.INFO, "step")
+    for _ in range(2):
+        with asset._engine(spec, log) as engine:
+            (found,) = engine.train(configurations(spec), sets, spec)
+        assert isinstance(found, TrainedModel), found
     assert len(made) == 1
+    assert (
+        f"0 MB of binned rows are kept for later searches: {place / 'e' / 'shared'}" in caplog.text
+    )
 
 
 def test_a_search_that_fails_leaves_bins_to_its_rerun(tmp_path: Path, made: list[int]) -> None:
