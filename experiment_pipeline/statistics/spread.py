@@ -199,7 +199,8 @@ class Layout:
         """Lay rows out by their units (n,) and by class codes (n,), all 0 for one sample."""
         unit = unit_codes(units)
         n_classes = int(classes.max(initial=0)) + 1
-        cells, cell = distinct(unit * n_classes + classes)
+        # Of one class its cells are the units: the same array, not another one.
+        cells, cell = distinct(unit * n_classes + classes if n_classes > 1 else unit)
         cell_class = cells % n_classes
         told = np.bincount(cell_class)
         if weights is not None:

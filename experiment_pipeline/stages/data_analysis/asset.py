@@ -16,7 +16,11 @@ from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.data_analysis import page
-from experiment_pipeline.stages.data_analysis.analysis import analyse, rows_to_read
+from experiment_pipeline.stages.data_analysis.analysis import (
+    analyse,
+    how_many_to_read,
+    rows_to_read,
+)
 from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.foreseen import Size, stage_need
 from experiment_pipeline.stages.raw_data.table import RawTable
@@ -53,7 +57,11 @@ def build_data_analysis(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
-                lambda: stage_need("data_analysis", Size.of(raw_data.frame)),
+                lambda: stage_need(
+                    "data_analysis",
+                    Size.of(raw_data.frame),
+                    read_rows=how_many_to_read(len(raw_data.frame)),
+                ),
                 lambda _: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
