@@ -9,6 +9,7 @@ their spread comes the margin within which nobody is stopped. How much there is:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from sys import getsizeof
 from typing import Self
 
 import pandas as pd
@@ -30,8 +31,8 @@ LIBRARIES = 60_000_000
 WORTH_SAYING = 0.25
 # A sample of fewer rows is no advice; of algorithms, so many are named.
 _FEWEST_ROWS, _PARTS_SHOWN = 10_000, 3
-# A cell that is a Python object: the object, and the place that points to it.
-_OBJECT = 80
+# Of a cell that is a Python object the place that points to it; so many objects tell their size.
+_POINTER, _LOOKED_AT = 8, 1_000
 _FEWER_COLUMNS = "leave columns out that nobody needs"
 _FEWER_AT_ONCE = "predict the table in parts, a file for each"
 _BY_COLUMNS = (
@@ -63,10 +64,17 @@ class Size:
             first = next(iter(table.batches()), pd.DataFrame())
         else:
             first = table if isinstance(table, pd.DataFrame) else head(table, BATCH_ROWS)
-        objects = [holds_objects(dtype) for dtype in first.dtypes]
-        used = first.memory_usage(index=False) / max(len(first), 1)
-        cells = [_OBJECT if one else float(size) for one, size in zip(objects, used, strict=True)]
-        return cls(len(table), sum(cells), max(cells, default=0.0), any(objects))
+        cells = [_cell_bytes(first[name]) for name in first.columns]
+        objects = any(map(holds_objects, first.dtypes))
+        return cls(len(table), sum(cells), max(cells, default=0.0), objects)
+
+
+def _cell_bytes(column: pd.Series) -> float:
+    """What a cell takes, on average."""
+    if not holds_objects(column):
+        return float(column.memory_usage(index=False)) / max(len(column), 1)
+    sizes = [getsizeof(one) for one in column.iloc[:_LOOKED_AT]]
+    return _POINTER + sum(sizes) / max(len(sizes), 1)
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ HOLDS: Mapping[str, Holds] = {
     "validated_data": Holds(columns=3, facts=30, kept=2, tables=3),
     "split_sets": Holds(columns=3.5, facts=30, kept=3, tables=2),
     # What judges predictions knows of features no more than the ids.
-    "leaderboard": Holds(columns=1, facts=180, per_class=40),
+    "leaderboard": Holds(columns=1, facts=210, per_class=32),
     # Beside the refit: pictures.
-    "validation_report": Holds(columns=1, facts=215, per_class=48, beside=150_000_000),
+    "validation_report": Holds(columns=1, facts=230, per_class=24, beside=150_000_000),
     # A fresh process that loads the model.
     "exported_model": Holds(columns=0, facts=24, beside=130_000_000),
     "prediction": Holds(columns=3, facts=40, kept=1, tables=2, change=_FEWER_AT_ONCE),
@@ -168,11 +176,12 @@ class MemoryNeed:
 
     def advice(self, left: int) -> str:
         """Return what to change where so much is left: how many rows would do, and what else."""
-        grows = self.of(1) - LIBRARIES
-        fitting = self.rows * (left - LIBRARIES) / grows if grows > 0 else 0.0
+        fitting = int(self.rows * (left - LIBRARIES) / max(self.of(1) - LIBRARIES, 1))
         if fitting < _FEWEST_ROWS:
             return self.change
-        return f"run on a sample of about {float(f'{fitting:.1g}'):,.0f} rows, or {self.change}"
+        # Down to one digit: it is an estimate, and what is advised must do.
+        unit = 10 ** (len(str(fitting)) - 1)
+        return f"run on a sample of about {fitting // unit * unit:,} rows, or {self.change}"
 
 
 @dataclass(frozen=True)

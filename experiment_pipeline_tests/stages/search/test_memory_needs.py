@@ -58,7 +58,7 @@ def test_the_message_names_the_algorithms_that_need_most_and_other_ways_out() ->
     sets = of_rows(2_000_000)
     needed = training_need([lightgbm(), forest("ordinal")], sets)
     with pytest.raises(NotEnoughMemory) as caught:
-        foresee(needed, limit(GIGABYTE // 10))
+        foresee(needed, limit(65_000_000))
     said = str(caught.value)
     assert re.search(r"of it lightgbm [\d.]+ GB, random_forest [\d.]+ GB", said)
     for way_out in ("a sample of about", "out of `search`", "(`engine`)"):
