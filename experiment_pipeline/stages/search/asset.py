@@ -281,6 +281,7 @@ def _search(
             (log.warning if note.warns else log.info)(note.text)
 
     with (
+        _counted_when_cancelled(progress),
         recording.in_batches(asset.run_of(context, spec.name)) as remember,
         reporting_partitions(context, models) as report,
         drawing() as draw,
@@ -307,6 +308,15 @@ def _search(
         cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     concluded = [*others, *progress.concluded.values()]
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
+
+
+@contextmanager
+def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
+    """Let an interruption say how far the search has come."""
+    try:
+        yield
+    except asset.INTERRUPTED:
+        raise KeyboardInterrupt(progress.cancelled) from None
 
 
 def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Engine]:
