@@ -36,6 +36,7 @@ _NOTED = "FORESEEN "
 EXPERIMENT = "foreseen"
 # What is smaller fits anywhere.
 LEAST_BYTES = 150_000_000
+GRANTED = foreseen.LIBRARIES / 1e6
 
 
 def _columns(rows: int, seed: int, columns: int = 20, **more: Callable[..., Any]) -> pd.DataFrame:
@@ -161,8 +162,8 @@ class Foretold:
 
     @property
     def hit(self) -> bool:
-        """Whether it is stopped where half of what it takes is left: it would be killed."""
-        return self.stopped_below > self.added / 2
+        """Whether it is stopped where half of what it takes is left, but for what is granted."""
+        return self.stopped_below > self.added / 2 - foreseen.LIBRARIES
 
     @property
     def false_alarm(self) -> bool:

@@ -163,7 +163,7 @@ def memory_needs(asked: argparse.Namespace) -> str:
     return f"""Anonymous memory that a stage adds to what its process holds, of whole experiments on made-up tables,
 and what it was foreseen to add; 1 is an estimate that was right. A stage is stopped where less is left
 than it may take at the least. Of the {len(large)} that take more than {foreseen.LEAST_BYTES / 1e6:.0f} MB, {hits} are stopped where half of
-their peak is left (hits; the others are missed, and killed), {alarms} where their whole peak is left (false alarms).
+their peak is left, but for {foreseen.GRANTED:.0f} MB that are granted (hits; the others are missed, and killed), {alarms} where their whole peak is left (false alarms).
 
 {table([*columns, "peak / foreseen", ""], found)}"""
 
