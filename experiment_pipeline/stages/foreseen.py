@@ -35,10 +35,7 @@ _FEWEST_ROWS, _PARTS_SHOWN = 10_000, 3
 _POINTER, _LOOKED_AT = 8, 1_000
 _FEWER_COLUMNS = "leave columns out that nobody needs"
 _FEWER_AT_ONCE = "predict the table in parts, a file for each"
-_BY_COLUMNS = (
-    "deliver the table as Parquet without lists or mixed values, or as plain CSV, which is read by "
-    "columns"
-)
+_BY_COLUMNS = "deliver the table as Parquet without lists or mixed values, or as plain CSV"
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,9 @@ class Size:
         else:
             first = table if isinstance(table, pd.DataFrame) else head(table, BATCH_ROWS)
         cells = [_cell_bytes(first[name]) for name in first.columns]
-        objects = any(map(holds_objects, first.dtypes))
-        return cls(len(table), sum(cells), max(cells, default=0.0), objects)
+        return cls(
+            len(table), sum(cells), max(cells, default=0.0), any(map(holds_objects, first.dtypes))
+        )
 
 
 def _cell_bytes(column: pd.Series) -> float:
@@ -107,9 +105,9 @@ class Holds:
         cells = self.columns * size.cell * size.rows + self.kept * min(whole, HELD_BYTES)
         if by_rows or size.by_rows:
             cells = max(cells, self.tables * whole)
-        read = self.read * read_rows * size.row
         facts = self.facts + self.per_class * (classes if classes > 2 else 0)
-        return round(cells + read + facts * size.rows) + self.beside + LIBRARIES
+        each = cells + self.read * read_rows * size.row + facts * size.rows
+        return round(each) + self.beside + LIBRARIES
 
 
 # By stage, from peaks of whole runs on 3 and 30 million rows of 20 columns (`past_memory`), which tell
@@ -172,8 +170,8 @@ class MemoryNeed:
     def in_parts(self) -> str:
         """Its largest parts, in words: `; random_forest takes 6.1 GB of it, lightgbm 1.2 GB`."""
         largest = sorted(self.parts.items(), key=lambda part: -part[1])[:_PARTS_SHOWN]
-        said = [f"{name} {_gigabytes(size)}" for name, size in largest]
-        return f"; of it {', '.join(said)}" if said else ""
+        said = ", ".join(f"{name} {_gigabytes(size)}" for name, size in largest)
+        return said and f"; of it {said}"
 
     def advice(self, left: int) -> str:
         """Return what to change where so much is left: how many rows would do, and what else."""
@@ -208,12 +206,7 @@ class Foreseen:
 
 
 def stage_need(
-    stage: str,
-    size: Size,
-    *,
-    by_rows: bool = False,
-    read_rows: int | None = None,
-    classes: int = 0,
+    stage: str, size: Size, *, by_rows: bool = False, read_rows: int | None = None, classes: int = 0
 ) -> MemoryNeed:
     """Estimate what a stage adds.
 
@@ -221,7 +214,7 @@ def stage_need(
         stage: a key of HOLDS.
         size: of the table that it is about.
         by_rows: whether the table cannot be had by columns.
-        read_rows: how many of its rows are read together; None: all.
+        read_rows: of its rows that are read together; None: all.
         classes: of the target.
     """
     holds = HOLDS[stage]

@@ -108,9 +108,8 @@ class _Work:
         for one in self.configurations:
             size = self.table(one) + self.fit(one)
             by_algorithm[one.algorithm] = max(size, by_algorithm.get(one.algorithm, 0))
-        return MemoryNeed(
-            *(stage, change, shared, self.fits()), rows=self.train, parts=by_algorithm
-        )
+        found = MemoryNeed(stage, change, shared, self.fits())
+        return replace(found, rows=self.train, parts=by_algorithm)
 
     def encoding(self) -> int:
         """Bytes of what is encoded here, and of encoding it."""
