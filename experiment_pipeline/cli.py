@@ -83,14 +83,13 @@ def predict(
     than memory: what takes long is told on stderr.
     """
     rejected = rejected or _beside(output)
-    from experiment_pipeline.prediction import files as prediction
+    from experiment_pipeline.prediction.files import load_model
 
     if trust:  # as `python` itself does; a console script has no folder of its own
         sys.path.append("")
     with _stopped_like_ctrl_c():
-        outcome = prediction.predict(
-            model, table, output, rejected, trust, partial(click.echo, err=True)
-        )
+        tell = partial(click.echo, err=True)
+        outcome = load_model(model, trust).predict_table(table, output, rejected, tell)
     if as_json:
         told = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(told, indent=2))

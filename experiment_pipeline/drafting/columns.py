@@ -28,6 +28,7 @@ from experiment_pipeline.columns.kinds import (
     kind_of,
 )
 from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.data_analysis.facts import text_facts
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
@@ -296,8 +297,7 @@ def _shown(value: object) -> str:
 
 
 def _some(texts: Sequence[str]) -> str:
-    shown = ", ".join(_shown(text) for text in texts[:3])
-    return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"
+    return numbers.some_of(list(map(_shown, texts)), most=3)
 
 
 # Where it was built in, the C writer.
