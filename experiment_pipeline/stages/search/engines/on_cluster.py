@@ -8,6 +8,7 @@ live in `cluster`. In: as `Engine` says. Out: outcomes, each with where it came 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Self
 
 from experiment_pipeline import errors
@@ -17,7 +18,7 @@ from experiment_pipeline.stages.foreseen import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.golden import golden_digest
-from experiment_pipeline.stages.search.engines.shared_files import Place, bare, share_files
+from experiment_pipeline.stages.search.engines.shared_files import bare, share_files
 from experiment_pipeline.stages.search.engines.task import OTHER_CODE, Ran, Task, run_task
 from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of, fingerprint
 from experiment_pipeline.stages.search.results import (
@@ -25,9 +26,10 @@ from experiment_pipeline.stages.search.results import (
     Outcome,
     Placement,
 )
-from experiment_pipeline.stages.search.sweep import after_a_first
+from experiment_pipeline.stages.search.sweep import with_second_attempts
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.shared import SharedFiles
 
 LOST = "LostWorker"
 
@@ -38,28 +40,29 @@ class OnCluster:
 
     Attributes:
         connect: connects to the cluster.
-        place: where shared files lie, reached from every worker.
-        tell: hears of damaged files that were made again.
+        files: what is shared; their place is reached from every worker.
         limit: asks the system for the limit on memory here; None: it does not tell.
 
-    Used as a context: at its end shared files are removed, unless by an error, after which a rerun
-    finds them.
+    Used as a context: at its end shared files are left as `storage/shared.py` says.
     """
 
     connect: Callable[[], AbstractContextManager[Cluster]]
-    place: Place
-    tell: Callable[[str], object]
+    files: SharedFiles
     limit: Callable[[], MemoryLimit | None] = lambda: None
     _open: ExitStack = field(default_factory=ExitStack)
     _cluster: Cluster | None = None
 
     def __enter__(self) -> Self:
+        self._open.enter_context(self.files)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._open.close()
-        if kind is None:
-            self.place.clear()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
     @property
     def workers(self) -> int:
@@ -103,18 +106,9 @@ class OnCluster:
             return
         ordered = in_order(configurations, sets, longest_first=longest_first)
         fits = _Fits(self._connected(ordered), self._tasks(ordered, sets, spec), brake)
-        disturbed = list[FailedConfiguration]()
-        with closing(fits.run(list(fits.tasks), brake)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
-                    disturbed.append(outcome)
-                else:
-                    yield outcome
-        for first in disturbed:
-            # By itself, also beyond a budget: it was begun within.
-            with closing(fits.run([first.fingerprint], None)) as outcomes:
-                for second in outcomes:
-                    yield after_a_first(first, second)
+        yield from with_second_attempts(
+            fits.run(list(fits.tasks), brake), lambda first: fits.run([first.fingerprint], None)
+        )
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
         """The cluster, whose workers are examined once: by what fits these configurations."""
@@ -122,7 +116,7 @@ class OnCluster:
             cluster = self._open.enter_context(self.connect())
             used = {name for one in configurations for name in code_of(one.algorithm)}
             packages = tuple(sorted({*PACKAGES, *used} - {SOURCE}))
-            cluster.check(self.place.folder, golden_digest, packages)
+            cluster.check(self.files.place.folder, golden_digest, packages)
             self._cluster = cluster
         return self._cluster
 
@@ -130,7 +124,7 @@ class OnCluster:
         self, ordered: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
     ) -> dict[str, Task]:
         """Fingerprint → task, in this order."""
-        shared = share_files(ordered, sets, spec, self.place, self.tell)
+        shared = share_files(ordered, sets, spec, self.files)
         sent, fitting = bare(sets), spec.part(Fitting)
         prints = {one.key: fingerprint(one, sets, spec) for one in ordered}
         return {
@@ -138,7 +132,7 @@ class OnCluster:
                 configuration=one,
                 fingerprint=prints[one.key],
                 digests=shared[one.key],
-                place=self.place,
+                place=self.files.place,
                 sets=sent,
                 spec=fitting,
                 code=code_of(one.algorithm),
@@ -167,14 +161,11 @@ class _Fits:
                 outcome = _outcome(one, self.tasks[one.key])
                 if self.brake is not None:
                     # A first attempt that says nothing is no failure yet.
-                    again = asked is not None and _says_nothing(outcome)
-                    failed = isinstance(outcome, FailedConfiguration) and not again
+                    failed = isinstance(outcome, FailedConfiguration) and not (
+                        asked is not None and outcome.says_nothing
+                    )
                     self.brake.saw(failure=failed)
                 yield outcome
-
-
-def _says_nothing(outcome: Outcome) -> bool:
-    return isinstance(outcome, FailedConfiguration) and outcome.says_nothing
 
 
 def _outcome(done: Done, task: Task) -> Outcome:
