@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 # A file that is larger is not read whole into memory: packed, it is a fraction of it.
 WHOLE_BYTES = 16 * 1024 * 1024
-# Of such a file, columns that were read stay in memory as long as they are no more.
+# Of such a file, columns that were read stay in memory as long as they are no more, then on a map.
 KEPT_BYTES = 256 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
 _FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
@@ -313,7 +313,7 @@ def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
     stays = (
         kind is not pd.DataFrame and get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
     )
-    stored = StoredTable.at(path, KEPT_BYTES if stays else 0)
+    stored = StoredTable.at(path, Shelf(KEPT_BYTES) if stays else None)
     table = stored if stays else mapped_frame(stored)
     with _told_as_damage(path):
         return _held(kind, table, stored.cells.metadata)
@@ -339,9 +339,9 @@ class StoredTable(Columns):
     cells: "_StoredCells"
 
     @classmethod
-    def at(cls, path: Location, kept_bytes: int = 0) -> "StoredTable":
-        """Open a file, of which so much stays in memory once read; errors as of `read_table`."""
-        cells = _StoredCells(path, kept_bytes)
+    def at(cls, path: Location, kept: Shelf | None = None) -> "StoredTable":
+        """Open a file, whose columns go there once they are read; errors as of `read_table`."""
+        cells = _StoredCells(path, kept)
         return cls(cells.index(), cells)
 
     def batches(self, names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -353,7 +353,7 @@ class StoredTable(Columns):
 
 
 class _StoredCells(Mapping[str, pd.Series]):
-    def __init__(self, path: Location, kept_bytes: int) -> None:
+    def __init__(self, path: Location, kept: Shelf | None) -> None:
         self._path = path
         source = open_file(path)
         with _told_as_damage(path):
@@ -363,8 +363,7 @@ class _StoredCells(Mapping[str, pd.Series]):
         index = [one for one in notes.get("index_columns", ()) if isinstance(one, str)]
         names = self._file.schema_arrow.names
         self._names = dict.fromkeys(name for name in names if name not in index)
-        self._kept: dict[str, pd.Series] = {}
-        self._left = kept_bytes
+        self._kept = kept
 
     def index(self) -> pd.Index:
         with _told_as_damage(self._path):
@@ -372,16 +371,16 @@ class _StoredCells(Mapping[str, pd.Series]):
         return rows.index
 
     def __getitem__(self, name: str) -> pd.Series:
-        if name in self._kept:
+        if self._kept is not None and name in self._kept:
             return self._kept[name]
         if name not in self._names:
             raise KeyError(name)
         with _told_as_damage(self._path):
             column = _as_frame(self._file.read(columns=[name]))[name]
-        if (size := column.memory_usage(index=False)) <= self._left:
-            self._left -= size
-            self._kept[name] = column
-        return column
+        if self._kept is None:
+            return column
+        self._kept[name] = column
+        return self._kept[name]
 
     def batches(self, names: list[str]) -> Iterator[pd.DataFrame]:
         for number in range(self._file.num_row_groups):

@@ -206,6 +206,29 @@ def test_a_reader_of_an_open_table_sees_no_other_one(tmp_path: Path) -> None:
     assert stored["b"].tolist() == [3, 4]
 
 
+def test_a_column_of_a_stored_table_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a stage asks for it, and though there is no room for it in memory."""
+    table = scenario.table().rename_axis(index="row_number")
+    write_table(UPath(tmp_path / "raw.parquet"), RawTable(table, "", "csv", None, None, None, ()))
+    read: list[str] = []
+    real = pq.ParquetFile.read
+
+    def counted(self: pq.ParquetFile, columns: list[str], **options: Any) -> pa.Table:
+        read.extend(columns)
+        return real(self, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", counted)
+    raw = read_table(UPath(tmp_path / "raw.parquet"), RawTable)
+    spec = scenario.spec(validation={"max_rejected_fraction": 1})
+    prepared = prepare(raw.frame, spec.preparation, cells=Shelf(0))
+    found = validate(raw.frame, prepared, load_schema(scenario.SCHEMA), spec, cells=Shelf(0))
+    profile(found.validated, found.rejection_rate)
+    pd.testing.assert_frame_equal(whole(raw.frame), table)
+    assert sorted(read) == sorted(table.columns)
+
+
 def _of_rows(values: np.ndarray) -> Table:
     return pd.DataFrame({"x": values, "y": values * 2, "t": values % 2})
 
