@@ -13,6 +13,7 @@ written in batches, a row group each, and a large file can be had as such again,
 import base64
 import functools
 import io
+import itertools
 import json
 import zlib
 from collections import Counter
@@ -37,10 +38,18 @@ from pydantic import (
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, whole
-from experiment_pipeline.errors import EntryCorrupt, UnusableTable
+from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.mapped import mapped_frame
+from experiment_pipeline.storage.objects import (
+    UNFIT,
+    refused,
+    same_objects,
+    types_of_objects,
+    what_it_holds,
+    with_types,
+)
 from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
 if TYPE_CHECKING:
@@ -67,7 +76,6 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
 
 # A fact of each row, such as which set it is in: uint8 (n,). A million of them take some 200 kB.
 Codes = Annotated[np.ndarray, PlainValidator(_unpacked), PlainSerializer(_packed)]
-_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
@@ -159,12 +167,12 @@ def _as_arrow(frame: pd.DataFrame, facts: bytes) -> pa.Table:
     _check_names(frame)
     try:
         return _described(frame, facts)
-    except _UNFIT:
+    except UNFIT:
         for name in frame.columns:  # the error does not always name the column
             try:
                 _described(frame[[name]], facts)
-            except _UNFIT as error:
-                raise _refused(name, _what_it_holds(frame[name])) from error
+            except UNFIT as error:
+                raise refused(name, what_it_holds(frame[name])) from error
         raise
 
 
@@ -188,9 +196,9 @@ def _check_names(frame: pd.DataFrame) -> None:
     seen = Counter(names)
     for name in names:
         if not isinstance(name, str):
-            raise _refused(name, "its name is no text")
+            raise refused(name, "its name is no text")
         if seen[name] > 1:
-            raise _refused(name, "its name stands in the table twice")
+            raise refused(name, "its name stands in the table twice")
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -229,36 +237,15 @@ def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
     for name, dtype in frame.dtypes.items():
         if str(back[name].dtype) != str(dtype):
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if holds_objects(frame[name]) and not _same(frame[name], table[name].to_pylist()):
+        if holds_objects(frame[name]) and not same_objects(frame[name], table[name].to_pylist()):
             raise ValueError(f"{name!r}: its objects would change")
-
-
-def _same(column: pd.Series, back: list[Any]) -> bool:
-    """Whether objects look as before, digits included; None, NaN and NA are all missing."""
-    return all(
-        b is None if missing else (type(a), repr(a)) == (type(b), repr(b))
-        for a, b, missing in zip(column, back, column.isna(), strict=True)
-    )
-
-
-def _what_it_holds(column: pd.Series) -> str:
-    if not holds_objects(column):
-        return f"its type {column.dtype} has no way into a Parquet file and back"
-    kinds = sorted({type(value).__name__ for value in column.dropna()})
-    return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"
-
-
-def _refused(name: object, rule: str) -> UnusableTable:
-    return UnusableTable(
-        f"column {name!r}", rule, "Give its values one type, such as text, number or date."
-    )
 
 
 def write_table(path: Location, table: "Table | DataclassInstance") -> None:
     """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`.
 
     `Columns` of more rows than a batch are written in batches, the same bytes; each column is had
-    once, whole. With columns of objects, which have no type before all are seen, they are in memory.
+    once, whole. Columns of objects have no type before all are seen: they are gone through twice.
     """
     held, facts = table_of(table), facts_json(table)
     if isinstance(held, Columns) and len(held) > BATCH_ROWS:
@@ -266,22 +253,21 @@ def write_table(path: Location, table: "Table | DataclassInstance") -> None:
         if not isinstance(cells, Shelf):
             cells = Shelf(batch_rows=BATCH_ROWS)
             cells.update((name, held[name]) for name in held.columns)
-        if not cells.holds_objects:
-            _write_in_batches(path, cells.batches(held.index), held.index, facts)
-            return
-        held = Columns(held.index, cells)
+        _write_in_batches(path, cells, held.index, facts)
+        return
     write_bytes(path, _file(_as_arrow(whole(held), facts)))
 
 
-def _write_in_batches(
-    path: Location, batches: Iterator[pd.DataFrame], index: pd.Index, facts: bytes
-) -> None:
-    first = _as_arrow(next(batches), facts)
-    schema = first.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
+def _write_in_batches(path: Location, cells: Shelf, index: pd.Index, facts: bytes) -> None:
+    types, batches = types_of_objects(cells.batches(index)), cells.batches(index)
+    batch = next(batches)
+    first = _as_arrow(batch, facts)
+    schema = with_types(first, batch, types).schema
+    schema = schema.with_metadata(_of_all_rows(first.schema.metadata, index))
     with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
-        file.write_table(first, row_group_size=BATCH_ROWS)
-        for batch in batches:
-            file.write_table(pa.Table.from_pandas(batch), row_group_size=BATCH_ROWS)
+        for some in itertools.chain([batch], batches):
+            rows = with_types(pa.Table.from_pandas(some), some, types)
+            file.write_table(rows, row_group_size=BATCH_ROWS)
 
 
 def _of_all_rows(metadata: Mapping[bytes, bytes], index: pd.Index) -> dict[bytes, bytes]:
