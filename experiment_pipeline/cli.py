@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, told_as
+from experiment_pipeline.errors import InvalidModel, told_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +24,23 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from experiment_pipeline.memory.terminal import TextTable
+    from experiment_pipeline.storage.locations import Location
 
 # Wider than any line.
 _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-@click.group()
+class ToldOnOneScreen(click.Group):
+    """Commands whose errors a user can act on end with a message and exit code 1, without a stack."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        with told_as(lambda error: click.ClickException(str(error))):
+            return super().invoke(ctx)
+
+
+@click.group(cls=ToldOnOneScreen)
 @click.version_option(package_name="experiment-pipeline", prog_name="experiment-pipeline")
 def main() -> None:
     """Ask what experiments have found out, and use the models that they exported."""
@@ -73,15 +83,13 @@ def predict(
     than memory: what takes long is told on stderr.
     """
     rejected = rejected or _beside(output)
-    with told_as(_on_one_screen):
-        from experiment_pipeline.prediction import files as prediction
+    from experiment_pipeline.prediction.files import load_model
 
-        if trust:  # as `python` itself does; a console script has no folder of its own
-            sys.path.append("")
-        with _stopped_like_ctrl_c():
-            outcome = prediction.predict(
-                model, table, output, rejected, trust, partial(click.echo, err=True)
-            )
+    if trust:  # as `python` itself does; a console script has no folder of its own
+        sys.path.append("")
+    with _stopped_like_ctrl_c():
+        tell = partial(click.echo, err=True)
+        outcome = load_model(model, trust).predict_table(table, output, rejected, tell)
     if as_json:
         told = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(told, indent=2))
@@ -99,26 +107,24 @@ def predict(
 @as_json
 def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory import terminal
-        from experiment_pipeline.storage.locations import location, storage_root
-        from experiment_pipeline.storage.registry import Registry
+    from experiment_pipeline.memory import terminal
+    from experiment_pipeline.storage.registry import Registry
 
-        registry = Registry(location(root) if root else storage_root(), experiment)
-        history = registry.history()
-        if not history:
-            raise InvalidModel(
-                experiment,
-                f"has no exported model in {registry.root}",
-                "Run the experiment, or name another --root.",
-            )
-        found = terminal.models_frame(
-            history, registry.champion(), registry.waiting(), registry.approvals()
+    registry = Registry(_storage(root), experiment)
+    history = registry.history()
+    if not history:
+        raise InvalidModel(
+            experiment,
+            f"has no exported model in {registry.root}",
+            "Run the experiment, or name another --root.",
         )
-        if as_json:
-            click.echo(terminal.frame_json(found))
-        else:
-            _print([terminal.models(found)])
+    found = terminal.models_frame(
+        history, registry.champion(), registry.waiting(), registry.approvals()
+    )
+    if as_json:
+        click.echo(terminal.frame_json(found))
+    else:
+        _print([terminal.models(found)])
 
 
 @main.command()
@@ -132,14 +138,12 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 
     The latest approved version is the champion. Read the decision record first.
     """
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory.approval import approve as approve_version
-        from experiment_pipeline.storage.locations import location, storage_root
-        from experiment_pipeline.storage.registry import Registry
+    from experiment_pipeline.memory.approval import approve as approve_version
+    from experiment_pipeline.storage.registry import Registry
 
-        registry = Registry(location(root) if root else storage_root(), experiment)
-        given = approve_version(registry, version, by, comment)
-        champion = registry.champion()
+    registry = Registry(_storage(root), experiment)
+    given = approve_version(registry, version, by, comment)
+    champion = registry.champion()
     click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
 
 
@@ -147,16 +151,15 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 @as_json
 def experiments(*, as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory import questions, terminal
+    from experiment_pipeline.memory import questions, terminal
 
-        found = questions.experiments()
-        if as_json:
-            click.echo(terminal.frame_json(found))
-        elif len(found):
-            _print([terminal.experiments(found)])
-        else:
-            click.echo("no experiment has run yet")
+    found = questions.experiments()
+    if as_json:
+        click.echo(terminal.frame_json(found))
+    elif len(found):
+        _print([terminal.experiments(found)])
+    else:
+        click.echo("no experiment has run yet")
 
 
 @main.command()
@@ -181,17 +184,16 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, of EXPERIMENT or of all, the newest first."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory import questions, terminal
+    from experiment_pipeline.memory import questions, terminal
 
-        begun = _moment(since)
-        found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
-        if as_json:
-            click.echo(terminal.frame_json(found))
-        elif len(found):
-            _print([terminal.runs(found, named=experiment is None)])
-        else:
-            click.echo("no such run")
+    begun = _moment(since)
+    found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
+    if as_json:
+        click.echo(terminal.frame_json(found))
+    elif len(found):
+        _print([terminal.runs(found, named=experiment is None)])
+    else:
+        click.echo("no such run")
     if fail_if_none and found.empty:
         sys.exit(1)
 
@@ -217,20 +219,19 @@ def show(
     as_json: bool,
 ) -> None:
     """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory import questions, terminal
-        from experiment_pipeline.memory.pages import copy_reports as copied
+    from experiment_pipeline.memory import questions, terminal
+    from experiment_pipeline.memory.pages import copy_reports as copied
 
-        begun = _moment(since)
-        found = questions.run_of(experiment, run)
-        if begun is not None:
-            questions.check_begun(found, begun)
-        if as_json:
-            click.echo(terminal.run_json(found))
-        else:
-            _print(terminal.run(found))
-        if copy_reports is not None:
-            copied(found, copy_reports)
+    begun = _moment(since)
+    found = questions.run_of(experiment, run)
+    if begun is not None:
+        questions.check_begun(found, begun)
+    if as_json:
+        click.echo(terminal.run_json(found))
+    else:
+        _print(terminal.run(found))
+    if copy_reports is not None:
+        copied(found, copy_reports)
     if fail_unless not in {None, found["status"]}:
         sys.exit(1)
 
@@ -242,10 +243,9 @@ def show(
 @as_json
 def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -> None:
     """Say what changed from run BEFORE to run AFTER, and what it did to the scores."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.memory import comparison, terminal
+    from experiment_pipeline.memory import comparison, terminal
 
-        found = comparison.compare(before, after, experiment)
+    found = comparison.compare(before, after, experiment)
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
 
 
@@ -258,9 +258,8 @@ def database(*, page: bool) -> None:
     if not page:
         from experiment_pipeline.storage.database import connection
 
-        with told_as(_on_one_screen):
-            engine = connection.database()
-            version = connection.version_of(engine)
+        engine = connection.database()
+        version = connection.version_of(engine)
         click.echo(f"database {connection.shown(engine.url)}")
         click.echo(f"version  {version}\n")
     click.echo(documentation(), nl=False)
@@ -270,14 +269,11 @@ def database(*, page: bool) -> None:
 @click.option("--root", help="What the runs were stored in.  [default: the storage root]")
 def reindex(root: str | None) -> None:
     """Fill the metadata database again from the storage: all runs that have ended, all versions."""
-    with told_as(_on_one_screen):
-        from experiment_pipeline.storage.database import archive, connection
-        from experiment_pipeline.storage.locations import location, storage_root
+    from experiment_pipeline.storage.database import archive, connection
 
-        passed_over: list[str] = []
-        where = location(root) if root else storage_root()
-        restored = archive.reindex(where, passed_over.append)
-        into = connection.shown(connection.database_url())
+    passed_over: list[str] = []
+    restored = archive.reindex(_storage(root), passed_over.append)
+    into = connection.shown(connection.database_url())
     for problem in passed_over:
         click.echo(f"passed over: {problem}", err=True)
     click.echo(f"restored    {restored:>9,} runs  {into}")
@@ -305,13 +301,18 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
         raise click.BadParameter(f"{port}: {error.strerror}", param_hint="--port") from None
     click.echo(f"reports on {server.url_of(listener)}", err=True)
     if not command:
-        with told_as(_on_one_screen):
-            server.serve(listener)
+        server.serve(listener)
         return
     try:
         server.run_beside(command, listener)
     except OSError as error:
         raise click.ClickException(f"{command[0]}: {error.strerror}") from None
+
+
+def _storage(root: str | None) -> "Location":
+    from experiment_pipeline.storage.locations import location, storage_root
+
+    return location(root) if root else storage_root()
 
 
 def _moment(since: str | None) -> "pd.Timestamp | None":
@@ -388,7 +389,3 @@ def _stopped_like_ctrl_c() -> "Iterator[None]":
 def _beside(output: str) -> str:
     suffix = PurePosixPath(output).suffix
     return f"{output.removesuffix(suffix)}.rejected{suffix}"
-
-
-def _on_one_screen(error: ExperimentPipelineError) -> click.ClickException:
-    return click.ClickException(str(error))

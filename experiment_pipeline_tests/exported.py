@@ -1,5 +1,6 @@
 """A small trained model and everything known about it, for the tests of the export."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +108,22 @@ def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = N
     return make_pipeline(features, model).fit(rows[FEATURES], y if target is None else target)
 
 
+def refitted(
+    rows: pd.DataFrame, features: Sequence[str], experiment: ExperimentSpec, classes: Any
+) -> list[tuple[str, Any]]:
+    """Key and fitted pipeline of every configuration of an experiment, as a refit makes them."""
+    from experiment_pipeline.stages.search.fitting import refit
+    from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+    asked = (experiment.target, experiment.task, classes, np.zeros(len(rows), dtype=bool))
+    sets = TrainingSets(rows, rows, tuple(features), *asked, digests={"train": "", "test": ""})
+    return [
+        (one.key, refit(one, 5 if one.algorithm in BOOSTERS else None, rows, sets, experiment))
+        for one in configurations(experiment)
+    ]
+
+
 def facts(**changes: Any) -> ModelFacts:
     """What the stages before the export found out."""
     experiment = changes.get("spec", spec())
@@ -159,9 +176,6 @@ def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
-    from experiment_pipeline.stages.search.fitting import refit
-    from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
-    from experiment_pipeline.stages.search.training_sets import TrainingSets
     from experiment_pipeline.stages.search.voting import weighted_mean
 
     rows = prepared(delivered(200))
@@ -179,15 +193,9 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         metric=metric,
         search=[{"algorithm": name} for name in algorithm.split("+")],
     )
-    features = tuple(name for name in FEATURES if name != target)
-    sets = TrainingSets(
-        *(rows, rows, features, target, task, classes, np.zeros(len(rows), dtype=bool)),
-        digests={"train": "", "test": ""},
-    )
-    members = [
-        (one.key, refit(one, 5 if one.key in BOOSTERS else None, rows, sets, experiment), 1 / 3)
-        for one in configurations(experiment)
-    ]
+    features = [name for name in FEATURES if name != target]
+    fitted_all = refitted(rows, features, experiment, classes)
+    members = [(key, pipeline, 1 / 3) for key, pipeline in fitted_all]
     pipeline = members[0][1] if len(members) == 1 else weighted_mean(members, classes)
     positive = classes[1] if classes and task == "binary" else None
     known = facts(spec=experiment, positive_class=positive)

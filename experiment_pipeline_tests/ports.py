@@ -1,6 +1,12 @@
-"""Ports of loopback for the servers that tests start."""
+"""The servers that tests start: ports of loopback, and waiting until they answer."""
 
 import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SECONDS_TO_START = 60
 
 
 def free_ports(count: int) -> list[int]:
@@ -15,3 +21,14 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """A port that nobody listens on now."""
     return free_ports(1)[0]
+
+
+def wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
+    """Return when a server answers; RuntimeError with the end of its log when it never does."""
+    end = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < end and server.poll() is None:
+        if answers():
+            return
+        time.sleep(0.05)
+    server.kill()
+    raise RuntimeError(f"no answer of {server.args}: {log.read_text(errors='replace')[-2000:]}")

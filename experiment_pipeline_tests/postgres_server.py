@@ -14,17 +14,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from experiment_pipeline_tests.ports import free_port
+from experiment_pipeline_tests.ports import free_port, wait_for
 
-_SECONDS_TO_START = 60
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     # A test's data need not outlive the machine's power.
@@ -72,21 +69,20 @@ class PostgresServer:
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         command = [self._binary("postgres"), f"-D{self.folder}/data", f"-p{self.port}"]
         command += [f"-k{self.folder}", *settings]
-        with (self.folder / "log").open("ab") as log:
+        log = self.folder / "log"
+        with log.open("ab") as said:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd="/", **self._as_user
+                command, stdout=said, stderr=said, cwd="/", **self._as_user
             )
-        end = time.monotonic() + _SECONDS_TO_START
-        while time.monotonic() < end and self._process.poll() is None:
-            try:
-                self.execute("postgres", "SELECT 1")
-            except sa.exc.OperationalError:
-                time.sleep(0.05)
-            else:
-                return self
-        said = (self.folder / "log").read_text(errors="replace")[-2000:]
-        self.kill()
-        raise RuntimeError(f"PostgreSQL did not start: {said}")
+        wait_for(self._process, self._answers, log)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            self.execute("postgres", "SELECT 1")
+        except sa.exc.OperationalError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once, as a crash would; what was committed is there again after `start`."""
@@ -98,12 +94,7 @@ class PostgresServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 

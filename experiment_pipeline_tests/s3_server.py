@@ -14,20 +14,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import botocore.session
 
-from experiment_pipeline_tests.ports import free_ports
+from experiment_pipeline_tests.ports import free_ports, wait_for
 
 _SERVICES = ("s3", "master", "volume", "filer", "admin")
-_SECONDS_TO_START = 60
 
 
 class S3Server:
@@ -69,19 +66,10 @@ class S3Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    "AWS_ACCESS_KEY_ID": self.key,
-                    "AWS_SECRET_ACCESS_KEY": self.secret,
-                },
+                env=os.environ | self.environment,
             )
-        end = time.monotonic() + _SECONDS_TO_START
-        while time.monotonic() < end and self._process.poll() is None:
-            if self._answers() and self._has_volumes():
-                return self
-            time.sleep(0.05)
-        self.kill()
-        raise RuntimeError(f"weed mini did not start: {log.read_text(errors='replace')[-2000:]}")
+        wait_for(self._process, lambda: self._answers() and self._has_volumes(), log)
+        return self
 
     def kill(self) -> None:
         """End it with kill -9; what was acknowledged is there again after `start`."""
@@ -116,12 +104,7 @@ class S3Server:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _command(self) -> list[str]:

@@ -120,6 +120,25 @@ def test_the_page_names_files_that_are_there() -> None:
     assert [path.name for path in unnamed] == []
 
 
+def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None:
+    """Every row of the table ends with tests that exist; none of test_faults.py is left out."""
+    page = (FOLDER / "README.md").read_text()
+    _, _, section = page.partition("\n## When something goes wrong\n")
+    rows = re.findall(r"^\| (?!what happens)(.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    named = set[tuple[Path, str]]()
+    for row in rows:
+        tests = re.findall(r"\]\((\.\./\.\./[\w/]+\.py)#(test_\w+)\)", row.rpartition(" | ")[2])
+        assert tests, row
+        named |= {((FOLDER / file).resolve(), test) for file, test in tests}
+    defined = {
+        file: set(re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE))
+        for file in {file for file, _ in named}
+    }
+    assert [one for one in named if one[1] not in defined[one[0]]] == []
+    faults = ROOT / "experiment_pipeline_tests" / "cluster" / "test_faults.py"
+    assert {test for file, test in named if file == faults} == defined[faults]
+
+
 def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) -> None:
     """Authority and roles: signed, of their use alone, and their keys readable by nobody else."""
     made = tmp_path / "made"

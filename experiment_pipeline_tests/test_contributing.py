@@ -9,7 +9,7 @@ import yaml
 
 import experiment_pipeline
 from experiment_pipeline.memory import questions
-from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Algorithm, Estimator
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests import runs, scenario
@@ -94,7 +94,9 @@ def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
     card = done.metadata("exported_model")["card"]
     assert "squares" in card
     assert "bayes" in card
-    outcome = predict(spec.name, spec.data.url, str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
+    outcome = load_model(spec.name).predict_table(
+        spec.data.url, str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
+    )
     assert outcome.predicted > 400
     (remembered,) = questions.runs(spec.name).to_dict("records")
     assert remembered["metric"] == "squares"

@@ -76,8 +76,8 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
 def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
     """Read numbers as float64; what is no finite number becomes missing.
 
-    A group separator is only taken for one between groups of three digits: with thousands
-    ',', '1,234' is 1234 and '1,23' cannot be read.
+    A group separator is only taken for one between groups of three digits, the first of them no
+    zero: with thousands ',', '1,234' is 1234, and neither '1,23' nor '0,123' can be read.
     """
     if written is None:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
@@ -138,7 +138,7 @@ def _number_pattern(written: Numbers) -> re.Pattern[str]:
     groups = ""
     if written.thousands is not None:
         mark = SPACES if written.thousands == " " else re.escape(written.thousands)
-        groups = rf"\d{{1,3}}(?:{mark}\d{{3}})+|"
+        groups = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|"
     mark = re.escape(written.decimal)
     digits = rf"(?:{groups}\d+)(?:{mark}\d*)?|{mark}\d+"
     return re.compile(

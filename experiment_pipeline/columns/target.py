@@ -74,7 +74,7 @@ def find_classes(train_y: pd.Series, spec: Question) -> tuple[Scalar, ...] | Non
     if spec.task == "regression":
         return None
     values = train_y.dropna().unique().tolist()
-    classes = sorted({_plain(value) for value in values}, key=lambda v: (isinstance(v, str), v))
+    classes = sorted({plain(value) for value in values}, key=lambda v: (isinstance(v, str), v))
     if spec.positive_class is not None:
         classes.sort(key=lambda value: value == spec.positive_class)
     return tuple(classes)
@@ -96,7 +96,7 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
     if classes is None:
         return y.to_numpy(dtype=np.float64)
     positions, distinct = pd.factorize(y)
-    known = pd.Index(classes, dtype=object).get_indexer(pd.Index([_plain(v) for v in distinct]))
+    known = pd.Index(classes, dtype=object).get_indexer(pd.Index([plain(v) for v in distinct]))
     # A missing value has position -1, and finds the -1 at the end.
     codes = np.append(known, -1)[positions]
     if (codes < 0).any():
@@ -171,7 +171,7 @@ def _refuse(spec: Question, rule: str, fix: str) -> NoReturn:
     raise UnusableTable(f"target {spec.target}", rule, fix)
 
 
-def _plain(value: object) -> Scalar:
+def plain(value: object) -> Scalar:
     """Return a Python scalar; a class 1.0 that missing values made a float is 1 again."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -181,4 +181,4 @@ def _plain(value: object) -> Scalar:
 
 
 def _typed(values: Iterable[object]) -> str:
-    return ", ".join(repr(_plain(value)) for value in list(values)[:10])
+    return ", ".join(repr(plain(value)) for value in list(values)[:10])

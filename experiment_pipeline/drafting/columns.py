@@ -28,6 +28,7 @@ from experiment_pipeline.columns.kinds import (
     kind_of,
 )
 from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.data_analysis.facts import text_facts
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
@@ -46,6 +47,8 @@ FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
 # Of fewer categories codes were better than means or letters: neighbourhoods, states, hotel agents.
 MOST_CODES = 255
+# So many words, and of so few texts, are slips in a column of numbers: "inf", "closed".
+MOST_SLIPS, MOST_SLIPPED = 3, 0.05
 # Digits without separators are numbers more often than dates.
 _NO_DATE = "%Y%m%d"
 _COUNTER_NAME = re.compile(
@@ -96,8 +99,18 @@ class ColumnPlan:
     many_texts: bool = False
 
 
-def plan_column(raw: pd.Series) -> ColumnPlan:
-    """Look at one raw column, all of its rows."""
+def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
+    """Look at each column; what "1,234" means, "0,5" in another column tells."""
+    plans = {str(name): plan_column(column) for name, column in raw.items()}
+    written = {name: plan.preparation.get("numbers", {}) for name, plan in plans.items()}
+    if any(numbers.get("decimal") == "," for numbers in written.values()):
+        alone = [name for name, numbers in written.items() if numbers.get("thousands") == ","]
+        plans |= {name: plan_column(raw[name], ",") for name in alone}
+    return plans
+
+
+def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
+    """Look at one raw column, all of its rows; `decimal`: of texts that read either way."""
     name, known = str(raw.name), raw.dropna()
     if known.empty:
         return ColumnPlan(name, "no value in any row", excluded=True)
@@ -108,7 +121,7 @@ def plan_column(raw: pd.Series) -> ColumnPlan:
         return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
     if kind == "datetime":
         return _dates(name, raw, {})
-    return _number(name, raw, known) if kind in NUMERIC else _text(name, raw, known)
+    return _number(name, raw, known) if kind in NUMERIC else _text(name, raw, known, decimal)
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -141,14 +154,15 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     )
 
 
-def _text(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+def _text(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnPlan:
     texts = text_facts(known).texts
     marks = list(itertools.compress(texts, placeholders(texts)))
     rest = [text for text in texts if text not in set(marks)]
     if not rest:
         return ColumnPlan(name, f"only {_some(texts)}, which mean missing", excluded=True)
     missing = {"missing_values": marks} if marks else {}
-    plan = _text_dates(name, raw, rest, missing) or _text_numbers(name, raw, rest, missing)
+    dates = _text_dates(name, raw, rest, missing)
+    plan = dates or _text_numbers(name, raw, rest, missing, decimal)
     return plan or _category(name, raw, known)
 
 
@@ -226,11 +240,15 @@ def _format_of(settings: Mapping[str, Any]) -> str:
 
 
 def _text_numbers(
-    name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
+    name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any], decimal: str
 ) -> ColumnPlan | None:
-    writing = writing_of(texts)
-    if not writing.reads.all() or len(writing.units) > 1:
+    writing = writing_of(texts, decimal)
+    words = list(itertools.compress(texts, ~writing.reads))
+    a_slip = len(words) <= min(MOST_SLIPS, len(texts) * MOST_SLIPPED)
+    if not a_slip or any(map(str.isdigit, "".join(words))) or len(writing.units) > 1:
         return None
+    if words:
+        missing = {"missing_values": [*missing.get("missing_values", ()), *words]}
     settings: dict[str, Any] = {**missing, "types": "number"}
     if not writing.plain:
         settings["numbers"] = writing.declaration
@@ -253,7 +271,7 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
         name,
-        names_entities=named and distinct < len(known),
+        names_entities=named and 2 < distinct < len(known),
         many_texts=free or distinct > MOST_CODES,
     )
 
@@ -279,8 +297,7 @@ def _shown(value: object) -> str:
 
 
 def _some(texts: Sequence[str]) -> str:
-    shown = ", ".join(_shown(text) for text in texts[:3])
-    return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"
+    return numbers.some_of(list(map(_shown, texts)), most=3)
 
 
 # Where it was built in, the C writer.

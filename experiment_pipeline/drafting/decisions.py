@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.columns.kinds import NUMERIC, kind_of
+from experiment_pipeline.columns.target import plain
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Scalar, Task
+from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 
 # Whole numbers with more values are quantities, texts with more are no classes.
@@ -47,12 +48,12 @@ def infer_task(target: pd.Series, given: str | None) -> Decision:
     known = target.dropna()
     distinct = known.nunique()
     if distinct < 2:
-        what = f"{_plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
+        what = f"{plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
         raise _unusable(known, f"it is {what}: there is nothing to learn", "name another --target")
     if given is not None:
         return _given_task(known, distinct, given)
     if distinct == 2:
-        first, second = sorted(map(_plain, known.unique()), key=str)
+        first, second = sorted(map(plain, known.unique()), key=str)
         return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
     if kind_of(known) == "datetime":
         raise _unusable(target, "it holds dates, which no task predicts", "name another --target")
@@ -76,7 +77,7 @@ def infer_positive_class(target: pd.Series, given: str | None) -> Decision:
         UnusableTable: the class that was asked for does not occur.
     """
     counts = target.dropna().value_counts()
-    classes = [_plain(value) for value in counts.index]
+    classes = [plain(value) for value in counts.index]
     if given is not None:
         for value in classes:
             if str(value).casefold() == given.casefold():
@@ -139,15 +140,6 @@ def _task_of_numbers(known: pd.Series, distinct: int) -> Decision:
             "distance count, regression",
         )
     return Decision("regression", f"the target holds {distinct:,} different whole numbers")
-
-
-def _plain(value: object) -> Scalar:
-    """A Python scalar; 1.0, which missing values made of 1, is 1 again."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value  # type: ignore[return-value]
 
 
 def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:

@@ -14,7 +14,7 @@ from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.drafting import Wishes, decisions
 from experiment_pipeline.drafting.columns import (
     ColumnPlan,
-    plan_column,
+    plan_columns,
     read_completely,
     with_days,
 )
@@ -109,7 +109,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
             decision that only the user can make; the fix names the option.
     """
     _check_names(raw, wishes)
-    plans = {str(name): plan_column(column) for name, column in raw.items()}
+    plans = plan_columns(raw)
     target_plan = plans.pop(wishes.target)
     target = _as_prepared(raw[wishes.target], target_plan)
     task = decisions.infer_task(target, wishes.task)

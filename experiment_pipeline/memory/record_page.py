@@ -12,7 +12,7 @@ from datetime import datetime
 
 from experiment_pipeline.memory.flow import flow, interval
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
-from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, relative_to
+from experiment_pipeline.memory.server import relative_to
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
@@ -23,6 +23,7 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Section,
     Table,
+    around,
     render,
 )
 from experiment_pipeline.reporting.evaluated import evaluated
@@ -72,14 +73,7 @@ def decision_record(of: Decided, root: str | None) -> Document:
             _reports(of, root),
             _signature(),
         ),
-        () if root is None else _around(of.run["experiment"]),
-    )
-
-
-def _around(experiment: str) -> tuple[Link, ...]:
-    return (
-        Link("Overview of all experiments", f"../../{OVERVIEW}"),
-        Link(f"All runs of {experiment}", f"../{EXPERIMENT_PAGE}"),
+        () if root is None else around(of.run["experiment"], folders=1),
     )
 
 

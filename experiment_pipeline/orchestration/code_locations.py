@@ -75,11 +75,11 @@ def _declared(folder: Path) -> Iterator[tuple[str, set[str]]]:
         for origin in origins:
             if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
                 yield origin.location_name, _code_of(origin.loadable_target_origin)
-    yield from _of_dg(folder)
+    yield from dg_projects(folder)
 
 
-def _of_dg(folder: Path) -> Iterator[tuple[str, set[str]]]:
-    """What `dg dev` calls the project of a folder: where it gives no name, as the folder."""
+def dg_projects(folder: Path) -> Iterator[tuple[str, set[str]]]:
+    """What `dg dev` calls the project of a folder, which may give no name, and its module."""
     for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
         path = folder / file
         try:

@@ -17,12 +17,12 @@ from dagster import DagsterEvent
 from dagster._core.events import RunFailureReason
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
-from experiment_pipeline.stages.asset import FAILED
+from experiment_pipeline.stages.asset import FAILED, Cancelled
 from experiment_pipeline.stages.search.progress import DRAWN
 
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
-_INTERRUPTED = "DagsterExecutionInterruptedError"
+_INTERRUPTED = "DagsterExecutionInterruptedError", Cancelled.__name__
 _ENDED_EARLY = f"""{FAILED}The run was interrupted.
   fix: Run it again: what it had finished is reused.
 """
@@ -91,7 +91,9 @@ def _told(event: DagsterEvent, whole: str) -> str:
     if event.is_step_failure:
         return _failure(event, whole)
     error = event.job_failure_data.error if event.is_run_failure else None
-    if error is not None and error.cls_name == _INTERRUPTED:
+    if error is not None and error.cls_name == Cancelled.__name__:
+        return f"{FAILED}{error.message}"
+    if error is not None and error.cls_name in _INTERRUPTED:
         return _ENDED_EARLY
     return whole
 
@@ -101,7 +103,7 @@ def _told_elsewhere(event: DagsterEvent) -> bool:
     if event.is_run_failure:
         return event.job_failure_data.failure_reason is RunFailureReason.STEP_FAILURE
     error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name in ("DagsterAssetCheckFailedError", _INTERRUPTED)
+    return error is not None and error.cls_name in ("DagsterAssetCheckFailedError", *_INTERRUPTED)
 
 
 def _failure(event: DagsterEvent, whole: str) -> str:

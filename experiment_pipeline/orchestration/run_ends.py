@@ -13,7 +13,7 @@ from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration.instance import fail_killed_runs
 from experiment_pipeline.reporting.remembered import RunFacts, Status
 from experiment_pipeline.stages.asset import BACKFILL, keep
-from experiment_pipeline.storage.database.recording import mark_killed, of_run, running
+from experiment_pipeline.storage.database.recording import CANCELLED, mark_killed, of_run, running
 from experiment_pipeline.storage.database.writing import RunMemory
 
 EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
@@ -92,7 +92,7 @@ def _last_run(instance: DagsterInstance, remembered_as: str) -> DagsterRun | Non
 def _outcome(instance: DagsterInstance, run: DagsterRun) -> tuple[Status, str | None]:
     """Its status in the memory, and why it ended."""
     if run.status is DagsterRunStatus.CANCELED:
-        return "killed", "the run was cancelled"
+        return "killed", CANCELLED
     if run.status is DagsterRunStatus.SUCCESS:
         return "partial", None
     failures = instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)

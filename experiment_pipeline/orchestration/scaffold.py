@@ -7,7 +7,6 @@ every load of the code location comes by here.
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import dagster as dg
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.errors import InvalidExperiment, told_as
+from experiment_pipeline.orchestration.code_locations import dg_projects
 from experiment_pipeline.spec import NAME
 
 if TYPE_CHECKING:
@@ -88,15 +88,8 @@ def _url_from_project(url: str, project_root: Path | None) -> str:
 
 def _command(name: str, project_root: Path | None) -> str:
     """What runs the experiment in the project that it is drafted for."""
-    for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
-        path = (project_root or Path()) / file
-        settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for key in (*above, "project"):
-            settings = settings.get(key, {})
-        if "root_module" in settings:
-            usual = f"{settings['root_module']}.definitions"
-            module = settings.get("code_location_target_module", usual)
-            return f"dagster job execute -m {module} -j {name}"
+    for _, (module,) in dg_projects(project_root or Path()):
+        return f"dagster job execute -m {module} -j {name}"
     return f"dg launch --job {name}"
 
 

@@ -103,8 +103,7 @@ class Model:
             ExperimentPipelineError: as `read` and `predict`.
         """
         _check_outputs(table, output, rejected)
-        predicting = Predicting(self.pipeline, self.reading, self.schema, self.signature)
-        tell = _now_and_then(tell)
+        predicting, tell = self._predicting(), _now_and_then(tell)
         rows = self.read(table)
         tell(f"{numbers.counted(len(rows), 'row')} read")
         started, predicted, refused = time.monotonic(), 0, 0
@@ -125,9 +124,17 @@ class Model:
             UnusableTable: a column is missing that a feature is made of, or cannot be used.
             TooManyRejectedRows: not one row satisfies the schema.
         """
-        return delivered.predict_rows(
-            self.pipeline, rows, self.reading, self.schema, self.signature
+        predicting = self._predicting()
+        parts = list(predicting.batches(rows))
+        predictions = [part.predictions for part in parts if part.predictions is not None]
+        return Predicted(
+            pd.concat(predictions, ignore_index=True) if len(predictions) > 1 else predictions[0],
+            pd.concat([part.rejected for part in parts]) if len(parts) > 1 else parts[0].rejected,
+            predicting.notes,
         )
+
+    def _predicting(self) -> Predicting:
+        return Predicting(self.pipeline, self.reading, self.schema, self.signature)
 
 
 def _foresee(need: MemoryNeed) -> None:
@@ -162,30 +169,6 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
     return Model(source, pipeline, reading, schema, signature)
-
-
-def predict(
-    model: str,
-    table: str,
-    output: str,
-    rejected: str,
-    trusted: Collection[str] = (),
-    tell: Tell = lambda _: None,
-) -> Outcome:
-    """Predict for the rows of a table, as delivered; see `Model.predict_table`.
-
-    Args:
-        model: as `load_model` takes it.
-        table: as `Model.predict_table` takes it.
-        output: the same.
-        rejected: the same.
-        trusted: as `load_model` takes it.
-        tell: as `Model.predict_table` takes it.
-
-    Raises:
-        ExperimentPipelineError: as `load_model` and `Model.predict_table`.
-    """
-    return load_model(model, trusted).predict_table(table, output, rejected, tell)
 
 
 def _load(

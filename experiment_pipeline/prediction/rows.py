@@ -140,27 +140,6 @@ class Predicted:
     notes: tuple[str, ...] = ()
 
 
-def predict_rows(
-    pipeline: Any,
-    raw: pd.DataFrame,
-    reading: Reading,
-    schema: DataFrameSchema,
-    signature: Signature,
-) -> Predicted:
-    """Prepare and validate rows as delivered, and predict for those that satisfy the schema.
-
-    Arguments and errors are those of `Predicting` and its `batches`.
-    """
-    predicting = Predicting(pipeline, reading, schema, signature)
-    parts = list(predicting.batches(raw))
-    predictions = [part.predictions for part in parts if part.predictions is not None]
-    return Predicted(
-        pd.concat(predictions, ignore_index=True) if len(predictions) > 1 else predictions[0],
-        pd.concat([part.rejected for part in parts]) if len(parts) > 1 else parts[0].rejected,
-        predicting.notes,
-    )
-
-
 @dataclass(frozen=True)
 class Batch:
     """What became of the rows of one batch, as `Predicted` has them of all.

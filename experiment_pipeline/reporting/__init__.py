@@ -1,1 +1,1 @@
-"""A report as data, one page, one Markdown, plots, and how counts read."""
+"""A report as data, one page, one Markdown, how pictures are drawn, and how counts read."""

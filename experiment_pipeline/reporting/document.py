@@ -147,11 +147,15 @@ class Document:
     links: tuple[Link, ...] = ()
 
 
-def around(experiment: str) -> tuple[Link, ...]:
-    """Return the links of a stage's page, `<root>/<experiment>/<stage>/<fingerprint>/<page>`."""
+def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
+    """Return the links of a page so many folders below `<root>/<experiment>`.
+
+    A stage's lies in `<stage>/<fingerprint>`.
+    """
+    up = "../" * folders
     return (
-        Link("Overview of all experiments", "../../../overview.html"),
-        Link(f"All runs of {experiment}", "../../runs.html"),
+        Link("Overview of all experiments", f"{up}../overview.html"),
+        Link(f"All runs of {experiment}", f"{up}runs.html"),
     )
 
 

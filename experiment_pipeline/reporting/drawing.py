@@ -3,7 +3,7 @@
 Every picture is a `Figure` of its own, never pyplot's: nothing stays open. In SVG all colours are
 the variables of `templates/page.css`, so that a picture follows dark mode and print, texts are
 texts in the page's font, and the same picture is the same text each time. Names from the data are
-shown as they are. What is drawn is in `plots.py`. In: a function that draws on a figure. Out: a
+shown as they are. What is drawn belongs to the stages. In: a function that draws on a figure. Out: a
 `Picture` of a document, or PNG bytes.
 """
 

@@ -211,7 +211,7 @@ def _written(cell: Any) -> str:
     return "missing" if pd.isna(cell) else repr(cell)
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: bytes | memoryview) -> str:
     """Return the sha256 of some bytes as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 

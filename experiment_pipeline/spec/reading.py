@@ -24,6 +24,8 @@ FAST_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoade
 # How many values aliases may add to those that are written, and how deep values may be nested.
 MOST_REPEATED = 100_000
 DEEPEST = 100
+STANDARD = "tag:yaml.org,2002:"
+PLAIN = ("str", "int", "float", "bool", "null", "map", "seq")
 
 
 class Oddity(NamedTuple):
@@ -147,6 +149,9 @@ def _refuse_excess(events: Iterable[yaml.Event]) -> None:
     around = [_Open(None)]
     repeated = 0
     for event in events:
+        tag = getattr(event, "tag", None) or "!"
+        if tag != "!" and tag.removeprefix(STANDARD) not in PLAIN:
+            raise _excess(event, f"the tag {tag} makes no plain value; drop it")
         if isinstance(event, yaml.CollectionStartEvent):
             around.append(_Open(event.anchor))
             if len(around) > DEEPEST:
@@ -178,12 +183,20 @@ def _excess(event: yaml.Event, message: str) -> MalformedYaml:
     return MalformedYaml(mark.line + 1 if mark is not None else 1, message)
 
 
+# What a parser says of the usual slips → what to do.
+_ADVICE = {
+    "'\\t' that cannot start": "indent with spaces",
+    "mapping values": "indent it as its neighbours, or quote the value that holds a colon",
+    "<block end>": "indent it as its neighbours",
+}
+
+
 def _no_yaml(error: yaml.MarkedYAMLError) -> MalformedYaml:
     mark = error.problem_mark or error.context_mark
-    context = f"{error.context}: " if error.context else ""
-    return MalformedYaml(
-        mark.line + 1 if mark is not None else 1, f"is no YAML: {context}{error.problem}"
-    )
+    said = f"{error.context}: {error.problem}" if error.context else str(error.problem)
+    advice = [f"; {advice}" for sign, advice in _ADVICE.items() if sign in said]
+    line = mark.line + 1 if mark is not None else 1
+    return MalformedYaml(line, "".join([f"is no YAML: {said}", *advice]))
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
@@ -198,8 +211,8 @@ def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
 
 # As Dagster declares a component file.
 OUTER_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
-_TEXT = "tag:yaml.org,2002:str"
-_NULL = "tag:yaml.org,2002:null"
+_TEXT = f"{STANDARD}str"
+_NULL = f"{STANDARD}null"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import pandas as pd
+from dagster._core.errors import DagsterExecutionInterruptedError, DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
@@ -34,13 +37,13 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import Remembered, RunFacts
+from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
 from experiment_pipeline.stages import foreseen
 from experiment_pipeline.stages.checks import CHECKS
 from experiment_pipeline.stages.foreseen import MemoryNeed
+from experiment_pipeline.storage.database import recording
 from experiment_pipeline.storage.database.archive import archive
-from experiment_pipeline.storage.database.recording import declared, end, mark_killed, recorded
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
@@ -54,8 +57,8 @@ FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster
 BACKFILL = "dagster/backfill"
 # How the one text begins that says why a run has failed; a console shows nothing more of it.
 FAILED = "FAILED\n\n"
-# Metadata of a failed check: the same text.
-REFUSED = "what to do"
+INTERRUPTED = KeyboardInterrupt, DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
+REFUSED = "what to do"  # metadata of a failed check: the same text
 # Pages that say more about it, what is nearest to the failure first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
 # Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
@@ -145,6 +148,14 @@ def foresee(context: dg.AssetExecutionContext, need: MemoryNeed, workers: int = 
     return found.workers
 
 
+class Cancelled(DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
+    """Ends a run as Dagster's own interruption does, and is shown without a stack."""
+
+    def __init__(self, said: str) -> None:
+        BaseException.__init__(self, said)
+        self.user_code_process_error_infos = [SerializableErrorInfo(f"{said}\n", [], "Cancelled")]
+
+
 # What stands around the work of a stage: it is recorded, and its errors are told to the user.
 Recorder = Callable[[dg.AssetExecutionContext], AbstractContextManager[None]]
 
@@ -158,15 +169,17 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
         mlflow.expect(run, spec.mlflow)
         stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
 
-        def first() -> Sequence[Remembered]:
-            return declared(spec, yaml_text, schema_text, _trigger(context.run))
-
+        first = partial(recording.declared, spec, yaml_text, schema_text, _trigger(context.run))
         kept: dict[str, Fact] = {}
-        with (
-            told_as(lambda error: _failure(error, kept)),
-            recorded(run, stage, first, lambda run: kept.update(keep(run))),
-        ):
-            yield
+        try:
+            with (
+                told_as(lambda error: _failure(error, kept)),
+                recording.recorded(run, stage, first, lambda run: kept.update(keep(run))),
+            ):
+                yield
+        except INTERRUPTED as error:
+            told = f"{str(error) or recording.CANCELLED}; what is stored is reused by the next run"
+            raise Cancelled(_with_pages([told], kept)) from None
 
     return record
 
@@ -189,14 +202,14 @@ def keep(run: RunMemory) -> dict[str, Fact]:
     root = storage_root()
     kept: dict[str, Fact] = {}
     with suppress(StorageError):
-        killed = mark_killed()  # before anything asks about runs, which would mark them itself
+        killed = recording.mark_killed()  # before a question about runs would mark them
         records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
         kept |= {one.name: Place(one.place) for one in records}
         for one in (*killed, run):
             archive(one, root)
-            places = write_pages(one.experiment, root)
-            kept |= {name: Place(str(place)) for name, place in places.items()}
+            pages = write_pages(one.experiment, root).items()
+            kept |= {name: Place(str(page)) for name, page in pages}
         if problem := mlflow.export(run):
             dg.get_dagster_logger().warning(problem)
     return kept
@@ -204,9 +217,8 @@ def keep(run: RunMemory) -> dict[str, Fact]:
 
 def with_memory(outcome: Outcome, experiment: str) -> Outcome:
     """The outcome, which also says where the pages of all runs are."""
-    root = storage_root()
-    pages = {"overview": root / OVERVIEW, "runs": root / experiment / EXPERIMENT_PAGE}
-    places = {name: Place(str(path)) for name, path in pages.items()}
+    pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
+    places = {name: Place(str(storage_root() / page)) for name, page in pages.items()}
     return replace(outcome, facts={**outcome.facts, **places})
 
 
@@ -219,12 +231,12 @@ def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
     decided = [one.status for one in outcome.remembered if isinstance(one, RunFacts)]
     if blocked:
-        end(run, "rejected", RunFacts(decision=blocked[0].means))
-        return keep(run)
-    if "accepted" in decided:
-        end(run, "accepted")
-        return keep(run)
-    return {}
+        recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
+    elif "accepted" in decided:
+        recording.end(run, "accepted")
+    else:
+        return {}
+    return keep(run)
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
@@ -317,16 +329,14 @@ def report_check(
         context.log.warning(f"{check.name}: {doubt}")
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
-    held = {"value": check.value, "limit": check.limit}
+    held = {k: v for k, v in (("value", check.value), ("limit", check.limit)) if v is not None}
     return dg.AssetCheckResult(
         check_name=check.name,
         asset_key=key,
         passed=check.passed,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
         description=check.means,
-        metadata=metadata_of(
-            {**{k: v for k, v in held.items() if v is not None}, **refused, **check.facts}
-        ),
+        metadata=metadata_of({**held, **refused, **check.facts}),
     )
 
 

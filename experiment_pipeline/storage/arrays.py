@@ -6,9 +6,9 @@ holds what is read, once for all processes of a machine.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,14 +29,35 @@ def array_of(content: bytes) -> np.ndarray:
     return array
 
 
-def files_of(tables: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return file name → content, of tables by name, dense or sparse by rows."""
-    arrays = {part: array for name, table in tables.items() for part, array in _parts(name, table)}
-    return {f"{name}{_ENDING}": npy(array) for name, array in arrays.items()}
+@runtime_checkable
+class InBlocks(Protocol):
+    """A table (n, d) float64 that nobody holds."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of an array."""
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Give its rows in order, some (k, d) at a time."""
+        ...
+
+
+def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
+    """Write tables by name, dense, sparse by rows or in blocks: no file is ever held as bytes."""
+    for name, table in tables.items():
+        for part, array in _parts(name, table):
+            with (folder / f"{part}{_ENDING}").open("wb") as file:
+                if isinstance(array, InBlocks):
+                    header = {"descr": "<f8", "fortran_order": False, "shape": array.shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    file.writelines(np.ascontiguousarray(block).data for block in array.blocks())
+                else:
+                    np.save(file, array, allow_pickle=False)
 
 
 def mapped(files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return name → table, of the files that `files_of` made, which may be removed from now on."""
+    """Return name → table, of the files that `write_tables` made, which may be removed from now on."""
     arrays = {
         name.removesuffix(_ENDING): _map(path)
         for name, path in files.items()
@@ -51,7 +72,7 @@ def mapped(files: Mapping[str, Path]) -> dict[str, Any]:
     return found | {name: array for name, array in arrays.items() if name not in parts}
 
 
-def _parts(name: str, table: Any) -> list[tuple[str, np.ndarray]]:
+def _parts(name: str, table: Any) -> list[tuple[str, Any]]:
     from scipy.sparse import issparse
 
     if not issparse(table):

@@ -33,8 +33,10 @@ from experiment_pipeline.storage.files import (
     exists,
     fetched,
     list_names,
+    put_file,
     read_many,
     remove,
+    unfinished,
     write_many,
 )
 from experiment_pipeline.storage.locations import storage_root
@@ -100,6 +102,10 @@ class Entries(Generic[_Record]):
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
         return found
 
+    def has(self, fingerprint: str) -> bool:
+        """Whether there is an entry, sound or not."""
+        return exists(self.folder(fingerprint) / RESULT)
+
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[tuple[_Record, Mapping[str, Path]]]:
         """Give an entry's record, and its files by name, checked, to be mapped by who reads them.
@@ -124,9 +130,8 @@ class Entries(Generic[_Record]):
                 if not exists(path):
                     raise self._corrupt(path, "is gone")
                 found[name] = fetched(path, Path(copies))
-                with found[name].open("rb") as opened:
-                    if sha256_of(opened) != file.sha256:
-                        raise self._corrupt(path, "is not what was written")
+                if _digest_of(found[name]) != file.sha256:
+                    raise self._corrupt(path, "is not what was written")
             yield commit.result, found
 
     def intact(self, fingerprint: str, tell: Callable[[str], object]) -> Entry[_Record] | None:
@@ -170,6 +175,30 @@ class Entries(Generic[_Record]):
         if create_exclusive(folder / RESULT, commit):
             return Entry(record, files, paths)
         return self.require(fingerprint)
+
+    def put_written(
+        self, fingerprint: str, write: Callable[[Path], object], record: _Record
+    ) -> None:
+        """Do what `put` does, of files that are too large to be bytes, and of which nothing is read back.
+
+        Args:
+            fingerprint: as of `put`.
+            write: writes them into an empty folder; a kill leaves it beside the entries.
+            record: as of `put`.
+        """
+        stored = dict[str, _File]()
+        with unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
+            write(folder)
+            for path in sorted(folder.iterdir()):
+                stored[path.name] = file = _File.named(path.name, _digest_of(path))
+                put_file(path, self.folder(fingerprint) / file.name)
+        commit = sealed(_Commit(fingerprint, record, stored))
+        create_exclusive(self.folder(fingerprint) / RESULT, commit)
+
+    def discard(self, fingerprint: str) -> None:
+        """Remove an entry that can be made again: from its first moment on there is none."""
+        remove(self.folder(fingerprint) / RESULT)
+        remove(self.folder(fingerprint))
 
     def _look(
         self, fingerprints: Iterable[str], names: Collection[str] | None
@@ -234,8 +263,7 @@ class Entries(Generic[_Record]):
         place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
         found = read_many(folder / name for name in list_names(folder))
         write_many({place / path.name: content for path, content in found.items()})
-        remove(folder / RESULT)
-        remove(folder)
+        self.discard(fingerprint)
         return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
 
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
@@ -257,6 +285,11 @@ def _is_of_an_older_version(content: bytes) -> bool:
     return isinstance(said, dict) and bool(said) and "fingerprint" not in said
 
 
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return sha256_of(file)
+
+
 @dataclass(frozen=True)
 class _File:
     """A file of an entry: its name in the folder, and its digest in hex."""
@@ -266,7 +299,10 @@ class _File:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> "_File":
-        digest = sha256(content)
+        return cls.named(name, sha256(content))
+
+    @classmethod
+    def named(cls, name: str, digest: str) -> "_File":
         stem, _, ending = name.rpartition(".")
         return cls(f"{stem}.{digest[:12]}.{ending}", digest)
 

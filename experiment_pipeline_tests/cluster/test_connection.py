@@ -13,6 +13,7 @@ from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.cluster.test_faults import run, work
+from experiment_pipeline_tests.cluster.work import fail
 
 LOCAL = DaskEngine(address="local")
 
@@ -80,6 +81,15 @@ def test_a_local_cluster_ends_with_its_run(tmp_path: Path) -> None:
         use(cluster)
     assert len(found - {os.getpid()}) == 2
     assert not any(psutil.pid_exists(process) for process in found)
+
+
+@pytest.mark.slow
+def test_what_a_function_raises_is_raised(tmp_path: Path) -> None:
+    """Also an error that looks as if the connection was gone; the brake leaves out."""
+    with connected(LOCAL, workers=1) as cluster:
+        with pytest.raises(ConnectionResetError, match="task1"):
+            list(cluster.run(fail, work(tmp_path, 3), may_start=lambda key: key != "task0"))
+        assert list(run(cluster, work(tmp_path, 1))) == ["task0"]
 
 
 def make_certificates(folder: Path) -> Certificates:

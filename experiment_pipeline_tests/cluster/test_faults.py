@@ -1,4 +1,4 @@
-"""What tasks survive: each fault once, with real processes."""
+"""What tasks survive: each fault once, with real processes; docs/cluster/README.md has the figures."""
 
 import _thread
 import signal
@@ -17,7 +17,14 @@ from experiment_pipeline.spec import DaskEngine
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
-from experiment_pipeline_tests.cluster.work import Work, do, fail, processes, read, starts
+from experiment_pipeline_tests.cluster.work import (
+    Work,
+    do,
+    processes,
+    read,
+    restart_seconds,
+    starts,
+)
 from experiment_pipeline_tests.ports import free_port
 from experiment_pipeline_tests.s3_server import S3Server
 
@@ -106,6 +113,7 @@ def test_what_a_killed_worker_had_is_done_elsewhere(dask: DaskProcesses, noted: 
     assert ended(done) == {key: key for key in tasks}
     again = {key for key, count in starts(noted).items() if count > 1}
     assert len(again) == 1
+    assert restart_seconds(noted, *again) < 10
     assert {key: one.attempts for key, one in done.items() if one.attempts > 1} == dict.fromkeys(
         again, 2
     )
@@ -156,6 +164,7 @@ def test_a_scheduler_that_comes_back_is_found(dask: DaskProcesses, noted: Path) 
         done = run(cluster, tasks)
     assert ended(done) == {key: key for key in tasks}
     assert [key for key, count in starts(noted).items() if count > 1] == ["task2"]
+    assert restart_seconds(noted, "task2") < SOON
     assert any("is back" in sentence for sentence in said)
 
 
@@ -197,7 +206,7 @@ def test_a_slow_worker_gets_less_and_nothing_twice(dask: DaskProcesses, noted: P
 def test_workers_join_and_leave_in_the_middle(dask: DaskProcesses, noted: Path) -> None:
     """Who joins gets tasks, who is told to leave hands its own back, and is blamed for nothing."""
     first = dask.start_worker(nanny=True)
-    tasks = work(noted, 24, 0.5)
+    tasks = work(noted, 12, 0.5) | {"task4": Work(noted, "task4", wants_company=True)}
     second: list[subprocess.Popen[bytes]] = []
     with connected(engine(dask), say=(said := []).append) as cluster:
         when(lambda: starts(noted), lambda: second.append(dask.start_worker()))
@@ -209,7 +218,7 @@ def test_workers_join_and_leave_in_the_middle(dask: DaskProcesses, noted: Path) 
     assert ended(done) == {key: key for key in tasks}
     assert len(processes(noted)) == 2
     assert any(" left, with 1 of the tasks" in sentence for sentence in said), said
-    assert max(one.attempts for one in done.values()) == 2
+    assert sum(one.attempts for one in done.values()) == len(tasks) + 1
 
 
 def test_closing_the_generator_ends_what_runs(dask: DaskProcesses, noted: Path) -> None:
@@ -263,12 +272,3 @@ def test_a_storage_that_is_away_for_ten_seconds_is_waited_for(
             assert (done.value, done.attempts) == (b"content", 1)
             assert time.monotonic() - began >= 10
             back.join()
-
-
-def test_what_a_function_raises_is_raised(dask: DaskProcesses, noted: Path) -> None:
-    """Also an error that looks as if the connection was gone; the brake leaves out."""
-    dask.start_worker()
-    with connected(engine(dask)) as cluster:
-        with pytest.raises(ConnectionResetError, match="task1"):
-            list(cluster.run(fail, work(noted, 3), may_start=lambda key: key != "task0"))
-        assert list(run(cluster, work(noted, 1))) == ["task0"]

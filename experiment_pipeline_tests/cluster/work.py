@@ -13,12 +13,16 @@ from experiment_pipeline.storage.locations import location
 
 @dataclass(frozen=True)
 class Work:
-    """A task: where its starts are noted, how long it takes, whether it kills its worker."""
+    """A task: where its starts are noted, how long it takes, whether it kills its worker.
+
+    One that wants company also takes until another process has begun a task.
+    """
 
     folder: Path
     name: str
     seconds: float = 0.3
     kills: bool = False
+    wants_company: bool = False
 
 
 def do(work: Work) -> tuple[str, int]:
@@ -26,7 +30,7 @@ def do(work: Work) -> tuple[str, int]:
     noted = work.folder / f"{work.name}.{os.getpid()}.{uuid4().hex[:6]}"
     noted.touch()
     end = time.monotonic() + work.seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or (work.wants_company and len(processes(work.folder)) < 2):
         time.sleep(0.02)
     if work.kills:
         os._exit(1)
@@ -52,6 +56,12 @@ def fail(work: Work) -> None:
 def starts(folder: Path) -> Counter[str]:
     """How often each task was started."""
     return Counter(noted.name.split(".")[0] for noted in folder.iterdir())
+
+
+def restart_seconds(folder: Path, name: str) -> float:
+    """How long after its first start a task was started again."""
+    first, second = sorted(path.stat().st_mtime for path in folder.glob(f"{name}.*"))
+    return second - first
 
 
 def processes(folder: Path, *, running: bool = False) -> set[int]:

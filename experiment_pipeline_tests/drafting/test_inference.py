@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.columns import ColumnPlan, plan_column
+from experiment_pipeline.drafting.columns import (
+    ColumnPlan,
+    plan_column,
+    plan_columns,
+    read_completely,
+)
 from experiment_pipeline.drafting.files import try_out
 from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.drafting.search import Shape, propose_search
@@ -441,3 +446,46 @@ def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
     whole, some = (infer(part, Wishes(target="y"), 300) for part in (frame, sample))
     assert some.excluded["index"] == whole.excluded["index"] == "counts the rows"
     assert some.split.value == whole.split.value
+
+
+@pytest.mark.parametrize(
+    ("other", "numbers"),
+    [
+        ("0,5", {"decimal": ",", "thousands": "."}),
+        ("1.234,56", {"decimal": ",", "thousands": "."}),
+        ("9,234", {"thousands": ","}),
+    ],
+)
+def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, str]) -> None:
+    """1,234 is a thousand, but in a table that writes decimals with a comma."""
+    frame = pd.DataFrame({"a": repeated("1,234", "2,345"), "b": repeated(other, "7,125")})
+    plans = plan_columns(frame)
+    assert plans["b"].preparation["numbers"] == numbers
+    comma = numbers.get("decimal", ".")
+    read = read_completely(frame["a"], plans["a"].preparation)
+    assert read is not None
+    assert read[0] == (1.234 if comma == "," else 1234)
+
+
+def test_a_group_of_thousands_begins_with_no_zero() -> None:
+    """0,123 is less than one: nothing else is in the table, and still the comma is the decimal's."""
+    assert plan("share", repeated("0,123", "1,456")).preparation["numbers"]["decimal"] == ","
+
+
+def test_a_word_among_numbers_is_a_slip() -> None:
+    """A few words do not turn measurements into codes; texts with digits, and many words, do."""
+    numbers = [f"{row / 7:.3f}" for row in range(ROWS - 3)]
+    slipped = plan("temperature", [*numbers, "inf", "closed", "?"])
+    assert slipped.preparation == {"types": "number", "missing_values": ["?", "inf", "closed"]}
+    assert "'closed' read as missing" in slipped.why
+    assert plan("temperature", [*numbers, "1-2", "x", "?"]).excluded
+    assert plan("place", [*numbers[: ROWS // 2], *("abcdefghij" * ROWS)[: ROWS // 2]]).excluded
+    assert plan("grade", repeated("1", "2", "none")) == ColumnPlan("grade")
+
+
+def test_a_split_by_group_is_considered_where_three_sets_can_be_cut() -> None:
+    """Members by number are to be kept together; member: yes or no is no group."""
+    frame = pd.DataFrame({"y": NUMBERS, "member": repeated(*"abcd")})
+    assert any("member" in hint for hint in infer(frame, Wishes(target="y")).hints)
+    frame["member"] = repeated("yes", "no")
+    assert not infer(frame, Wishes(target="y")).hints

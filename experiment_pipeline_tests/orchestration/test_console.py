@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from experiment_pipeline.orchestration import console
+from experiment_pipeline.stages.asset import Cancelled
 from experiment_pipeline.stages.search.progress import DRAWN, Progress, Standing, drawing
 from experiment_pipeline.stages.search.time_left import TimeLeft
 
@@ -63,6 +64,28 @@ def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[s
     assert told.count("the table has no column 'nme'") == 1
     assert "Steps failed" not in told
     assert "Not executing" not in told
+    assert "Stack Trace" not in told
+
+
+@dg.op
+def interrupted() -> None:
+    """A step that is ended from outside."""
+    raise Cancelled("the run was cancelled; what is stored is reused by the next run")
+
+
+@dg.job
+def ended_early() -> None:
+    """One step."""
+    interrupted()
+
+
+@pytest.mark.usefixtures("concise")
+def test_an_interruption_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told once, by the end of the run, without a stack."""
+    assert not ended_early.execute_in_process(raise_on_error=False).success
+    told = capsys.readouterr().err
+    assert "FAILED\n\nthe run was cancelled; what is stored" in told
+    assert told.count("the run was cancelled") == 1
     assert "Stack Trace" not in told
 
 

@@ -12,11 +12,13 @@ import pytest
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.reporting.remembered import RunFacts
-from experiment_pipeline.stages.asset import keep
-from experiment_pipeline.storage.database.recording import of_run, recorded
+from experiment_pipeline.stages.asset import recorder
+from experiment_pipeline.storage.database.recording import of_run
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline_tests import scenario
 
+COUNTED = "the search was cancelled after 12 of 40 configurations"
 SHOWN = ("experiment", "decision", "version")
 
 
@@ -78,27 +80,43 @@ def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
     assert shown_after(instance, {}, **inherited) == [None, "none", "none"]
 
 
-@dg.op
-def be_cancelled(context: dg.OpExecutionContext) -> None:
-    with recorded(RunMemory("clinic", context.run_id), "training", list, keep):
+@dg.asset(name="clinic__training", config_schema={"said": str})
+def be_cancelled(context: dg.AssetExecutionContext) -> None:
+    with recorder(scenario.spec(), "", "")(context):
+        context.instance.report_run_canceling(context.run)
+        if said := context.op_execution_context.op_config["said"]:
+            raise KeyboardInterrupt(said)
         signal.raise_signal(signal.SIGINT)
         time.sleep(60)
 
 
-@dg.job(executor_def=in_process_executor)
-def cancelled():
-    be_cancelled()
+def cancelled() -> dg.JobDefinition:
+    job = dg.define_asset_job("cancelled", executor_def=in_process_executor)
+    return dg.Definitions(assets=[be_cancelled], jobs=[job]).resolve_job_def("cancelled")
 
 
-def test_a_cancelled_run_is_killed(instance) -> None:
-    """What the page's "Terminate" sends ends the stage at work, and the run says so itself."""
-    with dg.execute_job(dg.reconstructable(cancelled), instance) as result:
+@pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
+def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
+    """What the page's "Terminate" sends ends the stage at work, and the run says so itself: in a
+    sentence, without a stack, how far it has come and that the next run goes on.
+    """
+    config = {"ops": {"clinic__training": {"config": {"said": counted}}}}
+    with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=config) as result:
         assert not result.success
-    (run,) = instance.get_runs(dg.RunsFilter(job_name="cancelled"))
+    run = instance.get_run_by_id(result.run_id)
+    assert run.status is dg.DagsterRunStatus.CANCELED
     (facts,) = (memory.facts() for memory in of_run(run.run_id))
     assert (facts.status, facts.stage) == ("killed", "training")
-    assert (facts.error, facts.fix) == ("the run was cancelled", "Run it again: it goes on.")
+    assert (facts.error, facts.fix) == (said, "Run it again: it goes on.")
     assert run.tags["decision"] == "killed"
+    (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
+    for told in (step.dagster_event.step_failure_data, end.dagster_event.job_canceled_data):
+        first, *pages = told.error.message.splitlines()
+        assert first == f"{said}; what is stored is reused by the next run"
+        assert all(line.startswith(("  page: ", " " * 8)) for line in pages)
+        assert not told.error.stack
+        assert told.error.cause is told.error.context is None
 
 
 def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunMemory:

@@ -21,9 +21,6 @@ from experiment_pipeline.prediction.rows import Reading
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data import sources
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validated_data import columns
 from experiment_pipeline.storage import shelf
 from experiment_pipeline_tests import exported
@@ -86,11 +83,7 @@ def model() -> Model:
         },
         split={"by": "random"},
     )
-    sets = TrainingSets(
-        *(train, train, FEATURES, "late", "binary", ("n", "y"), np.zeros(len(train), bool)),
-        digests={"train": "", "test": ""},
-    )
-    pipeline = refit(configurations(spec)[0], None, train, sets, spec)
+    ((_, pipeline),) = exported.refitted(train, FEATURES, spec, ("n", "y"))
     types = {"id": "str", "day": "str", **train.dtypes.astype("str").to_dict()}
     raw = {name: kind for name, kind in types.items() if name not in ("day_month", "twice", "late")}
     signature = Signature(

@@ -1,6 +1,5 @@
 """Rows as delivered: read as the training table was, predicted, and what training never saw is told."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,16 @@ from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.errors import InvalidModel, TooManyRejectedRows
 from experiment_pipeline.prediction import signature as golden_rows
+from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import (
     Predicted,
     Reading,
-    predict_rows,
     prediction_table,
 )
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import exported
 
 FEATURES = ("count", "flag", "size", "colour", "name")
@@ -77,29 +73,22 @@ def predicted(
         split={"by": "random"},
         validation=validation,
     )
-    sets = TrainingSets(
-        *(train, train, FEATURES, "late", "binary", ("no", "yes"), np.zeros(len(train), bool)),
-        digests={"train": "", "test": ""},
-    )
-    (configuration,) = configurations(spec)
-    rounds = 5 if configuration.algorithm == "lightgbm" else None
-    pipeline = refit(configuration, rounds, train, sets, spec)
-    return predict_rows(
+    ((_, pipeline),) = exported.refitted(train, FEATURES, spec, ("no", "yes"))
+    types = train.dtypes.astype("str").to_dict()
+    return Model(
+        "here",
         pipeline,
-        rows,
-        Reading.from_bytes(
-            Reading.of(spec, train.dtypes.astype("str").to_dict()).to_bytes(), "here"
-        ),
+        Reading.from_bytes(Reading.of(spec, types).to_bytes(), "here"),
         load_schema(schema or infer_schema(train, "late")),
-        signature(pipeline, train, spec),
-    )
+        signature(pipeline, train, spec, types),
+    ).predict(rows)
 
 
-def signature(pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec) -> Signature:
+def signature(
+    pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec, types: dict[str, str]
+) -> Signature:
     """The signature as it travels with the model."""
-    facts = dataclasses.replace(
-        exported.facts(spec=spec), raw_types=train.dtypes.astype("str").to_dict()
-    )
+    facts = exported.facts(spec=spec, raw_types=types)
     golden = golden_rows.golden_rows(train, FEATURES)
     package = exported_model.build_package(
         pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED
@@ -255,7 +244,7 @@ def test_a_row_with_an_unseen_category(policy, predicted) -> None:
     spec = exported.spec(validation={"unseen_categories": policy})
     pipeline, reading = exported.fitted(), Reading.of(spec, raw.dtypes.astype("str").to_dict())
     signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
-    found = predict_rows(pipeline, raw, reading, load_schema(schema), signature)
+    found = Model("here", pipeline, reading, load_schema(schema), signature).predict(raw)
     assert len(found.predictions) == predicted
     assert len(found.rejected) == 20 - predicted
 

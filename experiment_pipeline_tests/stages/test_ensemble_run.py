@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.memory import questions, terminal
-from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import Registry
@@ -38,7 +38,9 @@ def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(tmp_path):
     assert f"Chosen: {ENSEMBLE} (members" in record
     assert "weight: 0.6" in version.read("hyperparameters.yaml").decode()
 
-    outcome = predict(spec.name, str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
+    outcome = load_model(spec.name).predict_table(
+        str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
+    )
     assert outcome.predicted == len(pd.read_csv(tmp_path / "p.csv"))
 
     again = runs.run(spec, scenario.SCHEMA)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import storage_root
@@ -184,7 +184,7 @@ def test_weights_and_directions_go_with_an_experiment_to_its_end(table, tmp_path
     for columns in ([], [scenario.MARKUP]):
         rows = scenario.write_csv(tmp_path / "rows.csv", scenario.table().drop(columns=columns))
         out = tmp_path / "predictions.csv"
-        predict(spec.name, str(rows), str(out), str(tmp_path / "rejected.csv"))
+        load_model(spec.name).predict_table(str(rows), str(out), str(tmp_path / "rejected.csv"))
         found.append(pd.read_csv(out))
     assert found[0].equals(found[1])
 
@@ -208,7 +208,9 @@ def test_without_a_positive_class_the_modelled_one_is_exported_and_predicts(tmp_
     assert done.success, done.failure
     assert f"predicts whether readmitted is {positive}" in done.metadata("exported_model")["card"]
     predictions = tmp_path / "predictions.csv"
-    outcome = predict(spec.name, str(table), str(predictions), str(tmp_path / "rejected.csv"))
+    outcome = load_model(spec.name).predict_table(
+        str(table), str(predictions), str(tmp_path / "rejected.csv")
+    )
     assert (outcome.predicted, outcome.rejected) == (len(frame), 0)
     found = pd.read_csv(predictions)
     assert set(found["prediction"].unique()) == set(codes.values())
@@ -228,6 +230,8 @@ def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predic
     schema = "columns: {size: {dtype: float64}, colour: {dtype: str}, delivered: {dtype: str}}"
     done = runs.run(ExperimentSpec.model_validate(must), schema)
     assert done.success, done.failure
-    outcome = predict("parcels", str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv"))
+    outcome = load_model("parcels").predict_table(
+        str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
+    )
     assert outcome.predicted == len(frame)
     assert "probability_late" in pd.read_csv(tmp_path / "p.csv").columns

@@ -1,5 +1,8 @@
 """Arrays as files: what comes back is what went in, mapped and locked."""
 
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 
-from experiment_pipeline.storage.arrays import array_of, files_of, mapped, npy
+from experiment_pipeline.storage.arrays import array_of, mapped, npy, write_tables
 
 TYPES = st.sampled_from(["float64", "float32", "int64", "bool", "U3"])
 TABLES = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, max_dims=3, min_side=0)))
@@ -17,8 +20,7 @@ TABLES = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, max_di
 
 def written(tables: dict, folder: Path) -> dict[str, Path]:
     """Name → path of the files of some tables."""
-    for name, content in files_of(tables).items():
-        (folder / name).write_bytes(content)
+    write_tables(tables, folder)
     return {path.name: path for path in folder.iterdir()}
 
 
@@ -48,6 +50,29 @@ def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path: Path) -> N
     assert (found["a"] != made).nnz == 0
     assert found["none"].shape == (2, 2)
     assert not found["b-data"].flags.writeable
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Rows that nobody holds: 100 blocks of 1,000, in which each cell is one more than the last."""
+
+    shape: tuple[int, int] = (100_000, 4)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        for start in range(0, 400_000, 4_000):
+            yield np.arange(start, start + 4_000, dtype=np.float64).reshape(1_000, 4)
+
+
+def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(tmp_path: Path) -> None:
+    """The bytes of the array, from memory for some blocks; and an array is not copied to be written."""
+    whole = np.arange(400_000.0).reshape(100_000, 4)
+    for table in (Counting(), whole):
+        tracemalloc.start()
+        write_tables({"a": table}, tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 200_000
+        assert (tmp_path / "a.npy").read_bytes() == npy(whole)
 
 
 def test_objects_are_refused() -> None:

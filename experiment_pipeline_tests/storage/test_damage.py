@@ -10,7 +10,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
-from experiment_pipeline.prediction.files import predict
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, RUNS, DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
@@ -99,7 +99,7 @@ def readers(root: Path, table: Path) -> Iterable[tuple[str, Callable[[], object]
     registry = Registry(place, "clinic")
     yield "history", registry.history
     yield "version", lambda: registry.model("v0001").files()
-    yield "predict", lambda: predict("clinic", str(table), "p.csv", "r.csv")
+    yield "predict", lambda: load_model("clinic").predict_table(str(table), "p.csv", "r.csv")
 
 
 def looks(place: UPath) -> list[object]:

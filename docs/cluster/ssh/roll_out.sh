@@ -23,8 +23,10 @@ id experiments > /dev/null 2>&1 || sudo useradd --system --create-home experimen
 sudo mkdir -p /opt/experiments /etc/dask-tls
 sudo chown "$(id -un)" /opt/experiments
 REMOTE
+  # No key and no setting: what `bring_secret` brings, its user alone may read; ca.key stays here.
   rsync --archive --delete --exclude .venv --exclude artifacts --exclude .dagster_home \
-    --exclude .bench "$project/" "$host:/opt/experiments/"
+    --exclude .bench --exclude '*.pem' --exclude '*.key' --exclude '*.env' \
+    "$project/" "$host:/opt/experiments/"
   ssh "$host" bash -euo pipefail << 'REMOTE'
 cd /opt/experiments
 make --silent .venv/uv
@@ -64,8 +66,12 @@ for service in dask-scheduler dagster-webserver dagster-daemon; do
   start "$head" "$service"
 done
 for worker in "$@"; do
-  [[ $worker == "$head" ]] || bring_project "$worker"
+  if [[ $worker != "$head" ]]; then
+    bring_project "$worker"
+    # Workers get the storage alone, the head also the databases.
+    bring_secret "$worker" <(grep -v _DATABASE= "$settings" | grep -v ^DAGSTER_) \
+      /etc/experiment_pipeline.env
+  fi
   bring_certificate "$worker" worker
-  bring_secret "$worker" "$settings" /etc/experiment_pipeline.env
   start "$worker" dask-worker
 done

@@ -66,14 +66,14 @@ class Writing:
         return declared
 
 
-def writing_of(texts: Sequence[str]) -> Writing:
-    """Return the way of writing that reads most of the texts; it may read none."""
+def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
+    """Return the way of writing that reads most of the texts, of two the one with `decimal`."""
     candidates = [text for text in texts if any(map(str.isdigit, text))]
     if not candidates:
         nothing = np.zeros(len(texts), dtype=bool)
         return Writing(nothing, nothing)
-    writings = [_read_with(texts, decimal, thousands) for decimal, thousands in _MARKS]
-    return max(writings, key=lambda writing: int(writing.reads.sum()))
+    writings = [_read_with(texts, *marks) for marks in _MARKS]
+    return max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
 
 
 def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
@@ -90,7 +90,8 @@ def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Wri
 def _pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
     point = re.escape(decimal)
     mark = r"[\s\u00a0\u202f]" if thousands == " " else re.escape(thousands or "")
-    grouped = rf"\d{{1,3}}(?:{mark}\d{{3}})+|" if thousands else ""
+    # No group of thousands begins with a zero: "0,123" has a decimal comma.
+    grouped = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if thousands else ""
     digits = rf"(?:{grouped}\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
     return re.compile(
         rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"

@@ -201,7 +201,10 @@ def rank(
     table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
     on_test = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
     predicted = rows.predicted(on_test)
-    notes = leaderboard_notes.notes(ranking, table, edges, predicted, spec)
+    needed = {one.key: one.needed_seconds for one in concluded}
+    notes = leaderboard_notes.notes(
+        ranking, table.assign(needed=table["key"].map(needed)), edges, predicted, spec
+    )
     return Leaderboard(
         metric=spec.metric,
         rows=table,

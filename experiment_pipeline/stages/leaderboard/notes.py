@@ -18,12 +18,25 @@ from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Question, Range, Sampling, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
-from experiment_pipeline.stages.search.conclusions import STOPPED_EARLY
+from experiment_pipeline.stages.search.conclusions import (
+    FAILED,
+    NOT_STARTED,
+    STOPPED_EARLY,
+    TRAINED,
+)
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.doubts import doubts, few_units_note
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
+# How those without a rank ended, failures first, and the words before the reason.
+_ENDED = {
+    FAILED: ("failed", " with "),
+    NOT_STARTED: ("were not begun", ": "),
+    STOPPED_EARLY: ("are without a rank", ": "),
+    TRAINED: ("are without a rank", ": "),
+}
+_MOST_CAUSES = 4
 # Below, "the first fifth" is one configuration and says nothing.
 _FEWEST_FOR_SPEND = 10
 _FIRST_SHARE = 0.2
@@ -197,7 +210,7 @@ def notes(
     chosen: SetPrediction,
     spec: LeaderboardSpec,
 ) -> tuple[str, ...]:
-    """Return the remarks on a board."""
+    """Return the remarks on a board; of its rows a column `needed` tells `needed_seconds`."""
     unit, place = unit_in_words(spec), evaluated(spec.evaluation_name).place
     return (
         *weights_in_words(spec),
@@ -349,11 +362,22 @@ def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
 
 
 def _unranked(rows: pd.DataFrame) -> Iterator[str]:
+    """A sentence for each cause, the most frequent ones first; however many there are, a few."""
     rows = rows[rows["key"] != ENSEMBLE]
-    failed = rows.loc[rows["status"] == "failed", "reason"]
-    for reason, count in failed.value_counts().items():
-        yield f"{count} of {len(rows)} configurations failed with {reason}"
-    unscored = rows["rank"].isna() & (rows["status"] != "failed")
-    why = rows.loc[unscored, "reason"].where(rows["reason"] != "", rows["status"])
-    for reason, count in why.value_counts().items():
-        yield f"{count} of {len(rows)} configurations are without a rank: {reason}"
+    without = rows[rows["rank"].isna()]
+    for status, (ended, joined) in _ENDED.items():
+        causes = without[without["status"] == status].groupby("reason")["needed"]
+        told = causes.agg(["size", "min", "max"]).sort_values("size", ascending=False)
+        for reason, (count, low, high) in told.head(_MOST_CAUSES).iterrows():
+            said = f"{count:,.0f} of {len(rows):,} configurations {ended}"
+            yield f"{said}{joined}{reason}{_expected(low, high)}" if reason else said
+        if more := int(told["size"].iloc[_MOST_CAUSES:].sum()):
+            yield f"{more:,} more {ended}, each for a reason of its own: see the table"
+
+
+def _expected(low: float, high: float) -> str:
+    """` (expected: 0.4 to 3.1 s each)`; empty where nothing was."""
+    if math.isnan(low):
+        return ""
+    ends = dict.fromkeys(map(numbers.measured, (low, high)))
+    return f" (expected: {' to '.join(ends)} s each)"

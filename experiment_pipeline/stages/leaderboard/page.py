@@ -218,7 +218,7 @@ def _beats_baseline(board: Leaderboard) -> Check:
 
 def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, picture, page."""
-    from experiment_pipeline.reporting.plots import leaderboard_plot
+    from experiment_pipeline.stages.leaderboard.plot import leaderboard_plot
 
     board = shown.board
     drawing = leaderboard_plot(

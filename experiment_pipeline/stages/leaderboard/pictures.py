@@ -23,7 +23,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import is_searched_by_ratio
 from experiment_pipeline.stages.search.conclusions import SearchResults, Step
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.workers import placed
+from experiment_pipeline.stages.search.workers import names, placed
 from experiment_pipeline.statistics.metrics import METRICS
 
 # What a page holds of a larger search; a thousand are 1 MB of it.
@@ -93,9 +93,10 @@ class SearchShown:
         """Key → the worker that fitted it, and how often it was begun; empty without a cluster."""
         if self.placed is None:
             return {}
+        shown = names(self.placed)
         each = zip(*(self.placed[name] for name in ("key", "worker", "attempts")), strict=True)
         return {
-            key: worker if attempts == 1 else f"{worker}, begun {attempts:.0f} times"
+            key: shown[worker] + (f", begun {attempts:.0f} times" if attempts > 1 else "")
             for key, worker, attempts in each
         }
 

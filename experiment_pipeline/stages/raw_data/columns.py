@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiment_pipeline.errors import UnusableTable, listed
+from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 
 SAMPLE_VALUES = 1_000
@@ -33,6 +33,7 @@ INFINITE = "infinite values in"
 DATES = "dates, read as datetimes at midnight"
 DECIMALS = "decimals, read as floats"
 BYTES = "bytes, read as UTF-8 text"
+NO_TEXT = "bytes that are no text, read as missing"
 TIMES = "times of day, read as text"
 DURATIONS = "durations, read as seconds"
 
@@ -75,14 +76,9 @@ def with_missing(
     return pc.if_else(is_missing, pa.scalar(None, TEXT), column)
 
 
-def refuse_nested(fields: Iterable[pa.Field]) -> None:
-    """Raise UnusableTable about columns of lists, structs or maps."""
-    if nested := [f.name for f in fields if pa.types.is_nested(_storage(f.type))]:
-        raise UnusableTable(
-            f"columns {listed(nested)}",
-            "they hold lists, structs or maps, not one value per row",
-            "flatten them, or leave them out of the file",
-        )
+def nested(fields: Iterable[pa.Field]) -> list[str]:
+    """Return the names of columns of lists, structs or maps."""
+    return [field.name for field in fields if pa.types.is_nested(_storage(field.type))]
 
 
 def _typed(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
@@ -167,23 +163,22 @@ def plain(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.Chunke
         return pc.cast(column, TEXT)
     for belongs, told, target in REDUCED:
         if belongs(kind):
-            decisions.columns[told].append(name)
-            return _converted(name, column, target)
+            return _converted(name, column, told, target, decisions)
     return _told_infinite(name, column, decisions)
 
 
-def _converted(name: str, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+def _converted(
+    name: str, column: pa.ChunkedArray, told: str, target: pa.DataType, decisions: Decisions
+) -> pa.ChunkedArray:
     if pa.types.is_duration(column.type):
         column = pc.cast(pc.cast(column, pa.duration("us")), pa.int64())
-        return pc.divide(pc.cast(column, pa.float64()), 1e6)
+        column = pc.divide(pc.cast(column, pa.float64()), 1e6)
     try:
-        return pc.cast(column, target)
-    except pa.ArrowInvalid as error:
-        raise UnusableTable(
-            f"column {name!r}",
-            f"it holds bytes that are no text: {error}",
-            "leave it out of the file",
-        ) from None
+        column = pc.cast(column, target)
+    except pa.ArrowInvalid:
+        told, column = NO_TEXT, pa.chunked_array([pa.nulls(len(column), target)])
+    decisions.columns[told].append(name)
+    return column
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

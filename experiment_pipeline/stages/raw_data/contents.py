@@ -3,7 +3,8 @@
 Refuses what is no table: HTML, workbooks, archives, images, truncated files. Of an encoding, a byte
 order mark decides, else valid UTF-8 is UTF-8. Where most of it is, the first line that is not is
 named: no code page is right for a file of two. Else charset-normalizer guesses from the lines that
-are not ASCII, and the guess is told. CSV text is read in `csv_text`. In: a file's name and bytes.
+are not ASCII, among the code pages of Latin alphabets where the other bytes stand alone between
+ASCII letters, and the guess is told. CSV text is read in `csv_text`. In: a file's name and bytes.
 Out: its unpacked bytes, as UTF-8 where it is text. Parquet is read in `parquet.py`.
 """
 
@@ -259,6 +260,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 USUAL = "cp1252"  # preferred where the bytes alone do not tell
+LATIN = [USUAL, "cp1250", "cp1254", "cp1257"]
+LONE = 0.8  # of the runs of bytes beyond ASCII; in other scripts they stand side by side
 CHUNK_BYTES = 4 * 1024 * 1024
 GUESS_BYTES = 65_536
 FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
@@ -368,7 +371,12 @@ def _guess(name: str, content: bytes) -> str:
             size += len(line)
         if size > GUESS_BYTES:
             break
-    matches = charset_normalizer.from_bytes(b"\n".join(telling))
+    sample = b"\n".join(telling)
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
+    # "gr\xfcn" is grün, and in Big5 a Chinese letter between two Latin ones.
+    among = LATIN if runs.count(1) >= LONE * len(runs) else None
+    matches = charset_normalizer.from_bytes(sample, cp_isolation=among)
+    matches = matches or charset_normalizer.from_bytes(sample)
     best = matches.best()
     if best is None:
         raise UnreadableTable(

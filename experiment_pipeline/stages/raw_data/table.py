@@ -147,7 +147,6 @@ def parse(
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
-        UnusableTable: a table with nested columns.
         InvalidExperiment: `data` says something that has no effect on these files.
     """
     found = read(parts, data, spool, reading_whole=reading_whole)
@@ -203,7 +202,7 @@ def read(
         reading_whole: as `parse` takes it.
 
     Raises:
-        UnreadableTable, UnusableTable, InvalidExperiment: as of `parse`.
+        UnreadableTable, InvalidExperiment: as of `parse`.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     is_csv = _the_format(files) == "csv"
@@ -307,8 +306,11 @@ def _read_parquet(files: Sequence[Contents], data: spec.Data) -> Read:
     opened = [(file.name, ParquetFile(file)) for file in files]
     schema = _stacked([(name, file.no_rows) for name, file in opened]).schema
     keys = _folder_keys(files)
-    names = [name for name in schema.names if name not in keys]
-    columns.refuse_nested(field for field in schema if field.name in names)
+    nested = columns.nested(schema)
+    names = [name for name in schema.names if name not in {*keys, *nested}]
+    notes = _notes_on_parts(files)
+    if nested:
+        notes.append(f"lists, structs or maps, left out: {listed(nested)}")
     decisions, of_names = columns.Decisions(), columns.Decisions()
 
     def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
@@ -320,7 +322,7 @@ def _read_parquet(files: Sequence[Contents], data: spec.Data) -> Read:
                 yield name, columns.plain(name, column, decisions)
 
     rows = sum(file.rows for _, file in opened)
-    return Read(files, rows, typed(), tuple(_notes_on_parts(files)), (decisions, of_names))
+    return Read(files, rows, typed(), tuple(notes), (decisions, of_names))
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,7 @@ from experiment_pipeline.storage.database import recording
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.processes import peak_memory_bytes
+from experiment_pipeline.storage.shared import Place, SharedFiles
 
 _BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
 
@@ -281,6 +282,7 @@ def _search(
             (log.warning if note.warns else log.info)(note.text)
 
     with (
+        _counted_when_cancelled(progress),
         recording.in_batches(asset.run_of(context, spec.name)) as remember,
         reporting_partitions(context, models) as report,
         drawing() as draw,
@@ -309,12 +311,25 @@ def _search(
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
 
 
-def _engine(spec: SearchSpec, log: logging.Logger) -> AbstractContextManager[Engine]:
+@contextmanager
+def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
+    """Let an interruption say how far the search has come."""
+    try:
+        yield
+    except asset.INTERRUPTED:
+        raise KeyboardInterrupt(progress.cancelled) from None
+
+
+@contextmanager
+def _engine(spec: SearchSpec, log: logging.Logger) -> Iterator[Engine]:
     """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    files = SharedFiles(Place(str(storage_root()), spec.name), log.warning, log.info)
     if (dask := engine_of(spec.engine)) is None:
-        return nullcontext(Threads(spec.workers or joblib.cpu_count(), memory_limit))
+        with files:
+            yield Threads(spec.workers or joblib.cpu_count(), memory_limit, files)
+        return
     from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-    from experiment_pipeline.stages.search.engines.shared_files import Place
 
     connect = partial(connected, dask, workers=spec.workers, say=log.info)
-    return OnCluster(connect, Place(str(storage_root()), spec.name), log.warning, memory_limit)
+    with OnCluster(connect, files, memory_limit) as engine:
+        yield engine

@@ -95,6 +95,7 @@ class Conclusion:
         reused: whether that result is an earlier run's.
         failure: what it raised, when it failed.
         path: its fits from the smallest rung on, that of `result` last.
+        needed_seconds: that it was expected to take, where it was not begun for want of time.
     """
 
     key: str
@@ -106,6 +107,7 @@ class Conclusion:
     reused: bool = False
     failure: FailedConfiguration | None = None
     path: tuple[Step, ...] = ()
+    needed_seconds: float | None = None
 
     @property
     def placement(self) -> Placement | None:
@@ -156,6 +158,7 @@ COLUMNS = {
     **_MEASURED,
     "error_type": "str",
     "reason": "str",
+    "needed_seconds": "float64",
     "notes": "str",
     "traceback": "str",
 }
@@ -211,7 +214,7 @@ def search_results(
         conclusions: one for each.
 
     Returns:
-        (n, 17) table with the columns of `COLUMNS`, and those of `_PLACED` where fits ran on a
+        (n, 18) table with the columns of `COLUMNS`, and those of `_PLACED` where fits ran on a
         cluster. `rung` is the share of the train rows that the last fit had; scores at a rung
         below 1 are on a part of the test rows, and are missing where nothing was fitted.
 
@@ -259,10 +262,14 @@ def _concluded(
         train, test = float(row["train_score"]), float(row["test_score"])
         scored = replace(stored[print_], train_score=train, test_score=test)
         result = replace(scored, key=key, metric=found.metric)
-    fraction = None if pd.isna(row["rung"]) else float(row["rung"])
+    # Results that an earlier package stored tell no seconds.
+    fraction, needed = (
+        None if pd.isna(value) else float(value)
+        for value in (row["rung"], row.get("needed_seconds"))
+    )
     told = str(row["algorithm"]), str(row["status"]), str(row["reason"])
     path = found.paths.get(key, ())
-    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure, path)
+    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure, path, needed)
 
 
 def _row(one: Conclusion) -> dict[str, object]:
@@ -275,6 +282,7 @@ def _row(one: Conclusion) -> dict[str, object]:
         "fingerprint": "",
         "error_type": "",
         "reason": one.reason,
+        "needed_seconds": one.needed_seconds,
         "notes": "",
         "traceback": "",
     }

@@ -92,6 +92,19 @@ def seconds_of(result: ModelResult, n_test: int) -> float:
     return result.fit_wall_seconds + result.predict_seconds_per_row * n_test
 
 
+@dataclass(frozen=True)
+class NotBegun:
+    """Why a configuration was not begun.
+
+    Attributes:
+        why: in words that are the same for all that share the cause.
+        needed: seconds that it was expected to take; None where none were.
+    """
+
+    why: str
+    needed: float | None = None
+
+
 # Of a budget of seconds, what fits have at least, however long an ensemble takes to be fitted again.
 _LEAST_FOR_FITS = 0.4
 
@@ -111,16 +124,17 @@ class Brake:
         self._share, self._spent, self._reason = 1.0, "", reason
         self._failures, self._lock = 0, threading.Lock()
         self._reserved, self._guesses, self._needed = 0.0, dict[str, float](), dict[str, float]()
-        self._too_long, self._is_hopeless = dict[str, str](), False
+        self._too_long, self._is_hopeless = dict[str, NotBegun](), False
 
     @property
     def reason(self) -> str:
         """Why nothing may start: for good, or for now; empty while fits may."""
         return self._reason or self._spent
 
-    def reason_of(self, key: str) -> str:
+    def reason_of(self, key: str) -> NotBegun:
         """Return why a configuration was not begun."""
-        return self._reason or self._too_long.get(key) or self._spent
+        spent = NotBegun(self._spent, self._guesses.get(key))
+        return NotBegun(self._reason) if self._reason else self._too_long.get(key, spent)
 
     @property
     def is_on_for_good(self) -> bool:
@@ -169,12 +183,9 @@ class Brake:
 
     def affords(self, key: str, needed: float) -> bool:
         """Tell whether so many seconds for a configuration, report included, are left; note if not."""
-        if needed <= (left := self.left):
+        if needed <= self.left:
             return True
-        self._too_long[key] = (
-            f"to train it on all rows, to fit it again and to report would have taken "
-            f"{needed:.1f} seconds or so, and {max(left, 0.0):.1f} were left"
-        )
+        self._too_long[key] = self._longer("fit, refit and report", needed)
         return False
 
     def may_start(self, key: str = "") -> bool:
@@ -187,13 +198,15 @@ class Brake:
             if left <= for_fits * (1 - share):
                 self._spent = self._why_spent(seconds, for_fits)
             elif (guess := self._guesses.get(key, 0.0)) > left:
-                self._too_long[key] = (
-                    f"its fit would have taken {guess:.1f} seconds or so, and {left:.1f} were left"
-                )
+                self._too_long[key] = self._longer("the fit", guess)
                 return False
             elif not self.affords(key, self._needed.get(key, 0.0)):
                 return False
         return not self.reason
+
+    def _longer(self, what: str, needed: float) -> NotBegun:
+        budget = f"the budget of {self._budget.seconds:g} seconds"
+        return NotBegun(f"{what} would have taken longer than what was left of {budget}", needed)
 
     def _why_spent(self, seconds: float, for_fits: float) -> str:
         part = "" if self._share == 1 else f"{for_fits * self._share:.3g} of "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.spec import Features, Fitting
+from experiment_pipeline.spec import Features, Fitting, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -41,23 +41,41 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
     stopped = sets.folds[0].sets if sets.folds else sets
     return fingerprint_of(
         {
-            "recipe": recipe_fingerprint(configuration.features, sets),
-            "test": sets.digests["test"],
-            "inner": [_digest(sets.inner), _digest(sets.grown)],
+            **_read_of(sets, configuration),
             "folds": [_fold(fold) for fold in sets.folds],
-            "target": sets.target,
-            "weights": sets.weight_column,
             "directions": dict(sets.directions),
-            "task": sets.task,
-            "classes": list(sets.classes or ()),
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
             "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
-            "code": code_of(configuration.algorithm),
             **composition(configuration, spec),
         }
     )
+
+
+def table_fingerprint(
+    configuration: Configuration, sets: TrainingSets, spec: Scoring
+) -> str | None:
+    """Return the digest of what decides the table that a library makes for a fit; None: it needs none."""
+    table = learner_of(configuration.algorithm).shared_table(configuration, sets, spec)
+    if table is None:
+        return None
+    made_by = {"table": table, "seed": spec.seed}
+    return fingerprint_of({**_read_of(sets, configuration), **made_by})
+
+
+def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]:
+    """What rows say to a library, however it fits: their numbers, targets, weights, parts."""
+    return {
+        "recipe": recipe_fingerprint(configuration.features, sets),
+        "test": sets.digests["test"],
+        "inner": [_digest(sets.inner), _digest(sets.grown)],
+        "target": sets.target,
+        "weights": sets.weight_column,
+        "task": sets.task,
+        "classes": list(sets.classes or ()),
+        "code": code_of(configuration.algorithm),
+    }
 
 
 def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:

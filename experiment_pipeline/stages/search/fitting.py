@@ -121,10 +121,16 @@ def fit_configuration(
 
 
 def _fitted(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+    configuration: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: Fitting,
+    *,
+    stored: bool = True,
 ) -> tuple[FittedModel, np.ndarray, float]:
     """A model of the train rows, what it predicts for the test rows, in how many seconds."""
-    fitted = learner_of(configuration.algorithm).fit(configuration, work, sets, spec)
+    learner = learner_of(configuration.algorithm)
+    fitted = learner.fit(configuration, work, sets, spec, stored=stored)
     test = work.encoded[configuration.features].test
     n_test = test.shape[0]
     if fitted.on_test is not None and n_test > ROWS_TO_TIME:
@@ -148,7 +154,7 @@ def _cross_fitted(
     What is kept is the model of all rows, of as many rounds as the folds had in the median.
     """
     each = [
-        _fitted(configuration, part, fold.sets, spec)
+        _fitted(configuration, part, fold.sets, spec, stored=False)
         for part, fold in zip(work.folds, sets.folds, strict=True)
     ]
     models = [model for model, _, _ in each]

@@ -176,12 +176,14 @@ class _Search:
             # It was trained on all rows before, in a smaller search or by itself.
             path = self._path(one.key)
             return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
+        held = self.brake.reason_of(one.key)
         if one.key not in self.fits:
-            return Conclusion(one.key, one.algorithm, NOT_STARTED, self.brake.reason_of(one.key))
+            what = one.key, one.algorithm, NOT_STARTED, held.why
+            return Conclusion(*what, needed_seconds=held.needed)
         last = self.fits[one.key][-1]
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
         if last.rung is not rung:
-            reason = f"{self.brake.reason_of(one.key)}, before {rung}"
+            reason = f"{held.why}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason
         fraction, path = last.rung.fraction, self._path(one.key)
         return Conclusion(*what, last.result, fraction, reused=last.reused, path=path)

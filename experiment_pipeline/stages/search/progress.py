@@ -106,6 +106,16 @@ class Progress:
                 self.time_left.fit_ended(event.key, elapsed_seconds)
                 yield from self._fit_ended(elapsed_seconds)
 
+    @property
+    def cancelled(self) -> str:
+        """How far a search had come that is ended from outside."""
+        if self.started is None:
+            return "the search was cancelled before its first fit"
+        rung = self.started.rung
+        counts = f"{self.done} of {numbers.counted(len(self.started.entered), 'configuration')}"
+        at = f" at {rung}" if rung.of > 1 else ""
+        return f"the search was cancelled after {counts}{at}"
+
     def end(self) -> Iterator[Note]:
         """Yield what was reused.
 

@@ -85,6 +85,9 @@ class SharedTables:
 
     Each is made by the first fit that needs it, while others that need it wait, and dropped
     after the last: a search over `max_bin` must not keep a table for every value.
+
+    Attributes:
+        found: what decides a table → gives it, of what makes it, where it may have been made before.
     """
 
     def __init__(self, planned: Iterable[Hashable] = ()) -> None:
@@ -94,14 +97,16 @@ class SharedTables:
         # Making a table copies the rows it reads: one is made at a time.
         self._making = threading.Lock()
         self._tables: dict[Hashable, Any] = {}
+        self.found: dict[Hashable, Callable[[Callable[[], Any]], Any]] = {}
 
     @contextmanager
     def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
         """Give a planned table, made if need be, to one fit; another attempt may borrow again."""
         with self._locks[table]:
             if table not in self._tables:
+                found = self.found.get(table)
                 with self._making:
-                    self._tables[table] = make()
+                    self._tables[table] = make() if found is None else found(make)
         try:
             yield self._tables[table]
         finally:

@@ -6,12 +6,13 @@ by row: the numbers are the same however the rows are sliced (tested). How rows 
 `features.py`. In: how to encode some rows. Out: what reads like an array of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
+from experiment_pipeline.columns.table import slices
 from experiment_pipeline.rows.digests import mixed, salt_number
 from experiment_pipeline.storage.mapped import joined
 
@@ -61,8 +62,11 @@ class SlicedTable:
 
     def held(self) -> np.ndarray:
         """Encode all rows, once: an array, on a map where it is large."""
-        starts = range(0, len(self), ROWS_OF_A_SLICE)
-        return joined((self[start : start + ROWS_OF_A_SLICE] for start in starts), self.shape)
+        return joined(self.blocks(), self.shape)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Encode all rows, some at a time, in order: (k, d)."""
+        return (self[rows] for rows in slices(len(self), ROWS_OF_A_SLICE))
 
     def part(self, rows: np.ndarray) -> Self:
         """Return the table of some rows, bool (n,); nothing is encoded."""

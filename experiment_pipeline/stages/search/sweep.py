@@ -67,9 +67,11 @@ def train_configurations(
     brake: Brake | None = None,
     *,
     longest_first: bool = True,
+    share: Callable[[Sequence[Configuration], TrainingSets, SearchSpec], SharedWork] = share_work,
 ) -> Generator[Outcome, None, None]:
     """Train configurations as `Engine.train` says, `workers` at a time: one per core is right.
 
+    `share` prepares what their fits share.
     The second attempt is made in the calling thread, and fits that run in threads end before the
     generator is closed.
     """
@@ -79,7 +81,7 @@ def train_configurations(
     parse_one_at_a_time()
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
-        work = share_work(ordered, sets, spec)
+        work = share(ordered, sets, spec)
         train = partial(trained_or_failed, work=work, sets=sets, spec=spec)
         # Where there may be no time for all, the order is what counts.
         tried = _to_be_tried(ordered, workers) if longest_first else []

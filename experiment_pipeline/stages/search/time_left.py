@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from experiment_pipeline.spec import algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import estimated_cost, expected_rounds, grown_rounds
 from experiment_pipeline.stages.search.rungs import Rung, competes
@@ -185,7 +186,13 @@ class TimeLeft:
 
     def _learnt(self, algorithm: str, number: int) -> float:
         """The logarithm of an algorithm's factor at a rung."""
-        first = [one.factor for told in self._told.values() for one in told if one.rung == 1]
+        # The baseline's fit is all overhead: a thousand times its work, of which nothing follows.
+        first = [
+            one.factor
+            for name, told in self._told.items()
+            for one in told
+            if one.rung == 1 and algorithms.competes(name)
+        ]
         factor = fmean(first) if first else 0.0
         every = [drift for drifts in self._drifts.values() for drift in drifts]
         common = _shrunk(every, 0.0, WEIGHT_OF_DRIFT)

@@ -23,6 +23,13 @@ def placed(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["worker"].fillna("") != ""]
 
 
+def names(results: pd.DataFrame) -> dict[str, str]:
+    """Return address → what people read: the host, with the port where a host has several workers."""
+    places = {one: one.partition("://")[2] for one in results["worker"].unique()}
+    hosts = {one: place.rpartition(":")[0] for one, place in places.items()}
+    return hosts if len({*hosts.values()}) == len(hosts) else places
+
+
 def of_workers(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per worker in words, the slowest first, MOST_WORKERS at the most.
 
@@ -36,18 +43,20 @@ def of_workers(results: pd.DataFrame) -> pd.DataFrame:
 def slow_workers(results: pd.DataFrame) -> Iterator[str]:
     """Say which workers take much longer for a fit than the others."""
     done = placed(results).dropna(subset=["fit_wall_seconds"])
+    shown = names(done)
     for worker, own in done.groupby("worker")["fit_wall_seconds"]:
         others = done.loc[done["worker"] != worker, "fit_wall_seconds"]
         if min(len(own), len(others)) < LEAST_FITS or others.median() <= 0:
             continue
         if (times := own.median() / others.median()) >= SLOW:
             yield (
-                f"A fit on {worker} takes {times:.1f} times as long as on the others "
+                f"A fit on {shown[str(worker)]} takes {times:.1f} times as long as on the others "
                 f"({numbers.measured(own.median())} s, not {numbers.measured(others.median())} s)."
             )
 
 
 def _each(rows: pd.DataFrame) -> Iterator[tuple[float, dict[str, str]]]:
+    shown = names(rows)
     for worker, own in rows.groupby("worker"):
         wall, cpu = own["fit_wall_seconds"].sum(), own["fit_cpu_seconds"].sum()
         read, queue = own["read_seconds"].sum(), own["queue_seconds"].sum()
@@ -56,7 +65,7 @@ def _each(rows: pd.DataFrame) -> Iterator[tuple[float, dict[str, str]]]:
         yield (
             middle,
             {
-                "worker": str(worker),
+                "worker": shown[str(worker)],
                 "fits": f"{fits:,}",
                 "failed": f"{len(own) - fits:,}",
                 "s per fit": numbers.measured(middle),

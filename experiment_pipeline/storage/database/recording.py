@@ -41,6 +41,7 @@ _LIBRARIES = (
     "scikit-learn",
     "skops",
 )
+CANCELLED = "the run was cancelled"
 _LONGEST = 2_000  # characters of an error's text
 
 
@@ -75,7 +76,7 @@ def recorded(
         ended(run)
         raise
     except BaseException as error:
-        _ended_by(run, "killed", error, "the run was cancelled", "Run it again: it goes on.")
+        _ended_by(run, "killed", error, str(error) or CANCELLED, "Run it again: it goes on.")
         ended(run)
         raise
     finally:

@@ -14,6 +14,7 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+from experiment_pipeline.stages.data_analysis.probe import run_probe
 from experiment_pipeline.stages.data_analysis.subject import Subject
 
 ROWS = 400
@@ -100,6 +101,18 @@ def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:
     spec = merged(mapping(**changes), yaml.safe_load(finding.yaml))
     prepared = prepare(frame, experiment(**spec).preparation).frame
     return subject(prepared, **spec)
+
+
+def check(code: str, frame: pd.DataFrame, **changes: Any) -> Finding:
+    """What a rule says of a table, one about the probe after running it."""
+    examined, asked = subject(frame, **changes), rule(code)
+    probe = [run_probe(examined, ())] if asked in PROBE_RULES else []
+    return asked.check(examined, *probe)
+
+
+def again(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Finding:
+    """What the rule says once the finding's YAML was written into the experiment's."""
+    return rule(finding.code).check(after(finding, frame, **changes))
 
 
 def merged(settings: dict[str, Any], fix: dict[str, Any]) -> dict[str, Any]:

@@ -163,6 +163,36 @@ def test_every_declared_configuration_is_accounted_for() -> None:
     assert "2 of 6 configurations failed with ValueError: b" in board.notes
 
 
+def test_who_was_not_begun_is_told_of_in_a_sentence_for_each_cause() -> None:
+    """However many there are, and whatever each was expected to take: counts and ranges."""
+    search = search_of(spec_of(40), [1, 1])
+    keys = [one.key for one in configurations(search.spec)][2:]
+    spent, longer = "the 20 seconds were spent", "the fit would have taken longer"
+    held = [
+        Conclusion(
+            *(key, "lightgbm", "not started", longer if place < 10 else spent),
+            needed_seconds=0.4 + 0.1 * place,
+        )
+        for place, key in enumerate(keys)
+    ]
+    notes = search.rank(*held).notes
+    assert [note for note in notes if "not begun" in note] == [
+        f"28 of 40 configurations were not begun: {spent} (expected: 1.4 to 4.1 s each)",
+        f"10 of 40 configurations were not begun: {longer} (expected: 0.4 to 1.3 s each)",
+    ]
+
+
+def test_failures_of_many_kinds_are_a_few_sentences() -> None:
+    """The most frequent ones are told, the others counted: the table has all."""
+    search = search_of(spec_of(40), [1, 1])
+    keys = [one.key for one in configurations(search.spec)][2:]
+    failed = [failure_of(key, f"no {max(place, 5)}") for place, key in enumerate(keys)]
+    notes = [note for note in search.rank(*failed).notes if "failed" in note]
+    assert notes[0] == "6 of 40 configurations failed with ValueError: no 5"
+    assert len(notes) == 5
+    assert notes[-1].startswith("29 more failed")
+
+
 def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     """A better score from a rung does not win."""
     search = search_of(spec_of(3), [1, 1, 1])

@@ -190,6 +190,14 @@ def test_the_encoding_is_found(encoding: str, told: bool) -> None:
     assert any(encoding in said for said in table.notes) == told
 
 
+def test_a_few_umlauts_are_no_chinese() -> None:
+    """Lone bytes between ASCII letters are of a Latin alphabet, among hundreds of rows too."""
+    rows = "".join(f"{n},{n % 97},{'grün' if n % 3 else 'rot'}\n" for n in range(900))
+    table = read(f"Gekündigt,n,Farbe\n{rows}".encode("cp1252"))
+    assert (table.encoding, list(table.frame)) == ("cp1252", ["Gekündigt", "n", "Farbe"])
+    assert set(table.frame["Farbe"]) == {"grün", "rot"}
+
+
 ALPHABETS = {
     "cp1252": "Straße,n\nMünchen,1\nKöln,2\n",
     "latin-1": "ville,n\nOrléans,1\nBesançon,2\nNîmes,3\n",
@@ -294,14 +302,16 @@ def test_what_is_no_table_is_refused(case: str) -> None:
     assert rule in error.rule
 
 
-def test_nested_and_opaque_columns_are_named() -> None:
-    """A Parquet file whose columns hold no single values is readable, but not usable."""
-    nested = refused(parquet(pa.table({"l": [[1]], "s": [{"x": 1}], "n": [1]})))
-    assert isinstance(nested, errors.UnusableTable)
-    assert nested.culprit == "columns 'l', 's'"
-    opaque = refused(parquet(pa.table({"image": [b"\xff\xd8"]})))
-    assert isinstance(opaque, errors.UnusableTable)
-    assert opaque.culprit == "column 'image'"
+def test_nested_and_opaque_columns_are_told() -> None:
+    """What holds no single values is left out, bytes that are no text are missing; the rest is read."""
+    delivered = {"l": [[1]], "s": [{"x": 1}], "image": [b"\xff\xd8"], "n": [1]}
+    table = read(parquet(pa.table(delivered)))
+    assert list(table.frame) == ["image", "n"]
+    assert table.frame["image"].isna().all()
+    assert table.notes == (
+        "lists, structs or maps, left out: 'l', 's'",
+        "bytes that are no text, read as missing: 'image'",
+    )
 
 
 def test_quotes_inside_values_are_no_open_quotes() -> None:

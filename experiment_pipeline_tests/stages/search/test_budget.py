@@ -11,7 +11,7 @@ import pytest
 from experiment_pipeline.spec.search import Budget
 from experiment_pipeline.stages.search.asset import budget_left
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.cost import Brake
+from experiment_pipeline.stages.search.cost import Brake, NotBegun
 from experiment_pipeline.stages.search.foresight import (
     AfterSearch,
     Foresight,
@@ -84,9 +84,8 @@ def test_a_fit_that_takes_longer_than_is_left_is_not_begun_and_others_are() -> N
     assert held.may_start("short")
     assert not held.reason
     assert held.is_out_of_time
-    assert held.reason_of("long") == (
-        "its fit would have taken 12.0 seconds or so, and 10.0 were left"
-    )
+    left = "longer than what was left of the budget of 30 seconds"
+    assert held.reason_of("long") == NotBegun(f"the fit would have taken {left}", 12.0)
     held.open(1.0)
     assert held.may_start("long")
 
@@ -155,10 +154,24 @@ def test_what_a_configuration_needs_to_the_end_of_its_report_must_be_left() -> N
     clock.seconds = 10.0
     assert not held.may_start("slow")
     assert held.may_start("quick")
-    assert held.reason_of("slow") == (
-        "to train it on all rows, to fit it again and to report would have taken 21.0 seconds or "
-        "so, and 20.0 were left"
+    left = "longer than what was left of the budget of 30 seconds"
+    assert held.reason_of("slow") == NotBegun(
+        f"fit, refit and report would have taken {left}", 21.0
     )
+
+
+def test_whom_the_end_of_the_budget_left_out_has_the_reason_of_all_others() -> None:
+    """The seconds that it was expected to take are a number beside it."""
+    held, clock = brake(30)
+    held.expect({"a": 1.0, "b": 2.0}, reserved=0, needed={})
+    clock.seconds = 30.0
+    assert not any(map(held.may_start, "ab"))
+    spent = "the budget of 30 seconds was spent"
+    assert [held.reason_of(key) for key in "abc"] == [
+        NotBegun(spent, 1.0),
+        NotBegun(spent, 2.0),
+        NotBegun(spent),
+    ]
 
 
 SPEC = experiment(searched=SEARCH, budget={"seconds": 20})
@@ -196,7 +209,7 @@ def test_who_there_is_no_time_for_leaves_the_place_to_others() -> None:
     for key, result in scored.items():
         ahead.fit_ended(key, result)
     assert set(ahead.may_go_on(scored)) == {one.key for one in others}
-    assert "were left" in held.reason_of(best.key)
+    assert "left of the budget" in held.reason_of(best.key).why
 
 
 def test_where_there_is_time_for_nobody_the_quickest_is_trained_beyond_it() -> None:

@@ -70,6 +70,17 @@ def test_a_failure_is_done(progress):
     assert said == ["c failed: ValueError: no\nTraceback …", "1 of 1 done"]
 
 
+def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
+    """Of all, or of those at its rung; what was reused is done."""
+    assert progress.cancelled == "the search was cancelled before its first fit"
+    told(progress, RungStarted(QUARTER, linear("a", "b"), {"a": model_result("a", 0.6)}, ()))
+    at_rung = "1 of 2 configurations at rung 1 of 2 (25 % of the train rows)"
+    assert progress.cancelled == f"the search was cancelled after {at_rung}"
+    told(progress, RungStarted(FULL, linear("a", "b", "c"), {}, ()))
+    told(progress, fitted("a", 0.4))
+    assert progress.cancelled == "the search was cancelled after 1 of 3 configurations"
+
+
 def test_what_is_reused_is_done_from_the_start(progress):
     """A reused result may be the best, and no line is due for it."""
     known = {"c": model_result("c", 0.3)}
@@ -160,3 +171,17 @@ def test_workers_may_come_and_go(progress):
         left.append(progress.time_left.seconds(2.0, [key]))
     assert left[0] < left[1] > left[2] < left[3]
     assert min(left) > 0
+
+
+def test_what_the_baseline_took_says_nothing_of_others():
+    """Of a fit that is all overhead no other's length follows; that of a rival tells something."""
+    forest = Configuration("forest", "random_forest", "ordinal", {"n_estimators": 200})
+    baseline = Configuration("dummy", "dummy", "ordinal", {})
+    left = TimeLeft(2)
+    left.rung_began(FULL, (), (*linear("a", "b"), baseline, forest), (), 0.0)
+    left.fit_ended("a", 0.1, 0.1)
+    before = left.guess("forest", FULL)
+    left.fit_ended("dummy", 0.2, 0.1)
+    assert left.guess("forest", FULL) == before
+    left.fit_ended("b", 2.0, 2.0)
+    assert left.guess("forest", FULL) > 2 * before

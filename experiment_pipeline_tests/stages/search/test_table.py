@@ -30,7 +30,7 @@ CONCLUDED = (
         *(model_result("d", 0.6), 0.25, True),
         path=(STEP,),
     ),
-    Conclusion("a", "linear", "not started", "the budget was spent"),
+    Conclusion("a", "linear", "not started", "the budget was spent", needed_seconds=1.5),
     Conclusion.trained(model_result("b", 0.7), reused=True, before=[STEP]),
     Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
 )

@@ -58,9 +58,9 @@ class _Variants:
         return ({"trim": True} if trim else {}) | ({"variants": spellings_of} if replaced else {})
 
 
-def _quoted(text: str, most: int = 60) -> str:
+def _quoted(text: str) -> str:
     """A text in quotes, with its spaces, for it may differ in nothing else."""
-    return repr(text if len(text) <= most else f"{text[:most]}…")
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 class CategoryVariants(Rule):

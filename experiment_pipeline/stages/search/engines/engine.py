@@ -7,6 +7,7 @@ bit. Which rungs there are, and who goes on, is decided in `halving.py`.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from experiment_pipeline.spec import SearchSpec
@@ -16,6 +17,7 @@ from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.shared import SharedFiles
 
 
 class Engine(Protocol):
@@ -70,10 +72,12 @@ class Threads:
     Attributes:
         workers: fits at a time; one per core is right.
         limit: asks the system for the limit on memory; None: it does not tell.
+        files: where the bins of many rows are kept; None: nowhere.
     """
 
     workers: int
     limit: Callable[[], MemoryLimit | None] = lambda: None
+    files: SharedFiles | None = None
 
     def foresee(
         self, configurations: Sequence[Configuration], sets: TrainingSets
@@ -97,10 +101,13 @@ class Threads:
     ) -> Generator[Outcome, None, None]:
         """Train in the pool of `sweep.py`."""
         # A rerun that finds everything known imports nothing that fits.
+        from experiment_pipeline.stages.search.engines.shared_files import share_kept
+        from experiment_pipeline.stages.search.fitting import share_work
         from experiment_pipeline.stages.search.sweep import train_configurations
 
         foreseen = self.foresee(configurations, sets) if configurations else None
         workers = self.workers if foreseen is None else foreseen.workers
+        share = share_work if self.files is None else partial(share_kept, files=self.files)
         yield from train_configurations(
-            configurations, sets, spec, workers, brake, longest_first=longest_first
+            configurations, sets, spec, workers, brake, longest_first=longest_first, share=share
         )

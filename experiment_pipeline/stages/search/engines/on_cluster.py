@@ -8,6 +8,7 @@ live in `cluster`. In: as `Engine` says. Out: outcomes, each with where it came 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Self
 
 from experiment_pipeline import errors
@@ -17,7 +18,7 @@ from experiment_pipeline.stages.foreseen import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.golden import golden_digest
-from experiment_pipeline.stages.search.engines.shared_files import Place, bare, share_files
+from experiment_pipeline.stages.search.engines.shared_files import bare, share_files
 from experiment_pipeline.stages.search.engines.task import OTHER_CODE, Ran, Task, run_task
 from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of, fingerprint
 from experiment_pipeline.stages.search.results import (
@@ -28,6 +29,7 @@ from experiment_pipeline.stages.search.results import (
 from experiment_pipeline.stages.search.sweep import after_a_first
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.shared import SharedFiles
 
 LOST = "LostWorker"
 
@@ -38,28 +40,29 @@ class OnCluster:
 
     Attributes:
         connect: connects to the cluster.
-        place: where shared files lie, reached from every worker.
-        tell: hears of damaged files that were made again.
+        files: what is shared; their place is reached from every worker.
         limit: asks the system for the limit on memory here; None: it does not tell.
 
-    Used as a context: at its end shared files are removed, unless by an error, after which a rerun
-    finds them.
+    Used as a context: at its end shared files are left as `storage/shared.py` says.
     """
 
     connect: Callable[[], AbstractContextManager[Cluster]]
-    place: Place
-    tell: Callable[[str], object]
+    files: SharedFiles
     limit: Callable[[], MemoryLimit | None] = lambda: None
     _open: ExitStack = field(default_factory=ExitStack)
     _cluster: Cluster | None = None
 
     def __enter__(self) -> Self:
+        self._open.enter_context(self.files)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._open.close()
-        if kind is None:
-            self.place.clear()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
     @property
     def workers(self) -> int:
@@ -122,7 +125,7 @@ class OnCluster:
             cluster = self._open.enter_context(self.connect())
             used = {name for one in configurations for name in code_of(one.algorithm)}
             packages = tuple(sorted({*PACKAGES, *used} - {SOURCE}))
-            cluster.check(self.place.folder, golden_digest, packages)
+            cluster.check(self.files.place.folder, golden_digest, packages)
             self._cluster = cluster
         return self._cluster
 
@@ -130,7 +133,7 @@ class OnCluster:
         self, ordered: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
     ) -> dict[str, Task]:
         """Fingerprint → task, in this order."""
-        shared = share_files(ordered, sets, spec, self.place, self.tell)
+        shared = share_files(ordered, sets, spec, self.files)
         sent, fitting = bare(sets), spec.part(Fitting)
         prints = {one.key: fingerprint(one, sets, spec) for one in ordered}
         return {
@@ -138,7 +141,7 @@ class OnCluster:
                 configuration=one,
                 fingerprint=prints[one.key],
                 digests=shared[one.key],
-                place=self.place,
+                place=self.files.place,
                 sets=sent,
                 spec=fitting,
                 code=code_of(one.algorithm),

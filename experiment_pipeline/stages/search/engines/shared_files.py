@@ -1,88 +1,43 @@
-"""What the fits of a rung share, as files: written once by the step, mapped by every worker.
+"""What the fits of a rung share, as files: written once by the step, read by every worker.
 
     <root>/<experiment>/shared/<digest>/
         *.npy        targets, weights, rows held out and folds; or the tables of one recipe
         *.bin        a table that a library has made of them, in its own format
 
 The tables of a recipe are named by what decides them, targets by what they are: a rerun, or another
-rung of the same rows, finds them. They live as long as a search: one that ends removes all of its
-experiment, one that is killed or cancelled leaves them to the next. In: configurations, sets. Out: where the files
-are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
+rung of the same rows, finds them. Threads of the step share memory; of many rows they, too, keep the
+tables of libraries here. When files go: `storage/shared.py`. In: configurations, sets. Out: where the
+files are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features, Fitting, SearchSpec
 from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode
-from experiment_pipeline.stages.search.fingerprints import code_of, recipe_fingerprint
+from experiment_pipeline.stages.search.fingerprints import recipe_fingerprint, table_fingerprint
+from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import StoresTables
-from experiment_pipeline.stages.search.shared_work import (
-    EncodedSets,
-    SharedTables,
-    SharedWork,
-)
+from experiment_pipeline.stages.search.shared_work import EncodedSets, SharedTables, SharedWork
+from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
-from experiment_pipeline.storage.arrays import files_of, mapped
-from experiment_pipeline.storage.entries import Entries
-from experiment_pipeline.storage.files import remove, written
-from experiment_pipeline.storage.locations import Location, location
+from experiment_pipeline.storage.arrays import mapped, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.shared import Place, SharedFiles
 
-STAGE = "shared"
 _NOTHING = np.zeros(0, dtype=bool)
-
-
-@dataclass(frozen=True)
-class EncodedFacts:
-    """What is to know of encoded tables: as of `EncodedSets`."""
-
-    categorical: tuple[int, ...]
-    directions: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class SharedRecord:
-    """Part of the sets → what is to know of its encoded tables; none of other files."""
-
-    facts: Mapping[str, EncodedFacts] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where shared files are.
-
-    Attributes:
-        url: of the storage root.
-        experiment: whose they are.
-    """
-
-    url: str
-    experiment: str
-
-    @property
-    def folder(self) -> Location:
-        """All of the experiment."""
-        return location(self.url) / self.experiment
-
-    @property
-    def entries(self) -> Entries[SharedRecord]:
-        """The entries there."""
-        return Entries(location(self.url), self.experiment, STAGE, SharedRecord)
-
-    def clear(self) -> None:
-        """Remove all: a search has ended."""
-        remove(self.folder / STAGE)
 
 
 @dataclass(frozen=True)
@@ -104,34 +59,73 @@ def share_files(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
     spec: SearchSpec,
-    place: Place,
-    tell: Callable[[str], object],
+    files: SharedFiles,
 ) -> dict[str, Digests]:
-    """Write what the fits of these configurations share, unless it is there; key → its files.
-
-    `tell` hears of damaged files, which are made again.
-    """
-    store = _Store(place.entries, tell)
-    truth_files = files_of(_truth(sets, folds_to_calibrate(configurations, sets, spec)))
-    truth = fingerprint_of({name: sha256(content) for name, content in truth_files.items()})
-    if store.lacks(truth):
-        store.entries.put(truth, truth_files, SharedRecord())
+    """Write what the fits of these configurations share, unless it is there; key → its files."""
+    truth_of = _truth(sets, folds_to_calibrate(configurations, sets, spec))
+    truth = fingerprint_of({name: _digest(array) for name, array in truth_of.items()})
+    if files.lacks(truth):
+        files.put(truth, partial(write_tables, truth_of))
     shared, works = dict[str, Digests](), dict[str, SharedWork]()
     refused = set[str]()
     for one in configurations:
         digests = Digests(truth, _encoded_digest(one.features, sets, truth))
-        if store.lacks(digests.encoded):
-            store.entries.put(digests.encoded, *_encoded(one.features, sets))
-        table = _table_digest(one, sets, spec, digests)
-        if table is not None and store.lacks(table):
+        if files.lacks(digests.encoded):
+            files.put(digests.encoded, partial(_write_encoded, one.features, sets))
+        table = _table_digest(one, sets, spec)
+        if table is not None and files.lacks(table):
             if digests.encoded not in works:
-                works[digests.encoded], _ = read_shared(place, digests, one.features, sets)
-            if files := _table(one, works[digests.encoded], sets, spec):
-                store.entries.put(table, files, SharedRecord())
-            else:
+                works[digests.encoded], _ = read_shared(files.place, digests, one.features, sets)
+            if not _put_table(table, one, works[digests.encoded], sets, spec, files):
                 refused.add(table)
+        if table is not None and _is_large(sets):
+            files.keep(table)
         shared[one.key] = replace(digests, table=None if table in refused else table)
     return shared
+
+
+def share_kept(
+    configurations: Iterable[Configuration],
+    sets: TrainingSets,
+    spec: SearchSpec,
+    files: SharedFiles,
+) -> SharedWork:
+    """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
+
+    Made once, it is found by a rerun, by another rung of the same rows, by the next search: making
+    encodes all rows, reading is a copy of a byte per cell into memory (LightGBM maps no file). What
+    cannot be written is used all the same.
+    """
+    configurations = list(configurations)
+    work = share_work(configurations, sets, spec)
+    if not _is_large(sets):
+        return work
+    for one in configurations:
+        learner = learner_of(one.algorithm)
+        table, digest = learner.shared_table(one, sets, spec), _table_digest(one, sets, spec)
+        if digest is not None and isinstance(learner, StoresTables):
+            read = partial(learner.read_table, one, work, sets, spec)
+            found = partial(_found_or_made, files, digest, read, learner.write_table)
+            work.tables.found.setdefault(table, found)
+    return work
+
+
+def _found_or_made(
+    files: SharedFiles,
+    digest: str,
+    read: Callable[[Mapping[str, Path]], Any],
+    write: Callable[[Any, Path], None],
+    make: Callable[[], Any],
+) -> Any:
+    table = files.find(digest, read)
+    if table is None:
+        table = make()
+        try:
+            files.put(digest, partial(write, table))
+        except StorageUnreachable as error:
+            files.warn(f"the next run bins these rows again: {error}")
+    files.keep(digest)
+    return table
 
 
 def bare(sets: TrainingSets) -> TrainingSets:
@@ -161,13 +155,10 @@ def read_shared(
     entries = place.entries
     with entries.as_files(digests.truth) as (_, files):
         truth = mapped(files)
-    with entries.as_files(digests.encoded) as (record, files):
+    with entries.as_files(digests.encoded) as (_, files):
         tables = mapped(files)
     found = _with_parts(sets, truth, "")
-    each = {
-        prefix: _work(recipe, truth, tables, record.facts[prefix], prefix)
-        for prefix, _ in _parts(found)
-    }
+    each = {prefix: _work(recipe, truth, tables, prefix) for prefix, _ in _parts(found)}
     whole = each.pop("")
     work = replace(
         whole, folds=tuple(each.values()), folds_to_calibrate=tuple(_to_calibrate(truth))
@@ -189,20 +180,6 @@ def read_table(
         raise TypeError(configuration.algorithm)
     with place.entries.as_files(digest) as (_, files):
         return learner.read_table(configuration, work, sets, spec, files)
-
-
-@dataclass(frozen=True)
-class _Store:
-    entries: Entries[SharedRecord]
-    tell: Callable[[str], object]
-    _looked_for: set[str] = field(default_factory=set)
-
-    def lacks(self, digest: str) -> bool:
-        """Whether an entry is to be made; what an interrupted search has left is looked into."""
-        if digest in self._looked_for:
-            return False
-        self._looked_for.add(digest)
-        return self.entries.intact(digest, self.tell) is None
 
 
 def _parts(sets: TrainingSets) -> Iterator[tuple[str, TrainingSets]]:
@@ -265,27 +242,29 @@ def _encoded_digest(recipe: Features, sets: TrainingSets, truth: str) -> str:
     )
 
 
-def _encoded(recipe: Features, sets: TrainingSets) -> tuple[dict[str, bytes], SharedRecord]:
-    files, facts = dict[str, bytes](), dict[str, EncodedFacts]()
+def _write_encoded(recipe: Features, sets: TrainingSets, folder: Path) -> None:
+    """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
     for prefix, part in _parts(sets):
-        made = encode(recipe, part)
-        wanted = None if made.directions is None else tuple(made.directions)
-        facts[prefix] = EncodedFacts(tuple(made.categorical), wanted)
-        files |= files_of({f"{prefix}train": made.train, f"{prefix}test": made.test})
-    return files, SharedRecord(facts)
+        made = encode(recipe, part, held=False)
+        facts = {"categorical": made.categorical, "directions": made.directions}
+        tables = {"train": made.train, "test": made.test} | {
+            name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
+        }
+        write_tables({f"{prefix}{name}": table for name, table in tables.items()}, folder)
 
 
 def _work(
-    recipe: Features,
-    truth: Mapping[str, Any],
-    tables: Mapping[str, Any],
-    facts: EncodedFacts,
-    prefix: str,
+    recipe: Features, truth: Mapping[str, Any], tables: Mapping[str, Any], prefix: str
 ) -> SharedWork:
-    wanted = None if facts.directions is None else list(facts.directions)
-    train, test = tables[f"{prefix}train"], tables[f"{prefix}test"]
+    directions = tables.get(f"{prefix}directions")
+    encoded = EncodedSets(
+        tables[f"{prefix}train"],
+        tables[f"{prefix}test"],
+        tables[f"{prefix}categorical"].tolist(),
+        None if directions is None else directions.tolist(),
+    )
     return SharedWork(
-        encoded={recipe: EncodedSets(train, test, list(facts.categorical), wanted)},
+        encoded={recipe: encoded},
         y_train=truth[f"{prefix}y_train"],
         y_test=truth[f"{prefix}y_test"],
         w_train=truth.get(f"{prefix}w_train"),
@@ -294,28 +273,37 @@ def _work(
     )
 
 
-def _table_digest(
-    one: Configuration, sets: TrainingSets, spec: SearchSpec, digests: Digests
-) -> str | None:
+def _is_large(sets: TrainingSets) -> bool:
+    return len(sets.train) > HELD_ROWS
+
+
+def _digest(array: np.ndarray) -> str:
+    facts = {"type": str(array.dtype), "shape": list(array.shape)}
+    return fingerprint_of({**facts, "cells": sha256(np.ascontiguousarray(array).data)})
+
+
+def _table_digest(one: Configuration, sets: TrainingSets, spec: SearchSpec) -> str | None:
     """What decides the library's table; None: there is none to be written down.
 
     Those of folds are small, and made where they are needed.
     """
-    learner = learner_of(one.algorithm)
-    table = learner.shared_table(one, sets, spec)
-    if table is None or sets.folds or not isinstance(learner, StoresTables):
-        return None
-    made_by = {"table": table, "seed": spec.seed, "code": code_of(one.algorithm)}
-    return fingerprint_of({**made_by, "encoded": digests.encoded})
+    stored = not sets.folds and isinstance(learner_of(one.algorithm), StoresTables)
+    return table_fingerprint(one, sets, spec) if stored else None
 
 
-def _table(
-    one: Configuration, work: SharedWork, sets: TrainingSets, spec: SearchSpec
-) -> dict[str, bytes]:
-    """The files of a library's table; none where it refuses to make one, as the fit will say."""
-    learner = learner_of(one.algorithm)
+def _put_table(
+    digest: str,
+    one: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: SearchSpec,
+    files: SharedFiles,
+) -> bool:
+    """Make a library's table; False where it refuses to, as the fit will say."""
+    learner, table = learner_of(one.algorithm), None
     if isinstance(learner, StoresTables):
         with suppress(Exception):
             table = learner.make_table(one, work, sets, spec)
-            return written(partial(learner.write_table, table))
-    return {}
+        if table is not None:
+            files.put(digest, partial(learner.write_table, table))
+    return table is not None

@@ -21,7 +21,6 @@ from experiment_pipeline.spec import Fitting
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.shared_files import (
     Digests,
-    Place,
     read_shared,
     read_table,
 )
@@ -38,6 +37,7 @@ from experiment_pipeline.stages.search.sweep import (
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage.files import patiently
+from experiment_pipeline.storage.shared import Place
 
 # The recipes of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8

@@ -149,6 +149,8 @@ class BoosterLearner(ABC):
         sets: "TrainingSets",
         spec: Scoring,
         rounds: int | None = None,
+        *,
+        stored: bool = True,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
         plan = self._plan(configuration, sets, spec, stops=rounds is None, rounds=rounds)
@@ -170,9 +172,10 @@ class BoosterLearner(ABC):
             found = np.asarray(self.predict_codes(boosted.estimator, read), dtype=np.float64)
             return found[:, 1] if sets.task == "binary" else found
 
+        whole = _estimator(boosted.estimator, codes, sets.classes)
         return FittedModel(
             predict=predict,
-            model=persistence.to_bytes(_estimator(boosted.estimator, codes, sets.classes)),
+            model=persistence.to_bytes(whole) if stored else b"",
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
             rounds=boosted.rounds,

@@ -205,6 +205,9 @@ def read_bins(
 ) -> BinnedTable:
     """Return what `write_bins` wrote, on which trees grow bit for bit as on the one that was written.
 
+    LightGBM maps no file: it copies the bins into memory, as many bytes as the one that was written
+    holds.
+
     Args:
         files: by name; they are read once.
         rows: and the other arguments as of `bin_table`; the rows are not read.

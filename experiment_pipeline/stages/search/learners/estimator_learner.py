@@ -66,6 +66,8 @@ class EstimatorLearner:
         sets: "TrainingSets",
         spec: Scoring,
         rounds: int | None = None,
+        *,
+        stored: bool = True,
     ) -> FittedModel:
         """Fit an estimator, with the inner slice where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
@@ -92,9 +94,9 @@ class EstimatorLearner:
         def predict(rows: Any) -> np.ndarray:
             return predictions_of(estimator, rows, sets.task, sets.classes)
 
-        model = persistence.to_bytes(estimator)
+        model = persistence.to_bytes(estimator) if stored else b""
         trusted_types: tuple[str, ...] = ()
-        if is_own_estimator(configuration.algorithm):
+        if stored and is_own_estimator(configuration.algorithm):
             trusted_types = persistence.untrusted_types(model)
             reloaded = persistence.from_bytes(model, trusted_types)
             _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)

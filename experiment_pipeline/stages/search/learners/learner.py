@@ -27,7 +27,7 @@ class FittedModel:
 
     Attributes:
         predict: encoded rows (n, d) → predictions in the shape of `results.Predictions`.
-        model: what `Learner.restore` reads.
+        model: what `Learner.restore` reads; empty where nobody will.
         cpu_seconds: of the fitting thread, by `Clock`.
         wall_seconds: the same by the clock on the wall.
         rounds: that it keeps; None for what does not stop early.
@@ -124,6 +124,8 @@ class Learner(Protocol):
         sets: "TrainingSets",
         spec: Scoring,
         rounds: int | None = None,
+        *,
+        stored: bool = True,
     ) -> FittedModel:
         """Fit a configuration on the encoded train rows, in one thread.
 
@@ -133,6 +135,7 @@ class Learner(Protocol):
             sets: their inner slice is what it may stop on; their rows are not used.
             spec: its seed and its metric are used.
             rounds: so many, and no early stopping; None: as the configuration and `sets` say.
+            stored: whether its bytes are wanted; a fold's fit leaves them out.
 
         Raises:
             TrainingError: it is not the same once reloaded.

@@ -91,6 +91,8 @@ class LightGBMLearner:
         sets: "TrainingSets",
         spec: Scoring,
         rounds: int | None = None,
+        *,
+        stored: bool = True,
     ) -> FittedModel:
         """Boost until the inner slice gets no better."""
         plan = boosting.boosting_plan(
@@ -111,7 +113,7 @@ class LightGBMLearner:
 
         return FittedModel(
             predict=predict,
-            model=booster.model_to_string(num_iteration=kept).encode(),
+            model=booster.model_to_string(num_iteration=kept).encode() if stored else b"",
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
             rounds=kept,

@@ -12,9 +12,9 @@ from upath import UPath
 from experiment_pipeline.cluster import Done
 from experiment_pipeline.cluster.workers import Member
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-from experiment_pipeline.stages.search.engines.shared_files import Place
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.storage.shared import Place, SharedFiles
 
 HERE = "tcp://here:1"
 
@@ -76,7 +76,7 @@ def workers(folder: Path | UPath, cluster: StandIn | None = None) -> OnCluster:
         yield cluster or StandIn()
 
     said = list[str]()
-    return OnCluster(connect, Place(str(folder), "e"), said.append)
+    return OnCluster(connect, SharedFiles(Place(str(folder), "e"), said.append, said.append))
 
 
 def files(folder: Path) -> dict[str, int]:

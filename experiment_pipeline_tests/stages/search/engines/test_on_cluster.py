@@ -18,11 +18,11 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines import task
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-from experiment_pipeline.stages.search.engines.shared_files import Place
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
@@ -72,7 +72,7 @@ def test_a_real_cluster_gives_what_threads_give(tmp_path: Path) -> None:
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
     connect = partial(connected, DaskEngine(address="local"), workers=2)
-    with OnCluster(connect, Place(str(tmp_path), "e"), print) as engine:
+    with OnCluster(connect, SharedFiles(Place(str(tmp_path), "e"), print, print)) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2
     assert second.answer == first.answer
@@ -95,7 +95,9 @@ def test_a_worker_that_is_killed_changes_no_model(tmp_path: Path) -> None:
         dask.start_scheduler()
         killed, _ = dask.start_worker(threads=2), dask.start_worker(threads=2)
         connect = partial(connected, DaskEngine(address=dask.address))
-        with OnCluster(connect, Place(str(tmp_path / "storage"), "e"), print) as engine:
+        with OnCluster(
+            connect, SharedFiles(Place(str(tmp_path / "storage"), "e"), print, print)
+        ) as engine:
             for outcome in engine.train(configurations(spec), sets, spec):
                 found[outcome.key] = outcome
                 if len(found) == 2:
@@ -288,6 +290,22 @@ def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> 
         assert isinstance(next(again), TrainedModel)
         assert files(tmp_path) == left
         list(again)
+    assert files(tmp_path) == {}
+
+
+def test_two_searches_at_a_time_leave_each_other_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that ends first takes nothing away that the other one's workers still read."""
+    spec, sets = experiment([one("lightgbm", n_estimators=[4, 5]), one("linear")]), training_sets()
+    with workers(tmp_path) as last:
+        running = last.train(configurations(spec), sets, spec)
+        found = [next(running)]
+        assert len(by_workers(spec, sets, tmp_path)) == 3
+        monkeypatch.setattr(task, "_WORKS", task.Kept(1))
+        monkeypatch.setattr(task, "_TABLES", task.Kept(1))
+        found += running
+    assert all(isinstance(each, TrainedModel) for each in found), found
     assert files(tmp_path) == {}
 
 

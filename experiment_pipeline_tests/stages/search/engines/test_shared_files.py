@@ -2,43 +2,94 @@
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.stages.search import encoding, slices
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines import task
 from experiment_pipeline.stages.search.engines.shared_files import (
-    Place,
+    Digests,
     bare,
     read_shared,
     share_files,
 )
 from experiment_pipeline.stages.search.engines.task import Kept, TablesOfTask
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline_tests.stages.search.engines.stand_in import files
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, training_sets
+from experiment_pipeline_tests.stages.search.scenario import (
+    CLASSES,
+    TRAIN_ROWS,
+    experiment,
+    one,
+    table,
+    training_sets,
+)
 
 SPEC = experiment([one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), one("linear")])
 
 
+def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFiles:
+    """What a search shares, below a folder."""
+    return SharedFiles(Place(str(folder), "e"), warn, print)
+
+
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
     """One entry per recipe, one per binning, one for the targets; another search finds them."""
-    place, sets = Place(str(tmp_path), "e"), training_sets()
-    shared = share_files(configurations(SPEC), sets, SPEC, place, print)
+    sets = training_sets()
+
+    def share() -> dict[str, Digests]:
+        return share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
+
+    shared = share()
     written = files(tmp_path)
     assert len({digests.encoded for digests in shared.values()}) == 2
     assert len({digests.table for digests in shared.values()}) == 3
     assert len({Path(path).parent for path in written}) == 5
-    assert share_files(configurations(SPEC), sets, SPEC, place, print) == shared
+    assert share() == shared
     assert files(tmp_path) == written
+
+
+def test_large_tables_are_written_slice_by_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers that are encoded at once; memory holds neither the table nor its file."""
+    few = table(CLASSES["binary"])
+    frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)
+    frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
+    features = tuple(name for name in frame if name != "late")
+    inner = np.zeros(len(frame), dtype=bool)
+    given = {"train": frame, "test": frame[:500], "inner": inner, "features": features}
+    sets = TrainingSets(**vars(training_sets()) | given)
+    spec = experiment([one("linear") | {"features": "target"}])
+
+    def written(folder: Path) -> np.ndarray:
+        (each,) = configurations(spec)
+        shared = share_files([each], sets, spec, shared_in(folder))
+        work, _ = read_shared(Place(str(folder), "e"), shared[each.key], "target", bare(sets))
+        return work.encoded["target"].train
+
+    at_once = written(tmp_path / "at once")
+    monkeypatch.setattr(encoding, "HELD_ROWS", 1_000)
+    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 1_000)
+    tracemalloc.start()
+    by_slices = written(tmp_path / "slices")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(by_slices, at_once, equal_nan=True)
+    assert peak < at_once.nbytes / 3
 
 
 def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     """A worker never fits on what was not written; the next search puts it right."""
     place, sets, said = Place(str(tmp_path), "e"), training_sets(), list[str]()
-    shared = share_files(configurations(SPEC), sets, SPEC, place, said.append)
+    shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared[configurations(SPEC)[0].key]
     (train,) = (tmp_path / "e" / "shared" / digests.encoded).glob("train.*.npy")
     content = bytearray(train.read_bytes())
@@ -46,7 +97,7 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     train.write_bytes(content)
     with pytest.raises(EntryCorrupt, match="is not what was written"):
         read_shared(place, digests, "ordinal", bare(sets))
-    share_files(configurations(SPEC), sets, SPEC, place, said.append)
+    share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path, said.append))
     assert "is made again" in said[0]
     work, _ = read_shared(place, digests, "ordinal", bare(sets))
     assert work.encoded["ordinal"].train.shape == (600, 4)
@@ -58,7 +109,7 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
 def test_arrays_are_locked_and_have_no_rows_to_lose(tmp_path: Path) -> None:
     """An estimator that writes into its input fails alone, on a worker as in a thread."""
     place, sets = Place(str(tmp_path), "e"), training_sets()
-    shared = share_files(configurations(SPEC), sets, SPEC, place, print)
+    shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared[configurations(SPEC)[0].key]
     work, found = read_shared(place, digests, "ordinal", bare(sets))
     with pytest.raises(ValueError, match="read-only"):

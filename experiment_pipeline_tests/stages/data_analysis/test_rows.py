@@ -1,0 +1,158 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
+from experiment_pipeline_tests.stages.data_analysis.tables import (
+    MULTICLASS,
+    ROWS,
+    again,
+    check,
+    numeric,
+    subject,
+    table,
+)
+
+# conflicting_labels
+
+
+def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
+    """Each row twice; the target of every n-th copy is that of another row."""
+    copies = frame.copy()
+    copies.loc[::every, "y"] = np.roll(frame["y"], 1)[::every]
+    both = pd.concat([frame, copies]).sort_index(kind="stable")
+    return both.reset_index(drop=True)
+
+
+def test_equal_rows_with_other_labels_are_a_condition() -> None:
+    """The share of contradicted labels and the best accuracy they allow are told."""
+    frame = _twice(table(), every=3)
+    finding = check("conflicting_labels", frame, metric="accuracy")
+    assert finding.severity == "condition"
+    assert finding.number is not None
+    assert f"accuracy can be {1 - finding.number:.4g} at best" in finding.evidence
+
+
+def test_a_criterion_above_the_ceiling_blocks() -> None:
+    """No model can pass a gate that the labels rule out."""
+    acceptance = [{"metric": "roc_auc", "at_least": 0.999}]
+    finding = check("conflicting_labels", _twice(table(), every=2), acceptance=acceptance)
+    assert finding.severity == "blocks"
+    assert "asks for 0.999" in finding.evidence
+
+
+def test_the_ceiling_is_a_number_that_later_stages_read() -> None:
+    """Told of the ranking metric alone, whether or not it weighs; none where rows are unique."""
+    contradicted = check("conflicting_labels", _twice(table(), every=3), metric="accuracy")
+    assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
+    both = pd.concat([table(), table()], ignore_index=True)
+    agreed = check("conflicting_labels", both, metric="accuracy")
+    assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
+    assert check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling is None
+    assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
+
+
+def test_a_table_of_few_combinations_is_a_note() -> None:
+    """Where rows must repeat, different targets are noise."""
+    frame = table()[["colour", "y"]]
+    assert check("conflicting_labels", frame).severity == "note"
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
+def test_numbers_have_a_ceiling_too(metric) -> None:
+    """For a number the contradicted share of the variance is told."""
+    frame = _twice(numeric(), every=1)
+    finding = check("conflicting_labels", frame, task="regression", metric=metric)
+    assert finding.outcome == "found"
+    assert ("r2" if metric == "mape" else metric) in finding.evidence
+
+
+def test_several_classes_have_a_ceiling_too() -> None:
+    """Probabilities among equal rows bound the log loss."""
+    y = np.arange(400) % 3
+    finding = check("conflicting_labels", _twice(table(y=y), every=2), **MULTICLASS)
+    assert finding.outcome == "found"
+
+
+# duplicate_rows
+
+
+def _with_copies() -> pd.DataFrame:
+    frame = table(when=pd.date_range("2024-01-01", periods=400))
+    return pd.concat([frame, frame.head(40)], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "split", [{"by": "random"}, {"by": "time", "column": "when"}, {"by": "group", "column": "when"}]
+)
+def test_copies_are_found(split: dict[str, str]) -> None:
+    """Rows that repeat another are counted, and noted: every split keeps them in one set."""
+    finding = check("duplicate_rows", _with_copies(), split=split)
+    assert (finding.outcome, finding.severity) == ("found", "note")
+    assert "40 of 440 rows" in finding.evidence
+    sets = subject(_with_copies(), split=split).sets.to_numpy()
+    assert np.array_equal(sets[:40], sets[400:])
+
+
+def test_rejecting_them_settles_it() -> None:
+    """The proposed YAML leaves nothing to ask."""
+    finding = check("duplicate_rows", _with_copies())
+    assert again(finding, _with_copies()).outcome == "not_applicable"
+
+
+# repeated_entities
+
+RNG = np.random.default_rng(5)
+PATIENT = RNG.integers(0, 80, ROWS)
+
+ILL = RNG.random(80) < 0.5
+
+
+def _visits(**columns) -> pd.DataFrame:
+    """Visits of patients who are mostly ill, or mostly not."""
+    ill = ILL[PATIENT] ^ (RNG.random(ROWS) < 0.1)
+    return table(**{"patient_id": PATIENT, "y": np.where(ill, "yes", "no"), **columns})
+
+
+def test_patients_with_several_visits_are_a_condition() -> None:
+    """Entities whose target is alike call for a group split, which removes the finding."""
+    finding = check("repeated_entities", _visits())
+    assert finding.severity == "condition"
+    assert finding.columns == ("patient_id",)
+    assert again(finding, _visits()).outcome == "not_applicable"
+
+
+def test_an_excluded_id_is_found_all_the_same() -> None:
+    """A model may recognise a patient without being given the id."""
+    finding = check("repeated_entities", _visits(), exclude={"patient_id": "names a person"})
+    assert finding.columns == ("patient_id",)
+
+
+def test_a_text_that_fixes_other_columns_is_an_entity() -> None:
+    """A name need not say id when it decides birth year and height."""
+    who = pd.Series(PATIENT).map("person {}".format)
+    frame = _visits(who=who, born=1930 + PATIENT, height=150 + PATIENT * 0.7)
+    frame = frame.drop(columns="patient_id")
+    assert check("repeated_entities", frame).columns == ("who",)
+
+
+def test_unlike_targets_are_a_note() -> None:
+    """Entities that repeat, but say nothing about the target, are only noted."""
+    assert check("repeated_entities", table(customer_id=PATIENT)).severity == "note"
+
+
+def test_several_classes_are_compared_too() -> None:
+    """Of several classes the most frequent one is compared with the rest."""
+    assert check("repeated_entities", _visits(y=PATIENT % 3), **MULTICLASS).severity == "condition"
+
+
+@pytest.mark.parametrize("name", ["id", "patient_id", "customerId", "tailnum", "user", "order no"])
+def test_names_of_ids_are_recognised(name) -> None:
+    """Names that say that they name something."""
+    assert is_named_like_an_id(name)
+
+
+@pytest.mark.parametrize("name", ["paid", "humid", "casino", "distance", "user_age"])
+def test_other_names_are_not(name) -> None:
+    """Words that only end like an id."""
+    assert not is_named_like_an_id(name)
