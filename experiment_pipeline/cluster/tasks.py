@@ -232,14 +232,9 @@ class _Course:
         else:
             del self._flights[call]
             self._runs.append(outcome.run_seconds)
-            took = time.monotonic() - flight.since
-            yield self._done(flight, outcome.value, took, outcome.run_seconds)
-
-    def _done(self, flight: _Flight, value: Any, took: float, ran: float) -> Done:
-        attempts = self._attempts[flight.key]
-        return Done(
-            flight.key, value, None, flight.member.address, attempts, max(took - ran, 0.0), ran
-        )
+            ran, took = outcome.run_seconds, time.monotonic() - flight.since
+            where = flight.member.address, self._attempts[flight.key]
+            yield Done(flight.key, outcome.value, None, *where, max(took - ran, 0.0), ran)
 
     def _left(self, departure: Departure) -> Generator[Done, None, None]:
         calls = [
@@ -269,8 +264,8 @@ class _Course:
                 f"killed its worker twice: it was on {deaths[0]} when that died, and alone on "
                 f"{deaths[1]}; often the memory of a worker is too small"
             )
-            attempts = self._attempts[flight.key]
-            yield Done(flight.key, None, lost, flight.member.address, attempts, 0.0, 0.0)
+            where = flight.member.address, self._attempts[flight.key]
+            yield Done(flight.key, None, lost, *where, 0.0, 0.0)
 
     def _start_over(self) -> None:
         """Find the scheduler again; every worker it had is gone, and none is to blame."""

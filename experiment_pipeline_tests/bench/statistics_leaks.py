@@ -225,22 +225,8 @@ def _prefixed_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
 
 WORDS = np.array(
     [
-        "called",
-        "about",
-        "the",
-        "bill",
-        "and",
-        "was",
-        "told",
-        "to",
-        "wait",
-        "offer",
-        "sent",
-        "again",
-        "by",
-        "letter",
-        "branch",
-        "visit",
+        *("called", "about", "the", "bill", "and", "was", "told", "to", "wait", "offer"),
+        *("sent", "again", "by", "letter", "branch", "visit"),
     ]
 )
 

@@ -1,5 +1,6 @@
 """A run on a cluster that is cancelled as the button of Dagster's page does it, and its rerun."""
 
+import re
 import time
 
 import psutil
@@ -21,7 +22,11 @@ TERMINATE = """mutation($run: String!){terminateRun(runId: $run,
   terminatePolicy: SAFE_TERMINATE){__typename}}"""
 RUNS = "{runsOrError{... on Runs{results{runId status}}}}"
 LOGS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
-  __typename ... on MessageEvent{message}}}}}"""
+  __typename ... on MessageEvent{message} ... on ErrorEvent{error{message stack}}}}}}"""
+SAID = (
+    r"the search was cancelled after (\d+) of 9 configurations; "
+    "what is stored is reused by the next run"
+)
 
 
 @pytest.fixture
@@ -80,14 +85,15 @@ def runs(ui) -> list[tuple[str, str]]:
     return [(run["runId"], run["status"]) for run in found]
 
 
-def said(ui, run) -> str:
-    """The log of a run."""
-    events = ui.ask(LOGS, run=run)["logsForRun"]["events"]
-    return "\n".join(event.get("message", "") for event in events)
+def log(ui, run) -> list[dict]:
+    """What a run says, in order."""
+    return ui.ask(LOGS, run=run)["logsForRun"]["events"]
 
 
 def test_cancelling_ends_the_fits_and_loses_nothing(project, dask, client):
-    """Workers are idle in seconds, the run is cancelled, and the next one trains what is missing."""
+    """Workers are idle in seconds, the run is cancelled and says in a sentence, without a stack, how
+    far it came; the next one trains what is missing.
+    """
     with DagsterUi(project) as ui:
         assert ui.ask(LAUNCH, job=EXPERIMENT)["launchRun"]["__typename"] == "LaunchRunSuccess"
 
@@ -107,12 +113,16 @@ def test_cancelling_ends_the_fits_and_loses_nothing(project, dask, client):
         assert seconds_of_cpu(dask.workers) - before < 0.5
         ui.wait_until(lambda: runs(ui) == [(run, "CANCELED")], 30, "the run has ended")
         done, kept = partitions(), stored(project)
+        errors = [event["error"] for event in log(ui, run) if event.get("error")]
+        assert [error["stack"] for error in errors] == [[], []]
+        counted = {re.match(SAID, error["message"])[1] for error in errors}
+        assert counted == {str(len(done))}
         # What fits share stays for the rerun, which removes it at its end.
         assert list(project.folder.rglob(f"{EXPERIMENT}/shared"))
 
         assert ui.ask(LAUNCH, job=EXPERIMENT)["launchRun"]["__typename"] == "LaunchRunSuccess"
         ui.wait_until(lambda: runs(ui)[0][1] == "SUCCESS", 120, "the rerun ends well")
-        again = said(ui, runs(ui)[0][0])
+        again = {event.get("message") for event in log(ui, runs(ui)[0][0])}
         assert f"reused {len(done)} of {FITS + 1} configurations" in again
         assert kept.items() <= stored(project).items()
         assert not list(project.folder.rglob(f"{EXPERIMENT}/shared"))

@@ -149,17 +149,30 @@ def _package(
     result = chosen_result(board, TrainedModelStore.of(spec.name))
     pipeline = persistence.from_bytes(files[look.MODEL], result.trusted_types)
     serialized = packing.serialize(pipeline)
-    facts = packing.facts_of(
-        spec,
-        configuration,
-        board,
-        judged.sets,
-        ValidationReport.from_json(files[look.REPORT].decode()),
-        result,
-        validation.origin.raw_types,
+    report = ValidationReport.from_json(files[look.REPORT].decode())
+    scores = (page.Score("validation", s.metric, s.interval, s.baseline) for s in report.scores)
+    facts = page.ModelFacts(
+        spec=spec,
+        configuration=configuration,
+        members=() if board.chosen_ensemble is None else board.chosen_ensemble.members,
+        rounds=result.rounds,
+        fingerprint=result.fingerprint,
+        reason=board.reason,
+        raw_types=validation.origin.raw_types,
+        sets=judged.sets,
+        positive_class=report.positive_class,
+        threshold=report.threshold.value if report.threshold else None,
+        scores=(*scores, page.Score("test", board.metric, board.score, board.baseline)),
+        gates=report.gates,
+        looks=report.looks,
+        overlap=report.overlap,
+        champion=report.champion,
+        limits=tuple(dict.fromkeys((*board.notes, *report.notes))),
         created=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
         code=provenance.code_provenance(Path.cwd()),
         environment=provenance.environment(serialized.needed, serialized.own_packages),
+        calibration=result.calibration,
+        averaged=result.averaged,
     )
     golden = golden_rows(validation.rows, feature_columns(validation.rows, spec))
     fitted_rows = FittedRows.from_bytes(files[FITTED_ROWS], look.STAGE)

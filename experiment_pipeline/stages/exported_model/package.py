@@ -5,7 +5,6 @@ complete but for what names the version, the decision record and the manifest.
 Storing lives in `storage/registry.py`, the fresh-process check in `stages/exported_model/reload_check.py`.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,19 +17,13 @@ from experiment_pipeline.prediction.rows import PREPARATION, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import document
 from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model import page as model_card
-from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
+from experiment_pipeline.stages.exported_model.page import ModelFacts
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.validation_report.look import SetFact
-from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
-from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.records import to_json, yaml_bytes
 
 HOLDS = {
@@ -93,46 +86,6 @@ def serialize(pipeline: Any) -> SerializedModel:
 
     data = persistence.to_bytes(pipeline)
     return SerializedModel(data, tuple(sorted(skops.io.get_untrusted_types(data=data))))
-
-
-def facts_of(
-    spec: ExperimentSpec,
-    configuration: Configuration,
-    board: Leaderboard,
-    sets: tuple[SetFact, ...],
-    report: ValidationReport,
-    result: ModelResult,
-    raw_types: Mapping[str, str],
-    *,
-    created: str,
-    code: CodeProvenance,
-    environment: Environment,
-) -> ModelFacts:
-    """Return what the stages before found out about the accepted choice."""
-    scores = (Score("validation", s.metric, s.interval, s.baseline) for s in report.scores)
-    return ModelFacts(
-        spec=spec,
-        configuration=configuration,
-        members=() if board.chosen_ensemble is None else board.chosen_ensemble.members,
-        rounds=result.rounds,
-        fingerprint=result.fingerprint,
-        reason=board.reason,
-        raw_types=raw_types,
-        sets=sets,
-        positive_class=report.positive_class,
-        threshold=report.threshold.value if report.threshold else None,
-        scores=(*scores, Score("test", board.metric, board.score, board.baseline)),
-        gates=report.gates,
-        looks=report.looks,
-        overlap=report.overlap,
-        champion=report.champion,
-        limits=tuple(dict.fromkeys((*board.notes, *report.notes))),
-        created=created,
-        code=code,
-        environment=environment,
-        calibration=result.calibration,
-        averaged=result.averaged,
-    )
 
 
 def build_package(

@@ -85,16 +85,17 @@ def train_configurations(
         train = partial(trained_or_failed, work=work, sets=sets, spec=spec)
         # Where there may be no time for all, the order is what counts.
         tried = _to_be_tried(ordered, workers) if longest_first else []
-        disturbed = list[FailedConfiguration]()
-        with closing(_in_pools(train, ordered, tried, sets, workers, brake)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
-                    disturbed.append(outcome)
-                else:
-                    yield outcome
         by_key = {one.key: one for one in ordered}
-        for first in disturbed:
-            yield _second_attempt(first, by_key[first.key], train, brake)
+
+        def by_itself(first: FailedConfiguration) -> Generator[Outcome, None, None]:
+            with threadpool_limits(limits=1):
+                second = train(by_key[first.key])
+            if brake is not None:
+                brake.saw(failure=isinstance(second, FailedConfiguration))
+            yield second
+
+        firsts = _in_pools(train, ordered, tried, sets, workers, brake)
+        yield from with_second_attempts(firsts, by_itself)
 
 
 def _in_pools(
@@ -177,19 +178,29 @@ def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outc
     return outcome
 
 
-def _second_attempt(
-    first: FailedConfiguration, one: Configuration, train: Train, brake: Brake | None
-) -> Outcome:
-    """Train by itself what the machine disturbed, also beyond a budget: it was begun within."""
-    with threadpool_limits(limits=1):
-        second = train(one)
-    if brake is not None:
-        brake.saw(failure=isinstance(second, FailedConfiguration))
-    return after_a_first(first, second)
+def with_second_attempts(
+    firsts: Generator[Outcome, None, None],
+    by_itself: Callable[[FailedConfiguration], Generator[Outcome, None, None]],
+) -> Generator[Outcome, None, None]:
+    """Yield outcomes; what says nothing of its configuration is tried again, after all others.
+
+    Also beyond a budget: it was begun within.
+    """
+    disturbed = list[FailedConfiguration]()
+    with closing(firsts):
+        for outcome in firsts:
+            if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
+                disturbed.append(outcome)
+            else:
+                yield outcome
+    for first in disturbed:
+        with closing(by_itself(first)) as seconds:
+            for second in seconds:
+                yield _after_a_first(first, second)
 
 
-def after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
-    """Return a second attempt, which tells of the first one."""
+def _after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
+    """A second attempt, which tells of the first one."""
     said = f"a first attempt ended with {first.error_type}: {first.reason}"
     if isinstance(second, FailedConfiguration):
         reason = f"{second.reason} (in a second attempt by itself; {said})"

@@ -12,6 +12,7 @@ import yaml
 
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.probe import run_probe
@@ -101,6 +102,12 @@ def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:
     spec = merged(mapping(**changes), yaml.safe_load(finding.yaml))
     prepared = prepare(frame, experiment(**spec).preparation).frame
     return subject(prepared, **spec)
+
+
+def analysed(frame: pd.DataFrame, **changes: Any) -> DataAnalysis:
+    """The whole analysis of a table."""
+    spec = experiment(**changes)
+    return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
 
 
 def check(code: str, frame: pd.DataFrame, **changes: Any) -> Finding:

@@ -11,7 +11,7 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
+from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.page import markdown_report
 from experiment_pipeline_tests import scenario
@@ -20,30 +20,23 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     VALIDATION,
-    experiment,
-    features_of,
+    analysed,
     numeric,
-    sets_of,
     table,
 )
 
 CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
-def _analysis(frame: pd.DataFrame, **changes) -> DataAnalysis:
-    spec = experiment(**changes)
-    return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
-
-
 def test_a_plain_table_is_a_go() -> None:
     """Without a finding that weighs there is nothing to explain."""
-    analysis = _analysis(table())
+    analysis = analysed(table())
     assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
 
 
 def test_every_code_has_exactly_one_finding() -> None:
     """All rules speak about every table, in one of three outcomes."""
-    findings = _analysis(table()).findings
+    findings = analysed(table()).findings
     assert Counter(finding.code for finding in findings) == Counter(CODES)
     assert all(finding.evidence.strip() and finding.advice.strip() for finding in findings)
 
@@ -62,16 +55,16 @@ def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
     shuffled = frame["y"].to_numpy(copy=True)
     shuffled[VALIDATION] = rng.permutation(shuffled[VALIDATION])[::-1]
     removed = frame["y"].mask(VALIDATION)
-    expected = _analysis(frame, **changes)
-    assert _analysis(frame.assign(y=shuffled), **changes) == expected
-    assert _analysis(frame.assign(y=removed), **changes).to_json() == expected.to_json()
+    expected = analysed(frame, **changes)
+    assert analysed(frame.assign(y=shuffled), **changes) == expected
+    assert analysed(frame.assign(y=removed), **changes).to_json() == expected.to_json()
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
     """A copy of the target blocks; accepted with a reason it is a condition, and is probed."""
     frame = table(outcome=table()["y"])
-    blocked = _analysis(frame)
-    accepted = _analysis(frame, analysis={"accept": {"leak_suspect": "known before"}})
+    blocked = analysed(frame)
+    accepted = analysed(frame, analysis={"accept": {"leak_suspect": "known before"}})
     assert (blocked.verdict, accepted.verdict) == ("no go", "go with conditions")
     assert blocked.probe.left_out == ("outcome",)
     assert accepted.probe.left_out == ()
@@ -81,13 +74,13 @@ def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None
 def test_an_absent_target_is_an_error_that_names_the_columns() -> None:
     """A misspelt target is told what there is."""
     with pytest.raises(UnusableTable, match="did you mean 'colour'"):
-        _analysis(table(), target="color")
+        analysed(table(), target="color")
 
 
 def test_json_is_strict_and_complete() -> None:
     """Every finding stands in the JSON, and numbers that JSON lacks are null."""
     content = json.loads(
-        _analysis(table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
+        analysed(table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
     )
     assert {finding["code"] for finding in content["findings"]} == set(CODES)
@@ -153,11 +146,11 @@ TARGETS = st.one_of(
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     """Whatever the cells are, every rule answers and the reports can be written."""
     frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
-    analysis = _analysis(frame, **task)
+    analysis = analysed(frame, **task)
     assert len(analysis.findings) == len(CODES)
     assert json.loads(analysis.to_json())["verdict"] in markdown_report(analysis)
 
 
 def test_a_table_without_rows_is_a_no_go() -> None:
     """An empty table gets its verdict without an error."""
-    assert _analysis(table().head(0)).verdict == "no go"
+    assert analysed(table().head(0)).verdict == "no go"

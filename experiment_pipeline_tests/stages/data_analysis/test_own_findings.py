@@ -2,15 +2,13 @@ import pytest
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec.table import Analysis
-from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import own_code, problems
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
+    analysed,
     experiment,
-    features_of,
-    sets_of,
     table,
 )
 
@@ -18,13 +16,8 @@ HERE = own_findings.__name__
 EVEN = {"findings": [f"{HERE}:even_numbers"]}
 
 
-def _analysis(frame, **analysis):
-    spec = experiment(analysis=analysis)
-    return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
-
-
 def _even_numbers(frame, **analysis):
-    findings = _analysis(frame, **analysis).findings
+    findings = analysed(frame, analysis=analysis).findings
     return next(finding for finding in findings if finding.code == "even_numbers")
 
 
@@ -65,7 +58,7 @@ def test_what_is_no_finding_is_refused_with_its_place(path, told) -> None:
 def test_a_rule_that_returns_no_finding_is_named() -> None:
     """What a rule must return is said where it did not."""
     with pytest.raises(InvalidExperiment, match="the rule 'nothing' returned None"):
-        _analysis(table(), findings=[f"{HERE}:nothing"])
+        analysed(table(), analysis={"findings": [f"{HERE}:nothing"]})
 
 
 def test_its_source_counts(monkeypatch) -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis
 from experiment_pipeline.stages.data_analysis.page import MOST_BYTES, markdown_report, report_html
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
     VALIDATION,
+    analysed,
     experiment,
-    features_of,
-    sets_of,
     table,
 )
 
@@ -19,9 +18,8 @@ MARKUP = "<script>alert(1)</script>"
 
 
 def _report(frame: pd.DataFrame, **changes) -> tuple[DataAnalysis, str]:
-    spec = experiment(**changes)
-    analysis = analyse(frame, sets_of(frame), features_of(frame, spec), spec)
-    return analysis, report_html(analysis, frame, spec)
+    analysis = analysed(frame, **changes)
+    return analysis, report_html(analysis, frame, experiment(**changes))
 
 
 def test_the_verdict_comes_first_and_the_table_last() -> None:

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.voting import TakenApart
-from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.next_search import next_search
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.rows.made_rows import cut_rows
@@ -70,20 +70,18 @@ class Case:
         sets = self.sets
         return predict(pipeline, self.cut.validation, sets.features, sets.task, sets.classes)
 
+    def checked(self) -> FinalCheck:
+        """The choice, judged."""
+        rows = self.cut.validation
+        return final_check(self.spec, self.board, self.chosen, self.sets, rows, delivered=rows)
+
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
     """Each is fitted again on train and test with its own rounds; the importance is of the whole."""
     case = Case(task)
     assert case.board.chosen == ENSEMBLE
-    check = final_check(
-        case.spec,
-        case.board,
-        case.chosen,
-        case.sets,
-        case.cut.validation,
-        delivered=case.cut.validation,
-    )
+    check = case.checked()
     rows = pd.concat([case.sets.train, case.sets.test])
     expected = sum(
         one.weight
@@ -120,14 +118,7 @@ def test_the_next_search_goes_on_from_the_best_configuration() -> None:
     """A mean has no hyperparameters to move."""
     gate = [{"metric": "roc_auc", "at_least": 0.99}]
     case = Case("binary", acceptance=gate)
-    check = final_check(
-        case.spec,
-        case.board,
-        case.chosen,
-        case.sets,
-        case.cut.validation,
-        delivered=case.cut.validation,
-    )
+    check = case.checked()
     assert not check.report.accepted
     following = next_search(case.spec, case.board, check.report)
     best = case.trained[case.board.single].result.algorithm

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from experiment_pipeline.reporting import numbers
@@ -60,14 +61,9 @@ class PlaceholderValues(ColumnRule):
         values = self._values(self._judged(subject)[column])
         return f" ({', '.join(map(repr, values))}: {numbers.share(number)})"
 
-    def not_found(
-        self,
-        evidence: str,
-        *,
-        number: float | None = None,
-        threshold: float | None = None,
-    ) -> Finding:
-        return super().not_found(evidence, threshold=threshold)
+    def check(self, subject: Subject) -> Finding:
+        finding = super().check(subject)
+        return finding if finding.outcome == "found" else replace(finding, number=None)
 
     def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:
         """A class that says unknown is meant to be none, and -999 no number.

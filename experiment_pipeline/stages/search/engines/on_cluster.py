@@ -26,7 +26,7 @@ from experiment_pipeline.stages.search.results import (
     Outcome,
     Placement,
 )
-from experiment_pipeline.stages.search.sweep import after_a_first
+from experiment_pipeline.stages.search.sweep import with_second_attempts
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import SharedFiles
@@ -106,18 +106,9 @@ class OnCluster:
             return
         ordered = in_order(configurations, sets, longest_first=longest_first)
         fits = _Fits(self._connected(ordered), self._tasks(ordered, sets, spec), brake)
-        disturbed = list[FailedConfiguration]()
-        with closing(fits.run(list(fits.tasks), brake)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedConfiguration) and outcome.says_nothing:
-                    disturbed.append(outcome)
-                else:
-                    yield outcome
-        for first in disturbed:
-            # By itself, also beyond a budget: it was begun within.
-            with closing(fits.run([first.fingerprint], None)) as outcomes:
-                for second in outcomes:
-                    yield after_a_first(first, second)
+        yield from with_second_attempts(
+            fits.run(list(fits.tasks), brake), lambda first: fits.run([first.fingerprint], None)
+        )
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
         """The cluster, whose workers are examined once: by what fits these configurations."""
@@ -170,14 +161,11 @@ class _Fits:
                 outcome = _outcome(one, self.tasks[one.key])
                 if self.brake is not None:
                     # A first attempt that says nothing is no failure yet.
-                    again = asked is not None and _says_nothing(outcome)
-                    failed = isinstance(outcome, FailedConfiguration) and not again
+                    failed = isinstance(outcome, FailedConfiguration) and not (
+                        asked is not None and outcome.says_nothing
+                    )
                     self.brake.saw(failure=failed)
                 yield outcome
-
-
-def _says_nothing(outcome: Outcome) -> bool:
-    return isinstance(outcome, FailedConfiguration) and outcome.says_nothing
 
 
 def _outcome(done: Done, task: Task) -> Outcome:
