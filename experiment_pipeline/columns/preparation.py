@@ -8,7 +8,6 @@ rejecting belongs to the validation.
 
 import importlib
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -276,13 +275,13 @@ def _through_function(
     path: str, frame: Table, cells: Place | None
 ) -> tuple[Mapping[str, pd.Series], Mapping[str, int]]:
     """Return the columns that the function makes, and how many cells of each it changed."""
-    changed = Counter[str]()
+    changed = dict[str, int]()
 
     def batches() -> Iterator[pd.DataFrame]:
         rows = len(frame) if cells is None else cells.batch_rows
         for before, after in apply_function(path, frame, rows):
             for name, count in _changes_of_function(before, after):
-                changed[name] += count
+                changed[name] = changed.get(name, 0) + count
             yield after
 
     if cells is None or len(frame) <= cells.batch_rows:

@@ -13,7 +13,6 @@ written in batches, a row group each, and a large file can be had as such again,
 import base64
 import functools
 import io
-import itertools
 import json
 import zlib
 from collections import Counter
@@ -39,17 +38,10 @@ from pydantic import (
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, whole
 from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.storage import objects
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.mapped import mapped_frame
-from experiment_pipeline.storage.objects import (
-    UNFIT,
-    refused,
-    same_objects,
-    types_of_objects,
-    what_it_holds,
-    with_types,
-)
 from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
 
 if TYPE_CHECKING:
@@ -167,12 +159,12 @@ def _as_arrow(frame: pd.DataFrame, facts: bytes) -> pa.Table:
     _check_names(frame)
     try:
         return _described(frame, facts)
-    except UNFIT:
+    except objects.UNFIT:
         for name in frame.columns:  # the error does not always name the column
             try:
                 _described(frame[[name]], facts)
-            except UNFIT as error:
-                raise refused(name, what_it_holds(frame[name])) from error
+            except objects.UNFIT as error:
+                raise objects.refused(name, objects.what_it_holds(frame[name])) from error
         raise
 
 
@@ -196,9 +188,9 @@ def _check_names(frame: pd.DataFrame) -> None:
     seen = Counter(names)
     for name in names:
         if not isinstance(name, str):
-            raise refused(name, "its name is no text")
+            raise objects.refused(name, "its name is no text")
         if seen[name] > 1:
-            raise refused(name, "its name stands in the table twice")
+            raise objects.refused(name, "its name stands in the table twice")
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -237,7 +229,9 @@ def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
     for name, dtype in frame.dtypes.items():
         if str(back[name].dtype) != str(dtype):
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if holds_objects(frame[name]) and not same_objects(frame[name], table[name].to_pylist()):
+        if holds_objects(frame[name]) and not objects.same_objects(
+            frame[name], table[name].to_pylist()
+        ):
             raise ValueError(f"{name!r}: its objects would change")
 
 
@@ -259,14 +253,15 @@ def write_table(path: Location, table: "Table | DataclassInstance") -> None:
 
 
 def _write_in_batches(path: Location, cells: Shelf, index: pd.Index, facts: bytes) -> None:
-    types, batches = types_of_objects(cells.batches(index)), cells.batches(index)
+    types, batches = objects.types_of_objects(cells.batches(index)), cells.batches(index)
     batch = next(batches)
     first = _as_arrow(batch, facts)
-    schema = with_types(first, batch, types).schema
-    schema = schema.with_metadata(_of_all_rows(first.schema.metadata, index))
+    typed = objects.with_types(first, batch, types)
+    schema = typed.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
     with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
-        for some in itertools.chain([batch], batches):
-            rows = with_types(pa.Table.from_pandas(some), some, types)
+        file.write_table(typed, row_group_size=BATCH_ROWS)
+        for some in batches:
+            rows = objects.with_types(pa.Table.from_pandas(some), some, types)
             file.write_table(rows, row_group_size=BATCH_ROWS)
 
 
