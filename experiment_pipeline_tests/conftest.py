@@ -96,17 +96,16 @@ LONGEST = (
     "end_to_end/test_cluster.py",
     "end_to_end/test_ui.py",
     "end_to_end/test_commands.py",
-    "stages/test_experiment_run.py",
+    "end_to_end/test_cancelled_run.py",
     "end_to_end/test_s3.py",
     "storage/test_damage.py",
-    "end_to_end/test_ci.py",
-    "stages/test_bad_input.py",
+    "stages/test_experiment_run.py",
     "memory/test_mlflow_server.py",
-    "orchestration/test_scaffold.py",
+    "orchestration/test_killed_stages.py",
     "stages/validated_data/test_asset.py",
     "stages/test_decision.py",
     "stages/test_cluster_run.py",
-    "orchestration/test_killed_stages.py",
+    "stages/test_bad_input.py",
 )
 
 

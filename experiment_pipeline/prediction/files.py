@@ -23,13 +23,12 @@ from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.foreseen import MemoryNeed, fetch_need, foresee, stage_need
+from experiment_pipeline.stages.foreseen import fetch_need, foretell, stage_need
 from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.registry import find_model
 
 # A line says something new after so long, and what takes less needs none.
@@ -68,21 +67,22 @@ class Model:
     schema: DataFrameSchema
     signature: Signature
 
-    def read(self, table: str) -> pd.DataFrame:
+    def read(self, table: str, tell: Tell = lambda _: None) -> pd.DataFrame:
         """Return the rows of a table, with the types that the training table had.
 
         The columns of a large one lie in files below TMPDIR, mapped, while it is held.
 
         Args:
             table: any URL that `data.url` of an experiment may be.
+            tell: is told what memory it needs, where that is much of what there is.
 
         Raises:
             UnreadableTable, UnusableTable, StorageUnreachable.
             NotEnoughMemory: it would be killed.
         """
         data = Data.model_validate({"url": table})
-        source = read_source(data, lambda size: _foresee(fetch_need("prediction", size)))
-        _foresee(stage_need("prediction", size_of(source, data)))
+        source = read_source(data, lambda size: foretell(fetch_need("prediction", size), tell))
+        foretell(stage_need("prediction", size_of(source, data)), tell)
         return self.reading.rows(source, table)
 
     def predict_table(
@@ -103,8 +103,8 @@ class Model:
             ExperimentPipelineError: as `read` and `predict`.
         """
         _check_outputs(table, output, rejected)
-        predicting, tell = self._predicting(), _now_and_then(tell)
-        rows = self.read(table)
+        predicting, rows = self._predicting(), self.read(table, tell)
+        tell = _now_and_then(tell)
         tell(f"{numbers.counted(len(rows), 'row')} read")
         started, predicted, refused = time.monotonic(), 0, 0
         with _written(output) as predictions, _written(rejected) as rejections:
@@ -135,12 +135,6 @@ class Model:
 
     def _predicting(self) -> Predicting:
         return Predicting(self.pipeline, self.reading, self.schema, self.signature)
-
-
-def _foresee(need: MemoryNeed) -> None:
-    """Stop before memory runs out."""
-    if (limit := memory_limit()) is not None:
-        foresee(need, limit)
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:

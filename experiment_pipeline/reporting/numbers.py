@@ -34,8 +34,9 @@ def spread(mean: float, deviation: float) -> str:
 
 
 def interval(of: Interval) -> str:
-    """`0.6912 (0.6803 to 0.7021)`."""
-    return f"{score(of.estimate)} ({bounds(of)})"
+    """`0.6912 (0.6803 to 0.7021)`, `undefined`."""
+    ends = (of.estimate, of.low, of.high)
+    return f"{score(of.estimate)} ({bounds(of)})" if any(map(math.isfinite, ends)) else "undefined"
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:

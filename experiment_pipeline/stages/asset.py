@@ -39,15 +39,13 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.remembered import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
-from experiment_pipeline.stages import foreseen
 from experiment_pipeline.stages.checks import CHECKS
-from experiment_pipeline.stages.foreseen import MemoryNeed
+from experiment_pipeline.stages.foreseen import MemoryNeed, foretell
 from experiment_pipeline.storage.database import recording
 from experiment_pipeline.storage.database.archive import archive
 from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.versions import RECORD
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
@@ -126,26 +124,9 @@ def reused_or_made(
     """
     stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
-        return entries.put(fingerprint, make(foresee(context, needs(), workers)), None)
+        return entries.put(fingerprint, make(foretell(needs(), context.log.info, workers)), None)
     context.log.info(reused)
     return stored
-
-
-def foresee(context: dg.AssetExecutionContext, need: MemoryNeed, workers: int = 1) -> int:
-    """Say what a stage needs where it is much of what there is, before it begins.
-
-    Returns:
-        How many of its workers go side by side.
-
-    Raises:
-        NotEnoughMemory: it would be killed.
-    """
-    if (limit := memory_limit()) is None:
-        return workers
-    found = foreseen.foresee(need, limit, workers)
-    if found.worth_saying:
-        context.log.info(found.said)
-    return found.workers
 
 
 class Cancelled(DagsterExecutionInterruptedError, DagsterUserCodeProcessError):

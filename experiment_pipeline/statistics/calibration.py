@@ -12,7 +12,7 @@ hyperparameters and predictions. Out: names, numbers and sentences; mending it i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -188,14 +188,14 @@ def class_by_class(
 
 def _calibration(of: str, rows: SetPrediction) -> Calibration:
     """Judge one class: y is 0 or 1, the prediction its probability."""
-    parts = [rows.rows(part) for part in _parts(rows.prediction)]
-    bins = tuple(map(_bin, parts))
-    counted = np.array([len(one.y) if one.weights is None else one.weights.sum() for one in parts])
+    # One part at a time: with all of them the rows would be held twice.
+    binned = [_bin(rows.rows(part)) for part in _parts(rows.prediction)]
+    bins, *numbers = zip(*binned, strict=True)
+    counted, told = map(np.array, numbers)
     shares = counted / counted.sum()
     said = np.array([one.predicted for one in bins])
     found = np.array([one.observed.estimate for one in bins])
     # The mean distance of a normal error is its deviation times the root of 2/π.
-    told = np.array([_told(one) for one in parts])
     noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
     intercept, slope = recalibration(rows)
     return Calibration(
@@ -208,22 +208,22 @@ def _calibration(of: str, rows: SetPrediction) -> Calibration:
     )
 
 
-def _told(rows: SetPrediction) -> float:
-    return float(len(rows.y)) if rows.weights is None else effective_number(rows.weights)
-
-
-def _parts(probability: np.ndarray) -> list[np.ndarray]:
-    """Cut the rows in parts of equal size; equal probabilities stay together."""
+def _parts(probability: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut the rows in parts of equal size, bool (n,); equal probabilities stay together."""
     number = int(np.clip(len(probability) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
     ends = np.unique(np.quantile(probability, np.linspace(0, 1, number + 1)))
     place = np.searchsorted(ends[1:-1], probability, side="right")
-    return [place == one for one in np.unique(place)]
+    return (place == one for one in np.unique(place))
 
 
-def _bin(rows: SetPrediction) -> ReliabilityBin:
+def _bin(rows: SetPrediction) -> tuple[ReliabilityBin, float, float]:
+    """What rows show, how much they count together, and of how many equal ones they tell."""
     observed = mean_with_interval(rows.y, rows.units, rows.weights, share=True)
     predicted = float(weighted_mean(rows.prediction, rows.weights))
-    return ReliabilityBin(len(rows.y), predicted, observed)
+    shown = ReliabilityBin(len(rows.y), predicted, observed)
+    if rows.weights is None:
+        return shown, len(rows.y), float(len(rows.y))
+    return shown, rows.weights.sum(), effective_number(rows.weights)
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
@@ -239,10 +239,11 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
     from scipy.special import logit
 
     log_odds = logit(np.clip(rows.prediction, _EDGE, 1 - _EDGE))
-    ones, counted = np.ones((len(log_odds), 1)), relative_weights(rows.weights)
-    (intercept,) = _logistic(rows.y, ones, log_odds, counted)
-    design = np.column_stack([ones, log_odds])
-    _, slope = _logistic(rows.y, design, np.zeros(len(log_odds)), counted)
+    n, counted = len(log_odds), relative_weights(rows.weights)
+    (intercept,) = _logistic(rows.y, np.ones((n, 1)), log_odds, counted)
+    design = np.column_stack([np.ones(n), log_odds])
+    del log_odds
+    _, slope = _logistic(rows.y, design, np.zeros(n), counted)
     return intercept, slope
 
 
@@ -262,7 +263,8 @@ def _logistic(
             break
         step = np.linalg.solve(information, scores.sum(axis=0))
         if np.abs(step).max() < _CONVERGED * (1 + np.abs(coefficients).max()):
-            influence = len(y) * np.linalg.solve(information, scores.T)
+            influence = np.linalg.solve(information, scores.T)
+            influence *= len(y)
             return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
         coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
     return [undefined(len(y))] * design.shape[1]

@@ -226,7 +226,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
 )
 def _balanced_accuracy(of: Judged) -> Linearised:
     right = _decided(of) == of.y
-    return average([found(of.y == label, right, of.weights) for label in np.unique(of.y)])
+    return average(found(of.y == label, right, of.weights) for label in np.unique(of.y))
 
 
 @_metric(
@@ -239,7 +239,7 @@ def _balanced_accuracy(of: Judged) -> Linearised:
 def _f1_macro(of: Judged) -> Linearised:
     y, decided = of.y, _decided(of)
     classes = np.union1d(y, decided)
-    return average([found_and_right(y == c, decided == c, of.weights) for c in classes])
+    return average(found_and_right(y == c, decided == c, of.weights) for c in classes)
 
 
 @_metric(
@@ -253,7 +253,7 @@ def _f1_macro(of: Judged) -> Linearised:
 )
 def _roc_auc_ovr(of: Judged) -> Linearised:
     columns = enumerate(of.prediction.T)
-    return average([in_order(of.y == label, one, of.weights) for label, one in columns])
+    return average(in_order(of.y == label, one, of.weights) for label, one in columns)
 
 
 @_metric(

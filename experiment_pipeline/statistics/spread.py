@@ -21,7 +21,7 @@ In: a score with its influence, and units. Out: a `Spread`; the interval made of
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -72,13 +72,15 @@ def gained(first: Linearised, second: Linearised) -> Linearised:
     return Linearised(second.estimate - first.estimate, second.influence - first.influence)
 
 
-def average(parts: Sequence[Linearised]) -> Linearised:
-    """Return the mean of scores of the same rows."""
-    return Linearised(
-        float(np.mean([part.estimate for part in parts])),
-        np.mean([part.influence for part in parts], axis=0),
-        sum(part.unseen for part in parts) / len(parts) ** 2,
-    )
+def average(parts: Iterable[Linearised]) -> Linearised:
+    """Return the mean of scores of the same rows, one or more; of their parts one is held at a time."""
+    estimates, unseen, total = list[float](), 0.0, np.zeros(1)
+    for part in parts:
+        total = total + part.influence
+        estimates.append(part.estimate)
+        unseen += part.unseen
+    n = len(estimates)
+    return Linearised(float(np.mean(estimates)), total / n, unseen / n**2)
 
 
 def found(truth: np.ndarray, said: np.ndarray, weights: Weights = None) -> Linearised:
@@ -199,7 +201,8 @@ class Layout:
         """Lay rows out by their units (n,) and by class codes (n,), all 0 for one sample."""
         unit = unit_codes(units)
         n_classes = int(classes.max(initial=0)) + 1
-        cells, cell = distinct(unit * n_classes + classes)
+        # Of one class its cells are the units: the same array, not another one.
+        cells, cell = distinct(unit * n_classes + classes if n_classes > 1 else unit)
         cell_class = cells % n_classes
         told = np.bincount(cell_class)
         if weights is not None:

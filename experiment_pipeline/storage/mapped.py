@@ -121,6 +121,11 @@ def mapped(cells: _Cells) -> _Cells:
     return back
 
 
+def aside(cells: np.ndarray) -> np.ndarray:
+    """Return an array that is read seldom: on a map where it is large."""
+    return mapped(cells) if cells.nbytes > HELD_BYTES else cells
+
+
 def mapped_column(column: pd.Series) -> pd.Series:
     """Return a column on a map of its cells, with row numbers for an index; objects as they are."""
     if holds_objects(column):

@@ -1,116 +1,297 @@
-"""The memory that a training step was foreseen to take, against its peak.
+"""The memory that each stage was foreseen to take, against its peak: whole experiments, watched.
 
-Each search runs in a process of its own on the made-up table of `data.py`; what it adds is the most
-above what table and libraries held before it, by the system's count.
+An experiment on each of many shapes of tables, and its model on the same table, run in a process of
+their own, which notes what it is told before each stage; from outside, its anonymous memory is
+looked at. What a stage adds is the most until the next one is foreseen, above what was held before.
 
-    python -m experiment_pipeline_tests.bench.foreseen
+    python -m experiment_pipeline_tests.bench --part foreseen
 """
 
-import ctypes
-import gc
 import json
-import re
-import subprocess
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import yaml
 
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.foreseen import SURE
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.memory_needs import training_need
-from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, resident_bytes, wide_spec, wide_table
+from experiment_pipeline.stages import foreseen
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline_tests import runs
+from experiment_pipeline_tests.bench import data, whole_job
+from experiment_pipeline_tests.bench.watching import Watched, watch
 
-WORKERS = 2
-_BOOSTED = {"n_estimators": 20, "num_leaves": [15, 63]}
-SEARCHES: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "lightgbm": [{"algorithm": "lightgbm", "hyperparameters": _BOOSTED}],
-    "lightgbm, letters": [
-        {"algorithm": "lightgbm", "features": "text", "hyperparameters": _BOOSTED}
-    ],
-    "lightgbm, one-hot": [
-        {"algorithm": "lightgbm", "features": "onehot", "hyperparameters": _BOOSTED}
-    ],
-    "linear": [{"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}],
-    "random_forest": [
-        {
-            "algorithm": "random_forest",
-            "hyperparameters": {"n_estimators": 4, "min_samples_leaf": [100, 1_000]},
-        }
-    ],
-    "xgboost": [
-        {"algorithm": "xgboost", "hyperparameters": {"n_estimators": 20, "max_depth": [4, 6]}}
-    ],
-    "catboost": [
-        {"algorithm": "catboost", "hyperparameters": {"n_estimators": 20, "depth": [4, 6]}}
-    ],
+# A line of the log, and not of Dagster's.
+_NOTED = "FORESEEN "
+EXPERIMENT = "foreseen"
+# What is smaller fits anywhere.
+LEAST_BYTES = 150_000_000
+GRANTED = foreseen.LIBRARIES / 1e6
+
+
+def _columns(rows: int, seed: int, columns: int = 20, **more: Callable[..., Any]) -> pd.DataFrame:
+    """The made-up table of `data.py`, and further columns of so many rows."""
+    rng = np.random.default_rng(seed + 1)
+    added = {name: make(rng, rows) for name, make in more.items()}
+    return data.wide_table(rows, columns, seed).reset_index(drop=True).assign(**added)
+
+
+def _texts(rng: np.random.Generator, rows: int) -> pd.Series:
+    words = np.array([f"word{n}" for n in range(5_000)], dtype=object)
+    drawn = words[rng.integers(0, len(words), (rows, 60))]
+    return pd.Series([" ".join(line) for line in drawn], dtype="str")
+
+
+def _levels(rng: np.random.Generator, rows: int) -> pd.Series:
+    levels = np.array([f"customer {n:06d}" for n in range(50_000)], dtype=object)
+    return pd.Series(levels[(50_000 * rng.random(rows) ** 2).astype(int)], dtype="str")
+
+
+def _lists(rng: np.random.Generator, rows: int) -> pd.Series:
+    return pd.Series(list(rng.integers(0, 9, (rows, 3)).tolist()))
+
+
+def _kinds(rng: np.random.Generator, rows: int) -> np.ndarray:
+    return rng.choice(["no", "yes", "late", "never", "soon"], rows)
+
+
+LIGHTGBM = {
+    "algorithm": "lightgbm",
+    "hyperparameters": {"n_estimators": 10, "num_leaves": [15, 63]},
 }
-SIZES = [(100_000, 15), (400_000, 15), (400_000, 40), (1_600_000, 15)]
+_FOREST = {"n_estimators": 4, "min_samples_leaf": [100, 1_000]}
 
 
-def measurements(scale: float = 1.0) -> list[Measured]:
-    """Peak ÷ estimate of every search on every size; 1 is right, below SURE stops who would fit."""
-    return [
-        _in_own_process(name, round(rows * scale), columns)
-        for rows, columns in SIZES
-        for name in SEARCHES
-    ]
+def _one(algorithm: str, **hyperparameters: Any) -> list[Mapping[str, Any]]:
+    return [{"algorithm": algorithm, "hyperparameters": hyperparameters}]
 
 
-def experiment(name: str) -> ExperimentSpec:
-    """An experiment with this search."""
-    return wide_spec(SEARCHES[name])
+@dataclass(frozen=True)
+class Shape:
+    """A table, and what is tried on it.
+
+    Attributes:
+        rows: of the table.
+        table: rows and seed → so many rows.
+        search: of the experiment.
+        more: attributes of the experiment.
+        file: ending of the table's file.
+    """
+
+    rows: int
+    table: Callable[[int, int], pd.DataFrame] = _columns
+    search: Sequence[Mapping[str, Any]] = (LIGHTGBM,)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    file: str = "parquet"
 
 
-def _sets(rows: int, columns: int, spec: ExperimentSpec) -> TrainingSets:
-    frame = wide_table(rows, columns + 3)
-    trains = np.random.default_rng(1).random(len(frame)) < 0.75
-    return scenario.to_train_on(frame[trains], frame[~trains], spec)
+SHAPES: Mapping[str, Shape] = {
+    "20 columns": Shape(1_000_000),
+    "4 columns": Shape(3_000_000, lambda rows, seed: _columns(rows, seed, 4)),
+    "200 columns": Shape(150_000, lambda rows, seed: _columns(rows, seed, 200)),
+    "texts of 500 letters": Shape(300_000, lambda rows, seed: _columns(rows, seed, 8, text=_texts)),
+    "lists": Shape(400_000, lambda rows, seed: _columns(rows, seed, 8, visits=_lists)),
+    "50,000 categories": Shape(
+        500_000, lambda rows, seed: _columns(rows, seed, 8, a=_levels, b=_levels)
+    ),
+    "one-hot, sparse": Shape(
+        300_000,
+        lambda rows, seed: _columns(rows, seed, 8, a=_levels, b=_levels),
+        [{"algorithm": "linear", "features": "onehot", "hyperparameters": {"C": [0.1, 1.0]}}],
+    ),
+    "CSV": Shape(500_000, file="csv"),
+    "zipped CSV": Shape(300_000, file="csv.zip"),
+    "prepared by a function": Shape(
+        400_000, more={"preparation": {"function": f"{__name__}:as_they_are"}}
+    ),
+    "five classes": Shape(400_000, lambda rows, seed: _columns(rows, seed, target=_kinds)),
+    "cross-validation": Shape(
+        300_000, more={"evaluation": {"cross_validation": {"folds": 3, "repeats": 1}}}
+    ),
+    "linear": Shape(500_000, search=_one("linear", C=[0.1, 1.0])),
+    "random forest": Shape(500_000, search=_one("random_forest", **_FOREST)),
+    "xgboost": Shape(500_000, search=_one("xgboost", n_estimators=10, max_depth=[4, 6])),
+    "catboost": Shape(500_000, search=_one("catboost", n_estimators=10, depth=[4, 6])),
+    "imported": Shape(
+        500_000,
+        search=_one("sklearn.ensemble.HistGradientBoostingClassifier", max_iter=[5, 10]),
+    ),
+    "letters": Shape(300_000, search=[{**LIGHTGBM, "features": "text"}]),
+}
 
 
-def one_search(name: str, rows: int, columns: int) -> Measured:
-    """Search in this process, and measure."""
-    spec = experiment(name)
-    sets, wanted = _sets(rows, columns, spec), configurations(spec)
-    need = training_need(wanted, sets).of(WORKERS)
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = resident_bytes()
-    # Since now the system counts the peak anew; see proc(5).
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    outcomes = list(train_configurations(wanted, sets, spec, WORKERS))
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    added = (1024 * int(peak[1]) if peak else 0) - before
-    label = (
-        f"{name}, {rows:,} x {columns}: {added / 1e6:,.0f} MB of {need / 1e6:,.0f} MB foreseen, "
-        f"{len(outcomes)} configurations, peak / foreseen"
+def as_they_are(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows, prepared no further."""
+    return rows
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What a stage has added, and was foreseen to add, in bytes.
+
+    Attributes:
+        shape: a key of SHAPES.
+        stage: what was foreseen, in words.
+        rows: of the table.
+        added: at most.
+        need: as foreseen.
+        stopped_below: it is stopped where there is less left.
+    """
+
+    shape: str
+    stage: str
+    rows: int
+    added: float
+    need: float
+    stopped_below: float
+
+    @property
+    def large(self) -> bool:
+        """Whether it may be stopped at all."""
+        return self.added > LEAST_BYTES
+
+    @property
+    def hit(self) -> bool:
+        """Whether it is stopped where half of what it takes is left, but for what is granted."""
+        return self.stopped_below > self.added / 2 - foreseen.LIBRARIES
+
+    @property
+    def false_alarm(self) -> bool:
+        """Whether it is stopped where just as much is left as it takes."""
+        return self.stopped_below > self.added
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        said = "false alarm" if self.false_alarm else "" if self.hit or not self.large else "missed"
+        sizes = (self.added, self.need, max(self.stopped_below, 0.0))
+        cells = [self.shape, f"{self.rows:,}", self.stage, *(f"{one / 1e6:,.0f}" for one in sizes)]
+        return f"| {' | '.join(cells)} | **{self.added / self.need:.2f}** | {said} |"
+
+
+def measurements(folder: Path, *, remembered: bool) -> list[Foretold]:
+    """Measure every stage of every shape; or tell what is remembered of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = list[Foretold]()
+    for name in SHAPES:
+        file = folder / f"{name}.json"
+        if not remembered:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                told_now = measured(Path(place), name)
+            file.write_text(json.dumps([asdict(one) for one in told_now]))
+        if file.exists():
+            found += [Foretold(**one) for one in json.loads(file.read_text())]
+    return found
+
+
+def measured(place: Path, name: str) -> list[Foretold]:
+    """Run the experiment of a shape in a new folder."""
+    log, temporary = place / "log", place / "tmp"
+    temporary.mkdir()
+    own = {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(place / "artifacts")}
+    run_it = [sys.executable, "-m", __spec__.name, str(place.resolve()), name]
+    # In another process: what makes the table leaves no traces in the one that is watched.
+    for command in ([*run_it, "declare"], run_it):
+        watched = watch(
+            command,
+            cwd=whole_job.ROOT,
+            environment={**os.environ, **own},
+            log=log,
+            temporary=temporary,
+        )
+        lines = log.read_text().splitlines()
+        if watched.returncode:
+            raise RuntimeError("\n".join(lines[-20:]))
+    notes = [json.loads(line.removeprefix(_NOTED)) for line in lines if line.startswith(_NOTED)]
+    found = list(told(notes, watched, name, SHAPES[name].rows))
+    for one in found:
+        print(f"  {one.row()}", flush=True)
+    return found
+
+
+def told(
+    notes: Sequence[Mapping[str, Any]], watched: Watched, shape: str, rows: int
+) -> Iterator[Foretold]:
+    """Of each stage the note with the largest need, which is the last of a search's rungs.
+
+    Args:
+        notes: what was foreseen, in order: `at`, in seconds since the epoch, `stage`, and in bytes
+            its `need`, below which it is `stopped`, and what was `held`.
+        watched: the process that noted it.
+        shape: of its table.
+        rows: of its table.
+    """
+    largest = dict[str, Foretold]()
+    for number, note in enumerate(notes):
+        stage, need = note["stage"], note["need"]
+        others = (one["at"] for one in notes[number:] if one["stage"] != stage)
+        spent = watched.spent(note["at"], next(others, watched.ended))
+        if stage not in largest or need > largest[stage].need:
+            added = spent.peak_bytes - note["held"]
+            largest[stage] = Foretold(shape, stage, rows, added, need, note["stopped"])
+    yield from largest.values()
+
+
+def declare(shape: Shape, table: Path) -> None:
+    """Write the table of a shape and, beside it, the scaffold's draft of an experiment on it."""
+    firsts = range(0, shape.rows, data.BATCH)
+    frame = pd.concat(
+        [
+            shape.table(min(data.BATCH, shape.rows - first), number)
+            for number, first in enumerate(firsts)
+        ],
+        ignore_index=True,
     )
-    return Measured(label, added / need, "x", None)
+    frame["id"] = [f"R{n:08d}" for n in range(len(frame))]
+    head = table.with_name(f"head.{shape.file}")
+    for rows, path in ((frame, table), (frame[: data.BATCH // 5], head)):
+        rows.to_parquet(path) if path.suffix == ".parquet" else rows.to_csv(path, index=False)
+    wishes = Wishes(data=str(head), target="target", id_column=["id"], split="random")
+    for name, text in draft_experiment(EXPERIMENT, wishes, str(table), "").files.items():
+        table.with_name(name).write_text(text)
 
 
-def _in_own_process(name: str, rows: int, columns: int) -> Measured:
-    command = [sys.executable, "-m", __spec__.name, name, str(rows), str(columns)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    label, ratio = json.loads(done.stdout.splitlines()[-1])
-    print(f"  {label}: {ratio:.2f}", flush=True)
-    return Measured(label, ratio, "x", None)
+def run(shape: Shape, table: Path) -> None:
+    """Run the experiment in this process, predict with its model, and note what is foreseen."""
+    from experiment_pipeline.prediction.files import predict
+    from experiment_pipeline.stages.search.engines import engine
 
+    ask = foreseen.foresee
 
-def main(given: Sequence[str]) -> None:
-    """Measure one search in this process, or all in their own."""
-    if given:
-        found = one_search(given[0], int(given[1]), int(given[2]))
-        print(json.dumps([found.name, found.value]))
-        return
-    ratios = [one.value for one in measurements()]
-    print(f"from {min(ratios):.2f} to {max(ratios):.2f}; nobody is stopped above {SURE}")
+    def noted(need: foreseen.MemoryNeed, limit: MemoryLimit, workers: int = 1) -> foreseen.Foreseen:
+        found = ask(need, limit, workers)
+        size = need.of(min(found.workers, max(len(need.fits), 1)))
+        note = {"stage": need.stage, "need": size, "stopped": need.at_least, "held": limit.held}
+        print(f"\n{_NOTED}{json.dumps({'at': time.time(), **note})}", flush=True)
+        return found
+
+    foreseen.foresee = noted
+    engine.foresee = noted
+    attributes = yaml.safe_load(table.with_name("defs.yaml").read_text())["attributes"]
+    attributes.pop("halving", None)
+    attributes |= {"search": [*shape.search, {"algorithm": "dummy"}], **shape.more}
+    spec = ExperimentSpec(name=EXPERIMENT, **attributes)
+    done = runs.run(spec, table.with_name("schema.yaml").read_text())
+    if not done.success:
+        sys.exit(done.failure)
+    model = Path(os.environ[STORAGE_VARIABLE]) / EXPERIMENT
+    outputs = (str(table.with_name(f"{name}.parquet")) for name in ("predictions", "rejected"))
+    predict(str(model), str(table), *outputs, trusted=[f"{__name__}:as_they_are"])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _shape = SHAPES[sys.argv[2]]
+    _table = Path(sys.argv[1]) / f"table.{_shape.file}"
+    if sys.argv[3:]:
+        declare(_shape, _table)
+    else:
+        run(_shape, _table)

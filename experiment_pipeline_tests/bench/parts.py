@@ -16,7 +16,6 @@ from experiment_pipeline_tests.bench import (
     data,
     ensembles,
     foreseen,
-    foreseen_stages,
     halving,
     large,
     memory,
@@ -155,22 +154,18 @@ comparison of workers.
 
 
 def memory_needs(asked: argparse.Namespace) -> str:
-    """The memory that every stage, and training, were foreseen to take, against their peaks."""
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    stages = foreseen_stages.measurements(asked.folder, asked.rows)
-    figures = foreseen.measurements(asked.scale)
-    columns = ["stage", "rows", "peak, MB", "foreseen, MB", "peak / foreseen"]
-    return f"""Anonymous memory that a stage adds to what its process holds, the experiment of the part
-`{past_memory.EXPERIMENT}` without a limit, and what it was foreseen to add. 1 is an estimate that was right; nobody is
-stopped who would have fitted as long as none is below {foreseen.SURE} by more than the {foreseen_stages.GRANTED:.0f} MB that
-are granted beside.
+    """The memory that every stage was foreseen to take, over many shapes of tables."""
+    folder = asked.folder / "foreseen"
+    found = foreseen.measurements(folder, remembered=asked.remembered)
+    large = [one for one in found if one.large]
+    hits, alarms = (sum(getattr(one, of) for one in large) for of in ("hit", "false_alarm"))
+    columns = ["shape", "rows", "stage", "peak, MB", "foreseen, MB", "stopped below, MB"]
+    return f"""Anonymous memory that a stage adds to what its process holds, of whole experiments on made-up tables,
+and what it was foreseen to add; 1 is an estimate that was right. A stage is stopped where less is left
+than it may take at the least. Of the {len(large)} that take more than {foreseen.LEAST_BYTES / 1e6:.0f} MB, {hits} are stopped where half of
+their peak is left, but for {foreseen.GRANTED:.0f} MB that are granted (hits; the others are missed, and killed), {alarms} where their whole peak is left (false alarms).
 
-{table(columns, stages)}
-
-What {foreseen.WORKERS} fits at a time add to a process that holds the sets, made-up tables of numbers and texts, each
-search in a process of its own:
-
-{table(FIGURE, figures)}"""
+{table([*columns, "peak / foreseen", ""], found)}"""
 
 
 def time_left(_: argparse.Namespace) -> str:

@@ -1,26 +1,52 @@
-"""The commands of the README, on the small awkward table, as subprocesses."""
+"""The commands of the README, on the small awkward table, as subprocesses.
+
+The first run and the refused one are those of the recipe for CI, as its workflow runs them.
+"""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 from experiment_pipeline.storage.database.connection import FILE
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.end_to_end.project import Project
+from experiment_pipeline_tests.end_to_end.project import ROOT, Project
 
 pytestmark = pytest.mark.slow
+TOO_MUCH = [{"metric": "roc_auc", "at_least": 0.999}]
+
+
+class Ci(NamedTuple):
+    """What the workflow's command said, the folder that it attaches, the summary of its job."""
+
+    done: CompletedProcess[str]
+    reports: Path
+    summary: Path
+
+
+def ci(project, experiment) -> Ci:
+    """The command of the workflow, for an experiment."""
+    workflow = yaml.safe_load((ROOT / "docs/ci/experiment.yml").read_text())
+    steps = workflow["jobs"]["experiment"]["steps"]
+    (command,) = [one["run"] for one in steps if one.get("name") == "Run the experiment"]
+    summary = project.folder / f"{experiment}.md"
+    environment = (f"EXPERIMENT={experiment}", f"GITHUB_STEP_SUMMARY={summary}")
+    done = project.run("env", *environment, "bash", "-c", command)
+    reports = project.folder / f"reports_of_{experiment}"
+    (project.folder / "reports").rename(reports)
+    return Ci(done, reports, summary)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
+    shutil.copytree(ROOT / "docs" / "ci", project.folder / "docs" / "ci")
     scenario.write_csv(project.folder / "visits.csv")
     subprocess.run(["git", "init", "--bare", "-q", "models.git"], cwd=project.folder, check=True)
     mapping = scenario.spec_mapping(export={"repository": str(project.folder / "models.git")})
@@ -30,12 +56,12 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_run(project):
-    return project.execute("clinic")
+    return ci(project, "clinic")
 
 
 @pytest.fixture(scope="module")
 def rerun(project, first_run):
-    """The same command once more, beside a broken experiment; it tells what it imports."""
+    """The job once more, by its own command, beside a broken experiment; it tells what it imports."""
     broken = project.add_experiment("broken", {"target": "late"}, scenario.SCHEMA)
     project.env["PYTHONPROFILEIMPORTTIME"] = "1"
     try:
@@ -51,10 +77,29 @@ def registry(project, name="clinic"):
 
 def test_the_job_ends_with_the_report_and_the_exported_model(project, first_run):
     """One command takes the table to an exported model, and says where it is."""
-    assert first_run.returncode == 0, first_run.stdout
-    assert f"v0001 published: {registry(project)}/v0001" in first_run.stdout
-    assert "report: " in first_run.stdout
+    assert first_run.done.returncode == 0, first_run.done.stdout
+    assert f"v0001 published: {registry(project)}/v0001" in first_run.done.stdout
+    assert "report: " in first_run.done.stdout
     assert (registry(project) / "v0001" / "model.skops").exists()
+
+
+def test_an_accepted_run_passes_in_ci_and_its_pages_are_there(first_run):
+    """Outcome as JSON, report and record in the folder, the record as the job's summary."""
+    run = json.loads((first_run.reports / "run.json").read_text())
+    assert (run["status"], run["version"]) == ("accepted", "v0001")
+    record = (first_run.reports / "decision_record.md").read_text()
+    assert "Accepted: " in record
+    assert first_run.summary.read_text() == record
+    for page in ("validation_report", "leaderboard", "data_analysis", "decision_record"):
+        assert (first_run.reports / f"{page}.html").stat().st_size > 1_000
+
+
+def test_in_ci_a_job_that_never_began_is_no_old_success(project, first_run):
+    """An experiment that cannot be loaded fails, whatever others' runs were; nothing is attached."""
+    never = ci(project, "nowhere")
+    assert never.done.returncode == 1
+    assert "nowhere: no run of this experiment is remembered" in never.done.stdout
+    assert not (never.reports / "decision_record.md").exists()
 
 
 def test_the_version_is_committed_and_tagged_in_the_named_repository(project, first_run):
@@ -138,10 +183,11 @@ def test_the_exported_model_predicts_rows_as_delivered(project, first_run, tmp_p
 
 
 def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run):
-    """Exit code 1; the gate, its value, the next search and the pages stand in one block, last."""
-    criteria = [{"metric": "roc_auc", "at_least": 0.999}]
-    project.add_experiment("strict", scenario.spec_mapping(acceptance=criteria), scenario.SCHEMA)
-    done = project.execute("strict")
+    """Exit code 1; the gate, its value, the next search and the pages stand in one block, last; for
+    CI, JSON and record are there all the same.
+    """
+    project.add_experiment("strict", scenario.spec_mapping(acceptance=TOO_MUCH), scenario.SCHEMA)
+    done, reports, summary = ci(project, "strict")
     assert done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in done.stdout
     assert "Traceback" not in done.stdout
@@ -154,6 +200,10 @@ def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run)
     assert all(Path(page).exists() for page in pages)
     assert len(pages) == 2
     assert not registry(project, "strict").exists()
+    assert json.loads((reports / "run.json").read_text())["status"] == "rejected"
+    record = (reports / "decision_record.md").read_text()
+    assert "Refused: 1 of " in record
+    assert summary.read_text() == record
 
 
 def test_a_mistake_in_the_yaml_is_one_line_with_file_line_and_suggestion(project, tmp_path):
@@ -182,55 +232,3 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(project, first
         assert code == 0 or "fix:" in text, text
     versions = [path.name for path in registry(project, "twice").glob("v*/manifest.json")]
     assert len(versions) == 1
-
-
-def test_a_kill_in_training_loses_nothing_that_was_finished(tmp_path):
-    """After kill -9 at the second rung only what is missing is trained, as in a quiet run."""
-    search = [
-        {"algorithm": "dummy"},
-        {
-            "algorithm": "lightgbm",
-            "hyperparameters": {
-                "learning_rate": [round(0.01 * k, 2) for k in range(1, 11)],
-                "n_estimators": 400,
-                "early_stopping_round": 0,
-                "min_child_samples": 3,
-            },
-        },
-    ]
-    halving = {"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500}
-    killed, quiet = Project(tmp_path / "killed"), Project(tmp_path / "quiet")
-    for one in (killed, quiet):
-        scenario.write_csv(one.folder / "visits.csv", scenario.long_table())
-        mapping = scenario.spec_mapping(search=search, halving=halving, workers=1)
-        one.add_experiment("clinic", mapping, scenario.SCHEMA)
-    process = killed.start(*killed.execute_command("clinic"))
-    models = killed.folder / "artifacts/clinic/trained_model"
-    deadline = time.monotonic() + 120
-    while len(list(models.glob("*/result.json"))) < 11 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    finished = models_of(killed)
-    assert 11 <= len(finished) < 16
-    again = killed.execute("clinic")
-    assert again.returncode == 0, again.stdout
-    assert "rung 1 of 2 (40 % of the train rows): 10 configurations, 10 reused" in again.stdout
-    in_full = f"6 configurations, {len(finished) - 10} reused"
-    assert f"rung 2 of 2 (100 % of the train rows): {in_full}" in again.stdout
-    assert quiet.execute("clinic").returncode == 0
-    assert models_of(quiet) == models_of(killed)
-    assert finished.items() <= models_of(killed).items()
-
-
-def models_of(project):
-    """Fingerprint → digest of the stored model."""
-    folder = project.folder / "artifacts/clinic/trained_model"
-    return {
-        path.parent.name: next(
-            file["sha256"]
-            for name, file in json.loads(path.read_text())["files"].items()
-            if name.startswith("model.")
-        )
-        for path in folder.glob("*/result.json")
-    }

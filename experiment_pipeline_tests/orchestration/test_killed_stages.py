@@ -1,11 +1,15 @@
 """kill -9 in each stage: what the memory says afterwards, and that the next run goes on."""
 
+import json
 import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +23,7 @@ from experiment_pipeline.storage.database.connection import VARIABLE, database
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline_tests import runs, scenario
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # nine runs, on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # twelve runs, on a busy machine
 
 STAGES = (
     *("raw_data", "data_analysis", "validated_data", "split_sets", "training", "leaderboard"),
@@ -49,7 +53,17 @@ def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+def server() -> ForkServerContext:
+    """Starts processes that begin with everything imported."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "sklearn.linear_model"])
+    return server
+
+
+@pytest.fixture(scope="module")
+def left(
+    server: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, dict[str, Any]]]:
     """Stage → the newest run, once it was killed there and somebody has looked; "" → a whole run."""
     folder = tmp_path_factory.mktemp("killed")
     url = str(scenario.write_csv(folder / "visits.csv"))
@@ -57,9 +71,6 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[st
         VARIABLE: f"sqlite:///{folder / 'memory.sqlite'}",
         STORAGE_VARIABLE: str(folder / "artifacts"),
     }
-    # Its children begin with everything imported.
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "sklearn.linear_model"])
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -97,3 +108,65 @@ def test_the_run_after_all_of_them_is_whole(left) -> None:
     assert list(everything["runs"]["status"]) == ["accepted", *["killed"] * len(STAGES)]
     assert list(everything["versions"]["version"]) == [run["version"]]
     assert everything["archived"] == len(STAGES) + 1
+
+
+def test_a_kill_in_training_loses_nothing_that_was_finished(
+    server: ForkServerContext,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """After kill -9 at the second rung only what is missing is trained, as in a quiet run."""
+    scenario.write_csv(tmp_path / "visits.csv", scenario.long_table())
+    killed, quiet = tmp_path / "killed", tmp_path / "quiet"
+    monkeypatch.setenv(STORAGE_VARIABLE, str(killed))
+    process = server.Process(target=halved, args=(dict(os.environ), tmp_path))
+    process.start()
+    models, deadline = killed / "clinic" / "trained_model", time.monotonic() + 120
+    while len(list(models.glob("*/result.json"))) < 11 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    finished = models_of(killed)
+    assert 11 <= len(finished) < 16
+    halved({}, tmp_path)
+    told = capfd.readouterr().err
+    assert "rung 1 of 2 (40 % of the train rows): 10 configurations, 10 reused" in told
+    in_full = f"6 configurations, {len(finished) - 10} reused"
+    assert f"rung 2 of 2 (100 % of the train rows): {in_full}" in told
+    monkeypatch.setenv(STORAGE_VARIABLE, str(quiet))
+    halved({}, tmp_path)
+    assert models_of(quiet) == models_of(killed)
+    assert finished.items() <= models_of(killed).items()
+
+
+def halved(environment: Mapping[str, str], folder: Path) -> None:
+    """Run a search of two rungs, one fit at a time, in this process."""
+    os.environ.update(environment)
+    slow = {
+        "learning_rate": [round(0.01 * k, 2) for k in range(1, 11)],
+        "n_estimators": 400,
+        "early_stopping_round": 0,
+        "min_child_samples": 3,
+    }
+    spec = scenario.spec(
+        url=str(folder / "visits.csv"),
+        search=[{"algorithm": "dummy"}, {"algorithm": "lightgbm", "hyperparameters": slow}],
+        halving={"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500},
+        workers=1,
+    )
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+
+
+def models_of(root: Path) -> dict[str, str]:
+    """Fingerprint → digest of the stored model."""
+    return {
+        path.parent.name: next(
+            file["sha256"]
+            for name, file in json.loads(path.read_text())["files"].items()
+            if name.startswith("model.")
+        )
+        for path in (root / "clinic" / "trained_model").glob("*/result.json")
+    }

@@ -16,7 +16,6 @@ from experiment_pipeline.drafting.files import in_yaml
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline_tests.end_to_end.project import Project
 
 ROWS = 60
 GENERATOR = np.random.default_rng(3)
@@ -275,28 +274,3 @@ def test_a_problem_that_only_the_data_can_solve_is_told(
     said = capsys.readouterr().out
     assert "As they are, a run will stop:" in said
     assert "dagster job execute" not in said
-
-
-@pytest.mark.slow
-def test_the_command_writes_an_experiment_that_runs(tmp_path: Path, folder: Path) -> None:
-    """`dg scaffold defs`, `dg check defs`, `dagster job execute`: from a table to a model."""
-    root = tmp_path / "project"
-    root.mkdir()
-    project = Project(root)
-    generator = np.random.default_rng(0)
-    age = generator.integers(20, 90, 40 * ROWS)
-    late = np.where(age + generator.normal(0, 10, len(age)) > 55, "yes", "no")
-    table = str(folder / "patients.csv")
-    pd.DataFrame({"age": age, "ward": "north", "late": late}).to_csv(table, index=False)
-    command = ("dg", "scaffold", "defs", "experiment_pipeline.Experiment", "visits")
-    refused = project.run(*command, "--data", table)
-    assert refused.returncode == 1
-    assert "Error: --target: is missing" in refused.stdout
-    options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
-    made = project.run(*command, "--data", table, *options)
-    assert made.returncode == 0, made.stdout
-    assert "Wrote defs.yaml and schema.yaml" in made.stdout
-    checked = project.run("dg", "check", "defs")
-    assert checked.returncode == 0, checked.stdout
-    ran = project.execute("visits")
-    assert ran.returncode == 0, ran.stdout

@@ -17,6 +17,9 @@ def test_an_interval_is_an_estimate_with_its_bounds() -> None:
     """The bounds alone stand in a table, beside the estimate in a sentence."""
     assert numbers.interval(Interval(0.5, 0.4, 0.6)) == "0.5000 (0.4000 to 0.6000)"
     assert numbers.bounds(Interval(0.5, 0.4, 0.6)) == "0.4000 to 0.6000"
+    nothing = float("nan")
+    assert numbers.interval(Interval(nothing, nothing, nothing)) == "undefined"
+    assert numbers.interval(Interval(nothing, 0.4, 0.6)) == "undefined (0.4000 to 0.6000)"
 
 
 def test_shares_counts_and_seconds_read_alike_everywhere() -> None:

@@ -1,5 +1,7 @@
 """A whole experiment in this process, on the small awkward table, for every task and split."""
 
+from dataclasses import dataclass
+
 import dagster as dg
 import numpy as np
 import pandas as pd
@@ -8,14 +10,14 @@ import pytest
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE, Location, storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.search.scenario import OWN
 
 pytestmark = pytest.mark.usefixtures("storage")
-CASES = [("binary", "random"), ("multiclass", "group"), ("regression", "time")]
+KEYS = ["dummy", "linear", "lightgbm__num_leaves=3", "lightgbm__num_leaves=7"]
 
 
 @pytest.fixture
@@ -23,52 +25,72 @@ def table(tmp_path):
     return scenario.write_csv(tmp_path / "visits.csv")
 
 
-@pytest.mark.parametrize(("task", "split"), CASES)
-def test_an_experiment_ends_with_an_exported_model(table, task, split):
-    """Every stage of every task is materialized, every check passes or warns, v0001 is there."""
-    spec = scenario.spec(task, split, url=str(table))
-    done = runs.run(spec, scenario.SCHEMA)
+@dataclass(frozen=True)
+class Life:
+    """Three runs of an experiment, one after another, and the storage that they share."""
+
+    alone: runs.Run
+    whole: runs.Run
+    changed: runs.Run
+    root: Location
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory):
+    """One configuration alone, the whole job, and the whole job on another table."""
+    folder = tmp_path_factory.mktemp("life")
+    table = scenario.write_csv(folder / "visits.csv")
+    spec = scenario.spec(url=str(table))
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv(STORAGE_VARIABLE, str(folder / "artifacts"))
+        alone = runs.run(spec, scenario.SCHEMA, instance, **{"dagster/partition": KEYS[-1]})
+        whole = runs.run(spec, scenario.SCHEMA, instance)
+        scenario.write_csv(table, scenario.table().iloc[:-20])
+        changed = runs.run(spec, scenario.SCHEMA, instance)
+        return Life(alone, whole, changed, storage_root())
+
+
+def assert_whole(done):
+    """Every configuration is materialized, every check passes or warns, a model has its version."""
     assert done.success, done.failure
-    assert sorted(done.materialized("trained_model")) == sorted(
-        one.key for one in configurations(spec)
-    )
-    assert done.metadata("exported_model")["version"] == "v0001"
+    assert sorted(done.materialized("trained_model")) == sorted(KEYS)
+    assert done.metadata("exported_model")["version"]
     failed = {name for name, passed in done.checks().items() if not passed}
     assert failed <= {"sets_look_alike"}
 
 
-def test_a_partition_tells_hyperparameters_scores_and_cost(table):
+@pytest.mark.parametrize(("task", "split"), [("multiclass", "group"), ("regression", "time")])
+def test_an_experiment_ends_with_an_exported_model(table, task, split):
+    """Every stage of every other task is materialized, every check passes or warns, v0001 is there."""
+    done = runs.run(scenario.spec(task, split, url=str(table)), scenario.SCHEMA)
+    assert_whole(done)
+    assert done.metadata("exported_model")["version"] == "v0001"
+
+
+def test_a_partition_tells_hyperparameters_scores_and_cost(life):
     """What a user compares stands on the partition itself."""
-    spec = scenario.spec(url=str(table))
-    done = runs.run(spec, scenario.SCHEMA)
-    metadata = done.metadata("trained_model")
+    metadata = life.whole.metadata("trained_model")
     assert {"algorithm", "test roc_auc", "train roc_auc", "CPU seconds to fit", "cost"} <= set(
         metadata
     )
 
 
-def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
+def test_one_configuration_alone_is_trained_beside_what_is_stored(life):
     """A single partition adds to the search results instead of replacing them."""
-    spec = scenario.spec(url=str(table))
-    first, *others = [one.key for one in configurations(spec)]
-    with dg.DagsterInstance.ephemeral() as instance:
-        tag = {"dagster/partition": others[-1]}
-        alone = runs.run(spec, scenario.SCHEMA, instance, **tag)
-        assert alone.success, alone.failure
-        assert alone.materialized("trained_model") == [others[-1]]
-        assert alone.metadata("search_results")["trained"] == 1
-        whole = runs.run(spec, scenario.SCHEMA, instance)
-        assert whole.metadata("search_results")["reused"] == 1
-        assert whole.metadata("search_results")["trained"] == len(others) + 1
-    assert first in whole.materialized("trained_model")
+    assert life.alone.success, life.alone.failure
+    assert life.alone.materialized("trained_model") == [KEYS[-1]]
+    assert life.alone.metadata("search_results")["trained"] == 1
+    assert_whole(life.whole)
+    assert life.whole.metadata("search_results")["reused"] == 1
+    assert life.whole.metadata("search_results")["trained"] == len(KEYS)
 
 
-def test_an_experiment_with_exactly_one_configuration_runs(table):
-    """One partition is a range, too."""
-    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}])
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
-    assert done.materialized("trained_model") == ["linear"]
+def test_a_changed_table_trains_anew_and_becomes_the_next_version(life):
+    """Nothing of another version of the data is mixed in."""
+    assert_whole(life.changed)
+    assert life.changed.metadata("search_results")["reused"] == 0
+    published = [done.metadata("exported_model") for done in (life.whole, life.changed)]
+    assert Registry(life.root, "clinic").versions()[-2:] == [one["version"] for one in published]
 
 
 def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
@@ -110,17 +132,6 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
         assert again.success, again.failure
         assert again.metadata("search_results")["reused"] == 3
         assert f"test {spec.metric}" in again.metadata("trained_model")
-
-
-def test_a_changed_table_trains_anew_and_becomes_the_next_version(table):
-    """Nothing of another version of the data is mixed in."""
-    spec = scenario.spec(url=str(table))
-    assert runs.run(spec, scenario.SCHEMA).success
-    scenario.write_csv(table, scenario.table().iloc[:-20])
-    again = runs.run(spec, scenario.SCHEMA)
-    assert again.success, again.failure
-    assert again.metadata("search_results")["reused"] == 0
-    assert Registry(storage_root(), spec.name).versions() == ["v0001", "v0002"]
 
 
 def test_halving_stops_most_configurations_and_says_so(tmp_path):
@@ -219,7 +230,9 @@ def test_without_a_positive_class_the_modelled_one_is_exported_and_predicts(tmp_
 
 
 def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predicts(tmp_path):
-    """Every optional key left out, the positive class of texts among them: defaults suffice."""
+    """Every optional key left out, the positive class of texts among them: defaults suffice; the
+    only configuration is a range of partitions, too.
+    """
     generator = np.random.default_rng(0)
     size = generator.normal(size=400)
     late = np.where(size + generator.normal(size=400) > 0, "late", "in time")
@@ -230,6 +243,7 @@ def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predic
     schema = "columns: {size: {dtype: float64}, colour: {dtype: str}, delivered: {dtype: str}}"
     done = runs.run(ExperimentSpec.model_validate(must), schema)
     assert done.success, done.failure
+    assert done.materialized("trained_model") == ["linear"]
     outcome = load_model("parcels").predict_table(
         str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
     )

@@ -1,5 +1,6 @@
 """What a stage needs is told before it begins: nobody is killed, nobody is stopped who would fit."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,18 +14,22 @@ from upath import UPath
 
 from experiment_pipeline.errors import NotEnoughMemory
 from experiment_pipeline.spec import Data
+from experiment_pipeline.stages import foreseen
 from experiment_pipeline.stages.foreseen import HOLDS, MemoryNeed, Size, foresee, stage_need
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import tables
-from experiment_pipeline.storage.memory_limits import MemoryLimit
+from experiment_pipeline.storage.memory_limits import MemoryLimit, memory_limit
 from experiment_pipeline.storage.tables import StoredTable, write_table
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.storage.test_memory_limits import system
 
 GIGABYTE = 10**9
 BYTES = st.integers(0, 100 * GIGABYTE)
 ROWS = 1_000
+# Characters of a small terminal.
+SCREEN = 80 * 10
 
 
 def limit(left: int, held: int = 0) -> MemoryLimit:
@@ -84,6 +89,72 @@ def test_an_error_names_stage_need_limit_who_sets_it_and_what_to_change() -> Non
         assert part in said
 
 
+MACHINE = {"proc/meminfo": "MemTotal:  16000000 kB\nSwapTotal:  0 kB\n"}
+LIMITED = {
+    "its control group": {
+        **MACHINE,
+        "proc/self/cgroup": "0::/jobs/one\n",
+        "sys/fs/cgroup/jobs/one/memory.max": "2000000000\n",
+    },
+    "its control group (the limit": {
+        **MACHINE,
+        "proc/self/cgroup": "4:memory:/jobs/one\n",
+        "sys/fs/cgroup/memory/jobs/one/memory.limit_in_bytes": "2000000000\n",
+    },
+    "the memory of the machine": {"proc/meminfo": "MemTotal:  1953125 kB\n"},
+}
+
+
+@pytest.mark.parametrize("set_by", LIMITED)
+def test_the_message_is_a_screen_that_names_the_limit_and_a_way_out(
+    set_by: str, tmp_path: Path
+) -> None:
+    """Of groups of version 1 and 2, and of the machine: how much, who, and how many rows would do."""
+    found = memory_limit(system(tmp_path, LIMITED[set_by]))
+    assert found is not None
+    needed = stage_need("validated_data", Size(30_000_000, 160.0, 80.0))
+    with pytest.raises(NotEnoughMemory) as caught:
+        foresee(needed, found)
+    said = caught.value.told
+    assert f"of 2.0 GB ({set_by}" in said
+    assert re.search(r"a sample of about \d+,000,000 rows", said)
+    assert "leave columns out" in said
+    assert len(said) < SCREEN
+
+
+@pytest.mark.parametrize("stage", HOLDS)
+@pytest.mark.parametrize("left", [200_000_000, GIGABYTE])
+def test_a_sample_of_the_advised_size_would_do(stage: str, left: int) -> None:
+    """Of every stage: whoever takes the advice is not stopped again, nor told of too few rows."""
+    size = Size(100_000_000, 160.0, 8.0)
+    with pytest.raises(NotEnoughMemory) as caught:
+        foresee(stage_need(stage, size), limit(left))
+    advised = re.search(r"about ([\d,]+) rows", str(caught.value))
+    assert advised is not None
+    rows = int(advised[1].replace(",", ""))
+    foresee(stage_need(stage, Size(rows, size.row, size.cell)), limit(left))
+    with pytest.raises(NotEnoughMemory):
+        foresee(stage_need(stage, Size(10 * rows, size.row, size.cell)), limit(left))
+
+
+def test_a_table_that_is_read_whole_is_to_be_delivered_otherwise() -> None:
+    """What has lists, or is packed in one piece, is no matter of its columns."""
+    needed = stage_need("raw_data", Size(100_000_000, 160.0, 8.0), by_rows=True)
+    with pytest.raises(NotEnoughMemory, match="Parquet without lists"):
+        foresee(needed, limit(GIGABYTE))
+
+
+def test_what_is_told_before_a_stage_is_told_where_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stages and prediction alike: a line for much, none for little; no limit, no line."""
+    said = list[str]()
+    for found in (limit(4 * GIGABYTE), limit(100 * GIGABYTE), None):
+        monkeypatch.setattr(foreseen, "memory_limit", lambda found=found: found)
+        assert foreseen.foretell(need(3 * GIGABYTE), said.append, 2) == 2
+    assert said == ["the stage of a test needs about 3.0 GB of 4.0 GB (a test)"]
+
+
 def test_little_goes_without_saying() -> None:
     """A line from a quarter of what there is on."""
     assert not foresee(need(GIGABYTE), limit(9 * GIGABYTE)).worth_saying
@@ -112,16 +183,17 @@ def test_the_need_grows_with_rows_and_with_their_width(
 
 
 def test_a_stored_table_is_as_large_as_in_memory(tmp_path: Path) -> None:
-    """Its first batch tells; a cell that is an object is no place of 8 bytes."""
+    """Its first batch tells; a cell that is an object is more than the place that points to it."""
     path = UPath(tmp_path / "table.parquet")
     write_table(path, frame())
     stored, held = Size.of(StoredTable.at(path)), Size.of(frame())
     assert (stored.rows, stored.by_rows) == (held.rows, held.by_rows) == (ROWS, False)
     assert stored.row == pytest.approx(held.row, rel=0.2)
     assert stored.cell == pytest.approx(held.cell, rel=0.2)
-    objects = Size.of(frame().assign(c0=frame()["c0"].astype(object)))
+    lists = pd.Series([[1, 2, 3]] * ROWS, dtype=object)
+    objects = Size.of(frame().assign(c0=lists))
     assert objects.by_rows
-    assert objects.cell > 50
+    assert objects.cell == 8 + sys.getsizeof([1, 2, 3])
 
 
 @pytest.mark.parametrize(

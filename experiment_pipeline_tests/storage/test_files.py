@@ -135,7 +135,8 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(storage: P
         [sys.executable, "-c", PREAMBLE + "n = 0\nwhile True:\n  n += 1\n"
          "  write_bytes(storage_root() / 'file', bytes([n % 256]) * 3_000_000)"],
     )  # fmt: skip
-    time.sleep(1.5)
+    while read_bytes(UPath(storage) / "file")[:1] < b"\2":
+        assert writer.poll() is None
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
     content = read_bytes(UPath(storage) / "file")

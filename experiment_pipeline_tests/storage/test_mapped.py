@@ -18,6 +18,7 @@ from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.mapped import mapped, mapped_frame
 from experiment_pipeline.storage.shelf import Shelf
@@ -137,3 +138,13 @@ def test_texts_that_wait_on_the_disk_are_read_without_a_copy() -> None:
     column = spooled.column("b")
     assert pa.total_allocated_bytes() - before < 10_000
     assert column.equals(pa.chunked_array([texts] * 3))
+
+
+@pytest.mark.parametrize("most", [0, 1_000_000])
+def test_what_is_large_is_put_aside(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers; a small array is itself, a large one lies in a file and is locked."""
+    monkeypatch.setattr(mapping, "HELD_BYTES", most)
+    cells = np.arange(1_000.0)
+    found = mapping.aside(cells)
+    assert np.array_equal(found, cells)
+    assert (found is cells) == found.flags.writeable == (most > 0)

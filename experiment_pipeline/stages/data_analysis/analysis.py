@@ -213,6 +213,11 @@ def _left_out(findings: Sequence[Finding], spec: DataAnalysisSpec) -> tuple[str,
 MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
+def how_many_to_read(rows: int) -> int:
+    """Return how many rows stand for a table of so many, about."""
+    return rows if rows <= MOST_ROWS else SAMPLED_ROWS
+
+
 def rows_to_read(prepared: Table, features: Sequence[str]) -> np.ndarray | None:
     """Choose the rows that stand for a large table; None: all of its rows are read.
 
@@ -223,9 +228,9 @@ def rows_to_read(prepared: Table, features: Sequence[str]) -> np.ndarray | None:
     Returns:
         int64 (k,): positions, ascending.
     """
-    if len(prepared) <= MOST_ROWS:
+    if (wanted := how_many_to_read(len(prepared))) == len(prepared):
         return None
-    share = SAMPLED_ROWS / len(prepared)
+    share = wanted / len(prepared)
     hashes = row_hashes(prepared, features, "sample of the analysis")
     chosen = np.flatnonzero(uniform(hashes) < share)
     if not SAMPLED_ROWS / 2 < len(chosen) < SAMPLED_ROWS * 2:

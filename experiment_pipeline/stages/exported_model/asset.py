@@ -19,7 +19,7 @@ from experiment_pipeline.stages import asset
 from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.foreseen import Size, stage_need
+from experiment_pipeline.stages.foreseen import Size, foretell, stage_need
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
@@ -87,7 +87,7 @@ def build_exported_model(
             published = _published(spec, registry, store.intact(given, context.log.warning))
             if published is None:
                 fitted = sum(one.rows for one in validation_report.sets)
-                asset.foresee(context, stage_need(STAGE, Size(fitted, 0, 0)))
+                foretell(stage_need(STAGE, Size(fitted, 0, 0)), context.log.info)
                 package = _package(
                     asset.run_of(context, spec.name),
                     spec,

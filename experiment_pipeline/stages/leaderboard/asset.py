@@ -65,7 +65,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
                 context,
                 stage_entries(spec.name, STAGE),
                 fingerprint,
-                lambda: stage_need(STAGE, Size.of(sets.test)),
+                lambda: stage_need(STAGE, Size.of(sets.test), classes=len(sets.classes or ())),
                 lambda _: page.files(
                     _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
                 ),

@@ -7,7 +7,7 @@ Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.fitting import (
     refit_trained,
     train_features,
 )
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.statistics.importance import one_openmp_thread
@@ -37,7 +37,7 @@ class ChosenModel:
     Attributes:
         result: its numbers, as they stand in its row.
         on_test: what it predicts for the test rows; of an ensemble, cross-fitted.
-        members: the models behind it, one of a configuration.
+        members: the models behind it, one of a configuration, without their predictions.
         weights: of each member; they sum to 1.
         units: (n,) codes of the resampling units of the test rows.
     """
@@ -63,7 +63,7 @@ class ChosenModel:
         ensemble = board.chosen_ensemble
         if ensemble is None:
             model = store.require(board.fingerprint)
-            return cls(model.result, model.predictions.test, (model,), (1.0,), units)
+            return cls(model.result, model.predictions.test, (_alone(model),), (1.0,), units)
         models = tuple(store.require(one.fingerprint) for one in ensemble.members)
         known = {one.result.fingerprint: one.predictions.test for one in models}
 
@@ -75,7 +75,7 @@ class ChosenModel:
         return cls(
             ensemble.result([one.result for one in models], board.metric),
             ensemble.cross_fitted(predicted, y_test, units),
-            models,
+            tuple(map(_alone, models)),
             tuple(one.weight for one in ensemble.members),
             units,
         )
@@ -131,3 +131,8 @@ class ChosenModel:
             return fitted[0]
         names = [one.key for one in self.members]
         return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
+
+
+def _alone(model: TrainedModel) -> TrainedModel:
+    """A model that keeps no predictions: those of all members are as many columns of the test set."""
+    return replace(model, predictions=Predictions(np.empty(0), np.empty(0)))

@@ -32,7 +32,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.search.conclusions import FAILED, STATUSES, TRAINED
+from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
 from experiment_pipeline.stages.search.workers import of_workers, slow_workers
@@ -306,7 +306,7 @@ def _choice(shown: SearchShown) -> Table:
         ),
         "Why this one": f"It is the {board.reason}.",
         "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
-        "Searched": f"{declared}: {ended}",
+        "Searched": f"{declared}: {ended}{_why_not_begun(board)}",
     }
     members = [chosen] if ensemble is None else [one.configuration.key for one in ensemble.members]
     if shown.spent.keys() >= set(members):
@@ -316,6 +316,13 @@ def _choice(shown: SearchShown) -> Table:
             f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}"
         )
     return Table(("", ""), tuple(facts.items()))
+
+
+def _why_not_begun(board: Leaderboard) -> str:
+    """What kept most of those back that were not begun, in brackets."""
+    held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
+    reason = held[held != ""].mode().head(1)
+    return f" ({reason.item()})" if len(reason) else ""
 
 
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:

@@ -7,7 +7,7 @@ import dagster as dg
 from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.spec import RawDataSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.foreseen import fetch_need, stage_need
+from experiment_pipeline.stages.foreseen import fetch_need, foretell, stage_need
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
@@ -31,7 +31,7 @@ def build_raw_data(
         description=f"The table as delivered by {spec.data.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        foresee = partial(asset.foresee, context)
+        foresee = partial(foretell, tell=context.log.info)
         with record(context):
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)

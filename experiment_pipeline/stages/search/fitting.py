@@ -39,6 +39,7 @@ from experiment_pipeline.stages.search.shared_work import (
 from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.mapped import aside
 
 # So many are predicted of the test rows where a fit has found all predictions anyway.
 ROWS_TO_TIME = 500
@@ -289,7 +290,9 @@ def encoded_rows(
         sets: as of `refit`.
         held: whether some fit reads all of them at once, by `held_recipes`.
     """
-    y, all_rows = encode_target(rows[sets.target], sets.classes), np.ones(len(rows), dtype=bool)
+    # Libraries keep targets of their own beside the tables that they make.
+    y = aside(encode_target(rows[sets.target], sets.classes))
+    all_rows = np.ones(len(rows), dtype=bool)
     features, table = fit_rows(recipe, rows, all_rows, sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)

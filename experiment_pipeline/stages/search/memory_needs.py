@@ -32,10 +32,7 @@ _OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
 _COPIED = {"linear": 0, "random_forest": 4}
 
 
-_FEWER = (
-    "train on a sample of the rows, or take algorithms that read the whole table (all but lightgbm) "
-    "out of `search`"
-)
+_LIGHTER = "take algorithms that need most out of `search`"
 
 
 def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
@@ -58,24 +55,23 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
         sets: their train and test rows.
     """
     work = _Work.of(configurations, sets)
-    change = f"{_FEWER}, or train on other machines (`engine`)"
-    shared = LIBRARIES + work.encoding() + work.tables()
-    return MemoryNeed("the training step", change, shared, work.fits())
+    return work.need("the training step", f"{_LIGHTER}, or train on other machines (`engine`)")
 
 
 def sharing_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
     """Estimate what the step adds that writes the files for other machines, and fits nothing."""
     work = _Work.of(configurations, sets)
-    one_table = max(map(work.table, configurations), default=0)
-    return MemoryNeed("the training step", _FEWER, LIBRARIES + work.encoding() + one_table)
+    shared = LIBRARIES + work.encoding() + max(map(work.table, configurations), default=0)
+    need = work.need("the training step", _LIGHTER)
+    return replace(need, shared=shared, fits=(), parts={})
 
 
 def task_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
     """Estimate what fits add on a worker, which reads what is encoded: files, mapped on a disk."""
     work = _Work.of(configurations, sets)
-    change = f"start it with more memory (dask worker --memory-limit), {_FEWER}"
+    change = f"start it with more memory (dask worker --memory-limit), {_LIGHTER}"
     shared = LIBRARIES + work.tables()
-    return MemoryNeed("a worker", change, shared, work.fits(), work.encoded())
+    return replace(work.need("a worker", change), shared=shared, files=work.encoded())
 
 
 def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
@@ -87,9 +83,7 @@ def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> M
     """
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
     work = replace(_Work.of(configurations, sets), train=rows, test=0)
-    change = f"{_FEWER}, which are chosen no more then"
-    shared = LIBRARIES + work.encoding() + work.tables()
-    return MemoryNeed("the stage validation_report", change, shared, work.fits())
+    return work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
 
 
 @dataclass(frozen=True)
@@ -107,6 +101,15 @@ class _Work:
         trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
         columns = {one.features: _columns(one.features, sets) for one in configurations}
         return cls(configurations, len(sets.train), len(sets.test), trees, columns)
+
+    def need(self, stage: str, change: str) -> MemoryNeed:
+        """What encoding, tables and fits add, and which algorithms take most of it."""
+        shared, by_algorithm = LIBRARIES + self.encoding() + self.tables(), dict[str, int]()
+        for one in self.configurations:
+            size = self.table(one) + self.fit(one)
+            by_algorithm[one.algorithm] = max(size, by_algorithm.get(one.algorithm, 0))
+        found = MemoryNeed(stage, change, shared, self.fits())
+        return replace(found, rows=self.train, parts=by_algorithm)
 
     def encoding(self) -> int:
         """Bytes of what is encoded here, and of encoding it."""
@@ -138,17 +141,18 @@ class _Work:
         once = {(one.algorithm, one.features): one for one in self.configurations}
         return sum(map(self.table, once.values()))
 
+    def fit(self, one: Configuration) -> int:
+        """Bytes that a fit of a configuration adds; 0: of what competes with nobody."""
+        d = self.columns[one.features]
+        if one.algorithm in BOOSTERS:
+            return self.train * (d + 56 * self.trees) + 16 * self.test * self.trees
+        if competes(one.algorithm):
+            return self.train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16)
+        return 0
+
     def fits(self) -> tuple[int, ...]:
         """Bytes that each fit adds, the largest first."""
-        found = list[int]()
-        for one in self.configurations:
-            d = self.columns[one.features]
-            if one.algorithm in BOOSTERS:
-                of_rows = self.train * (d + 56 * self.trees)
-                found.append(of_rows + 16 * self.test * self.trees)
-            elif competes(one.algorithm):
-                found.append(self.train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16))
-        return tuple(sorted(found, reverse=True))
+        return tuple(sorted(filter(None, map(self.fit, self.configurations)), reverse=True))
 
 
 def _columns(recipe: Features, sets: TrainingSets) -> int:

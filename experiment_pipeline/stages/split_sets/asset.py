@@ -9,7 +9,7 @@ from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.rows.membership import SETS, named
 from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.foreseen import Size, stage_need
+from experiment_pipeline.stages.foreseen import Size, foretell, stage_need
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
@@ -45,7 +45,7 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
             rows = validated_data.rows
-            asset.foresee(context, stage_need("split_sets", Size.of(rows)))
+            foretell(stage_need("split_sets", Size.of(rows)), context.log.info)
             features = feature_columns(rows, spec)
             membership = named(validated_data.sets, rows.index)
             sets = split(rows, spec, features, membership, Shelf)

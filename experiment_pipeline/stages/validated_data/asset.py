@@ -12,7 +12,7 @@ from experiment_pipeline.columns.target import check_target
 from experiment_pipeline.rows.membership import assign_sets, codes_of, set_aside_in_words
 from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages import asset
-from experiment_pipeline.stages.foreseen import Size, stage_need
+from experiment_pipeline.stages.foreseen import Size, foretell, stage_need
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
@@ -61,7 +61,7 @@ def build_validated_data(
         context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
-            asset.foresee(context, stage_need("validated_data", Size.of(raw_data.frame)))
+            foretell(stage_need("validated_data", Size.of(raw_data.frame)), context.log.info)
             prepared = prepare(raw_data.frame, spec.preparation, cells=Shelf())
             schema = load_schema(schema_text)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.

@@ -121,9 +121,9 @@ def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
     ensemble = look.board.chosen_ensemble
     chosen = [one.configuration for one in ensemble.members] if ensemble else []
     chosen = chosen or [declared[look.board.chosen]]
-    judging = stage_need(STAGE, Size.of(look.validation_set.rows))
-    refit = refit_need(chosen, look.sets)
-    return replace(refit, shared=refit.shared + judging.shared)
+    size, classes = Size.of(look.validation_set.rows), len(look.sets.classes or ())
+    judging = stage_need(STAGE, size, classes=classes)
+    return replace(refit_need(chosen, look.sets), after=judging.shared)
 
 
 def _evidence(

@@ -35,6 +35,7 @@ from experiment_pipeline.stages.validation_report.segments import Segment, weake
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at
+from experiment_pipeline.storage.mapped import aside
 
 _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "
@@ -106,7 +107,7 @@ def final_check(
         *(spec, board.chosen, on_validation),
         _of_search(train_only, exported, on_validation, validation, sets, spec, workers),
         on_test,
-        encode_target(fitted_on[sets.target], sets.classes),
+        aside(encode_target(fitted_on[sets.target], sets.classes)),
         sets.classes,
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,

@@ -57,7 +57,7 @@ def finished_search(
     declared = {one.key: one for one in configurations(spec)}
     scores = {key: _score(one, generator) for key, one in declared.items()}
     best_first = sorted(declared, key=scores.__getitem__, reverse=True)
-    waiting = set(list(declared)[-unstarted:])
+    waiting = set(list(declared)[len(declared) - unstarted :])
     failed = set(list(declared)[3 :: max(count // 6, 9)]) - waiting
     climbing = [key for key in best_first if key not in failed | waiting]
     kept = dict(zip(FRACTIONS, (count, max(count // 3, 6), max(count // 8, 5)), strict=True))

@@ -1,11 +1,13 @@
 """Memory is foreseen: who would not fit is stopped with advice, who might is not."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from experiment_pipeline.errors import NotEnoughMemory
+from experiment_pipeline.stages.foreseen import foresee
 from experiment_pipeline.stages.search.conclusions import Event, Note
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
@@ -49,6 +51,18 @@ def test_the_need_grows_with_rows_and_with_who_reads_them_whole() -> None:
     assert whole.of(1) > boosted.of(1)
     both = training_need([lightgbm(), forest("onehot")], few)
     assert both.of(2) > max(boosted.of(1), whole.of(1))
+
+
+def test_the_message_names_the_algorithms_that_need_most_and_other_ways_out() -> None:
+    """What each takes, a sample, `search`, `engine`: of a step that would not go one at a time."""
+    sets = of_rows(2_000_000)
+    needed = training_need([lightgbm(), forest("ordinal")], sets)
+    with pytest.raises(NotEnoughMemory) as caught:
+        foresee(needed, limit(65_000_000))
+    said = str(caught.value)
+    assert re.search(r"of it lightgbm [\d.]+ GB, random_forest [\d.]+ GB", said)
+    for way_out in ("a sample of about", "out of `search`", "(`engine`)"):
+        assert way_out in said
 
 
 def test_a_search_says_what_it_needs_and_ends_before_it_would_be_killed() -> None:
