@@ -5,6 +5,7 @@ elsewhere. Also here: datetimes as one kind of thing. pandas keeps them in whate
 so that a plain view as integers means seconds here and nanoseconds there.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -69,6 +70,16 @@ def holds_missing(dtype: Type) -> bool:
     """Tell whether a type has a place for a missing value."""
     whole = kind_of_type(dtype) in ("boolean", "integer")
     return not whole or not isinstance(dtype, np.dtype)
+
+
+def type_of_all(parts: Sequence[pd.Series]) -> Type:
+    """Return the type that the parts of a column have below one another, categories united."""
+    kinds = {part.dtype for part in parts}
+    if len(kinds) > 1 and all(kind_of_type(one) == "category" for one in kinds):
+        each = [pd.Categorical(part) for part in parts]
+        return types.union_categoricals(each, sort_categories=True).dtype
+    dtype: Type = pd.concat([part.iloc[:0] for part in parts]).dtype
+    return dtype
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:

@@ -8,7 +8,7 @@ rejecting belongs to the validation.
 
 import importlib
 import sys
-from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -25,7 +25,16 @@ from experiment_pipeline.columns.kinds import (
     naive_utc,
     numbers_of,
 )
-from experiment_pipeline.columns.table import AnyTable, Overlaid, Table, made, whole
+from experiment_pipeline.columns.table import (
+    AnyTable,
+    Overlaid,
+    Place,
+    Table,
+    made,
+    picked,
+    slices,
+    whole,
+)
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import Preparation, Scalar
 
@@ -35,6 +44,9 @@ RULES = {
     "boolean": "is neither true nor false",
     "datetime": "is no date of the declared formats",
 }
+
+
+_NOTHING = pd.DataFrame(columns=["row_number", "column", "value", "rule"])
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ def prepare(
     raw: AnyTable,
     preparation: Preparation,
     may_be_absent: Collection[str] = (),
-    cells: MutableMapping[str, pd.Series] | None = None,
+    cells: Place | None = None,
 ) -> Prepared[AnyTable]:
     """Apply the declared preparation to every row.
 
@@ -80,7 +92,8 @@ def prepare(
         raw: a table with the index `row_number`.
         preparation: what is declared.
         may_be_absent: columns that rows to predict on need not have, such as the target.
-        cells: where the columns go that are changed; None: they stay in memory.
+        cells: where the columns go that are changed; None: they stay in memory. So many rows as are
+            a batch there are given to the user's function at a time, else all of them.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
@@ -105,20 +118,14 @@ def prepare(
             changes.append((new, "calendar", int(numbers.notna().sum())))
     frame = made(raw, raw.index, values)
     if preparation.function is not None:
-        # It is given rows, and all of them: of a table larger than memory it cannot be.
-        before = whole(frame)
-        after = apply_function(preparation.function, before)
-        changes += _changes_of_function(before, after)
-        frame = made(raw, after.index, {str(name): column for name, column in after.items()})
+        after, changed = _through_function(preparation.function, frame, cells)
+        frame = made(raw, raw.index, after)
+        changes += [(name, "function", count) for name, count in changed.items()]
     return Prepared(
         frame,
         pd.DataFrame(changes, columns=["column", "step", "cells_changed"]),
-        pd.concat(unparsable, ignore_index=True) if unparsable else _nothing_unparsable(),
+        pd.concat(unparsable or [_NOTHING], ignore_index=True),
     )
-
-
-def _nothing_unparsable() -> pd.DataFrame:
-    return pd.DataFrame(columns=["row_number", "column", "value", "rule"])
 
 
 def _check_columns_exist(
@@ -140,17 +147,11 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
         yield from ((setting, column) for column in getattr(preparation, setting))
 
 
-def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[str, str, int]]:
-    changes = []
+def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[tuple[str, int]]:
     for name, column in after.items():
-        if name not in before.columns:
-            changed = int(column.notna().sum())
-        else:
-            old = before[name]
-            same = old.astype(object).eq(column.astype(object)) | (old.isna() & column.isna())
-            changed = int((~same).sum())
-        changes.append((str(name), "function", changed))
-    return changes
+        old = before[name] if name in before else pd.Series(None, before.index, dtype=object)
+        same = old.astype(object).eq(column.astype(object)) | (old.isna() & column.isna())
+        yield str(name), int((~same).sum())
 
 
 def _unparsable(raw: pd.Series, column: PreparedColumn, rule: str) -> pd.DataFrame:
@@ -270,11 +271,36 @@ CULPRIT = "preparation.function"
 ROWS_TRIED_ALONE = 50
 
 
-def apply_function(path: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Apply the function and check that it worked row by row.
+def _through_function(
+    path: str, frame: Table, cells: Place | None
+) -> tuple[Mapping[str, pd.Series], Mapping[str, int]]:
+    """Return the columns that the function makes, and how many cells of each it changed."""
+    changed = dict[str, int]()
+
+    def batches() -> Iterator[pd.DataFrame]:
+        rows = len(frame) if cells is None else cells.batch_rows
+        for before, after in apply_function(path, frame, rows):
+            for name, count in _changes_of_function(before, after):
+                changed[name] = changed.get(name, 0) + count
+            yield after
+
+    if cells is None or len(frame) <= cells.batch_rows:
+        (after,) = batches()
+        return {str(name): column for name, column in after.items()}, changed
+    cells.hold(batches())
+    return cells, changed
+
+
+def apply_function(
+    path: str, frame: Table, batch_rows: int
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Apply the function to a batch of rows after the other, and check that it works row by row.
 
     The function is also given a few of the rows alone: whatever looks at other rows, such as
     filling with the mean, would predict from other values than it was trained on.
+
+    Returns:
+        The rows of each batch as they were given, and as they were returned.
 
     Raises:
         InvalidExperiment: the path leads to no function.
@@ -283,13 +309,19 @@ def apply_function(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     function = imported(path, CULPRIT, "function")
     if not callable(function):
         raise _leads_nowhere(path, CULPRIT, "function")
-    result = _same_rows(path, frame, function(frame.copy()))
     step = max(1, len(frame) // ROWS_TRIED_ALONE)
-    few = frame.iloc[::step].head(ROWS_TRIED_ALONE)
-    if len(few) < len(frame):
+    few = whole(picked(frame, np.arange(len(frame))[::step][:ROWS_TRIED_ALONE]))
+    alone = None
+    if len(few) < len(frame) or batch_rows < len(frame):
         alone = _same_rows(path, few, function(few.copy()))
-        _check_row_by_row(path, result.loc[few.index], alone)
-    return result
+    for rows in slices(len(frame), max(batch_rows, 1)):
+        cells = {name: frame[name].iloc[rows] for name in frame.columns}
+        given = pd.DataFrame(cells, index=frame.index[rows], copy=False)
+        returned = _same_rows(path, given, function(given.copy()))
+        if alone is not None:
+            tried = given.index.intersection(few.index)
+            _check_row_by_row(path, returned.loc[tried], alone.loc[tried])
+        yield given, returned
 
 
 def imported(path: str, culprit: str, what: str) -> Any:

@@ -11,7 +11,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import get_args
 
 import pandas as pd
@@ -22,7 +22,7 @@ from pandera.pandas import Check, extensions
 
 from experiment_pipeline.columns.coercion import coerce, has_room_for_missing
 from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.table import AnyTable, Table, with_cells, without
+from experiment_pipeline.columns.table import AnyTable, Place, Table, with_cells, without
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.models import Location
@@ -215,7 +215,7 @@ def prepared_rows(
     raw: AnyTable,
     preparation: Preparation,
     schema: pa.DataFrameSchema,
-    cells: MutableMapping[str, pd.Series] | None = None,
+    cells: Place | None = None,
 ) -> AnyTable:
     """Return every row, prepared, with the columns that validated rows will have.
 

@@ -6,12 +6,15 @@ pick or compute a column when it is asked for, and hold none. Where the cells co
 this module's business: a file or a shelf of `storage`. In: tables. Out: tables of the same sort.
 """
 
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
+
+from experiment_pipeline.columns.kinds import holds_missing, type_of_all
 
 
 class Table(Protocol):
@@ -122,7 +125,8 @@ def with_only(table: AnyTable, names: Sequence[str]) -> AnyTable:
 def with_cells(table: AnyTable, cells: Mapping[str, pd.Series]) -> AnyTable:
     """Return the table with some columns replaced, or added behind the others."""
     if isinstance(table, pd.DataFrame):
-        return table.assign(**cells)
+        # Not `assign`, which warns of a table of many columns that came one at a time.
+        return made(table, table.index, {str(name): one for name, one in table.items()} | {**cells})
     names = dict.fromkeys([*table.columns, *cells])
     return Columns(table.index, Overlaid(names, table, dict(cells)))  # type: ignore[return-value]
 
@@ -179,6 +183,34 @@ class Overlaid(Mapping[str, pd.Series]):
     def __contains__(self, name: object) -> bool:
         """Tell whether there is such a column, without reading it."""
         return name in self.names
+
+
+class Place(MutableMapping[str, pd.Series]):
+    """Where columns go that need not be in memory.
+
+    Attributes:
+        batch_rows: rows of a table that are worked on at a time, where columns alone do not do.
+    """
+
+    batch_rows: int
+
+    @abstractmethod
+    def hold(self, batches: Iterable[pd.DataFrame]) -> None:
+        """Hold the columns of a table that comes in batches, when all came, instead of the others."""
+
+
+def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:
+    """Return the parts of a column (n,) in the type that its values have together.
+
+    As if they had been made together: a part without values has no say where there is room for
+    missing ones, and categories are united.
+    """
+    told = [part for part in parts if part.notna().any()] or parts
+    dtype = type_of_all(told)
+    if len(told) < len(parts) and not holds_missing(dtype):
+        dtype = type_of_all(parts)
+    column: pd.Series = pd.concat([part.astype(dtype) for part in parts], ignore_index=True)
+    return column
 
 
 def stacked(tables: Sequence[Table]) -> Columns:

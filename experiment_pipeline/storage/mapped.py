@@ -12,7 +12,9 @@ import io
 import mmap
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -21,11 +23,12 @@ import pyarrow as pa
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, picked, stacked
-from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.errors import StorageUnreachable, UnusableTable
 
 # What is no larger need not touch a disk; a stage holds several of that size.
 HELD_BYTES = 64 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow has it
+_PREFIX = "experiment_pipeline-"
 _Cells = TypeVar("_Cells")
 
 
@@ -35,14 +38,57 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
     Raises:
         StorageUnreachable: there is no place for it.
     """
+    with _no_place_told(), tempfile.TemporaryFile(prefix=_PREFIX) as file:
+        write(file)
+        file.flush()
+        # Of no bytes there is nothing to map.
+        if not file.tell():
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+class Aside:
+    """Parts of columns of Python objects, or of any others, set aside on the disk one after another.
+
+    Raises:
+        StorageUnreachable: there is no place for them.
+    """
+
+    def __init__(self) -> None:
+        with _no_place_told():
+            self._file = tempfile.TemporaryFile(prefix=_PREFIX)  # noqa: SIM115 - see below
+        weakref.finalize(self, self._file.close)
+
+    def put(self, part: pd.Series) -> int:
+        """Set a part aside, and return where it is.
+
+        Raises:
+            UnusableTable: an object in it is none that can be written down.
+        """
+        try:
+            content = pickle.dumps(part, protocol=5)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise UnusableTable(
+                f"column {part.name!r}",
+                f"it holds objects that no file can keep: {error}",
+                "Give its values one type, such as text, number or date.",
+            ) from error
+        with _no_place_told():
+            place = self._file.seek(0, io.SEEK_END)
+            self._file.write(content)
+        return place
+
+    def get(self, place: int) -> pd.Series:
+        """Return the part that is there."""
+        self._file.seek(place)
+        part: pd.Series = pickle.load(self._file)  # noqa: S301 - set aside by this process
+        return part
+
+
+@contextmanager
+def _no_place_told() -> Iterator[None]:
     try:
-        with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
-            write(file)
-            file.flush()
-            # Of no bytes there is nothing to map.
-            if not file.tell():
-                return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        yield
     except OSError as error:
         raise StorageUnreachable(
             tempfile.gettempdir(),

@@ -6,7 +6,7 @@ is written by `tables.py`. In: columns. Out: the same columns: values, types, bi
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,14 +14,14 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline.columns.kinds import holds_objects
-from experiment_pipeline.columns.table import slices
-from experiment_pipeline.storage.mapped import HELD_BYTES, mapped_column, mapped_file
+from experiment_pipeline.columns.table import Place, one_below_another, slices
+from experiment_pipeline.storage.mapped import HELD_BYTES, Aside, mapped_column, mapped_file
 
 # Rows of a batch, and of a row group: of twenty numbers each, some 40 MB.
 BATCH_ROWS = 262_144
 
 
-class Shelf(MutableMapping[str, pd.Series]):
+class Shelf(Place):
     """Columns of one table, all with as many rows.
 
     Args:
@@ -30,23 +30,41 @@ class Shelf(MutableMapping[str, pd.Series]):
     """
 
     def __init__(self, most_bytes: int = HELD_BYTES, batch_rows: int = BATCH_ROWS) -> None:
-        self.batch_rows, self.holds_objects = batch_rows, False
+        self.batch_rows = batch_rows
         self._left = most_bytes
-        self._held: dict[str, pd.Series] = {}
+        self._held: dict[str, pd.Series | _Parts] = {}
 
     def __setitem__(self, name: str, column: pd.Series) -> None:
-        """Put a column on the shelf, behind the others."""
-        size = column.memory_usage(index=False)
-        self.holds_objects |= holds_objects(column)
-        if size <= self._left or holds_objects(column):
+        """Put a column on the shelf, behind the others; errors as of `Aside`."""
+        size = column.memory_usage(index=False, deep=True)
+        if size <= self._left:
             self._left -= size
             self._held[name] = column
+        elif holds_objects(column):
+            aside = Aside()
+            rows = slices(len(column), self.batch_rows)
+            places = [aside.put(column.iloc[some].reset_index(drop=True)) for some in rows]
+            self._held[name] = _Parts(aside, places)
         else:
             self._held[name] = mapped_column(column)
 
     def __getitem__(self, name: str) -> pd.Series:
         """Return a column."""
-        return self._held[name]
+        held = self._held[name]
+        return held if isinstance(held, pd.Series) else held.column()
+
+    def hold(self, batches: Iterable[pd.DataFrame]) -> None:
+        """Hold the columns of a table that comes in batches, when all came, instead of the others.
+
+        Errors are those of `Aside`; where they differ, the types of a column are made one.
+        """
+        aside, places = Aside(), dict[str, list[int]]()
+        for batch in batches:
+            for name, part in batch.items():
+                places.setdefault(str(name), []).append(aside.put(part.reset_index(drop=True)))
+        self.clear()
+        for name, own in places.items():
+            self[name] = _Parts(aside, own).column()
 
     def __delitem__(self, name: str) -> None:
         """Take a column from the shelf."""
@@ -83,10 +101,28 @@ class Shelf(MutableMapping[str, pd.Series]):
 
     def batches(self, index: pd.Index) -> Iterator[pd.DataFrame]:
         """Give the rows of all columns in batches, under this index; of no rows one empty batch."""
-        for rows in slices(len(index), self.batch_rows):
+        for number, rows in enumerate(slices(len(index), self.batch_rows)):
             labels = index[rows]
-            cells = {name: held.iloc[rows].set_axis(labels) for name, held in self._held.items()}
+            cells = {
+                name: held.iloc[rows] if isinstance(held, pd.Series) else held.part(number)
+                for name, held in self._held.items()
+            }
+            cells = {name: part.set_axis(labels) for name, part in cells.items()}
             yield pd.DataFrame(cells, index=labels, copy=False)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A column whose parts are set aside, and where."""
+
+    aside: Aside
+    places: list[int]
+
+    def part(self, number: int) -> pd.Series:
+        return self.aside.get(self.places[number])
+
+    def column(self) -> pd.Series:
+        return one_below_another([self.aside.get(place) for place in self.places])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ from pydantic import (
 
 from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
 from experiment_pipeline.columns.table import Columns, Table, whole
-from experiment_pipeline.errors import EntryCorrupt, UnusableTable
+from experiment_pipeline.errors import EntryCorrupt
+from experiment_pipeline.storage import objects
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.mapped import mapped_frame
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 # A file that is larger is not read whole into memory: packed, it is a fraction of it.
 WHOLE_BYTES = 16 * 1024 * 1024
-# Of such a file, columns that were read stay in memory as long as they are no more.
+# Of such a file, columns that were read stay in memory as long as they are no more, then on a map.
 KEPT_BYTES = 256 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
 _FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
@@ -67,7 +68,6 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
 
 # A fact of each row, such as which set it is in: uint8 (n,). A million of them take some 200 kB.
 Codes = Annotated[np.ndarray, PlainValidator(_unpacked), PlainSerializer(_packed)]
-_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
@@ -159,12 +159,12 @@ def _as_arrow(frame: pd.DataFrame, facts: bytes) -> pa.Table:
     _check_names(frame)
     try:
         return _described(frame, facts)
-    except _UNFIT:
+    except objects.UNFIT:
         for name in frame.columns:  # the error does not always name the column
             try:
                 _described(frame[[name]], facts)
-            except _UNFIT as error:
-                raise _refused(name, _what_it_holds(frame[name])) from error
+            except objects.UNFIT as error:
+                raise objects.refused(name, objects.what_it_holds(frame[name])) from error
         raise
 
 
@@ -188,9 +188,9 @@ def _check_names(frame: pd.DataFrame) -> None:
     seen = Counter(names)
     for name in names:
         if not isinstance(name, str):
-            raise _refused(name, "its name is no text")
+            raise objects.refused(name, "its name is no text")
         if seen[name] > 1:
-            raise _refused(name, "its name stands in the table twice")
+            raise objects.refused(name, "its name stands in the table twice")
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -229,36 +229,17 @@ def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
     for name, dtype in frame.dtypes.items():
         if str(back[name].dtype) != str(dtype):
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if holds_objects(frame[name]) and not _same(frame[name], table[name].to_pylist()):
+        if holds_objects(frame[name]) and not objects.same_objects(
+            frame[name], table[name].to_pylist()
+        ):
             raise ValueError(f"{name!r}: its objects would change")
-
-
-def _same(column: pd.Series, back: list[Any]) -> bool:
-    """Whether objects look as before, digits included; None, NaN and NA are all missing."""
-    return all(
-        b is None if missing else (type(a), repr(a)) == (type(b), repr(b))
-        for a, b, missing in zip(column, back, column.isna(), strict=True)
-    )
-
-
-def _what_it_holds(column: pd.Series) -> str:
-    if not holds_objects(column):
-        return f"its type {column.dtype} has no way into a Parquet file and back"
-    kinds = sorted({type(value).__name__ for value in column.dropna()})
-    return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"
-
-
-def _refused(name: object, rule: str) -> UnusableTable:
-    return UnusableTable(
-        f"column {name!r}", rule, "Give its values one type, such as text, number or date."
-    )
 
 
 def write_table(path: Location, table: "Table | DataclassInstance") -> None:
     """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`.
 
     `Columns` of more rows than a batch are written in batches, the same bytes; each column is had
-    once, whole. With columns of objects, which have no type before all are seen, they are in memory.
+    once, whole. Columns of objects have no type before all are seen: they are gone through twice.
     """
     held, facts = table_of(table), facts_json(table)
     if isinstance(held, Columns) and len(held) > BATCH_ROWS:
@@ -266,22 +247,22 @@ def write_table(path: Location, table: "Table | DataclassInstance") -> None:
         if not isinstance(cells, Shelf):
             cells = Shelf(batch_rows=BATCH_ROWS)
             cells.update((name, held[name]) for name in held.columns)
-        if not cells.holds_objects:
-            _write_in_batches(path, cells.batches(held.index), held.index, facts)
-            return
-        held = Columns(held.index, cells)
+        _write_in_batches(path, cells, held.index, facts)
+        return
     write_bytes(path, _file(_as_arrow(whole(held), facts)))
 
 
-def _write_in_batches(
-    path: Location, batches: Iterator[pd.DataFrame], index: pd.Index, facts: bytes
-) -> None:
-    first = _as_arrow(next(batches), facts)
-    schema = first.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
+def _write_in_batches(path: Location, cells: Shelf, index: pd.Index, facts: bytes) -> None:
+    types, batches = objects.types_of_objects(cells.batches(index)), cells.batches(index)
+    batch = next(batches)
+    first = _as_arrow(batch, facts)
+    typed = objects.with_types(first, batch, types)
+    schema = typed.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
     with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
-        file.write_table(first, row_group_size=BATCH_ROWS)
-        for batch in batches:
-            file.write_table(pa.Table.from_pandas(batch), row_group_size=BATCH_ROWS)
+        file.write_table(typed, row_group_size=BATCH_ROWS)
+        for some in batches:
+            rows = objects.with_types(pa.Table.from_pandas(some), some, types)
+            file.write_table(rows, row_group_size=BATCH_ROWS)
 
 
 def _of_all_rows(metadata: Mapping[bytes, bytes], index: pd.Index) -> dict[bytes, bytes]:
@@ -313,7 +294,7 @@ def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
     stays = (
         kind is not pd.DataFrame and get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
     )
-    stored = StoredTable.at(path, KEPT_BYTES if stays else 0)
+    stored = StoredTable.at(path, Shelf(KEPT_BYTES) if stays else None)
     table = stored if stays else mapped_frame(stored)
     with _told_as_damage(path):
         return _held(kind, table, stored.cells.metadata)
@@ -339,9 +320,9 @@ class StoredTable(Columns):
     cells: "_StoredCells"
 
     @classmethod
-    def at(cls, path: Location, kept_bytes: int = 0) -> "StoredTable":
-        """Open a file, of which so much stays in memory once read; errors as of `read_table`."""
-        cells = _StoredCells(path, kept_bytes)
+    def at(cls, path: Location, kept: Shelf | None = None) -> "StoredTable":
+        """Open a file, whose columns go there once they are read; errors as of `read_table`."""
+        cells = _StoredCells(path, kept)
         return cls(cells.index(), cells)
 
     def batches(self, names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -353,7 +334,7 @@ class StoredTable(Columns):
 
 
 class _StoredCells(Mapping[str, pd.Series]):
-    def __init__(self, path: Location, kept_bytes: int) -> None:
+    def __init__(self, path: Location, kept: Shelf | None) -> None:
         self._path = path
         source = open_file(path)
         with _told_as_damage(path):
@@ -363,8 +344,7 @@ class _StoredCells(Mapping[str, pd.Series]):
         index = [one for one in notes.get("index_columns", ()) if isinstance(one, str)]
         names = self._file.schema_arrow.names
         self._names = dict.fromkeys(name for name in names if name not in index)
-        self._kept: dict[str, pd.Series] = {}
-        self._left = kept_bytes
+        self._kept = kept
 
     def index(self) -> pd.Index:
         with _told_as_damage(self._path):
@@ -372,16 +352,16 @@ class _StoredCells(Mapping[str, pd.Series]):
         return rows.index
 
     def __getitem__(self, name: str) -> pd.Series:
-        if name in self._kept:
+        if self._kept is not None and name in self._kept:
             return self._kept[name]
         if name not in self._names:
             raise KeyError(name)
         with _told_as_damage(self._path):
             column = _as_frame(self._file.read(columns=[name]))[name]
-        if (size := column.memory_usage(index=False)) <= self._left:
-            self._left -= size
-            self._kept[name] = column
-        return column
+        if self._kept is None:
+            return column
+        self._kept[name] = column
+        return self._kept[name]
 
     def batches(self, names: list[str]) -> Iterator[pd.DataFrame]:
         for number in range(self._file.num_row_groups):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
+from experiment_pipeline.columns.preparation import Prepared, prepare
 from experiment_pipeline.columns.schema import fit_columns, load_schema
 from experiment_pipeline.columns.table import Table, whole
+from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.rows.membership import assign_sets, codes_of, named
-from experiment_pipeline.spec import Data, ExperimentSpec
+from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.raw_data.sources import read_source
@@ -52,6 +53,14 @@ def _way(folder: Path, spec: ExperimentSpec, batch_rows: int | None) -> dict[str
 
     def shelf() -> Shelf | None:
         return None if batch_rows is None else Shelf(0, batch_rows)
+
+    def bytes_of(table: Table) -> bytes:
+        if batch_rows is None:
+            assert isinstance(table, pd.DataFrame)
+            return to_parquet(table)
+        assert isinstance(table, tables.Columns)
+        write_table(UPath(folder / "rejected.parquet"), table)
+        return read_bytes(UPath(folder / "rejected.parquet"))
 
     def stored(table: Any) -> Any:
         if batch_rows is None:
@@ -88,7 +97,7 @@ def _way(folder: Path, spec: ExperimentSpec, batch_rows: int | None) -> dict[str
     return {
         "raw": (raw.digest, raw.notes, table_digest(whole(raw.frame))),
         "changes": prepared.changes.to_csv(),
-        "rejected": (table_digest(valid.rejected), valid.reasons.to_csv(), valid.notes),
+        "rejected": (bytes_of(valid.rejected), valid.reasons.to_csv(), valid.notes),
         "conserved": guards.check_conserved(raw.frame, valid),
         "bias": guards.rejection_bias(
             prepared.frame, valid, guards.key_columns(prepared.frame, spec)
@@ -204,6 +213,103 @@ def test_a_reader_of_an_open_table_sees_no_other_one(tmp_path: Path) -> None:
     stored = StoredTable.at(path)
     write_table(path, pd.DataFrame({"a": [9], "b": [9]}))
     assert stored["b"].tolist() == [3, 4]
+
+
+def _awkward(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns whose type some batches alone do not tell."""
+    numbers = rows.index.tolist()
+    return rows.drop(columns=["cost"]).assign(
+        age=pd.to_numeric(rows["age"], errors="coerce"),
+        rare=["yes" if n % 97 == 5 else None for n in numbers],
+        gaps=[None if n % 211 == 7 else n for n in numbers],
+        truths=[None if n % 211 == 7 else n % 2 == 0 for n in numbers],
+        kinds=rows["ward"].astype("category"),
+        lists=pd.Series([[n, n + 1] if n % 50 == 9 else None for n in numbers], index=rows.index),
+        objects=pd.Series(["a" if n > 300 else None for n in numbers], rows.index, dtype=object),
+    )
+
+
+def _against_the_mean(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(first=rows.index - rows.index.to_numpy().mean())
+
+
+def _with_what_there_is(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(**{f"n{n // 200}": 1 for n in rows.index[:1]})
+
+
+def _prepared_by(function: Any, table: Table, cells: Shelf | None) -> Prepared[Any]:
+    path = f"{__name__}:{function.__name__}"
+    return prepare(table, Preparation(function=path), cells=cells)
+
+
+@pytest.mark.parametrize("batch_rows", [61, 200, 479, 480])
+def test_a_users_function_is_given_batches_and_makes_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    """Values, types, counts and stored bytes, though a batch alone has other types."""
+    table = scenario.table().rename_axis(index="row_number")
+    columns = tables.Columns(table.index, {str(name): table[name] for name in table.columns})
+    at_once = _prepared_by(_awkward, table, None)
+    batches = _prepared_by(_awkward, columns, Shelf(0, batch_rows))
+    assert batches.changes.to_csv() == at_once.changes.to_csv()
+    pd.testing.assert_frame_equal(whole(batches.frame), at_once.frame)
+    monkeypatch.setattr(tables, "BATCH_ROWS", batch_rows)
+    path = UPath(tmp_path / "table.parquet")
+    write_table(path, tables.Columns(table.index, batches.frame.cells))
+    pd.testing.assert_frame_equal(whole(StoredTable.at(path)), at_once.frame)
+
+
+@pytest.mark.parametrize("function", [_against_the_mean, _with_what_there_is])
+def test_a_function_that_looks_at_its_batch_is_refused(function: Any) -> None:
+    """What is made of a row must not depend on the rows beside it, nor columns on the batch."""
+    table = scenario.table().rename_axis(index="row_number")
+    columns = tables.Columns(table.index, {str(name): table[name] for name in table.columns})
+    with pytest.raises(UnusableTable, match="rows alone get other values"):
+        _prepared_by(function, columns, Shelf(0, 100))
+
+
+@pytest.mark.parametrize(
+    ("later", "message"), [("text", "objects .str. that"), (2.5, "would change")]
+)
+def test_objects_that_go_together_in_no_type_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: object, message: str
+) -> None:
+    """Though each batch alone could be kept: numbers first, and something else later."""
+    monkeypatch.setattr(tables, "BATCH_ROWS", 2)
+    mixed = pd.Series([1, 2, later, later], dtype=object)
+    with pytest.raises(UnusableTable, match=message) as told:
+        write_table(UPath(tmp_path / "t.parquet"), tables.Columns(mixed.index, {"x": mixed}))
+    assert "column 'x'" in told.value.culprit
+    assert not (tmp_path / "t.parquet").exists()
+
+
+def test_objects_that_nothing_can_write_down_are_refused_by_name() -> None:
+    """A function among the cells has no place on a disk."""
+    with pytest.raises(UnusableTable, match="no file can keep"):
+        Shelf(0)["x"] = pd.Series([lambda: None, 1], name="x", dtype=object)
+
+
+def test_a_column_of_a_stored_table_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a stage asks for it, and though there is no room for it in memory."""
+    table = scenario.table().rename_axis(index="row_number")
+    write_table(UPath(tmp_path / "raw.parquet"), RawTable(table, "", "csv", None, None, None, ()))
+    read: list[str] = []
+    real = pq.ParquetFile.read
+
+    def counted(self: pq.ParquetFile, columns: list[str], **options: Any) -> pa.Table:
+        read.extend(columns)
+        return real(self, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", counted)
+    raw = read_table(UPath(tmp_path / "raw.parquet"), RawTable)
+    spec = scenario.spec(validation={"max_rejected_fraction": 1})
+    prepared = prepare(raw.frame, spec.preparation, cells=Shelf(0))
+    found = validate(raw.frame, prepared, load_schema(scenario.SCHEMA), spec, cells=Shelf(0))
+    profile(found.validated, found.rejection_rate)
+    pd.testing.assert_frame_equal(whole(raw.frame), table)
+    assert sorted(read) == sorted(table.columns)
 
 
 def _of_rows(values: np.ndarray) -> Table:

@@ -295,7 +295,8 @@ def _choice(shown: SearchShown) -> Table:
     board = shown.board
     counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
-    declared = numbers.counted(counts.total(), "configuration")
+    held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
+    why = "".join(f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1))
     better = METRICS[board.metric].better_is
     ensemble, chosen = board.chosen_ensemble, board.chosen
     facts = {
@@ -306,7 +307,7 @@ def _choice(shown: SearchShown) -> Table:
         ),
         "Why this one": f"It is the {board.reason}.",
         "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
-        "Searched": f"{declared}: {ended}{_why_not_begun(board)}",
+        "Searched": f"{numbers.counted(counts.total(), 'configuration')}: {ended}{why}",
     }
     members = [chosen] if ensemble is None else [one.configuration.key for one in ensemble.members]
     if shown.spent.keys() >= set(members):
@@ -316,13 +317,6 @@ def _choice(shown: SearchShown) -> Table:
             f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}"
         )
     return Table(("", ""), tuple(facts.items()))
-
-
-def _why_not_begun(board: Leaderboard) -> str:
-    """What kept most of those back that were not begun, in brackets."""
-    held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
-    reason = held[held != ""].mode().head(1)
-    return f" ({reason.item()})" if len(reason) else ""
 
 
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
@@ -389,12 +383,11 @@ def _workers(placed: pd.DataFrame) -> Section:
 
 def _failures(board: Leaderboard) -> Table:
     failed = board.rows[board.rows["status"] == FAILED]
-    reasons = Counter(failed["reason"]).most_common()
     return Table(
         ("failed", "reason", "for example"),
         tuple(
             (f"{count:,}", reason, failed["key"][failed["reason"] == reason].iloc[0])
-            for reason, count in reasons
+            for reason, count in Counter(failed["reason"]).most_common()
         ),
     )
 

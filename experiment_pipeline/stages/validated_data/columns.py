@@ -19,7 +19,7 @@ from pandera.engines import pandas_engine
 from experiment_pipeline.columns.coercion import Coerced, coerce, schema_kind, with_room_for_missing
 from experiment_pipeline.columns.kinds import kind_of
 from experiment_pipeline.columns.schema import NEVER_MISSING
-from experiment_pipeline.columns.table import Table
+from experiment_pipeline.columns.table import Table, slices
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
@@ -38,25 +38,26 @@ class Broken:
         column: the column it is about; None for rules about the whole row.
         rule: what is wrong, to be read after the value: "is missing".
         positions: int (k,): positions of the rows in the table, ascending.
-        values: (k,) what stands there; None where the rule says it all.
+        values: (k,) what stands there, of several columns a row each; None where the rule says it all.
     """
 
     column: str | None
     rule: str
     positions: np.ndarray
-    values: Sequence[object] | None = None
+    values: pd.Series | pd.DataFrame | None = None
 
     @property
     def reason(self) -> str:
         """The rule without a value, such as "age: is missing"."""
         return self.rule if self.column is None else f"{self.column}: {self.rule}"
 
-    def texts(self) -> np.ndarray:
-        """Return one reason per row, with the offending value: object (k,)."""
+    def texts(self, some: slice) -> np.ndarray:
+        """Return a reason for each of some of the rows, with the offending value: object (k,)."""
         if self.values is None:
-            return np.full(len(self.positions), self.reason, dtype=object)
-        start = "" if self.column is None else f"{self.column}: "
-        return np.array([f"{start}{_shown(v)} {self.rule}" for v in self.values], dtype=object)
+            return np.full(len(self.positions[some]), self.reason, dtype=object)
+        start, found = "" if self.column is None else f"{self.column}: ", self.values.iloc[some]
+        values = found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
+        return np.array([f"{start}{_shown(v)} {self.rule}" for v in values], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,8 @@ def check_column(
             broken.append(Broken(name, "is missing", positions[missing]))
     coerced = _typed(column, schema)
     if coerced.bad.any():
-        values = column[coerced.bad].tolist()
-        broken.append(Broken(name, f"is no {declared}", positions[coerced.bad], values))
+        bad = coerced.bad
+        broken.append(Broken(name, f"is no {declared}", positions[bad], column[bad]))
     if len(coerced.fitting) < len(column):
         positions = positions[column.index.isin(coerced.fitting.index)]
     found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]
@@ -242,7 +243,7 @@ def _judged(
     rule, failing = shortened(str(check.error or check.name)), cells[failed]
     if _only_counts(check, validation):
         return LetPass.of("against", failing, rule)
-    return Broken(str(cells.name), f"fails {rule}", positions[failed], failing.tolist())
+    return Broken(str(cells.name), f"fails {rule}", positions[failed], failing)
 
 
 def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) -> np.ndarray:
@@ -292,19 +293,29 @@ def _typed(column: pd.Series, schema: pa.Column) -> Coerced:
     return Coerced(column, np.zeros(len(column), dtype=bool))
 
 
-def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> np.ndarray:
+def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
     """Write all reasons of every rejected row, one per line.
 
+    Args:
+        broken: the rules, whose rows are all rejected.
+        rejected: int (k,): positions of the rows in the table, ascending.
+
     Returns:
-        object (rejected.sum(),), in the order of the table.
+        str (k,).
     """
-    place = np.cumsum(rejected) - 1
-    reasons = np.full(int(rejected.sum()), "", dtype=object)
-    for rule in broken:
-        at = place[rule.positions]
-        before = reasons[at]
-        reasons[at] = before + np.where(before == "", "", "\n").astype(object) + rule.texts()
+    parts = [_reasons(broken, rejected[rows]) for rows in slices(len(rejected))]
+    reasons: pd.Series = pd.concat(parts, ignore_index=True)
     return reasons
+
+
+def _reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
+    reasons = np.full(len(rejected), "", dtype=object)
+    for rule in broken if len(rejected) else ():
+        first, end = np.searchsorted(rule.positions, [rejected[0], rejected[-1] + 1])
+        at = np.searchsorted(rejected, rule.positions[first:end])
+        before, texts = reasons[at], rule.texts(slice(first, end))
+        reasons[at] = before + np.where(before == "", "", "\n").astype(object) + texts
+    return pd.Series(reasons, dtype="str")
 
 
 def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:

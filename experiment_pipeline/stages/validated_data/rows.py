@@ -17,7 +17,7 @@ import pandera.pandas as pa
 from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
 from experiment_pipeline.columns.preparation import Prepared
 from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
-from experiment_pipeline.columns.table import AnyTable, Table, made, picked, whole
+from experiment_pipeline.columns.table import AnyTable, Table, made, picked, with_cells
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
 from experiment_pipeline.rows.digests import row_hashes
 from experiment_pipeline.rows.membership import (
@@ -65,7 +65,7 @@ class ValidatedData(Generic[AnyTable]):
     """
 
     validated: AnyTable
-    rejected: pd.DataFrame
+    rejected: AnyTable
     rejection_rate: float
     reasons: pd.DataFrame
     notes: tuple[str, ...] = ()
@@ -154,12 +154,11 @@ def validate(
     reasons = count_reasons(broken)
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
-    rejected = whole(picked(raw, np.flatnonzero(~intact)))
-    told = {str(name): cells for name, cells in rejected.items()}
-    told[REASONS] = pd.Series(rejection_reasons(broken, ~intact), rejected.index, dtype="str")
+    rejected = np.flatnonzero(~intact)
+    texts = rejection_reasons(broken, rejected).set_axis(raw.index[rejected])
     return ValidatedData(
         validated=_kept(frame, columns, intact),
-        rejected=made(rejected, rejected.index, told),
+        rejected=with_cells(picked(raw, rejected), {REASONS: texts}),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),
@@ -188,7 +187,7 @@ def _check_given(raw: Table, prepared: Prepared) -> None:
 
 def _rare(rows: pd.Series, index: pd.Index) -> Broken:
     rule, positions = "is a class with too few rows", index.get_indexer(rows.index)
-    return Broken(str(rows.name), rule, positions, rows.tolist())
+    return Broken(str(rows.name), rule, positions, rows)
 
 
 def _too_rare(
@@ -260,7 +259,7 @@ def _check_weights(
     found = [Broken(None, f"weight {name} is missing", positions[missing])] if missing.any() else []
     if odd.any():
         rule = "is no positive number, which sample_weight asks for"
-        found.append(Broken(name, rule, positions[odd], cells[odd].tolist()))
+        found.append(Broken(name, rule, positions[odd], cells[odd]))
     return found
 
 
@@ -272,7 +271,7 @@ def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]
         positions = prepared.frame.index.get_indexer(pd.Index(cells["row_number"]))
         found[str(name)] = positions
         rule = cells["rule"].iloc[0]
-        broken.append(Broken(str(name), rule, positions, cells["value"].tolist()))
+        broken.append(Broken(str(name), rule, positions, cells["value"]))
     return found, broken
 
 
@@ -291,9 +290,8 @@ def _check_rows(
         cells = pd.DataFrame({name: _whole(columns[name], frame.index) for name in names})
         failed = np.flatnonzero(failing_cells(cells, check, "checks"))
         if len(failed):
-            values = cells.iloc[failed].to_dict("records")
             rule = f"fails {shortened(str(check.error or check.name))}"
-            broken.append(Broken(None, rule, failed, values))
+            broken.append(Broken(None, rule, failed, cells.iloc[failed]))
     return broken
 
 
@@ -317,13 +315,12 @@ def _check_unique(
         if rule.unique:
             cells = _of_rows(columns[name], intact)
             twice = (cells.duplicated(keep=KEEP[rule.report_duplicates]) & cells.notna()).to_numpy()
-            broken.append(Broken(name, "is not unique", rows[twice], cells[twice].tolist()))
+            broken.append(Broken(name, "is not unique", rows[twice], cells[twice]))
     if schema.unique and set(schema.unique) <= columns.keys():
         table = pd.DataFrame({name: _of_rows(columns[name], intact) for name in schema.unique})
         repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
         twice = (repeated & table.notna().any(axis="columns")).to_numpy()
-        values = table[twice].to_dict("records")
-        broken.append(Broken(None, "is not unique", rows[twice], values))
+        broken.append(Broken(None, "is not unique", rows[twice], table[twice]))
     return [rule for rule in broken if len(rule.positions)]
 
 
