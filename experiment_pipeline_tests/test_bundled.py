@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages import asset, foreseen
+from experiment_pipeline.stages import foreseen
 from experiment_pipeline.stages.foreseen import Foreseen, MemoryNeed
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
@@ -69,7 +69,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Foreseen]:
 
     monkeypatch.setattr(foreseen, "foresee", noted)
     small = MemoryLimit(2_000_000_000, 200_000_000, "a small machine")
-    monkeypatch.setattr(asset, "memory_limit", lambda: small)
+    monkeypatch.setattr(foreseen, "memory_limit", lambda: small)
     return found
 
 

@@ -1,6 +1,7 @@
 """What tasks survive: each fault once, with real processes; docs/cluster/README.md has the figures."""
 
 import _thread
+import re
 import signal
 import subprocess
 import threading
@@ -217,8 +218,10 @@ def test_workers_join_and_leave_in_the_middle(dask: DaskProcesses, noted: Path) 
         done = run(cluster, tasks)
     assert ended(done) == {key: key for key in tasks}
     assert len(processes(noted)) == 2
-    assert any(" left, with 1 of the tasks" in sentence for sentence in said), said
-    assert sum(one.attempts for one in done.values()) == len(tasks) + 1
+    # One at work, and maybe one that waits there.
+    (left,) = re.findall(r" left, with ([12]) of the tasks", " ".join(said))
+    assert sum(one.attempts for one in done.values()) == len(tasks) + int(left)
+    assert sum(starts(noted).values()) <= len(tasks) + 1
 
 
 def test_closing_the_generator_ends_what_runs(dask: DaskProcesses, noted: Path) -> None:

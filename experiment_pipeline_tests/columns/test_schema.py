@@ -48,7 +48,7 @@ BAD_SCHEMAS = {
     "columns: {a: {drop_invalid_rows: true}}": "kept among the rejected",
     "columns: {a: {}}\nindex: [{dtype: int64}]": "row number",
     "columns: {a: {checks: [{value: 1, options: {check_name: __init__}}]}}": "unknown check",
-    "columns: {a: !!python/object/apply:os.system ['true']}": "no YAML",
+    "columns: {a: !!python/object/apply:os.system ['true']}": "no plain value",
     "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '<', right: b}}": "'b'",
     "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '=<', right: a}}": "<=",
 }

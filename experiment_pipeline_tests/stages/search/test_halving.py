@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.stages.search import sweep
+from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
@@ -275,7 +275,7 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
         clock[0] += 10.0
         return share_work(*given)
 
-    monkeypatch.setattr(sweep, "share_work", slow)
+    monkeypatch.setattr(fitting, "share_work", slow)
     spec = experiment(budget={"seconds": 5}, halving=halving)
     ran = run(spec, SETS, workers=2, now=lambda: clock[0])
     trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
