@@ -125,10 +125,10 @@ def test_infinite_values_are_dealt_with_and_reported(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_thousand_columns_and_fifty_rows_end_in_a_word_not_in_a_hang(tmp_path):
+def test_a_thousand_columns_and_fifty_rows_end_in_a_word_not_in_a_hang(tmp_path):
     """A table wider than long, without anything to learn, ends with the reason."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(50, 2_000))).rename(columns=str)
+    frame = pd.DataFrame(rng.normal(size=(50, 1_000))).rename(columns=str)
     frame["late"] = rng.integers(0, 2, 50)
     frame.to_csv(tmp_path / "table.csv", index=False)
     done = runs.run(spec_on(tmp_path / "table.csv"), "columns:\n  late: {}\nstrict: false\n")

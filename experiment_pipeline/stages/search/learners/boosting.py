@@ -193,6 +193,10 @@ def _data(table: Any, plan: BoostingPlan, *, looks: bool) -> Any:
 
 def write_bins(table: BinnedTable, folder: Path) -> None:
     """Write a binned table in LightGBM's own format: 1.1 bytes per cell or so."""
+    import lightgbm as lgb
+
+    # What is read in slices sets this thread's level of messages anew; any table sets it back.
+    lgb.Dataset(np.zeros((2, 1)), params=_fixed(0)).construct()
     table.fit.save_binary(folder / _FIT)
     if table.inner is not None:
         table.inner.save_binary(folder / _INNER)

@@ -72,9 +72,9 @@ def searched(
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rerun_finds_the_bins_and_gives_the_same_models(
-    way: str, task: str, tmp_path: Path, made: list[int]
+    way: str, task: str, tmp_path: Path, made: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes, predictions and scores: never stored, made and stored, read."""
+    """Bytes, predictions and scores: never stored, made and stored, read; of which nothing is printed."""
     spec = experiment(WAYS[way], task, sample_weight="counts")
     frame = table(CLASSES[task])
     frame["counts"] = np.linspace(1.0, 2.0, len(frame))
@@ -88,6 +88,7 @@ def test_a_rerun_finds_the_bins_and_gives_the_same_models(
     assert essence(searched(spec, sets, tmp_path)) == never
     assert len(made) == boosted
     assert files(tmp_path) == left
+    assert "binary file" not in "".join(capfd.readouterr())
 
 
 def test_small_tables_touch_no_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
