@@ -121,12 +121,12 @@ class SharedFiles:
         shared = self.place.folder / STAGE
         names = list_names(shared)
         kept = [shared / name for name in names if name in self._kept]
-        for name in names if kept else []:
-            if name not in self._kept:
-                remove(shared / name)
         if not kept:
             remove(shared)
             return
+        for name in names:
+            if name not in self._kept:
+                remove(shared / name)
         size = sum(size_of(path / name) for path in kept for name in list_names(path))
         self.say(f"{size / 1e6:,.0f} MB of binned rows are kept for later searches: {shared}")
 

@@ -102,11 +102,14 @@ def share_kept(
         return work
     for one in configurations:
         learner = learner_of(one.algorithm)
-        table, digest = learner.shared_table(one, sets, spec), _table_digest(one, sets, spec)
-        if digest is not None and isinstance(learner, StoresTables):
+        table = learner.shared_table(one, sets, spec)
+        # A digest reads a fact of every row: one for each table, however many configurations share it.
+        if table in work.tables.found or not isinstance(learner, StoresTables):
+            continue
+        if (digest := _table_digest(one, sets, spec)) is not None:
             read = partial(learner.read_table, one, work, sets, spec)
             found = partial(_found_or_made, files, digest, read, learner.write_table)
-            work.tables.found.setdefault(table, found)
+            work.tables.found[table] = found
     return work
 
 
