@@ -130,8 +130,12 @@ def _evidence(
     spec: SearchSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
 ) -> "Evidence":
     """What the analysis and the search know of what is within reach."""
+    from experiment_pipeline.stages.search.scoring import scored_rows
     from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
 
     store = TrainedModelStore.of(spec.name)
     trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    return Evidence(ceiling, learning_curve(spec, sets, trained, store.test_predictions))
+    curve = learning_curve(spec, sets, trained, store.test_predictions)
+    return Evidence(
+        ceiling, curve, len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+    )

@@ -70,10 +70,12 @@ class Evidence:
         ceiling: the best score of the ranking metric that rows with the same features and
             different labels allow on the train and test rows.
         learning_curve: what more train rows brought.
+        train_rows: that train scores are of, for each test row.
     """
 
     ceiling: float | None = None
     learning_curve: LearningCurve | None = None
+    train_rows: float = 1.0
 
 
 def reasons(
@@ -88,7 +90,7 @@ def reasons(
         *(() if gate is None else _ceiling(gate, spec, evidence)),
         *(() if gate is None else _sample_size(gate, spec, report)),
         *_measured(report),
-        *_fit(gate, spec, board),
+        *_fit(gate, spec, board, evidence.train_rows),
         *_weak_segments(report),
         *_left_open(spec, board, evidence.learning_curve),
     )
@@ -190,14 +192,19 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _fit(gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard) -> Iterator[Reason]:
-    """Overfit when train beats test by more than the interval's width, else underfit when even
-    train misses the limit.
+def _fit(
+    gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard, train_rows: float
+) -> Iterator[Reason]:
+    """Overfit when train beats test by more than chance, else underfit when even train misses the
+    limit.
+
+    The variances of two sets' scores add up, each falls with the number of rows: the train score of
+    fewer rows is the less sure one. Twice the half width of 95 % is asked for.
     """
     row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])
     model = "the chosen model" if board.single == board.chosen else "the best model alone"
-    if gap > board.score.high - board.score.low:
+    if gap > (board.score.high - board.score.low) * math.sqrt(1 + 1 / train_rows):
         yield Reason(
             "overfit",
             f"On its train rows {model} has {spec.metric} {numbers.score(train)}, "

@@ -74,10 +74,17 @@ def test_predictions_are_read_where_a_score_is_missing_alone() -> None:
     assert run(spec, sets, Unread(memory.models)).fits == 0
 
 
-@pytest.mark.parametrize(("classes", "rows"), [(None, 5_000), (2, 5_000), (10, 5_000), (26, 1_923)])
-def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes: int | None, rows: int) -> None:
-    """Many classes are predicted by as many trees: fewer rows then tell as much."""
-    scored = scored_rows(12_000, None if classes is None else range(classes))
+@pytest.mark.parametrize(
+    ("classes", "n_train", "rows"),
+    [
+        *((None, n_train, rows) for n_train, rows in ((100, 100), (3_000, 1_000), (12_000, 2_400))),
+        *((classes, 90_000, rows) for classes, rows in ((None, 5_000), (10, 5_000), (26, 1_923))),
+    ],
+)
+def test_the_train_score_is_of_as_many_numbers_as_it_needs(
+    classes: int | None, n_train: int, rows: int
+) -> None:
+    """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so fewer rows."""
+    scored = scored_rows(n_train, None if classes is None else range(classes))
     assert len(scored) == len(set(scored)) == rows
-    assert (scored[0], scored[-1]) == (0, 11_999)
-    assert len(scored_rows(100, None)) == 100
+    assert (scored[0], scored[-1]) == (0, n_train - 1)

@@ -184,6 +184,15 @@ def test_drift_underfit_and_overfit_are_told_apart() -> None:
     assert "underfit" not in over
 
 
+def test_a_train_score_of_few_rows_is_no_overfit_by_chance() -> None:
+    """Of a hundred test rows for each of its own, it may lie ten times as far from the test score."""
+    spec = spec_of(acceptance=TOO_HIGH)
+    score = search_of(spec, [1] * 4).rank().score
+    high = search_of(spec, [1] * 4, train_score=score.estimate + 1.5 * (score.high - score.low))
+    assert "overfit" in _codes(high, report_of(spec), Evidence(train_rows=10.0))
+    assert "overfit" not in _codes(high, report_of(spec), Evidence(train_rows=0.01))
+
+
 def test_a_clearly_weak_segment_is_a_reason() -> None:
     """The part of the rows where the model fails is named."""
     weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), clearly_worse=True)
