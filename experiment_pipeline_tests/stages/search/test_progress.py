@@ -185,3 +185,13 @@ def test_what_the_baseline_took_says_nothing_of_others():
     assert left.guess("forest", FULL) == before
     left.fit_ended("b", 2.0, 2.0)
     assert left.guess("forest", FULL) > 2 * before
+
+
+def test_rounds_of_an_imported_estimator_are_expected_by_nobody():
+    """One that boosts on its own says how many it kept; the time left follows its seconds alone."""
+    name = "sklearn.ensemble.HistGradientBoostingClassifier"
+    boosts = Configuration("boosts", name, "ordinal", {"max_iter": 5})
+    left = TimeLeft(1)
+    left.rung_began(FULL, (), (*linear("a"), boosts), (), 0.0)
+    left.fit_ended("boosts", 2.0, 2.0, rounds=5)
+    assert left.knows(name)

@@ -16,6 +16,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.mapped import expect_place
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import SharedFiles
 
@@ -85,10 +86,11 @@ class Threads:
         """Estimate what training adds, and let fewer fits run at a time where not all would go."""
         from experiment_pipeline.stages.search.memory_needs import training_need
 
-        limit = self.limit()
-        if limit is None:
+        if (limit := self.limit()) is None:
             return None
-        return foresee(training_need(configurations, sets), limit, self.workers)
+        need = training_need(configurations, sets)
+        expect_place(need.files)
+        return foresee(need, limit, self.workers)
 
     def train(
         self,
