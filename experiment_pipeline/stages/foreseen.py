@@ -123,18 +123,18 @@ class Holds:
 # columns and facts together, and of stages alone on texts of 500 letters, which tell them apart (the
 # benchmark's part `foreseen`); what judges, from each metric and calibration by itself.
 HOLDS: Mapping[str, Holds] = {
-    "raw_data": Holds(columns=2, facts=20, read=1, kept=2, tables=4, beside=30_000_000),
+    "raw_data": Holds(columns=2, facts=20, read=2, kept=2, tables=4, beside=30_000_000),
     "data_analysis": Holds(
         columns=1.5,
         facts=16,
-        read=1.25,
+        read=2.75,
         read_facts=250,
         slices=4,
         kept=0.2,
         tables=3,
         beside=125_000_000,
     ),
-    "validated_data": Holds(columns=1, facts=65, read=1, slices=1, kept=2, tables=3),
+    "validated_data": Holds(columns=1, facts=65, read=2.5, slices=1, kept=2, tables=3),
     "split_sets": Holds(columns=3.5, facts=30, read=1, kept=4, tables=2),
     # What judges predictions knows of features no more than the ids.
     "leaderboard": Holds(columns=1, facts=210, slices=6, per_class=32, change=_FEWER_JUDGED),
@@ -142,7 +142,7 @@ HOLDS: Mapping[str, Holds] = {
     "validation_report": Holds(columns=1, facts=230, per_class=24, beside=200_000_000),
     # A fresh process that loads the model, of whose file, unpacked, a column is made.
     "exported_model": Holds(columns=9, facts=24, beside=160_000_000),
-    "prediction": Holds(columns=3, facts=40, read=1.5, kept=1, tables=2, change=_FEWER_AT_ONCE),
+    "prediction": Holds(columns=3, facts=40, read=2, kept=1, tables=2, change=_FEWER_AT_ONCE),
 }
 
 

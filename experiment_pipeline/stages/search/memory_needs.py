@@ -92,8 +92,8 @@ def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> M
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
     work = replace(_Work.of(configurations, sets), parts=((rows, 0),))
     need = work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
-    # An encoder's texts are stored by way of objects, too; what explains and draws is loaded beside.
-    return replace(need, shared=need.shared + work.objects() + LIBRARIES)
+    # An encoder's texts are stored by way of objects, too.
+    return replace(need, shared=need.shared + work.objects())
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class _Work:
 
     def need(self, stage: str, change: str) -> MemoryNeed:
         """What encoding, tables and fits add, and which algorithms take most of it."""
-        shared, by_algorithm = LIBRARIES + self.encoding() + self.tables(), dict[str, int]()
+        # Those that fit, and those that score.
+        shared = 2 * LIBRARIES + self.encoding() + self.tables()
+        by_algorithm = dict[str, int]()
         for one in self.configurations:
             size = self.table(one) + self.fit(one)
             by_algorithm[one.algorithm] = max(size, by_algorithm.get(one.algorithm, 0))
