@@ -143,7 +143,7 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
     assert ui.project.execute(STRICT).returncode == 1
     (run_id,) = ui.history(STRICT)
-    browser.page.set_viewport_size({"width": 1400, "height": 1300})
+    browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = browser.go(f"/runs/{run_id}")
     last = page.get_by_text("Execution of run for").last
     expect(last).to_be_visible()
