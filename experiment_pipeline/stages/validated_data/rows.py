@@ -128,7 +128,8 @@ def validate(
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own. Such rows come in batches, and of one batch none need be left.
         sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
-        cells: where the columns go that get another type; None: they stay in memory.
+        cells: where the columns go that get another type, and the reasons; None: they stay in
+            memory. Of every rule that rows break, the cells are in memory in any case.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -138,7 +139,8 @@ def validate(
     _check_given(raw, prepared)
     frame, notes = fit_columns(prepared.frame, raw.columns, schema)
     schemas = column_schemas(frame, schema)
-    columns = CheckedColumns(frame, {} if cells is None else cells)
+    cells = {} if cells is None else cells
+    columns = CheckedColumns(frame, cells)
     broken = _check_columns(columns, prepared, schemas, spec, validation)
     notes += [one.text for one in columns.let_pass if one.cells]
     broken += _check_weights(columns, spec)
@@ -155,7 +157,8 @@ def validate(
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
-    texts = rejection_reasons(broken, rejected).set_axis(raw.index[rejected])
+    cells[REASONS] = rejection_reasons(broken, rejected)
+    texts = cells[REASONS].set_axis(raw.index[rejected])
     return ValidatedData(
         validated=_kept(frame, columns, intact),
         rejected=with_cells(picked(raw, rejected), {REASONS: texts}),
@@ -267,11 +270,9 @@ def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]
     """Turn what the preparation could not read into positions and broken rules."""
     found: dict[str, np.ndarray] = {}
     broken = []
-    for name, cells in prepared.unparsable.groupby("column", sort=False):
-        positions = prepared.frame.index.get_indexer(pd.Index(cells["row_number"]))
-        found[str(name)] = positions
-        rule = cells["rule"].iloc[0]
-        broken.append(Broken(str(name), rule, positions, cells["value"]))
+    for name, bad in prepared.unparsable.items():
+        found[name] = positions = prepared.frame.index.get_indexer(bad.cells.index)
+        broken.append(Broken(name, bad.rule, positions, bad.cells))
     return found, broken
 
 
