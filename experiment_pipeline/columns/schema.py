@@ -191,9 +191,10 @@ def fit_columns(
         name = absent[0]
         raise InvalidSchema(
             f"columns.{name}",
-            f"the table lacks {len(absent)} required columns: {listed(absent)}; "
-            f"{did_you_mean(name, frame.columns)}",
-            "Correct the name, deliver the column, or write required: false.",
+            f"the table lacks required columns: {listed(absent)}; {did_you_mean(name, frame.columns)}",
+            "Correct the name, deliver the column, or write required: false."
+            if len(delivered) > 1
+            else "Correct data.delimiter: the table was read as one column.",
         )
     new = [name for name in frame.columns if name in delivered and not _named(name, schema)]
     if new and schema.strict is True:

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +45,12 @@ _TEMPLATE = re.compile(r"\{\{\s*env\b")
 _VARIABLE = re.compile(r"\benv(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))")
 
 
+# Places of the YAML that hold values of the table.
+_VALUES = (
+    r"attributes\.(positive_class|preparation\.missing_values|split\.(train|test|validation))\b"
+)
+
+
 class YamlSource:
     """One document of a defs.yaml."""
 
@@ -73,6 +80,9 @@ class YamlSource:
             raise InvalidExperiment(
                 f"{shown_path(self.path)}:{oddity.line}", oddity.message, "edit the file"
             )
+        switches = self._file.switches(_VALUES)
+        if below := [replace(one, location=one.location[1:]) for one in switches]:
+            raise invalid(below, self.line_of)
 
     def filled_in(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attributes with `{{ env.NAME }}` replaced by the variable's value.
@@ -323,7 +333,11 @@ def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
         location: Location = ("search", number)
         try:
             found = configurations(alone)
-            for configuration in {frozenset(c.hyperparameters): c for c in found}.values():
+            # Names and texts decide what is refused here.
+            for configuration in {
+                str({k: v if isinstance(v, str) else 0 for k, v in c.hyperparameters.items()}): c
+                for c in found
+            }.values():
                 check_hyperparameters(configuration, spec.task)
                 check_demands(configuration, spec.task, spec)
         except UnknownAlgorithm as error:

@@ -54,14 +54,14 @@ class Freshness(Closed):
     """How old leaderboard and exported model may get before Dagster's page says so."""
 
     warn_after: str | None = Field(
-        None, description="A duration such as '2 days'; unset: no warning", examples=["2 days"]
+        None, description="A duration; unset: no warning", examples=["2 days"]
     )
-    fail_after: str = Field(description="A duration such as '7 days'", examples=["7 days"])
+    fail_after: str = Field(description="A duration", examples=["7 days"])
 
-    @field_validator("warn_after", "fail_after")
+    @field_validator("warn_after", "fail_after", mode="before")
     @classmethod
-    def _is_long_enough(cls, value: str | None) -> str | None:
-        if value is not None and duration(value).total_seconds() < SHORTEST_SECONDS:
+    def _is_long_enough(cls, value: Any) -> Any:
+        if value is not None and duration(str(value)).total_seconds() < SHORTEST_SECONDS:
             raise ValueError(f"{value!r} is too short; Dagster looks once a minute")
         return value
 

@@ -7,6 +7,7 @@ of aliases can stand for 10**10 values, which whoever walks through them never f
 Out: nodes, or MalformedYaml with its line.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -81,6 +82,16 @@ class YamlFile:
         line = closest_line(self.documents[0], location) if self.documents else 1
         return f"{self.path}:{line}"
 
+    def switches(self, values: str) -> list[Problem]:
+        """A problem for each unquoted yes, no, on or off at a place that the pattern matches."""
+        return [
+            Problem(
+                at, f"unquoted, {said} is {truth} in YAML; write '{said}' for the text, or {truth}"
+            )
+            for at, said, truth in (_switches(self.documents[0]) if self.documents else ())
+            if re.match(values, ".".join(map(str, at)))
+        ]
+
     def values(self) -> Any:
         """Return the plain values of the one document.
 
@@ -135,6 +146,24 @@ def repeated_keys(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Locat
         yield from repeated_keys(value, path)
 
 
+# What YAML takes for true and false, and most people for texts.
+_TRUTH = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+# Places of schema.yaml that hold what a cell may hold.
+_CELLS = r"columns\..*\.(\d+|equal_to|not_equal_to|value|default)$"
+
+
+def _switches(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, str, str]]:
+    """(path, as written, as YAML reads it) of each value that is true or false by one of these words."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _switches(item, (*above, number))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _switches(value, (*above, str(key.value)))
+    elif node.tag == f"{STANDARD}bool" and (truth := _TRUTH.get(node.value.lower())):
+        yield above, node.value, truth
+
+
 @dataclass
 class _Open:
     """A mapping or list that has begun, and how many values it stands for so far."""
@@ -187,6 +216,7 @@ def _excess(event: yaml.Event, message: str) -> MalformedYaml:
 _ADVICE = {
     "'\\t' that cannot start": "indent with spaces",
     "mapping values": "indent it as its neighbours, or quote the value that holds a colon",
+    "flow mapping": "quote the value that holds a colon or a comma",
     "<block end>": "indent it as its neighbours",
 }
 
@@ -297,12 +327,15 @@ class SchemaText:
             InvalidSchema: it is no YAML, or says something that is not known here.
         """
         try:
-            raw = YamlFile(self.text, self.path).values()
+            file = YamlFile(self.text, self.path)
+            raw = file.values()
         except MalformedYaml as error:
             line, rule = error.oddity
             raise InvalidSchema(f"{self.path}:{line}", rule, "Correct the line.") from None
         if not isinstance(raw, Mapping):
             raise self.invalid([Problem((), "it is no mapping of keys", "Begin with columns:")])
+        if switches := file.switches(_CELLS):
+            raise self.invalid(switches)
         try:
             return SchemaFile.model_validate(raw)
         except ValidationError as error:

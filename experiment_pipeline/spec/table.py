@@ -164,7 +164,14 @@ class Preparation(Closed):
     def _one_format_alone(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
+        found = {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
+        for name, formats in found.items():
+            for one in formats or ():
+                if "%" not in str(one):
+                    raise ValueError(
+                        f"{name}: {one!r} is no strptime format; write one such as '%d.%m.%Y'"
+                    )
+        return found
 
     @field_validator(
         "calendar",
@@ -350,10 +357,10 @@ class TimeSplit(Closed):
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
 
-    @field_validator("gap", "unit")
+    @field_validator("gap", "unit", mode="before")
     @classmethod
-    def _is_a_duration(cls, value: str, info: ValidationInfo) -> str:
-        if duration(value).value == 0 and info.field_name == "unit":
+    def _is_a_duration(cls, value: Any, info: ValidationInfo) -> Any:
+        if duration(str(value)).value == 0 and info.field_name == "unit":
             raise ValueError("the unit is zero; write one such as '1 day'")
         return value
 

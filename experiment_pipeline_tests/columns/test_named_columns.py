@@ -66,7 +66,9 @@ def test_a_name_that_the_schema_leaves_out_is_no_column_either() -> None:
 def test_a_column_that_the_schema_requires_is_told_with_the_schema_s_line() -> None:
     """The header lacks it: schema.yaml or the delivery is wrong."""
     message = told(named("columns:\n  age: {}\n  agge: {}\nstrict: false\n"))
-    assert message.startswith("schema.yaml:3: columns.agge: the table lacks 1 required columns")
+    assert message.startswith(
+        "schema.yaml:3: columns.agge: the table lacks required columns: 'agge'"
+    )
 
 
 def test_columns_that_a_function_may_have_made_are_not_judged() -> None:
@@ -75,3 +77,12 @@ def test_columns_that_a_function_may_have_made_are_not_judged() -> None:
     named(preparation=preparation, exclude={"made_by_it": "a reason"}).check(DELIVERED)
     wrong = {"function": "mine:add_columns", "types": {"wieght": "text"}}
     assert "wieght" in told(named(preparation=wrong))
+
+
+def test_a_table_that_was_read_as_one_column_is_told_its_delimiter() -> None:
+    """A wrong delimiter makes one long name of the header."""
+    two = named("columns:\n  age: {}\n  ward: {}\n", preparation={})
+    assert "fix: Correct data.delimiter: the table was read as one column." in told(
+        two, ["age;ward"]
+    )
+    assert "delimiter" not in told(two, ["age", "wrad"])

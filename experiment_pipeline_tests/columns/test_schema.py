@@ -20,6 +20,8 @@ from experiment_pipeline_tests.spec.test_yaml_nodes import bomb
 from experiment_pipeline_tests.stages.validated_data.validation import checked, reasons
 
 BAD_SCHEMAS = {
+    "columns: {a: {dtype: str, isin: [yes, 'no']}}": r"columns\.a\.isin\.0: unquoted, yes is true",
+    "columns: {a: {dtype: str, not_equal_to: Off}}": r"write 'Off' for the text, or false",
     "a: [": r"schema\.yaml:\d: is no YAML",
     "1": "no mapping",
     "": "no mapping",

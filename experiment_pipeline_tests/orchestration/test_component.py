@@ -216,6 +216,47 @@ def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
     assert (spec.target, spec.positive_class) == ("{{x}}", "1")
 
 
+@pytest.mark.parametrize(
+    ("setting", "path", "fix"),
+    [
+        ("positive_class: yes", "positive_class", "write 'yes' for the text, or true"),
+        ("positive_class: NO", "positive_class", "write 'NO' for the text, or false"),
+        (
+            "preparation: {missing_values: {a: [-1, off]}}",
+            "preparation.missing_values.a.1",
+            "'off'",
+        ),
+        ("split: {by: column, column: a, test: [on]}", "split.test.0", "write 'on' for the text"),
+    ],
+)
+def test_a_word_that_yaml_takes_for_a_switch_is_no_value_of_the_table(
+    folder: ExperimentsFolder, setting: str, path: str, fix: str
+) -> None:
+    """Who writes `positive_class: yes` means the text, and YAML reads true."""
+    folder.write(f"{YAML}  {setting}\n")
+    message = told(folder)
+    assert message.startswith(f"visits/defs.yaml:12: {path}: unquoted, ")
+    assert fix in message
+
+
+@pytest.mark.parametrize(
+    "setting", ["positive_class: 'yes'", "positive_class: true", "halving: off", "ensemble: on"]
+)
+def test_quoted_words_and_switches_are_left_alone(folder: ExperimentsFolder, setting: str) -> None:
+    """Where a switch is meant, every word of YAML's for it will do."""
+    folder.write(f"{YAML}  {setting}\n")
+    assert folder.load().named.spec.task == "binary"
+
+
+@pytest.mark.parametrize("values", ["[7, seven]", "[seven, 7]", "0,1"])
+def test_a_text_for_a_number_is_told_with_its_line(folder: ExperimentsFolder, values: str) -> None:
+    """Whichever of its values it is: it would fail when it is fitted."""
+    folder.write(YAML.replace("[15, 31]", values))
+    message = told(folder)
+    assert message.startswith("visits/defs.yaml:11: configuration lightgbm")
+    assert "is a text, and 'num_leaves' takes none" in message
+
+
 def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the project's own errors are told in one line."""
     folder.write(YAML)

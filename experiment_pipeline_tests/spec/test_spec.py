@@ -73,6 +73,8 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("split", {"by": "time", "column": "t", "gap": "soon"}, "split.gap: 'soon' is no duration"),
     ("split", {"by": "time", "column": "t", "gap": "-1 day"}, "split.gap: '-1 day' is no duration"),
     ("split", {"by": "time", "column": "t", "gap": "7"}, "split.gap: '7' is no duration"),
+    ("split", {"by": "time", "column": "t", "gap": 7}, "split.gap: '7' is no duration; write one"),
+    ("preparation.datetime_formats", {"t": "YYYY-MM-DD"}, "'YYYY-MM-DD' is no strptime format"),
     ("split", {"by": "time", "column": "t", "gap": "NaT"}, "split.gap: 'NaT' is no duration"),
     ("split", {"by": "time", "column": "t", "unit": "0 days"}, "split.unit: the unit is zero"),
     ("split", {"by": "column", "column": "s", "train": []}, "split.train: is empty"),
@@ -244,7 +246,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("tags", {"dagster/kind": "a"}, "'dagster/kind' is one of Dagster's own tags"),
     ("tags", {"tier": "a b"}, "tags.tier: 'a b' is no value of a tag"),
     ("tags", {"tier": 1}, "tags.tier: 1 is a number, no text; put it in quotes: '1'"),
-    ("freshness", {"warn_after": "1 day"}, "freshness.fail_after: is missing: a duration such as"),
+    ("freshness", {"warn_after": "1 day"}, "freshness.fail_after: is missing: a duration, such as"),
     ("freshness", {"fail_after": "soon"}, "freshness.fail_after: 'soon' is no duration"),
     ("freshness", {"fail_after": "5 s"}, "'5 s' is too short; Dagster looks once a minute"),
     (

@@ -14,7 +14,7 @@ from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
 
 _NAME = re.compile(
-    r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|num$|nbr$"
+    r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|.num$|.nbr$"
     r"|^(?:id|user|customer|client|patient|subject|person|account|member|device|machine"
     r"|vehicle|household|student|employee|session|store|sensor|engine)(?:$|[_\W]id$)",
 )

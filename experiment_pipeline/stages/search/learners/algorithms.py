@@ -110,19 +110,20 @@ def is_own_estimator(algorithm: str) -> bool:
 
 
 def check_estimator_hyperparameters(configuration: Configuration, task: str) -> None:
-    """Raise when the names of an estimator's configuration cannot work, before it is fitted.
+    """Raise when an estimator's configuration cannot work, before it is fitted.
 
     The class is imported and an unfitted estimator is made, which takes a second: not where all
-    names are well known. Values are judged by the algorithm, when it is fitted.
+    names are well known and no value is a text.
 
     Raises:
         UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
-        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+        InvalidExperiment: a hyperparameter that does not exist, or may not be set or be that.
     """
+    given = configuration.hyperparameters
     if (
         is_own_estimator(configuration.algorithm)
-        or not set(configuration.hyperparameters)
-        <= _declared(configuration.algorithm, task).well_known
+        or not set(given) <= _declared(configuration.algorithm, task).well_known
+        or any(isinstance(value, str) for value in given.values())
     ):
         build_estimator(configuration, task, seed=0)
 
@@ -147,6 +148,8 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
         estimator = cls(**{**declared.defaults, **direct})
         nested = {name: value for name, value in given.items() if "__" in name}
         estimator.set_params(**nested, **_settings(estimator, path, seed))
+        if path.startswith("sklearn."):
+            estimator._validate_params()  # as each of its fits does, to begin with
     except (TypeError, ValueError, AttributeError) as error:
         raise errors.InvalidExperiment(
             f"configuration {configuration.key}",

@@ -84,4 +84,12 @@ _OBJECTIVES = {
         *("Poisson", "Tweedie"),
     ),
 }
-NAMES = ParameterNames("catboost", _ACCEPTED, _RESERVED, "loss_function", _OBJECTIVES)
+_TEXTS = frozenset(
+    {
+        *("auto_class_weights", "boosting_type", "bootstrap_type", "counter_calc_method"),
+        *("feature_border_type", "grow_policy", "leaf_estimation_backtracking", "score_function"),
+        *("leaf_estimation_method", "model_shrink_mode", "nan_mode", "random_score_type"),
+        "sampling_frequency",
+    }
+)
+NAMES = ParameterNames("catboost", _ACCEPTED, _RESERVED, "loss_function", _OBJECTIVES, _TEXTS)

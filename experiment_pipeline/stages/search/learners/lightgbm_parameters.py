@@ -111,4 +111,5 @@ _OBJECTIVES: dict[str, tuple[str, ...]] = {
         "tweedie",
     ),
 }
-NAMES = ParameterNames("lightgbm", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES)
+_TEXTS = frozenset({"boosting", "data_sample_strategy"})
+NAMES = ParameterNames("lightgbm", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES, _TEXTS)

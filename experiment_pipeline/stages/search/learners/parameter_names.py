@@ -33,6 +33,7 @@ class ParameterNames:
             configuration alike.
         objective: the own name of the loss.
         objectives: task → its values; what follows a colon is the library's.
+        texts: own names of the others that take a text; all others take a number, or true or false.
     """
 
     library: str
@@ -40,6 +41,7 @@ class ParameterNames:
     reserved: Aliases
     objective: str
     objectives: Mapping[str, tuple[str, ...]]
+    texts: frozenset[str]
 
     @cached_property
     def own_name(self) -> Mapping[str, str]:
@@ -51,8 +53,8 @@ class ParameterNames:
         """Return the hyperparameters of the configuration `key` under the library's own names.
 
         Raises:
-            InvalidExperiment: an unknown or reserved name, one parameter under two names, or an
-                objective that is not of the task.
+            InvalidExperiment: an unknown or reserved name, one parameter under two names, a text
+                for a number, or an objective that is not of the task.
         """
         named: dict[str, Scalar] = {}
         for name, value in given.items():
@@ -63,6 +65,8 @@ class ParameterNames:
                     f"{name} sets {own}, which is set already",
                     "keep one of the two names",
                 )
+            if isinstance(value, str) and own not in {self.objective, *self.texts}:
+                self._check_reads(key, name, value)
             named[own] = value
         self._check_objective(key, named, task)
         return named
@@ -84,6 +88,18 @@ class ParameterNames:
                 "drop it; seed, metric and workers of the experiment decide it",
             )
         return own
+
+    @staticmethod
+    def _check_reads(key: str, name: str, value: str) -> None:
+        # Quoted, '7' and 'true' reach a library as what they read as.
+        try:
+            float(0 if value in ("true", "false") else value)
+        except ValueError:
+            raise errors.InvalidExperiment(
+                f"configuration {key}",
+                f"{value!r} is a text, and {name!r} takes none",
+                "write a number, such as 0.1, or true or false; more than one as a list",
+            ) from None
 
     def _check_objective(self, key: str, named: Mapping[str, Scalar], task: str) -> None:
         objective = named.get(self.objective)

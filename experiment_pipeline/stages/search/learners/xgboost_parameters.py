@@ -58,4 +58,5 @@ _OBJECTIVES = {
         *("count:poisson", "reg:gamma", "reg:tweedie"),
     ),
 }
-NAMES = ParameterNames("xgboost", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES)
+_TEXTS = frozenset({"grow_policy"})
+NAMES = ParameterNames("xgboost", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES, _TEXTS)

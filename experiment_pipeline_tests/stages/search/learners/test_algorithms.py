@@ -104,6 +104,42 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
         check_hyperparameters(configuration(algorithm, **{name: 1}), "binary")
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "name", "value"),
+    [
+        ("lightgbm", "eta", "10%"),
+        ("xgboost", "max_depth", "six"),
+        ("catboost", "langevin", "perhaps"),
+        ("random_forest", "max_features", "sqr"),
+        ("linear", "C", "low"),
+        ("sklearn.neighbors.KNeighborsClassifier", "n_neighbors", "five"),
+    ],
+)
+def test_a_text_that_is_no_value_is_refused(algorithm: str, name: str, value: str) -> None:
+    """The error names hyperparameter and value, before anything is fitted."""
+    with pytest.raises(errors.InvalidExperiment, match=f"'{value}'") as caught:
+        check_hyperparameters(configuration(algorithm, **{name: value}), "binary")
+    assert f"'{name}'" in caught.value.rule
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "value"),
+    [
+        ("lightgbm", "boosting_type", "dart"),
+        ("lightgbm", "num_leaves", "7"),
+        ("lightgbm", "extra_trees", "true"),
+        ("xgboost", "grow_policy", "lossguide"),
+        ("catboost", "bootstrap_type", "MVS"),
+        ("random_forest", "max_features", "sqrt"),
+        ("dummy", "strategy", "stratified"),
+        ("lightgbm.LGBMClassifier", "boosting_type", "gbdt"),
+    ],
+)
+def test_a_text_that_is_a_value_is_taken(algorithm: str, name: str, value: str) -> None:
+    """A number or a switch in quotes is one, and some hyperparameters are words."""
+    check_hyperparameters(configuration(algorithm, **{name: value}), "binary")
+
+
 def test_one_parameter_under_two_names_is_refused() -> None:
     """LightGBM would take one of them without a word."""
     both = configuration("lightgbm", min_child_samples=5, min_data_in_leaf=7)
