@@ -128,8 +128,7 @@ def validate(
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own. Such rows come in batches, and of one batch none need be left.
         sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
-        cells: where the columns go that get another type, and the reasons; None: they stay in
-            memory. Of every rule that rows break, the cells are in memory in any case.
+        cells: where reasons go, and columns that get another type; None: they stay in memory.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -158,10 +157,9 @@ def validate(
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
     cells[REASONS] = rejection_reasons(broken, rejected)
-    texts = cells[REASONS].set_axis(raw.index[rejected])
     return ValidatedData(
         validated=_kept(frame, columns, intact),
-        rejected=with_cells(picked(raw, rejected), {REASONS: texts}),
+        rejected=with_cells(picked(raw, rejected), {REASONS: cells[REASONS]}),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),
