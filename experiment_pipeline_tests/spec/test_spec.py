@@ -196,13 +196,6 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         {"cross_validation": {"folds": 1}},
         "evaluation.cross_validation.folds: 1 is out of range",
     ),
-    # surrogate
-    (
-        "surrogate",
-        "on",
-        "surrogate: there is no such way to search any more, as it was not shown t",
-    ),
-    ("surrogate", False, "to beat halving at the same work; drop this key"),
     ("budget", None, "budget: no value is given"),
     ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),
     ("budget", {"seconds": 0}, "budget.seconds: 0 is out of range; allowed: above 0"),

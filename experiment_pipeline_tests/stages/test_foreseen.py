@@ -1,7 +1,6 @@
 """What a stage needs is told before it begins: nobody is killed, nobody is stopped who would fit."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.memory_limits import MemoryLimit, memory_limit
 from experiment_pipeline.storage.tables import StoredTable, write_table
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.storage.test_memory_limits import system
 
 GIGABYTE = 10**9
@@ -240,8 +240,6 @@ def test_a_stage_that_would_be_killed_says_so_and_ends(tmp_path: Path) -> None:
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
     cells = np.random.default_rng(0).random(2_000_000)
     pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
-    command = [sys.executable, "-c", STARVED, str(path), "40000000"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    assert done.stdout.startswith("False NotEnoughMemory: the stage raw_data: it needs about")
-    assert "(ulimit -v)" in done.stdout
+    printed = printed_by(STARVED, str(path), "40000000")
+    assert printed.startswith("False NotEnoughMemory: the stage raw_data: it needs about")
+    assert "(ulimit -v)" in printed

@@ -26,7 +26,6 @@ class Engine(Protocol):
     @property
     def workers(self) -> int:
         """Fits at a time, 1 at least; it may change while a search runs."""
-        ...
 
     def foresee(
         self, configurations: Sequence[Configuration], sets: TrainingSets
@@ -36,7 +35,6 @@ class Engine(Protocol):
         Raises:
             NotEnoughMemory: it would not go.
         """
-        ...
 
     def train(
         self,
@@ -62,7 +60,6 @@ class Engine(Protocol):
         `FailedConfiguration`; what says nothing of it gets a second attempt, by itself, when all
         others are done. An interruption propagates.
         """
-        ...
 
 
 @dataclass(frozen=True)
