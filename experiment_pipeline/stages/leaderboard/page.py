@@ -302,7 +302,8 @@ def _choice(shown: SearchShown) -> Table:
         whom = "the chosen configuration" if ensemble is None else "its members"
         facts["Cost"] = (
             f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
-            f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}"
+            f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}; "
+            "encoding, predicting and scoring take time of their own, which a budget counts"
         )
     return Table(("", ""), tuple(facts.items()))
 
