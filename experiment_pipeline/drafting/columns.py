@@ -122,7 +122,7 @@ def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | 
     name = str(raw.name)
     declared = {setting: {name: value} for setting, value in settings.items()}
     prepared = prepare(raw.to_frame(name), Preparation.model_validate(declared))
-    return prepared.frame[name] if prepared.unparsable.empty else None
+    return prepared.frame[name] if not prepared.unparsable else None
 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
