@@ -11,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui wheel test lint hooks bench lock clean system system-test
+.PHONY: help run ui wheel test pytest lint hooks bench lock clean system system-test
 
 help: ## users: show the targets
 	@for who in users contributors; do \
@@ -28,7 +28,11 @@ ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and 
 wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
 	$(BIN)/uv build --quiet --wheel
 
-test: .venv/ready-dev system-test lint ## contributors: set up and run every check and test
+# Types are checked beside the tests, which wait now and then.
+test: .venv/ready-dev system-test ## contributors: set up and run every check and test
+	$(MAKE) --jobs=2 lint pytest
+
+pytest: .venv/ready-dev system-test ## contributors: run every test
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready-dev ## contributors: formatting, style and types

@@ -5,6 +5,7 @@ every command of both CLIs; any other error is a bug and keeps its stack.
 """
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +23,7 @@ console.install()
 
 
 @dg.definitions
+@cache  # one command asks Dagster for them up to six times
 def defs() -> dg.Definitions:
     """Load the experiments; whatever is run here, runs in one process."""
     return dg.Definitions.merge(

@@ -1,8 +1,17 @@
-"""Made-up results of configurations, where only their scores matter."""
+"""Results of configurations: made up, where only their scores matter, and of whole searches."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from experiment_pipeline.stages.search.results import ModelResult, Predictions
+import joblib
+
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.conclusions import Event, Fitted
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 
 class NothingKnown:
@@ -15,6 +24,22 @@ class NothingKnown:
     def predictions(self, fingerprint: str) -> Predictions:
         """Nobody may ask."""
         raise KeyError(fingerprint)
+
+
+def events_of(
+    spec: ExperimentSpec, sets: TrainingSets, workers: int | None = None
+) -> Iterator[Event]:
+    """What a search says that finds nothing stored; None: as many workers as cores."""
+    engine = Threads(workers or joblib.cpu_count())
+    return search(configurations(spec), sets, spec, NothingKnown(), engine, time.perf_counter)
+
+
+def trained_by_search(
+    spec: ExperimentSpec, sets: TrainingSets, workers: int | None = None
+) -> Mapping[str, TrainedModel]:
+    """Key → what such a search has trained on all train rows."""
+    fits = (event for event in events_of(spec, sets, workers) if isinstance(event, Fitted))
+    return {one.model.key: one.model for one in fits if one.rung.is_full}
 
 
 def model_result(key: str, test_score: float, metric: str = "roc_auc") -> ModelResult:

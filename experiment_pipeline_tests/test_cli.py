@@ -3,7 +3,6 @@
 import importlib
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.fresh_process import printed_by
 
 
 def run(*arguments: object) -> Result:
@@ -277,8 +277,7 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
         "try:\n    main(['--version'])\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert not {'pandas', 'sklearn', 'dagster'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert b"experiment-pipeline, version" in done.stdout
+    assert "experiment-pipeline, version" in printed_by(code)
 
 
 def test_a_parquet_table_is_read_too() -> None:

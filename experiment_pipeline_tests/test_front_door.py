@@ -4,8 +4,6 @@ import ast
 import doctest
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from experiment_pipeline.reporting.remembered import VersionRow
 from experiment_pipeline.storage.database.writing import remember
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
 
 ROOT = Path(__file__).parent.parent
@@ -100,11 +99,7 @@ def test_asking_what_was_tried_loads_neither_dagster_nor_training() -> None:
         "assert len(ep.leaderboard('flight_delay')) == 2\n"
         "print(sorted({'dagster', 'sklearn', 'lightgbm', 'matplotlib'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert printed_by(script) == "[]"
 
 
 def test_the_champion_is_found_where_it_was_exported_to(

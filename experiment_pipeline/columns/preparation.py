@@ -46,9 +46,6 @@ RULES = {
 }
 
 
-_NOTHING = pd.DataFrame(columns=["row_number", "column", "value", "rule"])
-
-
 @dataclass(frozen=True)
 class PreparedColumn:
     """A column after its steps.
@@ -65,19 +62,27 @@ class PreparedColumn:
 
 
 @dataclass(frozen=True)
+class Unparsable:
+    """Cells (k,) of a column as delivered, with their rows' index, and the rule that they break."""
+
+    cells: pd.Series
+    rule: str
+
+
+@dataclass(frozen=True)
 class Prepared(Generic[AnyTable]):
     """A prepared table, and what the preparation did.
 
     Attributes:
         frame: the rows of the raw table, in their order, with their index.
         changes: columns `column`, `step`, `cells_changed`; a row per declared step.
-        unparsable: columns `row_number`, `column`, `value`, `rule`; a row per cell that held
-            something else than its declared type, with the value as delivered.
+        unparsable: column → its cells that held something else than the declared type, if any.
+            They are in memory, as many as there are: 8 bytes each and those of the cell.
     """
 
     frame: AnyTable
     changes: pd.DataFrame
-    unparsable: pd.DataFrame
+    unparsable: Mapping[str, Unparsable]
 
 
 def prepare(
@@ -103,7 +108,7 @@ def prepare(
     _check_columns_exist(raw, preparation, may_be_absent)
     values = Overlaid(dict.fromkeys(map(str, raw.columns)), raw, {} if cells is None else cells)
     changes: list[tuple[str, str, int]] = []
-    unparsable = []
+    unparsable = dict[str, Unparsable]()
     for name in raw.columns:
         given = raw[name]
         column = prepare_column(given, preparation)
@@ -111,7 +116,8 @@ def prepare(
             values.put(str(name), column.cells)
         changes += [(str(name), step, count) for step, count in column.cells_changed.items()]
         if column.unparsable.any():
-            unparsable.append(_unparsable(given, column, RULES[preparation.types[str(name)]]))
+            rule = RULES[preparation.types[str(name)]]
+            unparsable[str(name)] = Unparsable(given[column.unparsable], rule)
     for name, parts in preparation.calendar.items():
         for new, numbers in calendar_parts(values, name, parts).items():
             values.put(new, numbers)
@@ -121,11 +127,8 @@ def prepare(
         after, changed = _through_function(preparation.function, frame, cells)
         frame = made(raw, raw.index, after)
         changes += [(name, "function", count) for name, count in changed.items()]
-    return Prepared(
-        frame,
-        pd.DataFrame(changes, columns=["column", "step", "cells_changed"]),
-        pd.concat(unparsable or [_NOTHING], ignore_index=True),
-    )
+    told = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
+    return Prepared(frame, told, unparsable)
 
 
 def _check_columns_exist(
@@ -152,17 +155,6 @@ def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[
         old = before[name] if name in before else pd.Series(None, before.index, dtype=object)
         same = old.astype(object).eq(column.astype(object)) | (old.isna() & column.isna())
         yield str(name), int((~same).sum())
-
-
-def _unparsable(raw: pd.Series, column: PreparedColumn, rule: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "row_number": raw.index[column.unparsable],
-            "column": str(raw.name),
-            "value": raw[column.unparsable].astype(object).to_numpy(),
-            "rule": rule,
-        }
-    )
 
 
 def prepare_column(raw: pd.Series, preparation: Preparation) -> PreparedColumn:

@@ -9,7 +9,7 @@ this module's business: a file or a shelf of `storage`. In: tables. Out: tables 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -197,6 +197,12 @@ class Place(MutableMapping[str, pd.Series]):
     @abstractmethod
     def hold(self, batches: Iterable[pd.DataFrame]) -> None:
         """Hold the columns of a table that comes in batches, when all came, instead of the others."""
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as JSON and SQL have them: what is missing is None."""
+    cells: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return cells
 
 
 def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:

@@ -22,9 +22,9 @@ from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.columns.target import check_metrics, check_target
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.columns import infer_schema
 from experiment_pipeline.drafting.decisions import Decision
 from experiment_pipeline.drafting.inference import Draft, infer
+from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.rows.digests import mixed, uniform
 from experiment_pipeline.rows.membership import assign_sets

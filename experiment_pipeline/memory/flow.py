@@ -119,7 +119,7 @@ def _chosen(of: Decided) -> Card:
         if others
         else "No other comes near it."
     )
-    score = interval(run["test_score"], run["test_low"], run["test_high"])
+    score = numbers.as_known(run["test_score"], run["test_low"], run["test_high"])
     told = Paragraph(f"{run['metric']} {score} {evaluated(run['evaluation']).where}. {tied}")
     return Card("Chosen", run["chosen"], "", (*([Paragraph(settings)] if settings else []), told))
 
@@ -216,12 +216,3 @@ def _decoration(drawn: str) -> Markup:
         f'<svg aria-hidden="true" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'width="{_WIDTH}" height="{_HEIGHT}">{drawn}</svg>'
     )
-
-
-def interval(estimate: float | None, low: float | None, high: float | None) -> str:
-    """A score with its interval, as far as they are known."""
-    if estimate is None:
-        return "undefined"
-    if low is None or high is None:
-        return numbers.score(estimate)
-    return numbers.interval(Interval(estimate, low, high))

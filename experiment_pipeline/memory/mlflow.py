@@ -24,8 +24,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pandas as pd
-
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.server import is_page
 from experiment_pipeline.reporting.remembered import RunFacts
@@ -180,11 +179,10 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         child.data.tags.get(f"{_TAG}.configuration"): child
         for child in _found(client, into, {"mlflow.parentRunId": parent})
     }
-    results = questions.rows_of_run("configurations", run)
-    for row in results.to_dict("records"):
-        old = children.get(str(row["key"]))
+    for row in plain_rows(questions.rows_of_run("configurations", run)):
+        old = children.get(row["key"])
         if old is None or old.info.status == "RUNNING":
-            child = _child({str(name): value for name, value in row.items()}, run, parent)
+            child = _child(row, run, parent)
             _put(client, into, child, None if old is None else old.info.run_id)
     with tempfile.TemporaryDirectory() as folder:
         _write_files(Path(folder), run)
@@ -218,7 +216,7 @@ def _put(client: Any, into: str, what: _Written, run_id: str | None) -> str:
 
 
 def _parent(run: Mapping[str, Any], mark: Mapping[str, str]) -> _Written:
-    scores = questions.rows_of_run("scores", run).to_dict("records")
+    scores = plain_rows(questions.rows_of_run("scores", run))
     metrics = {
         f"{row['set_name']}_{row['metric']}{suffix}": row[part]
         for row in scores
@@ -265,10 +263,9 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
         if text := questions.file_text(run[digest]):
             (folder / name).write_text(text, encoding="utf-8")
-    reports = questions.rows_of_run("reports", run)
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
-        for row in reports.to_dict("records")
+        for row in plain_rows(questions.rows_of_run("reports", run))
         if is_page(row["place"])
     }
     if run["version"] and run["version_is_new"]:
@@ -314,11 +311,8 @@ def _registered(client: Any, name: str) -> dict[str, str]:
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     """What is known, under names that MLflow takes, as texts that are no longer than it takes."""
-    return {
-        _name(name): str(value)[:_LONGEST]
-        for name, value in values.items()
-        if isinstance(value, Mapping | list) or not pd.isna(value)
-    }
+    known = {name: value for name, value in values.items() if value is not None}
+    return {_name(name): str(value)[:_LONGEST] for name, value in known.items()}
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -13,22 +13,11 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import changes
 from experiment_pipeline.memory.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
-from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import (
-    Block,
-    Bullets,
-    Cell,
-    Document,
-    Link,
-    Markup,
-    Paragraph,
-    Section,
-    Table,
-    Tone,
-)
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.versions import RECORD
 
@@ -53,7 +42,7 @@ _SAID = {
     "killed": "was killed at {stage}",
     "partial": "ended without a decision, after {stage}",
 }
-_TONES: dict[Any, Tone] = {
+_TONES: dict[Any, document.Tone] = {
     "accepted": "passed",
     "rejected": "failed",
     "failed": "failed",
@@ -62,15 +51,15 @@ _TONES: dict[Any, Tone] = {
 }
 
 
-def overview(now: datetime) -> Document:
+def overview(now: datetime) -> document.Document:
     """Return the page of all experiments: champion, gates, last run, age of the data, cost, trend."""
-    found = questions.experiments()
+    found = plain_rows(questions.experiments())
     last = _last_runs()
     champions = _champions()
     gates = _gates(champions)
     rows = [
         _experiment_row(row, last, champions.get(row["experiment"], ()), gates, now)
-        for row in found.to_dict("records")
+        for row in found
     ]
     header = (
         *("experiment", "last run (UTC)", "champion", "validation score", "gates"),
@@ -81,27 +70,28 @@ def overview(now: datetime) -> Document:
     sentence = f"{numbers.counted(len(found), 'experiment')}; last run of each: {told}."
     if not rows:
         sentence = "No experiment has run yet."
-    blocks: tuple[Block, ...] = (Paragraph(sentence),)
+    blocks: tuple[document.Block, ...] = (document.Paragraph(sentence),)
     if rows:
-        blocks = (*blocks, Table(header, tuple(rows)))
-    return Document("Experiments", (Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks),))
+        blocks = (*blocks, document.Table(header, tuple(rows)))
+    return document.Document(
+        "Experiments", (document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks),)
+    )
 
 
-def experiment_page(experiment: str, root: str) -> Document:
+def experiment_page(experiment: str, root: str) -> document.Document:
     """Return the page of one experiment: its runs, what changed between them, links to reports.
 
     Args:
         experiment: its name.
         root: of the storage, as text; reports below it are linked.
     """
-    found = questions.runs(experiment, limit=MOST_RUNS)
-    runs = found.to_dict("records")
+    runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS))
     scores = [row["validation_score"] for row in reversed(runs)]
     priced = any(_is_number(row["cost"]) for row in runs)
     costs = [row["cost" if priced else "wall_seconds"] for row in reversed(runs)]
     latest = runs[0]
     metric = next((row["metric"] for row in runs if _is_number(row["validation_score"])), "score")
-    trends = Table(
+    trends = document.Table(
         ("over the runs", "", "last"),
         (
             (f"{metric} on validation", _trend(scores), _last(scores, "")),
@@ -110,35 +100,37 @@ def experiment_page(experiment: str, root: str) -> Document:
     )
     reports = _reports(experiment)
     header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
-    table = Table(header, tuple(_run_row(row, reports, experiment, root) for row in runs))
-    return Document(
+    table = document.Table(header, tuple(_run_row(row, reports, experiment, root) for row in runs))
+    return document.Document(
         f"{experiment}: all runs",
         (
-            Section("Last run", (Paragraph(_in_a_sentence(latest)), *_why(latest), trends)),
-            Section(_counted(len(runs), experiment), (table,)),
-            Section(
+            document.Section(
+                "Last run", (document.Paragraph(_in_a_sentence(latest)), *_why(latest), trends)
+            ),
+            document.Section(_counted(len(runs), experiment), (table,)),
+            document.Section(
                 "What changed between runs",
-                (_neighbours(questions.plain_rows(found)),),
+                (_neighbours(runs),),
                 folded=len(runs) > _UNFOLDED,
             ),
         ),
-        (Link("Overview of all experiments", f"../{OVERVIEW}"),),
+        (document.Link("Overview of all experiments", f"../{OVERVIEW}"),),
     )
 
 
 def _experiment_row(
-    row: Mapping[Any, Any],
-    last: Mapping[str, Mapping[Any, Any]],
-    champions: Sequence[Mapping[Any, Any]],
+    row: Mapping[str, Any],
+    last: Mapping[str, Mapping[str, Any]],
+    champions: Sequence[Mapping[str, Any]],
     gates: Mapping[tuple[str, str], str],
     now: datetime,
-) -> tuple[Cell, ...]:
+) -> tuple[document.Cell, ...]:
     name = row["experiment"]
     latest = last[name]
     current = champions[-1] if champions else None
     return (
-        Link(name, f"{name}/{EXPERIMENT_PAGE}"),
-        _with(_outcome(latest), _moment(row["last_started_at"])),
+        document.Link(name, f"{name}/{EXPERIMENT_PAGE}"),
+        _with(_outcome(latest), numbers.moment(row["last_started_at"])),
         _text(row["champion"]),
         _two_lines(*_scored(current)) if current else _text(row["champion_score"]),
         gates.get((name, current["run_id"]), "") if current else "",
@@ -149,42 +141,37 @@ def _experiment_row(
     )
 
 
-def _is_waiting(version: Mapping[Any, Any]) -> bool:
-    """Whether somebody must approve it before it is a champion."""
-    return version["approval_required"] is True and questions.is_missing(version["approved_by"])
-
-
-def _champions() -> dict[str, list[Mapping[Any, Any]]]:
+def _champions() -> dict[str, list[Mapping[str, Any]]]:
     """Experiment → its last versions that have a score, the oldest first."""
-    found: dict[str, list[Mapping[Any, Any]]] = {}
-    for version in questions.latest_versions(MOST_VERSIONS).to_dict("records"):
-        if not _is_waiting(version):
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for version in plain_rows(questions.latest_versions(MOST_VERSIONS)):
+        # One that waits for an approval is no champion.
+        if version["approved_by"] is not None or not version["approval_required"]:
             found.setdefault(version["experiment"], []).append(version)
     return found
 
 
-def _gates(champions: Mapping[str, Sequence[Mapping[Any, Any]]]) -> dict[tuple[str, str], str]:
+def _gates(champions: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
     """Experiment and run of each current champion → how many gates it passed, of how many."""
     current = [versions[-1]["run_id"] for versions in champions.values()]
     return {
         (row["experiment"], row["run_id"]): f"{row['passed']} of {row['gates']} passed"
-        for row in questions.gates_passed(current).to_dict("records")
+        for row in plain_rows(questions.gates_passed(current))
     }
 
 
-def _last_runs() -> dict[str, Mapping[Any, Any]]:
-    newest = questions.last_runs()
-    return {row["experiment"]: row for row in newest.to_dict("records")}
+def _last_runs() -> dict[str, Mapping[str, Any]]:
+    return {row["experiment"]: row for row in plain_rows(questions.last_runs())}
 
 
 def _run_row(
-    row: Mapping[Any, Any],
+    row: Mapping[str, Any],
     reports: Mapping[str, Sequence[tuple[str, str]]],
     experiment: str,
     root: str,
-) -> tuple[Cell, ...]:
+) -> tuple[document.Cell, ...]:
     return (
-        _two_lines(row["run_id"][:8], _moment(row["started_at"])),
+        _two_lines(row["run_id"][:8], numbers.moment(row["started_at"])),
         _outcome(row),
         _two_lines(*_scored(row)),
         _text(row["version"]),
@@ -208,21 +195,23 @@ def _by_flow(report: tuple[str, str]) -> tuple[int, str]:
     return list(_WORDS).index(name) if name in _WORDS else len(_WORDS), name
 
 
-def _wrapped(parts: Iterable[str]) -> Markup:
+def _wrapped(parts: Iterable[str]) -> document.Markup:
     """Safe pieces of HTML side by side, on as many lines as they need."""
-    return Markup(f'<div class="links">{" ".join(parts)}</div>')
+    return document.Markup(f'<div class="links">{" ".join(parts)}</div>')
 
 
-def _two_lines(first: str, second: str) -> Markup:
-    return _with(Markup(html.escape(first)), second)
+def _two_lines(first: str, second: str) -> document.Markup:
+    return _with(document.Markup(html.escape(first)), second)
 
 
-def _with(first: Markup, second: str) -> Markup:
+def _with(first: document.Markup, second: str) -> document.Markup:
     """A text in small letters below something."""
-    return Markup(f"{first.html}<br><small>{html.escape(second)}</small>" if second else first.html)
+    return document.Markup(
+        f"{first.html}<br><small>{html.escape(second)}</small>" if second else first.html
+    )
 
 
-def tone_of(experiment: str) -> Tone:
+def tone_of(experiment: str) -> document.Tone:
     """Return the colour of an experiment's last run."""
     return _TONES.get(questions.runs(experiment, limit=1)["status"].iloc[0], "")
 
@@ -230,12 +219,12 @@ def tone_of(experiment: str) -> Tone:
 def _reports(experiment: str) -> dict[str, list[tuple[str, str]]]:
     """Run id → (name, place) of its pages."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for row in questions.reports_of(experiment, MOST_RUNS).to_dict("records"):
+    for row in plain_rows(questions.reports_of(experiment, MOST_RUNS)):
         found.setdefault(row["run_id"], []).append((row["name"], row["place"]))
     return found
 
 
-def _neighbours(runs: Sequence[Mapping[Any, Any]]) -> Block:
+def _neighbours(runs: Sequence[Mapping[str, Any]]) -> document.Block:
     """What changed from each run to the next one, the newest pair first."""
     lines = []
     for after, before in pairwise(runs):
@@ -243,10 +232,10 @@ def _neighbours(runs: Sequence[Mapping[Any, Any]]) -> Block:
         lines.append(
             f"{before['run_id'][:8]} → {after['run_id'][:8]}: {told or 'nothing that decides'}"
         )
-    return Bullets(tuple(lines)) if lines else Paragraph("This is its first run.")
+    return document.Bullets(tuple(lines)) if lines else document.Paragraph("This is its first run.")
 
 
-def _in_a_sentence(row: Mapping[Any, Any]) -> str:
+def _in_a_sentence(row: Mapping[str, Any]) -> str:
     status = _text(row["status"])
     said = _SAID.get(status, f"is {status}").format(stage=_text(row["stage"]).replace("_", " "))
     score, bounds = _scored(row)
@@ -258,53 +247,50 @@ def _in_a_sentence(row: Mapping[Any, Any]) -> str:
     return f"{', '.join(filter(None, parts))}."
 
 
-def _why(row: Mapping[Any, Any]) -> tuple[Paragraph, ...]:
+def _why(row: Mapping[str, Any]) -> tuple[document.Paragraph, ...]:
     said = [_text(row[name]) for name in ("decision", "error", "fix")]
-    return tuple(Paragraph(text) for text in said if text)
+    return tuple(document.Paragraph(text) for text in said if text)
 
 
 def _counted(shown: int, experiment: str) -> str:
     return f"{'Last ' if shown == MOST_RUNS else ''}{numbers.counted(shown, 'run')} of {experiment}"
 
 
-def _outcome(row: Mapping[Any, Any]) -> Markup:
+def _outcome(row: Mapping[str, Any]) -> document.Markup:
     """The status in words, on its colour."""
     status = _text(row["status"])
     error = _text(row["error_type"])
     said = f"{status}: {error}" if status == "failed" and error else status
-    return Markup(f'<span class="tag {_TONES.get(status, "")}">{html.escape(said)}</span>')
+    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{html.escape(said)}</span>')
 
 
-def _scored(row: Mapping[Any, Any]) -> tuple[str, str]:
+def _scored(row: Mapping[str, Any]) -> tuple[str, str]:
     """The score on validation, and its interval."""
     if not _is_number(row["validation_score"]):
         return "", ""
-    found = Interval(*(row[f"validation_{part}"] for part in ("score", "low", "high")))
+    parts = [row[f"validation_{part}"] for part in ("score", "low", "high")]
+    found = Interval(*(math.nan if part is None else part for part in parts))
     return f"{row['metric']} {numbers.score(found.estimate)}", numbers.bounds(found)
 
 
-def _moment(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M}" if not questions.is_missing(value) else ""
-
-
 def _age(moment: Any, now: datetime) -> str:
-    if questions.is_missing(moment):
+    if moment is None:
         return ""
     hours = (now - moment.to_pydatetime().astimezone(UTC)).total_seconds() / 3600
     return f"{hours / 24:,.0f} days" if hours >= 48 else f"{max(hours, 0):,.0f} hours"
 
 
-def _cost(row: Mapping[Any, Any]) -> str:
+def _cost(row: Mapping[str, Any]) -> str:
     if _is_number(row["cost"]):
         return f"{row['cost']:,.2f}"
     return f"{row['wall_seconds']:,.0f} s" if _is_number(row["wall_seconds"]) else ""
 
 
-def _trend(values: Sequence[Any]) -> Markup:
+def _trend(values: Sequence[Any]) -> document.Markup:
     """A line through the values, the oldest first, with its ends in words for who cannot see it."""
     known = [(place, float(value)) for place, value in enumerate(values) if _is_number(value)]
     if len(known) < 2:
-        return Markup("")
+        return document.Markup("")
     low, high = min(value for _, value in known), max(value for _, value in known)
     width, height = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
 
@@ -318,7 +304,7 @@ def _trend(values: Sequence[Any]) -> Markup:
     words = (
         f"from {numbers.score(known[0][1])} to {numbers.score(known[-1][1])}, {len(known)} values"
     )
-    return Markup(
+    return document.Markup(
         f'<svg role="img" aria-label="{words}" width="{_WIDTH}" height="{_HEIGHT}"><title>{words}</title>'
         f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
         f'<circle cx="{x}" cy="{y}" r="2.5" fill="currentColor"/></svg>'
@@ -333,8 +319,8 @@ def _last(values: Sequence[Any], unit: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return str(value) if not questions.is_missing(value) else ""
+    return "" if value is None else str(value)
 
 
 def _is_number(value: Any) -> bool:
-    return not questions.is_missing(value) and math.isfinite(value)
+    return value is not None and math.isfinite(value)

@@ -48,21 +48,15 @@ def experiments() -> pd.DataFrame:
     view = VIEWS["experiments"].table
     counted = _read(sa.select(view).order_by(view.c.experiment))
     # v10000 comes after v9999.
-    newest_first = sa.func.length(VERSIONS.c.version).desc(), VERSIONS.c.version.desc()
-    place = sa.func.row_number().over(partition_by=VERSIONS.c.experiment, order_by=newest_first)
-    placed = (
-        sa.select(
-            VERSIONS.c.experiment,
-            VERSIONS.c.version.label("champion"),
-            VERSIONS.c.configuration.label("champion_configuration"),
-            VERSIONS.c.headline.label("champion_score"),
-            place.label("place"),
-        )
-        .where(VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None))
-        .subquery()
-    )
-    shown = [column for column in placed.c if column.name != "place"]
-    champions = _read(sa.select(*shown).where(placed.c.place == 1))
+    newest = (sa.func.length(VERSIONS.c.version).desc(), VERSIONS.c.version.desc())
+    approved = VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None)
+    named = {
+        "experiment": "experiment",
+        "version": "champion",
+        "configuration": "champion_configuration",
+        "headline": "champion_score",
+    }
+    champions = _read(_last_of_each(VERSIONS, newest, approved))[[*named]].rename(columns=named)
     last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
     return counted.merge(champions, how="left").merge(last, how="left")
 
@@ -235,13 +229,9 @@ def versions(experiment: str) -> pd.DataFrame:
 def latest_versions(of_each: int) -> pd.DataFrame:
     """Return the last so many versions of every experiment that have a score, the oldest first."""
     view = VIEWS["champion_history"].table
-    order = (view.c.created_at.desc(), view.c.version.desc())
-    back = sa.func.row_number().over(partition_by=view.c.experiment, order_by=order)
-    scored = sa.select(view, back.label("back")).where(view.c.validation_score.is_not(None))
-    placed = scored.subquery()
-    query = sa.select(*(placed.c[name] for name in view.c.keys()))  # noqa: SIM118 - no dict
-    query = query.where(placed.c.back <= of_each)
-    return _read(query.order_by(placed.c.created_at, placed.c.version))
+    newest = (view.c.created_at.desc(), view.c.version.desc())
+    found = _last_of_each(view, newest, view.c.validation_score.is_not(None), most=of_each)
+    return _read(found).sort_values(["created_at", "version"], ignore_index=True)
 
 
 def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
@@ -256,16 +246,8 @@ def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
 
 def last_runs() -> pd.DataFrame:
     """Return the last run of every experiment."""
-    newest = (
-        sa.select(RUNS.c.experiment, sa.func.max(RUNS.c.started_at).label("started_at"))
-        .group_by(RUNS.c.experiment)
-        .subquery()
-    )
-    query = sa.select(RUNS).join(
-        newest,
-        (RUNS.c.experiment == newest.c.experiment) & (RUNS.c.started_at == newest.c.started_at),
-    )
-    return _read(query).drop_duplicates("experiment", keep="last")
+    newest = (RUNS.c.started_at.desc(), RUNS.c.run_id.desc())
+    return _read(_last_of_each(RUNS, newest, RUNS.c.started_at.is_not(None)))
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
@@ -315,19 +297,6 @@ def check_experiment(experiment: str) -> None:
     )
 
 
-def plain_rows(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
-    """Return the rows of a table as SQL has them: what is missing is None."""
-    return [
-        {str(name): None if is_missing(value) else value for name, value in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell says nothing; a list or mapping always says something."""
-    return not isinstance(value, Mapping | list | tuple) and bool(pd.isna(value))
-
-
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
     """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
     moment = since.tz_localize("UTC") if since.tz is None else since
@@ -368,6 +337,19 @@ def _run_with_results(experiment: str) -> Mapping[str, Any]:
             experiment, "none of its runs came to a result", "Look at experiment-pipeline runs."
         )
     return found[0]
+
+
+def _last_of_each(
+    table: sa.Table,
+    newest: Sequence[sa.ColumnElement[Any]],
+    which: sa.ColumnElement[bool],
+    most: int = 1,
+) -> sa.Select[Any]:
+    """Of every experiment the rows that come first in an order, of those that count."""
+    place = sa.func.row_number().over(partition_by=table.c.experiment, order_by=newest)
+    placed = sa.select(table, place.label("from_the_last")).where(which).subquery()
+    own = [column for column in placed.c if column.name != "from_the_last"]
+    return sa.select(*own).where(placed.c.from_the_last <= most)
 
 
 def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison, compared
+from experiment_pipeline.reporting import numbers
 
 Row = Mapping[str, Any]
 _SETS = ("train", "test", "validation")
@@ -70,10 +72,10 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
-    def rows(table: str) -> list[Row]:
-        return questions.plain_rows(questions.rows_of_run(table, run))
+    def rows(table: str) -> Sequence[Row]:
+        return plain_rows(questions.rows_of_run(table, run))
 
-    versions = questions.plain_rows(questions.versions(experiment))
+    versions = plain_rows(questions.versions(experiment))
     made = next((one for one in versions if one["version"] == run["version"]), None)
     ranked = sorted(rows("configurations"), key=_by_rank)
     return Decided(
@@ -121,7 +123,7 @@ def approval_in_words(experiment: str, version: Row) -> str:
     """
     if version["approved_by"]:
         return (
-            f"approved by {version['approved_by']} at {version['approved_at']:%Y-%m-%d %H:%M} UTC"
+            f"approved by {version['approved_by']} at {numbers.moment(version['approved_at'])} UTC"
         )
     if not version["approval_required"]:
         return "not required"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from experiment_pipeline.memory.flow import flow, interval
+from experiment_pipeline.memory.flow import flow
 from experiment_pipeline.memory.record import Decided, Row, approval_in_words, decided
 from experiment_pipeline.memory.server import relative_to
 from experiment_pipeline.reporting import numbers
@@ -223,7 +223,7 @@ def _choice(of: Decided) -> Iterator[Section]:
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
             one["key"],
             _score(one, "test"),
-            interval(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
+            numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and ties > 1 else "",
         )
         for one in ranked
@@ -255,7 +255,7 @@ def _judgement(of: Decided) -> Iterator[Section]:
     scores = tuple(
         (
             one["metric"],
-            interval(one["estimate"], one["low"], one["high"]),
+            numbers.as_known(one["estimate"], one["low"], one["high"]),
             _number(one["baseline"]),
         )
         for one in of.scores
@@ -332,7 +332,7 @@ def _more(number: int, what: str) -> list[Block]:
 
 
 def _score(row: Row, which: str) -> str:
-    return interval(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
+    return numbers.as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
 
 
 def _number(value: float | None) -> str:
@@ -340,4 +340,4 @@ def _number(value: float | None) -> str:
 
 
 def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+    return "" if moment is None else f"{numbers.moment(moment)} UTC"

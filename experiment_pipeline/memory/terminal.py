@@ -4,19 +4,17 @@ In: what `questions.py` returns. Out: tables of texts, and plain JSON for progra
 """
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.memory import questions
 from experiment_pipeline.memory.comparison import RunComparison
-from experiment_pipeline.memory.questions import is_missing
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.registry import Approval, HistoryEntry
 
 SHOWN_CONFIGURATIONS = 20
@@ -154,35 +152,26 @@ Words = Callable[[Mapping[str, Any]], str]
 
 
 def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]) -> TextTable:
-    records: list[Any] = frame.to_dict("records")
-    rows = [tuple(printable(words(row)) for _, words in columns) for row in records]
+    rows = [tuple(printable(words(row)) for _, words in columns) for row in plain_rows(frame)]
     return TextTable(title, tuple(name for name, _ in columns), rows)
 
 
-def _text(name: str) -> Words:
-    return lambda row: "" if is_missing(row[name]) else str(row[name])
-
-
-def _moment(name: str) -> Words:
-    return lambda row: "" if is_missing(row[name]) else f"{row[name]:%Y-%m-%d %H:%M}"
+def _text(name: str, words: Callable[[Any], str] = str) -> Words:
+    return lambda row: "" if row[name] is None else words(row[name])
 
 
 def _short(name: str) -> Words:
-    return lambda row: "" if is_missing(row[name]) else str(row[name])[:_SHORT_ID]
+    return _text(name, lambda text: text[:_SHORT_ID])
 
 
-def _number(name: str, words: Callable[[Any], str]) -> Words:
-    return lambda row: "" if is_missing(row[name]) else words(row[name])
+def _moment(name: str) -> Words:
+    return _text(name, numbers.moment)
 
 
 def _interval(which: str) -> Words:
     def words(row: Mapping[str, Any]) -> str:
-        estimate, low, high = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
-        if is_missing(estimate):
-            return ""
-        if is_missing(low):
-            return numbers.score(estimate)
-        return numbers.interval(Interval(estimate, low, high))
+        parts = [row[f"{which}_{part}"] for part in ("score", "low", "high")]
+        return "" if parts[0] is None else numbers.as_known(*parts)
 
     return words
 
@@ -197,7 +186,7 @@ def _trigger(row: Mapping[str, Any]) -> str:
 
 
 def _data(row: Mapping[str, Any]) -> str:
-    if is_missing(row["data_rows"]):
+    if row["data_rows"] is None:
         return ""
     columns = numbers.counted(row["data_columns"], "column")
     return (
@@ -206,7 +195,7 @@ def _data(row: Mapping[str, Any]) -> str:
 
 
 def _searched(row: Mapping[str, Any]) -> str:
-    if is_missing(row["declared"]):
+    if row["declared"] is None:
         return ""
     parts = ("trained", "stopped_early", "failed", "not_started", "reused")
     said = [f"{row[part]} {part.replace('_', ' ')}" for part in parts if row[part]]
@@ -219,12 +208,12 @@ def _code(row: Mapping[str, Any]) -> str:
 
 
 def _cost(row: Mapping[str, Any]) -> str:
-    if is_missing(row["wall_seconds"]):
+    if row["wall_seconds"] is None:
         return ""
     parts = [f"{row['wall_seconds']:,.0f} s", f"{row['cpu_seconds']:,.0f} CPU s"]
-    if not is_missing(row["peak_memory_bytes"]):
+    if row["peak_memory_bytes"] is not None:
         parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB at the peak")
-    if not is_missing(row["cost"]):
+    if row["cost"] is not None:
         parts.append(f"cost {row['cost']:.4g}")
     return ", ".join(parts)
 
@@ -234,16 +223,8 @@ def _hyperparameters(row: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in row.items()
-        if name not in known and not is_missing(value)
+        if name not in known and value is not None
     )
-
-
-def _columns(row: Mapping[str, Any]) -> str:
-    return ", ".join(row["column_names"] or ())
-
-
-def _seconds(value: float) -> str:
-    return f"{value:,.1f}" if math.isfinite(value) else ""
 
 
 _EXPERIMENTS: tuple[tuple[str, Words], ...] = (
@@ -253,8 +234,8 @@ _EXPERIMENTS: tuple[tuple[str, Words], ...] = (
     ("score", _text("champion_score")),
     ("last run (UTC)", _moment("last_started_at")),
     ("outcome", _text("last_status")),
-    ("took", _number("wall_seconds", "{:,.0f} s".format)),
-    ("cost", _number("cost", "{:.4g}".format)),
+    ("took", _text("wall_seconds", "{:,.0f} s".format)),
+    ("cost", _text("cost", "{:.4g}".format)),
 )
 _RUNS: tuple[tuple[str, Words], ...] = (
     ("run", _short("run_id")),
@@ -264,7 +245,7 @@ _RUNS: tuple[tuple[str, Words], ...] = (
     ("status", _text("status")),
     ("score", _score),
     ("model", _text("version")),
-    ("took", _number("wall_seconds", "{:,.0f} s".format)),
+    ("took", _text("wall_seconds", "{:,.0f} s".format)),
 )
 _MODELS: tuple[tuple[str, Words], ...] = (
     ("model", _text("version")),
@@ -300,7 +281,7 @@ _FACTS: tuple[tuple[str, Words], ...] = (
 _FINDINGS: tuple[tuple[str, Words], ...] = (
     ("severity", _text("severity")),
     ("finding", _text("code")),
-    ("columns", _columns),
+    ("columns", _text("column_names", ", ".join)),
     ("evidence", _text("evidence")),
 )
 _BOARD: tuple[tuple[str, Words], ...] = (
@@ -308,21 +289,21 @@ _BOARD: tuple[tuple[str, Words], ...] = (
     ("configuration", _text("key")),
     ("score", _interval("test")),
     ("tie", lambda row: "tie" if row["in_tie_group"] is True else ""),
-    ("fit s", _number("fit_cpu_seconds", _seconds)),
+    ("fit s", _text("fit_cpu_seconds", "{:,.1f}".format)),
     ("status", _text("status")),
     ("hyperparameters", _hyperparameters),
 )
 _SCORES: tuple[tuple[str, Words], ...] = (
     ("set", _text("set_name")),
     ("metric", _text("metric")),
-    ("score", _number("estimate", numbers.score)),
-    ("low", _number("low", numbers.score)),
-    ("high", _number("high", numbers.score)),
-    ("baseline", _number("baseline", numbers.score)),
+    ("score", _text("estimate", numbers.score)),
+    ("low", _text("low", numbers.score)),
+    ("high", _text("high", numbers.score)),
+    ("baseline", _text("baseline", numbers.score)),
 )
 _GATES: tuple[tuple[str, Words], ...] = (
     ("gate", _text("rule")),
-    ("value", _number("value", numbers.score)),
+    ("value", _text("value", numbers.score)),
     ("outcome", _text("outcome")),
 )
 _REPORTS: tuple[tuple[str, Words], ...] = (("report", _text("name")), ("place", _text("place")))

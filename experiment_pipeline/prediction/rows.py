@@ -40,6 +40,8 @@ _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
 Parts = Sequence[tuple[str, bytes | Delivered]]
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
+# So many rows are encoded at a time: some models read a column for each text there is.
+PREDICTED_ROWS = 65_536
 # Another machine may sum in another order; a model that means something else differs by more.
 TOLERANCE = 1e-6
 
@@ -305,19 +307,21 @@ def _unseen_categories(
 def _outputs(
     pipeline: Any, features: pd.DataFrame, signature: Signature
 ) -> dict[str, np.ndarray | pd.Series]:
+    ask = pipeline.predict if signature.classes is None else pipeline.predict_proba
+    some = slices(len(features), PREDICTED_ROWS)
+    predicted = np.concatenate([np.asarray(ask(features.iloc[rows])) for rows in some])
     if signature.classes is None:
-        return {PREDICTION: np.asarray(pipeline.predict(features)).reshape(-1)}
-    probabilities = pipeline.predict_proba(features)
+        return {PREDICTION: predicted.reshape(-1)}
     classes = signature.classes
     if signature.task == "binary":
         column = classes.index(signature.positive_class)
-        positive = probabilities[:, column]
+        positive = predicted[:, column]
         chosen = positive >= (0.5 if signature.threshold is None else signature.threshold)
         labels = [classes[column if yes else 1 - column] for yes in chosen]
         shown = {f"probability_{signature.positive_class}": positive}
     else:
-        labels = [classes[column] for column in probabilities.argmax(axis=1)]
-        shown = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}
+        labels = [classes[column] for column in predicted.argmax(axis=1)]
+        shown = {f"probability_{name}": predicted[:, i] for i, name in enumerate(classes)}
     return {PREDICTION: pd.Series(labels, index=features.index), **shown}
 
 

@@ -1,4 +1,4 @@
-"""How a number reads: a score, its interval, a count, a share; and a name, and a list of them.
+"""How a number reads: a score, its interval, a count, a share, a moment; a name, a list of them.
 
 What people compare is cut to what they can compare; stored tables and results keep every digit.
 In: numbers, names. Out: texts. Sentences around them belong to whoever says them.
@@ -6,6 +6,7 @@ In: numbers, names. Out: texts. Sentences around them belong to whoever says the
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from experiment_pipeline.statistics.interval import Interval
 
@@ -37,6 +38,20 @@ def interval(of: Interval) -> str:
     """`0.6912 (0.6803 to 0.7021)`, `undefined`."""
     ends = (of.estimate, of.low, of.high)
     return f"{score(of.estimate)} ({bounds(of)})" if any(map(math.isfinite, ends)) else "undefined"
+
+
+def as_known(estimate: float | None, low: float | None, high: float | None) -> str:
+    """A score with its interval, as far as they are known."""
+    if estimate is None:
+        return "undefined"
+    if low is None or high is None:
+        return score(estimate)
+    return interval(Interval(estimate, low, high))
+
+
+def moment(when: datetime | None) -> str:
+    """`2026-02-03 06:00`, in UTC as everything that is remembered; empty where it is not known."""
+    return "" if when is None else f"{when:%Y-%m-%d %H:%M}"
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:

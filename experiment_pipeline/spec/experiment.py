@@ -272,17 +272,6 @@ class ExperimentSpec(
     # Excluded from every dump: it decides no result, and its address may hold a secret.
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _surrogate_is_refused(cls, raw: Any) -> Any:
-        if isinstance(raw, Mapping) and "surrogate" in raw:
-            raise impossible(
-                "there is no such way to search any more, as it was not shown to beat "
-                "halving at the same work; drop this key",
-                "surrogate",
-            )
-        return raw
-
     @field_validator("schedule")
     @classmethod
     def _is_cron(cls, value: str) -> str:

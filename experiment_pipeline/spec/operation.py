@@ -108,6 +108,14 @@ class Certificates(Closed):
     certificate: str = Field(min_length=1, description="Path of this client's certificate")
     key: str = Field(min_length=1, description="Path of this client's private key")
 
+    # A path is shown in messages, and this is often the private key.
+    @field_validator("*")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if "-----BEGIN" in value or "\n" in value:
+            raise ValueError("is no path; write it into a file, and name that file")
+        return value
+
 
 class DaskEngine(Closed):
     """A Dask cluster that the fits run on."""

@@ -7,6 +7,7 @@ In: a mapping as YAML gives it. Out: an ExperimentSpec, or InvalidExperiment.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ MOST_PROBLEMS = 12
 
 # pydantic's types of "this is another kind of value"; at a union each member reports its own.
 _WRONG_KIND = ("_type", "_parsing", "_from_float", "finite_number")
+# Of an address: who asks for it with which password, and what follows its question mark.
+_SECRET = re.compile(r"(?P<before>//)[^/\s]*(?=@)|(?P<asked>//[^\s'\"?]*\?)[^\s'\"]+")
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
@@ -202,10 +205,10 @@ def _beyond_limit(kind: str, context: Mapping[str, Any], value: Any, place: mode
 
 
 def _shown(value: Any) -> str:
-    """A value on one line, as YAML spells it where that differs from Python."""
+    """A value on one line without its secrets, as YAML spells it where that differs from Python."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value)
+    text = _SECRET.sub(r"\g<before>\g<asked>***", repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

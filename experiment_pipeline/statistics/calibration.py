@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import LEVEL, Interval, plain, quantile
+from experiment_pipeline.statistics.interval import Interval, around
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.outcomes import most_frequent
-from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval
-from experiment_pipeline.statistics.spread import Layout, Linearised, spread_of, undefined
+from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
+from experiment_pipeline.statistics.spread import Linearised, spread_of, undefined
 from experiment_pipeline.statistics.weights import (
     Weights,
     effective_number,
@@ -198,10 +198,11 @@ def _calibration(of: str, rows: SetPrediction) -> Calibration:
     # The mean distance of a normal error is its deviation times the root of 2/π.
     noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
     intercept, slope = recalibration(rows)
+    drawn = one_sample(rows.units, rows.weights)
     return Calibration(
         of,
-        _interval(intercept, rows),
-        _interval(slope, rows),
+        around(spread_of(intercept, drawn)),
+        around(spread_of(slope, drawn)),
         float(shares @ np.abs(said - found)),
         float(shares @ noise),
         bins,
@@ -268,15 +269,3 @@ def _logistic(
             return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
         coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
     return [undefined(len(y))] * design.shape[1]
-
-
-def _interval(of: Linearised, rows: SetPrediction) -> Interval:
-    """The 95 % interval of a coefficient: estimate ± t standard errors."""
-    one_sample = np.zeros(len(rows.y), dtype=np.int64)
-    drawn = Layout.of(rows.units, one_sample, relative_weights(rows.weights))
-    spread = spread_of(of, drawn)
-    if math.isnan(spread.estimate):
-        return Interval(math.nan, math.nan, math.nan)
-    if spread.degrees_of_freedom == 0:
-        return Interval(spread.estimate, -math.inf, math.inf)
-    return Interval(spread.estimate, *plain(spread, quantile(spread.degrees_of_freedom, LEVEL)))

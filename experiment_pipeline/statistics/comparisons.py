@@ -9,7 +9,7 @@ the best score as the yardstick, such intervals cover the truth in half of all s
 it was chosen for its luck. So each configuration that may be the best is a control in turn
 (multiple comparisons with the best: Hsu 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4).
 Consecutive units that resemble their neighbours are compared by their slow projections
-(`moments.py`), which are fewer and nearly independent.
+(`spread.py`), which are fewer and nearly independent.
 In: scores where greater is better, and what each unit adds to them. Out: `Comparison`, bounds.
 """
 
@@ -75,7 +75,6 @@ def comparison_codes(units: np.ndarray) -> np.ndarray:
 def compare_with_best(
     scores: np.ndarray,
     contributions: np.ndarray,
-    best: int,
     seed: int,
     *,
     consecutive: bool = False,
@@ -91,12 +90,11 @@ def compare_with_best(
     Args:
         scores: (C,) finite, greater is better.
         contributions: (G, C) what each unit adds to each score, for greater is better.
-        best: position of the best score.
         seed: of the draws.
         consecutive: whether the units are in the order of time, and may resemble neighbours.
         told: of how many equal units they tell as much as, where weights are unequal.
     """
-    difference = scores - scores[best]
+    difference = scores - scores.max()
     if len(contributions) < 2:
         unknown = np.full(len(scores), np.inf)
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)

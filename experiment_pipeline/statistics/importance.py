@@ -1,10 +1,12 @@
-"""Which features a model uses: what its score loses when a feature's values change places.
+"""Which features a model uses, and how: permutation importance, and partial dependence.
 
-Permutation importance (Breiman 2001) on test rows with the train-only fit: on rows that the
-model was fitted on, it would also count what was learnt by heart; and a model's own importance
-differs in meaning between algorithms. Two features that say the same each look unimportant.
-The rows are encoded once: a feature's encoded columns change places together. In: encoded rows
-and how to predict them. Out: a table.
+What a score loses when a feature's values change places (Breiman 2001), on test rows with the
+train-only fit: on rows that the model was fitted on, it would also count what was learnt by heart;
+and a model's own importance differs in meaning between algorithms. Two features that say the same
+each look unimportant. What a model says on average when a feature is set to a value (Friedman 2001)
+describes the model, not the world: features that go together are torn apart, so it is no cause. The
+rows are encoded once: a feature's encoded columns are changed together. In: encoded rows and how to
+predict them. Out: numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.weights import Weights
 
+# A value more costs a prediction of all rows.
+MOST_VALUES, FEWEST_AVERAGED, MOST_AVERAGED = 12, 100, 2_000
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
 MOST_REPEATS = 5
 # Numbers in one table of shuffled rows: 160 MB for each worker.
@@ -59,6 +62,19 @@ class Effort:
         return cls(rows, int(np.clip(per_feature // rows, 1, MOST_REPEATS)))
 
 
+@dataclass(frozen=True)
+class FeatureImportance:
+    """What the score loses when a feature's values change places.
+
+    `drop` is in units of the metric, positive: worse without it; `deviation` is that between
+    repeats.
+    """
+
+    feature: str
+    drop: float
+    deviation: float
+
+
 def permutation_importance(
     predict: Callable[[np.ndarray], np.ndarray],
     encoded: Any,
@@ -70,7 +86,7 @@ def permutation_importance(
     weights: Weights = None,
     seed: int,
     workers: int = 1,
-) -> pd.DataFrame | None:
+) -> tuple[FeatureImportance, ...]:
     """Return how much worse the score is without each feature, the most important first.
 
     Args:
@@ -85,15 +101,14 @@ def permutation_importance(
         workers: features that are shuffled at a time, with one thread each.
 
     Returns:
-        Columns feature, drop (in units of the metric, positive = worse without it), deviation
-        (between repeats); None for an undefined score.
+        Nothing for an undefined score.
     """
     from scipy.sparse import issparse
 
     rows = encoded.toarray() if issparse(encoded) else np.asarray(encoded)
     whole = score(y, predict(rows), weights)
     if np.isnan(whole):
-        return None
+        return ()
 
     def drops(number: int) -> np.ndarray:
         generator = np.random.default_rng([seed, number])
@@ -105,10 +120,47 @@ def permutation_importance(
     names = list(columns)
     with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
         found = np.array(list(pool.map(drops, range(len(names)))))
-    table = pd.DataFrame(
-        {"feature": names, "drop": found.mean(axis=1), "deviation": found.std(axis=1)}
-    )
-    return table.sort_values(["drop", "feature"], ascending=[False, True], ignore_index=True)
+    measured = zip(names, found.mean(axis=1).tolist(), found.std(axis=1).tolist(), strict=True)
+    ranked = [FeatureImportance(*one) for one in measured]
+    return tuple(sorted(ranked, key=lambda one: (-one.drop, one.feature)))
+
+
+def affordable_rows(seconds: float, seconds_per_row: float, n_rows: int, features: int) -> int:
+    """Return how many rows can be predicted at MOST_VALUES values of each feature; 0: too few.
+
+    Args:
+        seconds: of one core, for all features.
+        seconds_per_row: of one core, to predict an encoded row.
+        n_rows: that there are.
+        features: how many are looked at.
+    """
+    affordable = int(seconds / (max(seconds_per_row, 1e-9) * MOST_VALUES * max(features, 1)))
+    rows = min(n_rows, MOST_AVERAGED, affordable)
+    return rows if rows >= min(n_rows, FEWEST_AVERAGED) else 0
+
+
+def partial_dependence(
+    predict: Callable[[np.ndarray], np.ndarray],
+    rows: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+) -> np.ndarray:
+    """Return the mean prediction at each value of a feature.
+
+    Args:
+        predict: encoded rows → their prediction, (n,) or (n, k).
+        rows: (n, d) encoded rows, dense.
+        columns: (c,) positions of the columns that encode the feature.
+        values: (v, c) the feature's values, encoded.
+
+    Returns:
+        (v,) or (v, k).
+    """
+    changed, means = rows.copy(), []
+    for value in values:
+        changed[:, columns] = value
+        means.append(predict(changed).mean(axis=0))
+    return np.array(means)
 
 
 def spread_evenly(n_rows: int, wanted: int) -> np.ndarray:

@@ -38,17 +38,29 @@ class Interval:
 
 def difference(first: Spread, second: Spread) -> Interval:
     """Return second - first for scores on sets that share no unit, with Welch's interval."""
-    estimate = second.estimate - first.estimate
     variances = [first.standard_error**2, second.standard_error**2]
     freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
-    if math.isnan(estimate) or 0 in freedoms:
-        unknown = math.nan if math.isnan(estimate) else math.inf
-        return Interval(estimate, -unknown, unknown)
-    total = sum(variances)
-    known = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
-    t = quantile(total**2 / known if known > 0 else min(freedoms), LEVEL)
-    half = t * math.sqrt(total)
-    return Interval(estimate, estimate - half, estimate + half)
+    total, freedom = sum(variances), min(freedoms)
+    if freedom > 0 and total > 0:
+        freedom = total**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    estimate, scarcest = second.estimate - first.estimate, min(first.scarcest, second.scarcest)
+    return around(Spread(estimate, math.sqrt(total), freedom, scarcest))
+
+
+def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> Interval:
+    """Return the estimate ± t standard errors: undefined as it is, infinitely wide for one unit.
+
+    Args:
+        spread: of the estimate.
+        level: of the interval.
+        least_error: that the standard error has, whatever the spread says.
+    """
+    unknown = math.nan if math.isnan(spread.estimate) else math.inf
+    if math.isnan(spread.estimate) or spread.degrees_of_freedom == 0:
+        return Interval(spread.estimate, -unknown, unknown, level)
+    error = max(spread.standard_error, least_error)
+    half = quantile(spread.degrees_of_freedom, level) * error
+    return Interval(spread.estimate, spread.estimate - half, spread.estimate + half, level)
 
 
 def quantile(degrees_of_freedom: float, level: float) -> float:

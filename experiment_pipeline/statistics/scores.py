@@ -17,7 +17,7 @@ import numpy as np
 
 from experiment_pipeline.statistics.codes import with_own_units
 from experiment_pipeline.statistics.comparisons import ROUNDING
-from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
+from experiment_pipeline.statistics.interval import LEVEL, Interval, around, quantile
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.spread import (
@@ -79,10 +79,14 @@ def layout(name: str, y: np.ndarray, units: np.ndarray, weights: Weights = None)
     return Layout.of(units, classes, relative_weights(weights))
 
 
+def one_sample(units: np.ndarray, weights: Weights = None) -> Layout:
+    """Return the layout of a set of which all rows are one sample."""
+    return Layout.of(units, np.zeros(len(units), dtype=np.int64), relative_weights(weights))
+
+
 def told_units(units: np.ndarray, weights: Weights = None) -> int:
     """Return of how many units of equal weight units (n,) tell as much as."""
-    one_sample = np.zeros(len(units), dtype=np.int64)
-    return Layout.of(units, one_sample, relative_weights(weights)).scarcest
+    return one_sample(units, weights).scarcest
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
@@ -120,10 +124,8 @@ def mean_with_interval(
     """
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
-    counted = relative_weights(weights)
-    drawn = Layout.of(units, np.zeros(len(values), dtype=np.int64), counted)
     # As these metrics are such means.
-    spread = spread_of(mean(values * 1.0, counted), drawn)
+    spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(units, weights))
     return interval_of("accuracy" if share else "mae", spread)
 
 
@@ -203,17 +205,9 @@ def paired_difference(
         drawn: by `layout`, of these rows.
         level: of the interval.
     """
-    spread = spread_of(gained(first, second), drawn)
-    if math.isnan(spread.estimate):
-        return Interval(math.nan, math.nan, math.nan, level)
-    if spread.degrees_of_freedom == 0:
-        return Interval(spread.estimate, -math.inf, math.inf, level)
     # Two scores that are equal but for rounding differ by no more than that.
-    rounding = ROUNDING * math.hypot(
-        *(spread_of(one, drawn).standard_error for one in (first, second))
-    )
-    half = quantile(spread.degrees_of_freedom, level) * max(spread.standard_error, rounding)
-    return Interval(spread.estimate, spread.estimate - half, spread.estimate + half, level)
+    errors = (spread_of(one, drawn).standard_error for one in (first, second))
+    return around(spread_of(gained(first, second), drawn), level, ROUNDING * math.hypot(*errors))
 
 
 def best_constant(

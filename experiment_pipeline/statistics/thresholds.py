@@ -90,12 +90,10 @@ class ErrorCosts(Protocol):
     @property
     def false_positive(self) -> float:
         """Of a negative row that is called positive."""
-        ...
 
     @property
     def false_negative(self) -> float:
         """Of a positive row that is not."""
-        ...
 
 
 def cheapest_threshold(

@@ -36,11 +36,9 @@ class InBlocks(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """As of an array."""
-        ...
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Give its rows in order, some (k, d) at a time."""
-        ...
 
 
 def write_tables(tables: Mapping[str, Any], folder: Path) -> None:

@@ -34,6 +34,8 @@ from experiment_pipeline.storage.locations import (
     s3_code,
 )
 
+# By itself, s3fs has 500 MiB of a file on its way at once, and copies. A bucket takes 10,000 parts.
+_PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
 PATIENCE_SECONDS = 60.0
 _Result = TypeVar("_Result")
@@ -122,7 +124,7 @@ def fetched(path: UPath, folder: Path) -> Path:
         return place
     copy = folder / path.name
     with explained(path):
-        path.fs.get_file(path.path, str(copy))
+        path.fs.get_file(path.path, str(copy), **_parts(path))
     return copy
 
 
@@ -151,7 +153,7 @@ def put_file(file: Path, path: UPath) -> None:
     """
     with explained(path):
         if (place := on_disk(path)) is None:
-            path.fs.put_file(str(file), path.path)
+            path.fs.put_file(str(file), path.path, **_parts(path))
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         _sync(file)
@@ -293,6 +295,10 @@ def _read(path: UPath) -> bytes:
         return place.read_bytes()
     # One GET: by itself, s3fs would ask for the size first.
     return bytes(path.fs.cat_file(path.path, **({"max_concurrency": 1} if is_s3(path) else {})))
+
+
+def _parts(path: UPath) -> dict[str, int]:
+    return _PARTS if is_s3(path) else {}
 
 
 def _is_file(path: UPath) -> bool:

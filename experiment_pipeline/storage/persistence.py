@@ -92,6 +92,11 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
         ) from error
 
 
+def unpacked_bytes(model: bytes) -> int:
+    """Return how large a file of `to_bytes` is when it is unpacked."""
+    return sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(model)).infolist())
+
+
 def untrusted_types(fresh: bytes) -> tuple[str, ...]:
     """Return the types in the bytes that neither skops nor TRUSTED_TYPES trusts, sorted.
 

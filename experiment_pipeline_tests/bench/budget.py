@@ -18,9 +18,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.foresight import AfterSearch
-from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -29,7 +27,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.reports import Shape, experiment_of
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 
@@ -91,7 +89,7 @@ def _measured(case: Case) -> list[Measured]:
     spec, sets, rows, workers = case.spec, case.sets, case.validation, joblib.cpu_count()
     seconds, asked = spec.budget.seconds or 0.0, configurations(spec)
     began = time.perf_counter()
-    events = search(asked, sets, spec, NothingKnown(), Threads(workers), time.perf_counter)
+    events = events_of(spec, sets)
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.

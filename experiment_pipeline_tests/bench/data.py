@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema, prepared_rows
-from experiment_pipeline.drafting.columns import infer_schema
+from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse

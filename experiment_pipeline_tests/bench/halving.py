@@ -4,24 +4,19 @@ In: how many pairs. Out: their ratios, and by how much the winners differ on the
 """
 
 import operator
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import flights, scikit
 from experiment_pipeline_tests.bench.pairs import Ratio, compare
 from experiment_pipeline_tests.bench.quality import Quality, compare_winners
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import events_of
 
 
 @dataclass(frozen=True)
@@ -73,18 +68,10 @@ def figures(pairs: int, folder: Path) -> Figures:
 
 def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:
     """Run the search; the configuration with the best score on all test rows."""
-    events = search(
-        configurations(spec),
-        sets,
-        spec,
-        NothingKnown(),
-        Threads(joblib.cpu_count()),
-        time.perf_counter,
-    )
     sign = METRICS[spec.metric].sign
     scored = [
         (sign * event.result.test_score, event.result.configuration)
-        for event in events
+        for event in events_of(spec, sets)
         if isinstance(event, Conclusion) and event.result and event.fraction == 1
     ]
     return max(scored, key=operator.itemgetter(0))[1]

@@ -22,15 +22,12 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.mapped import mapped_column
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file
 from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import events_of
 
 GIGABYTE = 1e9
 MEMORY_OF_TWO_WORKERS = 1.3
@@ -139,14 +136,7 @@ def searched(asked: Asked, sets: TrainingSets) -> Searched:
     """Search in this process, and measure."""
     spec, started = asked.spec(), time.perf_counter()
     with PeakMemory(before := anonymous_bytes()) as memory:
-        events = search(
-            configurations(spec),
-            sets,
-            spec,
-            NothingKnown(),
-            Threads(asked.workers),
-            time.perf_counter,
-        )
+        events = events_of(spec, sets, asked.workers)
         statuses = [event.status for event in events if isinstance(event, Conclusion)]
     seconds = time.perf_counter() - started
     return Searched(seconds, before + memory.peak, memory.peak, dict(Counter(statuses)))

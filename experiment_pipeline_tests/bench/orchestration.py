@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
-import joblib
 
 from experiment_pipeline.orchestration.experiment import range_tags
 from experiment_pipeline.orchestration.instance import SqliteStorage
@@ -24,8 +23,6 @@ from experiment_pipeline.stages.asset import key_of
 from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
@@ -34,7 +31,7 @@ from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import Ratio
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.runs import table_path
 
 CONFIGURATIONS = 60
@@ -158,13 +155,8 @@ def step_cost(pairs: int) -> StepCost:
 
 def function_seconds(spec: ExperimentSpec, sets: TrainingSets) -> float:
     """Search without Dagster and without a store; the seconds it took."""
-    workers, started = joblib.cpu_count(), time.perf_counter()
-    deque(
-        search(
-            configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
-        ),
-        0,
-    )
+    started = time.perf_counter()
+    deque(events_of(spec, sets), 0)
     return time.perf_counter() - started
 
 

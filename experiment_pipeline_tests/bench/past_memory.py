@@ -2,9 +2,11 @@
 
 The command of the README runs it in a process of its own below a limit of memory, on a Parquet of
 millions of rows, as the scaffold would declare it but for the search, which is the same at every
-size. Figures of a size are remembered until it is measured again.
+size; then the command that predicts for the same table. The table may be one file, a folder of
+parts, or text, and lie with the storage in a bucket. Figures are remembered until measured again.
 
     python -m experiment_pipeline_tests.bench --part past_memory --rows 1000000 30000000
+    python -m experiment_pipeline_tests.bench --part past_memory --rows 3000000 --kinds csv folder-s3
 """
 
 import argparse
@@ -14,11 +16,15 @@ import re
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
+import pyarrow.csv
+import pyarrow.parquet as pq
+import s3fs
 import yaml
 
 from experiment_pipeline.drafting import Wishes
@@ -34,6 +40,7 @@ from experiment_pipeline_tests.bench.watching import (
     watch,
 )
 from experiment_pipeline_tests.end_to_end.project import Project
+from experiment_pipeline_tests.s3_server import S3Server
 
 EXPERIMENT = "past_memory"
 COLUMNS = 20
@@ -42,6 +49,16 @@ GIGABYTE, MILLION = 1e9, 1e6
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
 ALGORITHM = "lightgbm"
+PREDICTION = "prediction"
+# What the table may be, and where it and the storage lie; names of files of figures, too.
+FORMATS = {"parquet": "Parquet", "folder": "Parquet in parts", "csv": "CSV"}
+KINDS = {
+    f"{name}{place}": f"{format_}{where}"
+    for name, format_ in FORMATS.items()
+    for place, where in {"": "", "-s3": ", S3"}.items()
+}
+USUAL = "parquet"
+BUCKET = "past-memory"
 # What the messages of an exhausted process have in common; NumPy, Arrow and C++ in turn.
 EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
 
@@ -52,7 +69,7 @@ class Job:
 
     Attributes:
         rows: of the table.
-        table_bytes: of its file.
+        table_bytes: of its files.
         measured: the day.
         limit_bytes: what all of its processes might hold together.
         held_by: what kept the limit.
@@ -62,6 +79,7 @@ class Job:
         counted: what the system tells of the limit.
         temporary_bytes: the most that lay below TMPDIR.
         stored_bytes: of the storage at the end.
+        kind: of `KINDS`.
     """
 
     rows: int
@@ -75,6 +93,7 @@ class Job:
     counted: Counted
     temporary_bytes: int
     stored_bytes: int
+    kind: str = USUAL
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
@@ -95,71 +114,119 @@ def section(asked: argparse.Namespace) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for rows in [] if asked.remembered else asked.rows:
         allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
-        job = measured(rows, round(allowed * GIGABYTE), folder)
-        (folder / f"{rows}.json").write_text(json.dumps(asdict(job)))
-        print(f"  {_run_row(job)}", flush=True)
+        for kind in asked.kinds:
+            job = measured(rows, round(allowed * GIGABYTE), folder, kind)
+            name = f"{rows}.json" if kind == USUAL else f"{rows}-{kind}.json"
+            (folder / name).write_text(json.dumps(asdict(job)))
+            print(f"  {_run_row(job)}", flush=True)
     jobs = [Job.of(json.loads(path.read_text())) for path in folder.glob("*.json")]
-    return told(sorted(jobs, key=lambda job: job.rows))
+    return told(sorted(jobs, key=lambda job: ([*KINDS].index(job.kind), job.rows)))
 
 
-def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
-    """Run the experiment on a table of so many rows.
+def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Job:
+    """Run the experiment on a table of so many rows, and predict for it.
 
     Args:
         rows: of the table.
-        limit_bytes: what the run may hold.
+        limit_bytes: what a run may hold.
         folder: where the table is or is made, and the run's log stays.
+        kind: of the table, of `KINDS`.
     """
-    table = data.wide_file(folder, rows, COLUMNS)
-    log = folder / f"{rows}.log"
-    with tempfile.TemporaryDirectory(dir=folder) as place, limited_to(limit_bytes) as limit:
-        project = _project(Path(place).resolve(), table.resolve(), rows)
-        environment = project.environment
-        watched = watch(
-            limit.command(project.execute_command(EXPERIMENT)),
-            cwd=project.folder,
-            environment=environment,
-            log=log,
-            temporary=Path(environment["TMPDIR"]),
-        )
+    whole = data.wide_file(folder, rows, COLUMNS)
+    log = folder / f"{rows}-{kind}.log"
+    with ExitStack() as opened:
+        place = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=folder))).resolve()
+        limit = opened.enter_context(limited_to(limit_bytes))
+        table = delivered(whole.resolve(), kind, place)
+        table_bytes = stored_bytes(table) or table.stat().st_size
+        url, root, storage, own = str(table), str(place / "artifacts"), place / "artifacts", {}
+        if kind.endswith("-s3"):
+            server = opened.enter_context(S3Server(place / "s3"))
+            url, root, storage = _in_bucket(table, server), f"s3://{BUCKET}/root", server.folder
+            own = server.environment
+        before = stored_bytes(storage)
+        project = _project(place, {**own, STORAGE_VARIABLE: root}, *experiment(url, rows, kind))
+
+        def ran(*command: str) -> Watched:
+            return watch(
+                limit.command(command),
+                cwd=project.folder,
+                environment=project.environment,
+                log=log,
+                temporary=Path(project.environment["TMPDIR"]),
+            )
+
+        watched = ran(*project.execute_command(EXPERIMENT))
         stages = stages_of(watched, whole_job.events_of_last_run(project.folder))
-        counted = limit.counted()
+        how = ending(watched, limit.counted(), log.read_text(), [*stages])
+        if not how:
+            output = f"{root}/predicted.parquet"
+            predicted = ran("experiment-pipeline", "predict", EXPERIMENT, url, "--output", output)
+            stages[PREDICTION] = predicted.spent(predicted.started, predicted.ended)
+            how = ending(predicted, limit.counted(), log.read_text(), [*stages])
         return Job(
             rows,
-            table.stat().st_size,
+            table_bytes,
             dt.datetime.now(tz=dt.UTC).date().isoformat(),
             limit_bytes,
             limit.kind,
-            ending(watched, counted, log.read_text(), [*stages]),
+            how,
             stages,
             watched.spent(watched.started, watched.ended),
-            counted,
+            limit.counted(),
             watched.temporary_bytes,
-            stored_bytes(Path(environment[STORAGE_VARIABLE])),
+            stored_bytes(storage) - before,
+            kind,
         )
 
 
-def _project(place: Path, table: Path, rows: int) -> Project:
+def delivered(whole: Path, kind: str, place: Path) -> Path:
+    """Return a Parquet file itself, or make of it what the kind says, a row group at a time."""
+    file = pq.ParquetFile(whole)
+    groups = (file.read_row_group(number) for number in range(file.num_row_groups))
+    if kind.startswith("folder"):
+        table = place / "table"
+        table.mkdir()
+        for number, group in enumerate(groups):
+            pq.write_table(group, table / f"part-{number:03}.parquet")
+        return table
+    if kind.startswith("csv"):
+        table = place / "table.csv"
+        with pyarrow.csv.CSVWriter(table, file.schema_arrow) as writer:
+            for group in groups:
+                writer.write_table(group)
+        return table
+    return whole
+
+
+def _in_bucket(table: Path, server: S3Server) -> str:
+    server.make_bucket(BUCKET)
+    client = s3fs.S3FileSystem(key=server.key, secret=server.secret, endpoint_url=server.endpoint)
+    client.put(str(table), f"{BUCKET}/{table.name}", recursive=True)
+    return f"s3://{BUCKET}/{table.name}"
+
+
+def _project(
+    place: Path, own: Mapping[str, str], attributes: Mapping[str, Any], schema: str
+) -> Project:
     """A clone with this one experiment, and with its files in its own folder."""
     temporary = place / "tmp"
     temporary.mkdir()
-    own = {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(place / "artifacts")}
-    project = Project(place, own)
+    project = Project(place, {"TMPDIR": str(temporary), **own})
     whole_job.settle(place)
-    attributes, schema = experiment(table, rows)
     project.add_experiment(EXPERIMENT, attributes, schema)
     return project
 
 
-def experiment(table: Path, rows: int) -> tuple[dict[str, Any], str]:
+def experiment(url: str, rows: int, kind: str = USUAL) -> tuple[dict[str, Any], str]:
     """The scaffold's draft with the search of this benchmark: attributes, and schema.
 
     The first batch is drafted from, so that all sizes are declared alike.
     """
     with tempfile.TemporaryDirectory() as folder:
         first = data.wide_file(Path(folder), min(rows, data.BATCH), COLUMNS)
-        wishes = Wishes(data=str(first), target="target")
-        drafted = draft_experiment(EXPERIMENT, wishes, str(table), "").files
+        wishes = Wishes(data=str(delivered(first, kind, Path(folder))), target="target")
+        drafted = draft_experiment(EXPERIMENT, wishes, url, "").files
     attributes = yaml.safe_load(drafted["defs.yaml"])["attributes"]
     drawn = next(one for one in attributes["search"] if one.get("method") == "random")
     few = {"n_estimators": TREES}
@@ -205,18 +272,19 @@ def told(jobs: Sequence[Job]) -> str:
     """The section: runs, stages, growth.
 
     Args:
-        jobs: of different sizes, the smallest first.
+        jobs: of different sizes, of each kind the smallest first.
     """
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    sizes = [f"{job.rows:,} rows" for job in jobs]
-    base, larger = jobs[0], jobs[1:]
+    sizes = [_size(job) for job in jobs]
+    base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
     runs = _table(RUN, [_run_row(job) for job in jobs])
     spent = _table(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
     grown = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = _table(["stage", f"{sizes[0]}: s, CPU s", *sizes[1:]], grown)
+    growth = _table(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], grown)
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
-it, run by `dagster job execute` in one process below a limit of memory; a run that went beyond it
-would have been ended. Memory is anonymous memory of all processes, looked at every
+it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
+went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
+SeaweedFS, whose own memory is not counted. Memory is anonymous memory of all processes, looked at every
 {1000 * SECONDS_BETWEEN:.0f} ms; the limit counts pages of files, too, but they are given back.
 
 The search is smaller than a real one, and the same at every size: {DRAWS + 1} LightGBM configurations of {TREES} trees, on
@@ -237,7 +305,7 @@ Growth: seconds and CPU seconds for a million rows, then as multiples of that; 1
 
 WHOLE = "**all**"
 RUN = [
-    *("rows", "file, GB", "limit, GB", "ended", "s", "CPU s", "most memory, GB"),
+    *("table", "file, GB", "limit, GB", "ended", "s", "CPU s", "most memory, GB"),
     *("most with files, GB", "below TMPDIR, GB", "stored, GB", "measured"),
 ]
 
@@ -247,7 +315,7 @@ def _run_row(job: Job) -> list[str]:
     most = "" if counted.most_bytes is None else _gb(counted.most_bytes)
     full = f" (full {counted.times_full:,} times)" if counted.times_full else ""
     return [
-        f"{job.rows:,}",
+        _size(job),
         _gb(job.table_bytes),
         f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
         job.ending or "finished",
@@ -259,6 +327,10 @@ def _run_row(job: Job) -> list[str]:
         _gb(job.stored_bytes),
         job.measured,
     ]
+
+
+def _size(job: Job) -> str:
+    return f"{job.rows:,} rows" + ("" if job.kind == USUAL else f", {KINDS[job.kind]}")
 
 
 def _stage_row(stage: str, jobs: Sequence[Job]) -> list[str]:

@@ -10,19 +10,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import joblib
-
 from experiment_pipeline.stages.search.conclusions import Fitted, RungStarted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import seconds_of
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline_tests.bench import flights, tables
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.tables import Cut
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.search.simulated import Fit, Said, Step, lines
 
 LONGER = 10.0
@@ -94,15 +90,7 @@ def _recorded(cut: Cut) -> list[Step]:
     spec, begun = cut.spec, list[RungStarted]()
     fits, set_up, began = defaultdict[int, list[Fit]](list), dict[int, float](), 0.0
     by_key = {one.key: one for one in configurations(spec)}
-    events = search(
-        list(by_key.values()),
-        cut.sets,
-        spec,
-        NothingKnown(),
-        Threads(joblib.cpu_count()),
-        time.perf_counter,
-    )
-    for event in events:
+    for event in events_of(spec, cut.sets):
         if isinstance(event, RungStarted):
             began = time.thread_time()
             begun.append(event)

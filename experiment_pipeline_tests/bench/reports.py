@@ -5,7 +5,6 @@ In: tables made up here. Out: seconds, and the rest of the report as a share of 
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import joblib
@@ -15,17 +14,12 @@ from sklearn.datasets import make_classification, make_regression
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-from experiment_pipeline.stages.search.conclusions import Fitted
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import trained_by_search
 from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 
@@ -86,7 +80,7 @@ def _measured(shape: Shape) -> list[Measured]:
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
     sets = scenario.to_train_on(cut.train, cut.test, spec)
     started = time.perf_counter()
-    trained = searched(spec, sets)
+    trained = trained_by_search(spec, sets)
     searching = time.perf_counter() - started
     board = board_of(spec, sets, trained)
     chosen = chosen_of(spec, sets, board, trained)
@@ -126,16 +120,6 @@ def experiment_of(shape: Shape, seconds: float | None = None) -> ExperimentSpec:
     }
     budget = {} if seconds is None else {"budget": {"seconds": seconds}}
     return ExperimentSpec.model_validate(said | budget)
-
-
-def searched(spec: ExperimentSpec, sets: TrainingSets) -> Mapping[str, TrainedModel]:
-    """Key → trained on all train rows."""
-    workers = joblib.cpu_count()
-    events = search(
-        configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
-    )
-    fits = [event for event in events if isinstance(event, Fitted)]
-    return {one.model.key: one.model for one in fits if one.rung.is_full}
 
 
 def _refitted(

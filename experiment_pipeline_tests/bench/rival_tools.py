@@ -23,16 +23,12 @@ import pandas as pd
 from sklearn.base import clone
 
 from experiment_pipeline.spec import Budget, Range, Scalar
-from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.rival_trials import Given, Trials
-from experiment_pipeline_tests.results import NothingKnown
+from experiment_pipeline_tests.results import trained_by_search
 
 if TYPE_CHECKING:
     import optuna
@@ -64,18 +60,7 @@ def ours(given: Given) -> Found:
         update={"budget": Budget(seconds=SEARCH_SHARE * given.seconds)}
     )
     sign = METRICS[spec.metric].sign
-    in_full: list[TrainedModel] = [
-        event.model
-        for event in search(
-            configurations(spec),
-            given.cut.sets,
-            spec,
-            NothingKnown(),
-            Threads(joblib.cpu_count()),
-            time.perf_counter,
-        )
-        if isinstance(event, Fitted) and event.rung.is_full
-    ]
+    in_full = trained_by_search(spec, given.cut.sets).values()
     best = max((one.result for one in in_full), key=lambda one: sign * one.test_score)
     pipeline = _refitted(best.hyperparameters, best.rounds, given)
     seconds = time.perf_counter() - started

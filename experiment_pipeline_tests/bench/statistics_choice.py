@@ -194,8 +194,7 @@ def best_of_days(
         values = luck[:, :1] + 0.6 * luck[:, 1:]
         scores = values.mean(axis=0)
         parts = (values - scores) / days
-        best = int(scores.argmax())
-        return bool(compare_with_best(scores, parts, best, 0, consecutive=True).tied[0])
+        return bool(compare_with_best(scores, parts, 0, consecutive=True).tied[0])
 
     return _share(held() for _ in range(tables))
 
@@ -222,7 +221,7 @@ def _compared(
     linearised = [on_test(spec.metric_names, y, one) for one in probabilities.T]
     scores = sign * np.array([one.estimate for one in linearised])
     contributions = sign * np.column_stack([unit_sums(one.influence, units) for one in linearised])
-    return scores, compare_with_best(scores, contributions, int(scores.argmax()), spec.seed)
+    return scores, compare_with_best(scores, contributions, spec.seed)
 
 
 # Thresholds.

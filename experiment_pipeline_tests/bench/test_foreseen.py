@@ -13,9 +13,9 @@ MEGABYTE = 1_000_000
 
 
 def test_a_stage_lasts_until_the_next_is_foreseen() -> None:
-    """Its peak counts above what was held before; of a search's rungs the largest is told."""
-    held = [100, 250, 100, 500, 300, 100]
-    samples = tuple(Sample(0.5 + at, MEGABYTE * size, 0.0) for at, size in enumerate(held))
+    """A peak of two looks counts above what was held; of a search's rungs the largest is told."""
+    held = [100, 900, 250, 250, 100, 100, 500, 500, 300, 300, 100, 100]
+    samples = tuple(Sample(0.25 + at / 2, MEGABYTE * size, 0.0) for at, size in enumerate(held))
     watched = Watched(0, 0.0, 6.0, samples, 0)
     notes = [
         {"at": 0.0, "stage": "raw_data", "need": 300, "stopped": 90, "held": 50},

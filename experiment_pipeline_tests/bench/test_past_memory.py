@@ -91,7 +91,7 @@ def test_what_was_measured_is_remembered(tmp_path):
 
 def test_the_experiment_is_the_scaffolds_but_for_its_search(tmp_path):
     """Nine configurations, of which some are stopped at a small rung."""
-    attributes, schema = past_memory.experiment(tmp_path / "huge.parquet", 2_000)
+    attributes, schema = past_memory.experiment(str(tmp_path / "huge.parquet"), 2_000)
     spec = spec_from("past_memory", attributes, str)
     assert spec.data.url.endswith("huge.parquet")
     assert len(configurations(spec)) == 9

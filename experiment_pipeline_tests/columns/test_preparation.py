@@ -151,7 +151,7 @@ def test_a_placeholder_shows_once_the_text_is_a_number():
     """-999.00 is -999 after reading, and then missing; neither is unparsable."""
     result = prepared(["-999.00", "1"], types={"x": "number"}, missing_values={"x": [-999]})
     assert result.frame["x"].isna().tolist() == [True, False]
-    assert result.unparsable.empty
+    assert not result.unparsable
 
 
 def test_a_placeholder_among_whole_numbers_keeps_them_whole():
@@ -171,11 +171,13 @@ def test_unparsable_cells_are_named_with_their_original_value():
     """What cannot be read is missing in the table, and listed as delivered."""
     raw = scenario.table()
     result = prepare(raw, scenario.spec().preparation)
-    listed = result.unparsable.set_index("row_number")
-    assert listed.loc[58].tolist() == ["weight", "heavy", "is no number"]
-    assert listed.loc[83, "value"] == "yesterday"
-    assert set(listed.index) == {58, 83, 444}
-    assert result.frame.loc[listed.index, ["weight", "visited"]].isna().any(axis=None)
+    weight, visited = result.unparsable["weight"], result.unparsable["visited"]
+    assert (weight.rule, weight.cells[58]) == ("is no number", "heavy")
+    assert visited.cells[83] == "yesterday"
+    assert {*weight.cells.index, *visited.cells.index} == {58, 83, 444}
+    assert result.unparsable.keys() == {"weight", "visited"}
+    for name, bad in result.unparsable.items():
+        assert result.frame.loc[bad.cells.index, name].isna().all()
 
 
 def test_changes_are_counted_per_column_and_step():
@@ -338,5 +340,8 @@ def test_a_row_alone_gets_what_it_gets_in_the_table(cells, type_, data):
     chosen = data.draw(st.permutations(range(len(cells))))[: max(1, len(cells) // 2)]
     whole, part = prepare(raw, preparation), prepare(raw.iloc[chosen], preparation)
     pd.testing.assert_frame_equal(part.frame, whole.frame.iloc[chosen])
-    unread = whole.unparsable["row_number"]
-    assert set(part.unparsable["row_number"]) == set(unread[unread.isin(chosen)])
+    unread, found = (
+        {row for one in prepared.unparsable.values() for row in one.cells.index}
+        for prepared in (whole, part)
+    )
+    assert found == unread & set(chosen)

@@ -10,7 +10,7 @@ import pytest
 
 from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.drafting.columns import infer_schema
+from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.spec.schema import ColumnChecks

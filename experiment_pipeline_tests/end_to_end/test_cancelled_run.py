@@ -14,7 +14,7 @@ from experiment_pipeline_tests.end_to_end.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers
 
-EXPERIMENT, FITS = "clinic", 8
+EXPERIMENT, FITS = "clinic", 5
 LAUNCH = """mutation($job: String!){launchRun(executionParams: {selector: {
   repositoryLocationName: "experiment_pipeline", repositoryName: "__repository__",
   jobName: $job}, runConfigData: {}}){__typename}}"""
@@ -24,7 +24,7 @@ RUNS = "{runsOrError{... on Runs{results{runId status}}}}"
 LOGS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
   __typename ... on MessageEvent{message} ... on ErrorEvent{error{message stack}}}}}}"""
 SAID = (
-    r"the search was cancelled after (\d+) of 9 configurations; "
+    rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
     "what is stored is reused by the next run"
 )
 

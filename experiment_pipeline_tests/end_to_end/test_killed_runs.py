@@ -37,7 +37,7 @@ def project(tmp_path):
     project = Project(tmp_path)
     (tmp_path / "waiting.py").write_text(NEVER_DONE)
     settings = (tmp_path / "dagster.yaml").read_text()
-    quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 5")
+    quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 1")
     assert quick != settings
     (tmp_path / "dagster.yaml").write_text(quick)
     scenario.write_csv(tmp_path / "visits.csv")

@@ -48,7 +48,9 @@ def browser(ui):
 
 @pytest.fixture(scope="module")
 def launched(browser):
-    """Every 'Materialize all' is pressed at once: Dagster looks at backfills every 30 seconds."""
+    """Every 'Materialize all' is pressed at once: Dagster looks at backfills every 30 seconds, and
+    what the command line runs goes meanwhile.
+    """
     materialize_all(browser.go(f"/locations/experiment_pipeline/jobs/{BY_JOB}"), 4)
     materialize_all(browser.go(graph_of(BY_GRAPH)), 2)
     materialize_all(browser.go(graph_of(SINGLE)), 1)
@@ -109,6 +111,49 @@ def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     for name in names:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     picture(page, "automation")
+
+
+def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
+    """With one partition Dagster's dialog launches a run, not a backfill."""
+    (run,) = ui.wait_for_runs(SINGLE, 1)
+    assert run.status == "SUCCESS"
+    assert run.tags["dagster/partition"] == "linear"
+    assert ui.missing(SINGLE) == []
+
+
+def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched):
+    """Beside that of the button, with its decision as tags; the memory knows who started which."""
+    (by_button,) = ui.wait_for_runs(SINGLE, 1)
+    done = ui.project.execute(SINGLE)
+    assert done.returncode == 0, done.stdout
+    history = ui.history(SINGLE)
+    (by_command,) = history.keys() - {by_button.id}
+    for tags in history.values():
+        assert tags.items() >= {"experiment": SINGLE, "decision": "accepted"}.items()
+    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as memory:
+        query = "SELECT run_id, triggered_by FROM runs WHERE experiment = ?"
+        started = dict(memory.execute(query, [SINGLE]).fetchall())
+    assert started == {by_button.id: "person", by_command: "command line"}
+    page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
+    expect(page.get_by_text(by_command[:8]).first).to_be_visible()
+    picture(page, "history")
+
+
+def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
+    """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
+    assert ui.project.execute(STRICT).returncode == 1
+    (run_id,) = ui.history(STRICT)
+    browser.page.set_viewport_size({"width": 1500, "height": 1300})
+    page = browser.go(f"/runs/{run_id}")
+    last = page.get_by_text("Execution of run for").last
+    expect(last).to_be_visible()
+    told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
+    expect(told).to_contain_text("page: /")
+    expect(told).not_to_contain_text("Stack Trace")
+    picture(page, "failed_run")
+    metadata_of(browser, "validation_report", STRICT)
+    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
+    picture(page, "not_accepted")
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):
@@ -178,48 +223,6 @@ def test_pictures_are_shown_in_the_page(browser, done, stage, entry, least):
     assert len(widths) >= least
     assert min(widths) > 100
     picture(page, f"{stage}_pictures")
-
-
-def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
-    """With one partition Dagster's dialog launches a run, not a backfill."""
-    (run,) = ui.wait_for_runs(SINGLE, 1)
-    assert run.status == "SUCCESS"
-    assert run.tags["dagster/partition"] == "linear"
-    assert ui.missing(SINGLE) == []
-
-
-def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched):
-    """Beside that of the button, with its decision as tags; the memory knows who started which."""
-    (by_button,) = ui.wait_for_runs(SINGLE, 1)
-    done = ui.project.execute(SINGLE)
-    assert done.returncode == 0, done.stdout
-    history = ui.history(SINGLE)
-    (by_command,) = history.keys() - {by_button.id}
-    for tags in history.values():
-        assert tags.items() >= {"experiment": SINGLE, "decision": "accepted"}.items()
-    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as memory:
-        query = "SELECT run_id, triggered_by FROM runs WHERE experiment = ?"
-        started = dict(memory.execute(query, [SINGLE]).fetchall())
-    assert started == {by_button.id: "person", by_command: "command line"}
-    page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
-    expect(page.get_by_text(by_command[:8]).first).to_be_visible()
-    picture(page, "history")
-
-
-def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser):
-    """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
-    assert ui.project.execute(STRICT).returncode == 1
-    (run_id,) = ui.history(STRICT)
-    page = browser.go(f"/runs/{run_id}")
-    last = page.get_by_text("Execution of run for").last
-    expect(last).to_be_visible()
-    told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
-    expect(told).to_contain_text("page: /")
-    expect(told).not_to_contain_text("Stack Trace")
-    picture(page, "failed_run")
-    metadata_of(browser, "validation_report", STRICT)
-    expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
-    picture(page, "not_accepted")
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):

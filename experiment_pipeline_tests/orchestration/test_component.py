@@ -295,6 +295,8 @@ def test_every_command_says_the_same_line(tmp_path: Path, command: tuple[str, ..
     assert done.returncode == 1
     assert f"{path.relative_to(tmp_path)}:4: taks: unknown key 'taks'; did you mean" in done.stdout
     assert "pydantic" not in done.stdout
+    assert "Traceback" not in done.stdout
+    assert len(done.stdout.splitlines()) < 25
 
 
 @pytest.mark.slow

@@ -56,7 +56,9 @@ def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
 def server() -> ForkServerContext:
     """Starts processes that begin with everything imported."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "sklearn.linear_model"])
+    server.set_forkserver_preload(
+        ["experiment_pipeline_tests.runs", "lightgbm", "skops.io", "skrub"]
+    )
     return server
 
 
@@ -146,7 +148,7 @@ def halved(environment: Mapping[str, str], folder: Path) -> None:
     os.environ.update(environment)
     slow = {
         "learning_rate": [round(0.01 * k, 2) for k in range(1, 11)],
-        "n_estimators": 400,
+        "n_estimators": 250,
         "early_stopping_round": 0,
         "min_child_samples": 3,
     }

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.drafting.columns import infer_schema
+from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import InvalidModel, TooManyRejectedRows
 from experiment_pipeline.prediction import signature as golden_rows
 from experiment_pipeline.prediction.files import Model

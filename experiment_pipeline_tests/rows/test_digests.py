@@ -1,8 +1,6 @@
 """Row hashes and table digests: equal values, equal numbers, for good."""
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -11,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment_pipeline.rows.digests import row_hashes, table_digest, uniform, value_hashes
+from experiment_pipeline_tests.fresh_process import printed_by
 
 FROZEN = ["0x959097bb95049971", "0xd388fb756dc6ae98", "0xf9e598093303e56b"]
 TABLE = pd.DataFrame(
@@ -133,10 +132,7 @@ def test_another_process_finds_the_same_digest() -> None:
         "import pandas as pd; from experiment_pipeline.rows.digests import table_digest; "
         "print(table_digest(pd.DataFrame({'a': ['x', 'y'], 'n': [1, 2]})))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    assert found == table_digest(pd.DataFrame({"a": ["x", "y"], "n": [1, 2]}))
+    assert printed_by(code) == table_digest(pd.DataFrame({"a": ["x", "y"], "n": [1, 2]}))
 
 
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))

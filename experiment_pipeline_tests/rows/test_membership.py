@@ -1,8 +1,5 @@
 """Set membership: a pure function of the rows, where it cuts, and classes too rare for it."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +18,7 @@ from experiment_pipeline.rows.membership import (
     set_aside_in_words,
     too_rare,
 )
+from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.rows.made_rows import (
     BY_GROUP,
     BY_ID,
@@ -56,14 +54,7 @@ def test_another_process_cuts_the_same_sets():
         "from experiment_pipeline_tests.rows.test_membership import *;"
         "print(*assigned(made(200), RANDOM), sep=',')"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."},
-    )
-    assert run.stdout.strip().split(",") == assigned(made(200), RANDOM).tolist()
+    assert printed_by(code, PYTHONHASHSEED="7").split(",") == assigned(made(200), RANDOM).tolist()
 
 
 def test_these_rows_are_cut_like_this_for_good():

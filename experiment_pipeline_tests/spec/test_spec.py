@@ -183,6 +183,16 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         {"address": "local", "certificates": {"ca": "a", "certificate": "b", "key": "c"}},
         "engine.dask.certificates: no effect without tls://",
     ),
+    (
+        "engine.dask",
+        {
+            "address": "tls://h:1",
+            "certificates": {"ca": "a", "certificate": "b", "key": "-----BEGIN"},
+        },
+        "engine.dask.certificates.key: is no path; write it into a file",
+    ),
+    ("engine.dask", ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] is not allowed"),
+    ("data", ["s3://b/t?token=pass"], "data: ['s3://b/t?***'] is not allowed here"),
     # evaluation
     ("evaluation", "cv", "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
     ("evaluation", None, "evaluation: write test_set, cross_validation, or {cross_validation: {f"),
@@ -196,13 +206,6 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         {"cross_validation": {"folds": 1}},
         "evaluation.cross_validation.folds: 1 is out of range",
     ),
-    # surrogate
-    (
-        "surrogate",
-        "on",
-        "surrogate: there is no such way to search any more, as it was not shown t",
-    ),
-    ("surrogate", False, "to beat halving at the same work; drop this key"),
     ("budget", None, "budget: no value is given"),
     ("budget", {"second": 60}, "budget.second: unknown key 'second'; did you mean 'seconds'?"),
     ("budget", {"seconds": 0}, "budget.seconds: 0 is out of range; allowed: above 0"),

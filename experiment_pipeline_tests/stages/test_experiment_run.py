@@ -127,7 +127,7 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
     assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
     gate = {"acceptance": [{"metric": "log_loss", "at_most": 10.0, "judged_by": "estimate"}]}
     for changes in (gate, {"metric": "log_loss"}):
-        spec = scenario.spec(url=str(table), search=search, **changes)
+        spec = scenario.spec(url=str(table), search=search, ensemble="off", **changes)
         again = runs.run(spec, scenario.SCHEMA)
         assert again.success, again.failure
         assert again.metadata("search_results")["reused"] == 3

@@ -1,5 +1,6 @@
 """A table that does not fit into memory goes the way of one that does, and comes to the same."""
 
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import csv
 from upath import UPath
 
 from experiment_pipeline.columns.features import feature_columns
@@ -23,6 +25,7 @@ from experiment_pipeline.rows.membership import assign_sets, codes_of, named
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
 from experiment_pipeline.stages.raw_data import sources
+from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.split_sets import page as split_page
@@ -175,6 +178,45 @@ def test_a_folder_of_parts_is_read_a_column_at_a_time(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(whole(outside.frame), inside.frame)
     assert inside.frame["a"].tolist() == [1.0, 2.0, 1.5]
     assert inside.frame["year"].tolist() == [2013, 2013, 2014]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz", "stored"])
+def test_of_a_large_file_few_parts_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Never all of it, and not so many that a bucket, which is asked for each, would be slow."""
+    asked: list[int] = []
+
+    class Parts(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(len(part := super().read(size)))
+            return part
+
+        def readinto(self, buffer: Any) -> int:
+            buffer[: len(part)] = (part := self.read(len(buffer)))
+            return len(part)
+
+    for room in (sources, tables):
+        monkeypatch.setattr(room, "open_file", lambda path: Parts(path.read_bytes()))
+        monkeypatch.setattr(room, "read_bytes", lambda path: Parts(path.read_bytes()).read())
+    numbers = np.random.default_rng(0).random((300_000, 4))
+    table = pa.table(dict(zip("abcd", numbers.T, strict=True)))
+    path = tmp_path / f"table.{kind}"
+    if kind.startswith("csv"):
+        with gzip.open(path, "wb", 1) if kind == "csv.gz" else path.open("wb") as file:
+            csv.write_csv(table, file)
+    else:
+        pq.write_table(table, path, row_group_size=100_000)
+    data = Data(url=str(path))
+    if kind == "stored":
+        read: Table = StoredTable.at(UPath(path))
+    else:
+        parts, shelf = read_source(data), Shelf(0)
+        size_of(parts, data)
+        read = parse(parts, data, shelf, shelf.spooled).frame
+    assert read["d"].tolist() == numbers[:, 3].tolist()
+    assert max(asked) < 0.8 * path.stat().st_size
+    assert len(asked) < 40
 
 
 @pytest.mark.parametrize("kind", COLUMNS)

@@ -29,7 +29,7 @@ def _accuracies(
 
 def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, Comparison]:
     scores, contributions = _accuracies(generator, truth)
-    return scores, compare_with_best(scores, contributions, int(scores.argmax()), seed=0)
+    return scores, compare_with_best(scores, contributions, seed=0)
 
 
 def test_the_best_is_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
@@ -45,7 +45,7 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
     generator = np.random.default_rng(1)
     scores, contributions = _accuracies(generator, np.array([0.15, 0.0]), shared=0.95)
     own_error = np.sqrt((contributions**2).sum(axis=0))
-    comparison = compare_with_best(scores, contributions, 0, seed=0)
+    comparison = compare_with_best(scores, contributions, seed=0)
     assert scores[0] - scores[1] < 2 * own_error[0]
     assert comparison.tied.tolist() == [True, False]
 
@@ -105,8 +105,8 @@ def test_more_configurations_make_wider_differences() -> None:
     scores, contributions = _accuracies(np.random.default_rng(3), np.zeros(60))
     best = int(scores.argmax())
     few = np.array([best, (best + 1) % 60])
-    alone = compare_with_best(scores[few], contributions[:, few], 0, seed=0)
-    among = compare_with_best(scores, contributions, best, seed=0)
+    alone = compare_with_best(scores[few], contributions[:, few], seed=0)
+    among = compare_with_best(scores, contributions, seed=0)
     assert alone.high[1] - alone.low[1] < among.high[few[1]] - among.low[few[1]]
 
 
@@ -124,7 +124,7 @@ def test_optimism_is_how_much_the_best_of_equals_flatters_itself() -> None:
 def test_one_configuration_flatters_nobody() -> None:
     """Without a choice there is no optimism, and the difference to itself is zero."""
     scores, contributions = _accuracies(np.random.default_rng(5), np.zeros(1))
-    comparison = compare_with_best(scores, contributions, 0, seed=0)
+    comparison = compare_with_best(scores, contributions, seed=0)
     assert comparison.optimism == 0
     assert (comparison.low[0], comparison.high[0]) == (0, 0)
 
@@ -132,14 +132,14 @@ def test_one_configuration_flatters_nobody() -> None:
 def test_equal_predictions_are_tied_without_width() -> None:
     """A configuration that predicts the same as the best differs by exactly nothing."""
     scores, contributions = _accuracies(np.random.default_rng(6), np.zeros(1))
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(contributions, 2, axis=1), 0, seed=0)
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(contributions, 2, axis=1), seed=0)
     assert twice.tied.all()
     assert twice.high[1] == 0
 
 
 def test_one_unit_ties_everything() -> None:
     """With a single unit no difference can be called real."""
-    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), 0, seed=0)
+    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), seed=0)
     assert comparison.tied.all()
     assert comparison.low[1] == -np.inf
 
@@ -147,7 +147,7 @@ def test_one_unit_ties_everything() -> None:
 def test_the_same_seed_gives_the_same_comparison() -> None:
     """Draws come from the seed alone."""
     scores, contributions = _accuracies(np.random.default_rng(7), np.zeros(5))
-    first, second = (compare_with_best(scores, contributions, 0, seed=3) for _ in range(2))
+    first, second = (compare_with_best(scores, contributions, seed=3) for _ in range(2))
     assert first.low.tolist() == second.low.tolist()
     assert first.optimism == second.optimism
 
@@ -191,7 +191,7 @@ def test_days_in_a_row_tie_what_strangers_would_not() -> None:
     values += np.random.default_rng(13).normal(size=values.shape) * 0.1
     scores = values.mean(axis=0)
     compared = [
-        compare_with_best(scores, (values - scores) / UNITS, 0, 0, consecutive=one)
+        compare_with_best(scores, (values - scores) / UNITS, 0, consecutive=one)
         for one in (False, True)
     ]
     assert compared[0].low[1] > compared[1].low[1]

@@ -192,9 +192,9 @@ def test_comparisons_know_how_much_uneven_units_tell() -> None:
     """Hundred units that tell as much as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
-    few, all_of_them = (compare_with_best(scores, parts, 0, 0, told=told) for told in (6, 100))
+    few, all_of_them = (compare_with_best(scores, parts, 0, told=told) for told in (6, 100))
     assert (few.low[1:] < all_of_them.low[1:]).all()
-    plain = compare_with_best(scores, parts, 0, 0)
+    plain = compare_with_best(scores, parts, 0)
     assert np.array_equal(plain.low, all_of_them.low)
     bounds = [compare_with_control(scores, parts, parts[:, 0], 0, told=one) for one in (6, 100)]
     assert (bounds[0].low[1:] < bounds[1].low[1:]).all()

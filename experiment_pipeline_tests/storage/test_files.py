@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,9 @@ from experiment_pipeline.storage.files import (
     create_by_claim,
     create_exclusive,
     exists,
+    fetched,
     list_names,
+    put_file,
     read_bytes,
     read_many,
     remove,
@@ -214,6 +217,24 @@ def test_acknowledged_files_survive_a_kill_of_the_server(
     finally:
         server.stop()
     assert [data[0] for data in found.values()] == list(range(20))
+
+
+@pytest.mark.slow
+def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    """Memory holds some of its parts, and not all."""
+    size = 128 * 2**20
+    zeros, place = tmp_path / "from", location(f"s3://{s3_bucket}/zeros")
+    with zeros.open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    put_file(zeros, place)
+    back = fetched(place, tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert back.stat().st_size == size
+    assert most < 0.8 * size
 
 
 # --- where things are ---

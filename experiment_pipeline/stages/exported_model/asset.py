@@ -1,7 +1,7 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,13 +86,17 @@ def build_exported_model(
             given = _given(spec, validation_report, validation_set.origin, schema_text)
             published = _published(spec, registry, store.intact(given, context.log.warning))
             if published is None:
+                stored = stage_entries(spec.name, look.STAGE)
+                files = stored.require(validation_report.fingerprint).files
                 fitted = sum(one.rows for one in validation_report.sets)
-                foretell(stage_need(STAGE, Size(fitted, 0, 0)), context.log.info)
+                model = persistence.unpacked_bytes(files[look.MODEL])
+                foretell(stage_need(STAGE, Size(fitted, 0, model / fitted)), context.log.info)
                 package = _package(
                     asset.run_of(context, spec.name),
                     spec,
                     configuration,
                     leaderboard,
+                    files,
                     validation_report,
                     validation_set,
                     schema_text,
@@ -140,12 +144,12 @@ def _package(
     spec: ExperimentSpec,
     configuration: Configuration,
     board: Leaderboard,
+    files: Mapping[str, bytes],
     judged: Judged,
     validation: SetTable,
     schema_text: str,
 ) -> ModelPackage:
     """The files of the version, from what the stages before have stored."""
-    files = stage_entries(spec.name, look.STAGE).require(judged.fingerprint).files
     result = chosen_result(board, TrainedModelStore.of(spec.name))
     pipeline = persistence.from_bytes(files[look.MODEL], result.trusted_types)
     serialized = packing.serialize(pipeline)

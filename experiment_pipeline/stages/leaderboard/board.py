@@ -21,8 +21,8 @@ from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
+from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found
-from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Entry,
     RankedRows,
@@ -266,7 +266,6 @@ class Stored(Protocol):
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a model that must be there."""
-        ...
 
 
 def chosen_result(board: Leaderboard, store: Stored) -> ModelResult:

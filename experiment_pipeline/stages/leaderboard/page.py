@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
@@ -32,6 +33,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
@@ -40,19 +42,8 @@ from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
-_REMEMBERED = (
-    *("status", "test_score", "difference_to_best", "difference_low", "difference_high"),
-    *(
-        "in_tie_group",
-        "train_score",
-        "seed_mean",
-        "seed_deviation",
-        "calibration",
-        "fit_cpu_seconds",
-        "predict_microseconds_per_row",
-    ),
-    *("model_bytes", "rounds", "fingerprint", "reason"),
-)
+# Columns of the ranking that the database calls likewise.
+_REMEMBERED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
 # Rem: the pictures need room.
 _WIDTH = 92
 SEEDS = "over seeds"
@@ -181,12 +172,9 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
         test_high=board.score.high,
         test_baseline=board.baseline,
     )
-    for row in board.rows.astype(object).where(board.rows.notna(), None).to_dict("records"):
+    for row in plain_rows(board.rows):
         yield ConfigurationRow(
-            key=row["key"],
-            algorithm=row["algorithm"],
             hyperparameters=declared[row["key"]].given,
-            rank=row["rank"],
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],
@@ -314,7 +302,8 @@ def _choice(shown: SearchShown) -> Table:
         whom = "the chosen configuration" if ensemble is None else "its members"
         facts["Cost"] = (
             f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
-            f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}"
+            f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}; "
+            "encoding, predicting and scoring take time of their own, which a budget counts"
         )
     return Table(("", ""), tuple(facts.items()))
 

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, TypeGuard
+from typing import Any
 
 import pandas as pd
 
+from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import is_searched_by_ratio
+from experiment_pipeline.stages.leaderboard.edges import is_number, is_searched_by_ratio
 from experiment_pipeline.stages.search.conclusions import SearchResults, Step
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.workers import names, placed
@@ -101,10 +102,9 @@ class SearchShown:
         }
 
     @cached_property
-    def rows(self) -> list[dict[Any, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The rows that are shown, None where a cell is empty."""
-        head = self.board.rows.head(MOST_ROWS).astype(object)
-        return head.where(head.notna(), None).to_dict("records")
+        return plain_rows(self.board.rows.head(MOST_ROWS))
 
     @cached_property
     def axes(self) -> dict[str, tuple[Axis, ...]]:
@@ -146,12 +146,12 @@ class SearchShown:
             present = [one[name] for one in given if name in one]
             if len(values) + (len(present) < len(given)) < 2:
                 continue
-            numeric = all(_is_number(value) for value in present) and len(present) == len(given)
-            ordered = sorted(present, key=lambda v: (not _is_number(v), v if _is_number(v) else 0))
+            numeric = all(is_number(value) for value in present) and len(present) == len(given)
+            ordered = sorted(present, key=lambda v: (not is_number(v), v if is_number(v) else 0))
             kinds = () if numeric else tuple(dict.fromkeys(map(numbers.setting, ordered)))
             log = (
                 numeric
-                and all(_is_number(v) and v > 0 for v in present)
+                and all(is_number(v) and v > 0 for v in present)
                 and is_searched_by_ratio(self.spec, algorithm, name)
             )
             yield Axis(name, log, kinds)
@@ -196,7 +196,7 @@ def _row(shown: SearchShown, row: Mapping[Any, Any]) -> dict[str, Any]:
         "tied": bool(row["in_tie_group"]),
         "cpu": _finite(row["fit_cpu_seconds"]),
         "settings": {
-            name: value if _is_number(value) else numbers.setting(value)
+            name: value if is_number(value) else numbers.setting(value)
             for name, value in shown.settings(key).items()
         },
         "path": [
@@ -314,7 +314,7 @@ def _best_settings(shown: SearchShown, best: str) -> Iterator[str]:
     algorithm = shown.declared[best].algorithm
     own = [one for one in shown.declared.values() if one.algorithm == algorithm]
     for name, value in shown.settings(best).items():
-        tried = [v for one in own if _is_number(v := one.hyperparameters.get(name))]
+        tried = [v for one in own if is_number(v := one.hyperparameters.get(name))]
         said = f"{name}: the best has {numbers.setting(value)}"
         if tried:
             said += f", tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
@@ -323,10 +323,6 @@ def _best_settings(shown: SearchShown, best: str) -> Iterator[str]:
 
 def _share_in_words(fraction: float) -> str:
     return "all rows" if fraction == 1 else numbers.share(fraction)
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _digits(value: float) -> float:

@@ -186,7 +186,6 @@ def order(
     comparison = comparisons.compare_with_best(
         sign * np.array([one.score.estimate for one in scored]),
         sign * np.column_stack([one.contribution for one in scored]),
-        best=0,
         seed=spec.seed,
         consecutive=isinstance(rows.units, ConsecutiveUnits),
         told=told_units(rows.units, rows.weights),

@@ -132,7 +132,10 @@ def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
     ends = pc.min_max(number).as_py()
     if ends["min"] is None or (ends["min"] >= -LARGEST_EXACT and ends["max"] <= LARGEST_EXACT):
         return None
-    return pc.or_(pc.less(number, -LARGEST_EXACT), pc.greater(number, LARGEST_EXACT))
+    large = pc.greater(number, pa.scalar(LARGEST_EXACT, number.type))
+    if pa.types.is_unsigned_integer(number.type):
+        return large
+    return pc.or_(pc.less(number, -LARGEST_EXACT), large)
 
 
 def _boolean(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:

@@ -116,9 +116,13 @@ class Contents:
         """Open it, unpacked, to be read from the beginning to the end."""
         with ExitStack() as opened:
             content = self.content
-            packed = io.BytesIO(content) if isinstance(content, bytes) else content.open()
-            stream = opened.enter_context(packed)
-            if not isinstance(content, bytes) and self.compression is not None:
+            if isinstance(content, bytes):
+                yield io.BytesIO(content)
+                return
+            # Unpackers ask for some kB at a time, and of a bucket each time is a request.
+            packed: Any = opened.enter_context(content.open())
+            stream: Any = io.BufferedReader(packed, CHUNK_BYTES)
+            if self.compression is not None:
                 stream = opened.enter_context(STREAMS[self.compression](stream))
             yield stream
 

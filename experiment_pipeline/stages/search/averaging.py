@@ -22,7 +22,8 @@ def averaged(
 
     Args:
         members: fitted; of a classifier all with probabilities in the same order of classes.
-        classes: what the columns of their probabilities are called; None for regression.
+        classes: what the columns of their probabilities are called; None or none for regression,
+            as CatBoost's regressors have it.
         names: of the members; empty: numbered.
         weights: of the members; None: all equal.
     """
@@ -32,7 +33,7 @@ def averaged(
         zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True)
     )
     shares = None if weights is None else list(weights)
-    if classes is None:
+    if classes is None or not len(classes):
         average = VotingRegressor(named, weights=shares)
     else:
         average = VotingClassifier(named, voting="soft", weights=shares)

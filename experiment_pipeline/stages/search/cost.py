@@ -82,8 +82,9 @@ def grown_rounds(kept: float) -> float:
 
 
 def _own_names(configuration: Configuration) -> dict[str, Scalar]:
-    own_name = BOOSTERS[configuration.algorithm].names.own_name
-    given = configuration.hyperparameters
+    booster, given = BOOSTERS.get(configuration.algorithm), configuration.hyperparameters
+    # What is imported may boost, too, with names of its own.
+    own_name: Mapping[str, str] = {} if booster is None else booster.names.own_name
     return {own_name.get(name, name): value for name, value in given.items()}
 
 

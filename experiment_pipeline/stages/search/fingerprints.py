@@ -5,6 +5,7 @@ configurations surround them. In: a configuration, the sets, the experiment. Out
 """
 
 import importlib.util
+from collections.abc import Hashable
 from functools import cache
 from importlib import metadata
 from importlib.abc import InspectLoader
@@ -54,12 +55,9 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
 
 
 def table_fingerprint(
-    configuration: Configuration, sets: TrainingSets, spec: Scoring
-) -> str | None:
-    """Return the digest of what decides the table that a library makes for a fit; None: it needs none."""
-    table = learner_of(configuration.algorithm).shared_table(configuration, sets, spec)
-    if table is None:
-        return None
+    table: Hashable, configuration: Configuration, sets: TrainingSets, spec: Scoring
+) -> str:
+    """Return the digest of what decides the table that a fit borrows as `Learner.shared_table` says."""
     made_by = {"table": table, "seed": spec.seed}
     return fingerprint_of({**_read_of(sets, configuration), **made_by})
 

@@ -3,13 +3,13 @@
 In: configurations, sets. Out: a `MemoryNeed`; what becomes of it: `stages/foreseen.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, competes
-from experiment_pipeline.stages.foreseen import LIBRARIES, MemoryNeed
+from experiment_pipeline.stages.foreseen import LIBRARIES, MemoryNeed, cell_bytes
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     MAX_DENSE_BYTES,
@@ -30,6 +30,8 @@ _LOOKED_AT = 20_000
 # ones; an imported estimator may copy all of them.
 _OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
 _COPIED = {"linear": 0, "random_forest": 4}
+# As measured of texts of 30 to 500 letters.
+_AS_OBJECTS = 4
 
 
 _LIGHTER = "take algorithms that need most out of `search`"
@@ -40,15 +42,20 @@ def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -
 
     With n train and m test rows, d encoded columns of a recipe and k trees of a boosting round:
 
-    * encoded rows, per recipe: 16·n·d where they are encoded at once (with a copy of
-      scikit-learn's), else 24·HELD_ROWS·d, for the rows that bins are made of; 8·m·d and, where
-      somebody reads them whole, 8·n·d, up to HELD_BYTES each: more lies on maps;
+    * encoded rows, per recipe: 8·m·d and, where they are encoded at once or somebody reads them
+      whole, 8·n·d; what is encoded in slices up to HELD_BYTES each: more lies on maps;
+    * encoding the widest: 8·n·d more where it is at once (a copy of scikit-learn's), else
+      24·HELD_ROWS·d, for the rows that bins are made of;
     * the table that a library makes of a recipe's rows, train and test: (n + m)·(c·d + 12), with
       c = 1 for LightGBM, 6 for XGBoost, 20 for CatBoost;
     * a fit of a booster: n·(d + 56·k), which is its bins by rows, and of each row scores, gradients,
       its place in the tree (44 bytes, as measured with LightGBM 4.7) and a prediction; then 16·m·k;
     * a fit of anything else that competes: c·n·d, with c = 0 for linear models, 4 for forests, which
       take floats of half the size, 8 for imported estimators; and 16·n.
+
+    * of the widest column of texts, _AS_OBJECTS times what it takes: their encoder reads objects.
+
+    Each fold of a cross-validation is encoded, and made tables of, beside the whole.
 
     Args:
         configurations: those to be fitted.
@@ -71,7 +78,8 @@ def task_need(configurations: Sequence[Configuration], sets: TrainingSets) -> Me
     work = _Work.of(configurations, sets)
     change = f"start it with more memory (dask worker --memory-limit), {_LIGHTER}"
     shared = LIBRARIES + work.tables()
-    return replace(work.need("a worker", change), shared=shared, files=work.encoded())
+    files = sum(size for _, _, size in work.encoded())
+    return replace(work.need("a worker", change), shared=shared, files=files)
 
 
 def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
@@ -82,59 +90,80 @@ def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> M
         sets: those of the search.
     """
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
-    work = replace(_Work.of(configurations, sets), train=rows, test=0)
-    return work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
+    work = replace(_Work.of(configurations, sets), parts=((rows, 0),))
+    need = work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
+    # An encoder's texts are stored by way of objects, too.
+    return replace(need, shared=need.shared + work.objects())
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is fitted on how much: rows, trees of a round, encoded columns of each recipe."""
+    """What is fitted on how much.
+
+    Attributes:
+        configurations: what is fitted.
+        parts: train and test rows, of the sets and then of each fold.
+        trees: of a round of boosting.
+        columns: of each recipe, encoded.
+        text: bytes of a cell of the widest column of texts.
+    """
 
     configurations: Sequence[Configuration]
-    train: int
-    test: int
+    parts: Sequence[tuple[int, int]]
     trees: int
     columns: Mapping[Features, int]
+    text: float
 
     @classmethod
     def of(cls, configurations: Sequence[Configuration], sets: TrainingSets) -> Self:
         trees = len(sets.classes or ()) if sets.task == "multiclass" else 1
         columns = {one.features: _columns(one.features, sets) for one in configurations}
-        return cls(configurations, len(sets.train), len(sets.test), trees, columns)
+        every = [sets, *(fold.sets for fold in sets.folds)]
+        parts = tuple((len(one.train), len(one.test)) for one in every)
+        read = sets.train.iloc[:_LOOKED_AT]
+        texts = [cell_bytes(read[name]) for name in column_kinds(read, sets.features).texts]
+        return cls(configurations, parts, trees, columns, max(texts, default=0.0))
 
     def need(self, stage: str, change: str) -> MemoryNeed:
         """What encoding, tables and fits add, and which algorithms take most of it."""
-        shared, by_algorithm = LIBRARIES + self.encoding() + self.tables(), dict[str, int]()
+        # Those that fit, and those that score.
+        shared = 2 * LIBRARIES + self.encoding() + self.tables()
+        by_algorithm = dict[str, int]()
         for one in self.configurations:
             size = self.table(one) + self.fit(one)
             by_algorithm[one.algorithm] = max(size, by_algorithm.get(one.algorithm, 0))
-        found = MemoryNeed(stage, change, shared, self.fits())
-        return replace(found, rows=self.train, parts=by_algorithm)
+        files = sum(max(0, size - HELD_BYTES) for _, whole, size in self.encoded() if not whole)
+        found = MemoryNeed(stage, change, shared, self.fits(), files)
+        return replace(found, rows=self.parts[0][0], parts=by_algorithm)
+
+    def encoded(self) -> Iterator[tuple[Features, bool, int]]:
+        """The encoded tables: recipe, whether it is encoded at once, bytes."""
+        held = held_recipes(self.configurations)
+        for recipe, d in self.columns.items():
+            for train, test in self.parts:
+                at_once = _at_once(recipe, train)
+                if at_once or recipe in held:
+                    yield recipe, at_once, _FLOAT * d * train
+                yield recipe, _at_once(recipe, test), _FLOAT * d * test
 
     def encoding(self) -> int:
         """Bytes of what is encoded here, and of encoding it."""
-        held, size = held_recipes(self.configurations), 0
-        for recipe, d in self.columns.items():
-            at_once = recipe == "onehot" or self.train <= HELD_ROWS
-            size += _FLOAT * d * (2 * self.train if at_once else 3 * HELD_ROWS)
-            size += min(_FLOAT * d * self.train, HELD_BYTES) if recipe in held else 0
-            size += min(_FLOAT * d * self.test, HELD_BYTES)
-        return size
+        held = sum(size if whole else min(size, HELD_BYTES) for _, whole, size in self.encoded())
+        rows = self.parts[0][0]
+        copied = {one: rows if _at_once(one, rows) else 3 * HELD_ROWS for one in self.columns}
+        copy = max((_FLOAT * d * copied[one] for one, d in self.columns.items()), default=0)
+        return held + copy + self.objects()
 
-    def encoded(self) -> int:
-        """Bytes of encoded rows that are read."""
-        held = held_recipes(self.configurations)
-        return sum(
-            _FLOAT * d * (self.test + (self.train if recipe in held else 0))
-            for recipe, d in self.columns.items()
-        )
+    def objects(self) -> int:
+        """Bytes of a column of texts that is read as objects."""
+        return round(_AS_OBJECTS * self.text * self.parts[0][0])
 
     def table(self, one: Configuration) -> int:
-        """Bytes of the table that a library makes for a configuration."""
+        """Bytes of the tables that a library makes for a configuration."""
         if one.algorithm not in _OWN_TABLE:
             return 0
         row = _OWN_TABLE[one.algorithm] * self.columns[one.features] + 12
-        return (self.train + self.test) * row
+        return sum(map(sum, self.parts)) * row
 
     def tables(self) -> int:
         """Bytes of all of them, each made once."""
@@ -143,16 +172,21 @@ class _Work:
 
     def fit(self, one: Configuration) -> int:
         """Bytes that a fit of a configuration adds; 0: of what competes with nobody."""
-        d = self.columns[one.features]
+        d, (train, test) = self.columns[one.features], self.parts[0]
         if one.algorithm in BOOSTERS:
-            return self.train * (d + 56 * self.trees) + 16 * self.test * self.trees
+            return train * (d + 56 * self.trees) + 16 * test * self.trees
         if competes(one.algorithm):
-            return self.train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16)
+            return train * (_COPIED.get(one.algorithm, _FLOAT) * d + 16)
         return 0
 
     def fits(self) -> tuple[int, ...]:
         """Bytes that each fit adds, the largest first."""
         return tuple(sorted(filter(None, map(self.fit, self.configurations)), reverse=True))
+
+
+def _at_once(recipe: Features, rows: int) -> bool:
+    """Whether rows are encoded all at once, as of `encoding.py`."""
+    return recipe == "onehot" or rows <= HELD_ROWS
 
 
 def _columns(recipe: Features, sets: TrainingSets) -> int:

@@ -73,11 +73,9 @@ class Known(Protocol):
 
     def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
         """Return the numbers, scored by what was asked for when they were trained."""
-        ...
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an existing one predicts."""
-        ...
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:

@@ -17,6 +17,7 @@ from statistics import fmean
 from experiment_pipeline.spec import algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import estimated_cost, expected_rounds, grown_rounds
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.rungs import Rung, competes
 
 # What is guessed weighs as much as so many fits: of an algorithm's factor, of its change with rows.
@@ -156,7 +157,8 @@ class TimeLeft:
 
     def _learn(self, one: Configuration, seconds: float, rounds: int | None, rung: Rung) -> None:
         beyond = 0.0
-        if rounds is not None:
+        # Of what is imported nobody knows how many rounds to expect.
+        if rounds is not None and one.algorithm in BOOSTERS:
             beyond = math.log(grown_rounds(rounds) / grown_rounds(expected_rounds(one)))
         told = _Told(rung.number, math.log(seconds / self._work(one, rung)), beyond)
         before = self._last.get(one.key)

@@ -128,7 +128,7 @@ def validate(
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own. Such rows come in batches, and of one batch none need be left.
         sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
-        cells: where the columns go that get another type; None: they stay in memory.
+        cells: where reasons go, and columns that get another type; None: they stay in memory.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -138,7 +138,8 @@ def validate(
     _check_given(raw, prepared)
     frame, notes = fit_columns(prepared.frame, raw.columns, schema)
     schemas = column_schemas(frame, schema)
-    columns = CheckedColumns(frame, {} if cells is None else cells)
+    cells = {} if cells is None else cells
+    columns = CheckedColumns(frame, cells)
     broken = _check_columns(columns, prepared, schemas, spec, validation)
     notes += [one.text for one in columns.let_pass if one.cells]
     broken += _check_weights(columns, spec)
@@ -155,10 +156,10 @@ def validate(
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
-    texts = rejection_reasons(broken, rejected).set_axis(raw.index[rejected])
+    cells[REASONS] = rejection_reasons(broken, rejected)
     return ValidatedData(
         validated=_kept(frame, columns, intact),
-        rejected=with_cells(picked(raw, rejected), {REASONS: texts}),
+        rejected=with_cells(picked(raw, rejected), {REASONS: cells[REASONS]}),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
         notes=tuple(notes),
@@ -267,11 +268,9 @@ def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]
     """Turn what the preparation could not read into positions and broken rules."""
     found: dict[str, np.ndarray] = {}
     broken = []
-    for name, cells in prepared.unparsable.groupby("column", sort=False):
-        positions = prepared.frame.index.get_indexer(pd.Index(cells["row_number"]))
-        found[str(name)] = positions
-        rule = cells["rule"].iloc[0]
-        broken.append(Broken(str(name), rule, positions, cells["value"]))
+    for name, bad in prepared.unparsable.items():
+        found[name] = positions = prepared.frame.index.get_indexer(bad.cells.index)
+        broken.append(Broken(name, bad.rule, positions, bad.cells))
     return found, broken
 
 

@@ -2,13 +2,12 @@
 
 Both ask the train-only fit about test rows: nothing is chosen by them, and the validation rows are
 for the judgement. Both are bounded in time by what the search took. In: a fitted pipeline and the
-sets. Out: a frozen `Usage`; how it is measured lives in `statistics/importance.py` and
-`statistics/dependence.py`.
+sets. Out: a frozen `Usage`; how it is measured lives in `statistics/importance.py`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +16,7 @@ import pandas as pd
 from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ValidationReportSpec
-from experiment_pipeline.statistics.dependence import (
-    MOST_VALUES,
-    affordable_rows,
-    partial_dependence,
-)
-from experiment_pipeline.statistics.importance import (
-    Effort,
-    permutation_importance,
-    scored_by,
-    spread_evenly,
-)
+from experiment_pipeline.statistics import importance
 from experiment_pipeline.statistics.outcomes import most_frequent
 
 if TYPE_CHECKING:
@@ -40,19 +29,6 @@ MOST_FEATURES = 4
 _MOST_CURVES = 4
 _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
-
-
-@dataclass(frozen=True)
-class FeatureImportance:
-    """What the score loses when a feature's values change places.
-
-    `drop` is in units of the metric, positive: worse without it; `deviation` is that between
-    repeats.
-    """
-
-    feature: str
-    drop: float
-    deviation: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +73,7 @@ class Usage:
     metric: str
     rows: int
     repeats: int
-    importance: tuple[FeatureImportance, ...]
+    importance: tuple[importance.FeatureImportance, ...]
     dependence: tuple[Dependence, ...]
     rows_of_dependence: int
 
@@ -155,7 +131,9 @@ def usage(
     seconds, workers = work.seconds, work.workers
     columns = parts.columns
     shape = len(columns), sum(map(len, columns.values()))
-    effort = Effort.within(workers * seconds, work.seconds_per_row, len(sets.test), shape)
+    effort = importance.Effort.within(
+        workers * seconds, work.seconds_per_row, len(sets.test), shape
+    )
     if effort is None:
         return None
 
@@ -163,36 +141,31 @@ def usage(
         return parts.predict(rows, sets.task, sets.classes)
 
     test, names = sets.test, list(sets.features)
-    shuffled = spread_evenly(len(test), effort.rows)
+    shuffled = importance.spread_evenly(len(test), effort.rows)
     weights = sets.w_test
-    score = scored_by(spec.metric, cut)
-    found = permutation_importance(
+    ranked = importance.permutation_importance(
         predict,
         parts.encode(test.iloc[shuffled][names]),
         columns,
-        score,
+        importance.scored_by(spec.metric, cut),
         sets.y_test[shuffled],
         effort.repeats,
         weights=None if weights is None else weights[shuffled],
         seed=spec.seed,
         workers=workers,
     )
-    if found is None:
-        return Usage(spec.metric, effort.rows, effort.repeats, (), (), 0)
-    importance = tuple(
-        FeatureImportance(str(name), float(drop), float(deviation))
-        for name, drop, deviation in found.itertuples(index=False)
+    known = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
+    first = [one.feature for one in ranked if one.drop > 0][:MOST_FEATURES]
+    rows = importance.affordable_rows(
+        _DEPENDENCE * seconds, work.seconds_per_row, len(test), len(first)
     )
-    first = [one.feature for one in importance if one.drop > 0][:MOST_FEATURES]
-    rows = affordable_rows(_DEPENDENCE * seconds, work.seconds_per_row, len(sets.test), len(first))
-    if not rows:
-        return Usage(spec.metric, effort.rows, effort.repeats, importance, (), 0)
-    sample = test.iloc[spread_evenly(len(test), rows)][names]
+    if not ranked or not rows:
+        return known
+    sample = test.iloc[importance.spread_evenly(len(test), rows)][names]
     cells = parts.encode(sample)
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
     curves = (_dependence(sets, sample[name], cells, columns[name], predict) for name in first)
-    found_curves = tuple(curve for curve in curves if curve is not None)
-    return Usage(spec.metric, effort.rows, effort.repeats, importance, found_curves, rows)
+    return replace(known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +189,9 @@ def _dependence(
     grid = _grid(column)
     if grid is None or len(grid.positions) < 2:
         return None
-    means = partial_dependence(predict, encoded, columns, encoded[grid.positions][:, columns])
+    means = importance.partial_dependence(
+        predict, encoded, columns, encoded[grid.positions][:, columns]
+    )
     if means.ndim == 1:
         shown = {sets.target if sets.classes is None else str(sets.classes[1]): means}
     else:
@@ -245,7 +220,7 @@ def _numbers(values: np.ndarray) -> _Grid:
     """From the second percentile to the last but one: beyond them few rows hold a curve."""
     present = np.flatnonzero(np.isfinite(values))
     order = present[np.argsort(values[present], kind="stable")]
-    share = np.linspace(0.02, 0.98, MOST_VALUES) * max(len(order) - 1, 0)
+    share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * max(len(order) - 1, 0)
     at = order[share.round().astype(np.int64)] if len(order) else order
     _, first = np.unique(values[at], return_index=True)
     at = at[first]

@@ -13,7 +13,7 @@ from typing import Any
 from experiment_pipeline.spec import Range, Scalar, Search, ValidationReportSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import SearchEdge, is_share, rounded
+from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,

@@ -234,9 +234,13 @@ def _scores(
     known: tuple[np.ndarray, str, int, Weights],
 ) -> tuple[MetricScore, ...]:
     """The metrics of the experiment, then the others that every report of the task shows."""
+    others = reported_of(spec.task)
+    if spec.task == "regression" and (exported.y == 0).any():
+        # Relative to a target of zero, an error has no size.
+        others = tuple(name for name in others if name != "mape")
     return tuple(
         _scored(metric, exported, cut, best_constant(metric, *known))
-        for metric in dict.fromkeys((*spec.metric_names, *reported_of(spec.task)))
+        for metric in dict.fromkeys((*spec.metric_names, *others))
     )
 
 

@@ -240,7 +240,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     text = page.to_html(shown, "board")
     assert board.ensemble.in_words in text.partition("Why this one")[0]
     assert "4 configurations: 4 trained" in text
-    assert "of them for its members" in text
+    assert "of them for its members; encoding, predicting and scoring take time" in text
     rows = data(shown)["rows"]
     assert [one["path"] for one in rows if one["key"] == ENSEMBLE] == [[]]
     outcome = page.outcome(board, b"", "place", board.with_ensemble(declared))

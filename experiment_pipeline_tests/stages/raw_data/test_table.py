@@ -380,6 +380,7 @@ def test_parquet_types_become_those_of_pandas() -> None:
             "whole": pa.array([1, 2], pa.int8()),
             "some": [1, None],
             "huge": [2**53 + 1, None],
+            "huger": pa.array([2**63 + 1, None], pa.uint64()),
             "flag": [True, None],
             "money": [decimal.Decimal("1.5"), None],
             "day": [dt.date(2020, 1, 1), None],
@@ -396,6 +397,7 @@ def test_parquet_types_become_those_of_pandas() -> None:
         "whole": "int8",
         "some": "float64",
         "huge": "str",
+        "huger": "str",
         "flag": "str",
         "money": "float64",
         "day": "datetime64[us]",
@@ -407,6 +409,7 @@ def test_parquet_types_become_those_of_pandas() -> None:
         "nothing": "float64",
     }
     assert read_back.frame.loc[0, "huge"] == "9007199254740993"
+    assert read_back.frame.loc[0, "huger"] == "9223372036854775809"
     assert (read_back.format, read_back.encoding, read_back.delimiter) == ("parquet", None, None)
     told = " ".join(read_back.notes)
     assert all(f"'{name}'" in told for name in ("huge", "flag", "money", "day", "raw", "nothing"))

@@ -35,6 +35,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     training_sets,
 )
 
+CATBOOST = one("catboost", iterations=5)
 BAGGED = one("lightgbm", bagging_fraction=0.6, num_iterations=20)
 WEIGHTED = {
     "lightgbm": {"scale_pos_weight": 6.0, "num_iterations": 40, "num_leaves": 7},
@@ -86,11 +87,16 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
     assert five.result.fit_cpu_seconds > alone.result.fit_cpu_seconds
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "entry"),
+    [("binary", BAGGED), ("multiclass", BAGGED), ("regression", BAGGED), ("regression", CATBOOST)],
+)
+def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
+    task: str, entry: dict[str, Any]
+) -> None:
     """Its score is that of the mean, and the export's refit is one of as many fits."""
     sets = training_sets(task)
-    spec = experiment([BAGGED], task, seeds={"fits": 3, "average": True})
+    spec = experiment([entry], task, seeds={"fits": 3, "average": True})
     model = train_one(spec, sets)
     assert model.predictions.test == pytest.approx(model.predictions.by_seed.mean(axis=0))
     assert model.result.averaged == 3

@@ -1,6 +1,7 @@
 """Memory is foreseen: who would not fit is stopped with advice, who might is not."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from experiment_pipeline.stages.search.conclusions import Event, Note
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.memory_needs import training_need
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.memory_needs import _Work, training_need
+from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
+from experiment_pipeline.storage.mapped import HELD_BYTES
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -51,6 +53,27 @@ def test_the_need_grows_with_rows_and_with_who_reads_them_whole() -> None:
     assert whole.of(1) > boosted.of(1)
     both = training_need([lightgbm(), forest("onehot")], few)
     assert both.of(2) > max(boosted.of(1), whole.of(1))
+
+
+def test_floats_on_maps_count_where_the_limit_counts_them() -> None:
+    """What is beyond HELD_BYTES of a table that somebody reads whole, and of none that nobody does."""
+    sets = of_rows(2_500_000)
+    floats = 8 * len(sets.features) * len(sets.train)
+    assert training_need([forest("ordinal")], sets).files == floats - HELD_BYTES
+    assert training_need([lightgbm()], sets).files == 0
+
+
+def test_each_fold_is_encoded_beside_the_whole() -> None:
+    """Three folds of the same rows take four times what the tables of these take."""
+    once = of_rows(100_000)
+    rows = np.ones(len(once.train), dtype=bool)
+    folds = tuple(Fold(0, once, rows, np.arange(len(once.test))) for _ in range(3))
+    whole, parted = (_Work.of([lightgbm()], one) for one in (once, replace(once, folds=folds)))
+    assert parted.tables() == 4 * whole.tables()
+    assert sum(size for *_, size in parted.encoded()) == 4 * sum(
+        size for *_, size in whole.encoded()
+    )
+    assert parted.fits() == whole.fits()
 
 
 def test_the_message_names_the_algorithms_that_need_most_and_other_ways_out() -> None:

@@ -19,6 +19,7 @@ from experiment_pipeline.stages.search.configurations import Configuration, conf
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -120,14 +121,7 @@ def test_processes_are_for_long_fits_that_wait_for_the_lock() -> None:
 
 def test_without_processes_the_fits_are_made_here() -> None:
     """Some systems have no semaphores: joblib then works in the process that asks."""
-    run = subprocess.run(
-        [sys.executable, "-c", HERE],
-        env={**os.environ, "JOBLIB_MULTIPROCESSING": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (run.returncode, run.stdout.split()) == (0, ["1", "2", "3"]), run.stderr
+    assert printed_by(HERE, JOBLIB_MULTIPROCESSING="0").split() == ["1", "2", "3"]
 
 
 def test_a_failure_in_a_process_is_reported_like_any(slow_threads: None) -> None:

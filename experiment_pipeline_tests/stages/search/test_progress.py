@@ -7,6 +7,8 @@ import pytest
 
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted, RungStarted
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import most_rounds
+from experiment_pipeline.stages.search.learners.rounds import ROUNDS_AT_MOST
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
@@ -185,3 +187,14 @@ def test_what_the_baseline_took_says_nothing_of_others():
     assert left.guess("forest", FULL) == before
     left.fit_ended("b", 2.0, 2.0)
     assert left.guess("forest", FULL) > 2 * before
+
+
+def test_rounds_of_an_imported_estimator_are_expected_by_nobody():
+    """One that boosts by itself says how many it kept; the time left follows its seconds alone."""
+    name = "sklearn.ensemble.HistGradientBoostingClassifier"
+    boosts = Configuration("boosts", name, "ordinal", {"max_iter": 5})
+    left = TimeLeft(1)
+    left.rung_began(FULL, (), (*linear("a"), boosts), (), 0.0)
+    left.fit_ended("boosts", 2.0, 2.0, rounds=5)
+    assert left.knows(name)
+    assert most_rounds(boosts) == ROUNDS_AT_MOST

@@ -94,6 +94,16 @@ def test_a_run_that_ranks_by_mape_is_told_that_targets_near_zero_have_no_mean(
     assert any("the interval of mape" in note for note in report.notes) == noted
 
 
+@pytest.mark.parametrize(("lowest", "shown"), [(0.0, False), (1.0, True)])
+def test_a_relative_error_is_shown_where_no_target_is_zero(lowest: float, shown: bool) -> None:
+    """Divided by a zero it has no size; nobody asked for it."""
+    y = np.maximum(np.random.default_rng(8).normal(size=1_000), 0) + lowest
+    exported = SetPrediction(y, y + 0.5, np.arange(1_000))
+    spec = spec_of(task="regression", metric="rmse")
+    report = report_of(spec, exported=exported, test=exported, classes=None)
+    assert ("mape" in {score.metric for score in report.scores}) == shown
+
+
 def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
     """The share that is predicted without features is that of the fit's own rows."""
     exported = seen_through(1, seed=1)

@@ -16,6 +16,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.mapped import expect_place
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import SharedFiles
 
@@ -26,7 +27,6 @@ class Engine(Protocol):
     @property
     def workers(self) -> int:
         """Fits at a time, 1 at least; it may change while a search runs."""
-        ...
 
     def foresee(
         self, configurations: Sequence[Configuration], sets: TrainingSets
@@ -36,7 +36,6 @@ class Engine(Protocol):
         Raises:
             NotEnoughMemory: it would not go.
         """
-        ...
 
     def train(
         self,
@@ -62,7 +61,6 @@ class Engine(Protocol):
         `FailedConfiguration`; what says nothing of it gets a second attempt, by itself, when all
         others are done. An interruption propagates.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,11 @@ class Threads:
         """Estimate what training adds, and let fewer fits run at a time where not all would go."""
         from experiment_pipeline.stages.search.memory_needs import training_need
 
-        limit = self.limit()
-        if limit is None:
+        if (limit := self.limit()) is None:
             return None
-        return foresee(training_need(configurations, sets), limit, self.workers)
+        need = training_need(configurations, sets)
+        expect_place(need.files)
+        return foresee(need, limit, self.workers)
 
     def train(
         self,

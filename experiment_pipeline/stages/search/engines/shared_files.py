@@ -10,10 +10,10 @@ tables of libraries here. When files go: `storage/shared.py`. In: configurations
 files are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +66,32 @@ def share_files(
     truth = fingerprint_of({name: _digest(array) for name, array in truth_of.items()})
     if files.lacks(truth):
         files.put(truth, partial(write_tables, truth_of))
-    shared, works = dict[str, Digests](), dict[str, SharedWork]()
+    recipes = dict.fromkeys(one.features for one in configurations)
+    encoded = {recipe: _encoded_digest(recipe, sets, truth) for recipe in recipes}
+    for recipe, digest in encoded.items():
+        if files.lacks(digest):
+            files.put(digest, partial(_write_encoded, recipe, sets))
+
+    @cache
+    def work_of(recipe: Features) -> SharedWork:
+        return read_shared(files.place, Digests(truth, encoded[recipe]), recipe, sets)[0]
+
+    tables = _tables(configurations, sets, spec)
     refused = set[str]()
-    for one in configurations:
-        digests = Digests(truth, _encoded_digest(one.features, sets, truth))
-        if files.lacks(digests.encoded):
-            files.put(digests.encoded, partial(_write_encoded, one.features, sets))
-        table = _table_digest(one, sets, spec)
-        if table is not None and files.lacks(table):
-            if digests.encoded not in works:
-                works[digests.encoded], _ = read_shared(files.place, digests, one.features, sets)
-            if not _put_table(table, one, works[digests.encoded], sets, spec, files):
-                refused.add(table)
-        if table is not None and _is_large(sets):
-            files.keep(table)
-        shared[one.key] = replace(digests, table=None if table in refused else table)
-    return shared
+    for digest, one in {table.digest: table for table in tables.values()}.items():
+        if files.lacks(digest) and not _put_table(one, work_of(one.of.features), sets, spec, files):
+            refused.add(digest)
+        elif _is_large(sets):
+            files.keep(digest)
+    stored = {key: one.digest for key, one in tables.items() if one.digest not in refused}
+    return {
+        one.key: Digests(truth, encoded[one.features], stored.get(one.key))
+        for one in configurations
+    }
 
 
 def share_kept(
-    configurations: Iterable[Configuration],
+    configurations: Sequence[Configuration],
     sets: TrainingSets,
     spec: SearchSpec,
     files: SharedFiles,
@@ -96,20 +102,12 @@ def share_kept(
     encodes all rows, reading is a copy of a byte per cell into memory (LightGBM maps no file). What
     cannot be written is used all the same.
     """
-    configurations = list(configurations)
     work = share_work(configurations, sets, spec)
-    if not _is_large(sets):
-        return work
-    for one in configurations:
-        learner = learner_of(one.algorithm)
-        table = learner.shared_table(one, sets, spec)
-        # A digest reads a fact of every row: one for each table, however many configurations share it.
-        if table in work.tables.found or not isinstance(learner, StoresTables):
-            continue
-        if (digest := _table_digest(one, sets, spec)) is not None:
-            read = partial(learner.read_table, one, work, sets, spec)
-            found = partial(_found_or_made, files, digest, read, learner.write_table)
-            work.tables.found[table] = found
+    if _is_large(sets):
+        for one in _tables(configurations, sets, spec).values():
+            read = partial(one.learner.read_table, one.of, work, sets, spec)
+            found = partial(_found_or_made, files, one.digest, read, one.learner.write_table)
+            work.tables.found[one.borrowed_as] = found
     return work
 
 
@@ -285,28 +283,44 @@ def _digest(array: np.ndarray) -> str:
     return fingerprint_of({**facts, "cells": sha256(np.ascontiguousarray(array).data)})
 
 
-def _table_digest(one: Configuration, sets: TrainingSets, spec: SearchSpec) -> str | None:
-    """What decides the library's table; None: there is none to be written down.
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A table of a library that can be written down, and a configuration that borrows it."""
 
-    Those of folds are small, and made where they are needed.
+    digest: str
+    borrowed_as: Hashable
+    of: Configuration
+    learner: StoresTables
+
+
+def _tables(
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+) -> dict[str, _Table]:
+    """Key → the table that its fit borrows, where there is one to be written down.
+
+    A digest reads a fact of every row: one for each table, however many configurations share it.
+    Tables of folds are small, and made where they are needed.
     """
-    stored = not sets.folds and isinstance(learner_of(one.algorithm), StoresTables)
-    return table_fingerprint(one, sets, spec) if stored else None
+    found, by_key = dict[Hashable, _Table](), dict[str, _Table]()
+    for one in () if sets.folds else configurations:
+        learner = learner_of(one.algorithm)
+        table = learner.shared_table(one, sets, spec)
+        if table is None or not isinstance(learner, StoresTables):
+            continue
+        if table not in found:
+            digest = table_fingerprint(table, one, sets, spec)
+            found[table] = _Table(digest, table, one, learner)
+        by_key[one.key] = found[table]
+    return by_key
 
 
 def _put_table(
-    digest: str,
-    one: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    spec: SearchSpec,
-    files: SharedFiles,
+    one: _Table, work: SharedWork, sets: TrainingSets, spec: SearchSpec, files: SharedFiles
 ) -> bool:
     """Make a library's table; False where it refuses to, as the fit will say."""
-    learner, table = learner_of(one.algorithm), None
-    if isinstance(learner, StoresTables):
-        with suppress(Exception):
-            table = learner.make_table(one, work, sets, spec)
-        if table is not None:
-            files.put(digest, partial(learner.write_table, table))
+    table = None
+    with suppress(Exception):
+        table = one.learner.make_table(one.of, work, sets, spec)
+    if table is not None:
+        files.put(one.digest, partial(one.learner.write_table, table))
     return table is not None

@@ -2,7 +2,7 @@
 
 A library sees class codes and, of each category, its code; so the estimator around its model, made
 of scikit-learn's own parts, gives it the codes in the form that it reads (`codes_step`), and gives
-back classes (`with_classes`). That estimator is what skops stores and what is exported: it reads the
+back classes (`_estimator`). That estimator is what skops stores and what is exported: it reads the
 encoded table and loads with scikit-learn and the library alone.
 """
 

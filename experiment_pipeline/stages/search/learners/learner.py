@@ -1,7 +1,7 @@
 """What a family of algorithms can do: fit on shared work, come back from bytes, fit once more.
 
 Everything else of a search is the same for all: which features, which rows, how predictions are
-scored, what is stored. `learners.py` finds the one of an algorithm. In: a configuration and encoded
+scored, what is stored. `learner_of` finds the one of an algorithm. In: a configuration and encoded
 rows. Out: a `FittedModel`, or a fitted scikit-learn estimator, which loads without this package.
 """
 
@@ -70,17 +70,14 @@ class StoredFit(Protocol):
     @property
     def configuration(self) -> "Configuration":
         """What was fitted."""
-        ...
 
     @property
     def rounds(self) -> int | None:
         """That it keeps; None for what does not stop early."""
-        ...
 
     @property
     def trusted_types(self) -> tuple[str, ...]:
         """As of `FittedModel`."""
-        ...
 
 
 class Learner(Protocol):
@@ -93,7 +90,6 @@ class Learner(Protocol):
             UnknownAlgorithm: there is no such algorithm here, or not for the task.
             InvalidExperiment: a hyperparameter that does not exist, or may not be set.
         """
-        ...
 
     def watched(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
@@ -102,7 +98,6 @@ class Learner(Protocol):
 
         None: nothing, also for an impossible configuration, of which the fit will say so.
         """
-        ...
 
     def shared_table(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
@@ -111,11 +106,9 @@ class Learner(Protocol):
 
         None: it borrows none, also for an impossible configuration.
         """
-        ...
 
     def reads_all(self, configuration: "Configuration") -> bool:
         """Return whether `fit` and `refit` read all rows at once: then no table is a `SlicedTable`."""
-        ...
 
     def fit(
         self,
@@ -141,7 +134,6 @@ class Learner(Protocol):
             TrainingError: it is not the same once reloaded.
             Exception: whatever the library raises.
         """
-        ...
 
     def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
         """Return the fitted estimator of a stored model.
@@ -149,7 +141,6 @@ class Learner(Protocol):
         Raises:
             InvalidModel: the bytes are no model, or hold a type that is not trusted.
         """
-        ...
 
     def refit(
         self,
@@ -168,7 +159,6 @@ class Learner(Protocol):
             sets: give task and classes; their rows are not used.
             spec: its seed and its metric are used.
         """
-        ...
 
 
 @runtime_checkable
@@ -183,11 +173,9 @@ class StoresTables(Protocol):
         spec: Scoring,
     ) -> Any:
         """Return the table that `Learner.fit` would make of this work."""
-        ...
 
     def write_table(self, table: Any, folder: Path) -> None:
         """Write a table as files into an empty folder."""
-        ...
 
     def read_table(
         self,
@@ -198,4 +186,3 @@ class StoresTables(Protocol):
         files: Mapping[str, Path],
     ) -> Any:
         """Return the table of files by name, on which a fit gives the same bytes."""
-        ...

@@ -53,7 +53,8 @@ WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     ),
 }
 
-SEARCHED = [*halving_scenario.SEARCH, one(f"{OWN}.Plain", strength=[0.5, 2.0])]
+OWN_TWO = [one(f"{OWN}.Plain", strength=[0.5, 2.0]), one(f"{OWN}.Raises")]
+SEARCHED = [*halving_scenario.SEARCH, *OWN_TWO]
 
 
 def by_workers(
@@ -167,7 +168,7 @@ def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
 
 
 def test_a_search_by_halving_is_the_same_one(tmp_path: Path) -> None:
-    """Promotion waits for its rung: the same models, scores, conclusions and reasons."""
+    """Promotion waits for its rung: the same models, failures, scores, conclusions and reasons."""
     spec = halving_scenario.experiment(searched=SEARCHED)
     sets = halving_scenario.sets_of(spec)
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
