@@ -24,8 +24,9 @@ from experiment_pipeline.storage.shelf import BATCH_ROWS
 from experiment_pipeline.storage.tables import StoredTable
 
 # Of peaks above 150 MB that were measured (the benchmark's part `foreseen`) nine of ten lie between a
-# half and 1.2 times their estimate; the report on many different texts took 2.8 times its own. Who is left with less than this share of it is stopped, and who is left with less than
-# the estimate is told that it may be killed: of what fits little is stopped, of what does not some is.
+# half and 1.2 times their estimate. Who is left with less than this share of it is stopped, and who is
+# left with less than the estimate is told that it may be killed: of what fits little is stopped, of
+# what does not some is.
 SURE = 0.6
 # What a stage's libraries take once they are loaded, and small things.
 LIBRARIES = 60_000_000

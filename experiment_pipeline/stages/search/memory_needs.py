@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
+import pandas as pd
+
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, competes
 from experiment_pipeline.stages.foreseen import LIBRARIES, MemoryNeed, cell_bytes
@@ -30,10 +33,9 @@ _LOOKED_AT = 20_000
 # ones; an imported estimator may copy all of them.
 _OWN_TABLE = {"lightgbm": 1, "xgboost": 6, "catboost": 20}
 _COPIED = {"linear": 0, "random_forest": 4}
-# As measured of texts of 30 to 500 letters.
-_AS_OBJECTS = 4
-
-
+# As measured of texts of 30 to 500 letters; and of each different one that a stored encoder knows, what
+# skops says of it, and so often its letters.
+_AS_OBJECTS, _STORED_TEXT, _STORED_LETTERS = 4, 1_300, 2
 _LIGHTER = "take algorithms that need most out of `search`"
 
 
@@ -92,8 +94,7 @@ def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> M
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
     work = replace(_Work.of(configurations, sets), parts=((rows, 0),))
     need = work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
-    # An encoder's texts are stored by way of objects, too.
-    return replace(need, shared=need.shared + work.objects())
+    return replace(need, shared=need.shared + work.stored_texts)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class _Work:
         trees: of a round of boosting.
         columns: of each recipe, encoded.
         text: bytes of a cell of the widest column of texts.
+        stored_texts: bytes of storing all different texts, which encoders know.
     """
 
     configurations: Sequence[Configuration]
@@ -113,6 +115,7 @@ class _Work:
     trees: int
     columns: Mapping[Features, int]
     text: float
+    stored_texts: int
 
     @classmethod
     def of(cls, configurations: Sequence[Configuration], sets: TrainingSets) -> Self:
@@ -121,8 +124,14 @@ class _Work:
         every = [sets, *(fold.sets for fold in sets.folds)]
         parts = tuple((len(one.train), len(one.test)) for one in every)
         read = sets.train.iloc[:_LOOKED_AT]
-        texts = [cell_bytes(read[name]) for name in column_kinds(read, sets.features).texts]
-        return cls(configurations, parts, trees, columns, max(texts, default=0.0))
+        texts = [read[name] for name in column_kinds(read, sets.features).texts]
+        cells = [cell_bytes(text) for text in texts]
+        rows = len(sets.train) + len(sets.test)
+        stored = sum(
+            different(text, rows) * (_STORED_TEXT + _STORED_LETTERS * cell)
+            for text, cell in zip(texts, cells, strict=True)
+        )
+        return cls(configurations, parts, trees, columns, max(cells, default=0.0), round(stored))
 
     def need(self, stage: str, change: str) -> MemoryNeed:
         """What encoding, tables and fits add, and which algorithms take most of it."""
@@ -182,6 +191,17 @@ class _Work:
     def fits(self) -> tuple[int, ...]:
         """Bytes that each fit adds, the largest first."""
         return tuple(sorted(filter(None, map(self.fit, self.configurations)), reverse=True))
+
+
+def different(first: pd.Series, rows: int) -> int:
+    """Return about how many different values a column of so many rows has, by its first rows.
+
+    As if each of k values were as frequent as any: m rows then show k·(1 - exp(-m / k)) of them.
+    """
+    found = first.nunique()
+    counts = np.geomspace(max(found, 1), max(rows, found, 1), 100)
+    shown = -counts * np.expm1(-len(first) / counts)
+    return round(counts[min(np.searchsorted(shown, found), len(counts) - 1)])
 
 
 def _at_once(recipe: Features, rows: int) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import NotEnoughMemory
@@ -13,7 +14,7 @@ from experiment_pipeline.stages.search.conclusions import Event, Note
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.memory_needs import _Work, training_need
+from experiment_pipeline.stages.search.memory_needs import _Work, different, training_need
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.mapped import HELD_BYTES
 from experiment_pipeline.storage.memory_limits import MemoryLimit
@@ -61,6 +62,15 @@ def test_floats_on_maps_count_where_the_limit_counts_them() -> None:
     floats = 8 * len(sets.features) * len(sets.train)
     assert training_need([forest("ordinal")], sets).files == floats - HELD_BYTES
     assert training_need([lightgbm()], sets).files == 0
+
+
+@pytest.mark.parametrize("known", [10, 3_000, 50_000, 400_000])
+def test_so_many_different_texts_are_foreseen_as_the_first_rows_tell(known: int) -> None:
+    """Few, many, and as many as there are rows: within a fifth, where values are as frequent."""
+    values = pd.Series(np.random.default_rng(0).integers(known, size=20_000))
+    assert different(values, 400_000) == pytest.approx(known, rel=0.2)
+    assert different(pd.Series(range(20_000)), 400_000) == 400_000
+    assert different(pd.Series([], dtype=float), 0) <= 1
 
 
 def test_each_fold_is_encoded_beside_the_whole() -> None:
