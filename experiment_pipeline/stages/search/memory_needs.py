@@ -201,7 +201,7 @@ def different(first: pd.Series, rows: int) -> int:
     found = first.nunique()
     counts = np.geomspace(max(found, 1), max(rows, found, 1), 100)
     shown = -counts * np.expm1(-len(first) / counts)
-    return round(counts[min(np.searchsorted(shown, found), len(counts) - 1)])
+    return round(float(np.interp(found, shown, counts)))
 
 
 def _at_once(recipe: Features, rows: int) -> bool:

@@ -3,10 +3,11 @@
 scikit-learn's interface cannot boost on shared bins; what is exported is an LGBMClassifier or
 LGBMRegressor all the same, made from a Booster without fitting it again. Which names a configuration
 may set lives in `lightgbm_parameters.py`, threads in `sweep.py`. In: an encoded table and a
-configuration. Out: a Booster; a fitted estimator, which predicts bit for bit what an ordinary `fit`
-would.
+configuration. Out: a Booster; a fitted estimator, which predicts what an ordinary `fit` would, bit
+for bit.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,7 @@ from experiment_pipeline.stages.search.learners.rounds import (
     LEARNING_RATE,
     LOSSES,
     Rounds,
+    rounds_between,
     take_rounds,
     watchable,
 )
@@ -231,9 +233,9 @@ def read_bins(
 
 
 def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:
-    fixed = _fixed(plan.parameters["seed"]) | {"feature_pre_filter": False}
+    fixed = _fixed(plan.parameters["seed"])
     return {
-        "params": dict(plan.binning) | fixed,
+        "params": {**dict(plan.binning), **fixed, "feature_pre_filter": False},
         "categorical_feature": rows.categorical,
         "free_raw_data": True,
     }
@@ -242,31 +244,38 @@ def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:
 def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
     """Grow trees on a binned table; several threads may do so on one table at once.
 
-    With patience the best round on the inner slice is `booster.best_iteration`.
+    With patience the best round on the inner slice is `booster.best_iteration`, as LightGBM's own
+    early stopping finds it but for `rounds_between`; without it is 0.
     """
     import lightgbm as lgb
 
-    parameters: dict[str, Any] = dict(plan.parameters) | {"feature_pre_filter": False}
+    rounds, given = plan.rounds, {"metric": "None", "num_iterations": plan.rounds.at_most}
+    parameters: dict[str, Any] = {**plan.parameters, **given, "feature_pre_filter": False}
     if binned.directions is not None:
         # By LightGBM's method `basic`: of the two slower ones none was better on new rows.
         parameters["monotone_constraints"] = binned.directions
+    if binned.inner is not None:
+        watched = rounds.watched or LOSSES[task]
+        parameters["metric"] = watchable(watched, task, binned.inner_classes)
+    booster = lgb.Booster(parameters, binned.fit)
+    booster.best_iteration = 0
     if binned.inner is None:
-        return lgb.train(
-            parameters | {"metric": "None"},
-            binned.fit,
-            num_boost_round=plan.rounds.at_most,
-            keep_training_booster=True,
-        )
-    rounds = plan.rounds
-    watched = watchable(rounds.watched or LOSSES[task], task, binned.inner_classes)
-    return lgb.train(
-        parameters | {"metric": watched},
-        binned.fit,
-        num_boost_round=rounds.at_most,
-        valid_sets=[binned.inner],
-        callbacks=[lgb.early_stopping(rounds.patience, min_delta=rounds.min_delta, verbose=False)],
-        keep_training_booster=True,
-    )
+        for _ in range(rounds.at_most):
+            booster.update()
+        return booster
+    booster.add_valid(binned.inner, "inner")
+    best, every = math.nan, rounds_between(binned.inner.num_data())
+    for number in range(1, rounds.at_most + 1):
+        booster.update()
+        if number % every and number < rounds.at_most:
+            continue
+        (_, _, score, higher_is_better, *_) = booster.eval_valid()[0]
+        gain = score - best if higher_is_better else best - score
+        if not booster.best_iteration or gain > rounds.min_delta:
+            best, booster.best_iteration = score, number
+        elif number - booster.best_iteration >= rounds.patience:
+            break
+    return booster
 
 
 def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:

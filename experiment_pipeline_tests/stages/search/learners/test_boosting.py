@@ -14,16 +14,17 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.learners import lightgbm_parameters
+from experiment_pipeline.stages.search.learners import boosting, lightgbm_parameters
 from experiment_pipeline.stages.search.learners.boosting import (
     BinnedTable,
+    BoostingPlan,
     bin_table,
     boost,
     boosting_plan,
     predictions_of_grown,
     predictions_of_test,
 )
-from experiment_pipeline.stages.search.learners.rounds import stopping_metric
+from experiment_pipeline.stages.search.learners.rounds import rounds_between, stopping_metric
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -133,6 +134,49 @@ def test_early_stopping_keeps_the_best_round_and_leaves_the_test_set_alone() -> 
     assert train_one(spec, swapped).model == first.model
     moved = TrainingSets(**vars(sets) | {"inner": np.roll(sets.inner, 1)})
     assert train_one(spec, moved).model != first.model
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("asked", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}])
+def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> None:
+    """The same trees and the same best round as of its own callback, in the same text."""
+    planned, binned = plan(task, early_stopping_round=5, **asked), held_out(task)
+    stops = lgb.early_stopping(5, min_delta=planned.rounds.min_delta, verbose=False)
+    ordinary = by_lightgbm(planned, binned, stops)
+    ours = boost(binned, planned, task)
+    assert 0 < ours.best_iteration == ordinary.best_iteration
+    assert ours.model_to_string() == ordinary.model_to_string()
+
+
+def test_a_large_slice_is_looked_at_each_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of these rounds is kept; small slices, and the last round, are always looked at."""
+    assert [rounds_between(n) for n in (1, 99_999, 100_000, 337_500, 10**7)] == [1, 1, 2, 4, 5]
+    planned, binned = plan(n_estimators=20, learning_rate=0.02), held_out("binary")
+    seen: dict[str, dict[str, list[float]]] = {}
+    by_lightgbm(planned, binned, lgb.record_evaluation(seen))
+    scores = dict(enumerate(seen["valid_0"]["auc"], start=1))
+    monkeypatch.setattr(boosting, "rounds_between", lambda _: 3)
+    looked_at = [3, 6, 9, 12, 15, 18, 20]
+    best = max(looked_at, key=scores.__getitem__)
+    assert boost(binned, planned, "binary").best_iteration == best
+
+
+def held_out(task: str) -> BinnedTable:
+    """The numbers of the scenario, with its inner slice held out."""
+    sets = training_sets(task)
+    rows = EncodedRows(numbers(sets), sets.y_train, [])
+    return bin_table(rows, plan(task), sets.inner, sets.grown)
+
+
+def by_lightgbm(planned: BoostingPlan, binned: BinnedTable, looks: Any) -> lgb.Booster:
+    """What the library's own loop grows."""
+    parameters = {"metric": planned.rounds.watched, "feature_pre_filter": False}
+    return lgb.train(
+        *(dict(planned.parameters) | parameters, binned.fit, planned.rounds.at_most),
+        valid_sets=[binned.inner],
+        callbacks=[looks],
+        keep_training_booster=True,
+    )
 
 
 def test_without_stopping_every_train_row_is_fitted() -> None:
