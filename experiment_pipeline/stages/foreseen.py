@@ -141,8 +141,8 @@ HOLDS: Mapping[str, Holds] = {
     "leaderboard": Holds(columns=1, facts=210, slices=6, per_class=32, change=_FEWER_JUDGED),
     # Beside the refit: pictures.
     "validation_report": Holds(columns=1, facts=230, per_class=24, beside=200_000_000),
-    # A fresh process that loads the model, of whose file, unpacked, a column is made.
-    "exported_model": Holds(columns=9, facts=24, beside=160_000_000),
+    # A fresh process that loads the model, of whose bytes a column is made.
+    "exported_model": Holds(columns=1, facts=24, beside=160_000_000),
     "prediction": Holds(columns=3, facts=40, read=2, kept=1, tables=2, change=_FEWER_AT_ONCE),
 }
 

@@ -89,7 +89,7 @@ def build_exported_model(
                 stored = stage_entries(spec.name, look.STAGE)
                 files = stored.require(validation_report.fingerprint).files
                 fitted = sum(one.rows for one in validation_report.sets)
-                model = persistence.unpacked_bytes(files[look.MODEL])
+                model = persistence.loading_bytes(files[look.MODEL])
                 foretell(stage_need(STAGE, Size(fitted, 0, model / fitted)), context.log.info)
                 package = _package(
                     asset.run_of(context, spec.name),
