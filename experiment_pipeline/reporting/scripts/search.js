@@ -7,6 +7,7 @@
 (() => {
   const TOP = 20;
   const NARROW = 560;
+  const MOST_TICKS = 10;
   const TRAINED = "trained";
   const STOPPED = "stopped early";
   const WAITING = "not started";
@@ -474,7 +475,11 @@
       const numeric = axes.map(({ name, log, values }, dim) => {
         const given = own.map((number) => rows[number].settings[name]).filter(isNumber);
         const cells = cut(vertical ? 110 : Math.min(110, apart - 16));
-        if (values.length) return dimension(dim, { type: "category", data: values, axisLabel: cells });
+        if (values.length) {
+          // Numbers that some configurations lack: of many, a tick here and there.
+          const axisLabel = { ...cells, interval: Math.ceil(values.length / MOST_TICKS) - 1 };
+          return dimension(dim, { type: "category", data: values, axisLabel });
+        }
         return dimension(dim, log && given.length ? logAxis(given) : { type: "value", scale: true });
       });
       return {
