@@ -8,6 +8,8 @@ BIN := .venv/bin
 EXPERIMENT ?= flight_delay
 APT := $(if $(shell command -v sudo),sudo,) apt-get
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Images of containers forbid to keep what Python compiles: each command would compile Dagster anew.
+unexport PYTHONDONTWRITEBYTECODE
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
