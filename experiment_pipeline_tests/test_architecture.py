@@ -64,7 +64,7 @@ MOST_LONG = 0
 MOST_LINES_OF_A_FILE = 400
 # Ceilings on the whole, to be lowered and, for a new capability, raised on purpose: source files,
 # their lines, the share of imports in %.
-MOST_FILES, MOST_LINES, MOST_IMPORTS = 264, 49_840, 7.4
+MOST_FILES, MOST_LINES, MOST_IMPORTS = 264, 49_860, 7.4
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     "definitions.defs": "Dagster's code location",

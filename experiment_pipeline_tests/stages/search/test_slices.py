@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.fitting import (
     refit_trained,
     share_work,
 )
-from experiment_pipeline.stages.search.learners import boosting, learner_of
+from experiment_pipeline.stages.search.learners import boosting, learner_of, lightgbm_learner
 from experiment_pipeline.stages.search.learners.boosting import (
     BinnedTable,
     bin_table,
@@ -223,6 +223,28 @@ def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
     few = _as_often_as_counts(column)
     assert len(few) <= len(column)
     assert to_bytes(clone(part).fit(few)) == to_bytes(clone(part).fit(column))
+
+
+def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but the parameter is the same in the text, as of a fit that looks at rows."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    learner, of = learner_of("lightgbm"), lightgbm(num_leaves=8, max_bin=63)
+    texts = []
+    for most in (1_000, 100):
+        monkeypatch.setattr(lightgbm_learner, "HELD_ROWS", most)
+        refitted = learner.refit(of, 20, _rows(sets, sliced=True), sets, spec)
+        texts.append(refitted.booster_.model_to_string())
+    by_rows, by_columns = texts
+    assert "[force_row_wise: 1]" in by_rows
+    layout = {
+        "[force_col_wise: 0]": "[force_col_wise: 1]",
+        "[force_row_wise: 1]": "[force_row_wise: 0]",
+    }
+    for before, after in layout.items():
+        by_rows = by_rows.replace(before, after)
+    assert by_columns == by_rows
 
 
 def test_fits_of_the_same_rows_share_their_bins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,7 @@
 scikit-learn's interface cannot boost on shared bins; what is exported is an LGBMClassifier or
 LGBMRegressor all the same, made from a Booster without fitting it again. Which names a configuration
 may set lives in `lightgbm_parameters.py`, threads in `sweep.py`. In: an encoded table and a
-configuration. Out: a Booster; a fitted estimator, which predicts what an ordinary `fit` would, bit
-for bit.
+configuration. Out: a Booster; a fitted estimator, which predicts the bits of an ordinary `fit`.
 """
 
 import math
@@ -233,7 +232,8 @@ def read_bins(
 
 
 def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:
-    fixed = _fixed(plan.parameters["seed"])
+    names = {*_fixed(0), "force_col_wise"}
+    fixed = {name: value for name, value in plan.parameters.items() if name in names}
     return {
         "params": {**dict(plan.binning), **fixed, "feature_pre_filter": False},
         "categorical_feature": rows.categorical,

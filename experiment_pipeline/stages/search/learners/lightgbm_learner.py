@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from experiment_pipeline.stages.search.learners import boosting, lightgbm_parame
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
 from experiment_pipeline.stages.search.shared_work import EncodedRows
+from experiment_pipeline.stages.search.slices import HELD_ROWS
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
@@ -137,6 +138,8 @@ class LightGBMLearner:
     ) -> Any:
         """Boost that many rounds on bins of these rows, which fits one after the other share."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)
+        if len(rows.y) > HELD_ROWS:
+            plan = _by_columns(plan)
         make = partial(boosting.bin_table, rows, plan)
         binned = rows.made.borrow(_bins(configuration, plan), make)
         booster = boosting.boost(binned, plan, sets.task)
@@ -156,6 +159,15 @@ def _made(
         return boosting.bin_table(rows, plan, sets.inner, sets.grown)
     test = work.encoded[configuration.features].test if with_test else None
     return boosting.bin_table(rows, plan, test=test)
+
+
+def _by_columns(plan: boosting.BoostingPlan) -> boosting.BoostingPlan:
+    """The same trees without a second copy of the bins: 20 bytes of 53 a row less, as measured on 20
+    columns, for up to 40 % more time. A refit has most rows of all fits, and few of its kind.
+    """
+    parameters = {**plan.parameters, "force_col_wise": True}
+    del parameters["force_row_wise"]
+    return replace(plan, parameters=parameters)
 
 
 def _bins(configuration: "Configuration", plan: boosting.BoostingPlan) -> Hashable:
