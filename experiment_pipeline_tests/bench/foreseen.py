@@ -143,7 +143,6 @@ SHAPES: Mapping[str, Shape] = {
     "texts of 120 letters": Shape(
         350_000,
         lambda rows, seed: _columns(rows, 100 + seed, 6, a=_short, b=_short),
-        held_out=True,
     ),
     "45 columns, forest": Shape(
         350_000,
