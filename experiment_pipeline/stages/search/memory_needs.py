@@ -94,7 +94,7 @@ def refit_need(configurations: Sequence[Configuration], sets: TrainingSets) -> M
     rows = len(sets.train) + (0 if sets.folds else len(sets.test))
     work = replace(_Work.of(configurations, sets), parts=((rows, 0),))
     need = work.need("the stage validation_report", f"{_LIGHTER}: they are not chosen then")
-    return replace(need, shared=need.shared + work.stored_texts)
+    return replace(need, shared=need.shared + _stored_texts(sets))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,6 @@ class _Work:
         trees: of a round of boosting.
         columns: of each recipe, encoded.
         text: bytes of a cell of the widest column of texts.
-        stored_texts: bytes of storing all different texts, which encoders know.
     """
 
     configurations: Sequence[Configuration]
@@ -115,7 +114,6 @@ class _Work:
     trees: int
     columns: Mapping[Features, int]
     text: float
-    stored_texts: int
 
     @classmethod
     def of(cls, configurations: Sequence[Configuration], sets: TrainingSets) -> Self:
@@ -123,15 +121,8 @@ class _Work:
         columns = {one.features: _columns(one.features, sets) for one in configurations}
         every = [sets, *(fold.sets for fold in sets.folds)]
         parts = tuple((len(one.train), len(one.test)) for one in every)
-        read = sets.train.iloc[:_LOOKED_AT]
-        texts = [read[name] for name in column_kinds(read, sets.features).texts]
-        cells = [cell_bytes(text) for text in texts]
-        rows = len(sets.train) + len(sets.test)
-        stored = sum(
-            different(text, rows) * (_STORED_TEXT + _STORED_LETTERS * cell)
-            for text, cell in zip(texts, cells, strict=True)
-        )
-        return cls(configurations, parts, trees, columns, max(cells, default=0.0), round(stored))
+        text = max(map(cell_bytes, _first_texts(sets)), default=0.0)
+        return cls(configurations, parts, trees, columns, text)
 
     def need(self, stage: str, change: str) -> MemoryNeed:
         """What encoding, tables and fits add, and which algorithms take most of it."""
@@ -191,6 +182,23 @@ class _Work:
     def fits(self) -> tuple[int, ...]:
         """Bytes that each fit adds, the largest first."""
         return tuple(sorted(filter(None, map(self.fit, self.configurations)), reverse=True))
+
+
+def _first_texts(sets: TrainingSets) -> list[pd.Series]:
+    """The first cells of each column of texts."""
+    read = sets.train.iloc[:_LOOKED_AT]
+    return [read[name] for name in column_kinds(read, sets.features).texts]
+
+
+def _stored_texts(sets: TrainingSets) -> int:
+    """Bytes of storing all different texts, which encoders know."""
+    rows = len(sets.train) + len(sets.test)
+    return round(
+        sum(
+            different(text, rows) * (_STORED_TEXT + _STORED_LETTERS * cell_bytes(text))
+            for text in _first_texts(sets)
+        )
+    )
 
 
 def different(first: pd.Series, rows: int) -> int:
