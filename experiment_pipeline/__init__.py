@@ -18,14 +18,6 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.errors import StorageError as StorageError
     from experiment_pipeline.errors import TrainingError as TrainingError
     from experiment_pipeline.errors import UnknownRun as UnknownRun
-    from experiment_pipeline.memory.comparison import RunComparison as RunComparison
-    from experiment_pipeline.memory.comparison import compare as compare
-    from experiment_pipeline.memory.questions import experiments as experiments
-    from experiment_pipeline.memory.questions import findings as findings
-    from experiment_pipeline.memory.questions import leaderboard as leaderboard
-    from experiment_pipeline.memory.questions import results as results
-    from experiment_pipeline.memory.questions import runs as runs
-    from experiment_pipeline.memory.questions import versions as versions
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.orchestration.loading import read_experiment as read_experiment
     from experiment_pipeline.prediction.champion import champion as champion
@@ -39,15 +31,23 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.stages.data_analysis.finding import FindingRule as FindingRule
     from experiment_pipeline.stages.data_analysis.finding import Rule as Rule
     from experiment_pipeline.stages.data_analysis.finding import Threshold as Threshold
-    from experiment_pipeline.storage.database.connection import database as database
+    from experiment_pipeline.tracking.comparison import RunComparison as RunComparison
+    from experiment_pipeline.tracking.comparison import compare as compare
+    from experiment_pipeline.tracking.database.connection import database as database
+    from experiment_pipeline.tracking.questions import experiments as experiments
+    from experiment_pipeline.tracking.questions import findings as findings
+    from experiment_pipeline.tracking.questions import leaderboard as leaderboard
+    from experiment_pipeline.tracking.questions import results as results
+    from experiment_pipeline.tracking.questions import runs as runs
+    from experiment_pipeline.tracking.questions import versions as versions
 
 _NAMES = {
     "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
     "NotAccepted ExportError UnknownRun",
     "spec": "ExperimentSpec",
-    "memory.questions": "experiments runs results leaderboard findings versions",
-    "memory.comparison": "compare RunComparison",
-    "storage.database.connection": "database",
+    "tracking.questions": "experiments runs results leaderboard findings versions",
+    "tracking.comparison": "compare RunComparison",
+    "tracking.database.connection": "database",
     "prediction.champion": "champion predict",
     "prediction.rows": "Predicted",
     "prediction.files": "load_model Model",

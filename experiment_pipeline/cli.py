@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from experiment_pipeline.memory.terminal import TextTable
     from experiment_pipeline.storage.locations import Location
+    from experiment_pipeline.tracking.terminal import TextTable
 
 # Wider than any line.
 _ENDLESS = 10_000
@@ -107,8 +107,8 @@ def predict(
 @as_json
 def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
-    from experiment_pipeline.memory import terminal
     from experiment_pipeline.storage.registry import Registry
+    from experiment_pipeline.tracking import terminal
 
     registry = Registry(_storage(root), experiment)
     history = registry.history()
@@ -138,8 +138,8 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 
     The latest approved version is the champion. Read the decision record first.
     """
-    from experiment_pipeline.memory.approval import approve as approve_version
     from experiment_pipeline.storage.registry import Registry
+    from experiment_pipeline.tracking.approval import approve as approve_version
 
     registry = Registry(_storage(root), experiment)
     given = approve_version(registry, version, by, comment)
@@ -151,7 +151,7 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 @as_json
 def experiments(*, as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""
-    from experiment_pipeline.memory import questions, terminal
+    from experiment_pipeline.tracking import questions, terminal
 
     found = questions.experiments()
     if as_json:
@@ -184,7 +184,7 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, of EXPERIMENT or of all, the newest first."""
-    from experiment_pipeline.memory import questions, terminal
+    from experiment_pipeline.tracking import questions, terminal
 
     begun = _moment(since)
     found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
@@ -219,8 +219,8 @@ def show(
     as_json: bool,
 ) -> None:
     """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
-    from experiment_pipeline.memory import questions, terminal
-    from experiment_pipeline.memory.pages import copy_reports as copied
+    from experiment_pipeline.tracking import questions, terminal
+    from experiment_pipeline.tracking.pages import copy_reports as copied
 
     begun = _moment(since)
     found = questions.run_of(experiment, run)
@@ -243,7 +243,7 @@ def show(
 @as_json
 def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -> None:
     """Say what changed from run BEFORE to run AFTER, and what it did to the scores."""
-    from experiment_pipeline.memory import comparison, terminal
+    from experiment_pipeline.tracking import comparison, terminal
 
     found = comparison.compare(before, after, experiment)
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
@@ -253,10 +253,10 @@ def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -
 @click.option("--page", is_flag=True, help="Print only the page that tells of the columns.")
 def database(*, page: bool) -> None:
     """Say where the metadata database is, and what its tables and columns mean, for SQL."""
-    from experiment_pipeline.storage.database.documentation import documentation
+    from experiment_pipeline.tracking.database.documentation import documentation
 
     if not page:
-        from experiment_pipeline.storage.database import connection
+        from experiment_pipeline.tracking.database import connection
 
         engine = connection.database()
         version = connection.version_of(engine)
@@ -269,7 +269,7 @@ def database(*, page: bool) -> None:
 @click.option("--root", help="What the runs were stored in.  [default: the storage root]")
 def reindex(root: str | None) -> None:
     """Fill the metadata database again from the storage: all runs that have ended, all versions."""
-    from experiment_pipeline.storage.database import archive, connection
+    from experiment_pipeline.tracking.database import archive, connection
 
     passed_over: list[str] = []
     restored = archive.reindex(_storage(root), passed_over.append)
@@ -293,7 +293,7 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
     COMMAND, such as `dagster dev`, is told the address, to which the metadata of what it runs
     then links; both end together.
     """
-    from experiment_pipeline.memory import server
+    from experiment_pipeline.tracking import server
 
     try:
         listener = server.listening(port)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from hypothesis import settings
 from upath import UPath
 
-from experiment_pipeline.storage.database.connection import VARIABLE, database, opened
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
+from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
 
@@ -106,7 +106,7 @@ LONGEST = (
     "end_to_end/test_s3.py",
     "storage/test_damage.py",
     "stages/test_experiment_run.py",
-    "memory/test_mlflow_server.py",
+    "tracking/test_mlflow_server.py",
     "orchestration/test_killed_stages.py",
     "stages/validated_data/test_asset.py",
     "stages/test_decision.py",

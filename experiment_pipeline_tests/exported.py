@@ -10,18 +10,18 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from experiment_pipeline.prediction import signature
-from experiment_pipeline.rows.identity import FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import build_features
+from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
 from experiment_pipeline.stages.validation_report.gates import Gate
-from experiment_pipeline.stages.validation_report.look import SetFact
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.versions import RECORD, ModelPackage
+from experiment_pipeline.table.identity import FittedRows
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]
@@ -92,7 +92,7 @@ def delivered(n: int = 60, seed: int = 0) -> pd.DataFrame:
 
 def prepared(raw: pd.DataFrame) -> pd.DataFrame:
     """The same rows after the preparation that the experiment declares."""
-    from experiment_pipeline.columns.preparation import prepare
+    from experiment_pipeline.table.preparation import prepare
 
     return prepare(raw, spec().preparation).frame
 

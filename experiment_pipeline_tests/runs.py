@@ -7,11 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from experiment_pipeline.columns.features import NamedColumns
-from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
+from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.table.features import NamedColumns
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.rows.digests import rows_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet, as_stored
 from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.table.digests import rows_digest
+from experiment_pipeline.table.features import feature_columns
 
 ROWS = 480
 PATIENTS = 160

@@ -14,7 +14,7 @@ import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages import foreseen
-from experiment_pipeline.stages.foreseen import Foreseen, MemoryNeed
+from experiment_pipeline.stages.memory_estimate import Foreseen, MemoryNeed
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.storage.memory_limits import MemoryLimit

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 import experiment_pipeline
-from experiment_pipeline.memory import questions
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Algorithm, Estimator
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.digests import table_digest
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"

@@ -10,12 +10,12 @@ import pytest
 from upath import UPath
 
 import experiment_pipeline
-from experiment_pipeline.reporting.remembered import VersionRow
-from experiment_pipeline.storage.database.writing import remember
+from experiment_pipeline.reporting.run_record import VersionRow
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.tracking.database.writing import remember
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
-from experiment_pipeline_tests.memory.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
 
 ROOT = Path(__file__).parent.parent
 NAMES = experiment_pipeline.__all__

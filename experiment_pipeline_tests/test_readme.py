@@ -10,11 +10,11 @@ import yaml
 from click.testing import CliRunner
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.reporting.remembered import RunFacts
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.database.connection import FILE, database
-from experiment_pipeline.storage.database.writing import RunMemory
-from experiment_pipeline_tests.memory.history import write_history
+from experiment_pipeline.tracking.database.connection import FILE, database
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests.tracking.history import write_history
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,7 +33,7 @@ STAGES = (
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_one_package_with_its_tests(stage):
     """The code and the tests call a stage by one name; its assets lie beside its pure part."""
-    assert (ROOT / "experiment_pipeline" / "stages" / stage / "asset.py").exists()
+    assert (ROOT / "experiment_pipeline" / "orchestration" / "assets" / f"{stage}.py").exists()
     assert list((ROOT / "experiment_pipeline_tests" / "stages" / stage).glob("test_*.py"))
 
 

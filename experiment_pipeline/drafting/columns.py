@@ -14,13 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.coercion import read_datetimes
-from experiment_pipeline.columns.kinds import (
-    NUMERIC,
-    TEXTS,
-    kind_of,
-)
-from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.data_analysis.facts import text_facts
@@ -31,6 +24,13 @@ from experiment_pipeline.stages.data_analysis.texts import (
     placeholders,
     writing_of,
 )
+from experiment_pipeline.table.coercion import read_datetimes
+from experiment_pipeline.table.kinds import (
+    NUMERIC,
+    TEXTS,
+    kind_of,
+)
+from experiment_pipeline.table.preparation import prepare
 
 # A number that names one of so few things is read as a category.
 MOST_NAMED_CATEGORIES = 50

@@ -14,13 +14,13 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, kind_of
-from experiment_pipeline.columns.target import plain
 from experiment_pipeline.drafting.columns import ColumnPlan
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
+from experiment_pipeline.table.target import plain
 
 # Whole numbers with more values are quantities, texts with more are no classes.
 MOST_NUMBER_CLASSES = 10

@@ -17,17 +17,11 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.target import check_metrics, check_target
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.decisions import Decision
 from experiment_pipeline.drafting.inference import Draft, infer
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import DataError
-from experiment_pipeline.rows.digests import mixed, uniform
-from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
@@ -40,7 +34,13 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.storage.shelf import Shelf
+from experiment_pipeline.storage.spill import Shelf
+from experiment_pipeline.table.digests import mixed, uniform
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.target import check_metrics, check_target
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.drafting import Wishes, decisions
 from experiment_pipeline.drafting.columns import (
     ColumnPlan,
@@ -20,6 +19,7 @@ from experiment_pipeline.drafting.columns import (
 )
 from experiment_pipeline.drafting.search import Proposal, Shape, propose_search
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from experiment_pipeline.columns.kinds import Kind, holds_objects, is_unsigned, kind_of
+from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
 
 # Where it was built in, the C writer.
 SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

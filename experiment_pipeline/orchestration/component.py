@@ -21,13 +21,13 @@ from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from experiment_pipeline.columns.features import NamedColumns
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
     InvalidExperiment,
     InvalidSchema,
     UnknownAlgorithm,
 )
+from experiment_pipeline.orchestration.assets.shared import told_to_the_user
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
@@ -36,8 +36,8 @@ from experiment_pipeline.spec.json_schema import defs_yaml_schema
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import YamlFile, read_component_file
 from experiment_pipeline.spec.sentences import Problem, invalid
-from experiment_pipeline.stages.asset import told_to_the_user
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.table.features import NamedColumns
 
 # Only these are templates: a column may be called "{{x}}", and Dagster would turn the
 # quoted text '1' into a number on the way.
@@ -227,7 +227,7 @@ class Experiment(dg.Component):
         Raises:
             ExperimentPipelineError: the command is there to check.
         """
-        from experiment_pipeline.orchestration.experiment import build_experiment
+        from experiment_pipeline.orchestration.job import build_experiment
 
         problem = self.problem()
         if problem is not None and VALIDATION in os.environ:
@@ -295,7 +295,7 @@ def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
 
 def _schema_text(path: Path) -> str:
     """The content of schema.yaml, once it has been judged."""
-    from experiment_pipeline.columns.schema import shared_schema
+    from experiment_pipeline.table.schema import shared_schema
 
     shown = str(shown_path(path))
     try:

@@ -17,7 +17,7 @@ from dagster import DagsterEvent
 from dagster._core.events import RunFailureReason
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
-from experiment_pipeline.stages.asset import FAILED, Cancelled
+from experiment_pipeline.orchestration.assets.shared import FAILED, Cancelled
 from experiment_pipeline.stages.search.progress import DRAWN
 
 # As Dagster begins the record that it logs for each step after a failed one.

@@ -15,13 +15,13 @@ from dagster._core.execution.retries import RetryMode
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
+from experiment_pipeline.orchestration.assets.shared import REFUSED, keep, remembered_id
 from experiment_pipeline.orchestration.code_locations import missing_label
 from experiment_pipeline.orchestration.instance import note_of
 from experiment_pipeline.orchestration.run_ends import end_lost_runs, tell_page, undecided
-from experiment_pipeline.reporting.remembered import Status
-from experiment_pipeline.stages.asset import REFUSED, keep, remembered_id
-from experiment_pipeline.storage.database.recording import end_open
+from experiment_pipeline.reporting.run_record import Status
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.tracking.database.recording import end_open
 
 
 class NotedExecutor(dg.Executor):

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from experiment_pipeline.errors import StorageError
+from experiment_pipeline.orchestration.assets.shared import BACKFILL, keep
 from experiment_pipeline.orchestration.instance import fail_killed_runs
-from experiment_pipeline.reporting.remembered import RunFacts, Status
-from experiment_pipeline.stages.asset import BACKFILL, keep
-from experiment_pipeline.storage.database.recording import CANCELLED, mark_killed, of_run, running
-from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.reporting.run_record import RunFacts, Status
+from experiment_pipeline.tracking.database.recording import CANCELLED, mark_killed, of_run, running
+from experiment_pipeline.tracking.database.writing import RunMemory
 
 EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"

@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 from dagster import InputContext, OutputContext
 
-from experiment_pipeline.stages.asset import told_to_the_user
+from experiment_pipeline.orchestration.assets.shared import told_to_the_user
 from experiment_pipeline.storage.locations import Location, storage_root
 from experiment_pipeline.storage.tables import read_table, table_of, write_table
 

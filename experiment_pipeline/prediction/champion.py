@@ -7,11 +7,11 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from experiment_pipeline.memory import questions
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.prediction.rows import Predicted
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.tracking import questions
 
 
 def champion(experiment: str, trusted: Collection[str] = ()) -> Model:

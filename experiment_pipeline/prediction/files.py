@@ -16,20 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandera.pandas import DataFrameSchema
 
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.foreseen import fetch_need, foretell, stage_need
+from experiment_pipeline.stages.memory_estimate import fetch_need, foretell, stage_need
 from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import find_model
+from experiment_pipeline.table.schema import load_schema
 
 # A line says something new after so long, and what takes less needs none.
 SECONDS_BETWEEN_LINES = 10.0

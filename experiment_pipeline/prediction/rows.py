@@ -20,10 +20,6 @@ import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
-from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.preparation import Prepared, prepare
-from experiment_pipeline.columns.schema import for_prediction
-from experiment_pipeline.columns.table import Columns, slices, whole
 from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
@@ -31,7 +27,11 @@ from experiment_pipeline.stages.raw_data.contents import Delivered, open_content
 from experiment_pipeline.stages.validated_data.columns import LetPass
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage.records import yaml_bytes
-from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
+from experiment_pipeline.storage.spill import BATCH_ROWS, Shelf
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.preparation import Prepared, prepare
+from experiment_pipeline.table.schema import for_prediction
+from experiment_pipeline.table.table import Columns, slices, whole
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import holds_missing, kind_of
-from experiment_pipeline.columns.table import with_only
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.kinds import holds_missing, kind_of
+from experiment_pipeline.table.table import with_only
 
 SIGNATURE = "signature.json"
 UNSEEN_CATEGORY = "a category never seen"

@@ -1,6 +1,6 @@
 """What a stage has to say, once: its table, its version, facts, notes and checks, as data.
 
-A stage's pure modules build an `Outcome`; the one function `report` in `stages/asset.py` tells it
+A stage's pure modules build an `Outcome`; the one function `report` in `orchestration/assets/shared.py` tells it
 to Dagster, so that a fact, a check or a sentence in the log is declared where it is found out.
 In: results. Out: frozen values, which know nothing of Dagster.
 """
@@ -12,7 +12,7 @@ from typing import Literal, Self
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.reporting.remembered import Remembered
+from experiment_pipeline.reporting.run_record import Remembered
 
 Severity = Literal["error", "warning"]
 

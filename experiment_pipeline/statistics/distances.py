@@ -2,7 +2,7 @@
 
 No p-values: of many rows each difference is significant. In: numbers, or counts over the same
 bins or categories. Out: numbers, a `Difference`. How a column becomes counts is
-`columns/samples.py`'s, what a difference means for an experiment the callers'.
+`table/samples.py`'s, what a difference means for an experiment the callers'.
 
 Sources: the population stability index and its thresholds, below 0.1 none, up to 0.25 moderate,
 above large: Siddiqi, Credit Risk Scorecards (2006). Without any difference it is distributed as

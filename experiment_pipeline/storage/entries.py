@@ -27,7 +27,6 @@ from typing import Generic, TypeVar
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.rows.digests import sha256, sha256_of
 from experiment_pipeline.storage.files import (
     create_exclusive,
     exists,
@@ -41,6 +40,7 @@ from experiment_pipeline.storage.files import (
 )
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import sealed, unsealed
+from experiment_pipeline.table.digests import sha256, sha256_of
 
 RESULT = "result.json"
 DAMAGED = "damaged"

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.locations import Location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.digests import sha256
 
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
 

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.columns.table import Columns, Table, picked, stacked
 from experiment_pipeline.errors import StorageUnreachable, UnusableTable
+from experiment_pipeline.table.kinds import holds_objects, kind_of_type
+from experiment_pipeline.table.table import Columns, Table, picked, stacked
 
 # What is no larger need not touch a disk; a stage holds several of that size.
 HELD_BYTES = 64 * 1024 * 1024

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from experiment_pipeline.columns.kinds import holds_objects
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.table.kinds import holds_objects
 
 # What Arrow raises about cells that it cannot keep.
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.table.digests import sha256
 
 _Record = TypeVar("_Record")
 # A class → what checks it; made once each, for it takes milliseconds.

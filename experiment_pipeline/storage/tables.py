@@ -35,14 +35,14 @@ from pydantic import (
     create_model,
 )
 
-from experiment_pipeline.columns.kinds import holds_objects, kind_of_type
-from experiment_pipeline.columns.table import Columns, Table, whole
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage import objects
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.mapped import mapped_frame
-from experiment_pipeline.storage.shelf import BATCH_ROWS, Shelf
+from experiment_pipeline.storage.spill import BATCH_ROWS, Shelf
+from experiment_pipeline.table.kinds import holds_objects, kind_of_type
+from experiment_pipeline.table.table import Columns, Table, whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

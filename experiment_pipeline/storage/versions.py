@@ -13,10 +13,10 @@ from typing import Literal, Protocol
 from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.storage.files import exists, read_bytes, read_many
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.digests import sha256
 
 MANIFEST = "manifest.json"
 FORMAT: Literal[1] = 1

@@ -28,8 +28,8 @@ from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.reports import Shape, experiment_of
 from experiment_pipeline_tests.results import events_of
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 BUDGETS = (10.0, 30.0)
 SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))

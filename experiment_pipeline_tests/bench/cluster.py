@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiment_pipeline.cluster import Cluster, connected
 from experiment_pipeline.spec import DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.engines.dask import Cluster, connected
 from experiment_pipeline.stages.search.engines.engine import Engine, Threads
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.stages.search.results import TrainedModel

@@ -20,11 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema, prepared_rows
 from experiment_pipeline.drafting.schema import infer_schema
-from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
@@ -32,6 +28,10 @@ from experiment_pipeline.stages.split_sets.checks import check_leaks, check_look
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema, prepared_rows
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 # (rows, columns) → seconds that the analysis may take; see the part below for the other limits.

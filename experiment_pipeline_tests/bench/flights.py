@@ -4,16 +4,16 @@ from pathlib import Path
 
 import yaml
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.tables import Cut
 

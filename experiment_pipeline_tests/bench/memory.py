@@ -15,24 +15,24 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from experiment_pipeline.memory import questions
-from experiment_pipeline.memory.comparison import compare
-from experiment_pipeline.memory.overview import experiment_page, overview
 from experiment_pipeline.reporting.document import render_html
-from experiment_pipeline.reporting.remembered import (
+from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     FileRow,
     Remembered,
     RunFacts,
     VersionRow,
 )
-from experiment_pipeline.storage.database.connection import VARIABLE, database, opened
-from experiment_pipeline.storage.database.recording import mark_killed
-from experiment_pipeline.storage.database.tables import TABLES
-from experiment_pipeline.storage.database.views import VIEWS
-from experiment_pipeline.storage.database.writing import RunMemory, values_of
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.comparison import compare
+from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
+from experiment_pipeline.tracking.database.recording import mark_killed
+from experiment_pipeline.tracking.database.tables import TABLES
+from experiment_pipeline.tracking.database.views import VIEWS
+from experiment_pipeline.tracking.database.writing import RunMemory, values_of
+from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.memory.history import run_rows
+from experiment_pipeline_tests.tracking.history import run_rows
 
 MOST_SECONDS = 1.0
 # What a stage may wait for the database, all its rows together.

@@ -16,11 +16,11 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.experiment import range_tags
+from experiment_pipeline.orchestration.assets import search as trained_model
+from experiment_pipeline.orchestration.assets.shared import key_of
 from experiment_pipeline.orchestration.instance import SqliteStorage
+from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.asset import key_of
-from experiment_pipeline.stages.search import asset as trained_model
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -19,6 +18,7 @@ from experiment_pipeline.statistics.codes import unit_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise, score
 from experiment_pipeline.statistics.spread import unit_sums
+from experiment_pipeline.table.clusters import resampling_units
 from experiment_pipeline_tests.bench.tables import Cut
 
 

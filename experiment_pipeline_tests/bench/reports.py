@@ -20,8 +20,8 @@ from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import trained_by_search
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 MOST_SHARE = 0.2
 MOST_SECONDS = 30.0

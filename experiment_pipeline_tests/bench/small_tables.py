@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
@@ -23,9 +21,11 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.tables import TABLES, experiment, rows_of
-from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 NAMES = ("churn", "loans", "diamonds")
 ROWS, TRUTH_ROWS, SEEDS = 400, 20_000, 12

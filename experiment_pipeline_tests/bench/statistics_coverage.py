@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
-from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import doubts, few_units_note
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.spread import ConsecutiveUnits
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.bench.clean_tables import CLEAN
 from experiment_pipeline_tests.bench.leak_tables import (
     Problem,

@@ -12,12 +12,12 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import check_leaks
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 TARGET = "bought"
 TRUE_ROWS = 100_000

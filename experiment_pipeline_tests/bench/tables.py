@@ -11,14 +11,14 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.table_list import TABLES, Table
-from experiment_pipeline_tests.rows.made_rows import cut_rows
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 __all__ = ["ROWS_AT_MOST", "TABLES", "Cut", "Table", "cut", "experiment", "rows_of"]
 

@@ -2,7 +2,7 @@
 
 import os
 
-from experiment_pipeline.storage.database.connection import VARIABLE
+from experiment_pipeline.tracking.database.connection import VARIABLE
 from experiment_pipeline_tests.bench.memory import EXPERIMENTS, MOST_SECONDS, measurements
 
 

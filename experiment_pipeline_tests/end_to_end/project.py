@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from experiment_pipeline.storage.database.connection import VARIABLE
+from experiment_pipeline.tracking.database.connection import VARIABLE
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from experiment_pipeline.storage.database.connection import FILE
+from experiment_pipeline.tracking.database.connection import FILE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.project import ROOT, Project
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from experiment_pipeline.storage.database.connection import FILE
+from experiment_pipeline.tracking.database.connection import FILE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi
 from experiment_pipeline_tests.end_to_end.project import Project

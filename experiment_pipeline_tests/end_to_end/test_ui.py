@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from experiment_pipeline.storage.database.connection import FILE
+from experiment_pipeline.tracking.database.connection import FILE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project

@@ -8,9 +8,9 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from dagster._core.loader import LoadingContextForTest
 
-from experiment_pipeline.orchestration.experiment import AGEING, CODE_VERSIONS
+from experiment_pipeline.orchestration.assets.search import ThisRun, reporting_partitions
+from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.stages.search.asset import ThisRun, reporting_partitions
 from experiment_pipeline_tests import runs, scenario
 
 OWNERS = ["team:clinic", "ada@example.org"]

@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from experiment_pipeline.orchestration.experiment import RANGE_END, RANGE_START
+from experiment_pipeline.orchestration.job import RANGE_END, RANGE_START
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline_tests import runs, scenario
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from experiment_pipeline.orchestration import console
-from experiment_pipeline.stages.asset import Cancelled
+from experiment_pipeline.orchestration.assets.shared import Cancelled
 from experiment_pipeline.stages.search.progress import DRAWN, Progress, Standing, drawing
 from experiment_pipeline.stages.search.time_left import TimeLeft
 

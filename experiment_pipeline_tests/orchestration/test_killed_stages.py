@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from experiment_pipeline.memory import questions
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
-from experiment_pipeline.storage.database.connection import VARIABLE, database
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.database.connection import VARIABLE, database
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # twelve runs, on a busy machine

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from experiment_pipeline.orchestration.assets.shared import recorder
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
-from experiment_pipeline.reporting.remembered import RunFacts
-from experiment_pipeline.stages.asset import recorder
-from experiment_pipeline.storage.database.recording import of_run
-from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.tracking.database.recording import of_run
+from experiment_pipeline.tracking.database.writing import RunMemory
 from experiment_pipeline_tests import scenario
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from click import ClickException
 
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import in_yaml
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.table.schema import load_schema
 
 ROWS = 60
 GENERATOR = np.random.default_rng(3)

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
 from experiment_pipeline.prediction import files, rows
 from experiment_pipeline.prediction.files import Model
@@ -23,6 +22,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.validated_data import columns
 from experiment_pipeline.storage import shelf
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
 FEATURES = ("code", "size", "count", "flag", "colour", "day_month", "twice")

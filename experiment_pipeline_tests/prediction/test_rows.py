@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import InvalidModel, TooManyRejectedRows
 from experiment_pipeline.prediction import signature as golden_rows
@@ -20,6 +19,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import package as exported_model
 from experiment_pipeline.stages.exported_model.package import serialize
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
 FEATURES = ("count", "flag", "size", "colour", "name")

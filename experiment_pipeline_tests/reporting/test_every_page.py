@@ -15,18 +15,18 @@ from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from experiment_pipeline.memory.pages import write_pages, write_record
-from experiment_pipeline.reporting.remembered import ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
-from experiment_pipeline.storage.database.connection import VARIABLE, opened
-from experiment_pipeline.storage.database.writing import RunMemory
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
-from experiment_pipeline_tests.memory.history import FIRST_DAY, write_history
+from experiment_pipeline.tracking.database.connection import VARIABLE, opened
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.pages import write_pages, write_record
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, RUNS = "flight_delay", 22

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import NotAccepted
+from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -20,9 +21,8 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import RunFacts
-from experiment_pipeline.stages import asset
-from experiment_pipeline.storage.database.writing import RunMemory
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.tracking.database.writing import RunMemory
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 KEY = dg.AssetKey(["flights", "stage"])

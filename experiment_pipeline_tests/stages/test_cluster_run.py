@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.memory.questions import rows_of
+from experiment_pipeline.tracking.questions import rows_of
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.search.scenario import one
 

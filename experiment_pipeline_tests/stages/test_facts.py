@@ -1,7 +1,6 @@
 """What Dagster's page shows of a stage without a click: short texts first, short tables, few plots."""
 
-from experiment_pipeline.columns.features import NamedColumns
-from experiment_pipeline.orchestration.experiment import build_experiment
+from experiment_pipeline.orchestration.job import build_experiment
 from experiment_pipeline.reporting.outcome import Outcome, Rows
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.search import page as search_page
@@ -9,6 +8,7 @@ from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResu
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.validation_report import page as validation_page
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (

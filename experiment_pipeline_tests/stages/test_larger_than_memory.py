@@ -15,13 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import csv
 from upath import UPath
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import Prepared, prepare
-from experiment_pipeline.columns.schema import fit_columns, load_schema
-from experiment_pipeline.columns.table import Table, whole
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.rows.digests import table_digest
-from experiment_pipeline.rows.membership import assign_sets, codes_of, named
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
 from experiment_pipeline.stages.raw_data import sources
@@ -35,8 +29,14 @@ from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
 from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.files import read_bytes
-from experiment_pipeline.storage.shelf import Shelf
+from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.storage.tables import StoredTable, read_table, to_parquet, write_table
+from experiment_pipeline.table.digests import table_digest
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets, codes_of, named
+from experiment_pipeline.table.preparation import Prepared, prepare
+from experiment_pipeline.table.schema import fit_columns, load_schema
+from experiment_pipeline.table.table import Table, whole
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
 

@@ -7,12 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import configurations
@@ -27,10 +21,16 @@ from experiment_pipeline.stages.validation_report.report import judge
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.stages.search import halving_scenario
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}]
 MEASURED = ["fit_cpu_seconds", "predict_microseconds_per_row"]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.samples import differences
+from experiment_pipeline.table.samples import differences
 
 
 def normal(rows: int, mean: float = 0.0, seed: int = 0) -> pd.Series:

@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.statistics.doubts import few_units_note
+from experiment_pipeline.statistics.caveats import few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (

@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
+from experiment_pipeline.statistics.caveats import few_units_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
-from experiment_pipeline.statistics.doubts import few_units_note
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,

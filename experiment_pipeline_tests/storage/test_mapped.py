@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import tables
 from experiment_pipeline.storage.mapped import expect_place, mapped, mapped_frame
-from experiment_pipeline.storage.shelf import Shelf
+from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
+from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
 
 ROWS = 1_000_000

@@ -12,10 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
-from experiment_pipeline.rows.digests import row_hashes, uniform
-from experiment_pipeline.rows.units import numbered
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
@@ -33,6 +30,9 @@ from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_p
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.table.clusters import numbered
+from experiment_pipeline.table.digests import row_hashes, uniform
+from experiment_pipeline.table.table import Table
 
 Verdict = Literal["go", "go with conditions", "no go"]
 

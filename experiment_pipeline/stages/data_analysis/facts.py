@@ -10,20 +10,20 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.kinds import (
+from experiment_pipeline.stages.data_analysis.texts import (
+    Writing,
+    date_formats,
+    placeholders,
+    writing_of,
+)
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.kinds import (
     NUMERIC,
     TEXTS,
     Kind,
     holds_objects,
     kind_of,
     numbers_of,
-)
-from experiment_pipeline.stages.data_analysis.texts import (
-    Writing,
-    date_formats,
-    placeholders,
-    writing_of,
 )
 
 MOST_TEXTS = 10_000

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, Place, Rows
-from experiment_pipeline.reporting.remembered import FindingRow, ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
     VERDICT_RULES,
@@ -28,6 +26,8 @@ from experiment_pipeline.stages.data_analysis.analysis import (
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 MOST_BYTES = 5_000_000
 MOST_COLUMNS = 60

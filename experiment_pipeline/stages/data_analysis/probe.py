@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.stages.data_analysis.skill import mean_of_known, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import baseline_score, score
 from experiment_pipeline.statistics.thresholds import choose_threshold
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 MOST_CODES = 50
 # Larger values would overflow in a variance.

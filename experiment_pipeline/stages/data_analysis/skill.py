@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.coercion import as_text
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 MOST_CHARACTERS = 500
 MOST_WORDS = 2_000

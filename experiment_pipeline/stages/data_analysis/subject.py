@@ -12,10 +12,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.rows.digests import row_hashes
-from experiment_pipeline.rows.membership import may_have_rare_classes, too_rare
-from experiment_pipeline.rows.units import unit_hashes
 from experiment_pipeline.spec import DataAnalysisSpec, Scalar
 from experiment_pipeline.stages.data_analysis import skill
 from experiment_pipeline.stages.data_analysis.facts import (
@@ -25,6 +21,10 @@ from experiment_pipeline.stages.data_analysis.facts import (
     TextFacts,
     facts_of,
 )
+from experiment_pipeline.table.clusters import unit_hashes
+from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
+from experiment_pipeline.table.target import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10

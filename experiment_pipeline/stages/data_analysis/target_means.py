@@ -15,10 +15,10 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import TEXTS, kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.facts import NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 
 
 def key_columns(subject: Subject, most: int) -> list[str]:

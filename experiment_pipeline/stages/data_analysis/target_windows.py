@@ -13,7 +13,6 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.target_means import (
@@ -21,6 +20,7 @@ from experiment_pipeline.stages.data_analysis.target_means import (
     key_columns,
     rows_of_groups,
 )
+from experiment_pipeline.table.kinds import kind_of, numbers_of
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 200

@@ -16,7 +16,6 @@ from experiment_pipeline.prediction import signature
 from experiment_pipeline.prediction.rows import PREPARATION, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import document
-from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline.stages.exported_model.page import ModelFacts
@@ -25,6 +24,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.records import to_json, yaml_bytes
+from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
 
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",

@@ -15,13 +15,13 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
-from experiment_pipeline.reporting.remembered import Remembered, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.ensemble import Member
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.look import SetFact
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted

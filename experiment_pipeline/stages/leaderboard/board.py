@@ -17,7 +17,6 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.rows.digests import table_digest
 from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
@@ -42,6 +41,7 @@ from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
+from experiment_pipeline.table.digests import table_digest
 
 # Count it up whenever the code of this package would rank, choose or show otherwise.
 LEADERBOARD_VERSION = 5

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
 )
 from experiment_pipeline.statistics.calibration import reweighting
-from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import doubts, few_units_note
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
@@ -22,7 +21,7 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
-from experiment_pipeline.reporting.remembered import (
+from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     Remembered,
     ReportRow,
@@ -40,6 +39,7 @@ from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searche
 from experiment_pipeline.stages.search.workers import of_workers, slow_workers
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
+from experiment_pipeline.table.table import plain_rows
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 # Columns of the ranking that the database calls likewise.

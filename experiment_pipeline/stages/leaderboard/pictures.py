@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.columns.table import plain_rows
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
@@ -26,6 +25,7 @@ from experiment_pipeline.stages.search.conclusions import SearchResults, Step
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.workers import names, placed
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.table.table import plain_rows
 
 # What a page holds of a larger search; a thousand are 1 MB of it.
 MOST_ROWS = 1_000

@@ -8,10 +8,10 @@ import re
 
 import pandas as pd
 
-from experiment_pipeline.columns.table import head
 from experiment_pipeline.reporting.outcome import Columns, Markdown, Notes, Outcome
-from experiment_pipeline.reporting.remembered import RunFacts
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.table.table import head
 
 SHOWN_ROWS = 5
 MOST_COLUMNS = 40

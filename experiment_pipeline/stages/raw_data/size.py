@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.foreseen import Size
+from experiment_pipeline.stages.memory_estimate import Size
 from experiment_pipeline.stages.raw_data.contents import (
     PARQUET_MAGIC,
     STREAMS,

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, did_you_mean, listed
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Delivered
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
 from experiment_pipeline.storage.files import list_names, open_file, read_bytes, read_many
 from experiment_pipeline.storage.locations import explained, is_s3, location, on_disk
 from experiment_pipeline.storage.tables import WHOLE_BYTES
+from experiment_pipeline.table.digests import sha256
 
 COMPRESSED = r"(\.(gz|bz2|xz|zip|zst))?$"
 TABLES = {

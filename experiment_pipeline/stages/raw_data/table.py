@@ -3,7 +3,7 @@
 Here: `parse`, the stage, and `read`, its columns for who needs no digest. Beside it: `contents` (what
 a file is), `parquet` and `csv_text` (files → columns), `columns` (columns → types). Not here: what
 people see of it (`page.py`), fetching the files (`sources.py`), cleaning values
-(`columns/preparation.py`).
+(`table/preparation.py`).
 
 Types, notes and digest go by whole columns, so the table is made a column at a time: with a place
 to put columns, a table may be larger than memory. Nothing is changed in silence: what was
@@ -20,13 +20,13 @@ import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline import spec
-from experiment_pipeline.columns.table import AnyTable, Columns, whole
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.rows.digests import INDEX, TableDigest, cell_hashes, table_digest
 from experiment_pipeline.stages.raw_data import columns, csv_text
 from experiment_pipeline.stages.raw_data.contents import Contents, Delivered, open_contents
 from experiment_pipeline.stages.raw_data.csv_large import LargeCsv, look_through
 from experiment_pipeline.stages.raw_data.parquet import ParquetFile
+from experiment_pipeline.table.digests import INDEX, TableDigest, cell_hashes, table_digest
+from experiment_pipeline.table.table import AnyTable, Columns, whole
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 

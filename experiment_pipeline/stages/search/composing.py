@@ -17,8 +17,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet
-from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.rows.folds import FoldRows, folds_of
 from experiment_pipeline.spec import (
     CalibrationMethod,
     CrossValidation,
@@ -41,6 +39,8 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.folds import FoldRows, folds_of
 
 # scikit-learn's number. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
 # five folds and 1.17 with three, whose models are of a third fewer rows and so too sure.

@@ -19,9 +19,9 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
+from experiment_pipeline.table.digests import sha256
 
 if TYPE_CHECKING:
     import numpy as np

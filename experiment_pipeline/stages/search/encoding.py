@@ -18,8 +18,6 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
-from experiment_pipeline.columns.table import with_only
-from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search import many_texts
@@ -34,6 +32,8 @@ from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage.mapped import some_rows
+from experiment_pipeline.table.table import with_only
+from experiment_pipeline.table.target import encode_target
 
 _OF_MANY_TEXTS = ("target", "text")
 

@@ -38,9 +38,9 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import many_texts
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Features, Fitting, Scoring
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.composing import composition
@@ -22,6 +21,7 @@ from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.table.digests import sha256
 
 # Count it up whenever the code of this package would train, encode or score otherwise.
 TRAINING_VERSION = 5

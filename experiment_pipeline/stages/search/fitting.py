@@ -17,8 +17,6 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.columns.table import slices
-from experiment_pipeline.columns.target import encode_target
 from experiment_pipeline.spec import Features, Fitting, Scoring, SearchSpec
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
@@ -40,6 +38,8 @@ from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
+from experiment_pipeline.table.table import slices
+from experiment_pipeline.table.target import encode_target
 
 # So many are predicted of the test rows where a fit has found all predictions anyway.
 ROWS_TO_TIME = 500

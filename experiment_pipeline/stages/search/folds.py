@@ -3,7 +3,7 @@
 The choice rests on predictions of train and test rows by models that have not seen them; the
 validation set has no part in it. Each row stands once per repeat among the test rows, with the
 prediction of that repeat: their mean would be that of several models, which flatters what is
-unstable, while one model will be shipped. Which rows are a fold: `rows/folds.py`. In: the sets of
+unstable, while one model will be shipped. Which rows are a fold: `table/folds.py`. In: the sets of
 the split stage as `TrainingSets`. Out: the same with folds.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiment_pipeline.rows.folds import FoldRows, folds_of
-from experiment_pipeline.rows.units import canonical_order
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec, Roles
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
 from experiment_pipeline.storage.mapped import some_rows, together
+from experiment_pipeline.table.clusters import canonical_order
+from experiment_pipeline.table.folds import FoldRows, folds_of
 
 
 def as_evaluated(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:

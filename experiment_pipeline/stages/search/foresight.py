@@ -12,7 +12,6 @@ from functools import cache, cached_property, partial
 from statistics import fmean
 from typing import Self
 
-from experiment_pipeline.columns.kinds import NUMERIC, kind_of
 from experiment_pipeline.spec import Features, SearchSpec
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -21,6 +20,7 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, promising_first
 from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # Encoding: at least, of a number, of a text as a code or a mean, of a text read letter by letter.
 _LEAST_SECONDS, _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 0.02, 1e-7, 3e-6, 8e-5

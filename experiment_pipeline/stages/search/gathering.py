@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, kind_of_type
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, kind_of_type
 
 # So many columns are in memory as texts at once: 100 bytes a cell.
 MOST_TOGETHER = 32

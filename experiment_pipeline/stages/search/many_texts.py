@@ -18,11 +18,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, TargetEncoder
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.rows.digests import salt_number
-from experiment_pipeline.rows.units import numbered, times_of, unit_hashes
 from experiment_pipeline.spec import Sampling
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights, weighted, weighted_mean
+from experiment_pipeline.table.clusters import numbered, times_of, unit_hashes
+from experiment_pipeline.table.digests import salt_number
 
 # Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
 PARTS = 5

@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, competes
-from experiment_pipeline.stages.foreseen import LIBRARIES, MemoryNeed, cell_bytes
+from experiment_pipeline.stages.memory_estimate import LIBRARIES, MemoryNeed, cell_bytes
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.features import (
     MAX_DENSE_BYTES,

@@ -20,7 +20,7 @@ from experiment_pipeline.reporting.outcome import (
     Outcome,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import ConfigurationRow, RunFacts
+from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     STATUSES,

@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.digests import rows_digest, sha256
-from experiment_pipeline.rows.units import times_of, unit_hashes
 from experiment_pipeline.spec import Halving, SearchSpec, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.table.clusters import times_of, unit_hashes
+from experiment_pipeline.table.digests import rows_digest, sha256
 
 # Below, a rung costs more trust than it saves time.
 FEWEST_CONFIGURATIONS = 8

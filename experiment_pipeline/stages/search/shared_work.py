@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search.slices import SlicedTable
 from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.table.folds import FoldRows
 
 
 class LastTable:

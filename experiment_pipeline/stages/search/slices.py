@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiment_pipeline.columns.table import slices
-from experiment_pipeline.rows.digests import mixed, salt_number
 from experiment_pipeline.storage.mapped import joined
+from experiment_pipeline.table.digests import mixed, salt_number
+from experiment_pipeline.table.table import slices
 
 # Up to so many rows a table is encoded at once and held. LightGBM looks at as many for its bins.
 HELD_ROWS = 200_000

@@ -14,14 +14,14 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.features import directions_of, feature_columns
-from experiment_pipeline.columns.target import encode_target, find_classes
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import Learnt, RandomSplit, Sampling, Split
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 from experiment_pipeline.storage.mapped import some_rows, together
+from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.features import directions_of, feature_columns
+from experiment_pipeline.table.target import encode_target, find_classes
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,15 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.samples import differences
-from experiment_pipeline.columns.table import Table, picked, stacked
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.digests import distinct, row_hashes, value_hashes
-from experiment_pipeline.rows.membership import SETS
-from experiment_pipeline.rows.units import equal_rows, times_of
 from experiment_pipeline.spec import Roles, TimeSplit
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.statistics.distances import STATISTIC
+from experiment_pipeline.table.clusters import equal_rows, times_of
+from experiment_pipeline.table.digests import distinct, row_hashes, value_hashes
+from experiment_pipeline.table.membership import SETS
+from experiment_pipeline.table.samples import differences
+from experiment_pipeline.table.table import Table, picked, stacked
 
 PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.

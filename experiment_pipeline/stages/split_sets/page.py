@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiment_pipeline.columns.table import Table
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
-from experiment_pipeline.reporting.remembered import SetRow
+from experiment_pipeline.reporting.run_record import SetRow
 from experiment_pipeline.spec import Roles
 from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
@@ -20,6 +19,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     note_copies,
 )
 from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet
+from experiment_pipeline.table.table import Table
 
 ROLE = {
     "train": "What configurations are fitted on.",

@@ -12,19 +12,11 @@ from typing import Generic
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import holds_objects
-from experiment_pipeline.columns.table import AnyTable, Columns, Table, made, picked
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
-from experiment_pipeline.rows.digests import TableDigest, cell_hashes, salt_number
-from experiment_pipeline.rows.membership import (
-    LEFT_OUT,
-    SETS,
-    codes_of,
-    cut_by_hash,
-    cut_tail,
-    has_keys,
-)
-from experiment_pipeline.rows.units import (
+from experiment_pipeline.spec import Roles, TimeSplit
+from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.storage.tables import Codes
+from experiment_pipeline.table.clusters import (
     canonical_order,
     classes_of,
     equal_rows,
@@ -32,9 +24,17 @@ from experiment_pipeline.rows.units import (
     times_of,
     unit_hashes,
 )
-from experiment_pipeline.spec import Roles, TimeSplit
-from experiment_pipeline.stages.validated_data.rows import Origin
-from experiment_pipeline.storage.tables import Codes
+from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
+from experiment_pipeline.table.kinds import holds_objects
+from experiment_pipeline.table.membership import (
+    LEFT_OUT,
+    SETS,
+    codes_of,
+    cut_by_hash,
+    cut_tail,
+    has_keys,
+)
+from experiment_pipeline.table.table import AnyTable, Columns, Table, made, picked
 
 GROWN, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20

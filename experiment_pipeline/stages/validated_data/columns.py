@@ -16,13 +16,13 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.engines import pandas_engine
 
-from experiment_pipeline.columns.coercion import Coerced, coerce, schema_kind, with_room_for_missing
-from experiment_pipeline.columns.kinds import kind_of
-from experiment_pipeline.columns.schema import NEVER_MISSING
-from experiment_pipeline.columns.table import Table, slices
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
+from experiment_pipeline.table.coercion import Coerced, coerce, schema_kind, with_room_for_missing
+from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.schema import NEVER_MISSING
+from experiment_pipeline.table.table import Table, slices
 
 LONGEST_VALUE, LONGEST_RULE = 80, 200
 SHOWN_VALUES = 5

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
-from experiment_pipeline.columns.samples import differences
-from experiment_pipeline.columns.table import Table, picked
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of
+from experiment_pipeline.table.samples import differences
+from experiment_pipeline.table.table import Table, picked
 
 LISTED_VALUES = 20
 _WAY_ON = "\n  fix: Mend these rows or their rule in schema.yaml, or raise the limit."

@@ -3,16 +3,16 @@
 In: the two parts of a table, and how they differ from the accepted version. Out: outcomes.
 """
 
-from experiment_pipeline.columns.preparation import Prepared
-from experiment_pipeline.columns.table import Table, head
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
-from experiment_pipeline.reporting.remembered import RunFacts
-from experiment_pipeline.rows.membership import set_aside_in_words
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.accepted import Changed
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
+from experiment_pipeline.table.membership import set_aside_in_words
+from experiment_pipeline.table.preparation import Prepared
+from experiment_pipeline.table.table import Table, head
 
 # Of the reasons to reject rows, the most frequent ones.
 _REMEMBERED_REASONS = 10

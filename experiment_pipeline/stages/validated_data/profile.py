@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import QUANTITIES, kind_of, microseconds, numbers_of
-from experiment_pipeline.columns.samples import BINS, Bins, has_many_values, most_frequent
-from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import listed
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec import Drift, ValidatedDataSpec
 from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent
+from experiment_pipeline.table.table import Table
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
 LEAST_SHARE = 0.01

@@ -1,7 +1,7 @@
 """Every row against the schema: kept, or rejected with every rule it breaks.
 
 In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold
-each raw row exactly once. Which columns there must be belongs to `columns/schema.py`, a single column,
+each raw row exactly once. Which columns there must be belongs to `table/schema.py`, a single column,
 and the words to `columns.py`.
 """
 
@@ -14,17 +14,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from experiment_pipeline.columns.kinds import QUANTITIES, kind_of
-from experiment_pipeline.columns.preparation import Prepared
-from experiment_pipeline.columns.schema import column_schemas, columns_of, fit_columns
-from experiment_pipeline.columns.table import AnyTable, Table, made, picked, with_cells
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
-from experiment_pipeline.rows.digests import row_hashes
-from experiment_pipeline.rows.membership import (
-    may_have_rare_classes,
-    rare_classes_in,
-    set_aside_in_words,
-)
 from experiment_pipeline.spec import ValidatedDataSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
@@ -38,6 +28,16 @@ from experiment_pipeline.stages.validated_data.columns import (
     shortened,
 )
 from experiment_pipeline.storage.tables import Codes
+from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of
+from experiment_pipeline.table.membership import (
+    may_have_rare_classes,
+    rare_classes_in,
+    set_aside_in_words,
+)
+from experiment_pipeline.table.preparation import Prepared
+from experiment_pipeline.table.schema import column_schemas, columns_of, fit_columns
+from experiment_pipeline.table.table import AnyTable, Table, made, picked, with_cells
 
 REASONS = "rejection_reasons"
 KEEP: dict[str, Literal["first", "last", False]] = {

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.table import SLICE_ROWS, Table, picked, slices
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
-from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
-from experiment_pipeline.statistics.doubts import FEW_UNITS
+from experiment_pipeline.statistics.caveats import FEW_UNITS
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.mapped import mapped_frame
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.table import SLICE_ROWS, Table, picked, slices
 
 # Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
 # simulation (logistic data, 1,000 validation rows): stops 67 % of models that are worse by 0.02

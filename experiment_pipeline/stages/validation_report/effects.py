@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.statistics import importance
 from experiment_pipeline.statistics.outcomes import most_frequent
+from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.training_sets import TrainingSets

@@ -14,10 +14,6 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.columns.table import Table, with_only
-from experiment_pipeline.columns.target import encode_target
-from experiment_pipeline.memory.comparison import JudgedRows
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -36,6 +32,10 @@ from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at
 from experiment_pipeline.storage.mapped import aside
+from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.table import Table, with_only
+from experiment_pipeline.table.target import encode_target
+from experiment_pipeline.tracking.comparison import JudgedRows
 
 _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "

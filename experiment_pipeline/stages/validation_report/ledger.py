@@ -5,19 +5,19 @@
 
 A look is a model judged on the validation set; the same model again has nothing new to tell, so
 models are counted. Looks are notes of a journal, so two runs at once lose none. In: rows and a
-fingerprint. Out: `EarlierLooks`. Rows are recognised in `rows/identity.py`; what the looks mean
+fingerprint. Out: `EarlierLooks`. Rows are recognised in `table/identity.py`; what the looks mean
 is said by `report.py`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from experiment_pipeline.columns.table import Table
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.rows.identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline.table.identity import HashedRows, RowSample, sample_rows
+from experiment_pipeline.table.table import Table
 
 # Fewer shared rows may be chance, and flatter nobody.
 LEAST_OVERLAP = 0.1

@@ -21,7 +21,7 @@ from experiment_pipeline.reporting.outcome import (
     Place,
     Rows,
 )
-from experiment_pipeline.reporting.remembered import (
+from experiment_pipeline.reporting.run_record import (
     GateRow,
     Remembered,
     ReportRow,

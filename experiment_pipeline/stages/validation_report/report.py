@@ -37,7 +37,7 @@ from experiment_pipeline.statistics.calibration import (
     miscalibration,
     reweighting,
 )
-from experiment_pipeline.statistics.doubts import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import doubts, few_units_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, reported_of
 from experiment_pipeline.statistics.scores import (

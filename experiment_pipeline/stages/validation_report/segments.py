@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import QUANTITIES, TEXTS, kind_of
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 # What bounds the work: columns looked at, rows looked at, values of a category.
 MOST_COLUMNS = 100

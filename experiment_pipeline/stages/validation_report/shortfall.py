@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
+from experiment_pipeline.statistics.caveats import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
 from experiment_pipeline.statistics.scores import layout, paired_difference

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.probe import run_probe
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.preparation import prepare
 
 ROWS = 400
 VALIDATION = np.arange(ROWS) % 10 >= 8

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.rows.membership import assign_sets
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
 from experiment_pipeline.stages.data_analysis.page import markdown_report
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -17,6 +16,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
+from experiment_pipeline.table.clusters import resampling_units
 
 N_TEST = 300
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from experiment_pipeline.memory.server import _HEADERS
 from experiment_pipeline.stages.leaderboard.page import to_html
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.tracking.server import _HEADERS
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 pytestmark = pytest.mark.slow

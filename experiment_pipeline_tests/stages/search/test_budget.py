@@ -8,8 +8,8 @@ from typing import cast
 import dagster as dg
 import pytest
 
+from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.spec.search import Budget
-from experiment_pipeline.stages.search.asset import budget_left
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.cost import Brake, NotBegun
 from experiment_pipeline.stages.search.foresight import (

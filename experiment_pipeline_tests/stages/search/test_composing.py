@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from experiment_pipeline.rows.folds import folds_of
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import learn_calibration
@@ -27,6 +26,7 @@ from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.folds import folds_of
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.stages.search.configurations import (
     MAX_KEY_LENGTH,
     configurations,
     search_notes,
 )
+from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests.stages.search.scenario import experiment, one
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import NotEnoughMemory
-from experiment_pipeline.stages.foreseen import foresee
+from experiment_pipeline.stages.memory_estimate import foresee
 from experiment_pipeline.stages.search.conclusions import Event, Note
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import Threads

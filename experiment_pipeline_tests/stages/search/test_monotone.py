@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.features import directions_of
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.learners import check_demands
 from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.table.features import directions_of
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     experiment,

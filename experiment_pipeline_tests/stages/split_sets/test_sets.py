@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import EmptySet, UnusableTable
-from experiment_pipeline.rows.membership import assign_sets
-from experiment_pipeline.rows.units import resampling_units
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.checks import check_disjoint, check_leaks
 from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice, split
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.rows.made_rows import (
+from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,
     BY_TIME,

@@ -6,12 +6,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.features import NamedColumns
-from experiment_pipeline.orchestration.experiment import build_experiment, range_tags
+from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, DataProfiles
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 
 pytestmark = pytest.mark.usefixtures("storage")

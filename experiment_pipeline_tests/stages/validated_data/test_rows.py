@@ -4,9 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.columns.features import feature_columns
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import for_prediction, load_schema, prepared_rows
 from experiment_pipeline.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.validated_data.guards import (
@@ -17,6 +14,9 @@ from experiment_pipeline.stages.validated_data.guards import (
     rejection_bias,
 )
 from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import for_prediction, load_schema, prepared_rows
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.validated_data.validation import checked, clinic, reasons
 

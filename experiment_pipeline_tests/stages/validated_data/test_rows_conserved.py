@@ -5,12 +5,12 @@ import pandera.pandas as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import TooManyRejectedRows
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.validated_data.guards import check_conserved
 from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 
 NUMBERS = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1)))
 

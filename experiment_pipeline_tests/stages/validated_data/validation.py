@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.schema import load_schema
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.storage.records import from_json
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 
 

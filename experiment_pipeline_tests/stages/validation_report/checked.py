@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from experiment_pipeline.columns.features import feature_columns
 from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Fitted
@@ -23,10 +22,11 @@ from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import NothingKnown
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 STRANGE = "<b>carrier & $x^$</b>"
 SEARCH = [

@@ -13,12 +13,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from upath import UPath
 
-from experiment_pipeline.columns.table import Columns, Table
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Reading
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting.document import render
-from experiment_pipeline.rows.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report import champion as champion_module
 from experiment_pipeline.stages.validation_report.champion import (
@@ -35,6 +33,8 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.table import Columns, Table
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.storage import persistence
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.validation_report.checked import look_at, spec_of, table
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 WEIGHTED = {"sample_weight": "weight"}
 FOLDED = {"evaluation": {"cross_validation": {"folds": 3, "repeats": 2}}}

@@ -19,9 +19,9 @@ from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.next_search import next_search
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.rows.made_rows import cut_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
 from experiment_pipeline_tests.stages.validation_report.checked import METRIC
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SEARCH = [
     {

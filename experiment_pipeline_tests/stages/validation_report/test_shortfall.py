@@ -12,7 +12,7 @@ from experiment_pipeline.stages.validation_report.shortfall import (
     learning_curve,
     reasons,
 )
-from experiment_pipeline.statistics.doubts import fewest_units, perfect_bound
+from experiment_pipeline.statistics.caveats import fewest_units, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction, score

@@ -10,9 +10,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 
-from experiment_pipeline.columns.preparation import imported
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
-from experiment_pipeline.rows.digests import sha256
 from experiment_pipeline.spec.sentences import Problem
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
@@ -26,6 +24,8 @@ from experiment_pipeline.stages.data_analysis.findings import (
     target,
     values,
 )
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.preparation import imported
 
 TABLE_RULES: tuple[FindingRule, ...] = (
     *target.RULES,

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.facts import NumberFacts, TextFacts
 from experiment_pipeline.stages.data_analysis.finding import (
@@ -22,6 +21,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
 from experiment_pipeline.stages.data_analysis.findings.kinds import ALMOST_UNIQUE, is_category
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.texts import look_alikes, spellings
+from experiment_pipeline.table.kinds import numbers_of
 
 _MANY = 1e12
 # Of texts whose spellings are compared with each other.

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
-from experiment_pipeline.columns.samples import distance
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.distances import number_distance, share_distance
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.table.samples import distance
 
 MOST_ROWS = 20_000
 MOST_COLUMNS = 500

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Threshold, listed
 from experiment_pipeline.stages.data_analysis.probe import NoProbe, run_probe
@@ -21,6 +20,7 @@ from experiment_pipeline.stages.data_analysis.skill import MOST_ROWS, NAMES, Ass
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.stages.data_analysis.target_means import FromTarget, target_means
 from experiment_pipeline.stages.data_analysis.target_windows import target_windows
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 _MOST_COMPARED = 5_000
 # Share of the rows of a number that are the target to the last digits.

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
 _NAME = re.compile(
     r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|.num$|.nbr$"

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.columns.kinds import NUMERIC, QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.findings.kinds import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.table.kinds import NUMERIC, QUANTITIES, kind_of, numbers_of
 
 _MANY = 1e12
 

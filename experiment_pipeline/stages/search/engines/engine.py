@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from experiment_pipeline.spec import SearchSpec
-from experiment_pipeline.stages.foreseen import Foreseen, foresee
+from experiment_pipeline.stages.memory_estimate import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome

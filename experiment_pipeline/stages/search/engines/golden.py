@@ -3,7 +3,7 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.rows.digests import sha256
+from experiment_pipeline.table.digests import sha256
 
 # Whole numbers that look drawn, so that no library is asked for them.
 _ROWS, _COLUMNS, _STEP, _MODULUS = 400, 3, 7_919, 1_009

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from experiment_pipeline import errors
-from experiment_pipeline.cluster import PACKAGES, Cluster, Done
 from experiment_pipeline.spec import Fitting, SearchSpec
-from experiment_pipeline.stages.foreseen import Foreseen, foresee
+from experiment_pipeline.stages.memory_estimate import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
+from experiment_pipeline.stages.search.engines.dask import PACKAGES, Cluster, Done
 from experiment_pipeline.stages.search.engines.golden import golden_digest
 from experiment_pipeline.stages.search.engines.shared_files import bare, share_files
 from experiment_pipeline.stages.search.engines.task import OTHER_CODE, Ran, Task, run_task

@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.rows.digests import sha256
-from experiment_pipeline.rows.folds import FoldRows
 from experiment_pipeline.spec import Features, Fitting, SearchSpec
 from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -36,6 +34,8 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, withou
 from experiment_pipeline.storage.arrays import mapped, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.folds import FoldRows
 
 _NOTHING = np.zeros(0, dtype=bool)
 

@@ -17,8 +17,6 @@ import pandas as pd
 from contract import GROUP, TARGET, Job, Loaded, run
 from overlays import lay_over
 
-from experiment_pipeline.columns.preparation import prepare
-from experiment_pipeline.columns.target import find_classes
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.spec import ExperimentSpec
@@ -30,6 +28,8 @@ from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.target import find_classes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.stages.leaderboard import board_examples

@@ -9,8 +9,8 @@ from typing import Any
 
 from upath import UPath
 
-from experiment_pipeline.cluster import Done
-from experiment_pipeline.cluster.workers import Member
+from experiment_pipeline.stages.search.engines.dask import Done
+from experiment_pipeline.stages.search.engines.dask.workers import Member
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.processes import Process

@@ -10,8 +10,9 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.orchestration.assets import search as asset
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import asset, encoding
+from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines import shared_files
 from experiment_pipeline.stages.search.engines.engine import Threads

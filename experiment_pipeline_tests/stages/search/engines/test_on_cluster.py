@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from experiment_pipeline.cluster import connected
 from experiment_pipeline.errors import EntryCorrupt, NotEnoughMemory, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.foreseen import Foreseen
+from experiment_pipeline.stages.memory_estimate import Foreseen
 from experiment_pipeline.stages.search import encoding, features, fitting
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines import task
+from experiment_pipeline.stages.search.engines.dask import connected
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
@@ -24,8 +24,8 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline_tests import scenario as clinic
-from experiment_pipeline_tests.cluster.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
+from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import DaskProcesses
 from experiment_pipeline_tests.stages.search.engines.stand_in import HERE, StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,

@@ -1,5 +1,0 @@
-"""The memory of experiments: every run of each, asked about from Python, the command line, a page.
-
-Reads the metadata database and what its rows point to. What a run writes there is declared in
-`reporting/remembered.py` and written by `stages/asset.py`.
-"""

@@ -1,0 +1,107 @@
+"""leaderboard: the configurations ranked on the test set, and the choice with its reason."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+
+import dagster as dg
+import joblib
+import numpy as np
+
+from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
+from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
+from experiment_pipeline.stages.leaderboard import board, page
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
+from experiment_pipeline.stages.memory_estimate import Size, stage_need
+from experiment_pipeline.stages.search.conclusions import SearchResults
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.foresight import AfterSearch
+from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.storage.entries import stage_entries
+from experiment_pipeline.storage.tables import from_parquet
+
+STAGE = "leaderboard"
+INPUTS = ("train_set", "test_set", "search_results")
+
+
+def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
+    """Rank what the store holds for the current sets."""
+    key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
+    declared = {configuration.key: configuration for configuration in configurations(spec)}
+
+    @asset.table_asset(
+        spec,
+        STAGE,
+        ins=asset.table_inputs(spec, *INPUTS),
+        kinds={"pandas"},
+        description=(
+            f"Configurations ranked by {spec.metric} {evaluated(spec.evaluation_name).where}, with "
+            "intervals."
+        ),
+        check_specs=[asset.check_spec("winner_beats_baseline", key)],
+    )
+    def leaderboard(
+        context: dg.AssetExecutionContext,
+        train_set: SetTable,
+        test_set: SetTable,
+        search_results: SearchResults,
+    ) -> dg.MaterializeResult:
+        with record(context):
+            sets = as_evaluated(train_set, test_set, spec)
+            board.check_same_sets("search_results", search_results.digests, sets.digests)
+            board.check_same_metric(search_results, spec.metric)
+            given_to = search_results, train_set.origin.set_aside
+            seconds = budget_of(context, spec)
+            fingerprint = board.ranking_fingerprint(given, *given_to, seconds)
+            stored = asset.reused_or_made(
+                context,
+                stage_entries(spec.name, STAGE),
+                fingerprint,
+                lambda: stage_need(STAGE, Size.of(sets.test), classes=len(sets.classes or ())),
+                lambda _: page.files(
+                    _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
+                ),
+                "reused the ranking of the same results",
+            )
+        ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
+        place = str(stored.paths[page.PAGE])
+        known = ranked.with_ensemble(declared)
+        outcome = page.outcome(ranked, stored.files[page.SCORES], place, known)
+        outcome = asset.with_memory(replace(outcome, version=fingerprint), spec.name)
+        return asset.report(context, key, outcome)
+
+    return leaderboard
+
+
+def _time(
+    context: dg.AssetExecutionContext, spec: SearchSpec, sets: TrainingSets
+) -> RefitTime | None:
+    """What is left of the budget; None: there is none."""
+    left = budget_left(context, spec, perf_counter)()
+    workers = spec.workers or joblib.cpu_count()
+    return None if math.isinf(left) else RefitTime(left, AfterSearch.of(sets, workers))
+
+
+def _ranked(
+    spec: LeaderboardSpec,
+    sets: TrainingSets,
+    found: SearchResults,
+    set_aside: Sequence[str],
+    time: RefitTime | None,
+) -> SearchShown:
+    store = TrainedModelStore.of(spec.name)
+
+    def predictions(one: ModelResult) -> np.ndarray:
+        return store.test_predictions([one.fingerprint])[one.fingerprint]
+
+    stored = store.results(filter(None, found.rows["fingerprint"]))
+    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside, time)
+    return SearchShown.of(ranked, found, spec)

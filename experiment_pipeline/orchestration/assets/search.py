@@ -1,0 +1,335 @@
+"""trained_model: one partition per configuration; search_results: a row per configuration.
+
+One op makes both. It reuses what the store holds and trains the rest; what is trained is stored at once
+and materialized within a second, so that progress shows live and a kill loses nothing finished: what
+is stored is found again. Which rungs there are and who goes on is decided in the pure modules.
+`search_results` does not depend on `trained_model`: it reads the store, so a failed configuration
+stays missing while the leaderboard still gets made.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import joblib
+from dagster._core.events import DagsterEventBatchMetadata
+
+# What Dagster notes of a result that a step returns: without it, an event is never stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
+from pydantic import Field
+
+from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec
+from experiment_pipeline.stages.search import page
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Fitted,
+    Note,
+    SearchResults,
+)
+from experiment_pipeline.stages.search.configurations import Configuration, search_notes
+from experiment_pipeline.stages.search.cost import SearchCost, search_cost
+from experiment_pipeline.stages.search.engines.dask import connected, engine_of
+from experiment_pipeline.stages.search.engines.engine import Engine, Threads
+from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.progress import Progress, drawing
+from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
+from experiment_pipeline.stages.search.scoring import interval_on_test
+from experiment_pipeline.stages.search.time_left import TimeLeft
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.batches import in_batches
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.memory_limits import memory_limit
+from experiment_pipeline.storage.processes import peak_memory_bytes
+from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.table.target import check_metrics
+from experiment_pipeline.tracking.database import recording
+
+_BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
+
+
+class ThisRun(dg.Config):
+    """What the launchpad may change for one run; the YAML's value applies where nothing is given."""
+
+    workers: int | None = Field(None, ge=1, le=256, description="Fits at a time")
+    budget_seconds: float | None = Field(
+        None,
+        gt=0,
+        description=(
+            "Wall time of this run's search, refit and report; the result depends on the machine"
+        ),
+    )
+
+    @property
+    def given(self) -> dict[str, float]:
+        """What was asked for, to be remembered with the run."""
+        return self.model_dump(exclude_none=True)
+
+    def over(self, spec: SearchSpec) -> SearchSpec:
+        """The same search with what was asked for in place of the YAML's."""
+        workers, seconds = self.workers or spec.workers, self.budget_seconds or spec.budget.seconds
+        budget = spec.budget.model_copy(update={"seconds": seconds})
+        return spec.model_copy(update={"workers": workers, "budget": budget})
+
+
+def budget_left(
+    context: dg.AssetExecutionContext, spec: SearchSpec, now: Callable[[], float]
+) -> Callable[[], float]:
+    """Return what tells how many seconds of a run's budget are left; its search has spent some.
+
+    Args:
+        context: of a later step of the run, which is about to begin.
+        spec: its budget, unless the launchpad has changed it for this run.
+        now: seconds of any clock that only goes forward.
+    """
+    seconds = budget_of(context, spec)
+    if seconds is None:
+        return lambda: math.inf
+    stats = context.instance.get_run_step_stats(context.run.run_id, [_step(spec)])
+    searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
+    ends = now() + seconds - searched
+    return lambda: ends - now()
+
+
+def budget_of(context: dg.AssetExecutionContext, spec: SearchSpec) -> float | None:
+    """Return the seconds of a run: the YAML's, unless the launchpad has changed them for it."""
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(_step(spec), {}).get("config", {})
+    seconds: float | None = config.get("budget_seconds") or spec.budget.seconds
+    return seconds
+
+
+def _step(spec: SearchSpec) -> str:
+    return f"{spec.name}__training"
+
+
+_TRAINED_MODEL = """\
+One fitted pipeline per hyperparameter configuration, each a partition.
+
+Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
+because others did better there. A partition that failed stays missing. *Plots* compares the last
+120 partitions; the report of `leaderboard` compares all.
+
+No arrow leaves this asset, though `leaderboard` compares the models: it would not be made any more
+when a single configuration fails. The same step makes `search_results`, which lists every
+configuration with its score, failed ones included; from there the arrows go on.
+"""
+
+
+_SEARCH_RESULTS = "Every configuration of the YAML: trained, stopped early, failed or not started."
+
+
+def _kinds(configurations: Sequence[Configuration]) -> set[str]:
+    """What the models are made with."""
+    return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in BOOSTERS)}
+
+
+def build_trained_model(
+    spec: ExperimentSpec, configurations: Sequence[Configuration], record: asset.Recorder
+) -> dg.AssetsDefinition:
+    """The search: train every configuration that is asked for and not stored yet."""
+    models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
+    upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
+
+    @dg.multi_asset(
+        name=_step(spec),
+        specs=[
+            dg.AssetSpec(
+                models,
+                deps=upstream,
+                partitions_def=dg.StaticPartitionsDefinition([c.key for c in configurations]),
+                skippable=True,
+                group_name=spec.name,
+                kinds=_kinds(configurations),
+                description=_TRAINED_MODEL,
+            ),
+            asset.table_spec(
+                spec,
+                "search_results",
+                deps=upstream,
+                kinds={"pandas"},
+                description=_SEARCH_RESULTS,
+            ),
+        ],
+        ins=asset.table_inputs(spec, "train_set", "test_set"),
+        check_specs=[asset.check_spec("no_configuration_failed", results)],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"{spec.name}_training",
+    )
+    def trained_model(
+        context: dg.AssetExecutionContext,
+        config: ThisRun,
+        train_set: SetTable,
+        test_set: SetTable,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        for note in search_notes(spec):
+            context.log.info(note)
+        with record(context):
+            if config.given:
+                run = asset.run_of(context, spec.name)
+                run.remember([RunFacts(settings=config.given)])
+                said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
+                context.log.info(f"changed for this run: {said}")
+            sets = _sets(train_set, test_set, spec)
+            wanted = _asked_for(context, configurations)
+            found, cost = _search(context, config.over(spec), sets, wanted, configurations)
+        if results in context.selected_asset_keys:
+            outcome = page.results(found, cost, configurations, spec.evaluation_name)
+            yield asset.report(context, results, outcome)
+        if context.selected_asset_check_keys:
+            yield asset.report_check(context, results, page.none_failed(found.rows))
+
+    return trained_model
+
+
+def _sets(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
+    sets = as_evaluated(train_set, test_set, spec)
+    for part in (sets.train, sets.test):
+        check_metrics(part[sets.target], spec)
+    return sets
+
+
+def _asked_for(
+    context: dg.AssetExecutionContext, configurations: Sequence[Configuration]
+) -> list[Configuration]:
+    """The partitions of the run; all of them when only `search_results` is asked for."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return list(configurations)
+    keys = set(context.partition_keys)
+    return [configuration for configuration in configurations if configuration.key in keys]
+
+
+@contextmanager
+def reporting_partitions(
+    context: dg.AssetExecutionContext, key: dg.AssetKey
+) -> Iterator[Callable[[str, Outcome], None]]:
+    """Tell outcomes of partitions within a second; the step could only report all of them at its end.
+
+    What comes in a second is written together, and whatever ends the block, all is.
+    """
+    step = context.op_execution_context.get_step_execution_context()
+    code_version = context.assets_def.specs_by_key[key].code_version or context.run_id
+    made_of = _get_input_provenance_data(key, step)
+    # Dagster's own switch: with it, its storage is given the events of a batch together.
+    os.environ.setdefault(_BATCHES, str(_MOST_OF_A_BATCH))
+
+    def event(partition: str, outcome: Outcome) -> dg.AssetMaterialization:
+        version = dg.DataVersion(outcome.version or "")
+        return dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition,
+            description="; ".join(outcome.notes) or None,
+            metadata=asset.metadata_of(outcome.facts),
+            tags={
+                **outcome.tags,
+                **_build_data_version_tags(
+                    version, code_version, made_of, data_version_is_user_provided=True
+                ),
+            },
+        )
+
+    def write(told: Sequence[tuple[str, Outcome]]) -> None:
+        events, batch = [event(*one) for one in told], f"{step.step.key} {told[0][0]}"
+        for left, one in zip(range(len(events))[::-1], events, strict=True):
+            of_batch = DagsterEventBatchMetadata(batch, is_end=left == 0)
+            logged = dg.DagsterEvent.asset_materialization(step, one, of_batch)
+            # As `log_event` does, which knows no batches: the run, too, hears of it.
+            context.op_execution_context._events.append(logged)  # noqa: SLF001
+
+    with in_batches(write) as take:
+        yield lambda partition, outcome: take([(partition, outcome)])
+
+
+def _search(
+    context: dg.AssetExecutionContext,
+    spec: SearchSpec,
+    sets: TrainingSets,
+    wanted: Sequence[Configuration],
+    declared: Sequence[Configuration],
+) -> tuple[SearchResults, SearchCost]:
+    """Store what is fitted the moment it is, and report what is concluded."""
+    from experiment_pipeline.stages.search.halving import search, settled
+
+    log, models = context.log, asset.key_of(spec, "trained_model")
+    store = TrainedModelStore.of(spec.name)
+    known = IntactModels(store, log.warning)
+    given = {one.key: one.given for one in declared}
+
+    def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
+        return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
+
+    time_left = TimeLeft(1)
+    progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
+    started = time.perf_counter()
+
+    def tell(notes: Iterable[Note]) -> None:
+        for note in notes:
+            (log.warning if note.warns else log.info)(note.text)
+
+    with (
+        _counted_when_cancelled(progress),
+        recording.in_batches(asset.run_of(context, spec.name)) as remember,
+        reporting_partitions(context, models) as report,
+        drawing() as draw,
+        _engine(spec, log) as engine,
+        closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
+    ):
+        for event in events:
+            if isinstance(event, Fitted):
+                store.put(event.model)
+            elapsed = time.perf_counter() - started
+            time_left.workers = engine.workers
+            tell(progress.told(event, elapsed))
+            draw(progress, elapsed)
+            if isinstance(event, Conclusion):
+                remember([page.remembered(event, given[event.key])])
+            if isinstance(event, Conclusion) and event.result is not None:
+                path = str(store.entries.folder(event.result.fingerprint))
+                outcome = page.configuration(event, event.result, path, spec.evaluation_name)
+                report(event.key, outcome)
+        tell(progress.end())
+        seconds = time.perf_counter() - started
+        others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
+        remember([page.remembered(one, given[one.key]) for one in others])
+        cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
+    concluded = [*others, *progress.concluded.values()]
+    return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
+
+
+@contextmanager
+def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
+    """Let an interruption say how far the search has come."""
+    try:
+        yield
+    except asset.INTERRUPTED:
+        raise KeyboardInterrupt(progress.cancelled) from None
+
+
+@contextmanager
+def _engine(spec: SearchSpec, log: logging.Logger) -> Iterator[Engine]:
+    """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    files = SharedFiles(Place(str(storage_root()), spec.name), log.warning, log.info)
+    if (dask := engine_of(spec.engine)) is None:
+        with files:
+            yield Threads(spec.workers or joblib.cpu_count(), memory_limit, files)
+        return
+    from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+
+    connect = partial(connected, dask, workers=spec.workers, say=log.info)
+    with OnCluster(connect, files, memory_limit) as engine:
+        yield engine

@@ -1,0 +1,381 @@
+"""What every stage's `asset.py` shares: names of assets, failures, and telling an outcome.
+
+Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`. `report` turns
+an `Outcome` into Dagster's result, metadata, checks and log lines; nobody else does. What a stage
+finds out is made by the pure modules beside its `asset.py`.
+"""
+
+import base64
+import getpass
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+from dagster._core.errors import DagsterExecutionInterruptedError, DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
+
+from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.outcome import (
+    Check,
+    Columns,
+    Fact,
+    Markdown,
+    Notes,
+    Outcome,
+    Pictures,
+    Place,
+    Rows,
+)
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.stages.checks import CHECKS
+from experiment_pipeline.stages.memory_estimate import MemoryNeed, foretell
+from experiment_pipeline.storage.entries import Entries, Entry
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.versions import RECORD
+from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.tracking import mlflow
+from experiment_pipeline.tracking.database import recording
+from experiment_pipeline.tracking.database.archive import archive
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.pages import write_pages, write_record
+from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, page_url
+
+# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+TABLES = "experiment_pipeline_tables"
+# Tags by which Dagster says who started a run.
+FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
+BACKFILL = "dagster/backfill"
+# How the one text begins that says why a run has failed; a console shows nothing more of it.
+FAILED = "FAILED\n\n"
+INTERRUPTED = KeyboardInterrupt, DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
+REFUSED = "what to do"  # metadata of a failed check: the same text
+# Pages that say more about it, what is nearest to the failure first.
+_READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
+# Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
+MOST_ROWS = 100
+# A cell as short as `0.6772 to 0.7723` is not broken, or a screen would hold half of the rows.
+_ONE_LINE = 20
+
+
+def key_of(spec: Part, stage: str) -> dg.AssetKey:
+    """`<experiment>/<stage>`."""
+    return dg.AssetKey([spec.name, stage])
+
+
+def table_spec(spec: Part, stage: str, **options: Any) -> dg.AssetSpec:
+    """One output of a multi-asset whose value is a table."""
+    return dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options).with_io_manager_key(
+        TABLES
+    )
+
+
+def stage_asset(
+    spec: Part, stage: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` for a stage; its inputs are the tables of other stages, by name."""
+    decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
+        name=stage,
+        key_prefix=spec.name,
+        group_name=spec.name,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        **options,
+    )
+    return decorate
+
+
+def table_asset(
+    spec: Part, stage: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`stage_asset` for a stage whose value is a table."""
+    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+    return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
+
+
+def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    """A check of an asset, with what the page says of it."""
+    return dg.AssetCheckSpec(name, asset=key, description=CHECKS[name], blocking=blocking)
+
+
+def table_inputs(spec: Part, *stages: str) -> dict[str, dg.AssetIn]:
+    """The tables of other stages as arguments, by name."""
+    return {stage: dg.AssetIn(key_of(spec, stage)) for stage in stages}
+
+
+def reused_or_made(
+    context: dg.AssetExecutionContext,
+    entries: Entries[None],
+    fingerprint: str,
+    needs: Callable[[], MemoryNeed],
+    make: Callable[[int], Mapping[str, bytes]],
+    reused: str,
+    workers: int = 1,
+) -> Entry[None]:
+    """The stored entry of a fingerprint, which the log then says, or a new one, stored.
+
+    It is made with as many workers as memory allows of those that are asked for.
+    """
+    stored = entries.intact(fingerprint, context.log.warning)
+    if stored is None:
+        return entries.put(fingerprint, make(foretell(needs(), context.log.info, workers)), None)
+    context.log.info(reused)
+    return stored
+
+
+class Cancelled(DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
+    """Ends a run as Dagster's own interruption does, and is shown without a stack."""
+
+    def __init__(self, said: str) -> None:
+        BaseException.__init__(self, said)
+        self.user_code_process_error_infos = [SerializableErrorInfo(f"{said}\n", [], "Cancelled")]
+
+
+# What stands around the work of a stage: it is recorded, and its errors are told to the user.
+Recorder = Callable[[dg.AssetExecutionContext], AbstractContextManager[None]]
+
+
+def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder:
+    """Return what records the stages of an experiment as parts of their run."""
+
+    @contextmanager
+    def record(context: dg.AssetExecutionContext) -> Iterator[None]:
+        run = run_of(context, spec.name)
+        mlflow.expect(run, spec.mlflow)
+        stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
+
+        first = partial(recording.declared, spec, yaml_text, schema_text, _trigger(context.run))
+        kept: dict[str, Fact] = {}
+        try:
+            with (
+                told_as(lambda error: _failure(error, kept)),
+                recording.recorded(run, stage, first, lambda run: kept.update(keep(run))),
+            ):
+                yield
+        except INTERRUPTED as error:
+            told = f"{str(error) or recording.CANCELLED}; what is stored is reused by the next run"
+            raise Cancelled(_with_pages([told], kept)) from None
+
+    return record
+
+
+def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunMemory:
+    """The rows of the run of an experiment."""
+    return RunMemory(experiment, remembered_id(context.run))
+
+
+def remembered_id(run: dg.DagsterRun) -> str:
+    """The id under which a run is remembered: of a backfill, whose runs are one, the backfill's."""
+    return run.tags.get(BACKFILL, run.run_id)
+
+
+def keep(run: RunMemory) -> dict[str, Fact]:
+    """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
+
+    Returns name → place of its decision record, where it came to one, and of the pages.
+    """
+    root = storage_root()
+    kept: dict[str, Fact] = {}
+    with suppress(StorageError):
+        killed = recording.mark_killed()  # before a question about runs would mark them
+        records = write_record(run.experiment, run.run_id, root)
+        run.remember(records)
+        kept |= {one.name: Place(one.place) for one in records}
+        for one in (*killed, run):
+            archive(one, root)
+            pages = write_pages(one.experiment, root).items()
+            kept |= {name: Place(str(page)) for name, page in pages}
+        if problem := mlflow.export(run):
+            dg.get_dagster_logger().warning(problem)
+    return kept
+
+
+def with_memory(outcome: Outcome, experiment: str) -> Outcome:
+    """The outcome, which also says where the pages of all runs are."""
+    pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
+    places = {name: Place(str(storage_root() / page)) for name, page in pages.items()}
+    return replace(outcome, facts={**outcome.facts, **places})
+
+
+def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
+    """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run.
+
+    Returns what the end of the run adds to the outcome's facts.
+    """
+    run.remember(outcome.remembered)
+    blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
+    decided = [one.status for one in outcome.remembered if isinstance(one, RunFacts)]
+    if blocked:
+        recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
+    elif "accepted" in decided:
+        recording.end(run, "accepted")
+    else:
+        return {}
+    return keep(run)
+
+
+def _trigger(run: dg.DagsterRun) -> RunFacts:
+    """Who started a run; one that a person executes again has the tags of the first, too."""
+    by_person = FROM_UI in run.tags
+    if SCHEDULE in run.tags and not by_person:
+        return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
+    if SENSOR in run.tags and not by_person:
+        return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
+    # What starts a run in another process than its own notes the code location.
+    by_command = run.remote_job_origin is None and not by_person
+    name = run.tags.get("user") or (_user() if by_command else None)
+    return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
+
+
+def _user() -> str | None:
+    """Who runs this process; None: a number without a name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def told_to_the_user() -> AbstractContextManager[None]:
+    """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
+    return told_as(_failure)
+
+
+def _failure(
+    error: ExperimentPipelineError, kept: Mapping[str, Fact] = MappingProxyType({})
+) -> dg.Failure:
+    return dg.Failure(
+        description=_with_pages([error.told], kept),
+        metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
+        allow_retries=False,
+    )
+
+
+def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
+    """What ended a run, and where to read on: paths, and addresses where they are served."""
+    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), Place)]
+    lines = [*told]
+    for path in found[:_MOST_PAGES]:
+        lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
+    return "\n".join(lines)
+
+
+def report(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: Outcome
+) -> dg.MaterializeResult:
+    """Tell an outcome: its sentences in the log, the rest as the result of the asset."""
+    for warning in outcome.warnings:
+        context.log.warning(warning)
+    for note in outcome.notes:
+        context.log.info(note)
+    with told_to_the_user():
+        ended = _remember(run_of(context, key.path[0]), outcome)
+    facts = {**outcome.facts, **ended}
+    value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
+    return dg.MaterializeResult(
+        asset_key=key,
+        data_version=None if outcome.version is None else dg.DataVersion(outcome.version),
+        metadata=metadata_of(facts),
+        check_results=[report_check(context, key, check, facts) for check in outcome.checks],
+        **value,
+    )
+
+
+def report_check(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    check: Check,
+    facts: Mapping[str, Fact] = MappingProxyType({}),
+) -> dg.AssetCheckResult:
+    """Tell a check; what it failed of is logged, too, so that the console says it.
+
+    `facts` are those of the outcome: an error says where to read on.
+    """
+    error = check.severity == "error"
+    problems = [f"{check.name}: {problem}" for problem in check.problems]
+    refused: dict[str, Fact] = {}
+    if error and not check.passed:
+        told = problems or [check.means] if check.refusal is None else [check.refusal.told]
+        refused = {REFUSED: _with_pages(told, facts)}
+        context.log.error(f"{FAILED}{refused[REFUSED]}\n")
+    else:
+        for problem in problems:
+            context.log.warning(problem)
+    for doubt in check.doubts:
+        context.log.warning(f"{check.name}: {doubt}")
+    for note in check.notes:
+        context.log.info(f"{check.name}: {note}")
+    held = {k: v for k, v in (("value", check.value), ("limit", check.limit)) if v is not None}
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        asset_key=key,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
+        description=check.means,
+        metadata=metadata_of({**held, **refused, **check.facts}),
+    )
+
+
+def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    """Return facts as Dagster shows them; a page has its path and, where one is served, its address."""
+    shown = {name: _shown(fact) for name, fact in facts.items()}
+    addresses = {
+        f"{name}_page": dg.MetadataValue.url(url)
+        for name, fact in facts.items()
+        if isinstance(fact, Place) and (url := page_url(fact.path))
+    }
+    return shown | addresses
+
+
+def _shown(fact: Fact) -> Any:
+    shown: Any = fact
+    match fact:
+        case Rows(frame):
+            shown = _table(frame)
+        case Columns(frame):
+            types = frame.dtypes.items()
+            shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
+        case Notes(lines):
+            # Markdown would hide behind a click.
+            shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
+        case Markdown(text):
+            shown = dg.MetadataValue.md(text)
+        case Pictures(images):
+            shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
+        case Place(path):
+            shown = dg.MetadataValue.path(path)
+        case float():
+            shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"
+    return shown
+
+
+def _picture(title: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    return f"**{title}**\n\n![{title}](data:image/png;base64,{data})"
+
+
+def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
+    """A frame as a table of the UI; what is cut off is still in the stored table."""
+    records = [
+        dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
+        for row in frame.head(MOST_ROWS).to_dict("records")
+    ]
+    columns = [dg.TableColumn(str(name), _type_of(frame[name])) for name in frame.columns]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def _cell(value: Hashable) -> bool | int | float | str | None:
+    if isinstance(value, float):
+        return numbers.rounded(value) if math.isfinite(value) else None
+    if isinstance(value, str) and len(value) <= _ONE_LINE:
+        return value.replace(" ", "\N{NO-BREAK SPACE}")
+    return value if isinstance(value, bool | int | str) or value is None else str(value)
+
+
+def _type_of(column: pd.Series) -> str:
+    return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")

@@ -1,0 +1,60 @@
+"""train_set, test_set, validation_set: disjoint parts of the validated rows, and their checks."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import dagster as dg
+
+from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.spec import Roles
+from experiment_pipeline.stages.memory_estimate import Size, foretell, stage_need
+from experiment_pipeline.stages.split_sets import page
+from experiment_pipeline.stages.split_sets.sets import as_stored, split
+from experiment_pipeline.stages.validated_data.rows import ValidatedRows
+from experiment_pipeline.storage.spill import Shelf
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import SETS, named
+
+# Count it up whenever the code of this package would cut the same rows otherwise.
+SETS_VERSION = 1
+
+
+def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition:
+    """Cut the validated rows; one op, so that the three sets are always of one cut."""
+    upstream = [asset.key_of(spec, "validated_data")]
+    train = asset.key_of(spec, "train_set")
+
+    @dg.multi_asset(
+        name=f"{spec.name}__split_sets",
+        specs=[
+            asset.table_spec(
+                spec, f"{name}_set", deps=upstream, kinds={"pandas"}, description=page.ROLE[name]
+            )
+            for name in SETS
+        ],
+        ins=asset.table_inputs(spec, "validated_data"),
+        check_specs=[
+            asset.check_spec("sets_are_disjoint", train, blocking=True),
+            asset.check_spec("nothing_leaks_between_sets", train, blocking=True),
+            asset.check_spec("sets_look_alike", train),
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def split_sets(
+        context: dg.AssetExecutionContext, validated_data: ValidatedRows
+    ) -> Iterator[dg.MaterializeResult]:
+        with record(context):
+            rows = validated_data.rows
+            foretell(stage_need("split_sets", Size.of(rows)), context.log.info)
+            features = feature_columns(rows, spec)
+            membership = named(validated_data.sets, rows.index)
+            sets = split(rows, spec, features, membership, Shelf)
+            stored = as_stored(sets, spec, features, validated_data.origin)
+        checks = page.checks(sets, rows, spec, features)
+        for name, table in stored.items():
+            outcome = page.outcome(sets, name, table)
+            if name == "train":
+                outcome = replace(outcome, notes=sets.notes, checks=checks)
+            yield asset.report(context, asset.key_of(spec, f"{name}_set"), outcome)
+
+    return split_sets

@@ -1,0 +1,88 @@
+"""validated_data and rejected_rows: prepared rows that satisfy the schema, and the others."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import dagster as dg
+
+from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.spec import ValidatedDataSpec
+from experiment_pipeline.stages.memory_estimate import Size, foretell, stage_need
+from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validated_data import page
+from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
+from experiment_pipeline.storage.spill import Shelf
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets, codes_of, set_aside_in_words
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import fit_columns, load_schema
+from experiment_pipeline.table.target import check_target
+
+_DESCRIBED = {
+    "validated_data": "Prepared rows that satisfy schema.yaml.",
+    "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
+}
+
+# Count it up whenever the code of this package would keep other rows of the same table.
+ROWS_VERSION = 1
+
+
+def build_validated_data(
+    spec: ValidatedDataSpec, schema_text: str, record: asset.Recorder
+) -> dg.AssetsDefinition:
+    """Prepare, check every row against the schema, keep both halves."""
+    validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
+    raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
+
+    @dg.multi_asset(
+        name=f"{spec.name}__validated_data",
+        specs=[
+            asset.table_spec(
+                spec, stage, deps=[raw, analysis], kinds={"pandera"}, description=described
+            )
+            for stage, described in _DESCRIBED.items()
+        ],
+        ins=asset.table_inputs(spec, "raw_data"),
+        check_specs=[
+            asset.check_spec("rows_conserved", validated, blocking=True),
+            asset.check_spec("rejection_rate_within_limit", validated, blocking=True),
+            asset.check_spec(
+                data_changes.CHECK,
+                validated,
+                # It can end a run where the YAML has a limit for that.
+                blocking=spec.validation.drift.block is not None,
+            ),
+            asset.check_spec("rejected_rows_resemble_the_others", rejected),
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def validated_data(
+        context: dg.AssetExecutionContext, raw_data: RawTable
+    ) -> Iterator[dg.MaterializeResult]:
+        with record(context):
+            foretell(stage_need("validated_data", Size.of(raw_data.frame)), context.log.info)
+            prepared = prepare(raw_data.frame, spec.preparation, cells=Shelf())
+            schema = load_schema(schema_text)
+            # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
+            fitted, _ = fit_columns(prepared.frame, raw_data.frame.columns, schema)
+            sets = assign_sets(fitted, spec, feature_columns(fitted, spec))
+            data = validate(raw_data.frame, prepared, schema, spec, sets=sets, cells=Shelf())
+            changed = data_changes.against_the_accepted(spec, data, context.log.warning)
+        yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
+        within = page.within_limit(data, changed, spec)
+        if within.passed:
+            with record(context):
+                check_target(data.validated, spec)
+                changed.note_run()
+        kept = page.validated(raw_data.frame, prepared, data, changed, within)
+        origin = Origin(
+            raw_data.digest,
+            raw_data.types,
+            changed.profile.digest,
+            tuple(set_aside_in_words(data.set_aside)),
+        )
+        value = ValidatedRows(data.validated, codes_of(sets[data.validated.index]), origin)
+        yield asset.report(context, validated, replace(kept, value=value))
+
+    return validated_data

@@ -1,0 +1,141 @@
+"""validation_report: the chosen configuration on the validation set, its gates, the decision.
+
+A report of the same choice on the same rows is reused: it is not another look.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import joblib
+
+from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
+from experiment_pipeline.orchestration.assets.search import budget_left
+from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
+from experiment_pipeline.stages.memory_estimate import MemoryNeed, Size, stage_need
+from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validation_report import page
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    JUDGED,
+    MARKDOWN,
+    NEXT_SEARCH,
+    PAGE,
+    PICTURE,
+    REPORT,
+    STAGE,
+    Look,
+)
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage.entries import Entry, stage_entries
+from experiment_pipeline.tracking.comparison import JUDGED_ROWS
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.validation_report.shortfall import Evidence
+
+INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
+
+
+def build_validation_report(
+    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
+) -> dg.AssetsDefinition:
+    """Look at the validation set once, with the chosen configuration."""
+    key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
+    declared = {configuration.key: configuration for configuration in configurations(spec)}
+
+    @asset.table_asset(
+        spec,
+        STAGE,
+        ins=asset.table_inputs(spec, *INPUTS),
+        kinds={"scikitlearn"},
+        description="The chosen configuration on the validation set: scores, gates, decision.",
+        check_specs=[asset.check_spec("acceptance_criteria_met", key, blocking=True)],
+    )
+    def validation_report(
+        context: dg.AssetExecutionContext,
+        raw_data: RawTable,
+        train_set: SetTable,
+        test_set: SetTable,
+        validation_set: SetTable,
+        leaderboard: Leaderboard,
+    ) -> dg.MaterializeResult:
+        with record(context):
+            sets = as_evaluated(train_set, test_set, spec)
+            check_same_sets("leaderboard", leaderboard.digests, sets.digests)
+            look = Look(
+                given,
+                raw_data.frame,
+                sets,
+                validation_set,
+                leaderboard,
+                lambda: _evidence(
+                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
+                ),
+                spec.workers or joblib.cpu_count(),
+                context.log.warning,
+                budget_left(context, spec, time.perf_counter),
+            )
+            stored = asset.reused_or_made(
+                context,
+                stage_entries(spec.name, STAGE),
+                look.fingerprint,
+                lambda: _needs(look, declared),
+                lambda workers: replace(look, workers=workers).files(),
+                "reused the report of the same model on the same rows",
+                look.workers,
+            )
+        report = ValidationReport.from_json(stored.files[REPORT].decode())
+        words = leaderboard.with_ensemble(declared)[report.configuration].in_words
+        outcome = _outcome(report, stored, words)
+        outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
+        return asset.report(context, key, outcome)
+
+    return validation_report
+
+
+def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outcome:
+    named = ((STAGE, PAGE), (JUDGED_ROWS, JUDGED), ("next_search", NEXT_SEARCH))
+    files = stored.files
+    return page.outcome(
+        report,
+        files[MARKDOWN].decode(),
+        {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
+        {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
+        words,
+    )
+
+
+def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
+    """What fitting the choice again needs, and judging it."""
+    from experiment_pipeline.stages.search.memory_needs import refit_need
+
+    ensemble = look.board.chosen_ensemble
+    chosen = [one.configuration for one in ensemble.members] if ensemble else []
+    chosen = chosen or [declared[look.board.chosen]]
+    size, classes = Size.of(look.validation_set.rows), len(look.sets.classes or ())
+    judging = stage_need(STAGE, size, classes=classes)
+    return replace(refit_need(chosen, look.sets), after=judging.shared)
+
+
+def _evidence(
+    spec: SearchSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+) -> "Evidence":
+    """What the analysis and the search know of what is within reach."""
+    from experiment_pipeline.stages.search.scoring import scored_rows
+    from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
+
+    store = TrainedModelStore.of(spec.name)
+    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
+    curve = learning_curve(spec, sets, trained, store.test_predictions)
+    return Evidence(
+        ceiling, curve, len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+    )

@@ -1,0 +1,168 @@
+"""One experiment for Dagster: the assets of its stages, and the job, schedule and sensor that run them.
+
+What an asset does is in its stage's `asset.py`. The job is one run: its range tags train every
+configuration (BackfillPolicy.single_run), first key to last of one ordered list, because Dagster
+takes a reversed range for an unpartitioned one.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from experiment_pipeline.errors import DataError, StorageError
+from experiment_pipeline.orchestration.assets.data_analysis import (
+    ANALYSIS_VERSION,
+    build_data_analysis,
+)
+from experiment_pipeline.orchestration.assets.exported_model import (
+    EXPORT_VERSION,
+    build_exported_model,
+)
+from experiment_pipeline.orchestration.assets.leaderboard import build_leaderboard
+from experiment_pipeline.orchestration.assets.raw_data import TABLE_VERSION, build_raw_data
+from experiment_pipeline.orchestration.assets.search import build_trained_model
+from experiment_pipeline.orchestration.assets.shared import TABLES, recorder
+from experiment_pipeline.orchestration.assets.split_sets import SETS_VERSION, build_split_sets
+from experiment_pipeline.orchestration.assets.validated_data import (
+    ROWS_VERSION,
+    build_validated_data,
+)
+from experiment_pipeline.orchestration.assets.validation_report import build_validation_report
+from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.orchestration.run_ends import end_lost_runs
+from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.models import duration
+from experiment_pipeline.spec.operation import Freshness
+from experiment_pipeline.stages.leaderboard.board import LEADERBOARD_VERSION
+from experiment_pipeline.stages.raw_data.sources import fingerprint_source
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fingerprints import TRAINING_VERSION
+from experiment_pipeline.stages.validation_report.final_evaluation import REPORT_VERSION
+from experiment_pipeline.table.features import NamedColumns
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+# Asset → version of the code that makes it: what an older one has made, the page shows as stale.
+CODE_VERSIONS = {
+    "raw_data": TABLE_VERSION,
+    "data_analysis": ANALYSIS_VERSION,
+    **dict.fromkeys(("validated_data", "rejected_rows"), ROWS_VERSION),
+    **dict.fromkeys(("train_set", "test_set", "validation_set"), SETS_VERSION),
+    **dict.fromkeys(("trained_model", "search_results"), TRAINING_VERSION),
+    "leaderboard": LEADERBOARD_VERSION,
+    "validation_report": REPORT_VERSION,
+    "exported_model": EXPORT_VERSION,
+}
+# What a run makes anew each time, and last: their age is that of the answer.
+AGEING = ("leaderboard", "exported_model")
+
+
+def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
+    """Tags of a run that covers every configuration, first key to last."""
+    return {RANGE_START: configurations[0].key, RANGE_END: configurations[-1].key}
+
+
+def build_schedule(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.ScheduleDefinition:
+    """A run on unchanged data reuses every stored result and costs seconds."""
+
+    @dg.schedule(
+        name=f"{spec.name}_schedule",
+        job_name=spec.name,
+        cron_schedule=spec.schedule,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Reruns the experiment; what has not changed is reused, not trained again.",
+    )
+    def rerun() -> dg.RunRequest:
+        return dg.RunRequest(tags=range_tags(configurations))
+
+    return rerun
+
+
+SECONDS_BETWEEN_LOOKS = 60
+
+
+def build_sensor(
+    spec: ExperimentSpec, configurations: Sequence[Configuration]
+) -> dg.SensorDefinition:
+    """Requests one run per new state of the source; a source that is away is skipped, and said."""
+
+    @dg.sensor(
+        name=f"{spec.name}_new_data",
+        job_name=spec.name,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Runs the experiment when {spec.data.shown_url} changes.",
+    )
+    def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        end_lost_runs(context.instance)
+        try:
+            state = fingerprint_source(spec.data)
+        except (DataError, StorageError) as error:
+            return dg.SkipReason(str(error))
+        if state == context.cursor:
+            return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
+        request = dg.RunRequest(run_key=state, tags=range_tags(configurations))
+        return dg.SensorResult(run_requests=[request], cursor=state)
+
+    return new_data
+
+
+def _operated(asset: dg.AssetsDefinition, spec: ExperimentSpec) -> dg.AssetsDefinition:
+    """The same assets with what the page says of them: code version, owners, tags, freshness."""
+    fresh = None if spec.freshness is None else _policy(spec.freshness)
+
+    def told(one: dg.AssetSpec) -> dg.AssetSpec:
+        stage = one.key.path[-1]
+        return one.merge_attributes(owners=spec.owners, tags=spec.tags).replace_attributes(
+            code_version=str(CODE_VERSIONS[stage]),
+            freshness_policy=fresh if stage in AGEING else None,
+        )
+
+    return asset.map_asset_specs(told)
+
+
+def _policy(freshness: Freshness) -> dg.FreshnessPolicy:
+    warn = freshness.warn_after
+    return dg.FreshnessPolicy.time_window(
+        fail_window=duration(freshness.fail_after),
+        warn_window=None if warn is None else duration(warn),
+    )
+
+
+def build_experiment(named: NamedColumns) -> dg.Definitions:
+    """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
+    spec, schema_text = named.spec, named.schema_text
+    declared = configurations(spec)
+    record = recorder(spec, named.yaml_text, schema_text)
+    stages = [
+        build_raw_data(spec, named, record),
+        build_data_analysis(spec, schema_text, record),
+        build_validated_data(spec, schema_text, record),
+        build_split_sets(spec, record),
+        build_trained_model(spec, declared, record),
+        build_leaderboard(spec, record),
+        build_validation_report(spec, schema_text, record),
+        build_exported_model(spec, declared, schema_text, record),
+    ]
+    assets = [_operated(one, spec) for one in stages]
+    job = dg.define_asset_job(
+        name=spec.name,
+        selection=assets,
+        tags=range_tags(declared),
+        description=(
+            f"Which configuration should we ship to predict {spec.target}? "
+            f"{numbers.counted(len(declared), 'configuration')}, judged by {spec.metric}."
+        ),
+        executor_def=in_process_executor,
+    )
+    return dg.Definitions(
+        assets=assets,
+        jobs=[job],
+        schedules=[build_schedule(spec, declared)],
+        sensors=[build_sensor(spec, declared)],
+        resources={TABLES: tables_io_manager},
+    )

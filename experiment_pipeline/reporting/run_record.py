@@ -1,0 +1,291 @@
+"""What is remembered of a run, as data: each class is a table of the metadata database.
+
+A stage's pure modules build such rows beside their outcome; `tracking/database` makes tables of the
+classes, column by column, so that a fact, its type and its meaning are declared here alone. Most
+rows belong to a run of an experiment; the writer adds both. In: results. Out: frozen values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import METRICS
+
+Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
+Trigger = Literal["person", "schedule", "sensor", "command line"]
+# The text of an annotation is the column's meaning, in the database and its documentation.
+Text = str | None
+Number = float | None
+Count = int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """A row of a table; TABLE names it, SCOPE says whose it is, KEYS tells those apart."""
+
+    TABLE: ClassVar[str]
+    SCOPE: ClassVar[tuple[str, ...]] = ("experiment", "run_id")
+    KEYS: ClassVar[tuple[str, ...]] = ()
+    # Whether a row that says nothing of a column leaves there what an earlier one said.
+    MERGED: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(Remembered):
+    """One execution of an experiment, from the raw table to the decision; None says nothing yet."""
+
+    TABLE: ClassVar[str] = "runs"
+
+    status: Annotated[
+        Status | None,
+        "running; accepted or rejected: the decision; failed: an error; killed: its process is "
+        "gone, or it was cancelled; partial: it ended well without a decision",
+    ] = None
+    triggered_by: Annotated[Trigger | None, "person, schedule, sensor or command line"] = None
+    trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = None
+    started_at: Annotated[datetime | None, "when the first stage began, UTC"] = None
+    ended_at: Annotated[datetime | None, "when the last stage ended, UTC; null while it runs"] = (
+        None
+    )
+    seen_at: Annotated[datetime | None, "its last sign of life, UTC"] = None
+    process: Annotated[
+        Mapping[str, Any] | None, "host, number and start of its process, as JSON"
+    ] = None
+    stage: Annotated[Text, "the stage that began last"] = None
+    task: Annotated[Text, "binary, multiclass or regression"] = None
+    target: Annotated[Text, "the column to predict"] = None
+    metric: Annotated[Text, "what ranks the configurations"] = None
+    greater_is_better: Annotated[bool | None, "whether a greater metric is a better one"] = None
+    yaml_digest: Annotated[Text, "sha256 of defs.yaml as it was; its text is in `files`"] = None
+    schema_digest: Annotated[Text, "sha256 of schema.yaml as it was; its text is in `files`"] = None
+    settings: Annotated[
+        Mapping[str, Any] | None, "what the launchpad changed for this run, as JSON"
+    ] = None
+    code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
+    code_dirty: Annotated[bool | None, "whether files differed from the commit"] = None
+    package_version: Annotated[Text, "version of experiment-pipeline"] = None
+    python_version: Annotated[Text, "version of the interpreter"] = None
+    libraries: Annotated[Mapping[str, str] | None, "library → version, as JSON"] = None
+    data_url: Annotated[Text, "where the table came from, without credentials"] = None
+    data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
+    data_modified_at: Annotated[
+        datetime | None, "when the source last changed, UTC; null where it does not tell"
+    ] = None
+    data_rows: Annotated[Count, "rows as delivered"] = None
+    data_columns: Annotated[Count, "columns as delivered"] = None
+    rejected_rows: Annotated[Count, "rows that broke the schema"] = None
+    rejection_reasons: Annotated[
+        Mapping[str, int] | None, "the most frequent reasons → rows, as JSON"
+    ] = None
+    verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = None
+    declared: Annotated[Count, "configurations of the YAML"] = None
+    trained: Annotated[Count, "of these, fitted on all train rows"] = None
+    stopped_early: Annotated[Count, "of these, stopped by halving at a rung"] = None
+    failed: Annotated[Count, "of these, raised an error"] = None
+    not_started: Annotated[Count, "of these, left out for want of time"] = None
+    reused: Annotated[Count, "of the trained and stopped, fitted by an earlier run"] = None
+    chosen: Annotated[Text, "partition key of the chosen configuration"] = None
+    choice_reason: Annotated[Text, "why it was chosen"] = None
+    evaluation: Annotated[
+        Text,
+        "test_set; or cross_validation: whatever is called test is then of train and test rows "
+        "that were left out of the fit",
+    ] = None
+    tie_group: Annotated[Count, "configurations that cannot be told from the best on test"] = None
+    test_score: Annotated[Number, "of the chosen one on the test set, in units of the metric"] = (
+        None
+    )
+    test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
+    test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    test_baseline: Annotated[Number, "what predicting without features scores on test"] = None
+    validation_score: Annotated[Number, "of the model to export, on the validation set"] = None
+    validation_low: Annotated[Number, "lower bound of its 95 % interval"] = None
+    validation_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    validation_baseline: Annotated[
+        Number, "what predicting without features scores on validation"
+    ] = None
+    looks: Annotated[Count, "models that have looked at these validation rows, this included"] = (
+        None
+    )
+    overlap: Annotated[Number, "share of them that another model has seen, 0 to 1"] = None
+    decision: Annotated[Text, "why it was accepted or rejected, in a sentence"] = None
+    version: Annotated[Text, "of the exported model, such as v0001"] = None
+    version_is_new: Annotated[bool | None, "false: it was the champion already"] = None
+    error_type: Annotated[Text, "class of the error that ended the run"] = None
+    error: Annotated[Text, "what was wrong, and which rule it broke"] = None
+    fix: Annotated[Text, "what to do about it"] = None
+    cpu_seconds: Annotated[Number, "of this process, over all stages"] = None
+    wall_seconds: Annotated[Number, "over all stages"] = None
+    peak_memory_bytes: Annotated[Count, "of this process"] = None
+    price_per_hour: Annotated[Number, "of the machine, where it is known"] = None
+    cost: Annotated[Number, "wall hours times the price, in its currency"] = None
+    mlflow_run_id: Annotated[Text, "of the same run in MLflow, once it is there"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRow(Remembered):
+    """One of a run's three sets."""
+
+    TABLE: ClassVar[str] = "sets"
+    KEYS: ClassVar[tuple[str, ...]] = ("set_name",)
+
+    set_name: Annotated[str, "train, test or validation"]
+    rows: Annotated[int, "its rows"]
+    columns: Annotated[int, "its columns"]
+    digest: Annotated[str, "sha256 of its content"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingRow(Remembered):
+    """Something that a run's data analysis noticed."""
+
+    TABLE: ClassVar[str] = "findings"
+    KEYS: ClassVar[tuple[str, ...]] = ("code",)
+
+    code: Annotated[str, "which rule; the one that `analysis.accept` uses"]
+    title: Annotated[str, "what the rule looks for"]
+    severity: Annotated[str, "how it weighs in the verdict"]
+    column_names: Annotated[tuple[str, ...], "the columns concerned, the worst first, as JSON"]
+    number: Annotated[Number, "what was measured; of several columns the worst"] = None
+    threshold: Annotated[Number, "what the number was compared with"] = None
+    evidence: Annotated[str, "one sentence with the numbers"]
+    advice: Annotated[str, "what to do"]
+    accepted: Annotated[Text, "the YAML's reason to accept it, where it gives one"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationRow(Remembered):
+    """One hyperparameter configuration of a run."""
+
+    TABLE: ClassVar[str] = "configurations"
+    KEYS: ClassVar[tuple[str, ...]] = ("key",)
+    MERGED: ClassVar[bool] = True
+
+    key: Annotated[str, "partition key"]
+    algorithm: Annotated[str, "name, or import path"]
+    hyperparameters: Annotated[Mapping[str, Any], "name → value, as JSON"]
+    status: Annotated[str, "trained, stopped early, failed or not started"]
+    rank: Annotated[Count, "on the test set; null without one"] = None
+    is_chosen: Annotated[bool | None, "whether it is the choice; null before one is made"] = None
+    rung: Annotated[Number, "share of the train rows that its last fit had"] = None
+    reused: Annotated[bool | None, "whether an earlier run fitted it"] = None
+    test_score: Annotated[Number, "in units of the metric"] = None
+    test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
+    test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    difference_to_best: Annotated[Number, "test score minus the best one"] = None
+    difference_low: Annotated[Number, "lower bound, for all configurations together"] = None
+    difference_high: Annotated[Number, "upper bound, for all configurations together"] = None
+    in_tie_group: Annotated[bool | None, "whether the test set cannot tell it from the best"] = None
+    train_score: Annotated[Number, "in units of the metric"] = None
+    seed_mean: Annotated[Number, "mean of its test scores with several seeds"] = None
+    seed_deviation: Annotated[Number, "their standard deviation"] = None
+    calibration: Annotated[Text, "sigmoid or isotonic; null: probabilities as they are"] = None
+    fit_cpu_seconds: Annotated[Number, "of the fit"] = None
+    fit_wall_seconds: Annotated[Number, "of the fit"] = None
+    predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = None
+    model_bytes: Annotated[Count, "of the stored model"] = None
+    rounds: Annotated[Count, "boosting rounds; null where it does not boost"] = None
+    worker: Annotated[Text, "address of the worker that fitted it; null without a cluster"] = None
+    attempts: Annotated[Count, "how often its fit was begun there"] = None
+    queue_seconds: Annotated[Number, "its fit waited for a place there"] = None
+    read_seconds: Annotated[Number, "its fit waited there for the files of the tables"] = None
+    fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
+    reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow(Remembered):
+    """What a run's chosen model scores on one set by one metric."""
+
+    TABLE: ClassVar[str] = "scores"
+    KEYS: ClassVar[tuple[str, ...]] = ("set_name", "metric")
+
+    set_name: Annotated[str, "test or validation"]
+    metric: Annotated[str, "name of the metric"]
+    estimate: Annotated[Number, "the score"] = None
+    low: Annotated[Number, "lower bound of its 95 % interval"] = None
+    high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    baseline: Annotated[Number, "what predicting without features scores on the same rows"] = None
+    greater_is_better: Annotated[bool, "whether a greater score is a better one"]
+
+    @classmethod
+    def of(cls, set_name: str, metric: str, score: Interval, baseline: float) -> Self:
+        """The row of a score with its interval."""
+        return cls(
+            set_name=set_name,
+            metric=metric,
+            estimate=score.estimate,
+            low=score.low,
+            high=score.high,
+            baseline=baseline,
+            greater_is_better=METRICS[metric].greater_is_better,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow(Remembered):
+    """A gate of a run's validation report."""
+
+    TABLE: ClassVar[str] = "gates"
+    KEYS: ClassVar[tuple[str, ...]] = ("number",)
+
+    number: Annotated[int, "place in the report, from 1"]
+    metric: Annotated[str, "that is judged"]
+    rule: Annotated[str, "in words"]
+    value: Annotated[Number, "what was held against the limit"] = None
+    limit_value: Annotated[Number, "the limit"] = None
+    outcome: Annotated[str, "PASS, FAIL or CANNOT BE TOLD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow(Remembered):
+    """A page that a run has made; it is never overwritten by a later run."""
+
+    TABLE: ClassVar[str] = "reports"
+    KEYS: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: Annotated[str, "which page: data_analysis, leaderboard, validation_report, …"]
+    place: Annotated[str, "its path or URL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRow(Remembered):
+    """The text of a YAML file, once for all runs that had it."""
+
+    TABLE: ClassVar[str] = "files"
+    SCOPE: ClassVar[tuple[str, ...]] = ()
+    KEYS: ClassVar[tuple[str, ...]] = ("digest",)
+
+    digest: Annotated[str, "sha256 of the text"]
+    content: Annotated[str, "the text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRow(Remembered):
+    """A version of an experiment's exported model, as long as its history says so."""
+
+    TABLE: ClassVar[str] = "versions"
+    SCOPE: ClassVar[tuple[str, ...]] = ("experiment",)
+    KEYS: ClassVar[tuple[str, ...]] = ("version",)
+
+    version: Annotated[str, "v0001 and so on"]
+    run_id: Annotated[Text, "of the run that published it; null where that is not known"] = None
+    created_at: Annotated[datetime, "when it was published, UTC"]
+    place: Annotated[str, "its folder: path or URL"]
+    configuration: Annotated[str, "partition key of the configuration"]
+    headline: Annotated[str, "the first metric with its interval, in words"]
+    fingerprint: Annotated[str, "of the configuration"]
+    approval_required: Annotated[
+        bool | None, "whether it is no champion before somebody approves it"
+    ] = None
+    approved_by: Annotated[Text, "who approved it; null: nobody, or nobody needed to"] = None
+    approved_at: Annotated[datetime | None, "when, UTC"] = None
+    approval_comment: Annotated[Text, "what the one who approved it had to say"] = None
+
+
+ROWS: tuple[type[Remembered], ...] = (
+    *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
+    *(FileRow, VersionRow),
+)

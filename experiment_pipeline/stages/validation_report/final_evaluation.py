@@ -1,0 +1,218 @@
+"""One look at the validation set: what decides it, what is noted before it, the files it leaves.
+
+In: the choice, the sets, what the stages before have stored. Out: files by name.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.prediction.rows import source_columns
+from experiment_pipeline.reporting.document import render, render_html
+from experiment_pipeline.spec import ValidationReportSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
+from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validation_report import champion, page
+from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import registry_of
+from experiment_pipeline.storage.tables import to_parquet
+from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.table import Table, picked
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.validation_report.final_check import FinalCheck
+    from experiment_pipeline.stages.validation_report.shortfall import Evidence
+
+REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
+STAGE = "validation_report"
+JUDGED = "validation_rows.parquet"
+NEXT_SEARCH = "next_search.yaml"
+PICTURE = ".png"
+# Count it up whenever the code of this package would judge otherwise.
+REPORT_VERSION = 5
+
+
+@dataclass(frozen=True)
+class SetFact:
+    """One of the three sets: how many rows, and the digest by which to recognise them."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The scores as they are stored, a row per metric, and where the whole report is.
+
+    `model_fingerprint` is that of the model that was looked at, `sets` are what it was fitted,
+    chosen and looked at on.
+    """
+
+    scores: pd.DataFrame
+    fingerprint: str
+    model_fingerprint: str
+    sets: tuple[SetFact, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at: one choice, one validation set."""
+
+    spec: ValidationReportSpec
+    raw: Table
+    sets: TrainingSets
+    validation_set: SetTable
+    board: Leaderboard
+    evidence: Callable[[], "Evidence"]
+    workers: int
+    tell: Callable[[str], object]
+    seconds_left: Callable[[], float]
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Of what was chosen."""
+        return self.board.fingerprint
+
+    @cached_property
+    def current(self) -> champion.PublishedChampion | None:
+        """What the model would replace, where the YAML asks."""
+        if self.spec.not_worse_than_champion is None:
+            return None
+        return champion.find_champion(registry_of(self.spec))
+
+    @property
+    def held_against(self) -> str | None:
+        """The version that decides the report: of a model that is the champion, the one before.
+
+        So a model that was exported finds the report again with which it was.
+        """
+        if self.current is None:
+            return None
+        if self.current.fingerprint == self.model_fingerprint:
+            with suppress(InvalidModel):
+                return self.current.held_against
+        return self.current.version
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Everything that decides the report, but how often was looked before."""
+        return fingerprint_of(
+            {
+                "board": board_digest(self.board),
+                "validation": self.validation_set.digest,
+                "spec": self.spec.model_dump(mode="json"),
+                "champion": self.held_against,
+                "set_aside": list(self.validation_set.origin.set_aside),
+                "version": REPORT_VERSION,
+            }
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """Look, and return the result as files: three forms for programs, the UI and people."""
+        from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING
+        from experiment_pipeline.storage.persistence import to_bytes
+
+        check = self._take()
+        report, following, drawings = check.report, check.next_search, check.drawings
+        pictures = {name: tuple(one.picture() for one in some) for name, some in drawings.items()}
+        told = page.build_document(report, following, pictures)
+        shown = [one for name in MOST_TELLING for one in drawings.get(name, ())[:1]]
+        files = {
+            REPORT: report.to_json().encode(),
+            MARKDOWN: render(told).encode(),
+            PAGE: render_html(told, passed=report.accepted).encode(),
+            MODEL: to_bytes(check.pipeline),
+            **{f"{one.title}{PICTURE}": one.png() for one in shown},
+            FITTED_ROWS: self._fitted_rows().to_bytes(),
+            JUDGED: to_parquet(check.judged),
+        }
+        if following is not None:
+            files[NEXT_SEARCH] = following.yaml.encode()
+        return files
+
+    def _delivered(self, row_numbers: pd.Index) -> Table:
+        """Rows of the sets as they were delivered."""
+        return picked(self.raw, self.raw.index.get_indexer(row_numbers))
+
+    def _fitted_rows(self) -> FittedRows:
+        """The rows that the next challenger must not be compared on."""
+        rows = self._delivered(self.sets.row_numbers)
+        preparation = self.spec.preparation
+        sources = source_columns(self.sets.features, rows.columns, preparation)
+        # Only a user's function knows what it reads.
+        every = preparation.function is not None
+        return FittedRows.of(rows, self.spec, list(rows.columns) if every else sources)
+
+    def _take(self) -> "FinalCheck":
+        """Look, and write it into the ledger first: a look that crashes was one, too."""
+        from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+        from experiment_pipeline.stages.validation_report.final_check import final_check
+
+        ledger = Ledger.of(self.spec.name)
+        delivered = self._delivered(self.validation_set.rows.index)
+        model = (self.validation_set.digest, self.model_fingerprint)
+        seen = (*model, delivered, self.spec.split.id_columns)
+        earlier = ledger.earlier_looks(*seen, tell=self.tell)
+        ledger.record_look(*seen)
+        store, sets = TrainedModelStore.of(self.spec.name), self.sets
+        units = sets.test_units(self.spec)
+        check = final_check(
+            self.spec,
+            self.board,
+            ChosenModel.of(self.board, store, sets.y_test, units),
+            sets,
+            self.validation_set.rows,
+            delivered=delivered,
+            earlier_looks=earlier,
+            current=self._trusted(store),
+            evidence=self.evidence,
+            workers=self.workers,
+            seconds_left=self.seconds_left,
+        )
+        notes = (*self.validation_set.origin.set_aside, *check.report.notes)
+        return replace(check, report=replace(check.report, notes=notes))
+
+    def _trusted(self, store: TrainedModelStore) -> champion.CurrentVersion | None:
+        """The champion, trusted as far as this storage trained it and the YAML names its code."""
+        current, function = self.current, self.spec.preparation.function
+        if current is None:
+            return None
+        known = store.results(current.models).values()
+        types = sorted({kind for one in known for kind in one.trusted_types})
+        return champion.CurrentVersion(
+            current.version, current.fingerprint, lambda: current.read(types, function)
+        )
+
+    def judged(self, report: ValidationReport) -> Judged:
+        """The scores as a table, and where the whole report is."""
+        scores = pd.DataFrame(
+            [
+                {
+                    "metric": score.metric,
+                    "estimate": score.interval.estimate,
+                    "low": score.interval.low,
+                    "high": score.interval.high,
+                    "baseline": score.baseline,
+                    "difference_to_baseline": score.difference_to_baseline.estimate,
+                    "difference_low": score.difference_to_baseline.low,
+                    "difference_high": score.difference_to_baseline.high,
+                }
+                for score in report.scores
+            ]
+        )
+        sizes, digests = self.sets.set_sizes, self.sets.digests
+        sets = (
+            *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
+            SetFact("validation", len(self.validation_set.rows), self.validation_set.digest),
+        )
+        return Judged(scores, self.fingerprint, self.model_fingerprint, sets)

@@ -1,0 +1,221 @@
+"""Values, rows, tables and results as numbers: equal things, equal numbers, on every machine.
+
+`row_hashes` (64 bits) is what the sets, the leak checks and the search for duplicates share. A value
+hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in
+any order. `table_digest` differs wherever a reader would see a difference: it is a data version, and
+tells that somebody replaced a table. `sha256` is of bytes, `sha256_of` of a file.
+
+Sources: SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array`
+computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from io import BufferedReader
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.kinds import (
+    holds_objects,
+    kind_of_type,
+    microseconds,
+    numbers_of,
+)
+from experiment_pipeline.table.table import Table, slices
+
+MISSING = np.uint64(0x9E3779B97F4A7C15)
+FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
+
+
+def row_hashes(frame: Table, columns: Sequence[str], salt: str) -> np.ndarray:
+    """Hash the named columns of every row, in whatever order; another salt is another draw.
+
+    Two different rows share a hash with probability 2**-64; among a million rows, any two do
+    with probability 3e-8.
+
+    Returns:
+        uint64 (n,).
+    """
+    total = np.zeros(len(frame), dtype=np.uint64)
+    for column in columns:
+        total += column_part(frame[column], column, salt)
+    return mixed(total)
+
+
+def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
+    """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,).
+
+    The sum without this part tells which rows agree in all other columns.
+    """
+    number = salt_number(f"{salt}/{name}")
+    return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
+
+
+def value_hashes(column: pd.Series) -> np.ndarray:
+    """Hash each value of one column, without a salt: uint64 (n,)."""
+    return _by_slices(column, _value_hashes)
+
+
+def _by_slices(column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]) -> np.ndarray:
+    hashes = np.empty(len(column), dtype=np.uint64)
+    for rows in slices(len(column)):
+        hashes[rows] = hashed(column.iloc[rows])
+    return hashes
+
+
+def _value_hashes(column: pd.Series) -> np.ndarray:
+    kind = kind_of_type(column.dtype)
+    if kind == "category":
+        return _value_hashes(column.astype(column.cat.categories.dtype))
+    if kind == "datetime":
+        return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
+    if kind in ("integer", "boolean"):
+        whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
+        return np.where(column.isna().to_numpy(), MISSING, whole)
+    if kind == "float":
+        return _floats(numbers_of(column))
+    return _texts(as_text(column), MISSING)
+
+
+def _texts(texts: pd.Series, missing: np.uint64) -> np.ndarray:
+    """Hash each text as pandas does, every distinct one once."""
+    codes, distinct = pd.factorize(texts)
+    known = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
+    return np.append(known, missing)[codes]
+
+
+def uniform(hashes: np.ndarray) -> np.ndarray:
+    """Turn hashes into numbers that are spread evenly over [0, 1): float64 (n,)."""
+    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Hash whole numbers as integers do, so that a missing value elsewhere changes nothing."""
+    whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
+    integers = np.where(whole, values, 0).astype(np.int64).view(np.uint64)
+    hashes = np.where(whole, integers, values.view(np.uint64) ^ FRACTIONAL)
+    return np.where(np.isnan(values), MISSING, hashes)
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """Spread numbers over all 64 bits, one to one: uint64 (n,)."""
+    spread = np.empty_like(values)
+    for rows in slices(len(values)):
+        some = values[rows]
+        some = (some ^ (some >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        some = (some ^ (some >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        spread[rows] = some ^ (some >> np.uint64(31))
+    return spread
+
+
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Tell which hashes (n,) are there more than once: bool (n,)."""
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return np.zeros(len(hashes), dtype=bool)
+    return pd.Series(hashes, copy=False).isin(distinct(twice)).to_numpy()
+
+
+def distinct(hashes: np.ndarray) -> np.ndarray:
+    """Sort hashes (n,), each once; `numpy.unique` takes ten times the memory."""
+    ordered = np.sort(hashes)
+    new = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]
+
+
+def salt_number(text: str) -> np.uint64:
+    """Turn a salt into a number."""
+    return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+
+
+INDEX = "row_number"
+# As pandas hashes a missing text.
+_MISSING_CELL = np.uint64(np.iinfo(np.uint64).max)
+
+
+class TableDigest:
+    """The digest of a table whose columns come one after the other.
+
+    Args:
+        index: of its rows; it counts when it is named `row_number`, else it does not.
+    """
+
+    def __init__(self, index: pd.Index) -> None:
+        self._digest = hashlib.sha256(f"{len(index)} rows".encode())
+        if index.name == INDEX:
+            self.add(INDEX, index.dtype, cell_hashes(index.to_series()))
+
+    def add(self, name: object, dtype: object, hashes: np.ndarray) -> None:
+        """Add the next column, whose cells have these hashes: uint64 (n,)."""
+        # repr keeps the names apart: their texts alone could run into each other.
+        self._digest.update(f"\n{name!r} {dtype}\n".encode())
+        self._digest.update(np.ascontiguousarray(hashes, dtype="<u8").data)
+
+    def hexdigest(self) -> str:
+        """Return the digest of the columns so far: 64 hex digits."""
+        return self._digest.hexdigest()
+
+
+def table_digest(frame: pd.DataFrame) -> str:
+    """sha256 (hex, 64 characters) over columns, types and values, in order.
+
+    The same in every process and however the table is chunked or stored. Sensitive to the order
+    of rows and columns. The index counts when it is named `row_number`, else it does not.
+    """
+    digest = TableDigest(frame.index)
+    for position, name in enumerate(frame.columns):
+        column = frame.iloc[:, position]
+        digest.add(name, column.dtype, cell_hashes(column))
+    return digest.hexdigest()
+
+
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Return the digest of a table whatever its rows are numbered: their order still counts."""
+    return table_digest(frame.reset_index(drop=True))
+
+
+def cell_hashes(column: pd.Series) -> np.ndarray:
+    """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
+    if not holds_objects(column):
+        return _by_slices(column, _cell_hashes)
+    try:  # what else is in a column of objects changes how one is hashed
+        return pd.util.hash_pandas_object(column, index=False).to_numpy()
+    except TypeError:  # pandas cannot hash lists and mappings
+        texts = column.map(_written).astype(object)
+        return pd.util.hash_pandas_object(texts, index=False).to_numpy()
+
+
+def _cell_hashes(column: pd.Series) -> np.ndarray:
+    if kind_of_type(column.dtype) == "text":
+        return _texts(column, _MISSING_CELL)
+    return pd.util.hash_pandas_object(column, index=False).to_numpy()
+
+
+def _written(cell: Any) -> str:
+    """One text per value, whether a list is Python's or numpy's, in whatever order a mapping is."""
+    if isinstance(cell, np.ndarray | np.generic):
+        cell = cell.tolist()
+    if isinstance(cell, Mapping):
+        return f"{{{','.join(sorted(f'{_written(k)}:{_written(v)}' for k, v in cell.items()))}}}"
+    if isinstance(cell, set | frozenset):
+        return f"<{','.join(sorted(map(_written, cell)))}>"
+    if isinstance(cell, list | tuple):
+        return f"[{','.join(map(_written, cell))}]"
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # as pandas reads whole numbers of mappings beside a missing one
+    return "missing" if pd.isna(cell) else repr(cell)
+
+
+def sha256(content: bytes | memoryview) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of(file: BufferedReader) -> str:
+    """Return the sha256 of an open file, read piece by piece."""
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,119 @@
+"""What is said of intervals that are too narrow: when they are, and seldom when they are not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+from scipy.special import expit
+
+from experiment_pipeline.statistics.caveats import doubts
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
+
+SAMPLES = 60
+NUMBERS, RANKS = ("rmse", "mae", "r2"), ("roc_auc", "log_loss")
+
+
+def _numbers(errors: np.ndarray) -> SetPrediction:
+    y = 10 + np.linspace(-1, 1, len(errors))
+    return SetPrediction(y, y + errors, np.arange(len(y)))
+
+
+def _days(generator: np.random.Generator, memory: float) -> SetPrediction:
+    shocks = np.sqrt(1 - memory**2) * generator.normal(size=80)
+    luck = lfilter([1.0], [1.0, -memory], shocks)
+    codes = np.repeat(np.arange(80), 30)
+    known = generator.normal(size=len(codes)) - 1.5
+    y = (generator.random(len(codes)) < expit(known + luck[codes])).astype(int)
+    return SetPrediction(y, expit(known), codes.view(ConsecutiveUnits))
+
+
+def _said(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
+    return list(doubts(metrics, predicted, "row", "validation"))
+
+
+def _share(metrics: tuple[str, ...], draw: Callable[[np.random.Generator], SetPrediction]) -> float:
+    """Return the share of samples of which anything is said."""
+    samples = (draw(np.random.default_rng(seed)) for seed in range(SAMPLES))
+    return sum(bool(_said(metrics, sample)) for sample in samples) / SAMPLES
+
+
+def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
+    """Three of 300 rows make most of the squared error: rmse and r2 are doubted, mae is not."""
+    errors = np.where(np.arange(300) < 3, 30.0, 1.0)
+    (said,) = _said(NUMBERS, _numbers(errors))
+    assert said.startswith("the intervals of rmse, r2 on the validation set may be too narrow")
+    assert "those of 3 of 300 units (row), make 90 % of all" in said
+    assert said.endswith("mae is the metric to trust")
+    (worse,) = _said(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
+    assert "rmse, mae, r2" in worse
+    assert "trust" not in worse
+
+
+@pytest.mark.parametrize(("centre", "least", "most"), [(0, 0.95, 1), (4, 0, 0.05)])
+def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
+    centre: float, least: float, most: float
+) -> None:
+    """2,000 targets around zero are told so nearly always, as many far from it hardly ever."""
+
+    def drawn(generator: np.random.Generator) -> SetPrediction:
+        known = centre + 0.7 * generator.normal(size=2_000)
+        return SetPrediction(known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000))
+
+    assert least <= _share(("mape",), drawn) <= most
+    said = _said(("mape",), drawn(np.random.default_rng(0)))
+    assert all("targets come near zero" in one and "40 to 60 of 100" in one for one in said)
+
+
+def test_one_of_few_units_is_no_heavy_tail() -> None:
+    """Of three groups one always makes a third."""
+    rows = _numbers(np.random.default_rng(1).normal(size=300))
+    assert not _said(NUMBERS, SetPrediction(rows.y, rows.prediction, np.arange(300) % 3))
+
+
+def test_a_rare_class_is_named() -> None:
+    """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either case."""
+    for positives, notes in ((5, 1), (6, 0)):
+        y = (np.arange(200) < positives).astype(int)
+        chances = np.random.default_rng(1).random(200)
+        said = _said(RANKS, SetPrediction(y, chances, np.arange(200)))
+        assert len(said) == notes
+        assert all("of roc_auc on" in one and "is in 5 units" in one for one in said)
+
+
+def test_days_that_resemble_their_neighbours_are_named() -> None:
+    """The sentence has the autocorrelation; the same days as strangers have none."""
+    days = _days(np.random.default_rng(1), 0.9)
+    (said,) = _said(("log_loss",), days)
+    assert "what 80 consecutive units (row) add resembles" in said
+    assert "autocorrelation 0." in said
+    strangers = SetPrediction(days.y, days.prediction, np.asarray(days.units))
+    assert not _said(("log_loss",), strangers)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "draw"),
+    [
+        (NUMBERS, lambda generator: _numbers(generator.normal(size=200))),
+        (NUMBERS, lambda generator: _numbers(generator.exponential(size=400))),
+        (RANKS, lambda generator: _days(generator, 0.0)),
+    ],
+    ids=["normal errors", "exponential errors", "days without memory"],
+)
+def test_tables_whose_intervals_hold_are_left_alone(metrics: tuple[str, ...], draw) -> None:
+    """At most 1 in 10 clean samples is doubted."""
+    assert _share(metrics, draw) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "draw"),
+    [
+        (NUMBERS, lambda generator: _numbers(generator.lognormal(size=1_000))),
+        (RANKS, lambda generator: _days(generator, 0.9)),
+    ],
+    ids=["lognormal errors", "days with memory"],
+)
+def test_tables_whose_intervals_are_too_narrow_are_named(metrics: tuple[str, ...], draw) -> None:
+    """At least 7 in 10 samples are doubted."""
+    assert _share(metrics, draw) >= 0.7

@@ -1,0 +1,120 @@
+"""Equal rows, copies or different people, and what an interval resamples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.table.clusters import equal_rows, resampling_units
+from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
+from experiment_pipeline_tests.table.made_rows import RANDOM, experiment, made
+
+RNG = np.random.default_rng
+
+
+def flags(rows: int, shares, seed: int = 0) -> pd.DataFrame:
+    """Return independent flags."""
+    drawn = RNG(seed).random((rows, len(shares))) < np.asarray(shares)
+    return pd.DataFrame(drawn, columns=[f"f{i}" for i in range(len(shares))])
+
+
+def measures(rows: int, number: int = 2) -> pd.DataFrame:
+    """Return measures, none of which occurs twice."""
+    drawn = RNG(1).normal(size=(rows, number))
+    return pd.DataFrame(drawn, columns=[f"m{i}" for i in range(number)])
+
+
+def tied(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns twice, the second time by other names for the values."""
+    return frame.join(frame.add_prefix("name of ").astype(str))
+
+
+def shares(frame: pd.DataFrame) -> tuple[float, float]:
+    """Return which shares of the equal rows are people for sure, and copies for sure."""
+    found = equal_rows(frame, list(frame.columns), "s")
+    assert found.repeated.any()
+    return found.by_chance[found.repeated].mean(), found.copied[found.repeated].mean()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        flags(8_000, np.linspace(0.03, 0.3, 14)),
+        flags(2_000, [0.1] * 3),
+        flags(2_000, [0.01]),
+        tied(flags(2_000, [0.1] * 3)),
+    ],
+    ids=["14 skewed flags", "3 flags", "1 rare flag", "flags and their names"],
+)
+def test_people_of_few_values_are_people(table):
+    """Where rows around a combination are many, its equal rows are different people."""
+    people, copies = shares(table)
+    assert people > 0.95
+    assert copies < 0.02
+
+
+@pytest.mark.parametrize("times", [2, 4])
+@pytest.mark.parametrize(
+    "once",
+    [
+        measures(1_000),
+        measures(1_000, 1),
+        measures(1_000, 1).join(flags(1_000, [0.3] * 3)),
+        tied(measures(1_000)),
+        flags(1_000, [0.3] * 3).assign(a=RNG(2).integers(0, 20_000, 1_000)),
+    ],
+    ids=["measures", "one measure", "a measure and flags", "tied measures", "whole numbers"],
+)
+def test_a_concatenated_file_is_copies(once, times):
+    """Where nothing around a row lets expect another, equal rows are copies."""
+    people, copies = shares(pd.concat([once] * times, ignore_index=True))
+    assert people < 0.05
+    assert copies > 0.95
+
+
+def test_an_oversampled_class_is_copies():
+    """A rare class, drawn twenty times over, is as many records as it was."""
+    once = measures(1_000)
+    people, copies = shares(pd.concat([once] + [once[:50]] * 19, ignore_index=True))
+    assert (people, copies) == (0, 1)
+
+
+def test_coarse_copies_stay_together_in_doubt():
+    """A file of 14 even flags, concatenated: chance makes some of its pairs, nearly none is parted."""
+    people, _ = shares(pd.concat([flags(2_000, [0.5] * 14)] * 2, ignore_index=True))
+    assert people < 0.05
+
+
+def test_the_order_of_rows_and_columns_changes_no_answer():
+    """Each row is judged as before, wherever it stands."""
+    frame = flags(3_000, [0.2] * 8).assign(m=RNG(3).integers(0, 30, 3_000))
+    usual = equal_rows(frame, list(frame.columns), "s")
+    mixed = frame.sample(frac=1, random_state=0)
+    other = equal_rows(mixed, list(frame.columns[::-1]), "s")
+    for name in ("hashes", "repeated", "by_chance", "copied"):
+        assert np.array_equal(getattr(usual, name)[mixed.index], getattr(other, name))
+
+
+def test_intervals_resample_copies_together_and_people_apart():
+    """Rows four times are a quarter of the units; people of few values are one unit each."""
+    copies = pd.concat([made(100)] * 4, ignore_index=True)
+    assert len(np.unique(resampling_units(copies, experiment(RANDOM), ["a", "b"]))) == 100
+    people = made(400, a=np.arange(400) % 5)
+    assert len(np.unique(resampling_units(people, experiment(RANDOM), ["a", "b"]))) == 400
+
+
+def test_a_corrected_label_moves_no_copy_and_no_single_row():
+    """Only people who equal others are told apart by their label."""
+    twice = pd.concat([made(300)] * 2, ignore_index=True)
+    before = resampling_units(twice, experiment(RANDOM), ["a", "b"])
+    relabelled = twice.assign(readmitted=twice["readmitted"].to_numpy()[::-1])
+    assert np.array_equal(before, resampling_units(relabelled, experiment(RANDOM), ["a", "b"]))
+
+
+def test_units_of_a_split_by_time_know_that_they_are_consecutive() -> None:
+    """Days may resemble their neighbours; rows of a random split are strangers."""
+    rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
+    by_day = resampling_units(rows, spec_of(split={"by": "time", "column": "day"}), [])
+    assert isinstance(by_day, ConsecutiveUnits)
+    assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
+    assert not isinstance(resampling_units(rows, spec_of(), ["day"]), ConsecutiveUnits)

@@ -1,0 +1,171 @@
+"""Row hashes and table digests: equal values, equal numbers, for good."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiment_pipeline.table.digests import row_hashes, table_digest, uniform, value_hashes
+from experiment_pipeline_tests.fresh_process import printed_by
+
+FROZEN = ["0x959097bb95049971", "0xd388fb756dc6ae98", "0xf9e598093303e56b"]
+TABLE = pd.DataFrame(
+    {
+        "a": [1, 2, 3],
+        "b": ["x", None, "é"],
+        "c": [0.5, np.nan, -0.0],
+        "d": pd.to_datetime(["2024-01-01", None, "1969-12-31"]),
+    }
+)
+
+
+def test_hashes_never_change():
+    """Sets of existing experiments rest on these numbers."""
+    assert [hex(value) for value in row_hashes(TABLE, list("abcd"), "salt")] == FROZEN
+
+
+def test_a_value_hashes_the_same_in_every_type():
+    """Integers, floats, nullables, booleans, categories and objects agree on equal values."""
+    ones = [pd.Series([1]), pd.Series([1.0]), pd.Series([1], dtype="Int64"), pd.Series([True])]
+    assert len({value_hashes(column)[0] for column in ones}) == 1
+    texts = pd.Series(["x", None])
+    for other in (texts.astype(object), texts.astype("category"), texts.astype("string")):
+        assert (value_hashes(other) == value_hashes(texts)).all()
+    instants = pd.Series(pd.to_datetime(["2024-01-01"]))
+    for other in (instants.astype("datetime64[ns]"), instants.dt.tz_localize("UTC")):
+        assert (value_hashes(other) == value_hashes(instants)).all()
+
+
+def test_different_values_differ():
+    """Neighbouring long integers, signs, text and number, missing and zero are apart."""
+    values = [pd.Series([2**53, 2**53 + 1]), pd.Series([0.5, -0.5]), pd.Series([0.0, np.nan])]
+    assert all(len(set(value_hashes(column))) == 2 for column in values)
+    assert value_hashes(pd.Series(["1"]))[0] != value_hashes(pd.Series([1]))[0]
+    assert value_hashes(pd.Series([0.0]))[0] == value_hashes(pd.Series([-0.0]))[0]
+
+
+def test_columns_are_told_apart_but_not_ordered():
+    """Swapping two columns' values changes the hash, swapping the columns does not."""
+    one = pd.DataFrame({"a": [1], "b": [2]})
+    other = pd.DataFrame({"a": [2], "b": [1]})
+    assert row_hashes(one, ["a", "b"], "s")[0] == row_hashes(one, ["b", "a"], "s")[0]
+    assert row_hashes(one, ["a", "b"], "s")[0] != row_hashes(other, ["a", "b"], "s")[0]
+    assert row_hashes(one, ["a", "b"], "s")[0] != row_hashes(one, ["a", "b"], "t")[0]
+
+
+def test_consecutive_numbers_spread_evenly():
+    """Ids that count upwards are as good as random ones."""
+    frame = pd.DataFrame({"id": np.arange(100_000)})
+    places = uniform(row_hashes(frame, ["id"], "s"))
+    counts, _ = np.histogram(places, bins=20, range=(0, 1))
+    assert counts.min() > 4_700
+    assert counts.max() < 5_300
+
+
+def test_nested_cells_can_be_hashed():
+    """Lists and mappings count as their text; they stop nothing here."""
+    assert len(set(value_hashes(pd.Series([[1], [2], {"a": 1}])))) == 3
+
+
+ROWS = pd.RangeIndex(3, name="row_number")
+FRAME = pd.DataFrame(
+    {
+        "n": [1, 2, 3],
+        "x": [0.5, None, 2.0],
+        "t": ["a", None, "c"],
+        "d": pd.to_datetime(["2020-01-01", "2020-01-02", None]),
+    },
+    index=ROWS,
+)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FRAME.assign(n=[1, 2, 4]),
+        FRAME.assign(t=["a", "", "c"]),
+        FRAME.assign(x=[0.5, 0.0, 2.0]),
+        FRAME.assign(n=FRAME["n"].astype("int32")),
+        FRAME.assign(n=FRAME["n"].astype("float64")),
+        FRAME.rename(columns={"n": "N"}),
+        FRAME[["x", "n", "t", "d"]],
+        FRAME.iloc[::-1],
+        FRAME.iloc[::-1].set_index(ROWS),
+        FRAME.iloc[:2],
+        FRAME.set_index(pd.Index([0, 1, 3], name="row_number")),
+        FRAME.drop(columns="t"),
+    ],
+)
+def test_every_difference_changes_the_digest(other: pd.DataFrame) -> None:
+    """Values, types, names, and the order of rows and columns count."""
+    assert table_digest(other) != table_digest(FRAME)
+
+
+def test_names_do_not_run_into_each_other() -> None:
+    """Two columns are not one column with a longer name."""
+    texts = ["ab\nint64", "ab"]
+    digests = {table_digest(pd.DataFrame({text: [1]})) for text in texts}
+    assert len(digests) == 2
+
+
+def test_only_the_row_number_counts_as_index() -> None:
+    """An index of another name is no part of the table."""
+    plain = FRAME.reset_index(drop=True)
+    assert table_digest(plain) == table_digest(plain.set_index(pd.Index([7, 8, 9])))
+    assert table_digest(plain) != table_digest(FRAME)
+
+
+def test_storing_keeps_the_digest() -> None:
+    """A table read back from Parquet, or put together from parts, is the same table."""
+    stream = io.BytesIO()
+    FRAME.to_parquet(stream)
+    assert table_digest(pd.read_parquet(stream)) == table_digest(FRAME)
+    assert table_digest(pd.concat([FRAME.iloc[:1], FRAME.iloc[1:]])) == table_digest(FRAME)
+
+
+def test_another_process_finds_the_same_digest() -> None:
+    """Python's salted hashes play no part."""
+    code = (
+        "import pandas as pd; from experiment_pipeline.table.digests import table_digest; "
+        "print(table_digest(pd.DataFrame({'a': ['x', 'y'], 'n': [1, 2]})))"
+    )
+    assert printed_by(code) == table_digest(pd.DataFrame({"a": ["x", "y"], "n": [1, 2]}))
+
+
+@given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
+def test_texts_differ_exactly_when_digests_do(first: list[str], second: list[str]) -> None:
+    """Any two text columns have equal digests when, and only when, they are equal."""
+    one, two = (pd.DataFrame({"a": pd.Series(values, dtype="str")}) for values in (first, second))
+    assert (table_digest(one) == table_digest(two)) == (first == second)
+
+
+def nested(*cells: object) -> str:
+    """The digest of one object column."""
+    return table_digest(pd.DataFrame({"a": pd.Series(cells, dtype="object")}))
+
+
+def test_lists_and_mappings_have_a_digest() -> None:
+    """Nested cells count by value: the order of a mapping's keys and numpy's types do not."""
+    first = nested({"x": 1, "y": [1.5, None]}, [1, 2], None)
+    assert first == nested({"y": [1.5, np.nan], "x": 1}, np.array([1, 2]), None)
+    assert first != nested({"x": 1, "y": [1.5, None]}, [2, 1], None)
+    assert first != nested({"x": 1, "y": [1.5, None]}, [1, "2"], None)
+    assert first != nested({"x": 1, "z": [1.5, None]}, [1, 2], None)
+    assert nested([[1], [2]]) != nested([[1, 2]]) != nested(["1, 2"])
+
+
+def test_a_long_list_is_not_cut_short() -> None:
+    """The last element of thousands counts, which numpy's own text leaves out."""
+    long = np.arange(5_000)
+    assert nested(long) != nested(np.r_[long[:2_500], -1, long[2_501:]])
+
+
+def test_storing_keeps_the_digest_of_nested_cells() -> None:
+    """Lists come back from Parquet as arrays of the same digest."""
+    frame = pd.DataFrame({"a": [[1, 2], None, [3]], "b": [{"x": 1}, {"x": 2}, None]}, index=ROWS)
+    stream = io.BytesIO()
+    frame.to_parquet(stream)
+    assert table_digest(pd.read_parquet(stream)) == table_digest(frame)

@@ -1,0 +1,236 @@
+"""Set membership: a pure function of the rows, where it cuts, and classes too rare for it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.table.membership import (
+    SETS,
+    assign_sets,
+    cut_by_hash,
+    cut_by_order,
+    cut_tail,
+    may_have_rare_classes,
+    rare_classes_in,
+    set_aside_in_words,
+    too_rare,
+)
+from experiment_pipeline_tests.fresh_process import printed_by
+from experiment_pipeline_tests.table.made_rows import (
+    BY_GROUP,
+    BY_ID,
+    BY_TIME,
+    FEATURES,
+    RANDOM,
+    SHARES,
+    assigned,
+    experiment,
+    made,
+)
+
+
+@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
+def test_the_fractions_are_met(by):
+    """With many units each set has its share of the rows."""
+    shares = assigned(made(20_000), by).value_counts(normalize=True)
+    assert shares[list(SETS)].to_numpy() == pytest.approx(SHARES, abs=0.03)
+
+
+@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
+def test_the_order_of_rows_and_columns_does_not_matter(by):
+    """Shuffled rows, and columns in another order, go where they went before."""
+    frame = made(500)
+    shuffled = frame.sample(frac=1, random_state=1)[frame.columns[::-1]]
+    other = assign_sets(shuffled, experiment(by), FEATURES[::-1])
+    pd.testing.assert_series_equal(other.sort_index(), assigned(frame, by))
+
+
+def test_another_process_cuts_the_same_sets():
+    """No state of the process, its hash seed least of all, decides."""
+    code = (
+        "from experiment_pipeline_tests.table.test_membership import *;"
+        "print(*assigned(made(200), RANDOM), sep=',')"
+    )
+    assert printed_by(code, PYTHONHASHSEED="7").split(",") == assigned(made(200), RANDOM).tolist()
+
+
+def test_these_rows_are_cut_like_this_for_good():
+    """A change of the hash would silently reshuffle every experiment: it must be seen here."""
+    first = assigned(made(2_000), BY_ID).head(12).str[:2]
+    assert " ".join(first) == "te te tr va tr va te va tr tr tr tr"
+
+
+@settings(max_examples=15, deadline=None)
+@given(added=st.integers(1, 600), by=st.sampled_from([RANDOM, BY_ID, BY_GROUP]))
+def test_rows_that_are_added_move_no_other(added, by):
+    """Under a random split or one by group, old rows stay where they are."""
+    old, new = made(4_000), made(added, seed=1)
+    both = pd.concat([new, old], ignore_index=True).rename_axis(index="row_number")
+    pd.testing.assert_series_equal(
+        assigned(both, by).iloc[added:].reset_index(drop=True),
+        assigned(old, by).reset_index(drop=True),
+    )
+
+
+def test_in_a_small_table_an_added_row_moves_few():
+    """Ranking within the class shifts a cut by a row, it does not reshuffle."""
+    old = made(100)
+    both = pd.concat([old, made(5, seed=1)], ignore_index=True).rename_axis(index="row_number")
+    assert (assigned(both, BY_ID).head(100) != assigned(old, BY_ID)).sum() <= 10
+
+
+def test_a_corrected_label_moves_no_row():
+    """The target has no part in the hash."""
+    frame = made(4_000)
+    corrected = frame.assign(readmitted=np.where(frame.index == 7, "no", frame["readmitted"]))
+    pd.testing.assert_series_equal(assigned(corrected, RANDOM), assigned(frame, RANDOM))
+
+
+def test_another_type_of_the_same_values_moves_no_row():
+    """5, 5.0 and a nullable 5 are one value, a category is its text."""
+    frame = made(500, a=np.arange(500))
+    for other in (
+        frame.astype({"a": "float64"}),
+        frame.astype({"a": "Int64"}),
+        frame.astype({"b": "category"}),
+        frame.astype({"b": object}),
+    ):
+        pd.testing.assert_series_equal(assigned(other, RANDOM), assigned(frame, RANDOM))
+
+
+@settings(max_examples=40, deadline=None)
+@given(cells=st.lists(st.sampled_from("xyz"), min_size=1, max_size=40))
+def test_copies_never_straddle_two_sets(cells):
+    """Rows equal in a measure and a category share a set, whatever their target."""
+    once = pd.DataFrame({"a": np.arange(len(cells)) + 0.5, "b": cells})
+    rows = pd.concat([once, once], ignore_index=True).rename_axis(index="row_number")
+    rows["readmitted"] = ["no"] * len(cells) + ["yes"] * len(cells)
+    sets = assign_sets(rows, experiment(RANDOM), FEATURES)
+    assert (sets.head(len(cells)).to_numpy() == sets.tail(len(cells)).to_numpy()).all()
+
+
+def test_each_class_is_in_each_set_of_a_small_table():
+    """Three rows of a class suffice: ranked within the class, one goes into each set."""
+    frame = made(60, readmitted=["yes"] * 3 + ["no"] * 57)
+    by_class = assigned(frame, BY_ID).astype("str").groupby(frame["readmitted"]).value_counts()
+    assert by_class["yes"].to_dict() == dict.fromkeys(SETS, 1)
+    assert by_class["no"].reindex(SETS).tolist() == [35, 11, 11]
+
+
+def test_another_seed_draws_other_sets():
+    """The seed is a salt."""
+    other = assigned(made(500), {**BY_ID, "seed": 1})
+    assert (other != assigned(made(500), BY_ID)).mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("visited", "gap", "said"),
+    [
+        (np.arange(90), "1 day", "no duration"),
+        ([f"day {i}" for i in range(90)], "0s", "datetimes or numbers"),
+    ],
+)
+def test_a_split_by_time_needs_time(visited, gap, said):
+    """Texts are no times, and numbers know no days."""
+    with pytest.raises(UnusableTable, match=said):
+        assigned(made(90, visited=visited), {**BY_TIME, "gap": gap})
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    hashes=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=60),
+    classes=st.integers(1, 4),
+)
+def test_a_cut_by_hash_keeps_units_whole_and_fills_sets(hashes, classes):
+    """One hash, one set; a class with three units or more is in every set."""
+    array = np.array(hashes * 2, dtype=np.uint64)
+    strata = (array % np.uint64(classes)).astype(np.int64)
+    sets = cut_by_hash(array, strata, SHARES)
+    table = pd.DataFrame({"hash": array, "stratum": strata, "set": sets})
+    assert table.groupby("hash")["set"].nunique().max() == 1
+    for _, units in table.drop_duplicates("hash").groupby("stratum"):
+        assert units["set"].nunique() == min(3, len(units))
+
+
+@settings(max_examples=100, deadline=None)
+@given(places=st.lists(st.integers(0, 20), min_size=1, max_size=60))
+def test_a_cut_by_order_is_a_cut(places):
+    """Later places are in later sets, equal ones in one, and each set has a place if it can."""
+    array = np.array(places)
+    sets, _ = cut_by_order(array, SHARES)
+    table = pd.DataFrame({"place": array, "set": sets}).sort_values("place")
+    assert table["set"].is_monotonic_increasing
+    assert table.groupby("place")["set"].nunique().max() == 1
+    assert table["set"].nunique() == min(3, table["place"].nunique())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    places=st.lists(st.integers(0, 20), min_size=2, max_size=60).filter(lambda p: len(set(p)) > 1),
+    classes=st.integers(1, 3),
+)
+def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes):
+    """Compared with every possible cut: when one keeps all classes, so does the chosen one."""
+    array, strata = np.array(places), np.arange(len(places)) % classes
+    held_out = cut_tail(array, strata, 0.15)
+
+    def keeps_all(mask):
+        return len(set(strata[mask])) == len(set(strata[~mask])) == len(set(strata))
+
+    cuts = [array > place for place in sorted(set(places))[:-1]]
+    assert 0 < held_out.sum() < len(places)
+    assert keeps_all(held_out) == any(keeps_all(cut) for cut in cuts)
+
+
+NURSERY = np.array([[2592, 864, 864], [2560, 853, 853], [2426, 809, 809], [197, 66, 65], [1, 1, 0]])
+
+
+def test_a_class_with_fewer_rows_than_sets_is_rare() -> None:
+    """Two of 12,960 rows are set aside, and no other class."""
+    assert too_rare(NURSERY).tolist() == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("rows", "rare"),
+    [
+        ([3, 1, 1], False),  # five rows, one in every set: it can be learnt and judged
+        ([2, 1, 1], True),  # of four rows a fifth is less than one
+        ([30, 0, 12], True),  # few, and the test set lacks it
+        ([60, 0, 12], False),  # 72 rows should be in every set: the split is at fault
+        ([0, 0, 200], False),  # new in the validation set
+    ],
+)
+def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
+    """A class of many rows that a set lacks is never set aside silently."""
+    assert too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2] == rare
+
+
+def test_two_classes_are_left_or_none_is_set_aside() -> None:
+    """With all but one class rare there is nothing to learn, which others refuse."""
+    assert not too_rare(np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])).any()
+    assert not may_have_rare_classes(pd.Series(["yes"] * 99 + ["no"]))
+
+
+def test_more_than_a_twentieth_is_no_remainder() -> None:
+    """Many rare classes together are not set aside: the target is at fault."""
+    frequent = [[30, 10, 10], [30, 10, 10]]
+    assert too_rare(np.array([*frequent, *[[1, 0, 0]] * 5])).sum() == 5
+    assert not too_rare(np.array([*frequent, *[[1, 0, 0]] * 6])).any()
+
+
+def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
+    """The same rows in another order set the same classes aside, and the gap counts for none."""
+    target = pd.Series(["a", "b"] * 50 + ["c"] * 3)
+    sets = pd.Series(["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3)
+    order = np.random.default_rng(0).permutation(len(target))
+    assert rare_classes_in(target, sets) == rare_classes_in(target.iloc[order], sets) == ["c"]
+
+
+def test_what_was_set_aside_in_words() -> None:
+    """Each class is named with its rows."""
+    (first, second) = set_aside_in_words(pd.Series(["c", "c", "d"]))
+    assert first.startswith("class c (2 rows) cannot be predicted")
+    assert "class d (1 row)" in second

@@ -1,0 +1,88 @@
+"""Columns that the YAML names and the table lacks: told from the header, with the line."""
+
+import pytest
+
+from experiment_pipeline.errors import InvalidExperiment, InvalidSchema
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline_tests import scenario
+
+DELIVERED = list(scenario.sound_table().columns)
+
+
+def named(schema: str = scenario.SCHEMA, **changes) -> NamedColumns:
+    mapping = {"name": "clinic", **scenario.spec_mapping(), **changes}
+    spec = ExperimentSpec.model_validate(mapping)
+    return NamedColumns(spec, schema, lambda at: f"defs.yaml:{'.'.join(map(str, at))}")
+
+
+def told(one: NamedColumns, columns: list[str] = DELIVERED) -> str:
+    with pytest.raises((InvalidExperiment, InvalidSchema)) as caught:
+        one.check(columns)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("split", scenario.SPLITS)
+@pytest.mark.parametrize("task", scenario.TARGETS)
+def test_right_names_are_told_nothing(task: str, split: str) -> None:
+    """Every split and task of the awkward table, and columns that the calendar makes."""
+    NamedColumns(scenario.spec(task, split), scenario.SCHEMA).check(DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("exclude.aeg", {"exclude": {"aeg": "a slip"}}),
+        ("target", {"target": "readmited", "positive_class": "yes"}),
+        ("split.column", {"split": {"by": "group", "column": "pateint"}}),
+        ("split.id_columns.0", {"split": {"by": "random", "id_columns": ["visit"]}}),
+        ("preparation.types.wieght", {"preparation": {"types": {"wieght": "text"}}}),
+        ("preparation.calendar.visitd", {"preparation": {"calendar": ["visitd"]}}),
+        ("preparation.categories.wrad", {"preparation": {"categories": {"wrad": {"trim": True}}}}),
+        ("preparation.missing_values.x", {"preparation": {"missing_values": {"x": ["?"]}}}),
+    ],
+)
+def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -> None:
+    """Each key that names columns, at its own line."""
+    loose = "columns:\n  age: {}\nstrict: false\n"
+    message = told(named(loose, **changes))
+    assert message.startswith(f"defs.yaml:{place}: {place}: the table has no column ")
+    assert "did you mean" in message or "there are" in message
+
+
+def test_all_wrong_names_are_told_at_once() -> None:
+    """One look at the file is enough to correct it."""
+    message = told(named(exclude={"aeg": "a slip", "wrad": "another"}))
+    assert "'age'" in message
+    assert "'ward'" in message
+
+
+def test_a_name_that_the_schema_leaves_out_is_no_column_either() -> None:
+    """`strict: filter` drops it before the sets are made, where the run would stumble."""
+    one = named(f"columns:\n  {scenario.TARGETS['binary']}: {{}}\nstrict: filter\n")
+    assert "exclude.cost: the table has no column 'cost'" in told(one)
+
+
+def test_a_column_that_the_schema_requires_is_told_with_the_schema_s_line() -> None:
+    """The header lacks it: schema.yaml or the delivery is wrong."""
+    message = told(named("columns:\n  age: {}\n  agge: {}\nstrict: false\n"))
+    assert message.startswith(
+        "schema.yaml:3: columns.agge: the table lacks required columns: 'agge'"
+    )
+
+
+def test_columns_that_a_function_may_have_made_are_not_judged() -> None:
+    """Only what is there before it can be told from the header."""
+    preparation = {"function": "mine:add_columns", "types": {"weight": "text"}}
+    named(preparation=preparation, exclude={"made_by_it": "a reason"}).check(DELIVERED)
+    wrong = {"function": "mine:add_columns", "types": {"wieght": "text"}}
+    assert "wieght" in told(named(preparation=wrong))
+
+
+def test_a_table_that_was_read_as_one_column_is_told_its_delimiter() -> None:
+    """A wrong delimiter makes one long name of the header."""
+    two = named("columns:\n  age: {}\n  ward: {}\n", preparation={})
+    assert "fix: Correct data.delimiter: the table was read as one column." in told(
+        two, ["age;ward"]
+    )
+    assert "delimiter" not in told(two, ["age", "wrad"])

@@ -1,0 +1,182 @@
+"""schema.yaml: closed, safe, inferred, and read back."""
+
+import inspect
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from experiment_pipeline.drafting.schema import infer_schema
+from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.spec import ExperimentSpec, Preparation
+from experiment_pipeline.spec.schema import ColumnChecks
+from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.spec.test_yaml_nodes import bomb
+from experiment_pipeline_tests.stages.validated_data.validation import checked, reasons
+
+BAD_SCHEMAS = {
+    "columns: {a: {dtype: str, isin: [yes, 'no']}}": r"columns\.a\.isin\.0: unquoted, yes is true",
+    "columns: {a: {dtype: str, not_equal_to: Off}}": r"write 'Off' for the text, or false",
+    "a: [": r"schema\.yaml:\d: is no YAML",
+    "1": "no mapping",
+    "": "no mapping",
+    "columns: {a: {}}\n---\ncolumns: {b: {}}": "second document",
+    "columns: {a: {equal_to: 2024-13-01}}": "month must be in 1",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: a, total: a}}": "parts.*a list of column",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: [a]}}": "it lacks total",
+    "columns: {a: {}}\nchecks: {columns_add_up: {parts: [a], total: a, tolerance: x}}": "a number",
+    "columns: {}": "names no columns",
+    "columns: {a: {dtpe: int64}}": r"columns\.a\.dtpe.*'dtype'",
+    "columns: {a: {dtype: int46}}": r"columns\.a\.dtype.*'int64'",
+    "columns: {a: {}, a: {}}": "twice",
+    "columns: {yes: {}}": "quotes",
+    "columns: {a: {isin: abc}}": r"columns\.a\.isin.*a list",
+    "columns: {a: {isinn: [1]}}": "'isin'",
+    "columns: {a: {in_range: {min_value: 3, max_value: 1}}}": r"columns\.a\.in_range",
+    "columns: {a: {in_range: {min: 3}}}": r"in_range\.min",
+    "columns: {a: {str_matches: '('}}": "no regular expression",
+    "columns: {a: {greater_than: null}}": "lacks its value",
+    "columns: {a: {nullable: 1}}": r"columns\.a\.nullable",
+    "columns: {a: {dtype: int64, nullable: true}}": "Write Int64",
+    "columns: {a: {dtype: int64, default: x}}": r"columns\.a\.default",
+    "columns: {a: {}}\nunique: [b]": "unique.*'b'",
+    "columns: {a: {}}\nstrict: filtr": "strict",
+    "columns: {a: {}}\ndrop_invalid_rows: true": "kept among the rejected",
+    "columns: {a: {drop_invalid_rows: true}}": "kept among the rejected",
+    "columns: {a: {}}\nindex: [{dtype: int64}]": "row number",
+    "columns: {a: {checks: [{value: 1, options: {check_name: __init__}}]}}": "unknown check",
+    "columns: {a: !!python/object/apply:os.system ['true']}": "no plain value",
+    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '<', right: b}}": "'b'",
+    "columns: {a: {}}\nchecks: {compare_columns: {left: a, operator: '=<', right: a}}": "<=",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SCHEMAS)
+def test_a_wrong_schema_names_column_and_key(text):
+    """Typos, unsafe YAML and contradictions are errors with the place and what is allowed."""
+    with pytest.raises(InvalidSchema) as error:
+        load_schema(text)
+    assert pd.Series([str(error.value).replace("\n", " ")]).str.contains(BAD_SCHEMAS[text])[0]
+
+
+SEVERAL = """\
+# Rules for visits.
+columns:
+  age: {dtype: int46}
+  ward:
+    dtype: str
+    isin: north
+  "a.b":
+    dtype: float64
+    in_range: {min: 3}
+"""
+
+
+def test_every_wrong_column_is_told_with_file_and_line():
+    """Like those of defs.yaml: file, line, path, what is allowed; all columns at once."""
+    with pytest.raises(InvalidSchema) as caught:
+        load_schema(SEVERAL, "defs/visits/schema.yaml")
+    ward, dotted, *_ = str(caught.value).splitlines()
+    assert ward.startswith("defs/visits/schema.yaml:6: columns.ward.isin: 'north' is not allowed")
+    assert dotted.startswith("defs/visits/schema.yaml:9: columns.a.b.in_range.min: unknown key")
+    assert "fix: Correct these 2 problems." in str(caught.value)
+
+
+def test_what_only_pandera_can_judge_has_its_line_too():
+    """A type is looked up once every key is one that may be there."""
+    text = (
+        SEVERAL.replace("north", "[north]")
+        .replace("min:", "min_value:")
+        .replace("{m", "{max_value: 9, m")
+    )
+    with pytest.raises(InvalidSchema) as caught:
+        load_schema(text)
+    assert str(caught.value) == (
+        "schema.yaml:3: columns.age.dtype: 'int46' is no type; did you mean 'int64'?\n"
+        "  fix: Correct it."
+    )
+
+
+def test_aliases_cannot_make_a_schema_endless():
+    """As in defs.yaml: ten lines that stand for 10**10 values are refused."""
+    with pytest.raises(
+        InvalidSchema, match=r"schema\.yaml:\d+: aliases such as .* repeat more than"
+    ):
+        load_schema(f"columns:\n{bomb(10)}")
+
+
+def test_a_check_that_does_not_fit_the_type_is_an_error():
+    """Comparing text with a number is the schema's mistake, told with the column."""
+    with pytest.raises(InvalidSchema, match=r"columns\.a\.greater_than"):
+        checked({"a": ["x"]}, "columns: {a: {dtype: str, greater_than: 0}}")
+
+
+def test_the_grammar_knows_pandera_s_arguments():
+    """The arguments that the grammar allows are those of pandera's own checks."""
+    for name, field in ColumnChecks.model_fields.items():
+        parameters = inspect.signature(getattr(pa.Check, name)).parameters
+        [check, _] = get_args(field.annotation)
+        assert [key for key in parameters if key not in ("args", "kwargs")] == check.arguments()
+
+
+def test_a_schema_that_pandera_wrote_can_be_read():
+    """YAML of pandera's own, in its list notation too, means the same here."""
+    schema = pa.DataFrameSchema(
+        {"a": pa.Column(int, [pa.Check.in_range(0, 5), pa.Check.isin([1, 9])], coerce=True)}
+    )
+    for minimal in (True, False):
+        ours = load_schema(schema.to_yaml(minimal=minimal))
+        assert [check.error for check in ours.columns["a"].checks] == [
+            check.error for check in schema.columns["a"].checks
+        ]
+
+
+def test_dates_in_checks_may_be_unquoted():
+    """YAML's own dates compare with a datetime column."""
+    schema = 'columns: {d: {dtype: "datetime64[us]", greater_than: 2024-01-01}}'
+    data = checked({"d": pd.to_datetime(["2023-06-01", "2024-06-01"])}, schema)
+    assert set(reasons(data)) == {0}
+
+
+def test_an_inferred_schema_accepts_the_table_it_came_from():
+    """Strange names, listed categories and gaps survive the way through YAML."""
+    raw = scenario.sound_table()
+    prepared = prepare(raw, scenario.spec().preparation)
+    text = infer_schema(prepared.frame, "readmitted")
+    data = validate(raw, prepared, load_schema(text))
+    assert data.rejected.empty
+    assert "allowed_values: [day clinic, east, north, south]" in text
+    assert text.startswith("#")
+
+
+def test_an_inferred_schema_sets_no_limits_of_the_sample():
+    """Beyond those seen, a number, a category or a gap is kept; only the target's list rejects."""
+    columns = {"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5, "c": [1, 2] * 5, "d": ["u", "v"] * 5}
+    schema = infer_schema(pd.DataFrame(columns), "b")
+    later = {"a": [-1e9, 5.0], "b": ["x", "z"], "c": [3, None], "d": ["w", None]}
+    mapping = {**scenario.spec_mapping(), "target": "b", "positive_class": "x", "exclude": {}}
+    split = {"by": "random", "id_columns": []}
+    spec = ExperimentSpec.model_validate({**mapping, "name": "t", "split": split})
+    data = checked(later, schema, spec)
+    assert reasons(data) == {1: ["b: 'z' fails isin(['x', 'y'])"]}
+    assert [note.partition(":")[0] for note in data.notes] == ["c", "d", "d"]
+
+
+def test_free_text_gets_no_list():
+    """Texts that hardly repeat are no categories."""
+    text = infer_schema(pd.DataFrame({"id": ["a", "b", "c"], "y": [1, 2, 1]}), "y")
+    assert "isin: " not in text.split("columns:\n")[-1]
+
+
+def test_five_thousand_columns():
+    """A wide table is inferred, loaded and validated within seconds."""
+    rng = np.random.default_rng(0)
+    names = [f"col: {i} 'x' # {{é}}" for i in range(5000)]
+    raw = pd.DataFrame(rng.normal(size=(50, 5000)), columns=names).rename_axis("row_number")
+    schema = load_schema(infer_schema(raw, names[0]))
+    assert validate(raw, prepare(raw, Preparation()), schema).validated.shape == (50, 5000)

@@ -1,0 +1,115 @@
+"""The target: usable or not, its classes and their codes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.table.target import (
+    check_metrics,
+    check_target,
+    encode_target,
+    find_classes,
+)
+from experiment_pipeline_tests import scenario
+
+
+def problem(y, task: str, **changes) -> str:
+    """Return what check_target says about a target of these values."""
+    spec = scenario.spec(
+        task, **{"positive_class": None, **changes} if task == "binary" else changes
+    )
+    with pytest.raises(UnusableTable) as error:
+        check_target(pd.DataFrame({spec.target: y}), spec)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("task", scenario.TARGETS)
+def test_the_scenario_s_targets_are_usable(task):
+    """A sound target of each task passes."""
+    check_target(scenario.sound_table(), scenario.spec(task))
+
+
+def test_an_absent_target_names_what_was_meant():
+    """A misspelt target is answered with the column that comes close."""
+    spec = scenario.spec(target="readmited", exclude={})
+    with pytest.raises(UnusableTable, match="did you mean 'readmitted'"):
+        check_target(scenario.table(), spec)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "said"),
+    [
+        ("binary", ["yes"] * 9, "'yes' in all 9 rows"),
+        ("regression", [1.5] * 9, "in all 9 rows"),
+        ("regression", [None, np.nan], "missing in every row"),
+        ("binary", ["a", "b", "c"] * 5, "Write task: multiclass"),
+        ("binary", list(range(40)), "Write task: regression"),
+        ("binary", ["yes"] * 9 + ["no"], "'no'"),
+        ("multiclass", ["a", "b"] * 5 + ["c"], "fewer than 3 rows"),
+        ("multiclass", [0.1, 0.2] * 5, "Write task: regression"),
+        ("regression", [1.0, np.inf, -np.inf], "2 rows are infinite, the first is row 1"),
+        ("regression", ["low", "high"] * 5, "Write task: binary"),
+        ("regression", ["low", "high", "middle"] * 5, "Write task: multiclass"),
+        ("regression", ["1.5", "2"] * 5, "types: {cost: number}"),
+        ("regression", [True, False] * 5, "Write task: binary"),
+        ("binary", pd.to_datetime(["2024-01-01", "2024-01-02"] * 5), "datetime64"),
+    ],
+)
+def test_an_unusable_target_is_told_what_fits(task, y, said):
+    """Constant, missing, infinite or of another task: the message names the way out."""
+    assert said in problem(pd.Series(y), task)
+
+
+def test_a_metric_of_counts_is_refused_for_negative_targets():
+    """The message names metric, rows and the way out; a ranking or a gate, both are asked."""
+    y = pd.Series([1.0, -2.0, 0.0, -0.5])
+    gate = [{"metric": "poisson_deviance", "at_most": 1.0}]
+    for changes in ({"metric": "poisson_deviance"}, {"metric": "rmse", "acceptance": gate}):
+        with pytest.raises(UnusableTable, match="lies below in 2 of 4 rows, the lowest is -2"):
+            check_metrics(y, scenario.spec("regression", **changes))
+    check_metrics(y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance"))
+
+
+def test_a_positive_class_that_never_occurs():
+    """The text "1" is not the number 1, and the message shows the difference."""
+    assert "it holds 0, 1" in problem([0, 1] * 5, "binary", positive_class="1")
+
+
+@pytest.mark.parametrize(
+    ("y", "positive", "classes"),
+    [
+        ([1, 0, 1], None, (0, 1)),
+        ([1.0, 0.0], None, (0, 1)),
+        ([True, False], None, (False, True)),
+        (["yes", "no"], None, ("no", "yes")),
+        (["yes", "no"], "no", ("yes", "no")),
+        ([1, 0], 0, (1, 0)),
+    ],
+)
+def test_the_positive_class_comes_last(y, positive, classes):
+    """Classes are plain scalars, sorted, with the positive one last."""
+    found = find_classes(pd.Series(y), scenario.spec(positive_class=positive))
+    assert found == classes
+    assert [type(value) for value in found] == [type(value) for value in classes]
+
+
+def test_classes_do_not_depend_on_the_rows_order():
+    """The same values in another order give the same codes."""
+    y = scenario.sound_table()["triage"]
+    spec = scenario.spec("multiclass")
+    assert find_classes(y, spec) == find_classes(y[::-1], spec) == ("high", "low", "middle")
+
+
+def test_codes_are_positions_in_the_classes():
+    """Classification gives codes, regression floats; a float column finds whole classes."""
+    assert encode_target(pd.Series(["b", "a"]), ("a", "b")).tolist() == [1, 0]
+    assert encode_target(pd.Series([1.0, 0.0]), (0, 1)).tolist() == [1, 0]
+    assert encode_target(pd.Series([1, 2]), None).dtype == np.float64
+    assert find_classes(pd.Series([1.0, 2.0]), scenario.spec("regression")) is None
+
+
+def test_an_unknown_class_is_named():
+    """A value that training never saw is an error, not a code."""
+    with pytest.raises(UnusableTable, match=r"1 rows hold none of the classes.*'c'"):
+        encode_target(pd.Series(["a", "c"], name="triage"), ("a", "b"))

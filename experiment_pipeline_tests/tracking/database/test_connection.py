@@ -1,0 +1,146 @@
+"""Opening the metadata database: where it is, its tables, what a user is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from experiment_pipeline.errors import DatabaseUnavailable
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.tracking.database import connection
+from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
+from experiment_pipeline.tracking.database.tables import METADATA
+from experiment_pipeline.tracking.database.views import VIEWS
+from experiment_pipeline.tracking.database.writing import RunMemory
+
+
+def test_no_setting_means_a_file_beside_dagsters_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any set-up the database is a SQLite file in Dagster's home."""
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert database_url().database == str(tmp_path / "home" / "experiment_pipeline.sqlite")
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.chdir(tmp_path)
+    assert database_url().database == str(tmp_path / ".dagster_home/experiment_pipeline.sqlite")
+
+
+def test_postgresql_gets_the_driver_that_dagster_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain PostgreSQL URL means psycopg2, whatever SQLAlchemy would take."""
+    monkeypatch.setenv(VARIABLE, "postgresql://me:secret@host/name")
+    assert database_url().drivername == "postgresql+psycopg2"
+
+
+@pytest.mark.usefixtures("each_database")
+def test_migrations_lead_to_the_declared_tables() -> None:
+    """What the migrations make is what the rows declare, views included, and nothing else."""
+    engine = database()
+    with engine.connect() as connected:
+        assert compare_metadata(MigrationContext.configure(connected), METADATA) == []
+        found = sa.inspect(connected)
+        views = {name: found.get_columns(name) for name in found.get_view_names()}
+    assert {name: [one["name"] for one in columns] for name, columns in views.items()} == {
+        name: view.table.c.keys() for name, view in VIEWS.items()
+    }
+
+
+def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
+    """A migration that nobody runs would leave every database behind."""
+    folder = Path(connection.__file__).parent / "migrations"
+    assert ScriptDirectory(str(folder)).get_current_head() == connection.HEAD
+
+
+def test_every_column_says_what_it_means() -> None:
+    """Each column of each table and view has a comment: it is the documentation."""
+    all_of_them = [*METADATA.tables.values(), *(view.table for view in VIEWS.values())]
+    silent = [str(c) for t in all_of_them for c in t.columns if not c.comment]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("nonsense", "is no database URL"),
+        ("postgresql://me:secret@127.0.0.1:9/none", "cannot be used"),
+        ("postgresql://127.0.0.1:9/none?user=me&password=secret", "cannot be used"),
+        ("postgresql+asyncpg://me:secret@host/name", "needs the package"),
+        ("oracle://me:secret@host/name", "is neither SQLite nor PostgreSQL"),
+        ("sqlite:////proc/no/such/place.sqlite", "cannot be"),
+    ],
+)
+def test_what_cannot_be_opened_is_told(
+    url: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the database without its password, what is wrong, and what to do."""
+    monkeypatch.setenv(VARIABLE, url)
+    with pytest.raises(DatabaseUnavailable) as raised:
+        database()
+    assert rule in raised.value.rule
+    assert "secret" not in str(raised.value)
+    assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
+
+
+def test_a_read_only_database_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    """A run stops with a clear error, at its first word."""
+    script = (
+        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
+        "from experiment_pipeline.reporting.run_record import RunFacts\n"
+        "RunMemory('e', 'r').remember([RunFacts(status='running')])\n"
+    )
+    url = f"sqlite:///file:{tmp_path}/read.sqlite?mode=ro&uri=true"
+    made = f"sqlite:///{tmp_path}/read.sqlite"
+    for this, code in ((made, 0), (url, 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {VARIABLE: this},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+    assert "DatabaseUnavailable" in done.stderr
+    assert "cannot be written" in done.stderr
+
+
+def test_a_database_of_a_newer_package_is_left_alone() -> None:
+    """An older package neither writes to tables that it does not know nor migrates them back."""
+    engine = database()
+    with engine.begin() as connected:
+        connected.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    connection.opened.cache_clear()
+    with pytest.raises(DatabaseUnavailable, match="newer experiment-pipeline"):
+        database()
+
+
+def test_processes_that_open_a_new_database_together_all_can(tmp_path: Path) -> None:
+    """Of four processes at once one makes the tables; no row is lost."""
+    script = (
+        "import sys\n"
+        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
+        "from experiment_pipeline.reporting.run_record import RunFacts\n"
+        "for n in range(20): RunMemory('e', sys.argv[1]+str(n)).remember([RunFacts(status='running')])\n"
+    )
+    url = f"sqlite:///{tmp_path}/new.sqlite"
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, name], env=os.environ | {VARIABLE: url})
+        for name in "abcd"
+    ]
+    assert [one.wait(120) for one in started] == [0, 0, 0, 0]
+    with sa.create_engine(url).connect() as connected:
+        assert connected.execute(sa.text("SELECT COUNT(*) FROM runs")).scalar() == 80
+
+
+def test_a_process_that_is_done_leaves_the_database_to_others() -> None:
+    """A run's rows can be read by plain SQLite, while the package has it open."""
+    RunMemory("e", "r").remember([RunFacts(status="running")])
+    import sqlite3
+
+    with sqlite3.connect(str(database_url().database)) as plain:
+        assert plain.execute("SELECT experiment, status FROM runs").fetchall() == [("e", "running")]

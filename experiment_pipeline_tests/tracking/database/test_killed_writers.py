@@ -1,0 +1,166 @@
+"""Writers that are killed between any two statements, and writers that work at once."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.context import BaseContext
+
+import pytest
+import sqlalchemy as sa
+
+from experiment_pipeline.reporting.run_record import FileRow, Remembered, RunFacts, VersionRow
+from experiment_pipeline.tracking.database.connection import database, opened
+from experiment_pipeline.tracking.database.recording import begin, end, mark_killed
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests.tracking.database.test_writing import everything
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, run_rows
+
+pytestmark = pytest.mark.usefixtures("each_database")
+RUN = RunMemory("flight_delay", "r")
+# What depends on the clock and the process.
+_PASSING = {"started_at", "ended_at", "seen_at", "process", "cost", "cpu_seconds", "wall_seconds"}
+_PASSING |= {"peak_memory_bytes"}
+
+
+def stages() -> list[tuple[str, list[Remembered]]]:
+    """What the stages of a run find out, in the order of the flow."""
+    rows = run_rows(3)
+    first = [row for row in rows if isinstance(row, FileRow | RunFacts)]
+    first = [replace(r, status=None) if isinstance(r, RunFacts) else r for r in first]
+    others = [row for row in rows if not isinstance(row, FileRow | RunFacts)]
+    version = VersionRow(
+        version="v0004",
+        created_at=FIRST_DAY,
+        place="p",
+        configuration="c",
+        headline="h",
+        fingerprint="f",
+    )
+    return [
+        ("raw_data", first),
+        ("trained_model", others[:7]),
+        ("exported_model", [*others[7:], version]),
+    ]
+
+
+def write(run: RunMemory) -> None:
+    """A run from its first stage to its end, as the stages write it."""
+    for stage, rows in stages():
+        begin(run, stage, list)
+        run.remember(rows)
+        run.add_cost(1.0, 1.0, 1)
+    end(run, "accepted")
+
+
+def lasting() -> dict[str, list[dict[str, object]]]:
+    """What the tables hold, without what depends on the clock."""
+    return {
+        table: [{k: v for k, v in row.items() if k not in _PASSING} for row in rows]
+        for table, rows in everything().items()
+    }
+
+
+def write_until(statement: int) -> None:
+    """In a process of its own: write, and be killed before a statement."""
+    left = statement
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(database(), "before_cursor_execute", count)
+    write(RUN)
+
+
+def write_runs(name: str) -> None:
+    """In a process of its own: write ten runs, which share their YAML files and a version."""
+    for number in range(10):
+        write(RunMemory("flight_delay", f"{name}{number}"))
+
+
+@pytest.fixture(scope="module")
+def processes() -> BaseContext:
+    """Processes that start with this module imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def start(
+    processes: BaseContext, work: Callable[..., None], *given: object
+) -> multiprocessing.Process:
+    """A process that does some work on this test's database."""
+    started: multiprocessing.Process = processes.Process(  # type: ignore[attr-defined]
+        target=_with_database, args=(dict(os.environ), work, *given)
+    )
+    started.start()
+    return started
+
+
+def _with_database(environment: dict[str, str], work: Callable[..., None], *given: object) -> None:
+    os.environ.update(environment)
+    opened.cache_clear()
+    work(*given)
+
+
+def test_a_writer_may_be_killed_between_statements(processes: BaseContext) -> None:
+    """The run is there as running or not at all; it is told to be killed, and made right again."""
+    write(RUN)
+    whole = lasting()
+    _forget_everything()
+    killed = 0
+    for statement in itertools.count(step=5):
+        process = start(processes, write_until, statement)
+        process.join(60)
+        if process.exitcode == 0:
+            break
+        killed += 1
+        assert process.exitcode == -signal.SIGKILL
+        facts = RUN.facts()
+        if facts is not None and facts.status == "running":
+            assert mark_killed() == [RUN]
+            facts = RUN.facts()
+        assert facts is None or facts.status in {"killed", "accepted"}
+        write(RUN)
+        assert lasting() == whole
+        _forget_everything()
+    assert killed > 5
+    assert lasting() == whole
+
+
+def _forget_everything() -> None:
+    with database().begin() as connected:
+        for table in ("runs", "files", "versions"):
+            connected.execute(sa.text(f"DELETE FROM {table}"))
+
+
+def test_runs_of_the_same_experiment_may_be_written_at_once(processes: BaseContext) -> None:
+    """They share files and a version; no one waits for ever, every row of each run is there."""
+    write(RUN)
+    configurations = len(everything()["configurations"])
+    started = [start(processes, write_runs, name) for name in "abc"]
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0, 0, 0]
+    found = everything()
+    assert len(found["runs"]) == 31
+    assert {row["status"] for row in found["runs"]} == {"accepted"}
+    assert len(found["configurations"]) == 31 * configurations
+    assert (len(found["files"]), len(found["versions"])) == (2, 1)
+
+
+def test_the_same_run_may_be_written_by_two_at_once(processes: BaseContext) -> None:
+    """A retry that begins while the first attempt still writes leaves one run, and it is whole."""
+    write(RUN)
+    whole = lasting()
+    _forget_everything()
+    started = [start(processes, write, RUN) for _ in range(3)]
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0, 0, 0]
+    assert lasting() == whole

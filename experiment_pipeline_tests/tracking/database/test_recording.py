@@ -1,0 +1,155 @@
+"""A run as it goes: began, went on, ended, was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.errors import DatabaseUnavailable, DataError
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline.tracking.database.recording import end, mark_killed, recorded
+from experiment_pipeline.tracking.database.writing import RunMemory
+
+RUN = RunMemory("e", "r")
+
+
+def facts() -> RunFacts:
+    """What is known of the run."""
+    found = RUN.facts()
+    assert found is not None
+    return found
+
+
+def declared() -> list[RunFacts]:
+    """What a run says first."""
+    return [RunFacts(metric="rmse", price_per_hour=1.0)]
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
+    """What was declared is kept, the stages' costs add up, the start stays the first stage's."""
+    with recorded(RUN, "raw_data", declared, print):
+        during = facts()
+        time.sleep(0.02)
+    with recorded(RUN, "leaderboard", declared, print):
+        pass
+    after = facts()
+    assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
+    assert (after.status, after.stage, after.started_at) == (
+        "running",
+        "leaderboard",
+        during.started_at,
+    )
+    assert after.wall_seconds is not None
+    assert after.wall_seconds >= 0.02
+    assert after.peak_memory_bytes
+
+
+@pytest.mark.usefixtures("storage")
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (DataError("x", "is bad", "Mend it."), "failed", "x: is bad"),
+        (ZeroDivisionError("by zero"), "failed", "by zero"),
+        (KeyboardInterrupt(), "killed", "cancelled"),
+    ],
+)
+def test_the_error_that_ends_a_run_is_kept(error: BaseException, status: str, said: str) -> None:
+    """What went wrong and what to do is in the row; the error itself goes on its way."""
+    with pytest.raises(type(error)), recorded(RUN, "raw_data", declared, print):
+        raise error
+    found = facts()
+    assert (found.status, found.error_type) == (status, type(error).__name__)
+    assert said in str(found.error)
+    assert found.fix
+    assert found.ended_at is not None
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_run_that_goes_on_has_no_old_error() -> None:
+    """A retry under the same id begins clean."""
+    with pytest.raises(DataError), recorded(RUN, "raw_data", declared, print):
+        raise DataError("x", "is bad", "Mend it.")
+    with recorded(RUN, "raw_data", declared, print):
+        pass
+    end(RUN, "accepted")
+    found = facts()
+    assert (found.status, found.error, found.error_type) == ("accepted", None, None)
+
+
+def test_a_database_that_is_away_stops_a_stage_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is computed whose outcome could not be remembered."""
+    monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
+    began = False
+    with pytest.raises(DatabaseUnavailable), recorded(RUN, "raw_data", declared, print):
+        began = True
+    assert not began
+
+
+def test_a_database_that_goes_away_hides_no_error(
+    monkeypatch: pytest.MonkeyPatch, storage: Path
+) -> None:
+    """The stage's own error is raised, not that of noting it."""
+
+    def loses_it() -> None:
+        with recorded(RUN, "raw_data", declared, print):
+            monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
+            raise DataError("x", "is bad", "Mend it.")
+
+    with pytest.raises(DataError):
+        loses_it()
+    assert not storage.exists()
+
+
+@contextmanager
+def running_elsewhere(run_id: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of a stage."""
+    script = (
+        "import sys, time\n"
+        "from experiment_pipeline.tracking.database.recording import recorded\n"
+        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
+        "with recorded(RunMemory('e', sys.argv[1]), 'trained_model', list, print):\n"
+        "    print('there', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script, run_id]
+    with subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_killed_run_is_marked_and_a_living_one_is_not() -> None:
+    """After kill -9 the row says `running`; whoever looks next says what it was. One that lives stays."""
+    with running_elsewhere("dead") as dead, running_elsewhere("alive"):
+        assert mark_killed() == []
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        assert mark_killed() == [RunMemory("e", "dead")]
+        assert mark_killed() == []
+        marked, living = RunMemory("e", "dead").facts(), RunMemory("e", "alive").facts()
+    assert marked is not None
+    assert living is not None
+    assert (marked.status, living.status) == ("killed", "running")
+    assert f"process {dead.pid}" in str(marked.error)
+    assert marked.ended_at == marked.seen_at
+
+
+def test_a_run_of_another_host_is_left_to_that_host() -> None:
+    """From here nobody can see whether its process lives."""
+    other = {"host": "elsewhere", "pid": 1, "started": ""}
+    RUN.remember([RunFacts(status="running", process=other)])
+    assert mark_killed() == []

@@ -1,0 +1,122 @@
+"""SQL for people: the page that documents tables and views, and the tools that read them."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from experiment_pipeline.tracking.database.connection import FILE, VARIABLE, database
+from experiment_pipeline.tracking.database.documentation import documentation
+from experiment_pipeline.tracking.database.tables import TABLES
+from experiment_pipeline.tracking.database.views import VIEWS
+from experiment_pipeline_tests.postgres_server import PostgresServer
+from experiment_pipeline_tests.tracking.history import write_history
+
+PAGE = Path(__file__).parents[3] / "docs" / "database.md"
+
+
+def examples(language: str) -> list[str]:
+    """The blocks of the page in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+QUESTIONS = [block for block in examples("sql") if block.startswith("-- ")]
+
+
+def test_the_page_is_what_the_tables_say() -> None:
+    """Whoever changes a column changes the page: experiment-pipeline database --page."""
+    assert PAGE.read_text() == documentation()
+
+
+@pytest.mark.usefixtures("each_database")
+@pytest.mark.parametrize("question", QUESTIONS, ids=[one.splitlines()[0] for one in QUESTIONS])
+def test_every_example_answers(question: str) -> None:
+    """The page's questions are plain SQL for both databases, and find what they promise."""
+    write_history()
+    with database().connect() as connected:
+        assert len(pd.read_sql(sa.text(question), connected)) > 0
+
+
+@pytest.mark.usefixtures("each_database")
+def test_views_have_the_columns_that_the_page_tells_of() -> None:
+    """Names and order are a promise: dashboards rest on them."""
+    write_history()
+    with database().connect() as connected:
+        for name, view in VIEWS.items():
+            found = pd.read_sql(sa.text(f"SELECT * FROM {name}"), connected)
+            assert list(found.columns) == view.table.c.keys()
+            assert len(found) > 0
+            first = connected.execute(sa.select(view.table)).mappings().first()
+            assert first is not None
+            assert first["experiment"] == "flight_delay"
+
+
+def test_the_views_say_what_the_tables_say() -> None:
+    """Runs are counted by status, configurations come with their run, versions with their score."""
+    write_history(runs=4)
+    with database().connect() as connected:
+        (experiment,) = connected.execute(sa.select(VIEWS["experiments"].table)).mappings()
+        boards = pd.read_sql(sa.select(VIEWS["leaderboards"].table), connected)
+        champions = pd.read_sql(sa.select(VIEWS["champion_history"].table), connected)
+    assert (experiment["runs"], experiment["accepted_runs"], experiment["rejected_runs"]) == (
+        4,
+        3,
+        1,
+    )
+    assert experiment["wall_seconds"] == 4 * 36.0
+    assert experiment["cost"] == pytest.approx(4 * 0.0036)
+    assert boards.groupby("run_status")["key"].count().to_dict() == {"accepted": 9, "rejected": 3}
+    assert champions["validation_score"].tolist() == pytest.approx([0.69, 0.70, 0.71])
+
+
+@pytest.fixture
+def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder, with a history where it is without any set-up."""
+    for variable in (VARIABLE, "DAGSTER_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_history()
+    return tmp_path / ".dagster_home" / FILE
+
+
+def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
+    """Both pandas and DuckDB's SQLite reader read the file, while the package has it open."""
+    found = find_spec("duckdb_ext")
+    assert found is not None
+    folder = Path(next(iter(found.submodule_search_locations or ()))) / "extensions"
+    duckdb.sql(f"SET extension_directory = '{folder}'")
+    assert default_place.exists()
+    with_pandas, with_duckdb = examples("python")
+    names: dict[str, Any] = {}
+    exec(with_pandas, names)
+    assert names["runs"]["started_at"].dt.day.tolist() == [2, 3, 4, 5]
+    names["engine"].dispose()
+    exec(with_duckdb, names)
+    for name, columns in {**TABLES, **{n: view.table for n, view in VIEWS.items()}}.items():
+        found = duckdb.sql(f"SELECT * FROM history.{name}").df()
+        assert list(found.columns) == columns.c.keys()
+        assert len(found) > 0
+    duckdb.sql("DETACH history")
+
+
+@pytest.mark.slow
+def test_a_dashboards_user_reads_all_and_writes_nothing(
+    postgres: PostgresServer, postgres_database: str
+) -> None:
+    """The page's GRANTs are enough to see every table and view by its bare name, and no more."""
+    write_history()
+    (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]
+    postgres.execute(postgres_database, grants)
+    url = postgres.url(postgres_database, "dashboard", "choose one").replace(
+        "postgresql:", "postgresql+psycopg2:"
+    )
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    for name in (*TABLES, *VIEWS):
+        assert len(pd.read_sql(f"SELECT * FROM {name}", engine)) > 0
+    with engine.connect() as connected, pytest.raises(sa.exc.ProgrammingError, match="permission"):
+        connected.execute(sa.text("DELETE FROM runs"))

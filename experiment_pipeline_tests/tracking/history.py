@@ -1,0 +1,191 @@
+"""A made-up history of two experiments: what the tests of the memory ask about."""
+
+from datetime import UTC, datetime, timedelta
+
+from experiment_pipeline.reporting.run_record import (
+    ConfigurationRow,
+    FileRow,
+    FindingRow,
+    GateRow,
+    Remembered,
+    ReportRow,
+    RunFacts,
+    ScoreRow,
+    SetRow,
+    VersionRow,
+)
+from experiment_pipeline.tracking.database.writing import RunMemory, remember
+
+FIRST_DAY = datetime(2026, 2, 2, 6, 0, tzinfo=UTC)
+KEYS = ("linear__C=0.1", "linear__C=1.0", "lightgbm__7f3a9c2e")
+
+
+def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[Remembered]:
+    """Three configurations, of which two are ranked and one failed."""
+    linear = {"C": 0.1, "penalty": "l2"}
+    return [
+        ConfigurationRow(
+            key=KEYS[2],
+            algorithm="lightgbm",
+            hyperparameters={"num_leaves": 31, "learning_rate": 0.05},
+            status="trained",
+            rank=1,
+            is_chosen=chosen == KEYS[2],
+            rung=1.0,
+            reused=False,
+            test_score=best,
+            test_low=best - 0.02,
+            test_high=best + 0.02,
+            difference_to_best=0.0,
+            in_tie_group=True,
+            train_score=best + 0.05,
+            fit_cpu_seconds=2.5,
+            fit_wall_seconds=2.6,
+            model_bytes=120_000,
+            rounds=140,
+            fingerprint="f" * 64,
+            reason="chosen",
+        ),
+        ConfigurationRow(
+            key=KEYS[0],
+            algorithm="linear",
+            hyperparameters=linear,
+            status="trained",
+            rank=2,
+            rung=1.0,
+            reused=True,
+            test_score=best - 0.05,
+            test_low=best - 0.07,
+            test_high=best - 0.03,
+            difference_to_best=-0.05,
+            in_tie_group=False,
+            train_score=best - 0.04,
+            fit_cpu_seconds=0.2,
+            fit_wall_seconds=0.2,
+            model_bytes=9_000,
+            fingerprint="e" * 64,
+        ),
+        ConfigurationRow(
+            key=KEYS[1],
+            algorithm="linear",
+            hyperparameters=linear | {"C": 1.0},
+            status="failed",
+            reason="ValueError: no such solver",
+        ),
+    ]
+
+
+def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> list[Remembered]:
+    """Everything of a run; the data changes with every second run, the code with every third."""
+    started = FIRST_DAY + timedelta(days=number)
+    rows: list[Remembered] = [
+        RunFacts(
+            status=status,  # type: ignore[arg-type]
+            triggered_by="schedule" if number % 2 else "command line",
+            trigger_name="flight_delay_schedule" if number % 2 else None,
+            started_at=started,
+            ended_at=started + timedelta(seconds=40),
+            seen_at=started + timedelta(seconds=40),
+            stage="exported_model",
+            task="binary",
+            target="delayed",
+            metric="roc_auc",
+            greater_is_better=True,
+            yaml_digest=f"yaml{number // 4}",
+            schema_digest="schema0",
+            code_commit=(f"{number // 3:x}" * 40)[:40],
+            code_dirty=number % 5 == 0,
+            package_version="0.1.0",
+            python_version="3.11.2",
+            libraries={"lightgbm": "4.7.0", "scikit-learn": "1.9.1"},
+            data_url="data/flights.csv",
+            data_digest=f"data{number // 2}",
+            data_modified_at=started - timedelta(hours=5),
+            data_rows=10_000 + number,
+            data_columns=12,
+            rejected_rows=3,
+            verdict="go with conditions",
+            declared=3,
+            trained=2,
+            stopped_early=0,
+            failed=1,
+            not_started=0,
+            reused=1,
+            chosen=KEYS[2],
+            choice_reason="the best on test",
+            tie_group=1,
+            test_score=best,
+            test_low=best - 0.02,
+            test_high=best + 0.02,
+            test_baseline=0.5,
+            validation_score=best - 0.01,
+            validation_low=best - 0.03,
+            validation_high=best + 0.01,
+            validation_baseline=0.5,
+            looks=number + 1,
+            overlap=1.0,
+            decision="every gate passed" if status == "accepted" else "roc_auc is below 0.65",
+            version=f"v{number + 1:04d}" if status == "accepted" else None,
+            version_is_new=True if status == "accepted" else None,
+            price_per_hour=0.36,
+        ),
+        *(
+            SetRow(set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}")
+            for name, rows in {"train": 6000, "test": 2000, "validation": 2000}.items()
+        ),
+        FindingRow(
+            code="constant_column",
+            title="Columns with one value",
+            severity="warn",
+            column_names=("year",),
+            number=1.0,
+            threshold=1.0,
+            evidence="year has 1 value",
+            advice="exclude it",
+        ),
+        *configuration_rows(best),
+        ScoreRow(
+            set_name="validation",
+            metric="roc_auc",
+            estimate=best - 0.01,
+            low=best - 0.03,
+            high=best + 0.01,
+            baseline=0.5,
+            greater_is_better=True,
+        ),
+        GateRow(
+            number=1,
+            metric="roc_auc",
+            rule="lower bound of roc_auc at least 0.65",
+            value=best - 0.03,
+            limit_value=0.65,
+            outcome="PASS" if status == "accepted" else "FAIL",
+        ),
+        ReportRow(name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"),
+        FileRow(digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"),
+        FileRow(digest="schema0", content="columns: {}\n"),
+    ]
+    return rows
+
+
+def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
+    """Write accepted runs, and a rejected one at the end; return their ids, oldest first."""
+    ids = [f"{number:08x}-{experiment}" for number in range(runs)]
+    for number, run_id in enumerate(ids):
+        accepted = number < runs - 1
+        memory = RunMemory(experiment, run_id)
+        best = 0.70 + number / 100 if accepted else 0.60
+        memory.remember(run_rows(number, status="accepted" if accepted else "rejected", best=best))
+        memory.add_cost(36.0, 50.0 + number, 300_000_000)
+        if accepted:
+            version = VersionRow(
+                version=f"v{number + 1:04d}",
+                run_id=run_id,
+                created_at=FIRST_DAY + timedelta(days=number, seconds=38),
+                place=f"artifacts/{experiment}/registry/v{number + 1:04d}",
+                configuration=KEYS[2],
+                headline=f"roc_auc {best - 0.01:.3f} on validation",
+                fingerprint="f" * 64,
+            )
+            remember([version], experiment)
+    return ids

@@ -1,0 +1,142 @@
+"""Approving a version, from the command line and the launchpad: registry, database, pages."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from upath import UPath
+
+from experiment_pipeline.cli import main
+from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.registry import Approval, Registry
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.approval import approve
+from experiment_pipeline.tracking.database.archive import reindex
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.runs import definitions
+from experiment_pipeline_tests.storage.test_registry import accept, package
+from experiment_pipeline_tests.tracking.history import FIRST_DAY
+
+
+def command(*arguments: str) -> Result:
+    """The command, run in this process."""
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def registry(storage: Path) -> Registry:
+    """Two versions, of which the second waits; a run published each."""
+    found = Registry(UPath(storage), "flights")
+    for number, required in enumerate((False, True), start=1):
+        model = replace(package(f"model {number}".encode()), approval_required=required)
+        published = found.publish(model, accept)
+        run = RunMemory("flights", f"run-{number}")
+        version = VersionRow(
+            version=published.version,
+            created_at=FIRST_DAY,
+            place=published.path,
+            configuration=model.configuration,
+            headline=model.headline,
+            fingerprint=model.fingerprint,
+            approval_required=required,
+        )
+        facts = RunFacts(status="accepted", started_at=FIRST_DAY, version=published.version)
+        run.remember([facts, version])
+    return found
+
+
+def test_the_database_says_who_approved_when_and_why(registry: Registry) -> None:
+    """The champion of the experiment is another one from then on."""
+    assert questions.experiments()["champion"].item() == "v0001"
+    approve(registry, "v0002", "ada", "fine")
+    found = questions.versions("flights").set_index("version").loc["v0002"]
+    assert (found["approved_by"], found["approval_comment"]) == ("ada", "fine")
+    assert found["approved_at"].date().isoformat() >= "2026-01-01"
+    assert found["run_id"] == "run-2"
+    assert questions.experiments()["champion"].item() == "v0002"
+
+
+def test_the_record_of_the_run_and_the_overview_say_so(registry: Registry, storage: Path) -> None:
+    """Whoever opens a page sees the name."""
+    approve(registry, "v0002", "ada")
+    record = (storage / "flights" / "runs" / "run-2.record.md").read_text()
+    assert "approved by ada" in record
+    assert "v0002" in (storage / "overview.html").read_text()
+
+
+def test_a_database_that_is_lost_gets_the_approval_back(registry: Registry, storage: Path) -> None:
+    """The registry's files are enough; so they are for a database that never knew the version."""
+    registry.approve(Approval("v0002", "ada", "2026-02-03T04:05:06+00:00"))
+    for name in ("flights", "copy"):
+        if name == "copy":
+            (storage / "flights").rename(storage / "copy")
+            reindex(location(str(storage)), print)
+        else:
+            approve(Registry(UPath(storage), "flights"), "v0002", "bob")
+        found = questions.versions(name).set_index("version").loc["v0002"]
+        assert found["approved_by"] == "ada"
+        assert found["approval_required"]
+
+
+def test_the_command_approves_and_lists(registry: Registry) -> None:
+    """`approve` names the champion; `models` shows who waits, and who approved."""
+    assert "waits for approval" in command("models", "flights").output
+    assert state() == ("waits for approval", None)
+    done = command("approve", "flights", "v0002", "--by", "ada", "--comment", "fine")
+    assert done.exit_code == 0, done.output
+    assert "v0002 is approved by ada at " in done.output
+    assert "the champion is v0002" in done.output
+    again = command("approve", "flights", "v0002", "--by", "bob")
+    assert "approved by ada" in again.output
+    assert state() == ("champion", "ada")
+
+
+def state() -> tuple[str, str | None]:
+    """State and approver of the second version, as programs read them."""
+    second = json.loads(command("models", "flights", "--json").output)[1]
+    return second["state"], second["approved_by"]
+
+
+def test_an_unknown_version_is_an_error_on_one_screen(registry: Registry) -> None:
+    """Exit code 1, the versions there are, and the command that lists them."""
+    done = command("approve", "flights", "v0009", "--by", "ada")
+    assert done.exit_code == 1
+    assert "experiment-pipeline models flights" in done.output
+    assert command("approve", "flights", "v0002").exit_code == 2
+    assert registry.approvals() == {}
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_its_approval_which_the_launchpad_gives(
+    tmp_path: Path, storage: Path
+) -> None:
+    """Published and waiting; a rerun publishes nothing; one that approves another approves nobody."""
+    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "v.csv")), approval="required")
+    registry = Registry(UPath(storage), spec.name)
+    assert execute(spec, {}).success
+    assert registry.champion() is None
+    version = registry.folder / "v0001"
+    record = (version / "decision_record.md").read_text()
+    assert f"approve {spec.name} v0001 --by NAME" in record
+    assert execute(spec, {"approve": "v0007", "approved_by": "ada"}).success
+    assert registry.waiting() == {"v0001"}
+    assert not execute(spec, {"approve": "v0001"}).success
+    assert execute(spec, {"approve": "v0001", "approved_by": "ada"}).success
+    assert registry.versions() == ["v0001"]
+    assert registry.champion() == "v0001"
+    assert (version / "decision_record.md").read_text() == record
+    (row,) = questions.versions(spec.name).to_dict("records")
+    assert (row["approval_required"], row["approved_by"]) == (True, "ada")
+
+
+def execute(spec: ExperimentSpec, config: dict[str, str]) -> Any:
+    """The job, with what the launchpad says to the export."""
+    job = definitions(spec, scenario.SCHEMA).resolve_job_def(spec.name)
+    op = {f"{spec.name}__exported_model": {"config": config}}
+    return job.execute_in_process(run_config={"ops": op}, raise_on_error=False)

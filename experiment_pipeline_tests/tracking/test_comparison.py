@@ -1,0 +1,131 @@
+"""Two runs side by side: what changed, and what it did to the scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts, SetRow
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.storage.tables import to_parquet
+from experiment_pipeline.tracking.comparison import JUDGED_ROWS, JudgedRows, compare
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests.tracking.history import configuration_rows, write_history
+
+N = 4000
+
+pytestmark = pytest.mark.usefixtures("each_database")
+
+
+def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
+    """Predictions of a binary target; a greater skill is a better model."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, N)
+    noise = np.random.default_rng(by + 1).normal(size=N)
+    prediction = 1 / (1 + np.exp(-(skill * (2 * y - 1) + noise)))
+    return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5)
+
+
+def keep(run_id: str, rows: JudgedRows, folder: Path, digest: str = "same") -> None:
+    """Store what a run's model predicted, as a run does."""
+    path = folder / f"{run_id}.parquet"
+    path.write_bytes(to_parquet(rows))
+    RunMemory("flight_delay", run_id).remember(
+        [
+            SetRow(set_name="validation", rows=N, columns=12, digest=digest),
+            ReportRow(name=JUDGED_ROWS, place=str(path)),
+        ]
+    )
+
+
+def test_what_changed_is_said_in_words() -> None:
+    """Data, YAML and code that differ are named; what is the same is not."""
+    ids = write_history(runs=6)
+    found = compare(ids[0], ids[4])
+    assert [one.what for one in found.changes] == ["data", "yaml", "code", "version"]
+    assert found.changes[0].in_words() == (
+        "data: 10,000 rows, 12 columns (data0) → 10,004 rows, 12 columns (data2)"
+    )
+    assert "-seed: 0\n+seed: 1" in found.yaml_diff
+    assert compare(ids[0], ids[0]).changes == ()
+    assert "nothing that decides has changed" in str(compare(ids[0], ids[0]))
+
+
+def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
+    """A difference that both intervals would hide is found where the rows pair."""
+    ids = write_history()
+    keep(ids[0], judged(0.50, by=7), tmp_path)
+    keep(ids[1], judged(0.55, by=7), tmp_path)
+    (score,) = compare(ids[0], ids[1]).scores
+    assert score.is_paired
+    assert score.better is True
+    assert 0 < score.difference.low < score.difference.estimate < score.difference.high
+
+
+def test_equal_models_cannot_be_told_apart(tmp_path: Path) -> None:
+    """Two models of the same skill are called neither better nor worse."""
+    ids = write_history()
+    keep(ids[0], judged(0.50, by=7), tmp_path)
+    keep(ids[1], judged(0.50, by=8), tmp_path)
+    (score,) = compare(ids[0], ids[1]).scores
+    assert score.better is None
+    assert score.difference.low < 0 < score.difference.high
+
+
+@pytest.mark.parametrize("other", ["rows", "targets", "nothing", "gone"])
+def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
+    """Other rows, other targets, nothing kept, a file that is gone: each is said, none is a crash."""
+    ids = write_history()
+    keep(ids[0], judged(0.5), tmp_path)
+    if other == "rows":
+        keep(ids[1], judged(0.5), tmp_path, digest="others")
+    elif other == "targets":
+        keep(ids[1], judged(0.5, seed=1), tmp_path)
+    elif other == "nothing":
+        same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
+        RunMemory("flight_delay", ids[1]).remember([same])
+    else:
+        keep(ids[1], judged(0.5), tmp_path)
+        (tmp_path / f"{ids[1]}.parquet").unlink()
+    found = compare(ids[0], ids[1])
+    assert found.why_unpaired
+    assert not found.scores[0].is_paired
+    assert found.scores[0].better is None
+    assert found.why_unpaired in str(found)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_judged_rows_survive_their_file(k: int) -> None:
+    """Predictions of one column or of several come back as they were judged."""
+    from experiment_pipeline.storage.tables import from_parquet
+
+    prediction = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    given = SetPrediction(
+        np.arange(50) % 3, prediction if k == 3 else prediction[:, 0], np.arange(50)
+    )
+    back = from_parquet(to_parquet(JudgedRows.of(given, 0.5)), JudgedRows).as_prediction
+    assert np.array_equal(back.prediction, given.prediction)
+    assert np.array_equal(back.y, given.y)
+    assert np.array_equal(back.units, given.units)
+
+
+def test_the_same_model_on_the_same_rows_makes_no_difference(tmp_path: Path) -> None:
+    """It is said in words, not as an interval of rounding."""
+    ids = write_history()
+    for run_id in ids[:2]:
+        keep(run_id, judged(0.5), tmp_path)
+    assert "in both: no difference" in str(compare(ids[0], ids[1]))
+
+
+def test_one_configuration_under_two_keys_is_one_choice() -> None:
+    """Keys may be renamed: a choice has changed only where the configuration has."""
+    ids = write_history(runs=2)
+    old = "lightgbm__learning_rate=0.05__num_leaves=31"
+    rows = [one for one in configuration_rows(0.7) if isinstance(one, ConfigurationRow)]
+    row = next(one for one in rows if one.is_chosen)
+    RunMemory("flight_delay", ids[0]).remember([replace(row, key=old), RunFacts(chosen=old)])
+    assert "choice" not in [one.what for one in compare(*ids).changes]
+    other = replace(row, key=old, hyperparameters={"num_leaves": 63})
+    RunMemory("flight_delay", ids[0]).remember([other])
+    assert "choice" in [one.what for one in compare(*ids).changes]

@@ -1,0 +1,197 @@
+"""Runs in MLflow: what is there, that nothing is there twice, and that its absence stops nothing."""
+
+import shutil
+import socket
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
+from experiment_pipeline.spec.operation import Mlflow
+from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.locations import location
+from experiment_pipeline.tracking import mlflow, questions
+from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+
+# The tables of a tracking store, and MLflow's imports, take seconds.
+pytestmark = pytest.mark.slow
+SECRET = "hunter2"
+
+
+def client_of(uri: str) -> Any:
+    """MLflow's own client."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a tracking store, which take MLflow some seconds, made once."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own imports
+        client_of(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflow]:
+    """A tracking store of the test's own."""
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps the artifacts of a local store
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield Mlflow(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="flights")
+
+
+def runs_in(store: Mlflow, name: str = "flights") -> tuple[list[Any], list[Any]]:
+    """Parents and children, the oldest first."""
+    client = client_of(store.tracking_uri)
+    found = client.get_experiment_by_name(name)
+    every = client.search_runs([found.experiment_id], order_by=["attributes.start_time"])
+    parents = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in every if "mlflow.parentRunId" in run.data.tags]
+
+
+def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow) -> None:
+    """Parameters, scores with interval, digests, commit and decision are where MLflow shows them."""
+    ids = write_history(runs=2)
+    assert mlflow.export_runs("flight_delay", store) == 2
+    parents, children = runs_in(store)
+    assert [run.data.tags["experiment_pipeline.run_id"] for run in parents] == ids
+    first, rejected = parents
+    assert first.data.params["chosen"] == KEYS[2]
+    assert first.data.metrics["validation_roc_auc"] == pytest.approx(0.69)
+    assert first.data.metrics["validation_roc_auc_low"] == pytest.approx(0.67)
+    assert first.data.tags["experiment_pipeline.data_digest"] == "data0"
+    assert first.data.tags["mlflow.source.git.commit"] == f"{0:040x}"
+    assert first.info.start_time == 1000 * FIRST_DAY.timestamp()
+    assert rejected.data.tags["experiment_pipeline.status"] == "rejected"
+    assert rejected.data.tags["mlflow.note.content"] == "roc_auc is below 0.65"
+    own = {
+        run.data.tags["experiment_pipeline.configuration"]: run
+        for run in children
+        if run.data.tags["mlflow.parentRunId"] == first.info.run_id
+    }
+    assert set(own) == set(KEYS)
+    assert own[KEYS[2]].data.params == {
+        "algorithm": "lightgbm",
+        "num_leaves": "31",
+        "learning_rate": "0.05",
+    }
+    assert own[KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
+    assert own[KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
+    assert own[KEYS[1]].info.status == "FAILED"
+    remembered = questions.runs("flight_delay")["mlflow_run_id"].tolist()
+    assert remembered == [rejected.info.run_id, first.info.run_id]
+
+
+def test_nothing_is_written_twice(store: Mlflow) -> None:
+    """A second upload has nothing to do; one that broke off is completed, whatever was there."""
+    (run_id, _) = write_history(runs=2)
+    assert mlflow.export_runs("flight_delay", store) == 2
+    assert mlflow.export_runs("flight_delay", store) == 0
+    before = [[run.info.run_id for run in runs] for runs in runs_in(store)]
+    client = client_of(store.tracking_uri)
+    client.delete_run(runs_in(store)[1][0].info.run_id)
+    RunMemory("flight_delay", run_id).remember([], forget=("mlflow_run_id",))
+    assert mlflow.export_runs("flight_delay", store) == 1
+    after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
+    assert after[0] == before[0]
+    assert len(after[1]) == len(before[1]) == 6
+    assert len(set(after[1]) & set(before[1])) == 5
+
+
+def test_pages_and_the_version_are_artifacts_and_a_registered_model(
+    store: Mlflow, storage: Path
+) -> None:
+    """Reports and both YAML files hang on the run; the champion is a model of the registry."""
+    memory = RunMemory("flight_delay", "r1")
+    page, folder = storage / "board.html", storage / "flight_delay" / "registry" / "v0001"
+    write_bytes(location(str(page)), b"<h1>board</h1>")
+    write_bytes(location(str(folder / "model.skops")), b"skops")
+    write_history(runs=1)
+    facts = RunFacts(
+        status="accepted",
+        started_at=FIRST_DAY,
+        version="v0001",
+        version_is_new=True,
+        yaml_digest="yaml0",
+        metric="roc_auc",
+    )
+    memory.remember([facts, ReportRow(name="leaderboard", place=str(page))])
+    version = VersionRow(
+        version="v0001",
+        run_id="r1",
+        created_at=FIRST_DAY,
+        place=str(folder),
+        configuration=KEYS[0],
+        headline="",
+        fingerprint="f" * 64,
+    )
+    remember([version], "flight_delay")
+    mlflow.export_runs("flight_delay", store)
+    client = client_of(store.tracking_uri)
+    champion = client.get_model_version_by_alias("flight_delay", "champion")
+    assert champion.tags["experiment_pipeline.version"] == "v0001"
+    names = {
+        one.path
+        for folder_name in ("", "model", "reports")
+        for one in client.list_artifacts(champion.run_id, folder_name)
+    }
+    assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
+    RunMemory("flight_delay", "r1").remember([], forget=("mlflow_run_id",))
+    mlflow.export_runs("flight_delay", store)
+    assert len(client.search_model_versions("name = 'flight_delay'")) == 1
+
+
+def test_what_is_not_decided_waits(store: Mlflow) -> None:
+    """Running and partial runs are written when they are decided."""
+    for status in ("running", "partial"):
+        facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
+        RunMemory("visits", status).remember([facts])
+    assert mlflow.export_runs("visits", store) == 0
+
+
+def test_a_server_that_is_away_is_a_warning_without_its_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The warning says where, and what comes of it; the run stays to be written by the next one."""
+    write_history(runs=1)
+    run = RunMemory("flight_delay", "00000000-flight_delay")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
+    mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
+    warning = mlflow.export(run)
+    assert f"***@127.0.0.1:{port}) did not get the run: " in warning
+    assert "Connection refused" in warning
+    assert SECRET not in warning
+    assert questions.runs()["mlflow_run_id"].isna().all()
+    assert mlflow.export(run) == ""
+
+
+def test_a_silent_server_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that a run waits it goes on, and the upload with it."""
+    write_history(runs=1)
+    run = RunMemory("flight_delay", "00000000-flight_delay")
+    monkeypatch.setattr(mlflow, "SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        mlflow.expect(run, Mlflow(tracking_uri=address))
+        began = time.monotonic()
+        assert mlflow.export(run) == ""
+        assert time.monotonic() - began < 10
+
+
+def test_an_experiment_without_mlflow_starts_nothing() -> None:
+    """Without the key in the YAML there is no process, and no import."""
+    run = RunMemory("flight_delay", "r1")
+    mlflow.expect(run, None)
+    assert mlflow.export(run) == ""

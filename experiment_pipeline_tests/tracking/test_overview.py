@@ -1,0 +1,210 @@
+"""The pages of the memory: what they say, what they lead to, and what a browser makes of them."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from experiment_pipeline.reporting.document import Document, Link, Markup, Paragraph, Table, render
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.overview import experiment_page, overview
+from experiment_pipeline.tracking.pages import write_pages
+from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history
+from experiment_pipeline_tests.tracking.test_server import Served
+
+NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
+EVIL = "<script>document.title = 'owned'</script>"
+
+
+def tables(document: Document) -> list[Table]:
+    """All tables of a page, in order."""
+    return [b for section in document.sections for b in section.blocks if isinstance(b, Table)]
+
+
+def row(table: Table, first: str) -> dict[str, str]:
+    """The row that begins with a text, as header → text."""
+    for cells in table.rows:
+        texts = [
+            re.sub("<[^>]+>", " ", cell.html).strip()
+            if isinstance(cell, Markup)
+            else cell.text
+            if isinstance(cell, Link)
+            else cell
+            for cell in cells
+        ]
+        if texts[0] == first:
+            return dict(zip(table.header, texts, strict=True))
+    raise KeyError(first)
+
+
+def html_of(place: Path) -> str:
+    return place.read_text(encoding="utf-8")
+
+
+def test_the_overview_has_a_row_per_experiment() -> None:
+    """Champion, its score with interval and gates, the last run with its outcome, age and cost."""
+    write_history("flight_delay", runs=4)
+    write_history("wine", runs=2)
+    (table,) = tables(overview(NOW))
+    found = row(table, "flight_delay")
+    assert found["champion"] == "v0003"
+    assert found["validation score"].split() == ["roc_auc", "0.7100", "0.6900", "to", "0.7300"]
+    assert found["gates"] == "1 of 1 passed"
+    assert found["last run (UTC)"].split() == ["rejected", "2026-02-05", "06:00"]
+    assert found["age of the data"] == "5 days"
+    assert (found["runs"], found["cost"]) == ("4", "0.01")
+    assert "from 0.6900 to 0.7100, 3 values" in found["trend of the score"]
+    assert [cells[0] for cells in table.rows] == [
+        Link("flight_delay", "flight_delay/runs.html"),
+        Link("wine", "wine/runs.html"),
+    ]
+
+
+def test_an_empty_database_is_a_page_that_says_so() -> None:
+    """Before the first run there is nothing to show, and no error."""
+    document = overview(NOW)
+    assert document.sections[0].blocks == (Paragraph("No experiment has run yet."),)
+
+
+def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
+    """A first run that is still running, or failed at once, leaves empty cells, not errors."""
+    running = RunFacts(status="running", started_at=FIRST_DAY)
+    RunMemory("fresh", "r1").remember([running])
+    (places,) = {tuple(write_pages("fresh", storage_root()))}
+    assert places == ("overview", "runs")
+    text = html_of(storage / "fresh" / "runs.html")
+    assert "This is its first run." in text
+    assert row(tables(overview(NOW))[0], "fresh")["last run (UTC)"].startswith("running")
+
+
+@pytest.mark.parametrize(
+    ("status", "tone"),
+    [("accepted", "passed"), ("rejected", "failed"), ("failed", "failed"), ("killed", "doubtful")],
+)
+def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str) -> None:
+    """Who cannot tell the colours reads the same."""
+    facts = RunFacts(status=status, stage="search", started_at=FIRST_DAY)  # type: ignore[arg-type]
+    RunMemory("visits", "r1").remember([facts])
+    write_pages("visits", storage_root())
+    text = html_of(storage / "visits" / "runs.html")
+    assert f'<span class="tag {tone}">{status}</span>' in text
+    assert re.search(f'<p class="verdict {tone}">Run r1 [^<]*{status}', text)
+    assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
+
+
+def test_two_hundred_runs_are_shown_and_older_ones_left_out(storage: Path) -> None:
+    """The newest come first; what changed between so many is folded away."""
+    ids = write_history("visits", runs=205)
+    document = experiment_page("visits", str(storage))
+    runs = tables(document)[1]
+    assert [cells[0].html[:8] for cells in runs.rows[:2]] == [ids[-1][:8], ids[-2][:8]]
+    assert len(runs.rows) == 200
+    sections = {section.title: section for section in document.sections}
+    assert "Last 200 runs of visits" in sections
+    assert sections["What changed between runs"].folded
+
+
+def test_names_from_data_stay_texts(storage: Path) -> None:
+    """Whatever an error, a person or a report is called, no page runs it."""
+    facts = RunFacts(
+        status="failed",
+        started_at=FIRST_DAY,
+        error_type=EVIL,
+        error=EVIL,
+        fix=EVIL,
+        trigger_name=EVIL,
+        metric=EVIL,
+        validation_score=0.5,
+        version=EVIL,
+        cost=1.0,
+    )
+    report = ReportRow(name=EVIL, place=f'{storage}/visits/"{EVIL}.html')
+    RunMemory("visits", EVIL).remember([facts, report])
+    write_pages("visits", storage_root())
+    for page in ("overview.html", "visits/runs.html"):
+        assert "<script" not in html_of(storage / page)
+        assert f'"{EVIL}' not in html_of(storage / page)
+    assert "&lt;script&gt;" in html_of(storage / "visits" / "runs.html")
+
+
+def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
+    """Pages below the storage root are linked; tables, and what lies elsewhere, are not."""
+    places = {
+        "leaderboard": f"{storage}/visits/leaderboard/a=b/leaderboard.html",
+        "card": f"{storage}/visits/registry/v0001/README.md",
+        "validation_rows": f"{storage}/visits/validation_report/ab/rows.parquet",
+        "elsewhere": "/somewhere/else/page.html",
+    }
+    rows = [ReportRow(name=name, place=place) for name, place in places.items()]
+    RunMemory("visits", "r1").remember([RunFacts(status="accepted", started_at=FIRST_DAY), *rows])
+    write_pages("visits", storage_root())
+    links = re.findall('<a href="([^"]+)">([^<]+)</a>', html_of(storage / "visits" / "runs.html"))
+    assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
+    assert ("registry/v0001/README.md", "card") in links
+    assert len(links) == 3
+    assert ("../overview.html", "Overview of all experiments") in links
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser.new_page()
+        browser.close()
+
+
+@pytest.mark.slow
+def test_links_lead_there_from_a_folder_and_from_the_server(storage: Path, page: Page) -> None:
+    """Overview → runs → report → card, from file:// and over HTTP, wide and narrow, all in sight."""
+    write_history("visits_of_a_clinic_with_a_rather_long_name", runs=25)
+    name = "visits_of_a_clinic_with_a_rather_long_name"
+    report = storage / name / "leaderboard" / "a=b" / "leaderboard.html"
+    card = storage / name / "registry" / "v0001" / "README.md"
+    write_bytes(location(str(report)), b"<title>board</title><h1>the board</h1>")
+    write_bytes(location(str(card)), b"# the card")
+    rows = [
+        ReportRow(name="leaderboard", place=str(report)),
+        ReportRow(name="card", place=str(card)),
+    ]
+    last = RunFacts(status="accepted", started_at=FIRST_DAY + timedelta(days=99))
+    RunMemory(name, "last").remember([last, *rows])
+    write_pages(name, storage_root())
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    with Served(storage_root()) as served:
+        for start in (f"file://{storage}/overview.html", f"http://127.0.0.1:{served.port}/"):
+            for width in (1400, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.goto(start)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                if width == 1400:
+                    wide = "[...document.querySelectorAll('.wide')]"
+                    assert page.evaluate(f"{wide}.every(e => e.scrollWidth <= e.clientWidth)")
+                page.get_by_role("link", name=name).click()
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                page.get_by_role("link", name="leaderboard").first.click()
+                assert page.get_by_role("heading").inner_text() == "the board"
+                page.go_back()
+                page.get_by_role("link", name="card").click()
+                assert "# the card" in page.inner_text("body")
+                page.go_back()
+                page.get_by_role("link", name="overview").click()
+                assert page.title() == "Experiments"
+    assert [text for text in said if "Content Security Policy" in text] == []
+
+
+def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
+    """What is kept as JSON counts between neighbours as it does in a comparison."""
+    ids = write_history(runs=2)
+    changed = RunFacts(libraries={"lightgbm": "4.8.0"}, settings={"workers": 1})
+    RunMemory("flight_delay", ids[1]).remember([changed])
+    page = render(experiment_page("flight_delay", "artifacts"))
+    assert "lightgbm: 4.7.0 → 4.8.0" in page
+    assert "workers" in page

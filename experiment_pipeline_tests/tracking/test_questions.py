@@ -1,0 +1,139 @@
+"""What a notebook asks of the memory, on a made-up history."""
+
+import pandas as pd
+import pytest
+
+from experiment_pipeline.errors import UnknownRun
+from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts, VersionRow
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+
+pytestmark = pytest.mark.usefixtures("each_database")
+
+
+def test_experiments_are_listed_with_champion_and_last_run() -> None:
+    """One row per experiment: how many runs, which version is current, how the last one ended."""
+    write_history("flight_delay", runs=4)
+    write_history("wine", runs=2)
+    found = questions.experiments().set_index("experiment")
+    assert found["runs"].to_dict() == {"flight_delay": 4, "wine": 2}
+    assert found["champion"].to_dict() == {"flight_delay": "v0003", "wine": "v0001"}
+    assert set(found["last_status"]) == {"rejected"}
+    assert found.loc["flight_delay", "last_started_at"] == pd.Timestamp(FIRST_DAY) + pd.Timedelta(
+        "3D"
+    )
+
+
+def test_the_champion_is_the_latest_version_by_number() -> None:
+    """The ten-thousandth version comes after the one before it, though its text does not."""
+    write_history("e", runs=2)
+    for version in ("v9999", "v10000"):
+        row = VersionRow(
+            version=version,
+            created_at=FIRST_DAY,
+            place="",
+            configuration="k",
+            headline=f"of {version}",
+            fingerprint="f",
+        )
+        remember([row], "e")
+    found = questions.experiments()
+    assert found[["champion", "champion_score"]].to_dict("records") == [
+        {"champion": "v10000", "champion_score": "of v10000"}
+    ]
+
+
+def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
+    """A notebook on a fresh machine gets tables, not errors."""
+    assert questions.experiments().empty
+    assert {"champion", "last_status", "cost"} <= set(questions.experiments().columns)
+    assert questions.runs().empty
+    assert str(questions.runs()["started_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_runs_are_chosen_by_status_time_and_number() -> None:
+    """The newest first; each condition leaves out what it says."""
+    ids = write_history(runs=5)
+    assert list(questions.runs("flight_delay")["run_id"]) == ids[::-1]
+    assert list(questions.runs(status="rejected")["run_id"]) == ids[-1:]
+    assert list(questions.runs(status=["accepted"], limit=2)["run_id"]) == ids[3:1:-1]
+    assert len(questions.runs(since="2026-02-04")) == 3
+    assert list(questions.runs(until="2026-02-03 06:00")["run_id"]) == ids[:1]
+    assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
+
+
+def test_columns_have_the_same_types_whatever_is_missing() -> None:
+    """A count with a gap stays a count: a run without results changes no other run's types."""
+    write_history(runs=2)
+    RunMemory("flight_delay", "z").remember([RunFacts(status="running")])
+    types = questions.runs().dtypes.astype(str)
+    expected = {"data_rows": "Int64", "code_dirty": "boolean", "cost": "float64", "error": "str"}
+    assert types[list(expected)].to_dict() == expected
+
+
+def test_results_have_a_typed_column_per_hyperparameter() -> None:
+    """A row per configuration in the order of the ranking; whole numbers stay whole."""
+    write_history()
+    found = questions.results("flight_delay")
+    assert list(found["key"]) == [KEYS[2], KEYS[0], KEYS[1]]
+    assert found["num_leaves"].dtype == "Int64"
+    assert found.loc[0, "num_leaves"] == 31
+    assert found["C"].tolist()[1:] == [0.1, 1.0]
+    assert found["penalty"].tolist()[1:] == ["l2", "l2"]
+
+
+def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
+    """`reason` of the results stays; the hyperparameter of that name gets a longer one."""
+    row = ConfigurationRow(
+        key="k", algorithm="own", hyperparameters={"reason": 3}, status="trained", reason="chosen"
+    )
+    RunMemory("e", "r").remember([RunFacts(status="accepted", started_at=FIRST_DAY), row])
+    found = questions.results("e")
+    assert found.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
+
+
+def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
+    """A run that failed early hides no results; only what has a rank is on the board."""
+    ids = write_history()
+    later = RunFacts(status="failed", started_at=FIRST_DAY.replace(month=3))
+    RunMemory("flight_delay", "later").remember([later])
+    board = questions.leaderboard("flight_delay")
+    assert board["rank"].tolist() == [1, 2]
+    assert board["test_score"].iloc[0] == pytest.approx(0.60)
+    older = questions.leaderboard("flight_delay", run=ids[0])
+    assert older["test_score"].iloc[0] == pytest.approx(0.70)
+
+
+def test_runs_of_equal_names_of_two_experiments_do_not_mix() -> None:
+    """Experiment and run together tell whose rows they are."""
+    write_history("one", runs=2)
+    write_history("two", runs=2)
+    for name in ("one", "two"):
+        assert len(questions.results(name)) == 3
+        assert questions.rows_of("sets", name)["rows"].sum() == 10_000
+
+
+@pytest.mark.parametrize(
+    ("experiment", "run", "said"),
+    [
+        ("flight_delai", None, "did you mean 'flight_delay'"),
+        ("flight_delay", "0000000", "several runs begin so"),
+        ("flight_delay", "%", "no run begins so"),
+        (None, "nothing", "no run begins so"),
+    ],
+)
+def test_what_is_not_remembered_is_told(experiment: str | None, run: str | None, said: str) -> None:
+    """A name that leads nowhere, or to several, is an error that says what there is."""
+    write_history()
+    with pytest.raises(UnknownRun, match=said):
+        questions.run_of(experiment, run)
+
+
+def test_the_text_of_a_yaml_file_comes_back_as_it_was() -> None:
+    """The YAML of an old run can be read, also when the file has changed since."""
+    write_history(runs=5)
+    digests = questions.runs("flight_delay")["yaml_digest"]
+    assert questions.file_text(digests.iloc[0]) == "target: delayed\nseed: 1\n"
+    assert questions.file_text(digests.iloc[-1]) == "target: delayed\nseed: 0\n"
+    assert questions.file_text(None) == ""

@@ -1,0 +1,233 @@
+"""The decision record: everything a reviewer signs for, of a run that exported or refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.reporting.document import render, render_html
+from experiment_pipeline.reporting.run_record import FindingRow, RunFacts, VersionRow
+from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.pages import write_record
+from experiment_pipeline.tracking.record import decided
+from experiment_pipeline.tracking.record_page import decision_record, record_of_version
+from experiment_pipeline_tests.scenario import MARKUP
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+
+EXPERIMENT = "flight_delay"
+WAY = "From table to decision"
+NO_GO = RunFacts(
+    status="rejected",
+    stage="data_analysis",
+    started_at=FIRST_DAY,
+    verdict="no go",
+    data_rows=10,
+    data_columns=2,
+)
+
+
+def record_of(run_id: str, experiment: str = EXPERIMENT) -> str:
+    """The record as Markdown."""
+    return render(decision_record(decided(experiment, run_id), None))
+
+
+def section(record: str, title: str) -> str:
+    """What stands under a title."""
+    return record.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
+    """Outcome, question, data, choice by how much, gates, looks, cost: with their numbers."""
+    run_id = write_history()[2]
+    record = record_of(run_id)
+    assert "is published as v0003" in section(record, "Decision")
+    assert "Approval: not required" in section(record, "Decision")
+    assert "| predict | delayed (binary) |" in section(record, "Question")
+    assert "3 rows (0.03 %)" in section(record, "Data")
+    assert "| validation | 2,000 |" in section(record, "Data")
+    assert "year has 1 value" in section(record, "Data")
+    choice = section(record, "Choice, and by how much")
+    assert f"{KEYS[2]} (num\\_leaves 31" in choice.replace("num_leaves", "num\\_leaves")
+    assert "-0.0500" in choice
+    assert "tells it from every other configuration" in choice
+    judged = section(record, "Gates and looks")
+    assert "| lower bound of roc_auc at least 0.65 | 0.6900 | 0.6500 | PASS |" in judged
+    assert "3 models have looked at these validation rows" in judged
+    assert "36 s" in section(record, "Cost until this was written")
+    assert section(record, "Reviewed").count("....... |") == 4
+
+
+def test_what_was_tried_and_what_was_not_is_counted() -> None:
+    """Trained, stopped, failed with its reason, not started, reused: nobody is left out."""
+    tried = section(record_of(write_history()[0]), "Tried, and not tried")
+    assert "3 configurations declared: 2 trained on all train rows, 0 stopped early" in tried
+    assert "1 failed, 0 not started, 1 reused from earlier runs" in tried
+    assert "ValueError: no such solver" in tried
+
+
+def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
+    """A refused run follows the champion's; the next one is held against both."""
+    ids = write_history()
+    refused = section(record_of(ids[3]), "What changed")
+    assert "Since v0003 (00000002" in refused
+    assert "data: " not in refused
+    assert "- code: 000000000000 → 111111111111\n- decision: accepted → rejected" in refused
+    assert "roc_auc 0.7100 (0.6900 to 0.7300) → 0.5900" in refused
+    assert "not paired: " in refused
+    assert refused.count("Since ") == 1
+    later = RunMemory(EXPERIMENT, "later")
+    later.remember([RunFacts(status="rejected", started_at=FIRST_DAY.replace(month=3))])
+    both = section(record_of("later"), "What changed")
+    assert "Since v0003 (00000002" in both
+    assert "Since the run before (00000003" in both
+
+
+def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
+    """Rows, rejected rows, sets, configurations, choice, score against the baseline, decision."""
+    ids = write_history()
+    way = section(render(decision_record(decided(EXPERIMENT, ids[2]), "artifacts")), WAY)
+    steps = way.strip().splitlines()
+    assert [step.partition(" ")[0] for step in steps] == [f"{n}." for n in range(1, 9)]
+    for step, told in zip(
+        steps,
+        (
+            "**10,002 rows, 12 columns**",
+            "**go with conditions**",
+            "3 rows rejected (0.03 %)",
+            "6,000 train, 2,000 test, 2,000 validation",
+            "2 trained to the end, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
+            f"**{KEYS[2]}**",
+            "0.6900 to 0.7300; predicting without features scores 0.5000",
+            "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
+        ),
+        strict=True,
+    ):
+        assert told in step.replace("\\_", "_")
+    refused = section(record_of(ids[3]), WAY)
+    assert "8. Decision: **refused**. 0 of 1 gate passed. Nothing is exported" in refused
+    assert "](" not in refused
+
+
+def test_a_run_that_was_refused_early_shows_how_far_it_came() -> None:
+    """The steps it did not reach say so; the decision stands at the end all the same."""
+    RunMemory(EXPERIMENT, "early").remember([NO_GO])
+    way = section(record_of("early"), WAY)
+    assert "2. Data analysis: **no go**" in way
+    assert way.count("**not reached**") == 5
+    assert "8. Decision: **refused**" in way
+
+
+def test_the_first_run_has_nothing_to_be_held_against() -> None:
+    """It says so."""
+    assert "no earlier run" in section(record_of(write_history()[0]), "What changed")
+
+
+def test_a_refused_run_names_the_gates_that_failed() -> None:
+    """And says that the champion stays."""
+    record = record_of(write_history()[3])
+    assert "Refused: 1 of 1 gate failed" in section(record, "Decision")
+    assert "the champion stays" in section(record, "Decision")
+    assert "| FAIL |" in section(record, "Gates and looks")
+
+
+def test_a_no_go_is_a_record_too() -> None:
+    """Nothing was trained: the reasons stand where the choice would, and no section is broken."""
+    run = RunMemory(EXPERIMENT, "stopped")
+    facts = replace(NO_GO, decision="no go: the target is constant\nask who delivers it")
+    run.remember([facts])
+    record = record_of("stopped")
+    assert "Refused at data analysis: nothing is exported" in section(record, "Decision")
+    assert "- no go: the target is constant\n- ask who delivers it" in record
+    assert "No configuration: the run ended at data analysis" in record
+    assert "## Choice" not in record
+    assert "## Gates" not in record
+
+
+def test_names_from_data_stay_texts() -> None:
+    """Markup in a name, a reason or a value is shown, in Markdown and on the page."""
+    run = RunMemory(EXPERIMENT, "strange")
+    finding = FindingRow(
+        code="constant_column",
+        title="t",
+        severity="warn",
+        column_names=(MARKUP,),
+        evidence=f"{MARKUP} is constant",
+        advice="",
+    )
+    facts = RunFacts(
+        status="rejected",
+        started_at=FIRST_DAY,
+        stage="validated_data",
+        data_rows=10,
+        data_columns=2,
+        data_url=MARKUP,
+        rejected_rows=3,
+        rejection_reasons={f"{MARKUP}: is no number": 3},
+        decision=MARKUP,
+    )
+    run.remember([finding, facts])
+    document = decision_record(decided(EXPERIMENT, "strange"), None)
+    for text in (render(document), render_html(document)):
+        assert "<script>" not in text
+        assert text.count("&lt;script&gt;") == 7
+
+
+def test_reports_are_links_where_they_lie_below_the_root() -> None:
+    """From the record's own folder; in a copy elsewhere the places stand as they are."""
+    found = decided(EXPERIMENT, write_history()[0])
+    page = render(decision_record(found, "artifacts"))
+    assert "[leaderboard](../../flight_delay/leaderboard/0.html)" in page
+    assert "| artifacts/flight_delay/leaderboard/0.html |" in render(decision_record(found, None))
+
+
+def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
+    """Written while the run still counts as running, it says accepted, and who must approve."""
+    write_history(runs=2)
+    run = RunMemory(EXPERIMENT, "exporting")
+    facts = RunFacts(status="running", started_at=FIRST_DAY.replace(month=3), chosen=KEYS[0])
+    run.remember([facts])
+    record = record_of_version(EXPERIMENT, "exporting", "v0009", required=True).decode()
+    assert "is published as v0009" in record
+    assert "experiment-pipeline approve flight_delay v0009 --by NAME" in record
+    assert "decision: rejected → accepted" in record
+
+
+def test_a_record_says_who_approved_the_version() -> None:
+    """By name and time."""
+    run_id = write_history()[2]
+    approved = VersionRow(
+        version="v0003",
+        run_id=run_id,
+        created_at=FIRST_DAY,
+        place="",
+        configuration=KEYS[2],
+        headline="",
+        fingerprint="",
+        approval_required=True,
+        approved_by="ada",
+        approved_at=FIRST_DAY,
+    )
+    remember([approved], EXPERIMENT)
+    assert "approved by ada at 2026-02-02 06:00 UTC" in section(record_of(run_id), "Decision")
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "killed", "partial"])
+def test_a_run_without_a_decision_has_no_record(status: str, storage: Path) -> None:
+    """There is nothing to sign."""
+    run = RunMemory(EXPERIMENT, "undecided")
+    run.remember([RunFacts(status=status, started_at=FIRST_DAY)])  # type: ignore[arg-type]
+    assert write_record(EXPERIMENT, "undecided", storage_root()) == ()
+    assert not storage.exists()
+
+
+def test_a_record_is_written_beside_the_archived_run(storage: Path) -> None:
+    """As a page and as Markdown, both named as reports of the run."""
+    run_id = write_history()[2]
+    rows = write_record(EXPERIMENT, run_id, storage_root())
+    assert [row.name for row in rows] == ["decision_record", "decision_record.md"]
+    folder = storage / EXPERIMENT / "runs"
+    assert [row.place for row in rows] == [
+        str(folder / f"{run_id}.record{suffix}") for suffix in (".html", ".md")
+    ]
+    assert 'class="verdict passed"' in (folder / f"{run_id}.record.html").read_text()

@@ -1,0 +1,263 @@
+"""What a real run leaves in the memory: accepted, rejected, failed, again, by whom."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from upath import UPath
+
+from experiment_pipeline.orchestration.assets.shared import keep
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.comparison import compare
+from experiment_pipeline.tracking.database.archive import reindex
+from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.runs import run
+from experiment_pipeline_tests.tracking.history import write_history
+
+IMPOSSIBLE = [{"metric": "roc_auc", "at_least": 0.999}]
+
+
+@pytest.fixture
+def spec(tmp_path: Path, storage: Path) -> ExperimentSpec:
+    """The awkward table as an experiment, with a storage of its own."""
+    assert not storage.exists()
+    return scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
+
+
+def with_keys(spec: ExperimentSpec, **keys: object) -> ExperimentSpec:
+    """The same experiment with other settings."""
+    return ExperimentSpec.model_validate(spec.model_dump(exclude_unset=True) | keys)
+
+
+@dataclass(frozen=True)
+class Past:
+    """An experiment that ran three times: accepted, unchanged again, rejected."""
+
+    name: str
+    root: Path
+    variables: Mapping[str, str]
+    first: str
+    again: str
+    rejected: str
+
+
+@pytest.fixture(scope="module")
+def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Past:
+    """Three real runs, made once."""
+    folder = tmp_path_factory.mktemp("past")
+    spec = scenario.spec(url=str(scenario.write_csv(folder / "visits.csv")))
+    database = shutil.copy(empty_database, folder / "past.sqlite")
+    variables = {
+        VARIABLE: f"sqlite:///{database}",
+        STORAGE_VARIABLE: str(folder / "artifacts"),
+    }
+    ids = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        for one, succeeds in (
+            (spec, True),
+            (spec, True),
+            (with_keys(spec, acceptance=IMPOSSIBLE), False),
+        ):
+            assert run(one, scenario.SCHEMA).success is succeeds
+            ids.append(questions.run_of(spec.name)["run_id"])
+    return Past(spec.name, folder / "artifacts", variables, *ids)
+
+
+@pytest.fixture
+def past(whole_past: Past, monkeypatch: pytest.MonkeyPatch) -> Past:
+    """The three runs, in the database that the environment names."""
+    for name, value in whole_past.variables.items():
+        monkeypatch.setenv(name, value)
+    return whole_past
+
+
+def test_an_accepted_run_is_remembered_from_table_to_version(past: Past) -> None:
+    """Every stage's facts are there, and the pages that people open."""
+    row = questions.run_of(past.name, past.first)
+    assert (row["status"], row["triggered_by"]) == ("accepted", "command line")
+    assert row["ended_at"] >= row["started_at"]
+    assert row["data_rows"] == len(scenario.table())
+    assert row["verdict"].startswith("go")
+    assert row["declared"] == row["trained"] + row["stopped_early"] + row["failed"]
+    assert row["validation_low"] <= row["validation_score"] <= row["validation_high"]
+    assert (row["version"], row["version_is_new"]) == ("v0001", True)
+    assert row["wall_seconds"] > 0
+    sets = questions.rows_of("sets", past.name, past.first).set_index("set_name")["rows"]
+    assert sets.sum() == row["data_rows"] - row["rejected_rows"]
+    reports = questions.rows_of("reports", past.name, past.first)
+    assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
+    assert all(Path(place).exists() for place in reports["place"])
+
+
+def test_each_configuration_is_remembered_with_cost_and_rank(past: Past) -> None:
+    """A row per configuration: its rank where it has one, what its fit took, which is chosen."""
+    row = questions.run_of(past.name, past.first)
+    results = questions.results(past.name, past.first)
+    assert len(results) == row["declared"]
+    assert results.loc[results["is_chosen"], "key"].item() == row["chosen"]
+    ranked = results[results["rank"].notna()]
+    assert ranked["fit_wall_seconds"].notna().all()
+    assert ranked["test_low"].le(ranked["test_score"]).all()
+
+
+def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past) -> None:
+    """What is reused is said to be, and nothing of it is missing."""
+    row = questions.run_of(past.name, past.again)
+    assert (row["status"], row["version_is_new"]) == ("accepted", False)
+    assert row["reused"] == row["trained"] + row["stopped_early"]
+    new, old = (questions.results(past.name, one) for one in (past.again, past.first))
+    same = ["key", "rank", "test_score", "fit_cpu_seconds", "fingerprint", "is_chosen"]
+    assert new[same].equals(old[same])
+    assert list(questions.versions(past.name)["version"]) == ["v0001"]
+
+
+def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Past) -> None:
+    """The leaderboard of the champion's run is still there after a run that was rejected."""
+    row = questions.run_of(past.name, past.rejected)
+    assert row["status"] == "rejected"
+    assert "0.999" in row["decision"]
+    assert row["version"] is None
+    gates = questions.rows_of("gates", past.name, past.rejected)
+    assert gates.loc[gates["limit_value"] == 0.999, "outcome"].item() == "FAIL"
+    assert len(questions.leaderboard(past.name, past.first))
+    assert questions.experiments()["champion"].item() == "v0001"
+
+
+def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
+    """Both judged the same validation rows with the same model: they differ by nothing."""
+    found = compare(past.first, past.rejected)
+    assert found.why_unpaired == ""
+    assert {one.difference.estimate for one in found.scores} == {0.0}
+    assert {one.better for one in found.scores} == {None}
+    assert "decision" in {one.what for one in found.changes}
+
+
+def test_every_run_makes_the_pages_anew(past: Past) -> None:
+    """Overview and the experiment's page are there after a run, also one that was rejected."""
+    assert past.name in (past.root / "overview.html").read_text()
+    page = (past.root / past.name / "runs.html").read_text()
+    assert page.count("accepted") >= 2
+    assert "rejected" in page
+
+
+def test_real_runs_survive_the_loss_of_their_database(
+    past: Past, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the storage holds of them is all that there was."""
+    names = ("runs", "sets", "findings", "configurations", "scores", "gates", "reports")
+    before = {name: questions.rows_of(name, past.name, past.first) for name in names}
+    copy = shutil.copy(empty_database, tmp_path / "another.sqlite")
+    monkeypatch.setenv(VARIABLE, f"sqlite:///{copy}")
+    assert reindex(location(str(past.root)), print) == 3
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(questions.rows_of(name, past.name, past.first), rows)
+    assert list(questions.versions(past.name)["version"]) == ["v0001"]
+
+
+def test_a_failed_run_says_what_and_how_to_mend_it(spec: ExperimentSpec, tmp_path: Path) -> None:
+    """A table that is gone: the run is there, with the error that the user saw."""
+    (tmp_path / "visits.csv").unlink()
+    assert not run(spec, scenario.SCHEMA).success
+    row = questions.run_of(spec.name)
+    assert (row["status"], row["stage"]) == ("failed", "raw_data")
+    assert "visits.csv" in row["error"]
+    assert row["fix"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "by", "name"),
+    [
+        ({"dagster/schedule_name": "nightly"}, "schedule", "nightly"),
+        ({"dagster/sensor_name": "new_data"}, "sensor", "new_data"),
+        ({"user": "ada"}, "command line", "ada"),
+    ],
+)
+def test_who_started_a_run_is_remembered(
+    tags: dict[str, str], by: str, name: str, spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    """Schedule, sensor or person: by name."""
+    (tmp_path / "visits.csv").unlink()
+    run(spec, scenario.SCHEMA, None, **tags)
+    row = questions.run_of(spec.name)
+    assert (row["triggered_by"], row["trigger_name"]) == (by, name)
+
+
+def test_the_price_of_the_machine_makes_a_cost(spec: ExperimentSpec, tmp_path: Path) -> None:
+    """price_per_hour times the hours that the stages took."""
+    (tmp_path / "visits.csv").unlink()
+    run(with_keys(spec, price_per_hour=3600.0), scenario.SCHEMA)
+    row = questions.run_of(spec.name)
+    assert row["cost"] == pytest.approx(row["wall_seconds"])
+
+
+def test_a_run_of_two_experiments_is_remembered_for_each(
+    spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    """Assets of several experiments that are materialized together do not mix."""
+    from experiment_pipeline_tests.runs import definitions
+
+    (tmp_path / "visits.csv").unlink()
+    other = with_keys(spec, name="other")
+    both = dg.Definitions.merge(*(definitions(one, scenario.SCHEMA) for one in (spec, other)))
+    graph = [one for one in both.assets or [] if isinstance(one, dg.AssetsDefinition)]
+    wanted = [f"{one.name}/raw_data" for one in (spec, other)]
+    with dg.instance_for_test() as instance:
+        dg.materialize(
+            graph,
+            selection=wanted,
+            instance=instance,
+            resources=both.resources,
+            raise_on_error=False,
+        )
+    found = questions.runs()
+    assert set(found["experiment"]) <= {spec.name, "other"}
+    assert len(set(found["run_id"])) == 1
+
+
+def test_a_run_without_its_database_fails_at_its_first_stage_and_says_why(
+    spec: ExperimentSpec, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read or trained whose outcome could not be remembered."""
+    monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
+    failed = run(spec, scenario.SCHEMA)
+    assert not failed.success
+    assert "DatabaseUnavailable" in failed.failure
+    assert VARIABLE in failed.failure
+    assert not storage.exists()
+
+
+def test_runs_in_a_bucket_are_archived_and_paged_there(place: UPath) -> None:
+    """On S3 as on a disk: the archive and both pages lie below the root."""
+    (run_id,) = write_history(runs=1)
+    keep(RunMemory("flight_delay", run_id))
+    assert "flight_delay" in (place / "overview.html").read_text()
+    assert run_id[:8] in (place / "flight_delay" / "runs.html").read_text()
+    assert reindex(place, print) == 1
+
+
+def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:
+    """Each run has its own; a rerun that publishes nothing leaves that of the version as it was."""
+    runs = past.root / past.name / "runs"
+    first, again, rejected = (
+        (runs / f"{run_id}.record.md").read_text()
+        for run_id in (past.first, past.again, past.rejected)
+    )
+    assert "is published as v0001" in first
+    assert "is the same model as v0001" in again
+    assert "Refused: 1 of " in rejected
+    assert "most frequent reasons to reject a row" in first
+    version = past.root / past.name / "registry" / "v0001" / "decision_record.md"
+    assert past.first in version.read_text()
+    for run_id in (past.first, past.rejected):
+        reports = questions.rows_of("reports", past.name, run_id).set_index("name")["place"]
+        assert Path(reports["decision_record"]) == runs / f"{run_id}.record.html"

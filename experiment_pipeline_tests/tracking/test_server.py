@@ -1,0 +1,225 @@
+"""The storage's pages in a browser: what is shown, and what never is."""
+
+import http.client
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import dagster as dg
+import pytest
+import uvicorn
+from click.testing import CliRunner
+from upath import UPath
+
+from experiment_pipeline.cli import main
+from experiment_pipeline.orchestration.assets.shared import metadata_of
+from experiment_pipeline.reporting.outcome import Place
+from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.storage.locations import Location, location
+from experiment_pipeline.tracking import server
+from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
+
+NOT_SHOWN = (
+    "/visits/tables/raw_data.parquet",
+    "/visits/model.skops",
+    "/visits/model.txt",
+    "/visits/.secret.json",
+    "/.claims/page.html",
+    "/visits",
+    "/visits/",
+    "/nothing.html",
+    "/../outside.html",
+    "/%2e%2e/outside.html",
+    "/visits/..%2f..%2foutside.html",
+    "/visits/%2e%2e/%2e%2e/outside.html",
+    "/..%5coutside.html",
+    "//etc/passwd.html",
+    "/%00.html",
+    "/visits/leaderboard/*/leaderboard.html",
+)
+PAGE = b"<!DOCTYPE html><title>board</title>"
+
+
+@dataclass
+class Served:
+    """A server in this process."""
+
+    root: Location
+    port: int = 0
+    _server: uvicorn.Server = field(init=False)
+
+    def __enter__(self) -> Self:
+        listener = server.listening(0)
+        self.port = listener.getsockname()[1]
+        settings = uvicorn.Config(server.application(self.root), log_level="warning")
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def ask(
+        self, path: str, method: str = "GET", host: str | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Status, content and headers of an answer; the path goes over the wire as it is."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.putrequest(method, path, skip_host=True)
+            connection.putheader("Host", host or f"127.0.0.1:{self.port}")
+            connection.endheaders()
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, answer.read(), headers
+
+
+@pytest.fixture
+def served(place: UPath) -> Iterator[Served]:
+    """Pages, models and tables on a disk and in a bucket."""
+    write_bytes(place / "overview.html", b"<h1>all</h1>")
+    write_bytes(place / "visits" / "leaderboard" / "ab12" / "leaderboard.html", PAGE)
+    write_bytes(place / "visits" / "trained_model" / "linear__C=0.1" / "result.json", b"{}")
+    for hidden in ("tables/raw_data.parquet", "model.skops", "model.txt", ".secret.json"):
+        write_bytes(place / "visits" / hidden, b"hidden")
+    write_bytes(place / ".claims" / "page.html", b"hidden")
+    with Served(place) as running:
+        yield running
+
+
+def test_pages_are_shown_and_the_overview_stands_first(served: Served) -> None:
+    """The address alone is the overview; a page is what was stored, with its type."""
+    status, content, headers = served.ask("/")
+    assert (status, content) == (200, b"<h1>all</h1>")
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    status, content, _ = served.ask("/visits/leaderboard/ab12/leaderboard.html")
+    assert (status, content) == (200, PAGE)
+    status, _, headers = served.ask("/visits/trained_model/linear__C=0.1/result.json")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    status, content, headers = served.ask("/overview.html", "HEAD")
+    assert (status, content, headers["content-length"]) == (200, b"", "12")
+
+
+def test_nothing_else_is_there(served: Served) -> None:
+    """Models, tables, hidden files, folders and every way out of the root are not found, clearly."""
+    write_bytes(UPath(served.root).parent / "outside.html", b"outside")
+    answers = {path: served.ask(path) for path in NOT_SHOWN}
+    assert {path: answer[0] for path, answer in answers.items()} == dict.fromkeys(NOT_SHOWN, 404)
+    assert all(answer[1].startswith(b"There is no page ") for answer in answers.values())
+
+
+def test_a_link_in_the_storage_leads_nowhere(storage: Path, tmp_path: Path) -> None:
+    """Neither a file nor a folder outside the root is shown through a symbolic link."""
+    outside = tmp_path / "outside"
+    write_bytes(location(str(outside / "page.html")), b"outside")
+    storage.mkdir()
+    (storage / "file.html").symlink_to(outside / "page.html")
+    (storage / "folder").symlink_to(outside)
+    with Served(location(str(storage))) as served:
+        assert served.ask("/file.html")[0] == 404
+        assert served.ask("/folder/page.html")[0] == 404
+
+
+def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
+    """Nothing can be written; another name that leads to this machine gets no answer."""
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert served.ask("/overview.html", method)[0] == 405
+    assert served.ask("/", host="attacker.example")[0] == 400
+    assert served.ask("/", host=f"localhost:{served.port}")[0] == 200
+
+
+def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
+    """The policy that travels with every answer names no source but the page itself."""
+    for path in ("/", "/nothing.html"):
+        headers = served.ask(path)[2]
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        sources = {source for part in policy.values() for source in part.split()}
+        assert sources == {"'none'", "'self'", "'unsafe-inline'", "data:"}
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_storage_without_runs_says_so(storage: Path) -> None:
+    """Who opens the address before the first run is told what to do."""
+    with Served(location(str(storage))) as served:
+        status, content, _ = served.ask("/")
+    assert status == 404
+    assert b"Run an experiment" in content
+
+
+@pytest.mark.slow
+def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
+    """A bucket that is not there is an answer with its fix, without a stack."""
+    with Served(location(f"s3://not-{s3_bucket}/prefix")) as served:
+        status, content, _ = served.ask("/")
+    assert status == 502
+    assert b"the bucket does not exist" in content
+
+
+def test_metadata_links_to_a_page_where_a_server_runs(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside its path a report has its address; without a server, and elsewhere, only the path."""
+    report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
+    facts = {"report": Place(report), "path": Place(str(storage / "visits" / "registry"))}
+    assert set(metadata_of(facts)) == {"report", "path"}
+    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:3001")
+    told = metadata_of(facts)
+    assert told["report"] == dg.MetadataValue.path(report)
+    address = "http://127.0.0.1:3001/visits/leaderboard/a=b/leaderboard.html"
+    assert told["report_page"] == dg.MetadataValue.url(address)
+    assert set(told) == {"report", "path", "report_page"}
+    assert page_url("/elsewhere/leaderboard.html") is None
+
+
+def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
+    """A port that was asked for is taken or refused; without one, any free one will do."""
+    with server.listening(0) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(main, ["reports", "--port", str(port)])
+        assert done.exit_code == 2
+        assert f"{port}: Address already in use" in done.output
+    with server.listening() as first, server.listening() as second:
+        assert server.url_of(first) != server.url_of(second)
+
+
+def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) -> None:
+    """The command is told the address, keeps its exit code, and takes the server along."""
+    write_bytes(location(str(storage / "overview.html")), PAGE)
+    script = (
+        "import os, sys, time, urllib.request\n"
+        f"url = os.environ['{URL_VARIABLE}']\n"
+        "for _ in range(300):\n"
+        "    try:\n"
+        "        print(url, urllib.request.urlopen(url).read().decode()); break\n"
+        "    except OSError: time.sleep(0.1)\n"
+        "sys.exit(7)\n"
+    )
+    reports = (str(Path(sys.executable).parent / "experiment-pipeline"), "reports")
+    command = [*reports, sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    url, page = done.stdout.split(" ", 1)
+    assert page.strip() == PAGE.decode()
+    assert f"reports on {url}" in done.stderr
+    wait_until_gone(url)
+
+
+def wait_until_gone(url: str) -> None:
+    """Fail when something still answers after a few seconds."""
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{url} still answers")

@@ -1,0 +1,254 @@
+"""The commands that ask: tables for people, JSON for programs, exit codes for CI."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from experiment_pipeline.cli import main
+from experiment_pipeline.reporting.run_record import FindingRow, RunFacts
+from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline_tests.tracking.history import KEYS, write_history
+
+
+class Terminal(io.StringIO):
+    """A terminal of the width that COLUMNS says."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def ask(*arguments: str, code: int = 0) -> str:
+    """What a command prints into a pipe, errors included."""
+    result = invoke(*arguments)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def in_a_terminal(*arguments: str) -> list[str]:
+    """The lines that a command prints where somebody looks."""
+    with redirect_stdout(Terminal()) as shown:
+        main(arguments, standalone_mode=False)
+    return re.sub(r"\x1b\[[\d;]*m", "", shown.getvalue()).splitlines()  # without bold
+
+
+def words(line: str) -> list[str]:
+    """The cells of a line."""
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def test_experiments_are_a_line_each() -> None:
+    """Champion, its score, and how the last run ended stand beside the name."""
+    write_history("flight_delay", runs=4)
+    write_history("wine", runs=2)
+    header, first, second = ask("experiments").splitlines()
+    assert words(header)[:4] == ["experiment", "runs", "champion", "score"]
+    assert words(first)[:4] == ["flight_delay", "4", "v0003", "roc_auc 0.710 on validation"]
+    assert words(second)[-3:] == ["rejected", "72 s", "0.0072"]
+
+
+def test_runs_are_a_line_each_the_newest_first() -> None:
+    """Into a pipe no line is wrapped, and the experiment is named where it is not asked for."""
+    ids = write_history(runs=3)
+    header, *lines = ask("runs").splitlines()
+    assert words(header)[:2] == ["run", "experiment"]
+    assert [words(line)[0] for line in lines] == [run_id[:8] for run_id in reversed(ids)]
+    assert words(lines[1]) == [
+        *("00000001", "flight_delay", "2026-02-03 06:00", "schedule flight_delay_schedule"),
+        *("accepted", "roc_auc 0.7000 (0.6800 to 0.7200)", "v0002", "36 s"),
+    ]
+    assert "experiment" not in ask("runs", "flight_delay").splitlines()[0]
+
+
+def test_runs_are_chosen_by_their_options() -> None:
+    """Status, date, age and number each leave out what they say."""
+    write_history(runs=5)
+    count = {
+        "--status accepted --status rejected": 5,
+        "--status rejected": 1,
+        "--since 2026-02-05": 2,
+        "--limit 3": 3,
+    }
+    for options, number in count.items():
+        assert len(json.loads(ask("runs", *options.split(), "--json"))) == number, options
+    assert ask("runs", "--since", "7 days") == "no such run\n"
+
+
+def test_ci_fails_where_no_run_was_accepted_lately() -> None:
+    """The exit code is 1 without such a run, and 0 with one; the output is there either way."""
+    write_history()
+    wanted = ("runs", "flight_delay", "--status", "accepted", "--since", "7 days", "--fail-if-none")
+    assert ask(*wanted, code=1) == "no such run\n"
+    assert json.loads(ask(*wanted, "--json", code=1)) == []
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    fresh = RunMemory("flight_delay", "fresh")
+    fresh.remember([RunFacts(status="rejected", started_at=yesterday)])
+    ask(*wanted, code=1)
+    fresh.remember([RunFacts(status="accepted")])
+    assert "fresh" in ask(*wanted)
+
+
+@pytest.mark.parametrize("since", ["yesterdayish", "7 dayz"])
+def test_an_age_that_is_none_is_a_wrong_option(since: str) -> None:
+    """Exit code 2, as of every option that cannot be read."""
+    assert "neither a date nor an age such as '7 days'" in ask("runs", "--since", since, code=2)
+
+
+def test_a_run_is_shown_with_all_that_is_remembered() -> None:
+    """Facts first, then a table each of findings, configurations, scores, gates and reports."""
+    ids = write_history()
+    shown = ask("show", ids[2][:8])
+    for part in ("findings", "configurations (roc_auc on test)", "scores", "gates", "reports"):
+        assert f"\n\n{part}\n" in shown
+    for fact in ("every gate passed", "36 s, 52 CPU s, 300 MB at the peak, cost 0.0036", KEYS[2]):
+        assert fact in shown
+    assert "rejected" in ask("show"), "without an id it is the last one"
+    assert ask("show", "--experiment", "flight_delay") == ask("show", ids[-1])
+
+
+def test_a_run_as_json_has_a_list_per_table() -> None:
+    """Numbers stay numbers, what is missing is null, and a moment has its zone."""
+    ids = write_history()
+    found = json.loads(ask("show", ids[2], "--json"))
+    assert found["started_at"] == "2026-02-04T06:00:00Z"
+    assert (found["wall_seconds"], found["error"]) == (36.0, None)
+    assert [len(found[name]) for name in ("sets", "findings", "configurations", "gates")] == [
+        *(3, 1, 3, 1)
+    ]
+    best = next(one for one in found["configurations"] if one["rank"] == 1)
+    assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
+
+
+def test_two_runs_are_compared_in_words_and_as_json() -> None:
+    """What changed, and what it did to the scores."""
+    ids = write_history(runs=6)
+    told = ask("compare", ids[0], ids[4])
+    assert "data: 10,000 rows, 12 columns (data0) → 10,004 rows, 12 columns (data2)" in told
+    assert "-seed: 0" in told
+    found = json.loads(ask("compare", ids[0], ids[4], "--json"))
+    assert (found["before"], found["after"]) == (ids[0], ids[4])
+    assert [one["what"] for one in found["changes"]] == ["data", "yaml", "code", "version"]
+    assert found["scores"][0]["metric"] == "roc_auc"
+    assert found["scores"][0]["difference"] == pytest.approx(0.04)
+    assert found["scores"][0]["better"] is None
+
+
+def test_a_run_of_two_experiments_is_told_apart() -> None:
+    """Where an id is that of several, the error says so, and the experiment's name helps."""
+    for experiment in ("flight_delay", "wine"):
+        for run_id in ("both", "later"):
+            RunMemory(experiment, run_id).remember([RunFacts(status="failed")])
+    assert "name the experiment" in ask("show", "bot", code=1)
+    assert json.loads(ask("show", "bot", "--experiment", "wine", "--json"))["experiment"] == "wine"
+    assert "wine both" in ask("compare", "bot", "lat", "--experiment", "wine")
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_a_narrow_terminal_gets_lines_instead_of_columns(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is wider than the terminal; a run's facts stand below each other where they must."""
+    ids = write_history()
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = in_a_terminal("runs")
+    assert max(map(len, lines)) <= width
+    assert any(line.split()[:2] == ["run", ids[0][:8]] for line in lines) == (width < 100)
+    # No word is broken: the first characters of an id are there to be copied.
+    assert sum(ids[0][:8] in line for line in lines) == 1
+    shown = in_a_terminal("show", ids[0])
+    assert max(map(len, shown)) <= width
+
+
+def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markup of the terminal's library, emoji codes and control characters of a name do nothing."""
+    name = "[red]:smile:[/red]\x1b[2J"
+    finding = FindingRow(
+        code=name, title="", severity="warn", column_names=(name,), evidence=name, advice=""
+    )
+    RunMemory(name, "[bold]run").remember([RunFacts(status="failed", error=name), finding])
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in (("runs",), ("experiments",), ("show", "[bold]")):
+        lines = "\n".join(in_a_terminal(*command))
+        assert "[red]:smile:[/red]�[2J" in lines, command
+        assert "\x1b[2J" not in lines, command
+    assert json.loads(ask("experiments", "--json"))[0]["experiment"] == name
+
+
+def test_nothing_remembered_is_said() -> None:
+    """On a fresh machine lists are empty, and who asks for one run hears that there is none."""
+    assert ask("experiments") == "no experiment has run yet\n"
+    assert ask("runs") == "no such run\n"
+    assert [json.loads(ask(name, "--json")) for name in ("experiments", "runs")] == [[], []]
+    assert ask("show", code=1).startswith("Error: the last run: no run is remembered yet")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("runs flight_dela", "did you mean 'flight_delay'"),
+        ("show zz", "zz: no run begins so"),
+        ("show 0", "several runs begin so"),
+        ("show zz --json", "zz: no run begins so"),
+        ("compare 00000000 zz", "zz: no run begins so"),
+        ("models flight_delay", "has no exported model"),
+    ],
+)
+def test_what_is_not_there_is_one_screen_on_the_other_stream(
+    command: str, said: str, storage: Path
+) -> None:
+    """Culprit, rule, fix and exit code 1, without a stack; a program that reads stdout gets nothing."""
+    write_history()
+    result = invoke(*command.split())
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "fix: " in result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) < 6
+
+
+def test_a_database_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL without its password, and the variable that names another."""
+    monkeypatch.setenv(VARIABLE, "postgresql://ada:s3cr3t@127.0.0.1:1/none")
+    told = ask("runs", code=1)
+    assert "cannot be used" in told
+    assert VARIABLE in told
+    assert "s3cr3t" not in told
+
+
+@pytest.mark.parametrize("is_its_storage", [True, False])
+def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage: bool) -> None:
+    """Whoever lists the runs finds out first which of the running ones are gone, and archives them
+    where their storage is.
+    """
+    if is_its_storage:
+        (storage / "flight_delay" / "tables").mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        noted = Process.here(process.pid).as_noted
+        facts = RunFacts(status="running", process=noted, started_at=datetime.now(UTC))
+        RunMemory("flight_delay", "dead").remember([facts])
+        RunMemory("flight_delay", "alive").remember(
+            [RunFacts(status="running", process=Process.here(os.getpid()).as_noted)]
+        )
+        assert len(json.loads(ask("runs", "--status", "running", "--json"))) == 2
+        process.kill()
+    assert [one["run_id"] for one in json.loads(ask("runs", "--status", "killed", "--json"))] == [
+        "dead"
+    ]
+    assert (storage / "flight_delay" / "runs" / "dead.json").exists() == is_its_storage
+    assert storage.exists() == is_its_storage
+    assert "status         killed" in ask("show", "dead")
+    assert json.loads(ask("experiments", "--json"))[0]["last_status"] == "killed"
