@@ -47,7 +47,7 @@ def model_result(key: str, test_score: float, metric: str = "roc_auc") -> ModelR
     return ModelResult(
         key=key,
         fingerprint=f"f-{key}",
-        recipe_fingerprint="recipe",
+        encoder_fingerprint="encoder",
         algorithm="linear",
         features="onehot",
         hyperparameters={},

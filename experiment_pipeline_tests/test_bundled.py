@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages import foreseen
+from experiment_pipeline.stages import memory_estimate as foreseen
 from experiment_pipeline.stages.memory_estimate import Foreseen, MemoryNeed
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE

@@ -186,7 +186,7 @@ def test_the_cluster_has_what_the_operator_asks_for(dask_cluster: dict[str, Any]
 
 @pytest.mark.parametrize("part", ["scheduler", "worker"])
 def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: str) -> None:
-    """Each option of the manifest, the units and the scripts is one of `dask scheduler` or `dask worker`."""
+    """Each option of the manifest, the clusters and the scripts is one of `dask scheduler` or `dask worker`."""
     from distributed.cli.dask_scheduler import main as scheduler
     from distributed.cli.dask_worker import main as worker
 
@@ -272,20 +272,20 @@ def test_the_image_installs_extras_that_the_project_has() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
-def test_the_units_are_what_systemd_reads(tmp_path: Path) -> None:
+def test_the_clusters_are_what_systemd_reads(tmp_path: Path) -> None:
     """`systemd-analyze verify`, with programs that are there."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("dask", "dagster-webserver", "dagster-daemon"):
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
-    for unit in FOLDER.glob("ssh/*.service"):
-        text = unit.read_text().replace("/opt/experiments/.venv/bin", str(programs))
-        (tmp_path / unit.name).write_text(text.replace("User=experiments", "User=root"))
-    units = sorted(str(path) for path in tmp_path.glob("*.service"))
-    assert len(units) == 4
+    for cluster in FOLDER.glob("ssh/*.service"):
+        text = cluster.read_text().replace("/opt/experiments/.venv/bin", str(programs))
+        (tmp_path / cluster.name).write_text(text.replace("User=experiments", "User=root"))
+    clusters = sorted(str(path) for path in tmp_path.glob("*.service"))
+    assert len(clusters) == 4
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *units],
+        ["systemd-analyze", "verify", "--man=no", *clusters],
         check=False,
         capture_output=True,
         text=True,

@@ -78,7 +78,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
     return (
         Proposal(
-            first | _recipes(shape),
+            first | _encoders(shape),
             "boosted trees by their defaults, and with splits at random: begun first",
         ),
         Proposal(_lightgbm(shape), boosted),
@@ -98,7 +98,7 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
         "algorithm": "lightgbm",
         "method": "random",
         "draws": _draws(shape),
-        **_recipes(shape),
+        **_encoders(shape),
         "hyperparameters": {
             "learning_rate": _log(slowest, fastest),
             "num_leaves": _log(4, leaves),
@@ -120,7 +120,7 @@ def _draws(shape: Shape) -> int:
     return 10 if shape.cells > LARGE_CELLS else 12 if shape.classes > MANY_CLASSES else 20
 
 
-def _recipes(shape: Shape) -> dict[str, Any]:
+def _encoders(shape: Shape) -> dict[str, Any]:
     """Where codes do not tell all texts apart, the search chooses among what else they can be."""
     return {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
 

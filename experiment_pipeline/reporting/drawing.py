@@ -33,7 +33,7 @@ _METADATA = ("Date", "Creator", "Format", "Type")
 _DPI_OF_PNG = 110
 # Settings of matplotlib hold for the whole process, as long as a picture is drawn.
 _ONE_AT_A_TIME = threading.Lock()
-_COLOUR = re.compile(r"--(ink|paper|muted|line|panel|link|good|doubt|bad|series-\d): (#\w+)")
+_COLOUR = re.compile(r"--(ink|paper|muted|line|panel|link|good|caveat|bad|series-\d): (#\w+)")
 _REFERENCE = re.compile(r"(?<=: )#fe51(\w\w)\b")
 
 
@@ -48,7 +48,7 @@ class Palette:
     panel: str
     link: str
     good: str
-    doubt: str
+    caveat: str
     bad: str
     series: tuple[str, ...]
 

@@ -76,7 +76,7 @@ class Check:
         limit: what the value was held against.
         facts: what it rests on.
         problems: why it failed, each said in the log as well.
-        doubts: for people to judge, said as warnings; they fail nothing.
+        caveats: for people to judge, said as warnings; they fail nothing.
         notes: said, and nothing more.
         refusal: what ends the run, with what to do about it.
     """
@@ -89,7 +89,7 @@ class Check:
     limit: float | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
     problems: Sequence[str] = ()
-    doubts: Sequence[str] = ()
+    caveats: Sequence[str] = ()
     notes: Sequence[str] = ()
     refusal: ExperimentPipelineError | None = None
 
@@ -101,24 +101,24 @@ class Check:
         severity: Severity = "error",
         *,
         holds: str,
-        doubts: Sequence[str] = (),
+        caveats: Sequence[str] = (),
         notes: Sequence[str] = (),
         value: float | None = None,
         limit: float | None = None,
     ) -> Self:
         """Passed when there is no problem, and says what `holds` then; else the problems.
 
-        Doubts and notes stand below.
+        Caveats and notes stand below.
         """
         return cls(
             name,
             passed=not problems,
-            means="\n".join([*(problems or [holds]), *doubts, *notes]),
+            means="\n".join([*(problems or [holds]), *caveats, *notes]),
             severity=severity,
             value=value,
             limit=limit,
             problems=problems,
-            doubts=doubts,
+            caveats=caveats,
             notes=notes,
         )
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
 Features = Literal["ordinal", "onehot", "target", "text"]
-# Up to so many distinct texts are a list of categories, whatever the recipe.
+# Up to so many distinct texts are a list of categories, whatever the encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
 # The row of the leaderboard that is no configuration: its key, and its algorithm.
@@ -76,7 +76,7 @@ class Algorithm:
     Attributes:
         classifier: for binary and multiclass.
         regressor: for regression.
-        features: the recipe that suits it: trees that split codes get codes.
+        features: the encoder that suits it: trees that split codes get codes.
         passes: hyperparameters, train rows → how many passes over the rows a fit makes, roughly.
         competes: whether it has to earn its full training. Predicting without features costs
             nothing, needs no rows, and must not take a place.

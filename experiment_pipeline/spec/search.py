@@ -43,7 +43,7 @@ class Search(Closed):
     configurations: tuple[dict[str, Setting], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How categories and texts reach the model: one recipe, or a list such as "
+        description="How categories and texts reach the model: one encoder, or a list such as "
         "[ordinal, target, text] to choose from; unset: what suits the algorithm",
     )
 
@@ -59,11 +59,11 @@ class Search(Closed):
 
     @field_validator("features")
     @classmethod
-    def _recipes_differ(cls, value: Any) -> Any:
+    def _encoders_differ(cls, value: Any) -> Any:
         if value == ():
-            raise ValueError("the list is empty; name recipes, or drop the key")
+            raise ValueError("the list is empty; name encoders, or drop the key")
         if isinstance(value, tuple) and len(set(value)) < len(value):
-            raise ValueError("a recipe stands there twice; keep it once")
+            raise ValueError("a encoder stands there twice; keep it once")
         return value
 
     @model_validator(mode="after")
@@ -85,8 +85,8 @@ class Search(Closed):
         return {k: v for k, v in self.hyperparameters.items() if isinstance(v, Range | tuple)}
 
     @property
-    def recipes(self) -> tuple[Features, ...]:
-        """The feature recipes to choose from; none where the algorithm's own is meant."""
+    def encoders(self) -> tuple[Features, ...]:
+        """The feature encoders to choose from; none where the algorithm's own is meant."""
         if self.features is None:
             return ()
         return self.features if isinstance(self.features, tuple) else (self.features,)
@@ -113,7 +113,7 @@ class Search(Closed):
     def _check_random(self) -> None:
         if self.draws is None:
             raise ValueError("method random needs draws: the number of configurations")
-        if not self.searched and len(self.recipes) < 2:
+        if not self.searched and len(self.encoders) < 2:
             raise impossible(
                 "method random has nothing to draw; give a hyperparameter a list or low and high",
                 "method",

@@ -198,8 +198,8 @@ class MemoryNeed:
         if fitting < _FEWEST_ROWS:
             return self.change
         # Down to one digit: it is an estimate, and what is advised must do.
-        unit = 10 ** (len(str(fitting)) - 1)
-        sample = f"{fitting // unit * unit:,} of the {self.rows:,} rows that it is given"
+        cluster = 10 ** (len(str(fitting)) - 1)
+        sample = f"{fitting // cluster * cluster:,} of the {self.rows:,} rows that it is given"
         return f"run on a sample of about {sample}, or {self.change}"
 
 

@@ -3,7 +3,7 @@
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of
 what came true are modelled by the predicted log odds. A slope below 1 is a model too sure of
 itself, above 1 too careful; the intercept, with the slope held at 1, is by how much the log odds
-are too low on average. Intervals draw the resampling units anew.
+are too low on average. Intervals draw the resampling clusters anew.
 
 A model that is fitted with other class weights than the rows have says how likely a class would
 be among rows of that other mix. It ranks as well as before; its probabilities, and log loss and
@@ -198,7 +198,7 @@ def _calibration(of: str, rows: SetPrediction) -> Calibration:
     # The mean distance of a normal error is its deviation times the root of 2/π.
     noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
     intercept, slope = recalibration(rows)
-    drawn = one_sample(rows.units, rows.weights)
+    drawn = one_sample(rows.clusters, rows.weights)
     return Calibration(
         of,
         around(spread_of(intercept, drawn)),
@@ -219,7 +219,7 @@ def _parts(probability: np.ndarray) -> Iterator[np.ndarray]:
 
 def _bin(rows: SetPrediction) -> tuple[ReliabilityBin, float, float]:
     """What rows show, how much they count together, and of how many equal ones they tell."""
-    observed = mean_with_interval(rows.y, rows.units, rows.weights, share=True)
+    observed = mean_with_interval(rows.y, rows.clusters, rows.weights, share=True)
     predicted = float(weighted_mean(rows.prediction, rows.weights))
     shown = ReliabilityBin(len(rows.y), predicted, observed)
     if rows.weights is None:

@@ -1,8 +1,8 @@
-"""What a sample cannot show: which intervals are too narrow, and why; how many units a limit needs.
+"""What a sample cannot show: which intervals are too narrow, and why; how many clusters a limit needs.
 
 Heavy tails, a rare class and days that resemble their neighbours hold more than a sample shows.
 Each rule was held against simulated sets (`make bench`, statistics), for hits and for false
-alarms. In: metrics, predictions, units. Out: sentences with their numbers, numbers of units.
+alarms. In: metrics, predictions, clusters. Out: sentences with their numbers, numbers of clusters.
 """
 
 import math
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import unit_codes
+from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.metric import Errors
 from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_units
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_clusters
+from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread
 from experiment_pipeline.statistics.weights import Weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
@@ -27,50 +27,52 @@ _FEW_OF_A_CLASS = 6
 _BEYOND_CHANCE = 2.2
 # … and one that leaves more degrees of freedom is short beside the set.
 _FEW_DEGREES = 8
-FEW_UNITS = 10
+FEW_CLUSTERS = 10
 
 
 # In simulations an autocorrelation of .5 is found in 1 of 4 series of 30, in 3 of 4 of 120.
-FEW_CONSECUTIVE_UNITS = 30
-_MOST = 40  # a power of two: more units than anybody has
+FEW_CONSECUTIVE_CLUSTERS = 30
+_MOST = 40  # a power of two: more clusters than anybody has
 
 
-def few_units_note(units: np.ndarray, what: str, place: str, weights: Weights = None) -> str | None:
-    """Return a warning when the intervals of a set rest on few units; else None.
+def few_clusters_note(
+    clusters: np.ndarray, what: str, place: str, weights: Weights = None
+) -> str | None:
+    """Return a warning when the intervals of a set rest on few clusters; else None.
 
     Args:
-        units: (n,) codes.
-        what: one unit in words, such as "group".
+        clusters: (n,) codes.
+        what: one cluster in words, such as "group".
         place: the set.
-        weights: (n,) of the rows: unequal ones tell as much as fewer units.
+        weights: (n,) of the rows: unequal ones tell as much as fewer clusters.
     """
-    n_units = int(unit_codes(units).max()) + 1
-    told = told_units(units, weights)
-    if told < FEW_UNITS <= n_units:
+    n_clusters = int(cluster_codes(clusters).max()) + 1
+    told = told_clusters(clusters, weights)
+    if told < FEW_CLUSTERS <= n_clusters:
         return (
-            f"the {place} set has {n_units} resampling units ({what}), but their weights are so "
-            f"unequal that they tell as much as {told} of equal weight, fewer than {FEW_UNITS}: "
+            f"the {place} set has {n_clusters} resampling clusters ({what}), but their weights are so "
+            f"unequal that they tell as much as {told} of equal weight, fewer than {FEW_CLUSTERS}: "
             "its intervals are wide, and still rough"
         )
-    if n_units == 1:
+    if n_clusters == 1:
         return f"the {place} set is one {what}: no interval can be computed, only the full range"
-    if n_units < FEW_UNITS:
+    if n_clusters < FEW_CLUSTERS:
         return (
-            f"the {place} set has {n_units} resampling units ({what}), fewer than {FEW_UNITS}: "
+            f"the {place} set has {n_clusters} resampling clusters ({what}), fewer than {FEW_CLUSTERS}: "
             "its intervals are wide, and still rough"
         )
-    if isinstance(units, ConsecutiveUnits) and n_units < FEW_CONSECUTIVE_UNITS:
+    if isinstance(clusters, ConsecutiveClusters) and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
         return (
-            f"the {place} set has {n_units} consecutive units ({what}): too few to see whether "
+            f"the {place} set has {n_clusters} consecutive clusters ({what}): too few to see whether "
             "they resemble their neighbours, which would make its intervals too narrow"
         )
     return None
 
 
-def doubts(
+def caveats(
     metrics: Sequence[str],
     predicted: SetPrediction,
-    unit: str,
+    cluster: str,
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
@@ -79,36 +81,38 @@ def doubts(
     Args:
         metrics: whose intervals are shown.
         predicted: what they are computed from.
-        unit: one resampling unit in words, such as "group".
+        cluster: one resampling cluster in words, such as "group".
         place: the set.
         threshold: of the metrics that need one.
     """
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
-    yield from _heavy_tails(metrics, predicted, unit, place)
-    yield from _rare_class(spreads, unit, place)
-    yield from _neighbours(spreads, int(unit_codes(predicted.units).max()) + 1, unit, place)
+    yield from _heavy_tails(metrics, predicted, cluster, place)
+    yield from _rare_class(spreads, cluster, place)
+    yield from _neighbours(
+        spreads, int(cluster_codes(predicted.clusters).max()) + 1, cluster, place
+    )
 
 
 def _heavy_tails(
-    metrics: Sequence[str], predicted: SetPrediction, unit: str, place: str
+    metrics: Sequence[str], predicted: SetPrediction, cluster: str, place: str
 ) -> Iterator[str]:
-    codes = unit_codes(predicted.units)
-    n_units = int(codes.max()) + 1
-    largest = max(1, round(_LARGEST * n_units))
+    codes = cluster_codes(predicted.clusters)
+    n_clusters = int(codes.max()) + 1
+    largest = max(1, round(_LARGEST * n_clusters))
 
     def share(errors: Errors) -> float:
-        """Which share of the errors the units have that err most."""
+        """Which share of the errors the clusters have that err most."""
         of_rows = errors(predicted.y, predicted.prediction)
-        by_unit = np.bincount(codes, weights=weighted(of_rows, predicted.weights))
-        by_unit.sort()
-        return float(by_unit[-largest:].sum() / max(by_unit.sum(), np.finfo(np.float64).tiny))
+        by_cluster = np.bincount(codes, weights=weighted(of_rows, predicted.weights))
+        by_cluster.sort()
+        return float(by_cluster[-largest:].sum() / max(by_cluster.sum(), np.finfo(np.float64).tiny))
 
     lowest = float(predicted.y.min()) if len(predicted.y) else math.inf
     judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
     shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
-    # Of fewer units one always makes much, and that they are few is said.
-    if n_units < FEW_UNITS or not heavy:
+    # Of fewer clusters one always makes much, and that they are few is said.
+    if n_clusters < FEW_CLUSTERS or not heavy:
         return
     trusted = "; mae is the metric to trust" if share(absolute_errors) < _HEAVY else ""
     # Where absolute errors are not heavy, small targets make the relative ones so.
@@ -118,7 +122,7 @@ def _heavy_tails(
         if METRICS[name].errors is relative_errors and trusted
     }
     rest = {name: found for name, found in heavy.items() if name not in near_zero}
-    few = f"those of {largest:,} of {n_units:,} units ({unit})"
+    few = f"those of {largest:,} of {n_clusters:,} clusters ({cluster})"
     if rest:
         yield (
             f"{_intervals(rest)} on the {place} set may be too narrow: the largest errors, {few}, "
@@ -134,7 +138,7 @@ def _heavy_tails(
         )
 
 
-def _rare_class(spreads: Mapping[str, Spread], unit: str, place: str) -> Iterator[str]:
+def _rare_class(spreads: Mapping[str, Spread], cluster: str, place: str) -> Iterator[str]:
     few = {
         name: spread.scarcest
         for name, spread in spreads.items()
@@ -143,24 +147,24 @@ def _rare_class(spreads: Mapping[str, Spread], unit: str, place: str) -> Iterato
     if few:
         yield (
             f"{_intervals(few)} on the {place} set may be too narrow: the rarest class is in "
-            f"{min(few.values())} units ({unit}). In simulations the truth is held in 82 to 94 of "
+            f"{min(few.values())} clusters ({cluster}). In simulations the truth is held in 82 to 94 of "
             f"100 such sets, not 95"
         )
 
 
 def _neighbours(
-    spreads: Mapping[str, Spread], n_units: int, unit: str, place: str
+    spreads: Mapping[str, Spread], n_clusters: int, cluster: str, place: str
 ) -> Iterator[str]:
     long = {
         name: spread.autocorrelation
         for name, spread in spreads.items()
-        if spread.autocorrelation > _BEYOND_CHANCE / math.sqrt(n_units)
+        if spread.autocorrelation > _BEYOND_CHANCE / math.sqrt(n_clusters)
         and spread.degrees_of_freedom < _FEW_DEGREES
     }
     if long:
         yield (
             f"{_intervals(long)} on the {place} set may be too narrow, though wider than for "
-            f"independent units: what {n_units} consecutive units ({unit}) add resembles what "
+            f"independent clusters: what {n_clusters} consecutive clusters ({cluster}) add resembles what "
             f"their neighbours add (autocorrelation {max(long.values()):.2f}). In simulations the "
             f"truth is held in 80 to 93 of 100 such sets, not 95"
         )
@@ -170,11 +174,11 @@ def _intervals(names: Mapping[str, float]) -> str:
     return f"the interval{'s' if len(names) > 1 else ''} of {', '.join(names)}"
 
 
-def fewest_units(metric: str, limit: float) -> int | None:
-    """Return how many units a perfect score needs for its worse bound to reach a limit.
+def fewest_clusters(metric: str, limit: float) -> int | None:
+    """Return how many clusters a perfect score needs for its worse bound to reach a limit.
 
     By the width law of the intervals themselves: losses without an upper end reach any limit
-    with one unit; None: no number does.
+    with one cluster; None: no number does.
     """
 
     def reaches(n: int) -> bool:
@@ -186,9 +190,9 @@ def fewest_units(metric: str, limit: float) -> int | None:
     return 1 + bisect_left(range(1, most), True, key=reaches)
 
 
-def perfect_bound(metric: str, units: int) -> float:
-    """Return the worse bound of a perfect score on so many units."""
+def perfect_bound(metric: str, clusters: int) -> float:
+    """Return the worse bound of a perfect score on so many clusters."""
     limits = METRICS[metric]
     perfect = limits.highest if limits.greater_is_better else limits.lowest
-    certain = Spread(perfect, 0.0, max(units - 1, 1), units)
+    certain = Spread(perfect, 0.0, max(clusters - 1, 1), clusters)
     return worse_bound(metric, interval_of(metric, certain))

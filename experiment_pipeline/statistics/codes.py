@@ -1,4 +1,4 @@
-"""Units and classes as numbers 0 … G-1, by which rows are put together. In: arrays. Out: codes (n,)."""
+"""Clusters and classes as numbers 0 … G-1, by which rows are put together. In: arrays. Out: codes (n,)."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ import numpy as np
 _COUNTED = 8
 
 
-def unit_codes(units: np.ndarray) -> np.ndarray:
-    """Return units as codes 0 … G-1, (n,)."""
-    return distinct(np.asarray(units))[1]
+def cluster_codes(clusters: np.ndarray) -> np.ndarray:
+    """Return clusters as codes 0 … G-1, (n,)."""
+    return distinct(np.asarray(clusters))[1]
 
 
 def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,10 +26,10 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found, (np.cumsum(there) - 1)[values]
 
 
-def with_own_units(units: np.ndarray, more: int) -> np.ndarray:
-    """Return the units of rows (n,) that are followed by more, each a unit of its own.
+def with_own_clusters(clusters: np.ndarray, more: int) -> np.ndarray:
+    """Return the clusters of rows (n,) that are followed by more, each a cluster of its own.
 
     Consecutive ones stay so: the added ones come last.
     """
-    codes = unit_codes(units)
-    return np.concatenate([codes, codes.max() + 1 + np.arange(more)]).view(type(units))
+    codes = cluster_codes(clusters)
+    return np.concatenate([codes, codes.max() + 1 + np.arange(more)]).view(type(clusters))

@@ -2,15 +2,15 @@
 
 Scores on the same rows rise and fall together, so what is compared is the difference, by the
 difference of the influence values. Single 95 % intervals are too narrow for many: a multiplier
-bootstrap over the units gives the largest deviation of all differences from one control at once
+bootstrap over the clusters gives the largest deviation of all differences from one control at once
 (many-to-one comparisons: Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov,
 Chetverikov and Kato 2013). The baseline is a control that nobody chose. The best is not: with
 the best score as the yardstick, such intervals cover the truth in half of all searches, because
 it was chosen for its luck. So each configuration that may be the best is a control in turn
 (multiple comparisons with the best: Hsu 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4).
-Consecutive units that resemble their neighbours are compared by their slow projections
+Consecutive clusters that resemble their neighbours are compared by their slow projections
 (`spread.py`), which are fewer and nearly independent.
-In: scores where greater is better, and what each unit adds to them. Out: `Comparison`, bounds.
+In: scores where greater is better, and what each cluster adds to them. Out: `Comparison`, bounds.
 """
 
 import math
@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import unit_codes
+from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.interval import LEVEL, quantile
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, as_strangers
+from experiment_pipeline.statistics.spread import ConsecutiveClusters, as_strangers
 
 DRAWS = 2_000
-# More units are put together, k-th with k-th, whatever their rows say (random groups, Wolter
+# More clusters are put together, k-th with k-th, whatever their rows say (random groups, Wolter
 # 2007): a standard error moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
-MOST_UNITS = 2_048
+MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
 # Relative to the scores' own standard errors, less than this is rounding, not a difference.
 ROUNDING = 3e-7
@@ -59,17 +59,17 @@ class Bounds:
     high: np.ndarray
 
 
-def comparison_codes(units: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): the units, at most 2,048.
+def comparison_codes(clusters: np.ndarray) -> np.ndarray:
+    """Return the codes 0 … G-1 that comparisons resample, (n,): the clusters, at most 2,048.
 
     Of more consecutive ones neighbours are put together, so that they stay in order.
     """
-    codes = unit_codes(units)
-    n_units = int(codes.max()) + 1
-    if n_units <= MOST_UNITS:
+    codes = cluster_codes(clusters)
+    n_clusters = int(codes.max()) + 1
+    if n_clusters <= MOST_CLUSTERS:
         return codes
-    consecutive = isinstance(units, ConsecutiveUnits)
-    return codes * MOST_UNITS // n_units if consecutive else codes % MOST_UNITS
+    consecutive = isinstance(clusters, ConsecutiveClusters)
+    return codes * MOST_CLUSTERS // n_clusters if consecutive else codes % MOST_CLUSTERS
 
 
 def compare_with_best(
@@ -89,10 +89,10 @@ def compare_with_best(
 
     Args:
         scores: (C,) finite, greater is better.
-        contributions: (G, C) what each unit adds to each score, for greater is better.
+        contributions: (G, C) what each cluster adds to each score, for greater is better.
         seed: of the draws.
-        consecutive: whether the units are in the order of time, and may resemble neighbours.
-        told: of how many equal units they tell as much as, where weights are unequal.
+        consecutive: whether the clusters are in the order of time, and may resemble neighbours.
+        told: of how many equal clusters they tell as much as, where weights are unequal.
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
@@ -131,10 +131,10 @@ def compare_with_control(
 
     Args:
         leads: (C,) score minus the control's.
-        contributions: (G, C) what each unit adds to each score.
+        contributions: (G, C) what each cluster adds to each score.
         control: (G,) what it adds to the control's.
         seed: of the draws.
-        consecutive: whether the units are in the order of time, and may resemble neighbours.
+        consecutive: whether the clusters are in the order of time, and may resemble neighbours.
         told: as of `compare_with_best`.
     """
     if len(contributions) < 2:
@@ -151,7 +151,7 @@ def compare_with_control(
 
 
 def _told(contributions: np.ndarray, told: float) -> float:
-    """How many units there are, or seem to be; two, whose error is hardly known, at the least."""
+    """How many clusters there are, or seem to be; two, whose error is hardly known, at the least."""
     return float(max(min(len(contributions), told), 2))
 
 
@@ -211,25 +211,25 @@ def _critical_value(
     return float(np.quantile(largest, LEVEL))
 
 
-def _tails(n_units: float, columns: int, seed: int) -> np.ndarray:
-    """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few units.
+def _tails(n_clusters: float, columns: int, seed: int) -> np.ndarray:
+    """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few clusters.
 
-    One column serves all differences where units are rows. Of consecutive units a handful may be
+    One column serves all differences where clusters are rows. Of consecutive clusters a handful may be
     left, and each difference errs about its own error: a column for each.
     """
     generator = np.random.default_rng([seed, 1])
-    freedom = n_units - 1
+    freedom = n_clusters - 1
     squares = generator.chisquare(freedom, (DRAWS, columns))
     # Draws vary as contributions do, standard errors as an unbiased variance.
-    return np.asarray(np.sqrt(squares / freedom / _inflation(n_units)))
+    return np.asarray(np.sqrt(squares / freedom / _inflation(n_clusters)))
 
 
-def _inflation(n_units: float) -> float:
-    return n_units / (n_units - 1)
+def _inflation(n_clusters: float) -> float:
+    return n_clusters / (n_clusters - 1)
 
 
 def _draws(contributions: np.ndarray, seed: int) -> np.ndarray:
-    """Return (DRAWS, C) joint deviations, each unit's part multiplied by a standard normal."""
+    """Return (DRAWS, C) joint deviations, each cluster's part multiplied by a standard normal."""
     generator = np.random.default_rng(seed)
     return np.concatenate(
         [

@@ -5,7 +5,7 @@ Forward selection with replacement from a sorted start (Caruana, Niculescu-Mizil
 that is taken twice weighs twice as much. Weights that are chosen on rows flatter the score on these
 rows, so the score is cross-fitted (Chernozhukov et al. 2018): the rows of each fold are predicted
 with weights that were chosen on the others. In: predictions of C models for the same rows, and what
-each unit adds to each score. Out: weights.
+each cluster adds to each score. Out: weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.statistics.comparisons import comparison_codes
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 from experiment_pipeline.statistics.thresholds import FOLDS, dealt
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 
@@ -36,41 +36,41 @@ Score = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Resampling units dealt into folds.
+    """Resampling clusters dealt into folds.
 
     Attributes:
         of_row: (n,) the fold of each row, 0 … K-1.
-        of_unit: (G,) that of each unit of `comparisons.comparison_codes`.
-        rows: (G,) how much the rows of each unit count, on average 1 each.
+        of_cluster: (G,) that of each cluster of `comparisons.comparison_codes`.
+        rows: (G,) how much the rows of each cluster count, on average 1 each.
     """
 
     of_row: np.ndarray
-    of_unit: np.ndarray
+    of_cluster: np.ndarray
     rows: np.ndarray
 
     @property
     def count(self) -> int:
-        """K: at most five, fewer with few units."""
-        return int(self.of_unit.max()) + 1
+        """K: at most five, fewer with few clusters."""
+        return int(self.of_cluster.max()) + 1
 
 
-def folds_of(y: np.ndarray, units: np.ndarray, weights: Weights = None) -> Folds:
-    """Deal units into folds by their targets; consecutive ones, which resemble neighbours, in blocks.
+def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Folds:
+    """Deal clusters into folds by their targets; consecutive ones, which resemble neighbours, in blocks.
 
     Args:
         y: encoded targets (n,).
-        units: (n,) codes of the resampling units.
+        clusters: (n,) codes of the resampling clusters.
         weights: (n,) how much each row counts.
     """
-    codes = comparison_codes(units)
+    codes = comparison_codes(clusters)
     rows = np.bincount(codes, relative_weights(weights))
-    if isinstance(units, ConsecutiveUnits):
+    if isinstance(clusters, ConsecutiveClusters):
         count = min(FOLDS, len(rows))
-        of_unit = np.arange(len(rows)) * count // len(rows)
+        of_cluster = np.arange(len(rows)) * count // len(rows)
     else:
-        of_unit = np.empty(len(rows), dtype=np.int64)
-        of_unit[codes] = dealt(y, codes)
-    return Folds(of_unit[codes], of_unit, rows)
+        of_cluster = np.empty(len(rows), dtype=np.int64)
+        of_cluster[codes] = dealt(y, codes)
+    return Folds(of_cluster[codes], of_cluster, rows)
 
 
 def scores_without(
@@ -82,11 +82,11 @@ def scores_without(
 
     Args:
         scores: (C,) on all rows.
-        contributions: (G, C) what each unit adds to each score.
-        folds: of the units.
+        contributions: (G, C) what each cluster adds to each score.
+        folds: of the clusters.
         fold: the one that is left out.
     """
-    out = folds.of_unit == fold
+    out = folds.of_cluster == fold
     n = folds.rows.sum()
     lost = contributions[out].sum(axis=0) * n / max(n - folds.rows[out].sum(), 1)
     return np.asarray(scores - lost)
@@ -140,7 +140,7 @@ def without_passengers(
         library: as of `forward_selection`.
         weights: (L,) what that gave.
         score: as of `forward_selection`.
-        sizes: (L,) of the models, in whatever unit.
+        sizes: (L,) of the models, in whatever cluster.
     """
     alone = _defined(score(library[0]))
     if not np.isfinite(alone):

@@ -3,8 +3,8 @@
 A score is taken for normal on the scale where it is nearest to it. Which law is whose, chosen by
 simulation (`make bench`, statistics), is declared in `metrics.py`: the log and the logit take
 the usual skewness of losses and of ranking scores; squares may be skewed by far more, so theirs
-is measured; shares of rows are binomial but for their units. Comparing configurations lives in
-`comparisons.py`, what is still too narrow is said by `doubts.py`.
+is measured; shares of rows are binomial but for their clusters. Comparing configurations lives in
+`comparisons.py`, what is still too narrow is said by `caveats.py`.
 """
 
 import math
@@ -37,7 +37,7 @@ class Interval:
 
 
 def difference(first: Spread, second: Spread) -> Interval:
-    """Return second - first for scores on sets that share no unit, with Welch's interval."""
+    """Return second - first for scores on sets that share no cluster, with Welch's interval."""
     variances = [first.standard_error**2, second.standard_error**2]
     freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
     total, freedom = sum(variances), min(freedoms)
@@ -48,7 +48,7 @@ def difference(first: Spread, second: Spread) -> Interval:
 
 
 def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> Interval:
-    """Return the estimate ± t standard errors: undefined as it is, infinitely wide for one unit.
+    """Return the estimate ± t standard errors: undefined as it is, infinitely wide for one cluster.
 
     Args:
         spread: of the estimate.
@@ -114,7 +114,7 @@ def wilson(spread: Spread, t: float) -> tuple[float, float]:
     """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se².
 
     Korn and Graubard 1998; Franco et al. 2019: it stays inside the range, and a perfect score
-    on 30 units does not become a certainty.
+    on 30 clusters does not become a certainty.
     """
     theta, error = spread.estimate, spread.standard_error
     if min(theta, 1 - theta) < _ROUNDING:

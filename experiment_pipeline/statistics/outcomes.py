@@ -1,4 +1,4 @@
-"""What predictions come to, in terms that need no metric: class by class, and errors in units.
+"""What predictions come to, in terms that need no metric: class by class, and errors in clusters.
 
 In: encoded targets and predictions of one set. Out: frozen numbers.
 """

@@ -2,7 +2,7 @@
 
 What each metric is stands in `metrics.py`. In: encoded targets (n,) and predictions: regression
 (n,); binary (n,), the probability of classes[1]; multiclass (n, k) probabilities; with their
-units and weights a `SetPrediction`, of which every judgement is made. Weights are (n,) positive
+clusters and weights a `SetPrediction`, of which every judgement is made. Weights are (n,) positive
 numbers, or None: all rows count alike. Out: numbers, `Linearised`, `Spread`, `Interval`.
 
 Also two scores on the same rows: of two models, or of a model and the best constant, which is the
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import with_own_units
+from experiment_pipeline.statistics.codes import with_own_clusters
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, around, quantile
 from experiment_pipeline.statistics.metrics import METRICS
@@ -72,27 +72,27 @@ def score(
     return linearise(name, y, prediction, threshold, weights).estimate
 
 
-def layout(name: str, y: np.ndarray, units: np.ndarray, weights: Weights = None) -> Layout:
+def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Layout:
     """Return the layout of a set for a metric: where it compares classes, each is a sample."""
     by_class = METRICS[name].by_class
     classes = y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64)
-    return Layout.of(units, classes, relative_weights(weights))
+    return Layout.of(clusters, classes, relative_weights(weights))
 
 
-def one_sample(units: np.ndarray, weights: Weights = None) -> Layout:
+def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
     """Return the layout of a set of which all rows are one sample."""
-    return Layout.of(units, np.zeros(len(units), dtype=np.int64), relative_weights(weights))
+    return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
-def told_units(units: np.ndarray, weights: Weights = None) -> int:
-    """Return of how many units of equal weight units (n,) tell as much as."""
-    return one_sample(units, weights).scarcest
+def told_clusters(clusters: np.ndarray, weights: Weights = None) -> int:
+    """Return of how many clusters of equal weight clusters (n,) tell as much as."""
+    return one_sample(clusters, weights).scarcest
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
     """Return the interval of a metric's score, inside the metric's range.
 
-    One unit says nothing: the interval is the metric's whole range.
+    One cluster says nothing: the interval is the metric's whole range.
     """
     metric, estimate = METRICS[name], spread.estimate
     if math.isnan(estimate):
@@ -109,13 +109,13 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
 
 
 def mean_with_interval(
-    values: np.ndarray, units: np.ndarray, weights: Weights = None, *, share: bool = False
+    values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
 ) -> Interval:
-    """Return the mean of (n,) values with its interval when units (n,) are drawn anew.
+    """Return the mean of (n,) values with its interval when clusters (n,) are drawn anew.
 
     Args:
         values: not negative.
-        units: codes of the resampling units.
+        clusters: codes of the resampling clusters.
         weights: see the module docstring.
         share: values of 0 and 1: Wilson's interval; else that of a mean of errors.
 
@@ -125,7 +125,7 @@ def mean_with_interval(
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
     # As these metrics are such means.
-    spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(units, weights))
+    spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights))
     return interval_of("accuracy" if share else "mae", spread)
 
 
@@ -136,14 +136,14 @@ class SetPrediction:
     Attributes:
         y: encoded targets (n,).
         prediction: see the module docstring.
-        units: (n,) integer codes of the resampling units, by `resampling_units`.
+        clusters: (n,) integer codes of the resampling clusters, by `resampling_clusters`.
         weights: (n,) how much each row counts; None: alike.
         variance_factor: how many times the variance of a score is what the rows show.
     """
 
     y: np.ndarray
     prediction: np.ndarray
-    units: np.ndarray
+    clusters: np.ndarray
     weights: Weights = None
     variance_factor: float = 1.0
     _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
@@ -162,11 +162,11 @@ class SetPrediction:
         """Return the layout of the set for a metric."""
         by_class = METRICS[metric].by_class
         if by_class not in self._layouts:
-            self._layouts[by_class] = layout(metric, self.y, self.units, self.weights)
+            self._layouts[by_class] = layout(metric, self.y, self.clusters, self.weights)
         return self._layouts[by_class]
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
-        """Return the score and how much it varies between draws of the units."""
+        """Return the score and how much it varies between draws of the clusters."""
         asked = metric, threshold
         if asked not in self._spreads:
             linearised = self.linearise(metric, threshold)
@@ -183,7 +183,7 @@ class SetPrediction:
             self,
             y=self.y[chosen],
             prediction=self.prediction[chosen],
-            units=self.units[chosen],
+            clusters=self.clusters[chosen],
             weights=None if self.weights is None else self.weights[chosen],
         )
 
@@ -197,7 +197,7 @@ class SetPrediction:
 def paired_difference(
     first: Linearised, second: Linearised, drawn: Layout, level: float = LEVEL
 ) -> Interval:
-    """Return second - first, scores of a metric on the same rows; infinitely wide for one unit.
+    """Return second - first, scores of a metric on the same rows; infinitely wide for one cluster.
 
     Args:
         first: a score with its influence.
@@ -270,7 +270,7 @@ def difference_to_baseline(
         threshold: of the metrics that need one.
 
     Returns:
-        Undefined where one of the two scores is; one unit says nothing.
+        Undefined where one of the two scores is; one cluster says nothing.
     """
 
     def paired(rows: SetPrediction, cut: float) -> Interval:
@@ -287,11 +287,11 @@ def difference_to_baseline(
 
 
 def _with_one_of_each(predicted: SetPrediction, threshold: float) -> SetPrediction:
-    """Add a row of each kind, each a unit of its own and of mean weight, to decisions at 0.5."""
+    """Add a row of each kind, each a cluster of its own and of mean weight, to decisions at 0.5."""
     weights = relative_weights(predicted.weights)
     return SetPrediction(
         np.concatenate([predicted.y, [0, 0, 1, 1]]),
         np.concatenate([predicted.prediction >= threshold, [0, 1, 0, 1]]),
-        with_own_units(predicted.units, 4),
+        with_own_clusters(predicted.clusters, 4),
         None if weights is None else np.concatenate([weights, np.ones(4)]),
     )

@@ -1,22 +1,22 @@
-"""How much a score varies when the units of a split are drawn anew, and how well that is known.
+"""How much a score varies when the clusters of a split are drawn anew, and how well that is known.
 
 A score θ is a function of how often each row is drawn, m (all 1). Its influence values ψ are the
 derivatives n·∂θ/∂m_i: when rows are drawn anew m times, the score moves to about
 θ + mean((m - 1)·ψ), and ψ has mean zero. A row that weighs w more than others moves it by w times
 as much: so weights are part of ψ, and what follows from it needs none. One pass over the rows thus gives what a bootstrap gives, for every
-configuration and every unit of resampling (infinitesimal jackknife: Efron 1982, ch. 6; Hampel
+configuration and every cluster of resampling (infinitesimal jackknife: Efron 1982, ch. 6; Hampel
 1974).
 
-Rows of one unit (a row, a group, a day) move together, so influence values are summed over
-units first: the cluster-robust variance, with the factor G/(G-1) for G units (Liang and
-Zeger 1986; Cameron and Miller 2015). Consecutive units may resemble their neighbours; their
+Rows of one cluster (a row, a group, a day) move together, so influence values are summed over
+clusters first: the cluster-robust variance, with the factor G/(G-1) for G clusters (Liang and
+Zeger 1986; Cameron and Miller 2015). Consecutive clusters may resemble their neighbours; their
 variance is the long-run one by equal-weighted cosines (Müller 2007; recommended by Lazarus,
 Lewis, Stock and Watson 2018): the projections of a series on slow cosines are nearly
 independent, each with the long-run variance, so that their mean square serves Student's t. How
 many cosines are slow enough depends on how long the series remembers; without memory it is all
 of them, and the variance is the usual one.
 
-In: a score with its influence, and units. Out: a `Spread`; the interval made of it is
+In: a score with its influence, and clusters. Out: a `Spread`; the interval made of it is
 `interval.py`'s.
 """
 
@@ -27,7 +27,7 @@ from typing import Self
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import distinct, unit_codes
+from experiment_pipeline.statistics.codes import cluster_codes, distinct
 from experiment_pipeline.statistics.weights import Weights, effective_number, weighted
 
 
@@ -145,28 +145,28 @@ _LONGEST_MEMORY = 0.95
 # Of sums of weights.
 _ROUNDING = 1e-9
 # In shorter series the correlations are noise.
-_FEWEST_UNITS = 6
+_FEWEST_CLUSTERS = 6
 
 
-class ConsecutiveUnits(np.ndarray):
-    """Codes of resampling units in the order of time: `codes.view(ConsecutiveUnits)`.
+class ConsecutiveClusters(np.ndarray):
+    """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
 
     Neighbours may resemble one another, which the spread of a score then allows for. Parts
-    and permutations of the rows stay consecutive units.
+    and permutations of the rows stay consecutive clusters.
     """
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A score and how much it varies between draws of the units.
+    """A score and how much it varies between draws of the clusters.
 
     Attributes:
         estimate: the score.
-        standard_error: nan when there is one unit only, or no score.
+        standard_error: nan when there is one cluster only, or no score.
         degrees_of_freedom: how well the standard error itself is known; 0 = not at all.
-        scarcest: units that hold the rarest class, where classes are compared; else all.
+        scarcest: clusters that hold the rarest class, where classes are compared; else all.
         skewness: of the score between draws: 0 = as often above as below.
-        autocorrelation: of what consecutive units add to the score; 0 for other units.
+        autocorrelation: of what consecutive clusters add to the score; 0 for other clusters.
     """
 
     estimate: float
@@ -182,41 +182,41 @@ class Layout:
     """Which rows are drawn together, and which of them are one sample; the same for all fits.
 
     Attributes:
-        unit: (n,) code of each row's unit, 0 … G-1.
-        cell: (n,) code of each row's unit within its class, 0 … K-1.
+        cluster: (n,) code of each row's cluster, 0 … G-1.
+        cell: (n,) code of each row's cluster within its class, 0 … K-1.
         cell_class: (K,) class of each cell.
-        units_per_class: (classes,) number of units that hold each class; of how many equal ones
+        clusters_per_class: (classes,) number of clusters that hold each class; of how many equal ones
             they tell as much, where rows have weights.
         consecutive: whether the codes are in the order of time.
     """
 
-    unit: np.ndarray
+    cluster: np.ndarray
     cell: np.ndarray
     cell_class: np.ndarray
-    units_per_class: np.ndarray
+    clusters_per_class: np.ndarray
     consecutive: bool = False
 
     @classmethod
-    def of(cls, units: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
-        """Lay rows out by their units (n,) and by class codes (n,), all 0 for one sample."""
-        unit = unit_codes(units)
+    def of(cls, clusters: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
+        """Lay rows out by their clusters (n,) and by class codes (n,), all 0 for one sample."""
+        cluster = cluster_codes(clusters)
         n_classes = int(classes.max(initial=0)) + 1
-        # Of one class its cells are the units: the same array, not another one.
-        cells, cell = distinct(unit * n_classes + classes if n_classes > 1 else unit)
+        # Of one class its cells are the clusters: the same array, not another one.
+        cells, cell = distinct(cluster * n_classes + classes if n_classes > 1 else cluster)
         cell_class = cells % n_classes
         told = np.bincount(cell_class)
         if weights is not None:
             of_rows, of_weights = (
                 _effective(np.bincount(cell, counted), cell_class) for counted in (None, weights)
             )
-            # By how much the weights make units less even than their rows do.
+            # By how much the weights make clusters less even than their rows do.
             told = told * np.minimum(of_weights / of_rows, 1.0)
-        return cls(unit, cell, cell_class, told, isinstance(units, ConsecutiveUnits))
+        return cls(cluster, cell, cell_class, told, isinstance(clusters, ConsecutiveClusters))
 
     @property
     def scarcest(self) -> int:
-        """Units that hold the rarest class."""
-        return int(self.units_per_class[self.units_per_class > 0].min() + _ROUNDING)
+        """Clusters that hold the rarest class."""
+        return int(self.clusters_per_class[self.clusters_per_class > 0].min() + _ROUNDING)
 
 
 def _effective(cells: np.ndarray, cell_class: np.ndarray) -> np.ndarray:
@@ -227,19 +227,19 @@ def _effective(cells: np.ndarray, cell_class: np.ndarray) -> np.ndarray:
     )
 
 
-def unit_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return what each unit adds to the score's deviation, (G,): its rows' ψ, divided by n."""
+def cluster_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return what each cluster adds to the score's deviation, (G,): its rows' ψ, divided by n."""
     return np.bincount(codes, weights=influence) / len(influence)
 
 
 def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     """Return the spread of a linearised score.
 
-    The standard error is as well known as its units' contributions and its classes allow.
+    The standard error is as well known as its clusters' contributions and its classes allow.
     """
     if not math.isfinite(linearised.estimate):
         return Spread(math.nan, math.nan, 0.0, 0)
-    sums = unit_sums(linearised.influence, layout.unit)
+    sums = cluster_sums(linearised.influence, layout.cluster)
     if len(sums) < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
     of_sum = moments(sums, consecutive=layout.consecutive)
@@ -255,16 +255,16 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     )
 
 
-def _by_class(linearised: Linearised, layout: Layout, n_units: int) -> tuple[float, float]:
+def _by_class(linearised: Linearised, layout: Layout, n_clusters: int) -> tuple[float, float]:
     """Return what the variance lacks with the classes as samples, and its degrees of freedom.
 
     Of 12,000 rows with 8 positives, an AUC knows its variance from 8 rows, not from 12,000:
     their part of it needs the factor 8/7 (DeLong, DeLong and Clarke-Pearson 1988), and Welch
     and Satterthwaite's degrees of freedom are about 7.
     """
-    parts = np.bincount(layout.cell_class, unit_sums(linearised.influence, layout.cell) ** 2)
-    freedoms = np.maximum(layout.units_per_class - 1, 1)
-    lacking = float(parts @ (1 / freedoms - 1 / (n_units - 1)))
+    parts = np.bincount(layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2)
+    freedoms = np.maximum(layout.clusters_per_class - 1, 1)
+    lacking = float(parts @ (1 / freedoms - 1 / (n_clusters - 1)))
     known = float((parts**2 / freedoms).sum())
     freedom = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
     return max(lacking, 0.0), freedom
@@ -272,13 +272,13 @@ def _by_class(linearised: Linearised, layout: Layout, n_units: int) -> tuple[flo
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the sum of what G units add, when they are drawn anew.
+    """Of the sum of what G clusters add, when they are drawn anew.
 
     Attributes:
         variance: of the sum.
         degrees_of_freedom: how well the variance is known, 1 … G-1.
         skewness: of the sum; 0 = as often above as below.
-        autocorrelation: of what consecutive units add; 0 for independent ones.
+        autocorrelation: of what consecutive clusters add; 0 for independent ones.
     """
 
     variance: float
@@ -291,7 +291,7 @@ def moments(sums: np.ndarray, *, consecutive: bool) -> Moments:
     """Return the moments of a sum.
 
     Args:
-        sums: (G,) what each unit adds, of mean zero; at least two, in the order of time where
+        sums: (G,) what each cluster adds, of mean zero; at least two, in the order of time where
             they are consecutive.
         consecutive: whether neighbours may resemble one another.
     """
@@ -304,14 +304,14 @@ def moments(sums: np.ndarray, *, consecutive: bool) -> Moments:
 
 
 def as_strangers(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
-    """Return what fewer units, independent of one another, would add to the same sums.
+    """Return what fewer clusters, independent of one another, would add to the same sums.
 
     The slow projections of the series are nearly independent; with the first, which is zero, they
-    are K + 1 units whose sum varies as that of the G consecutive ones does. Without memory
+    are K + 1 clusters whose sum varies as that of the G consecutive ones does. Without memory
     K + 1 is G.
 
     Args:
-        sums: (G,) or (G, C) what each unit adds to one sum or several, of mean zero, in the
+        sums: (G,) or (G, C) what each cluster adds to one sum or several, of mean zero, in the
             order of time.
         differing: (G, …) series whose memory counts, where it is not that of the sums: what
             all of them share does not matter where they are compared.
@@ -321,18 +321,18 @@ def as_strangers(sums: np.ndarray, differing: np.ndarray | None = None) -> np.nd
     """
     from scipy.fft import dct
 
-    n_units = len(sums)
+    n_clusters = len(sums)
     series = sums if differing is None else differing
-    memory = _memory(_autocorrelation(series, 1), _autocorrelation(series, 2), n_units)
-    n_strangers = _slow_cosines(n_units, memory) + 1
+    memory = _memory(_autocorrelation(series, 1), _autocorrelation(series, 2), n_clusters)
+    n_strangers = _slow_cosines(n_clusters, memory) + 1
     slow = dct(sums, type=2, norm="ortho", axis=0)[:n_strangers]
-    return np.asarray(math.sqrt(n_units / n_strangers) * slow)
+    return np.asarray(math.sqrt(n_clusters / n_strangers) * slow)
 
 
 def _freedom_by_tails(sums: np.ndarray) -> float:
     """Satterthwaite's degrees of freedom 2·V²/Var(V) of a variance V, by the sample's kurtosis κ.
 
-    Var(V)/V² = (κ - (n-3)/(n-1)) / n: n - 1 for a normal sample, about 2k where k units of many
+    Var(V)/V² = (κ - (n-3)/(n-1)) / n: n - 1 for a normal sample, about 2k where k clusters of many
     add nearly all.
     """
     n, squares = len(sums), sums * sums
@@ -344,7 +344,7 @@ def _freedom_by_tails(sums: np.ndarray) -> float:
 
 
 def _skewness(sums: np.ndarray) -> float:
-    """That of a unit, adjusted for few of them (Joanes and Gill 1998), by the root of n."""
+    """That of a cluster, adjusted for few of them (Joanes and Gill 1998), by the root of n."""
     n, total = len(sums), float(sums @ sums)
     if n < 3 or total == 0:
         return 0.0
@@ -357,31 +357,31 @@ def _autocorrelation(sums: np.ndarray, lag: int) -> float:
 
     Of several series, (G, C), the mean one, each weighted by its variance.
     """
-    n_units, total = len(sums), float(np.vdot(sums, sums))
-    if n_units < _FEWEST_UNITS or total == 0:
+    n_clusters, total = len(sums), float(np.vdot(sums, sums))
+    if n_clusters < _FEWEST_CLUSTERS or total == 0:
         return 0.0
     raw = float(np.vdot(sums[lag:], sums[:-lag])) / total
-    return raw + (1 + 3 * raw) / n_units
+    return raw + (1 + 3 * raw) / n_clusters
 
 
-def _memory(first: float, second: float, n_units: int) -> float:
-    """What persists from one unit to the next, by the correlations at lags 1 and 2.
+def _memory(first: float, second: float, n_clusters: int) -> float:
+    """What persists from one cluster to the next, by the correlations at lags 1 and 2.
 
     A day's score is what persists and the luck of its rows, an autoregressive series plus
     noise: ARMA(1, 1), whose correlations fall by the memory from lag to lag (Box and Jenkins
     1970). Where the first is no more than chance, the quotient is noise.
     """
-    persists = second / first if first > 1 / math.sqrt(n_units) else 0.0
+    persists = second / first if first > 1 / math.sqrt(n_clusters) else 0.0
     return float(np.clip(max(first, persists), 0.0, _LONGEST_MEMORY))
 
 
-def _slow_cosines(n_units: int, memory: float) -> int:
+def _slow_cosines(n_clusters: int, memory: float) -> int:
     """How many cosines see a spectrum as high as at frequency 0, but for _BIAS.
 
     The spectrum of an autoregressive series with memory m falls as 1 - ω²·m/(1-m)²; the mean
     over the first k cosines, whose ω are πj/G, as 1 - (πk/G)²/3 · m/(1-m)².
     """
     if memory == 0:
-        return n_units - 1
-    flat = n_units / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
-    return int(np.clip(flat, min(_FEWEST_COSINES, n_units - 1), n_units - 1))
+        return n_clusters - 1
+    flat = n_clusters / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
+    return int(np.clip(flat, min(_FEWEST_COSINES, n_clusters - 1), n_clusters - 1))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import unit_codes
+from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.outcomes import Called
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
@@ -85,7 +85,7 @@ def decision_threshold(
 
 
 class ErrorCosts(Protocol):
-    """What wrong decisions cost, in any one unit; both are positive."""
+    """What wrong decisions cost, in any one cluster; both are positive."""
 
     @property
     def false_positive(self) -> float:
@@ -231,7 +231,7 @@ class CrossFitted:
 def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
     """Score the rows that a threshold is chosen on as rows that it was not chosen on.
 
-    The units are dealt into folds, and the rows of each are decided by the threshold that is
+    The clusters are dealt into folds, and the rows of each are decided by the threshold that is
     best on the others (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold
     are scored as they are.
     """
@@ -239,20 +239,20 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))
-    fold, every = dealt(y, unit_codes(predicted.units)), _Cuts.of(prediction, weights)
+    fold, every = dealt(y, cluster_codes(predicted.clusters)), _Cuts.of(prediction, weights)
     cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
     decided = replace(predicted, prediction=(prediction >= cuts[fold]).astype(np.float64))
     return CrossFitted(decided.linearise(metric), cuts)
 
 
 def dealt(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the fold (n,) of each row: units by their mean target, dealt in turn.
+    """Return the fold (n,) of each row: clusters by their mean target, dealt in turn.
 
-    Units of equal means are dealt at random: five working days would be a fold per weekday.
+    Clusters of equal means are dealt at random: five working days would be a fold per weekday.
 
     Args:
         y: encoded targets (n,); of two classes the mean is the share of positives.
-        codes: (n,) of the units, 0 … G-1.
+        codes: (n,) of the clusters, 0 … G-1.
     """
     shares = np.bincount(codes, weights=y) / np.bincount(codes)
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))

@@ -1,6 +1,6 @@
-"""What tells rows apart: the unit of a split, copies of one record, the canonical order.
+"""What tells rows apart: the cluster of a split, copies of one record, the canonical order.
 
-The unit is what must stay in one set, and what intervals resample. Rows that are equal in all
+The cluster is what must stay in one set, and what intervals resample. Rows that are equal in all
 features are copies of one record, or different people. That is decided for each combination of
 values on its own, by what the rows around it let expect: of two flags and a price, ten rows with the
 same price are copies where that price stands nowhere else; of fourteen flags, a thousand rows
@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec import Sampling
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 from experiment_pipeline.table.digests import (
     column_part,
     mixed,
@@ -31,10 +31,10 @@ from experiment_pipeline.table.table import Table, picked, slices
 MICROSECOND = pd.Timedelta("1us")
 
 
-def unit_hashes(frame: Table, spec: Sampling, features: Sequence[str], salt: str) -> np.ndarray:
+def cluster_hashes(frame: Table, spec: Sampling, features: Sequence[str], salt: str) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
-    Rows with equal features are one unit where they are copies, and one unit each where they
+    Rows with equal features are one cluster where they are copies, and one cluster each where they
     are different people (see `equal_rows`): these are told apart by their label, and then
     numbered. A corrected label moves at most one of the rows that equal it.
 
@@ -79,7 +79,7 @@ def classes_of(target: pd.Series) -> np.ndarray:
 
 
 def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
-    """Return the split's times as float64 (n,), nan where missing, and the gap in their unit.
+    """Return the split's times as float64 (n,), nan where missing, and the gap in their cluster.
 
     Datetimes count in microseconds, of which float64 holds every one until the year 2255.
 
@@ -105,37 +105,37 @@ def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, 
     return numbers_of(times), 0.0
 
 
-def resampling_units(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
-    """Number the units that an interval resamples: what the split keeps together.
+def resampling_clusters(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+    """Number the clusters that an interval resamples: what the split keeps together.
 
     Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
     named by a column, too: copies within a set are no more than one of them, whoever chose it.
 
     Args:
         frame: rows of one set.
-        spec: the experiment. Under a split by time the unit is `split.unit`, counted from
+        spec: the experiment. Under a split by time the cluster is `split.unit`, counted from
             1970; where the time is a number, each distinct number.
         features: feature columns.
 
     Returns:
-        int64 (n,): codes from 0, equal for rows of one unit; times are `ConsecutiveUnits`.
+        int64 (n,): codes from 0, equal for rows of one cluster; times are `ConsecutiveClusters`.
     """
-    units: np.ndarray
+    clusters: np.ndarray
     if spec.split.by == "time":
-        units, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
+        clusters, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
         if kind_of(frame[spec.split.column]) == "datetime":
-            units = np.floor(units / (pd.Timedelta(spec.split.unit) / MICROSECOND))
+            clusters = np.floor(clusters / (pd.Timedelta(spec.split.unit) / MICROSECOND))
     else:
-        units = unit_hashes(frame, spec, features, "units")
-    codes = np.unique(units, return_inverse=True)[1].astype(np.int64)
-    return codes.view(ConsecutiveUnits) if spec.split.by == "time" else codes
+        clusters = cluster_hashes(frame, spec, features, "units")
+    codes = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+    return codes.view(ConsecutiveClusters) if spec.split.by == "time" else codes
 
 
 # How many times as many equal rows as expected are still different people. Columns that go
 # together make the expectation too small; where there are real copies, it is so by far.
 TOLERANCE = 5.0
 # Standard deviations of the number of near misses, on either side. In doubt equal rows stay
-# together (a handful of people as one unit costs little, a copy in two sets more), and are no
+# together (a handful of people as one cluster costs little, a copy in two sets more), and are no
 # reason to stop a run.
 SURE = 2.0
 
@@ -168,7 +168,7 @@ def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
     The column that expects most decides; columns that determine each other count as one. The
     rows are different people where m - 1 is at most five times what is expected with k less
     two of its standard deviations √k, and copies where it is more even with as many added.
-    More than √n equal rows are different people as soon as there is a near miss: as one unit
+    More than √n equal rows are different people as soon as there is a near miss: as one cluster
     they would decide too much.
 
     A row's answer depends on no order, and rows that are added later hardly change it for any
@@ -219,9 +219,9 @@ class _Neighbours:
                 continue
             differing = self._others_like(self.sums - sum(map(self._part, block), np.uint64(0)))
             elsewhere = np.maximum(rows - self.equal - differing - others, 1)
-            doubt = SURE * np.sqrt(differing)
-            least = np.maximum(least, (differing - doubt) * others / elsewhere)
-            most = np.maximum(most, (differing + doubt) * others / elsewhere)
+            caveat = SURE * np.sqrt(differing)
+            least = np.maximum(least, (differing - caveat) * others / elsewhere)
+            most = np.maximum(most, (differing + caveat) * others / elsewhere)
             misses += differing
         crowd = many & (misses > 0)
         by_chance = crowd | (self.equal - 1 <= TOLERANCE * least)

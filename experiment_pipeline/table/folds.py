@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import CrossValidation, Sampling, TimeSplit
-from experiment_pipeline.table.clusters import classes_of, times_of, unit_hashes
+from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.membership import cut_by_order
 
 # Under a split by time this share, the earliest rows, is fitted on and never predicted: a model of
@@ -43,12 +43,12 @@ def folds_of(
 
     By time: the first half of the rows is only fitted on; the rest is cut into blocks between
     distinct times, and each is predicted from all rows before it, without those within the split's
-    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else units (groups, ids,
+    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters (groups, ids,
     rows) are dealt by a hash, a new one for each repeat, so that folds have the same share of each
     class (much as scikit-learn's StratifiedGroupKFold does).
 
     Raises:
-        EmptySet: there are fewer than two units, or times, to part.
+        EmptySet: there are fewer than two clusters, or times, to part.
     """
     if isinstance(spec.split, TimeSplit):
         found = tuple(_forward(frame, spec.split, wanted.folds))
@@ -57,7 +57,7 @@ def folds_of(
     if not found:
         raise EmptySet(
             "cross-validation",
-            f"{len(frame):,} train and test rows are one unit, which no fold can leave out",
+            f"{len(frame):,} train and test rows are one cluster, which no fold can leave out",
             "Write evaluation: test_set, deliver more rows, or split by another column.",
         )
     return found
@@ -71,7 +71,7 @@ def _dealt(
         classes = classes_of(frame[spec.target])
     seed = getattr(spec.split, "seed", 0)
     for repeat in range(wanted.repeats):
-        hashes = unit_hashes(frame, spec, features, f"folds/{seed}/{repeat}")
+        hashes = cluster_hashes(frame, spec, features, f"folds/{seed}/{repeat}")
         fold = deal(hashes, classes, wanted.folds)
         for number in np.unique(fold):
             if (fold != number).any():
@@ -79,22 +79,22 @@ def _dealt(
 
 
 def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
-    """Deal units into folds, so that rows and classes come out even.
+    """Deal clusters into folds, so that rows and classes come out even.
 
-    In the order of their hash each unit goes to the fold that has the smallest part of its classes
+    In the order of their hash each cluster goes to the fold that has the smallest part of its classes
     so far, of equal ones to the smaller, then to the first.
 
     Args:
-        hashes: uint64 (n,); rows with one hash are one unit.
+        hashes: uint64 (n,); rows with one hash are one cluster.
         classes: int (n,) codes from 0 on; all 0 where there are none.
         folds: how many.
 
     Returns:
         int64 (n,): the fold of each row.
     """
-    _, unit = np.unique(hashes, return_inverse=True)
-    held = np.zeros((unit.max() + 1, classes.max() + 1))
-    np.add.at(held, (unit, classes), 1.0)
+    _, cluster = np.unique(hashes, return_inverse=True)
+    held = np.zeros((cluster.max() + 1, classes.max() + 1))
+    np.add.at(held, (cluster, classes), 1.0)
     shares = held / held.sum(axis=0)
     fold = np.empty(len(held), dtype=np.int64)
     parts, rows = np.zeros((folds, held.shape[1])), np.zeros(folds)
@@ -104,7 +104,7 @@ def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
         fold[one] = np.lexsort((rows, filled))[0]
         parts[fold[one]] += shares[one]
         rows[fold[one]] += held[one].sum()
-    return np.asarray(fold[unit])
+    return np.asarray(fold[cluster])
 
 
 def _forward(frame: pd.DataFrame, split: TimeSplit, folds: int) -> Iterator[FoldRows]:

@@ -2,7 +2,7 @@
 
 The same rows get the same sets in every process, in any order and whatever else is in memory.
 Under a random split or one by group, rows that are added move none of the old ones (a table
-with few units per class is ranked instead of thresholded: there a few rows move). One class of two
+with few clusters per class is ranked instead of thresholded: there a few rows move). One class of two
 rows among thousands stops nobody who can do without it: which classes have too few rows for three
 sets is told here, the validation sets their rows aside and the data analysis foresees it. In:
 prepared or validated rows. Out: the name of a set per row, and classes. Cutting tables apart belongs
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
-from experiment_pipeline.table.clusters import strata_of, times_of, unit_hashes
+from experiment_pipeline.table.clusters import cluster_hashes, strata_of, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.table import Table, picked, slices
 
@@ -69,7 +69,7 @@ def _codes(rows: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
         return _named_sets(rows[split.column], split)
     if isinstance(split, TimeSplit):
         return _times_cut(rows, split)
-    hashes = unit_hashes(rows, spec, features, f"sets/{split.seed}")
+    hashes = cluster_hashes(rows, spec, features, f"sets/{split.seed}")
     return cut_by_hash(hashes, strata_of(rows, spec), _shares(split.fractions))
 
 
@@ -96,40 +96,40 @@ def _shares(fractions: Fractions) -> tuple[float, float, float]:
 
 
 # Below it a threshold on the hash leaves too much to chance: the share of a class in a set of
-# 50 units is off by 14 % of itself, one time in three.
-FEW_UNITS = 50
+# 50 clusters is off by 14 % of itself, one time in three.
+FEW_CLUSTERS = 50
 
 
 def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Cut units into sets by their hash; rows with one hash are one unit and stay together.
+    """Cut clusters into sets by their hash; rows with one hash are one cluster and stay together.
 
-    A unit's set depends on its own hash alone, so rows that are added later move no other. A
-    stratum with fewer than 50 units for a set is ranked by hash and cut instead: exact
-    shares, at least one unit per set where there are enough, and a new unit moves few others.
+    A cluster's set depends on its own hash alone, so rows that are added later move no other. A
+    stratum with fewer than 50 clusters for a set is ranked by hash and cut instead: exact
+    shares, at least one cluster per set where there are enough, and a new cluster moves few others.
 
     Args:
         hashes: uint64 (n,).
-        strata: int (n,): classes; a unit of several classes counts for the lowest.
-        shares: of the sets, summing to 1; a unit with a low hash is in the first set.
+        strata: int (n,): classes; a cluster of several classes counts for the lowest.
+        shares: of the sets, summing to 1; a cluster with a low hash is in the first set.
 
     Returns:
         uint8 (n,): 0 for the first set, and so on.
     """
-    strata, firsts = _of_units(hashes, strata)
+    strata, firsts = _of_clusters(hashes, strata)
     sets, ends = np.empty(len(hashes), dtype=np.uint8), np.cumsum(shares)[:-1]
     for rows in slices(len(hashes)):
         sets[rows] = np.searchsorted(ends, uniform(hashes[rows]), side="right")
     codes, names = pd.factorize(strata)
-    units = np.bincount(codes[firsts], minlength=len(names))
-    few = np.flatnonzero((units * min(shares) < FEW_UNITS)[codes])
+    clusters = np.bincount(codes[firsts], minlength=len(names))
+    few = np.flatnonzero((clusters * min(shares) < FEW_CLUSTERS)[codes])
     if len(few):
         _, at, places = np.unique(hashes[few], return_index=True, return_inverse=True)
         sets[few] = _ranked_sets(strata[few][at], shares)[places]
     return sets
 
 
-def _of_units(hashes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest stratum of each row's unit, and which rows are the first of theirs."""
+def _of_clusters(hashes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest stratum of each row's cluster, and which rows are the first of theirs."""
     several = np.flatnonzero(repeated(hashes))
     firsts = np.ones(len(hashes), dtype=bool)
     if len(several):
@@ -193,20 +193,20 @@ def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray
 
 
 def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Rank units within their stratum, in the order given, and cut at whole units."""
+    """Rank clusters within their stratum, in the order given, and cut at whole clusters."""
     _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ranks = np.empty(len(codes), dtype=np.int64)
     ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    sizes = _whole_units(counts, shares)
+    sizes = _whole_clusters(counts, shares)
     sets = np.zeros(len(codes), dtype=np.int64)
     for ends in np.cumsum(sizes, axis=0)[:-1]:
         sets += ranks >= ends[codes]
     return sets
 
 
-def _whole_units(counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Share out units, at least one per set, earlier sets first where they do not suffice."""
+def _whole_clusters(counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Share out clusters, at least one per set, earlier sets first where they do not suffice."""
     sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
     for number, share in list(enumerate(shares))[1:]:
         left = counts - 1 - sizes[1:].sum(axis=0)

@@ -34,7 +34,7 @@ class JudgedRows:
     """What a run's model predicted for the validation rows.
 
     Attributes:
-        rows: (n, 2 + k): `y`, `unit`, and `prediction_0` … of k columns, in the order of the set;
+        rows: (n, 2 + k): `y`, `cluster`, and `prediction_0` … of k columns, in the order of the set;
             `weight` where rows have one.
         threshold: positive from this probability on, where a metric asks.
     """
@@ -48,8 +48,8 @@ class JudgedRows:
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
         weights = {} if predicted.weights is None else {_WEIGHT: predicted.weights}
-        units = np.asarray(predicted.units)
-        frame = pd.DataFrame({"y": predicted.y, "unit": units, **named, **weights})
+        clusters = np.asarray(predicted.clusters)
+        frame = pd.DataFrame({"y": predicted.y, "unit": clusters, **named, **weights})
         return cls(frame.reset_index(drop=True), threshold)
 
     @property
@@ -293,7 +293,7 @@ def _judged_pair(
         return None, "one of the runs kept no predictions of the validation rows"
     alike = [one.rows.filter(items=["y", "unit", _WEIGHT]) for one in (first, second)]
     if not alike[0].equals(alike[1]):
-        return None, "targets, resampling units or weights are not the same"
+        return None, "targets, resampling clusters or weights are not the same"
     return (first, second), ""
 
 

@@ -311,11 +311,11 @@ def _trend(values: Sequence[Any]) -> document.Markup:
     )
 
 
-def _last(values: Sequence[Any], unit: str) -> str:
+def _last(values: Sequence[Any], cluster: str) -> str:
     known = [value for value in values if _is_number(value)]
     if not known:
         return ""
-    return f"{known[-1]:,.0f}{unit}" if unit else numbers.score(known[-1])
+    return f"{known[-1]:,.0f}{cluster}" if cluster else numbers.score(known[-1])
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """What a notebook asks of the memory: experiments, runs, results, leaderboards, the champion.
 
 In: names and run ids, of which a beginning is enough. Out: DataFrames whose columns carry their
-units in their names and are those of the database's tables (`docs/database.md`).
+clusters in their names and are those of the database's tables (`docs/database.md`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -114,7 +114,7 @@ def _measured(case: Case) -> list[Measured]:
         Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
     ]
     for one in found:
-        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
+        print(f"  {one.name}: {one.value:.2f} {one.cluster}", flush=True)
     print(f"  {board.reason}", flush=True)
     return found
 

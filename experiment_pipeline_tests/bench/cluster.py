@@ -172,9 +172,9 @@ def busy(
     ]
 
 
-def _told(name: str, value: float, unit: str, goal: float | None = None) -> Measured:
-    print(f"  {name}: {value:.1f} {unit}", flush=True)
-    return Measured(name, value, unit, goal)
+def _told(name: str, value: float, cluster: str, goal: float | None = None) -> Measured:
+    print(f"  {name}: {value:.1f} {cluster}", flush=True)
+    return Measured(name, value, cluster, goal)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import yaml
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages import foreseen
+from experiment_pipeline.stages import memory_estimate as foreseen
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.registry import find_model

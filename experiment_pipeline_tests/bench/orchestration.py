@@ -41,7 +41,7 @@ PARTS: Mapping[str, tuple[object, str]] = {
     "materialization events": (dg.DagsterEvent, "asset_materialization"),
     "lines of the log": (dg.DagsterLogManager, "info"),
     "asking for known results": (TrainedModelStore, "results"),
-    "digests and inner slice of the sets": (trained_model, "as_evaluated"),
+    "digests and early-stopping set of the sets": (trained_model, "as_evaluated"),
     "the table of results": (SearchResults, "of"),
 }
 

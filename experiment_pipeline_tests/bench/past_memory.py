@@ -279,8 +279,8 @@ def told(jobs: Sequence[Job]) -> str:
     base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
     runs = _table(RUN, [_run_row(job) for job in jobs])
     spent = _table(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
-    grown = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = _table(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], grown)
+    fit_mask = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
+    growth = _table(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], fit_mask)
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
 went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of

@@ -14,11 +14,11 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.statistics.codes import unit_codes
+from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise, score
-from experiment_pipeline.statistics.spread import unit_sums
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.statistics.spread import cluster_sums
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline_tests.bench.tables import Cut
 
 
@@ -32,7 +32,7 @@ class Quality:
         other: the other's.
         difference: ours - other, its sign turned where small scores are good ones: above 0, ours
             is better.
-        standard_error: of that difference: paired by row, clustered by the split's unit.
+        standard_error: of that difference: paired by row, clustered by the split's cluster.
     """
 
     name: str
@@ -61,7 +61,7 @@ def paired(
     y: np.ndarray,
     ours: np.ndarray,
     other: np.ndarray,
-    units: np.ndarray,
+    clusters: np.ndarray,
 ) -> Quality:
     """Compare two predictions of the same rows.
 
@@ -71,12 +71,12 @@ def paired(
         y: (n,) encoded targets.
         ours: predictions of these rows.
         other: predictions of these rows.
-        units: (n,) what is resampled together.
+        clusters: (n,) what is resampled together.
     """
     sign = METRICS[metric].sign
     scores = [score(metric, y, predictions) for predictions in (ours, other)]
     influences = [linearise(metric, y, predictions).influence for predictions in (ours, other)]
-    sums = unit_sums(influences[0] - influences[1], unit_codes(units))
+    sums = cluster_sums(influences[0] - influences[1], cluster_codes(clusters))
     error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
     return Quality(name, *scores, sign * (scores[0] - scores[1]), error)
 
@@ -96,7 +96,7 @@ def compare_winners(name: str, ours: Configuration, other: Configuration, cut: C
         cut.y_validation,
         _predictions(ours, cut),
         _predictions(other, cut),
-        resampling_units(cut.validation, cut.spec, cut.sets.features),
+        resampling_clusters(cut.validation, cut.spec, cut.sets.features),
     )
     print(
         f"  {quality.name}: {ours.key} against {other.key}: "

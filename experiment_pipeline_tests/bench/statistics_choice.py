@@ -25,7 +25,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, best_constant, score
-from experiment_pipeline.statistics.spread import unit_sums
+from experiment_pipeline.statistics.spread import cluster_sums
 from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
@@ -77,7 +77,7 @@ def gate_error_of_constants(
 
     The median for mae and mape, the shares of the classes for losses. A model that has learnt
     from all known rows is the baseline itself; one that has learnt from a share of them, as with
-    an inner slice held out, is another constant.
+    an early-stopping set held out, is another constant.
     """
     generator = np.random.default_rng(seed)
     regression = "regression" in METRICS[metric].tasks
@@ -141,7 +141,7 @@ class BestOfMany:
         tie_group: how often the tie group contains the truly best one.
         coverage: how often all differences to the truly best lie inside their intervals at once.
         tied: the mean share of the configurations that is in the tie group.
-        flattery: by how much the best score lies above its truth on average, in its units.
+        flattery: by how much the best score lies above its truth on average, in its clusters.
         optimism: what is said about that on average.
     """
 
@@ -217,10 +217,12 @@ def true_brier(noise: float) -> float:
 def _compared(
     spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, Comparison]:
-    sign, units = METRICS[spec.metric].sign, np.arange(len(y))
+    sign, clusters = METRICS[spec.metric].sign, np.arange(len(y))
     linearised = [on_test(spec.metric_names, y, one) for one in probabilities.T]
     scores = sign * np.array([one.estimate for one in linearised])
-    contributions = sign * np.column_stack([unit_sums(one.influence, units) for one in linearised])
+    contributions = sign * np.column_stack(
+        [cluster_sums(one.influence, clusters) for one in linearised]
+    )
     return scores, compare_with_best(scores, contributions, spec.seed)
 
 
@@ -314,7 +316,7 @@ def _rare_sets(seed: int, train: int = 3_000, test: int = 4_000) -> TrainingSets
         target="y",
         task="binary",
         classes=("no", "yes"),
-        inner=np.arange(train) % 7 == 0,
+        early_stopping=np.arange(train) % 7 == 0,
         digests={"train": f"train {seed}", "test": f"test {seed}"},
     )
 

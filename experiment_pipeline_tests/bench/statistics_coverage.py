@@ -13,9 +13,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
-from experiment_pipeline.statistics.caveats import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000
@@ -30,9 +30,9 @@ class Scenario:
     Attributes:
         name: of the table.
         metrics: whose intervals are judged.
-        units: in a sample.
-        rows_per_unit: rows of each.
-        draw: generator, number of units → a sample.
+        clusters: in a sample.
+        rows_per_cluster: rows of each.
+        draw: generator, number of clusters → a sample.
         note: whether one that says that an interval is too narrow is a false alarm, an open
             question, or owed.
         threshold: from which probability on a row is said to be positive.
@@ -40,8 +40,8 @@ class Scenario:
 
     name: str
     metrics: tuple[str, ...]
-    units: int
-    rows_per_unit: int
+    clusters: int
+    rows_per_cluster: int
     draw: Draw
     note: Literal["false", "open", "owed"] = "false"
     threshold: float = 0.5
@@ -66,7 +66,7 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
     bounds = np.empty((samples, len(scenario.metrics), 2))
     noted = 0
     for number in range(samples):
-        sample = scenario.draw(np.random.default_rng([seed, number]), scenario.units)
+        sample = scenario.draw(np.random.default_rng([seed, number]), scenario.clusters)
         intervals = [sample.interval(name, scenario.threshold) for name in scenario.metrics]
         bounds[number] = [(one.low, one.high) for one in intervals]
         noted += _is_noted(scenario, sample)
@@ -78,50 +78,50 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
 
 
 def _is_noted(scenario: Scenario, sample: SetPrediction) -> bool:
-    few = few_units_note(sample.units, "unit", "sample", sample.weights)
-    return bool(few) or any(doubts(scenario.metrics, sample, "unit", "sample", scenario.threshold))
+    few = few_clusters_note(sample.clusters, "unit", "sample", sample.weights)
+    return bool(few) or any(caveats(scenario.metrics, sample, "unit", "sample", scenario.threshold))
 
 
 def _truth(scenario: Scenario) -> list[float]:
-    units = POPULATION // scenario.rows_per_unit
-    population = scenario.draw(np.random.default_rng(0), units)
+    clusters = POPULATION // scenario.rows_per_cluster
+    population = scenario.draw(np.random.default_rng(0), clusters)
     return [population.score(name, scenario.threshold) for name in scenario.metrics]
 
 
 def labels(
-    rate: float, rows_per_unit: int = 1, luck: float = 0.0, memory: float | None = None
+    rate: float, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
 ) -> Draw:
     """Return a draw of labels and probabilities.
 
     Args:
         rate: about the share of positives.
-        rows_per_unit: rows that share their luck.
+        rows_per_cluster: rows that share their luck.
         luck: its standard deviation on the scale of the logit.
-        memory: correlation of a unit's luck with that of the unit before, where units are
+        memory: correlation of a cluster's luck with that of the cluster before, where clusters are
             consecutive.
     """
 
-    def draw(generator: np.random.Generator, units: int) -> SetPrediction:
-        codes = np.repeat(np.arange(units), rows_per_unit)
+    def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        codes = np.repeat(np.arange(clusters), rows_per_cluster)
         known = np.log(rate / (1 - rate)) + 1.2 * generator.normal(size=len(codes))
-        truth = expit(known - 0.4 + luck * _luck(generator, units, memory)[codes])
+        truth = expit(known - 0.4 + luck * _luck(generator, clusters, memory)[codes])
         y = (generator.random(len(codes)) < truth).astype(np.int64)
-        return SetPrediction(y, expit(known), _units(codes, memory))
+        return SetPrediction(y, expit(known), _clusters(codes, memory))
 
     return draw
 
 
 def numbers(
-    noise: Draw, rows_per_unit: int = 1, luck: float = 0.0, memory: float | None = None
+    noise: Draw, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
 ) -> Draw:
-    """Return a draw of numbers: a known signal, the unit's luck, and noise."""
+    """Return a draw of numbers: a known signal, the cluster's luck, and noise."""
 
-    def draw(generator: np.random.Generator, units: int) -> SetPrediction:
-        codes = np.repeat(np.arange(units), rows_per_unit)
+    def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        codes = np.repeat(np.arange(clusters), rows_per_cluster)
         signal = generator.normal(size=len(codes))
-        shared = luck * _luck(generator, units, memory)[codes]
+        shared = luck * _luck(generator, clusters, memory)[codes]
         y = signal + shared + noise(generator, len(codes))
-        return SetPrediction(y, signal, _units(codes, memory))
+        return SetPrediction(y, signal, _clusters(codes, memory))
 
     return draw
 
@@ -129,38 +129,38 @@ def numbers(
 def uneven(draw: Draw, spread: float = 1.0) -> Draw:
     """Return a draw whose rows have lognormal weights: of spread 1, as much is told as by 37 %."""
 
-    def weighted(generator: np.random.Generator, units: int) -> SetPrediction:
-        rows = draw(generator, units)
+    def weighted(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        rows = draw(generator, clusters)
         return replace(rows, weights=generator.lognormal(sigma=spread, size=len(rows.y)))
 
     return weighted
 
 
-def amounts(generator: np.random.Generator, units: int) -> SetPrediction:
+def amounts(generator: np.random.Generator, clusters: int) -> SetPrediction:
     """Draw lognormal amounts, such as prices; half of the variance of the logarithm is known."""
-    signal = np.sqrt(0.5) * generator.normal(size=units)
-    y = np.exp(signal + np.sqrt(0.5) * generator.normal(size=units))
-    return SetPrediction(y, np.exp(signal + 0.25), np.arange(units))
+    signal = np.sqrt(0.5) * generator.normal(size=clusters)
+    y = np.exp(signal + np.sqrt(0.5) * generator.normal(size=clusters))
+    return SetPrediction(y, np.exp(signal + 0.25), np.arange(clusters))
 
 
-def several_classes(generator: np.random.Generator, units: int) -> SetPrediction:
+def several_classes(generator: np.random.Generator, clusters: int) -> SetPrediction:
     """Draw four classes, of 50, 30, 15 and 5 %."""
     shares = np.array([0.5, 0.3, 0.15, 0.05])
-    y = generator.choice(4, size=units, p=shares)
-    evidence = 1.3 * np.eye(4)[y] + generator.normal(size=(units, 4))
-    return SetPrediction(y, softmax(evidence + np.log(shares), axis=1), np.arange(units))
+    y = generator.choice(4, size=clusters, p=shares)
+    evidence = 1.3 * np.eye(4)[y] + generator.normal(size=(clusters, 4))
+    return SetPrediction(y, softmax(evidence + np.log(shares), axis=1), np.arange(clusters))
 
 
-def _luck(generator: np.random.Generator, units: int, memory: float | None) -> np.ndarray:
+def _luck(generator: np.random.Generator, clusters: int, memory: float | None) -> np.ndarray:
     """An autoregressive series of variance 1 that has been running for ever."""
     persists = memory or 0.0
-    shocks = np.sqrt(1 - persists**2) * generator.normal(size=units)
+    shocks = np.sqrt(1 - persists**2) * generator.normal(size=clusters)
     shocks[0] = generator.normal()
     return lfilter([1.0], [1.0, -persists], shocks)
 
 
-def _units(codes: np.ndarray, memory: float | None) -> np.ndarray:
-    return codes if memory is None else codes.view(ConsecutiveUnits)
+def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
+    return codes if memory is None else codes.view(ConsecutiveClusters)
 
 
 def _normal(generator: np.random.Generator, n: int) -> np.ndarray:

@@ -94,8 +94,8 @@ def _cross_validated(
             fitted.append(int((~out).sum()))
             predicted.append(int(out.sum()))
     factor = variance_factor(fitted, predicted, REPEATS) if corrected else 1.0
-    units = np.tile(np.arange(ROWS), REPEATS)
-    return SetPrediction(np.tile(y, REPEATS), prediction.ravel(), units, None, factor)
+    clusters = np.tile(np.arange(ROWS), REPEATS)
+    return SetPrediction(np.tile(y, REPEATS), prediction.ravel(), clusters, None, factor)
 
 
 def _drawn(generator: np.random.Generator, rows: int, metric: str) -> Rows:

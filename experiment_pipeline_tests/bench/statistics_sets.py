@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import check_leaks
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -169,8 +169,8 @@ def _covers(
     model = LogisticRegression(C=1.0).fit(train[features], train[TARGET])
     others = population(TRUE_ROWS, rng)
     true, predicted = (model.predict_proba(part[features])[:, 1] for part in (others, validation))
-    units = resampling_units(validation, spec, features)
-    found = SetPrediction(validation[TARGET].to_numpy(), predicted, units).interval(metric)
+    clusters = resampling_clusters(validation, spec, features)
+    found = SetPrediction(validation[TARGET].to_numpy(), predicted, clusters).interval(metric)
     return bool(found.low <= _SCORES[metric](others[TARGET], true) <= found.high)
 
 

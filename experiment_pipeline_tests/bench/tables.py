@@ -105,8 +105,8 @@ def _raw(package: str, item: str, target: str) -> pd.DataFrame:
 
 def _sample(raw: pd.DataFrame, spec: ExperimentSpec, seed: int) -> pd.DataFrame:
     """Draw rows, or whole groups where the split keeps them together."""
-    units = raw[spec.split.column] if spec.split.by == "group" else pd.Series(raw.index)
-    codes, found = pd.factorize(units)
+    clusters = raw[spec.split.column] if spec.split.by == "group" else pd.Series(raw.index)
+    codes, found = pd.factorize(clusters)
     places = np.random.default_rng(seed).permutation(len(found))[codes]
     # Only the last group drawn may be cut short.
     return raw.iloc[np.sort(np.argsort(places, kind="stable")[:ROWS_AT_MOST])]

@@ -1,4 +1,4 @@
-"""Winners are compared row by row, by the units of the split."""
+"""Winners are compared row by row, by the clusters of the split."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def test_the_difference_is_above_zero_where_ours_is_better():
     assert quality.holds
 
 
-def test_rows_of_one_unit_count_together():
-    """Four rows in two units know as much as two."""
+def test_rows_of_one_cluster_count_together():
+    """Four rows in two clusters know as much as two."""
     ours, other = Y + 0.5, Y + np.array([0.5, 0.5, 1.5, 1.5])
     alone = paired("x", "mae", Y, ours, other, EACH_ROW)
     together = paired("x", "mae", Y, ours, other, np.array([0, 0, 1, 1]))

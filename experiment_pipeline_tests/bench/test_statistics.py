@@ -69,10 +69,10 @@ def test_every_scenario_is_simulated() -> None:
 def test_coverage_counts_the_samples_whose_interval_holds_the_truth() -> None:
     """A model that is right in every second sample covers half the time."""
 
-    def draw(generator: np.random.Generator, units: int) -> SetPrediction:
-        good = units > 1_000 or generator.random() < 0.5
-        y = generator.normal(size=units)
-        return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(units))
+    def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        good = clusters > 1_000 or generator.random() < 0.5
+        y = generator.normal(size=clusters)
+        return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(clusters))
 
     outcome = cover(Scenario("x", ("mae",), 50, 1, draw), samples=60, seed=1)
     assert outcome.held == {"mae": pytest.approx(0.5, abs=0.2)}

@@ -187,8 +187,8 @@ def _tree(pid: int) -> Iterator[int]:
 
 def _growing(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """CPU seconds never fall: between a child's end and its parent's wait they are nobody's."""
-    most, grown = 0.0, []
+    most, fit_mask = 0.0, []
     for one in samples:
         most = max(most, one.cpu_seconds)
-        grown.append(Sample(one.at, one.anonymous_bytes, most))
-    return tuple(grown)
+        fit_mask.append(Sample(one.at, one.anonymous_bytes, most))
+    return tuple(fit_mask)

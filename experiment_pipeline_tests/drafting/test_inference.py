@@ -389,15 +389,15 @@ def test_the_space_goes_by_what_is_asked() -> None:
 
 
 def test_a_search_chooses_how_many_texts_are_read() -> None:
-    """Boosted trees get recipes to choose from where a column holds names, and only there."""
+    """Boosted trees get encoders to choose from where a column holds names, and only there."""
 
-    def recipes(column: list[str]) -> list[object]:
+    def encoders(column: list[str]) -> list[object]:
         drafted = infer(table(x=column, y=NUMBERS), Wishes(target="y"))
         return [one.entry.get("features") for one in drafted.search[:3]]
 
     names = [f"Mr {row} Smith" for row in range(ROWS)]
-    assert recipes(names) == [["ordinal", "target", "text"]] * 2 + [None]
-    assert recipes(repeated("Bath", "York")) == [None] * 3
+    assert encoders(names) == [["ordinal", "target", "text"]] * 2 + [None]
+    assert encoders(repeated("Bath", "York")) == [None] * 3
 
 
 def test_many_classes_are_searched_within_their_time() -> None:

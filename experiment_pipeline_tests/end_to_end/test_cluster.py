@@ -1,4 +1,4 @@
-"""The recipe for Slurm as it stands, on this machine: scheduler and two workers over TLS, S3, PostgreSQL."""
+"""The encoder for Slurm as it stands, on this machine: scheduler and two workers over TLS, S3, PostgreSQL."""
 
 import os
 import secrets
@@ -30,7 +30,7 @@ wait
 
 @pytest.fixture
 def project(tmp_path, s3, s3_bucket, postgres):
-    """A project as the recipe wants it: settings in a file, Dagster and the memory on PostgreSQL."""
+    """A project as the encoder wants it: settings in a file, Dagster and the memory on PostgreSQL."""
     project = Project(tmp_path / "project")
     shutil.copytree(ROOT / "docs" / "cluster", project.folder / "docs" / "cluster")
     scenario.write_csv(project.folder / "visits.csv")

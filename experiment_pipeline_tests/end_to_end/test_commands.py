@@ -1,6 +1,6 @@
 """The commands of the README, on the small awkward table, as subprocesses.
 
-The first run and the refused one are those of the recipe for CI, as its workflow runs them.
+The first run and the refused one are those of the encoder for CI, as its workflow runs them.
 """
 
 import json

@@ -21,7 +21,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.validated_data import columns
-from experiment_pipeline.storage import shelf
+from experiment_pipeline.storage import spill as shelf
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 

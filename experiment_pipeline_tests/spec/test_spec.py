@@ -125,8 +125,8 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ),
     (f"{SEARCH}.features", "hashing", "search.0.features: 'hashing' is not allowed; allowed: ord"),
     (f"{SEARCH}.features", ["target", "texts"], "search.0.features.1: 'texts' is not allowed; did"),
-    (f"{SEARCH}.features", ["text", "text"], "search.0.features: a recipe stands there twice"),
-    (f"{SEARCH}.features", [], "search.0.features: the list is empty; name recipes"),
+    (f"{SEARCH}.features", ["text", "text"], "search.0.features: a encoder stands there twice"),
+    (f"{SEARCH}.features", [], "search.0.features: the list is empty; name encoders"),
     # seeds, calibrate
     ("seeds", 1, "seeds.fits: 1 is out of range; allowed: at least 2 and at most 20"),
     ("seeds", True, "seeds.fits: true is no number"),

@@ -85,10 +85,10 @@ def test_pictures_stand_inside_and_a_place_can_be_copied() -> None:
 
 
 def test_a_check_says_what_it_failed_of() -> None:
-    """Problems make it fail; doubts and notes are shown and fail nothing."""
+    """Problems make it fail; caveats and notes are shown and fail nothing."""
     checks = [
         Check.of("rate", ["too many"], holds="few", value=0.5, limit=0.25),
-        Check.of("copies", [], "warning", holds="no copy", doubts=["odd"], notes=["known"]),
+        Check.of("copies", [], "warning", holds="no copy", caveats=["odd"], notes=["known"]),
         Check("gates", passed=False, means="FAIL", refusal=NotAccepted("a", "b", "c")),
     ]
     rate, copies, gates = reported(Outcome({}, checks=checks)).check_results

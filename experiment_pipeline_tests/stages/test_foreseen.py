@@ -13,7 +13,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import NotEnoughMemory, StorageUnreachable
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages import foreseen
+from experiment_pipeline.stages import memory_estimate as foreseen
 from experiment_pipeline.stages.memory_estimate import HOLDS, MemoryNeed, Size, foresee, stage_need
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.raw_data.size import size_of

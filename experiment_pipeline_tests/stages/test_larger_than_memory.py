@@ -123,7 +123,7 @@ def _said(table: StoredSet) -> tuple[str, str, str, bytes]:
     return (
         table.digest,
         table_digest(whole(table.rows)),
-        table.inner.tobytes().hex(),
+        table.early_stopping.tobytes().hex(),
         to_parquet(table),
     )
 

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.validation_report.report import judge
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
@@ -99,11 +99,11 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
 def predicted(
     pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
 ) -> SetPrediction:
-    """Predict rows of a set, with the units of its intervals."""
+    """Predict rows of a set, with the clusters of its intervals."""
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         predict(pipeline, rows, sets.features, sets.task, sets.classes),
-        resampling_units(rows, spec, sets.features),
+        resampling_clusters(rows, spec, sets.features),
     )
 
 
@@ -141,7 +141,9 @@ def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
     for frame in (halving_scenario.rows(), shuffled(halving_scenario.rows())):
         parts = cut_rows(frame, spec, features)
         rungs = ladder(15, scenario.to_train_on(parts.train, parts.test, spec), spec).rungs
-        digests.append([(dict(one.sets.digests), one.sets.inner.tolist()) for one in rungs])
+        digests.append(
+            [(dict(one.sets.digests), one.sets.early_stopping.tolist()) for one in rungs]
+        )
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]
 

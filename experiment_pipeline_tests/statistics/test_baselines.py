@@ -14,7 +14,7 @@ from experiment_pipeline.statistics.scores import (
     best_constant,
     difference_to_baseline,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
 NUMBERS = np.random.default_rng(0).lognormal(size=301)
 LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
@@ -54,10 +54,10 @@ def test_the_median_weighs_each_number_by_what_a_miss_costs() -> None:
 
 
 def _difference(
-    metric: str, y: np.ndarray, prediction: np.ndarray, units: np.ndarray | None = None
+    metric: str, y: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None = None
 ) -> Interval:
     task = "regression" if "regression" in METRICS[metric].tasks else "binary"
-    rows = np.arange(len(y)) if units is None else units
+    rows = np.arange(len(y)) if clusters is None else clusters
     return difference_to_baseline(
         metric, SetPrediction(y, prediction, rows), best_constant(metric, y, task)
     )
@@ -86,10 +86,10 @@ def test_the_baseline_itself_is_not_better(metric: str) -> None:
         assert not metrics.surely_better(metric, difference)
 
 
-def test_one_unit_and_one_class_say_nothing() -> None:
+def test_one_cluster_and_one_class_say_nothing() -> None:
     """Without spread there is no bound, without a score no difference."""
-    unit = _difference("f1", LABELS, LABELS * 0.9, np.zeros(300, dtype=int))
-    assert (unit.low, unit.high) == (-math.inf, math.inf)
+    cluster = _difference("f1", LABELS, LABELS * 0.9, np.zeros(300, dtype=int))
+    assert (cluster.low, cluster.high) == (-math.inf, math.inf)
     assert math.isnan(_difference("roc_auc", np.ones(300), NUMBERS[:300]).low)
 
 
@@ -113,6 +113,7 @@ def test_days_that_resemble_their_neighbours_widen_a_difference_of_decisions() -
     right = np.isin(days // 20, [0, 2, 3, 5])
     called = np.where(right, y, 1 - y)
     by_chance, in_time = (
-        _difference("accuracy", y, called, units) for units in (days, days.view(ConsecutiveUnits))
+        _difference("accuracy", y, called, clusters)
+        for clusters in (days, days.view(ConsecutiveClusters))
     )
     assert in_time.high - in_time.low > 2 * (by_chance.high - by_chance.low)

@@ -7,9 +7,9 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.statistics.caveats import doubts
+from experiment_pipeline.statistics.caveats import caveats
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
 SAMPLES = 60
 NUMBERS, RANKS = ("rmse", "mae", "r2"), ("roc_auc", "log_loss")
@@ -26,11 +26,11 @@ def _days(generator: np.random.Generator, memory: float) -> SetPrediction:
     codes = np.repeat(np.arange(80), 30)
     known = generator.normal(size=len(codes)) - 1.5
     y = (generator.random(len(codes)) < expit(known + luck[codes])).astype(int)
-    return SetPrediction(y, expit(known), codes.view(ConsecutiveUnits))
+    return SetPrediction(y, expit(known), codes.view(ConsecutiveClusters))
 
 
 def _said(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
-    return list(doubts(metrics, predicted, "row", "validation"))
+    return list(caveats(metrics, predicted, "row", "validation"))
 
 
 def _share(metrics: tuple[str, ...], draw: Callable[[np.random.Generator], SetPrediction]) -> float:
@@ -44,7 +44,7 @@ def test_heavy_tails_are_named_and_mae_is_trusted() -> None:
     errors = np.where(np.arange(300) < 3, 30.0, 1.0)
     (said,) = _said(NUMBERS, _numbers(errors))
     assert said.startswith("the intervals of rmse, r2 on the validation set may be too narrow")
-    assert "those of 3 of 300 units (row), make 90 % of all" in said
+    assert "those of 3 of 300 clusters (row), make 90 % of all" in said
     assert said.endswith("mae is the metric to trust")
     (worse,) = _said(NUMBERS, _numbers(np.where(np.arange(300) < 3, 900.0, 1.0)))
     assert "rmse, mae, r2" in worse
@@ -66,7 +66,7 @@ def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
     assert all("targets come near zero" in one and "40 to 60 of 100" in one for one in said)
 
 
-def test_one_of_few_units_is_no_heavy_tail() -> None:
+def test_one_of_few_clusters_is_no_heavy_tail() -> None:
     """Of three groups one always makes a third."""
     rows = _numbers(np.random.default_rng(1).normal(size=300))
     assert not _said(NUMBERS, SetPrediction(rows.y, rows.prediction, np.arange(300) % 3))
@@ -86,9 +86,9 @@ def test_days_that_resemble_their_neighbours_are_named() -> None:
     """The sentence has the autocorrelation; the same days as strangers have none."""
     days = _days(np.random.default_rng(1), 0.9)
     (said,) = _said(("log_loss",), days)
-    assert "what 80 consecutive units (row) add resembles" in said
+    assert "what 80 consecutive clusters (row) add resembles" in said
     assert "autocorrelation 0." in said
-    strangers = SetPrediction(days.y, days.prediction, np.asarray(days.units))
+    strangers = SetPrediction(days.y, days.prediction, np.asarray(days.clusters))
     assert not _said(("log_loss",), strangers)
 
 

@@ -5,26 +5,26 @@ import pytest
 from scipy.signal import lfilter
 
 from experiment_pipeline.statistics.comparisons import (
-    MOST_UNITS,
+    MOST_CLUSTERS,
     Comparison,
     compare_with_best,
     compare_with_control,
     comparison_codes,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
-UNITS = 80
+CLUSTERS = 80
 
 
 def _accuracies(
     generator: np.random.Generator, truth: np.ndarray, shared: float = 0.8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and contributions of configurations whose units are alike in luck."""
-    luck = generator.normal(size=(UNITS, 1)) * shared
-    own = generator.normal(size=(UNITS, len(truth))) * (1 - shared)
+    """Return scores and contributions of configurations whose clusters are alike in luck."""
+    luck = generator.normal(size=(CLUSTERS, 1)) * shared
+    own = generator.normal(size=(CLUSTERS, len(truth))) * (1 - shared)
     values = truth + luck + own
     scores = values.mean(axis=0)
-    return scores, (values - scores) / UNITS
+    return scores, (values - scores) / CLUSTERS
 
 
 def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, Comparison]:
@@ -83,9 +83,9 @@ def test_nobody_beats_a_control_by_being_the_best_of_many() -> None:
     generator = np.random.default_rng(10)
     found = []
     for _ in range(120):
-        values = generator.normal(size=(UNITS, 21)) + generator.normal(size=(UNITS, 1))
+        values = generator.normal(size=(CLUSTERS, 21)) + generator.normal(size=(CLUSTERS, 1))
         scores = values.mean(axis=0)
-        parts = (values - scores) / UNITS
+        parts = (values - scores) / CLUSTERS
         leads = scores[1:] - scores[0]
         found.append((compare_with_control(leads, parts[:, 1:], parts[:, 0], 0).low > 0).any())
     assert np.mean(found) <= 0.05
@@ -137,8 +137,8 @@ def test_equal_predictions_are_tied_without_width() -> None:
     assert twice.high[1] == 0
 
 
-def test_one_unit_ties_everything() -> None:
-    """With a single unit no difference can be called real."""
+def test_one_cluster_ties_everything() -> None:
+    """With a single cluster no difference can be called real."""
     comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), seed=0)
     assert comparison.tied.all()
     assert comparison.low[1] == -np.inf
@@ -152,17 +152,17 @@ def test_the_same_seed_gives_the_same_comparison() -> None:
     assert first.optimism == second.optimism
 
 
-def test_units_beyond_the_limit_are_put_together() -> None:
-    """Memory stays bounded: more units than 2,048 become 2,048 groups of units."""
-    codes = comparison_codes(np.arange(3 * MOST_UNITS))
-    assert np.bincount(codes).tolist() == [3] * MOST_UNITS
+def test_clusters_beyond_the_limit_are_put_together() -> None:
+    """Memory stays bounded: more clusters than 2,048 become 2,048 groups of clusters."""
+    codes = comparison_codes(np.arange(3 * MOST_CLUSTERS))
+    assert np.bincount(codes).tolist() == [3] * MOST_CLUSTERS
     assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]
 
 
-def test_consecutive_units_beyond_the_limit_are_put_together_with_their_neighbours() -> None:
+def test_consecutive_clusters_beyond_the_limit_are_put_together_with_their_neighbours() -> None:
     """They stay in the order of time."""
-    codes = comparison_codes(np.arange(2 * MOST_UNITS).view(ConsecutiveUnits))
-    assert codes.tolist() == np.repeat(np.arange(MOST_UNITS), 2).tolist()
+    codes = comparison_codes(np.arange(2 * MOST_CLUSTERS).view(ConsecutiveClusters))
+    assert codes.tolist() == np.repeat(np.arange(MOST_CLUSTERS), 2).tolist()
 
 
 def test_a_control_is_rarely_beaten_in_time_by_luck_that_lasts() -> None:
@@ -170,9 +170,9 @@ def test_a_control_is_rarely_beaten_in_time_by_luck_that_lasts() -> None:
     generator = np.random.default_rng(12)
     found = []
     for _ in range(100):
-        values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(UNITS, 11)), axis=0)
+        values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(CLUSTERS, 11)), axis=0)
         scores = values.mean(axis=0)
-        parts, leads = (values - scores) / UNITS, scores[1:] - scores[0]
+        parts, leads = (values - scores) / CLUSTERS, scores[1:] - scores[0]
         found.append(
             [
                 (compare_with_control(leads, parts[:, 1:], parts[:, 0], 0, consecutive=one).low > 0)
@@ -186,12 +186,12 @@ def test_a_control_is_rarely_beaten_in_time_by_luck_that_lasts() -> None:
 
 def test_days_in_a_row_tie_what_strangers_would_not() -> None:
     """A lead that half a year made is not believed."""
-    months = np.repeat([1.0, -0.8], UNITS // 2)
-    values = np.column_stack([months + 0.1, np.zeros(UNITS)])
+    months = np.repeat([1.0, -0.8], CLUSTERS // 2)
+    values = np.column_stack([months + 0.1, np.zeros(CLUSTERS)])
     values += np.random.default_rng(13).normal(size=values.shape) * 0.1
     scores = values.mean(axis=0)
     compared = [
-        compare_with_best(scores, (values - scores) / UNITS, 0, consecutive=one)
+        compare_with_best(scores, (values - scores) / CLUSTERS, 0, consecutive=one)
         for one in (False, True)
     ]
     assert compared[0].low[1] > compared[1].low[1]

@@ -18,7 +18,7 @@ from experiment_pipeline.statistics.ensemble import (
     without_passengers,
 )
 from experiment_pipeline.statistics.scores import linearise, score
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, unit_sums
+from experiment_pipeline.statistics.spread import ConsecutiveClusters, cluster_sums
 
 
 def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -103,12 +103,12 @@ def test_undefined_scores_are_worse_than_any() -> None:
 def test_a_score_without_a_fold_is_that_of_the_other_rows() -> None:
     """To first order, for each fold and model; of a mean of errors exactly."""
     generator = np.random.default_rng(3)
-    y, units = generator.normal(size=900), generator.integers(0, 300, 900)
+    y, clusters = generator.normal(size=900), generator.integers(0, 300, 900)
     seen = y + generator.normal(size=(4, 900))
     for metric, tolerance in (("mae", 1e-12), ("rmse", 2e-3)):
         found = [linearise(metric, y, one) for one in seen]
-        folds = folds_of(y, units)
-        parts = [unit_sums(one.influence, comparison_codes(units)) for one in found]
+        folds = folds_of(y, clusters)
+        parts = [cluster_sums(one.influence, comparison_codes(clusters)) for one in found]
         scores = np.array([one.estimate for one in found])
         for fold in range(folds.count):
             kept = folds.of_row != fold
@@ -118,13 +118,15 @@ def test_a_score_without_a_fold_is_that_of_the_other_rows() -> None:
 
 
 @pytest.mark.parametrize("consecutive", [False, True])
-@pytest.mark.parametrize("n_units", [1, 3, 17, 5_000])
-def test_units_stay_whole_and_folds_are_five_at_most(n_units: int, *, consecutive: bool) -> None:
-    """Every row is in one fold, rows of a unit in the same; days in blocks, as neighbours are alike."""
-    units = np.arange(n_units).repeat(3)
-    y = np.random.default_rng(0).normal(size=len(units))
-    folds = folds_of(y, units.view(ConsecutiveUnits) if consecutive else units)
-    assert folds.count == min(5, n_units)
+@pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
+def test_clusters_stay_whole_and_folds_are_five_at_most(
+    n_clusters: int, *, consecutive: bool
+) -> None:
+    """Every row is in one fold, rows of a cluster in the same; days in blocks, as neighbours are alike."""
+    clusters = np.arange(n_clusters).repeat(3)
+    y = np.random.default_rng(0).normal(size=len(clusters))
+    folds = folds_of(y, clusters.view(ConsecutiveClusters) if consecutive else clusters)
+    assert folds.count == min(5, n_clusters)
     assert set(folds.of_row) == set(range(folds.count))
     assert (
         folds.of_row.reshape(-1, 3).min(axis=1) == folds.of_row.reshape(-1, 3).max(axis=1)

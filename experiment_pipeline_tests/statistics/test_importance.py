@@ -67,8 +67,8 @@ def test_the_columns_of_a_text_change_places_together() -> None:
     assert word.drop > 0.3
 
 
-@pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
-def test_every_encoded_column_belongs_to_one_feature(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
+def test_every_encoded_column_belongs_to_one_feature(encoder: str) -> None:
     """Shuffling a feature before the encoding changes just the columns that are named for it."""
     table = pd.DataFrame(
         {
@@ -78,7 +78,7 @@ def test_every_encoded_column_belongs_to_one_feature(recipe: str) -> None:
             "other": ["x", "y", "z"] * 40,
         }
     )
-    features = build_features(recipe, table, list(table)).fit(table)
+    features = build_features(encoder, table, list(table)).fit(table)
     encoded, columns = np.asarray(features.transform(table)), encoded_columns(features)
     assert sorted(np.concatenate(list(columns.values()))) == list(range(encoded.shape[1]))
     for name, places in columns.items():

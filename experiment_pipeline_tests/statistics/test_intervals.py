@@ -1,4 +1,4 @@
-"""Intervals: as wide as a bootstrap of the units, honest where little is known."""
+"""Intervals: as wide as a bootstrap of the clusters, honest where little is known."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from experiment_pipeline.statistics.caveats import few_units_note
+from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
@@ -17,55 +17,55 @@ from experiment_pipeline.statistics.scores import (
     paired_difference,
     score,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, Spread
+from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread
 
-UNITS, ROWS = 60, 15
+CLUSTERS, ROWS = 60, 15
 RESAMPLES = 600
 
 
 def _clustered(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, prediction and units: rows of one unit share luck, and units differ in size."""
+    """Return y, prediction and clusters: rows of one cluster share luck, and clusters differ in size."""
     generator = np.random.default_rng(seed)
-    units = np.repeat(np.arange(UNITS), generator.integers(5, 2 * ROWS, UNITS))
-    n, luck = len(units), generator.normal(size=UNITS)[units]
+    clusters = np.repeat(np.arange(CLUSTERS), generator.integers(5, 2 * ROWS, CLUSTERS))
+    n, luck = len(clusters), generator.normal(size=CLUSTERS)[clusters]
     if "regression" in METRICS[name].tasks:
         y = 10 + luck + generator.normal(size=n)
-        return y, 10 + 0.3 * luck + generator.normal(scale=0.5, size=n), units
+        return y, 10 + 0.3 * luck + generator.normal(scale=0.5, size=n), clusters
     if name in names_of("binary"):
         y = (generator.normal(size=n) + luck > 0.8).astype(int)
         logit = 1.5 * y - 1 - 0.8 * luck + generator.normal(size=n)
-        return y, 1 / (1 + np.exp(-logit)), units
+        return y, 1 / (1 + np.exp(-logit)), clusters
     y = generator.integers(0, 3, n)
     score = np.eye(3)[y] + 0.5 * luck[:, None] * np.array([1, 0, -1])
     score += generator.normal(size=(n, 3))
-    return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), units
+    return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), clusters
 
 
-def interval_on(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> Interval:
+def interval_on(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> Interval:
     """The interval of a score on one set."""
-    return SetPrediction(y, p, units).interval(name)
+    return SetPrediction(y, p, clusters).interval(name)
 
 
-def _spread(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> Spread:
-    return SetPrediction(y, p, units).spread(name)
+def _spread(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> Spread:
+    return SetPrediction(y, p, clusters).spread(name)
 
 
-def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, units: np.ndarray) -> float:
+def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> float:
     generator = np.random.default_rng(2)
-    members = [np.flatnonzero(units == unit) for unit in range(UNITS)]
+    members = [np.flatnonzero(clusters == cluster) for cluster in range(CLUSTERS)]
     scores = []
     for _ in range(RESAMPLES):
-        rows = np.concatenate([members[u] for u in generator.integers(0, UNITS, UNITS)])
+        rows = np.concatenate([members[u] for u in generator.integers(0, CLUSTERS, CLUSTERS)])
         scores.append(score(name, y[rows], p[rows]))
     return float(np.std(scores))
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
-    """The spread by influence values agrees with 600 resamples of whole units."""
-    y, prediction, units = _clustered(name)
-    brute_force = _bootstrap_error(name, y, prediction, units)
-    assert _spread(name, y, prediction, units).standard_error == pytest.approx(
+    """The spread by influence values agrees with 600 resamples of whole clusters."""
+    y, prediction, clusters = _clustered(name)
+    brute_force = _bootstrap_error(name, y, prediction, clusters)
+    assert _spread(name, y, prediction, clusters).standard_error == pytest.approx(
         brute_force, rel=0.12
     )
 
@@ -93,11 +93,11 @@ def test_the_difference_of_two_models_is_covered_as_often_as_promised(name: str)
 
 
 def test_rows_that_move_together_make_the_interval_wider() -> None:
-    """Resampling rows where units are what varies would give a false certainty."""
-    y, prediction, units = _clustered("roc_auc")
-    by_unit = interval_on("roc_auc", y, prediction, units)
+    """Resampling rows where clusters are what varies would give a false certainty."""
+    y, prediction, clusters = _clustered("roc_auc")
+    by_cluster = interval_on("roc_auc", y, prediction, clusters)
     by_row = interval_on("roc_auc", y, prediction, np.arange(len(y)))
-    assert by_unit.high - by_unit.low > 1.5 * (by_row.high - by_row.low)
+    assert by_cluster.high - by_cluster.low > 1.5 * (by_row.high - by_row.low)
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "accuracy", "average_precision", "f1"])
@@ -145,7 +145,7 @@ def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarra
     luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=n // 30))
     codes = np.repeat(np.arange(n // 30), 30)
     y = 10 + luck[codes] + generator.normal(size=len(codes))
-    return y, np.full(len(codes), 10.0), codes.view(ConsecutiveUnits)
+    return y, np.full(len(codes), 10.0), codes.view(ConsecutiveClusters)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_hard_samples_are_covered_nearly_as_often(
     assert least <= held <= 0.985
 
 
-def test_parts_of_consecutive_units_are_consecutive() -> None:
+def test_parts_of_consecutive_clusters_are_consecutive() -> None:
     """A segment's rows still allow for days that resemble their neighbours."""
-    units = np.repeat(np.arange(40), 5).view(ConsecutiveUnits)
-    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[units]
+    clusters = np.repeat(np.arange(40), 5).view(ConsecutiveClusters)
+    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[clusters]
     part = np.arange(200) % 5 < 3
-    in_order = _spread("mae", y[part], np.zeros(120), units[part])
-    strangers = _spread("mae", y[part], np.zeros(120), np.asarray(units[part]))
+    in_order = _spread("mae", y[part], np.zeros(120), clusters[part])
+    strangers = _spread("mae", y[part], np.zeros(120), np.asarray(clusters[part]))
     assert in_order.autocorrelation > 0.4
     assert in_order.standard_error > 1.3 * strangers.standard_error
 
@@ -193,7 +193,7 @@ def test_a_class_without_a_hit_is_no_certainty() -> None:
     assert interval.high > 0.57
 
 
-def test_a_perfect_score_on_few_units_is_no_certainty() -> None:
+def test_a_perfect_score_on_few_clusters_is_no_certainty() -> None:
     """30 of 30 right leaves room for an accuracy of 0.89; an AUC of 1 on 5 positives for less."""
     y = np.repeat([1, 0], [5, 25])
     accuracy = interval_on("accuracy", y, y.astype(float), np.arange(30))
@@ -212,15 +212,15 @@ def test_constant_predictions_have_an_auc_of_exactly_one_half() -> None:
 def test_intervals_stay_inside_the_range_of_the_metric() -> None:
     """No bound lies where no score can lie."""
     for name, metric in METRICS.items():
-        y, prediction, units = _clustered(name)
-        few = units < 3
-        interval = interval_on(name, y[few], prediction[few], units[few])
+        y, prediction, clusters = _clustered(name)
+        few = clusters < 3
+        interval = interval_on(name, y[few], prediction[few], clusters[few])
         assert metric.lowest <= interval.low <= interval.estimate
         assert interval.estimate <= interval.high <= metric.highest
 
 
-def test_one_unit_says_nothing() -> None:
-    """With a single unit the interval is the whole range."""
+def test_one_cluster_says_nothing() -> None:
+    """With a single cluster the interval is the whole range."""
     y = np.array([0, 1, 0, 1])
     interval = interval_on("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
     assert (interval.low, interval.high) == (0, 1)
@@ -245,20 +245,20 @@ def test_an_undefined_score_has_an_undefined_interval() -> None:
 
 def test_difference_of_two_sets_adds_their_variances() -> None:
     """A gap between independent sets is less certain than either score."""
-    y, prediction, units = _clustered("accuracy")
-    early = units < UNITS // 2
-    first = _spread("accuracy", y[early], prediction[early], units[early])
-    second = _spread("accuracy", y[~early], prediction[~early], units[~early])
+    y, prediction, clusters = _clustered("accuracy")
+    early = clusters < CLUSTERS // 2
+    first = _spread("accuracy", y[early], prediction[early], clusters[early])
+    second = _spread("accuracy", y[~early], prediction[~early], clusters[~early])
     gap = difference(first, second)
     assert gap.estimate == pytest.approx(second.estimate - first.estimate)
     half = (gap.high - gap.low) / 2
     assert half > 1.96 * math.hypot(first.standard_error, second.standard_error)
 
 
-def test_difference_with_one_unit_is_unbounded() -> None:
-    """Nothing is known of a gap when one of the sets is a single unit."""
-    y, prediction, units = _clustered("accuracy")
-    known = _spread("accuracy", y, prediction, units)
+def test_difference_with_one_cluster_is_unbounded() -> None:
+    """Nothing is known of a gap when one of the sets is a single cluster."""
+    y, prediction, clusters = _clustered("accuracy")
+    known = _spread("accuracy", y, prediction, clusters)
     gap = difference(known, _spread("accuracy", y, prediction, np.zeros(len(y))))
     assert (gap.low, gap.high) == (-math.inf, math.inf)
 
@@ -270,11 +270,11 @@ def test_a_higher_level_makes_a_wider_interval() -> None:
     assert strict.low < usual.low < usual.high < strict.high
 
 
-def test_few_units_are_said() -> None:
-    """Fewer than ten units make a note, of consecutive ones fewer than thirty."""
-    assert "7 resampling units (day)" in str(few_units_note(np.arange(7), "day", "test"))
-    assert "no interval" in str(few_units_note(np.zeros(7), "day", "test"))
-    assert few_units_note(np.arange(10), "day", "test") is None
-    days = np.arange(29).view(ConsecutiveUnits)
-    assert "29 consecutive units (day): too few" in str(few_units_note(days, "day", "test"))
-    assert few_units_note(np.arange(30).view(ConsecutiveUnits), "day", "test") is None
+def test_few_clusters_are_said() -> None:
+    """Fewer than ten clusters make a note, of consecutive ones fewer than thirty."""
+    assert "7 resampling clusters (day)" in str(few_clusters_note(np.arange(7), "day", "test"))
+    assert "no interval" in str(few_clusters_note(np.zeros(7), "day", "test"))
+    assert few_clusters_note(np.arange(10), "day", "test") is None
+    days = np.arange(29).view(ConsecutiveClusters)
+    assert "29 consecutive clusters (day): too few" in str(few_clusters_note(days, "day", "test"))
+    assert few_clusters_note(np.arange(30).view(ConsecutiveClusters), "day", "test") is None

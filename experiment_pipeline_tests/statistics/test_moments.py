@@ -1,4 +1,4 @@
-"""The moments of a sum over units: as wide as the units are alike, as certain as they are many."""
+"""The moments of a sum over clusters: as wide as the clusters are alike, as certain as they are many."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,14 @@ from scipy.signal import lfilter
 from experiment_pipeline.statistics.spread import as_strangers, moments
 
 
-def _series(units: int, memory: float, seed: int) -> np.ndarray:
+def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
     """Return an autoregressive series of variance 1 and mean zero."""
-    shocks = np.sqrt(1 - memory**2) * np.random.default_rng(seed).normal(size=units)
+    shocks = np.sqrt(1 - memory**2) * np.random.default_rng(seed).normal(size=clusters)
     values = lfilter([1.0], [1.0, -memory], shocks)
     return values - values.mean()
 
 
-def test_independent_units_have_the_usual_variance() -> None:
+def test_independent_clusters_have_the_usual_variance() -> None:
     """G/(G-1) times the sum of squares, with about G-1 degrees of freedom for a normal sample."""
     sums = _series(400, 0, seed=1)
     found = moments(sums, consecutive=False)
@@ -24,15 +24,15 @@ def test_independent_units_have_the_usual_variance() -> None:
     assert found.autocorrelation == 0
 
 
-def test_a_variance_that_few_units_make_is_known_from_few() -> None:
-    """Of 2,000 units 6 add nearly all: about 12 degrees of freedom are left."""
+def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
+    """Of 2,000 clusters 6 add nearly all: about 12 degrees of freedom are left."""
     sums = np.where(np.arange(2_000) < 6, np.tile([1.0, -1.0], 1_000), 1e-3)
     found = moments(sums - sums.mean(), consecutive=False)
     assert found.degrees_of_freedom == pytest.approx(12, abs=0.5)
 
 
 def test_the_skewness_is_that_of_the_sum() -> None:
-    """An exponential unit has skewness 2, the sum of 100 of them 0.2."""
+    """An exponential cluster has skewness 2, the sum of 100 of them 0.2."""
     draws = np.random.default_rng(2).exponential(size=(400, 100))
     found = [moments(row - row.mean(), consecutive=False).skewness for row in draws]
     assert np.mean(found) == pytest.approx(0.2, abs=0.02)
@@ -60,15 +60,15 @@ def test_a_persistent_part_under_noise_is_found() -> None:
 
 
 def test_short_or_constant_series_have_moments() -> None:
-    """Two units, and units that add nothing, are no errors."""
+    """Two clusters, and clusters that add nothing, are no errors."""
     two = moments(np.array([1.0, -1.0]), consecutive=True)
     assert (two.variance, two.degrees_of_freedom, two.autocorrelation) == (pytest.approx(4), 1, 0)
     still = moments(np.zeros(30), consecutive=True)
     assert (still.variance, still.skewness, still.autocorrelation) == (0, 0, 0)
 
 
-def test_without_memory_every_unit_is_a_stranger() -> None:
-    """Contributions that change sign from day to day keep all of their units and products."""
+def test_without_memory_every_cluster_is_a_stranger() -> None:
+    """Contributions that change sign from day to day keep all of their clusters and products."""
     several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
     found = as_strangers(several)
     assert found.shape == several.shape
@@ -76,7 +76,7 @@ def test_without_memory_every_unit_is_a_stranger() -> None:
 
 
 def test_what_all_series_share_does_not_decide_how_many_strangers_are_left() -> None:
-    """A common memory leaves few; where the differences have none, all units stay."""
+    """A common memory leaves few; where the differences have none, all clusters stay."""
     shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
     several = np.column_stack([shared + own, shared - own])
     assert len(as_strangers(several)) < 20

@@ -60,7 +60,7 @@ def test_it_is_the_maximum_of_the_likelihood() -> None:
     assert slope.estimate == pytest.approx(best[1], rel=1e-4)
 
 
-def test_intervals_cover_the_truth_where_rows_of_a_unit_move_together() -> None:
+def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> None:
     """Of 120 sets of 60 groups, about 95 % hold the true intercept; single rows would not."""
     held = {"groups": 0, "rows": 0}
     for seed in range(120):
@@ -69,8 +69,8 @@ def test_intervals_cover_the_truth_where_rows_of_a_unit_move_together() -> None:
         said = generator.normal(0, 1, 600)
         truth = said + 1.5 * generator.normal(size=60)[groups]
         y = (generator.random(600) < expit(truth)).astype(int)
-        for name, units in (("groups", groups), ("rows", np.arange(600))):
-            (found,) = calibrations(SetPrediction(y, expit(said), units), CLASSES)
+        for name, clusters in (("groups", groups), ("rows", np.arange(600))):
+            (found,) = calibrations(SetPrediction(y, expit(said), clusters), CLASSES)
             held[name] += found.intercept.low <= 0 <= found.intercept.high
     assert held["groups"] > 107
     assert held["rows"] < 90

@@ -18,17 +18,17 @@ BINARY = SetPrediction(
 
 def test_scores_and_intervals_are_those_of_the_metrics() -> None:
     """The object only carries what belongs together."""
-    parts = (BINARY.y, BINARY.prediction, BINARY.units)
+    parts = (BINARY.y, BINARY.prediction, BINARY.clusters)
     assert BINARY.score("accuracy", 0.45) == scores.score("accuracy", *parts[:2], 0.45)
     linearised, drawn = scores.linearise("roc_auc", *parts[:2]), BINARY.layout("roc_auc")
     assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread_of(linearised, drawn))
 
 
-def test_a_part_keeps_truth_prediction_and_unit_together() -> None:
+def test_a_part_keeps_truth_prediction_and_cluster_together() -> None:
     """A mask and a slice choose the same rows of all three."""
     part = BINARY.rows(BINARY.y == 1)
     assert part.prediction.tolist() == [0.4, 0.9]
-    assert part.units.tolist() == [0, 1]
+    assert part.clusters.tolist() == [0, 1]
     assert BINARY.rows(slice(None, None, 2)).y.tolist() == [0, 0]
 
 
@@ -44,7 +44,7 @@ def test_what_was_asked_once_is_known_for_these_rows_alone() -> None:
     assert BINARY.spread("accuracy", 0.45) is BINARY.spread("accuracy", 0.45)
     assert BINARY.layout("roc_auc") is not BINARY.layout("accuracy")
     part = BINARY.rows(slice(0, 2))
-    assert len(part.layout("accuracy").unit) == 2
+    assert len(part.layout("accuracy").cluster) == 2
     other = replace(BINARY, prediction=1 - BINARY.prediction)
     assert other.spread("accuracy", 0.45).estimate != BINARY.spread("accuracy", 0.45).estimate
 

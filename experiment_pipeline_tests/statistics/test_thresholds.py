@@ -137,14 +137,14 @@ def test_cross_fitting_takes_the_luck_out_of_a_threshold() -> None:
     assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
 
 
-def test_cross_fitting_keeps_units_together_and_needs_no_threshold_for_others() -> None:
-    """Rows of one unit are decided alike; a rank metric is as it was."""
+def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> None:
+    """Rows of one cluster are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
     assert cross_fitted("roc_auc", _rows(y, prediction)).score.estimate == score(
         "roc_auc", y, prediction
     )
-    one_unit = cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
-    assert np.isfinite(one_unit.score.estimate)
+    one_cluster = cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
+    assert np.isfinite(one_cluster.score.estimate)
     assert np.isnan(cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
-from experiment_pipeline.statistics.caveats import few_units_note
+from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
@@ -134,8 +134,8 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed
 def test_equal_weights_are_no_weights(case: tuple[str, str], seed: int, weight: float) -> None:
     """Bit for bit: scores, influence, intervals, thresholds, differences, calibration."""
     (name, task), (y, prediction) = case, made(case[1], seed)
-    units = np.random.default_rng(seed).integers(0, 20, len(y))
-    plain = SetPrediction(y, prediction, units)
+    clusters = np.random.default_rng(seed).integers(0, 20, len(y))
+    plain = SetPrediction(y, prediction, clusters)
     equal = replace(plain, weights=np.full(len(y), weight))
     assert np.array_equal(plain.linearise(name).influence, equal.linearise(name).influence)
     assert repr(plain.spread(name)) == repr(equal.spread(name))
@@ -188,8 +188,8 @@ def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
     assert of_one.low < 0.25
 
 
-def test_comparisons_know_how_much_uneven_units_tell() -> None:
-    """Hundred units that tell as much as six leave wider differences, from best and baseline."""
+def test_comparisons_know_how_much_uneven_clusters_tell() -> None:
+    """Hundred clusters that tell as much as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
     few, all_of_them = (compare_with_best(scores, parts, 0, told=told) for told in (6, 100))
@@ -200,13 +200,13 @@ def test_comparisons_know_how_much_uneven_units_tell() -> None:
     assert (bounds[0].low[1:] < bounds[1].low[1:]).all()
 
 
-def test_few_effective_units_are_said() -> None:
+def test_few_effective_clusters_are_said() -> None:
     """Many rows whose weight lies on a few."""
-    units = np.arange(200)
-    said = few_units_note(units, "row", "test", np.where(units < 3, 1e4, 1.0))
+    clusters = np.arange(200)
+    said = few_clusters_note(clusters, "row", "test", np.where(clusters < 3, 1e4, 1.0))
     assert said is not None
-    assert "200 resampling units (row), but their weights are so unequal" in said
-    assert few_units_note(units, "row", "test", np.full(200, 3.0)) is None
+    assert "200 resampling clusters (row), but their weights are so unequal" in said
+    assert few_clusters_note(clusters, "row", "test", np.full(200, 3.0)) is None
 
 
 def test_shares_with_intervals_are_weighted() -> None:
@@ -239,7 +239,7 @@ def test_the_median_of_weights_is_where_half_of_them_is_reached() -> None:
 
 @pytest.mark.parametrize("name", [*names_of("regression"), *names_of("binary")])
 def test_only_ratios_of_weights_count(name: str) -> None:
-    """Weights in other units give the same score and the same interval, but for rounding."""
+    """Weights in other clusters give the same score and the same interval, but for rounding."""
     y, prediction = made("regression" if name in names_of("regression") else "binary", 2)
     weights = np.random.default_rng(2).lognormal(size=len(y))
     one = SetPrediction(y, prediction, np.arange(len(y)), weights).interval(name)

@@ -46,7 +46,7 @@ print([name for name in sys.modules if name.startswith("experiment_pipeline")])
 
 
 def pipelines() -> list:
-    """A small fitted pipeline of each built-in algorithm, binary, and of a recipe each."""
+    """A small fitted pipeline of each built-in algorithm, binary, and of a encoder each."""
     search = [
         one("lightgbm", num_leaves=4),
         one("random_forest", n_estimators=3, max_depth=3),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.statistics.spread import ConsecutiveUnits
-from experiment_pipeline.table.clusters import equal_rows, resampling_units
+from experiment_pipeline.statistics.spread import ConsecutiveClusters
+from experiment_pipeline.table.clusters import equal_rows, resampling_clusters
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.table.made_rows import RANDOM, experiment, made
 
@@ -79,7 +79,7 @@ def test_an_oversampled_class_is_copies():
     assert (people, copies) == (0, 1)
 
 
-def test_coarse_copies_stay_together_in_doubt():
+def test_coarse_copies_stay_together_in_caveat():
     """A file of 14 even flags, concatenated: chance makes some of its pairs, nearly none is parted."""
     people, _ = shares(pd.concat([flags(2_000, [0.5] * 14)] * 2, ignore_index=True))
     assert people < 0.05
@@ -96,25 +96,25 @@ def test_the_order_of_rows_and_columns_changes_no_answer():
 
 
 def test_intervals_resample_copies_together_and_people_apart():
-    """Rows four times are a quarter of the units; people of few values are one unit each."""
+    """Rows four times are a quarter of the clusters; people of few values are one cluster each."""
     copies = pd.concat([made(100)] * 4, ignore_index=True)
-    assert len(np.unique(resampling_units(copies, experiment(RANDOM), ["a", "b"]))) == 100
+    assert len(np.unique(resampling_clusters(copies, experiment(RANDOM), ["a", "b"]))) == 100
     people = made(400, a=np.arange(400) % 5)
-    assert len(np.unique(resampling_units(people, experiment(RANDOM), ["a", "b"]))) == 400
+    assert len(np.unique(resampling_clusters(people, experiment(RANDOM), ["a", "b"]))) == 400
 
 
 def test_a_corrected_label_moves_no_copy_and_no_single_row():
     """Only people who equal others are told apart by their label."""
     twice = pd.concat([made(300)] * 2, ignore_index=True)
-    before = resampling_units(twice, experiment(RANDOM), ["a", "b"])
+    before = resampling_clusters(twice, experiment(RANDOM), ["a", "b"])
     relabelled = twice.assign(readmitted=twice["readmitted"].to_numpy()[::-1])
-    assert np.array_equal(before, resampling_units(relabelled, experiment(RANDOM), ["a", "b"]))
+    assert np.array_equal(before, resampling_clusters(relabelled, experiment(RANDOM), ["a", "b"]))
 
 
-def test_units_of_a_split_by_time_know_that_they_are_consecutive() -> None:
+def test_clusters_of_a_split_by_time_know_that_they_are_consecutive() -> None:
     """Days may resemble their neighbours; rows of a random split are strangers."""
     rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=6, freq="12h")})
-    by_day = resampling_units(rows, spec_of(split={"by": "time", "column": "day"}), [])
-    assert isinstance(by_day, ConsecutiveUnits)
+    by_day = resampling_clusters(rows, spec_of(split={"by": "time", "column": "day"}), [])
+    assert isinstance(by_day, ConsecutiveClusters)
     assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
-    assert not isinstance(resampling_units(rows, spec_of(), ["day"]), ConsecutiveUnits)
+    assert not isinstance(resampling_clusters(rows, spec_of(), ["day"]), ConsecutiveClusters)

@@ -71,19 +71,19 @@ def test_the_order_and_number_of_rows_do_not_matter(by: dict) -> None:
         assert np.array_equal(fold.fitted[order], other.fitted)
 
 
-def test_one_unit_cannot_be_left_out() -> None:
+def test_one_cluster_cannot_be_left_out() -> None:
     """The error says what to write instead."""
     with pytest.raises(EmptySet, match="300 train and test rows are one unit"):
         cut(made(300, patient="the only one"), BY_GROUP)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=5, max_size=120))
-def test_units_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int]]) -> None:
-    """Of units of one row each class differs by one between folds at most."""
-    unit, label = (np.unique(one, return_inverse=True)[1] for one in np.array(rows).T)
-    together = deal(unit.astype(np.uint64), label, 5)
-    for one in np.unique(unit):
-        assert len(np.unique(together[unit == one])) == 1
-    apart = deal(np.arange(len(unit), dtype=np.uint64), label, 5)
+def test_clusters_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int]]) -> None:
+    """Of clusters of one row each class differs by one between folds at most."""
+    cluster, label = (np.unique(one, return_inverse=True)[1] for one in np.array(rows).T)
+    together = deal(cluster.astype(np.uint64), label, 5)
+    for one in np.unique(cluster):
+        assert len(np.unique(together[cluster == one])) == 1
+    apart = deal(np.arange(len(cluster), dtype=np.uint64), label, 5)
     for one in np.unique(label):
         assert np.ptp(np.bincount(apart[label == one], minlength=5)) <= 1

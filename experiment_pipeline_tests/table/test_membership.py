@@ -34,7 +34,7 @@ from experiment_pipeline_tests.table.made_rows import (
 
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
 def test_the_fractions_are_met(by):
-    """With many units each set has its share of the rows."""
+    """With many clusters each set has its share of the rows."""
     shares = assigned(made(20_000), by).value_counts(normalize=True)
     assert shares[list(SETS)].to_numpy() == pytest.approx(SHARES, abs=0.03)
 
@@ -144,15 +144,15 @@ def test_a_split_by_time_needs_time(visited, gap, said):
     hashes=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=60),
     classes=st.integers(1, 4),
 )
-def test_a_cut_by_hash_keeps_units_whole_and_fills_sets(hashes, classes):
-    """One hash, one set; a class with three units or more is in every set."""
+def test_a_cut_by_hash_keeps_clusters_whole_and_fills_sets(hashes, classes):
+    """One hash, one set; a class with three clusters or more is in every set."""
     array = np.array(hashes * 2, dtype=np.uint64)
     strata = (array % np.uint64(classes)).astype(np.int64)
     sets = cut_by_hash(array, strata, SHARES)
     table = pd.DataFrame({"hash": array, "stratum": strata, "set": sets})
     assert table.groupby("hash")["set"].nunique().max() == 1
-    for _, units in table.drop_duplicates("hash").groupby("stratum"):
-        assert units["set"].nunique() == min(3, len(units))
+    for _, clusters in table.drop_duplicates("hash").groupby("stratum"):
+        assert clusters["set"].nunique() == min(3, len(clusters))
 
 
 @settings(max_examples=100, deadline=None)

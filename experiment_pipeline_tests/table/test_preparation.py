@@ -73,7 +73,7 @@ def test_the_raw_table_is_not_changed():
     ],
 )
 def test_numbers_with_separators_and_units(text, number):
-    """A number is read only where its writing leaves no doubt."""
+    """A number is read only where its writing leaves no caveat."""
     written = {"x": {"thousands": ",", "units": {"$": 1, "kg": 1, "g": 0.001}}}
     assert read([text], types={"x": "number"}, numbers=written) == [
         None if number is None else pytest.approx(number)

@@ -80,6 +80,6 @@ def test_the_workflow_runs_the_script_and_attaches_its_folder_always() -> None:
 
 
 @pytest.mark.parametrize("path", ["docs/ci/experiment.yml", "docs/ci/experiment.sh"])
-def test_the_readme_names_the_recipe(path: str) -> None:
+def test_the_readme_names_the_encoder(path: str) -> None:
     """Both files, by their paths."""
     assert f"({path})" in (ROOT / "README.md").read_text()

@@ -107,7 +107,7 @@ def test_judged_rows_survive_their_file(k: int) -> None:
     back = from_parquet(to_parquet(JudgedRows.of(given, 0.5)), JudgedRows).as_prediction
     assert np.array_equal(back.prediction, given.prediction)
     assert np.array_equal(back.y, given.y)
-    assert np.array_equal(back.units, given.units)
+    assert np.array_equal(back.clusters, given.clusters)
 
 
 def test_the_same_model_on_the_same_rows_makes_no_difference(tmp_path: Path) -> None:

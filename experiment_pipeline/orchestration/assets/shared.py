@@ -306,8 +306,8 @@ def report_check(
     else:
         for problem in problems:
             context.log.warning(problem)
-    for doubt in check.doubts:
-        context.log.warning(f"{check.name}: {doubt}")
+    for caveat in check.caveats:
+        context.log.warning(f"{check.name}: {caveat}")
     for note in check.notes:
         context.log.info(f"{check.name}: {note}")
     held = {k: v for k, v in (("value", check.value), ("limit", check.limit)) if v is not None}

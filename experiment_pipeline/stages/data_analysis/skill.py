@@ -1,6 +1,6 @@
 """How well something predicts the target, and each feature alone: one scale for all tasks.
 
-The experiment's metric may be any, in any unit; a threshold such as "nearly perfect" needs a
+The experiment's metric may be any, in any cluster; a threshold such as "nearly perfect" needs a
 scale of its own. Skill is the Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ
 (share of the errors of the most frequent class that are avoided) for several, and R² for numbers.
 Negative values become 0.

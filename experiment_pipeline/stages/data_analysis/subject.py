@@ -21,7 +21,7 @@ from experiment_pipeline.stages.data_analysis.facts import (
     TextFacts,
     facts_of,
 )
-from experiment_pipeline.table.clusters import unit_hashes
+from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
 from experiment_pipeline.table.target import encode_target, find_classes
@@ -245,7 +245,7 @@ def _problem_of_number(facts: Facts) -> str | None:
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
     """Yield (fit, judge) index arrays into `rows`, positions of known targets, as the split cuts.
 
-    There are at most `number` folds; fewer where there are fewer units.
+    There are at most `number` folds; fewer where there are fewer clusters.
     """
     if subject.spec.split.by == "time":
         times = subject.frame[subject.spec.split.column].iloc[rows]
@@ -269,12 +269,12 @@ def _forward(moments: np.ndarray, number: int) -> Iterator[skill.Fold]:
 
 
 def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray:
-    """Fold (m,) of each row: units sorted by target, equal ones at random, dealt in turn."""
-    hashes = unit_hashes(subject.frame, subject.spec, subject.features, "folds")
-    units = np.unique(hashes[rows], return_inverse=True)[1]
-    _, first = np.unique(units, return_index=True)
+    """Fold (m,) of each row: clusters sorted by target, equal ones at random, dealt in turn."""
+    hashes = cluster_hashes(subject.frame, subject.spec, subject.features, "folds")
+    clusters = np.unique(hashes[rows], return_inverse=True)[1]
+    _, first = np.unique(clusters, return_index=True)
     target = subject.target.of(rows[first])
     dealt = np.empty(len(first), dtype=np.int64)
     order = np.lexsort((subject.generator().random(len(first)), target))
     dealt[order] = np.arange(len(first)) % number
-    return np.asarray(dealt[units])
+    return np.asarray(dealt[clusters])

@@ -68,7 +68,7 @@ class Leaderboard:
             cross-fitted threshold; the bounds hold for all configurations together.
         tie_group: keys that the test set cannot tell from the best, the best first.
         optimism: by how much the best score is expected to flatter; None where that cannot be
-            told from drift (a split by time), or not be estimated (one resampling unit).
+            told from drift (a split by time), or not be estimated (one resampling cluster).
         edges: where the choice, or of an ensemble the best configuration, lies at an end of the
             search.
         notes: what to know before believing it, one sentence each.
@@ -151,7 +151,7 @@ def leaderboard(
         predictions,
         RankedRows(
             sets.y_test,
-            sets.test_units(spec),
+            sets.test_clusters(spec),
             sets.y_train,
             sets.w_test,
             sets.w_train,

@@ -20,7 +20,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
-    held_recipes,
+    held_encoders,
     refit_trained,
     train_features,
 )
@@ -39,18 +39,18 @@ class ChosenModel:
         on_test: what it predicts for the test rows; of an ensemble, cross-fitted.
         members: the models behind it, one of a configuration, without their predictions.
         weights: of each member; they sum to 1.
-        units: (n,) codes of the resampling units of the test rows.
+        clusters: (n,) codes of the resampling clusters of the test rows.
     """
 
     result: ModelResult
     on_test: np.ndarray
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]
-    units: np.ndarray
+    clusters: np.ndarray
 
     @classmethod
     def of(
-        cls, board: Leaderboard, store: Stored, y_test: np.ndarray, units: np.ndarray
+        cls, board: Leaderboard, store: Stored, y_test: np.ndarray, clusters: np.ndarray
     ) -> "ChosenModel":
         """Return the choice of a board.
 
@@ -58,12 +58,12 @@ class ChosenModel:
             board: the leaderboard.
             store: has every model that it names.
             y_test: encoded targets (n,) of the test rows.
-            units: (n,) codes of their resampling units.
+            clusters: (n,) codes of their resampling clusters.
         """
         ensemble = board.chosen_ensemble
         if ensemble is None:
             model = store.require(board.fingerprint)
-            return cls(model.result, model.predictions.test, (_alone(model),), (1.0,), units)
+            return cls(model.result, model.predictions.test, (_alone(model),), (1.0,), clusters)
         models = tuple(store.require(one.fingerprint) for one in ensemble.members)
         known = {one.result.fingerprint: one.predictions.test for one in models}
 
@@ -74,15 +74,15 @@ class ChosenModel:
 
         return cls(
             ensemble.result([one.result for one in models], board.metric),
-            ensemble.cross_fitted(predicted, y_test, units),
+            ensemble.cross_fitted(predicted, y_test, clusters),
             tuple(map(_alone, models)),
             tuple(one.weight for one in ensemble.members),
-            units,
+            clusters,
         )
 
     def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
-        features = {recipe: train_features(recipe, sets) for recipe in self._recipes}
+        features = {encoder: train_features(encoder, sets) for encoder in self._encoders}
         return self._mean(
             [
                 fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
@@ -106,10 +106,10 @@ class ChosenModel:
         order = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit limits the threads of its own; the limit around them is what they go back to.
         with threadpool_limits(limits=1):
-            held = held_recipes(one.result.configuration for one in self.members)
+            held = held_encoders(one.result.configuration for one in self.members)
             encoded = {
-                recipe: encoded_rows(recipe, rows, sets, held=recipe in held)
-                for recipe in self._recipes
+                encoder: encoded_rows(encoder, rows, sets, held=encoder in held)
+                for encoder in self._encoders
             }
 
             def fit(one: TrainedModel) -> Pipeline:
@@ -123,7 +123,7 @@ class ChosenModel:
         return self._mean(fitted, sets.classes)
 
     @property
-    def _recipes(self) -> tuple[Features, ...]:
+    def _encoders(self) -> tuple[Features, ...]:
         return tuple(dict.fromkeys(one.result.features for one in self.members))
 
     def _mean(self, fitted: Sequence[Pipeline], classes: tuple[Any, ...] | None) -> Any:

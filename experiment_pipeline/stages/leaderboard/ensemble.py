@@ -126,7 +126,7 @@ class Ensemble:
         return ModelResult(
             key=ENSEMBLE,
             fingerprint=self.fingerprint,
-            recipe_fingerprint="",
+            encoder_fingerprint="",
             algorithm=ENSEMBLE,
             features=self.configuration.features,
             hyperparameters=self.configuration.hyperparameters,
@@ -144,15 +144,15 @@ class Ensemble:
             notes=tuple(dict.fromkeys(note for one in members for note in one.notes)),
         )
 
-    def cross_fitted(self, known: Known, y: np.ndarray, units: np.ndarray) -> np.ndarray:
+    def cross_fitted(self, known: Known, y: np.ndarray, clusters: np.ndarray) -> np.ndarray:
         """Return what it predicts for the test rows, each by weights of other rows, (n,) or (n, k).
 
         Args:
             known: fingerprint → what that model predicts for the test rows; asked once of each.
             y: encoded targets (n,) of the test rows.
-            units: (n,) codes of the resampling units.
+            clusters: (n,) codes of the resampling clusters.
         """
-        of_row = folds_of(y, units).of_row
+        of_row = folds_of(y, clusters).of_row
 
         def part(fingerprint: str) -> np.ndarray:
             weights = np.array([fold.get(fingerprint, 0.0) for fold in self.folds])[of_row]
@@ -201,7 +201,7 @@ def find_ensemble(
         spec: its metric decides, and how many members there may be.
     """
     candidates = _candidates(measured, METRICS[spec.metric].sign)
-    folds, rule = folds_of(rows.y, rows.units, rows.weights), spec.ensemble
+    folds, rule = folds_of(rows.y, rows.clusters, rows.weights), spec.ensemble
     if rule is None or len(candidates) < 2 or folds.count < 2:
         return None
     best = dict(_libraries(candidates, folds, rows, METRICS[spec.metric].sign))
@@ -235,7 +235,7 @@ def find_ensemble(
     known = dict(zip(prints, results, strict=True))
 
     def predicted(one: Ensemble) -> np.ndarray:
-        return one.cross_fitted(lambda print_: predictions(known[print_]), rows.y, rows.units)
+        return one.cross_fitted(lambda print_: predictions(known[print_]), rows.y, rows.clusters)
 
     on_test = predicted(ensemble)
     if math.isnan(together := _score(spec.metric, rows, slice(None), on_test)):

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
 )
 from experiment_pipeline.statistics.calibration import reweighting
-from experiment_pipeline.statistics.caveats import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.metrics import METRICS, surely_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -47,12 +47,12 @@ def notes(
     spec: LeaderboardSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board; of its rows a column `needed` tells `needed_seconds`."""
-    unit, place = unit_in_words(spec), evaluated(spec.evaluation_name).place
+    cluster, place = cluster_in_words(spec), evaluated(spec.evaluation_name).place
     return (
         *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),
-        *filter(None, [few_units_note(chosen.units, unit, place, chosen.weights)]),
-        *doubts([spec.metric], chosen, unit, place),
+        *filter(None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]),
+        *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
         *_luck_of_the_seed(ranking, spec.metric),
         *_optimism_in_words(ranking, spec),
@@ -69,7 +69,7 @@ def optimism(ranking: Ranking, spec: LeaderboardSpec) -> float | None:
     return None if confounded else ranking.optimism
 
 
-def unit_in_words(spec: Sampling) -> str:
+def cluster_in_words(spec: Sampling) -> str:
     """Return what intervals resample: `row`, `group of <column>` or `1 day`."""
     if spec.split.by == "time":
         return f"{spec.split.unit} of {spec.split.column}"

@@ -28,9 +28,14 @@ from experiment_pipeline.statistics.scores import (
     best_constant,
     interval_of,
     layout,
-    told_units,
+    told_clusters,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveUnits, Linearised, spread_of, unit_sums
+from experiment_pipeline.statistics.spread import (
+    ConsecutiveClusters,
+    Linearised,
+    cluster_sums,
+    spread_of,
+)
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 from experiment_pipeline.statistics.weights import Weights
 
@@ -99,7 +104,7 @@ class Ranking:
         baseline: what predicting without features scores on the test set.
         optimism: by how much the best score is expected to flatter, because it is the best of
             many and because its threshold is the best of many; nan when the test set is one
-            resampling unit.
+            resampling cluster.
     """
 
     entries: tuple[Entry, ...]
@@ -120,7 +125,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one configuration scores, what each unit adds to it, and both cross-fitted."""
+    """What one configuration scores, what each cluster adds to it, and both cross-fitted."""
 
     result: ModelResult
     score: Interval
@@ -135,7 +140,7 @@ class RankedRows:
 
     Attributes:
         y: encoded targets (n,).
-        units: (n,) codes of the resampling units.
+        clusters: (n,) codes of the resampling clusters.
         y_train: encoded targets of the train set, which the baseline knows.
         weights: (n,) how much each row counts; None: alike.
         w_train: that of the train rows.
@@ -143,7 +148,7 @@ class RankedRows:
     """
 
     y: np.ndarray
-    units: np.ndarray
+    clusters: np.ndarray
     y_train: np.ndarray
     weights: Weights = None
     w_train: Weights = None
@@ -151,7 +156,7 @@ class RankedRows:
 
     def predicted(self, prediction: np.ndarray) -> SetPrediction:
         """Put a fit's predictions of the test rows beside them."""
-        return SetPrediction(self.y, prediction, self.units, self.weights, self.variance_factor)
+        return SetPrediction(self.y, prediction, self.clusters, self.weights, self.variance_factor)
 
 
 def order(
@@ -187,8 +192,8 @@ def order(
         sign * np.array([one.score.estimate for one in scored]),
         sign * np.column_stack([one.contribution for one in scored]),
         seed=spec.seed,
-        consecutive=isinstance(rows.units, ConsecutiveUnits),
-        told=told_units(rows.units, rows.weights),
+        consecutive=isinstance(rows.clusters, ConsecutiveClusters),
+        told=told_clusters(rows.clusters, rows.weights),
     )
     flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
     return Ranking(
@@ -213,8 +218,8 @@ def measure(
         rows: the test rows.
         spec: its metric ranks.
     """
-    drawn = layout(spec.metric, rows.y, rows.units, rows.weights)
-    compared = comparisons.comparison_codes(rows.units)
+    drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
+    compared = comparisons.comparison_codes(rows.clusters)
     by_threshold = METRICS[spec.metric].by_threshold
     for result in sorted(results, key=lambda result: result.key):
         prediction = predictions(result)
@@ -226,9 +231,9 @@ def measure(
         yield Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),
-            unit_sums(best.influence, compared),
+            cluster_sums(best.influence, compared),
             honest.estimate,
-            unit_sums(honest.influence, compared),
+            cluster_sums(honest.influence, compared),
         )
 
 
@@ -240,10 +245,10 @@ def _leads(
     bounds = comparisons.compare_with_control(
         leads,
         np.column_stack([one.honest_contribution for one in scored]),
-        unit_sums(control.influence, comparisons.comparison_codes(rows.units)),
+        cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
         seed,
-        consecutive=isinstance(rows.units, ConsecutiveUnits),
-        told=told_units(rows.units, rows.weights),
+        consecutive=isinstance(rows.clusters, ConsecutiveClusters),
+        told=told_clusters(rows.clusters, rows.weights),
     )
     return [
         Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()

@@ -3,7 +3,7 @@
 Only on all train rows: at small rungs of halving one fit is enough to tell who goes on. A seed says
 how much of a score is luck; averaged, the fits are a model of their own. A calibrator is learnt on
 predictions of train rows by fits that have not seen them, as many rounds as the model has, of folds
-cut by the units of the split; no test row has a part in it, so that the test score, which ranks, is
+cut by the clusters of the split; no test row has a part in it, so that the test score, which ranks, is
 that of the calibrated model, the one that is exported. It is paid for by each configuration that has
 one, as a score without it would be another model's. In: a configuration and shared work. Out: one
 `FittedModel`. How an average or a calibrated model is put together: `averaging.py`, `calibrating.py`.
@@ -125,7 +125,7 @@ def folds_to_calibrate(
     try:
         return folds_of(sets.train, spec, wanted, sets.features)
     except EmptySet:
-        # Of one unit no fold can be left out: each configuration says that it is not calibrated.
+        # Of one cluster no fold can be left out: each configuration says that it is not calibrated.
         return ()
 
 
@@ -136,7 +136,7 @@ def compose(
 
     Args:
         configuration: what to fit.
-        work: its recipe's tables, and the folds where somebody is calibrated.
+        work: its encoder's tables, and the folds where somebody is calibrated.
         sets: task, classes and folds; their rows are not used.
         spec: its seeds and its calibration are used.
         fit: makes one fit.
@@ -146,9 +146,9 @@ def compose(
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
     members = fits if average else fits[:1]
     whole = _together(fits, members)
-    method, doubt = _method(configuration, work, spec)
+    method, caveat = _method(configuration, work, spec)
     nothing = [_DRAWS_NOTHING] if len(fits) < len(given.specs) else []
-    notes = (*whole.fitted.notes, *nothing, *doubt)
+    notes = (*whole.fitted.notes, *nothing, *caveat)
     whole = replace(whole, fitted=replace(whole.fitted, notes=notes))
     if not average and method is None:
         return whole

@@ -63,13 +63,13 @@ class Configuration:
     def settings(self) -> str:
         """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`.
 
-        A feature recipe that is not the algorithm's own stands first.
+        A feature encoder that is not the algorithm's own stands first.
         """
         return numbers.settings(self.given) or "defaults"
 
     @property
     def given(self) -> dict[str, Scalar]:
-        """Name → value of what tells it, a feature recipe that is not its algorithm's included."""
+        """Name → value of what tells it, a feature encoder that is not its algorithm's included."""
         own = self.features == default_features(self.algorithm)
         return {**({} if own else {"features": self.features}), **self.hyperparameters}
 
@@ -135,19 +135,19 @@ def search_notes(spec: Searched) -> tuple[str, ...]:
 
 
 def default_features(algorithm: str) -> Features:
-    """Return the feature recipe that suits an algorithm; of an import path, what suits most."""
+    """Return the feature encoder that suits an algorithm; of an import path, what suits most."""
     return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
 def _drafts(entry: Search) -> Iterator[_Draft]:
     fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
-    recipes = entry.recipes or (default_features(entry.algorithm),)
-    varied = frozenset({"features"} if len(recipes) > 1 else ())
+    encoders = entry.encoders or (default_features(entry.algorithm),)
+    varied = frozenset({"features"} if len(encoders) > 1 else ())
     drawn = entry.method == "random"
-    pairs = _random_choices(entry, recipes) if drawn else product(_choices(entry), recipes)
-    for chosen, recipe in pairs:
+    pairs = _random_choices(entry, encoders) if drawn else product(_choices(entry), encoders)
+    for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
-        yield _Draft(entry.algorithm, recipe, full, varied | frozenset(chosen))
+        yield _Draft(entry.algorithm, encoder, full, varied | frozenset(chosen))
 
 
 def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
@@ -160,26 +160,26 @@ def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
 
 
 def _random_choices(
-    entry: Search, recipes: Sequence[Features]
+    entry: Search, encoders: Sequence[Features]
 ) -> Iterator[tuple[dict[str, Scalar], Features]]:
     """Yield distinct draws: more draws from the same seed begin with the same ones.
 
-    Recipes come from a generator of their own: a list of them leaves the other draws as they were.
+    Encoders come from a generator of their own: a list of them leaves the other draws as they were.
     """
     import numpy as np
 
     generator = np.random.default_rng(entry.seed)
-    of_recipes = np.random.default_rng([entry.seed, len(recipes)])
+    of_encoders = np.random.default_rng([entry.seed, len(encoders)])
     spaces = sorted(entry.searched.items())
     seen, repetitions = set[str](), 0
     while len(seen) < (entry.draws or 0) and repetitions < MAX_REPETITIONS:
         drawn = {name: _draw(generator, space) for name, space in spaces}
-        recipe = recipes[int(of_recipes.integers(len(recipes)))]
-        identity = json.dumps([drawn, recipe])
+        encoder = encoders[int(of_encoders.integers(len(encoders)))]
+        identity = json.dumps([drawn, encoder])
         repetitions = repetitions + 1 if identity in seen else 0
         if not repetitions:
             seen.add(identity)
-            yield drawn, recipe
+            yield drawn, encoder
 
 
 def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -> Scalar:

@@ -3,7 +3,7 @@
 Few rows are encoded all at once. Many are fitted on column by column and encoded in slices, which
 gives the same features and the same numbers without the copies of the whole table that
 scikit-learn makes on the way; where nobody reads all rows at once, they stay a `SlicedTable`. Which
-transformers a recipe has lives in `features.py`. In: a recipe and rows. Out: a fitted
+transformers a encoder has lives in `features.py`. In: a encoder and rows. Out: a fitted
 ColumnTransformer, encoded rows, encoded sets.
 """
 
@@ -38,10 +38,10 @@ from experiment_pipeline.table.target import encode_target
 _OF_MANY_TEXTS = ("target", "text")
 
 
-def encode(recipe: Features, sets: TrainingSets, *, held: bool = True) -> EncodedSets:
-    """Encode the sets by a recipe that is fitted on train alone; `held` as in `fit_rows`."""
-    features, train = fit_rows(recipe, sets.train, sets.grown, sets, held=held)
-    if _at_once(recipe, sets.test):
+def encode(encoder: Features, sets: TrainingSets, *, held: bool = True) -> EncodedSets:
+    """Encode the sets by a encoder that is fitted on train alone; `held` as in `fit_rows`."""
+    features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=held)
+    if _at_once(encoder, sets.test):
         test = transformed(features, sets.test)
     else:
         test = _sliced(features, sets.test).held()
@@ -50,20 +50,20 @@ def encode(recipe: Features, sets: TrainingSets, *, held: bool = True) -> Encode
 
 
 def fit_features(
-    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
     """Return features fitted on rows.
 
     Args:
-        recipe: how columns are encoded.
+        encoder: how columns are encoded.
         rows: (n, columns) prepared rows.
-        grown: bool (n,): those whose target may be looked at.
+        fit_mask: bool (n,): those whose target may be looked at.
         sets: give features, target, task, classes and split; their rows are not used.
     """
     columns = list(sets.features)
-    many = _many_texts(recipe, rows, grown, sets)
-    features = build_features(recipe, rows, columns, many)
-    if not many and _at_once(recipe, rows):
+    many = _many_texts(encoder, rows, fit_mask, sets)
+    features = build_features(encoder, rows, columns, many)
+    if not many and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # All at once, it would encode all rows only to put them beside each other.
     parts = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
@@ -72,9 +72,9 @@ def fit_features(
 
 
 def fit_rows(
-    recipe: Features,
+    encoder: Features,
     rows: pd.DataFrame,
-    grown: np.ndarray,
+    fit_mask: np.ndarray,
     sets: TrainingSets,
     *,
     held: bool = True,
@@ -85,9 +85,9 @@ def fit_rows(
     that are no kin of it.
 
     Args:
-        recipe: as the other three, of `fit_features`.
+        encoder: as the other three, of `fit_features`.
         rows: the rows.
-        grown: of them.
+        fit_mask: of them.
         sets: what they mean.
         held: whether somebody reads all of them at once.
 
@@ -95,17 +95,17 @@ def fit_rows(
         The features; (n, d) float64, dense or sparse, or, where nobody holds it, a `SlicedTable`.
     """
     columns = list(sets.features)
-    if recipe not in _OF_MANY_TEXTS and _at_once(recipe, rows):
-        features = build_features(recipe, rows, columns)
+    if encoder not in _OF_MANY_TEXTS and _at_once(encoder, rows):
+        features = build_features(encoder, rows, columns)
         return features, features.fit_transform(rows[columns])
-    features = fit_features(recipe, rows, grown, sets)
-    coded = _cross_fitted(features, rows, grown, sets)
-    if not _at_once(recipe, rows):
-        table = _sliced(features, rows, coded, grown)
+    features = fit_features(encoder, rows, fit_mask, sets)
+    coded = _cross_fitted(features, rows, fit_mask, sets)
+    if not _at_once(encoder, rows):
+        table = _sliced(features, rows, coded, fit_mask)
         return features, table.held() if held else table
     encoded = transformed(features, rows)
     for name, codes in coded.items():
-        encoded[grown, features.output_indices_[name]] = codes
+        encoded[fit_mask, features.output_indices_[name]] = codes
     return features, encoded
 
 
@@ -124,9 +124,9 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     return np.hstack(blocks)
 
 
-def _at_once(recipe: Features, rows: pd.DataFrame) -> bool:
-    """Whether rows are encoded all at once: few, or by a recipe whose columns follow the rows."""
-    return recipe == "onehot" or len(rows) <= HELD_ROWS
+def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
+    """Whether rows are encoded all at once: few, or by a encoder whose columns follow the rows."""
+    return encoder == "onehot" or len(rows) <= HELD_ROWS
 
 
 def _parts(fitted: ColumnTransformer) -> list[tuple[str, Any, Any]]:
@@ -137,7 +137,7 @@ def _sliced(
     fitted: ColumnTransformer,
     rows: pd.DataFrame,
     coded: Mapping[str, np.ndarray] = MappingProxyType({}),
-    grown: Any = None,
+    fit_mask: Any = None,
 ) -> SlicedTable:
     """Rows as `transformed` would encode them, slice by slice.
 
@@ -145,14 +145,14 @@ def _sliced(
         fitted: the features.
         rows: n of them.
         coded: part → what stands in for its numbers in the rows `grown`.
-        grown: bool (n,).
+        fit_mask: bool (n,).
     """
     parts = _parts(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
     known: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):
-            known[name] = _looked_up(part, rows[of], coded.get(name), grown)
+            known[name] = _looked_up(part, rows[of], coded.get(name), fit_mask)
 
     def encode(positions: np.ndarray) -> np.ndarray:
         read = read_of.iloc[positions]
@@ -169,25 +169,25 @@ def _sliced(
 
 
 def _looked_up(
-    part: FrozenEstimator, column: pd.Series, coded: np.ndarray | None, grown: np.ndarray
+    part: FrozenEstimator, column: pd.Series, coded: np.ndarray | None, fit_mask: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Encode each distinct text of a column now, and rows by looking theirs up."""
     codes, numbers = many_texts.of_distinct_texts(part, column)
     if coded is None:
         return lambda positions: numbers[codes[positions]]
     of_rows: np.ndarray = numbers[codes]
-    of_rows[grown] = coded
+    of_rows[fit_mask] = coded
     return lambda positions: of_rows[positions]
 
 
 def _cross_fitted(
-    features: ColumnTransformer, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+    features: ColumnTransformer, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> dict[str, np.ndarray]:
     """Part → codes by the target of the rows that were looked at, each from rows no kin of it."""
     coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
     if not coded:
         return {}
-    seen, y, weights = _looked_at(rows, grown, sets)
+    seen, y, weights = _looked_at(rows, fit_mask, sets)
     parts = many_texts.parts_of(seen, sets)
     return {
         name: many_texts.cross_fitted(part, seen[of], y, parts, weights) for name, part, of in coded
@@ -224,24 +224,24 @@ def _as_fitted(declared: ColumnTransformer, frozen: ColumnTransformer) -> Column
 
 
 def _many_texts(
-    recipe: Features, rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> dict[str, FrozenEstimator]:
     """Fit what encodes the columns of many texts; column → it."""
-    if recipe not in _OF_MANY_TEXTS:
+    if encoder not in _OF_MANY_TEXTS:
         return {}
     texts = column_kinds(rows, sets.features).texts
     many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
-    if recipe == "text":
+    if encoder == "text":
         return {name: many_texts.letters(rows[name]) for name in many}
-    seen, y, weights = _looked_at(rows, grown, sets)
+    seen, y, weights = _looked_at(rows, fit_mask, sets)
     return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
 
 
 def _looked_at(
-    rows: pd.DataFrame, grown: np.ndarray, sets: TrainingSets
+    rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[pd.DataFrame, np.ndarray, Weights]:
     """The rows whose target may be looked at, their encoded targets, and how much each counts."""
-    seen = some_rows(rows, np.flatnonzero(grown))
+    seen = some_rows(rows, np.flatnonzero(fit_mask))
     return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
 
 

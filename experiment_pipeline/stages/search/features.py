@@ -1,7 +1,7 @@
 """Features: how the columns of a prepared table become the numbers a model reads.
 
 scikit-learn transformers and functions of numpy and pandas only, because the features travel
-in the exported pipeline, which loads without this package. In: a table and a recipe.
+in the exported pipeline, which loads without this package. In: a table and a encoder.
 Out: a ColumnTransformer that finds its columns by name, in any order, and ignores the others. How it
 is fitted and encodes rows: `encoding.py`.
 
@@ -16,7 +16,7 @@ which LightGBM takes for missing.
 target, text: as ordinal, but of a text column with more than FEW_TEXTS values the numbers of
 `many_texts.py` stand in for its codes: the mean target of each text, or what its letters say.
 onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
-missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
+missing, and cluster variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
 """
 
@@ -67,27 +67,27 @@ def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> ColumnKinds:
 
 
 def build_features(
-    recipe: Features,
+    encoder: Features,
     table: pd.DataFrame,
     features: Sequence[str],
     many: Mapping[str, FrozenEstimator] = MappingProxyType({}),
 ) -> ColumnTransformer:
-    """Return the unfitted features of a recipe for a table of such columns.
+    """Return the unfitted features of a encoder for a table of such columns.
 
     Args:
-        recipe: how columns are encoded.
+        encoder: how columns are encoded.
         table: (n, columns) the rows they will be fitted on; read for types, size and, where a
             number is never missing, its median.
         features: the columns to use.
         many: column of many texts → what encodes it, fitted already.
     """
     kinds = column_kinds(table, features)
-    onehot = recipe == "onehot"
+    onehot = encoder == "onehot"
     sparse = onehot and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
     numbers = _standardised() if onehot else _bounded(_stand_ins(table, kinds.numbers))
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
-        (f"text_{number}", many[name] if name in many else _texts(recipe, sparse=sparse), name)
+        (f"text_{number}", many[name] if name in many else _texts(encoder, sparse=sparse), name)
         for number, name in enumerate(kinds.texts)
     ]
     if kinds.numbers:
@@ -208,8 +208,8 @@ def _clip() -> FunctionTransformer:
     return _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
 
 
-def _texts(recipe: Features, *, sparse: bool) -> Pipeline:
-    encoder = _onehot(sparse) if recipe == "onehot" else _ordinal()
+def _texts(encoder: Features, *, sparse: bool) -> Pipeline:
+    encoder = _onehot(sparse) if encoder == "onehot" else _ordinal()
     return make_pipeline(*many_texts.as_texts(), encoder)
 
 

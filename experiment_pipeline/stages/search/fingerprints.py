@@ -33,7 +33,7 @@ _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
-    The rows (train of the rung, its inner slice, test), features, target and classes, the
+    The rows (train of the rung, its early-stopping set, test), features, target and classes, the
     algorithm with its full hyperparameters, seed, how often it is fitted and how calibrated, the metric where the fit looks at one, this code's version
     and those of the fitting libraries; for a user's own estimator its package's version and the
     source of its module (modules that it imports in turn are not looked at). Not the
@@ -65,9 +65,9 @@ def table_fingerprint(
 def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]:
     """What rows say to a library, however it fits: their numbers, targets, weights, parts."""
     return {
-        "recipe": recipe_fingerprint(configuration.features, sets),
+        "encoder": encoder_fingerprint(configuration.features, sets),
         "test": sets.digests["test"],
-        "inner": [_digest(sets.inner), _digest(sets.grown)],
+        "inner": [_digest(sets.early_stopping), _digest(sets.fit_mask)],
         "target": sets.target,
         "weights": sets.weight_column,
         "task": sets.task,
@@ -76,16 +76,16 @@ def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]
     }
 
 
-def recipe_fingerprint(recipe: Features, sets: TrainingSets) -> str:
-    """Return the digest of everything that decides the fitted features of a recipe."""
+def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
+    """Return the digest of everything that decides the fitted features of a encoder."""
     return fingerprint_of(
         {
-            **(_target_seen(sets) if recipe == "target" else {}),
+            **(_target_seen(sets) if encoder == "target" else {}),
             "train": sets.digests["train"],
             # The features of a cross-validated model have seen the test rows as well.
             "pooled": sets.digests["test"] if sets.folds else None,
             "features": list(sets.features),
-            "recipe": recipe,
+            "encoder": encoder,
             "training_version": TRAINING_VERSION,
             "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
         }
@@ -96,7 +96,7 @@ def _target_seen(sets: TrainingSets) -> dict[str, Any]:
     """What decides codes by the target, and which rows are coded by which others."""
     return {
         "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
-        "grown": _digest(sets.grown),
+        "grown": _digest(sets.fit_mask),
         "split": sets.split.model_dump(mode="json"),
     }
 
@@ -107,7 +107,7 @@ def _digest(rows: np.ndarray) -> str:
 
 def _fold(fold: Fold) -> list[str | int]:
     """Which rows are predicted, by models that were fitted on which."""
-    masks = [_digest(rows) for rows in (fold.fitted, fold.sets.inner, fold.sets.grown)]
+    masks = [_digest(rows) for rows in (fold.fitted, fold.sets.early_stopping, fold.sets.fit_mask)]
     return [*masks, sha256(fold.places.tobytes())]
 
 

@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import categorical_positions, directions
-from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
@@ -48,7 +48,7 @@ ROWS_TO_TIME = 500
 def share_work(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
-    """Encode the sets once per recipe, and prepare what else the fits share."""
+    """Encode the sets once per encoder, and prepare what else the fits share."""
     configurations = list(configurations)
     work = _shared(configurations, sets, spec)
     if sets.folds:
@@ -61,8 +61,8 @@ def share_work(
 def _shared(
     configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
 ) -> SharedWork:
-    recipes = dict.fromkeys(configuration.features for configuration in configurations)
-    held = held_recipes(configurations)
+    encoders = dict.fromkeys(configuration.features for configuration in configurations)
+    held = held_encoders(configurations)
     planned = (
         table
         for one in configurations
@@ -70,7 +70,7 @@ def _shared(
         for _ in range(composing.planned_fits(one, spec))
     )
     return SharedWork(
-        encoded={recipe: encode(recipe, sets, held=recipe in held) for recipe in recipes},
+        encoded={encoder: encode(encoder, sets, held=encoder in held) for encoder in encoders},
         y_train=sets.y_train,
         y_test=sets.y_test,
         w_train=sets.w_train,
@@ -102,7 +102,7 @@ def fit_configuration(
     result = ModelResult(
         key=configuration.key,
         fingerprint=fingerprint(configuration, sets, spec),
-        recipe_fingerprint=recipe_fingerprint(configuration.features, sets),
+        encoder_fingerprint=encoder_fingerprint(configuration.features, sets),
         algorithm=configuration.algorithm,
         features=configuration.features,
         hyperparameters=configuration.hyperparameters,
@@ -185,9 +185,9 @@ def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarr
         )
 
 
-def train_features(recipe: Features, sets: TrainingSets) -> ColumnTransformer:
-    """Return the features of a recipe as a model of the train rows is judged with them."""
-    return gathered(fit_features(recipe, sets.train, sets.grown, sets), sets.train)
+def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
+    """Return the features of a encoder as a model of the train rows is judged with them."""
+    return gathered(fit_features(encoder, sets.train, sets.fit_mask, sets), sets.train)
 
 
 def fitted_pipeline(
@@ -205,7 +205,7 @@ def fitted_pipeline(
         model: its bytes.
         sets: that it was trained on.
         spec: as of its fit.
-        features: of its recipe, fitted on train already; None: not yet.
+        features: of its encoder, fitted on train already; None: not yet.
 
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
@@ -239,7 +239,7 @@ def refit(
     """
     learner = learner_of(configuration.algorithm)
     with threadpool_limits(limits=1):
-        held = bool(held_recipes([configuration]))
+        held = bool(held_encoders([configuration]))
         features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
         return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
 
@@ -255,7 +255,7 @@ def refit_trained(
 
     Args:
         trained: as the search has left it: gives the rounds, and the calibrators.
-        features: of its recipe, fitted on these rows.
+        features: of its encoder, fitted on these rows.
         encoded: the rows, by `encoded_rows`; several fits may read them at once.
         sets: as of `refit`.
         spec: as of `refit`, and its seeds.
@@ -274,26 +274,26 @@ def refit_trained(
         return _pipeline(features, estimator)
 
 
-def held_recipes(configurations: Iterable[Configuration]) -> set[Features]:
-    """Return the recipes of which some fit reads all rows at once."""
+def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
+    """Return the encoders of which some fit reads all rows at once."""
     return {one.features for one in configurations if learner_of(one.algorithm).reads_all(one)}
 
 
 def encoded_rows(
-    recipe: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
+    encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
     """Return features that are fitted on rows, and these rows as a fit is to read them.
 
     Args:
-        recipe: how columns are encoded.
+        encoder: how columns are encoded.
         rows: as of `refit`.
         sets: as of `refit`.
-        held: whether some fit reads all of them at once, by `held_recipes`.
+        held: whether some fit reads all of them at once, by `held_encoders`.
     """
     # Libraries keep targets of their own beside the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
     all_rows = np.ones(len(rows), dtype=bool)
-    features, table = fit_rows(recipe, rows, all_rows, sets, held=held)
+    features, table = fit_rows(encoder, rows, all_rows, sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
     return gathered(features, rows), encoded

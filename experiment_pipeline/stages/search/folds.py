@@ -13,7 +13,11 @@ import numpy as np
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec, Roles
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets, training_sets
-from experiment_pipeline.stages.split_sets.sets import SetTable, inner_gap, inner_slice
+from experiment_pipeline.stages.split_sets.sets import (
+    SetTable,
+    early_stopping_gap,
+    early_stopping_rows,
+)
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import canonical_order
 from experiment_pipeline.table.folds import FoldRows, folds_of
@@ -44,9 +48,9 @@ def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -
     pooled = replace(
         sets,
         train=rows,
-        inner=np.zeros(len(rows), dtype=bool),
+        early_stopping=np.zeros(len(rows), dtype=bool),
         groups=groups,
-        inner_gap=None,
+        early_stopping_gap=None,
         pooled=sets.set_sizes,
     )
     return replace(
@@ -61,13 +65,13 @@ def _fold(
 ) -> Fold:
     """One fold; what stops its fits early is cut out of its own rows, by a draw of its own."""
     train, features = some_rows(pooled.train, np.flatnonzero(rows.fitted)), pooled.features
-    inner = inner_slice(train, spec, features, draw=f"/{number}")
+    early_stopping = early_stopping_rows(train, spec, features, draw=f"/{number}")
     sets = replace(
         pooled,
         train=train,
         test=some_rows(pooled.train, np.flatnonzero(rows.predicted)),
-        inner=inner,
-        inner_gap=inner_gap(train, inner, spec),
+        early_stopping=early_stopping,
+        early_stopping_gap=early_stopping_gap(train, early_stopping, spec),
         groups=None if pooled.groups is None else pooled.groups[rows.fitted],
         digests={},
     )

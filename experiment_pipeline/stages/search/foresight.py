@@ -52,13 +52,13 @@ class FullFit:
         seconds: that it takes.
         kept: the share of its boosting rounds that are kept; 1 without patience.
         seconds_per_row: of one core, to predict an encoded row.
-        recipe: of its features.
+        encoder: of its features.
     """
 
     seconds: float
     kept: float
     seconds_per_row: float
-    recipe: Features
+    encoder: Features
 
     @classmethod
     def of(cls, result: ModelResult, seconds: float | None = None) -> Self:
@@ -68,15 +68,15 @@ class FullFit:
         return cls(known, kept, result.predict_seconds_per_row, result.features)
 
 
-def encoding_seconds(recipe: Features, sets: TrainingSets) -> float:
-    """Guess how long encoding train and test rows by a recipe takes, its features fitted on train."""
+def encoding_seconds(encoder: Features, sets: TrainingSets) -> float:
+    """Guess how long encoding train and test rows by a encoder takes, its features fitted on train."""
     numbers = [name for name in sets.features if kind_of(sets.train[name]) in NUMERIC]
     rows = len(sets.train) + len(sets.test)
     seconds = _LEAST_SECONDS + rows * len(numbers) * _PER_NUMBER
     for name in sets.features:
         if name in numbers:
             continue
-        distinct = sets.train[name].nunique() if recipe == "text" else 0
+        distinct = sets.train[name].nunique() if encoder == "text" else 0
         if distinct > FEW_TEXTS:
             share = rows / max(len(sets.train), 1)
             seconds += _LETTERS_SECONDS + distinct * share * _PER_LETTERS
@@ -94,7 +94,7 @@ class AfterSearch:
         all_rows: of train and test set: what the chosen one is fitted on again.
         test: rows of the test set; the validation set is taken to be as large.
         workers: fits at a time.
-        encoding: seconds to encode train and test rows by a recipe.
+        encoding: seconds to encode train and test rows by a encoder.
         slower: how many times longer than that it takes.
     """
 
@@ -128,8 +128,8 @@ class AfterSearch:
         refits = [self._refit(one) for one in members]
         refitting = max([sum(refits) / self.workers, *refits, 0.0])
         predicting = sum(one.seconds_per_row for one in members) * self.test * _PREDICTIONS
-        recipes = {one.recipe for one in members}
-        encoding = _ENCODINGS * self.slower * sum(map(self.encoding, recipes))
+        encoders = {one.encoder for one in members}
+        encoding = _ENCODINGS * self.slower * sum(map(self.encoding, encoders))
         return refitting + predicting / self.workers + encoding + _REPORT_SECONDS
 
     def _refit(self, one: FullFit) -> float:
@@ -207,7 +207,7 @@ class Foresight:
     def with_time(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
         """Return what is to be fitted, the most promising first, and what there is time for.
 
-        The tables of a rung are encoded by every recipe before its first fit.
+        The tables of a rung are encoded by every encoder before its first fit.
         """
         if not self._is_asked:
             return missing
@@ -338,7 +338,7 @@ class Foresight:
         """Seconds of a fit that has been fitted on fewer rows: more rows, and more rounds."""
         more = len(rung.sets.train) / self._fitted_on[last.key]
         seconds = last.fit_wall_seconds * math.pow(more, _ROWS)
-        if last.rounds is None or more <= 1 or not rung.sets.inner.any():
+        if last.rounds is None or more <= 1 or not rung.sets.early_stopping.any():
             return seconds
         rounds = min(
             last.rounds * math.pow(more, _ROUNDS), max(most_rounds(last.configuration), last.rounds)
@@ -361,10 +361,10 @@ class Foresight:
     def _after(self) -> AfterSearch:
         return replace(self._as_guessed, slower=self._slower)
 
-    def _tables(self, recipes: Collection[Features], rung: Rung) -> float:
+    def _tables(self, encoders: Collection[Features], rung: Rung) -> float:
         """Seconds to encode the tables of a rung."""
-        for recipe in recipes:
-            if (recipe, rung.number) not in self._encoding:
-                once = encoding_seconds(recipe, rung.sets)
-                self._encoding[recipe, rung.number] = once * (1 + len(rung.sets.folds))
-        return self._slower * sum(self._encoding[recipe, rung.number] for recipe in recipes)
+        for encoder in encoders:
+            if (encoder, rung.number) not in self._encoding:
+                once = encoding_seconds(encoder, rung.sets)
+                self._encoding[encoder, rung.number] = once * (1 + len(rung.sets.folds))
+        return self._slower * sum(self._encoding[encoder, rung.number] for encoder in encoders)

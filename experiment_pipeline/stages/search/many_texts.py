@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.spec import Sampling
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights, weighted, weighted_mean
-from experiment_pipeline.table.clusters import numbered, times_of, unit_hashes
+from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
 from experiment_pipeline.table.digests import salt_number
 
 # Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
@@ -56,7 +56,7 @@ def as_texts() -> list[FunctionTransformer]:
 def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
     """Deal rows into PARTS parts, each a stranger to the others as the sets are to each other.
 
-    By time: stretches of it, cut between distinct times. By group: whole groups. Else whole units,
+    By time: stretches of it, cut between distinct times. By group: whole groups. Else whole clusters,
     by a hash of their own.
 
     Args:
@@ -74,7 +74,7 @@ def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
         asked = Sampling.model_validate(
             {"name": "parts", "target": sets.target, "task": sets.task, "split": sets.split}
         )
-        parts = unit_hashes(rows, asked, sets.features, _SALT) % np.uint64(PARTS)
+        parts = cluster_hashes(rows, asked, sets.features, _SALT) % np.uint64(PARTS)
     if len(np.unique(parts)) < 2:
         # All of one group or one time: told apart all the same, for want of better.
         parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)

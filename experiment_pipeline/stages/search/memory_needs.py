@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.features import (
     MAX_ONEHOT_CATEGORIES,
     column_kinds,
 )
-from experiment_pipeline.stages.search.fitting import held_recipes
+from experiment_pipeline.stages.search.fitting import held_encoders
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.many_texts import NUMBERS
 from experiment_pipeline.stages.search.slices import HELD_ROWS
@@ -42,13 +42,13 @@ _LIGHTER = "take algorithms that need most out of `search`"
 def training_need(configurations: Sequence[Configuration], sets: TrainingSets) -> MemoryNeed:
     """Estimate what training these configurations adds.
 
-    With n train and m test rows, d encoded columns of a recipe and k trees of a boosting round:
+    With n train and m test rows, d encoded columns of a encoder and k trees of a boosting round:
 
-    * encoded rows, per recipe: 8·m·d and, where they are encoded at once or somebody reads them
+    * encoded rows, per encoder: 8·m·d and, where they are encoded at once or somebody reads them
       whole, 8·n·d; what is encoded in slices up to HELD_BYTES each: more lies on maps;
     * encoding the widest: 8·n·d more where it is at once (a copy of scikit-learn's), else
       24·HELD_ROWS·d, for the rows that bins are made of;
-    * the table that a library makes of a recipe's rows, train and test: (n + m)·(c·d + 12), with
+    * the table that a library makes of a encoder's rows, train and test: (n + m)·(c·d + 12), with
       c = 1 for LightGBM, 6 for XGBoost, 20 for CatBoost;
     * a fit of a booster: n·(d + 56·k), which is its bins by rows, and of each row scores, gradients,
       its place in the tree (44 bytes, as measured with LightGBM 4.7) and a prediction; then 16·m·k;
@@ -105,7 +105,7 @@ class _Work:
         configurations: what is fitted.
         parts: train and test rows, of the sets and then of each fold.
         trees: of a round of boosting.
-        columns: of each recipe, encoded.
+        columns: of each encoder, encoded.
         text: bytes of a cell of the widest column of texts.
     """
 
@@ -137,14 +137,14 @@ class _Work:
         return replace(found, rows=self.parts[0][0], parts=by_algorithm)
 
     def encoded(self) -> Iterator[tuple[Features, bool, int]]:
-        """The encoded tables: recipe, whether it is encoded at once, bytes."""
-        held = held_recipes(self.configurations)
-        for recipe, d in self.columns.items():
+        """The encoded tables: encoder, whether it is encoded at once, bytes."""
+        held = held_encoders(self.configurations)
+        for encoder, d in self.columns.items():
             for train, test in self.parts:
-                at_once = _at_once(recipe, train)
-                if at_once or recipe in held:
-                    yield recipe, at_once, _FLOAT * d * train
-                yield recipe, _at_once(recipe, test), _FLOAT * d * test
+                at_once = _at_once(encoder, train)
+                if at_once or encoder in held:
+                    yield encoder, at_once, _FLOAT * d * train
+                yield encoder, _at_once(encoder, test), _FLOAT * d * test
 
     def encoding(self) -> int:
         """Bytes of what is encoded here, and of encoding it."""
@@ -212,23 +212,23 @@ def different(first: pd.Series, rows: int) -> int:
     return round(float(np.interp(found, shown, counts)))
 
 
-def _at_once(recipe: Features, rows: int) -> bool:
+def _at_once(encoder: Features, rows: int) -> bool:
     """Whether rows are encoded all at once, as of `encoding.py`."""
-    return recipe == "onehot" or rows <= HELD_ROWS
+    return encoder == "onehot" or rows <= HELD_ROWS
 
 
-def _columns(recipe: Features, sets: TrainingSets) -> int:
-    """Roughly how many columns a recipe makes, sparse ones by what they hold."""
+def _columns(encoder: Features, sets: TrainingSets) -> int:
+    """Roughly how many columns a encoder makes, sparse ones by what they hold."""
     kinds = column_kinds(sets.train, sets.features)
     n_numbers, n_texts = len(kinds.numbers), len(kinds.texts)
-    if recipe == "ordinal":
+    if encoder == "ordinal":
         return n_numbers + n_texts
     distinct = [sets.train[name].iloc[:_LOOKED_AT].nunique() for name in kinds.texts]
-    if recipe == "onehot":
+    if encoder == "onehot":
         of_texts = sum(min(count, MAX_ONEHOT_CATEGORIES) for count in distinct)
         dense = n_numbers + of_texts
         if _FLOAT * len(sets.train) * dense <= MAX_DENSE_BYTES:
             return dense
         return round(1.5 * (n_numbers + n_texts))
-    of_one = NUMBERS if recipe == "text" else max(len(sets.classes or ()) - 1, 1)
+    of_one = NUMBERS if encoder == "text" else max(len(sets.classes or ()) - 1, 1)
     return n_numbers + sum(of_one if count > FEW_TEXTS else 1 for count in distinct)

@@ -95,9 +95,9 @@ class ModelResult(Scores):
     Attributes:
         key: the configuration's partition key when it was trained; keys may be renamed later.
         fingerprint: sha256 hex over everything that decides the model.
-        recipe_fingerprint: the same for the fitted features it needs.
+        encoder_fingerprint: the same for the fitted features it needs.
         algorithm: a built-in algorithm's name, or an import path.
-        features: the feature recipe.
+        features: the feature encoder.
         hyperparameters: as the configuration gives them, defaults not included.
         status: "trained".
         rounds: boosting rounds that the model keeps; None for what does not boost.
@@ -115,7 +115,7 @@ class ModelResult(Scores):
 
     key: str
     fingerprint: str
-    recipe_fingerprint: str
+    encoder_fingerprint: str
     algorithm: str
     features: Features
     hyperparameters: Mapping[str, Scalar]

@@ -4,9 +4,9 @@ Synchronous: a rung is decided when all its fits are done, so neither the number
 their speed changes the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li
 et al. 2018 (Hyperband); scikit-learn's HalvingRandomSearchCV does the same with cross-validation.
 
-The rows of rungs are nested parts, cut the way the sets are cut. Random and named sets: whole units
+The rows of rungs are nested parts, cut the way the sets are cut. Random and named sets: whole clusters
 in the order of a salted hash, the same share of each class. By group: whole groups in the order of
-their hash. By time: rows spread evenly over the whole period. The inner slice is thinned like the
+their hash. By time: rows spread evenly over the whole period. The early-stopping set is thinned like the
 rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. Fitting lives in
 `halving.py`.
 """
@@ -27,7 +27,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.table.clusters import times_of, unit_hashes
+from experiment_pipeline.table.clusters import cluster_hashes, times_of
 from experiment_pipeline.table.digests import rows_digest, sha256
 
 # Below, a rung costs more trust than it saves time.
@@ -214,7 +214,7 @@ def thinning_order(sets: TrainingSets, spec: SearchSpec) -> np.ndarray:
     """Return a place in [0, 1) for each train row: float64 (n_train,).
 
     The rows of a fraction are those below it, so a larger fraction has all rows of a smaller one
-    and the fraction 1 has all. Within the inner slice and outside it, every class that is there is there from
+    and the fraction 1 has all. Within the early-stopping set and outside it, every class that is there is there from
     the smallest fraction on.
 
     Args:
@@ -223,13 +223,13 @@ def thinning_order(sets: TrainingSets, spec: SearchSpec) -> np.ndarray:
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     if spec.split.by == "group":
-        units = unit_hashes(sets.train, spec, sets.features, _salt(spec))
-        return _whole_units(units, y, strata=sets.inner.astype(np.int64))
-    strata = 2 * y + sets.inner
+        clusters = cluster_hashes(sets.train, spec, sets.features, _salt(spec))
+        return _whole_clusters(clusters, y, strata=sets.early_stopping.astype(np.int64))
+    strata = 2 * y + sets.early_stopping
     if spec.split.by == "time":
         times, _ = times_of(sets.train, spec.split.column, pd.Timedelta(0))
         return _spread(times, strata)
-    return _whole_units(unit_hashes(sets.train, spec, sets.features, _salt(spec)), y, strata)
+    return _whole_clusters(cluster_hashes(sets.train, spec, sets.features, _salt(spec)), y, strata)
 
 
 def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
@@ -252,17 +252,17 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
 
 
 def _salt(spec: SearchSpec) -> str:
-    """One of its own: the sets and the inner slice are cut by other draws."""
+    """One of its own: the sets and the early-stopping set are cut by other draws."""
     return f"rungs/{getattr(spec.split, 'seed', 0)}"
 
 
-def _whole_units(units: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Let units take part in the order of their hash, until the fraction's rows are reached.
+def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Let clusters take part in the order of their hash, until the fraction's rows are reached.
 
-    A unit of several strata counts for the lowest. In each stratum, the first unit of each
+    A cluster of several strata counts for the lowest. In each stratum, the first cluster of each
     class comes before all others.
     """
-    codes, stratum = _units_of(units, strata)
+    codes, stratum = _clusters_of(clusters, strata)
     firsts = _first_of_each_class(codes, y, stratum)
     counts = np.bincount(codes)
     places = np.empty(len(counts))
@@ -270,23 +270,23 @@ def _whole_units(units: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.nda
         members = np.flatnonzero(stratum == number)
         members = members[np.lexsort((members, ~firsts[members]))]
         upto = np.cumsum(counts[members])
-        # A unit takes part where its middle row does: shares come out right on average.
+        # A cluster takes part where its middle row does: shares come out right on average.
         middle = (upto - counts[members] / 2) / upto[-1]
         places[members] = np.where(firsts[members], 0.0, middle)
     by_row: np.ndarray = places[codes]
     return by_row
 
 
-def _units_of(units: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number units in the order of their hash: (n,) codes, and the stratum of each unit."""
-    _, codes = np.unique(units, return_inverse=True)
+def _clusters_of(clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number clusters in the order of their hash: (n,) codes, and the stratum of each cluster."""
+    _, codes = np.unique(clusters, return_inverse=True)
     stratum = np.full(codes.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(stratum, codes, strata)
     return codes, stratum
 
 
 def _first_of_each_class(codes: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    """Tell which units are the first of their stratum to hold a class: bool per unit."""
+    """Tell which clusters are the first of their stratum to hold a class: bool per cluster."""
     held = pd.DataFrame({"stratum": stratum[codes], "y": y, "unit": codes})
     firsts = np.zeros(len(stratum), dtype=bool)
     firsts[held.groupby(["stratum", "y"])["unit"].min().to_numpy()] = True

@@ -159,7 +159,7 @@ def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpe
         spec: its metrics; its split says which rows belong together.
     """
     y, weights = sets.y_test, sets.w_test
-    drawn = layout(spec.metric, y, sets.test_units(spec), weights)
+    drawn = layout(spec.metric, y, sets.test_clusters(spec), weights)
     scored = widened(on_test(spec.metric_names, y, prediction, weights), sets.variance_factor)
     return interval_of(spec.metric, spread_of(scored, drawn))
 

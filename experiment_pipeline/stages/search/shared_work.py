@@ -37,7 +37,7 @@ class LastTable:
 
 @dataclass(frozen=True, eq=False)
 class EncodedSets:
-    """The sets as one recipe encodes them, its features fitted on train alone.
+    """The sets as one encoder encodes them, its features fitted on train alone.
 
     Attributes:
         train: (n_train, d) float64, dense or sparse, or a `SlicedTable` of it.
@@ -121,7 +121,7 @@ class SharedWork:
     """What every fit of a sweep reads.
 
     Attributes:
-        encoded: recipe → the sets in that encoding.
+        encoded: encoder → the sets in that encoding.
         y_train: (n_train,) class codes or floats.
         y_test: (n_test,) encoded.
         w_train: (n_train,) how much each row counts; None = all alike.
@@ -140,9 +140,9 @@ class SharedWork:
     folds_to_calibrate: tuple[FoldRows, ...] = ()
     folds: tuple["SharedWork", ...] = ()
 
-    def train_rows(self, recipe: Features) -> EncodedRows:
-        """Return the train rows as a recipe encodes them, with all that is known of them."""
-        encoded = self.encoded[recipe]
+    def train_rows(self, encoder: Features) -> EncodedRows:
+        """Return the train rows as a encoder encodes them, with all that is known of them."""
+        encoded = self.encoded[encoder]
         known = encoded.categorical, self.w_train, encoded.directions
         return EncodedRows(encoded.train, self.y_train, *known)
 
@@ -164,8 +164,8 @@ class SharedWork:
         """
         state = {name: value for name, value in self.__dict__.items() if name != "tables"}
         whole = {
-            recipe: one
-            for recipe, one in self.encoded.items()
+            encoder: one
+            for encoder, one in self.encoded.items()
             if not isinstance(one.train, SlicedTable)
         }
         return state | {"encoded": whole}
@@ -177,8 +177,8 @@ class SharedWork:
         like those of a thread, and locked again: pickle forgets that they were.
         """
         encoded = {
-            recipe: replace(one, train=_plain(one.train), test=_plain(one.test))
-            for recipe, one in state["encoded"].items()
+            encoder: replace(one, train=_plain(one.train), test=_plain(one.test))
+            for encoder, one in state["encoded"].items()
         }
         names = ("y_train", "y_test", "w_train", "w_test")
         arrays = {name: _plain(state[name]) for name in names}

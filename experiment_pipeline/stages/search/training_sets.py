@@ -1,7 +1,7 @@
 """What every fit of a search is given: the train and the test set, and what they mean.
 
 No fitting lives here. In: the tables of the split stage. Out: one frozen object with features,
-classes, the inner slice for early stopping and the digests that fingerprints rest on. A rung of
+classes, the early-stopping set for early stopping and the digests that fingerprints rest on. A rung of
 halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
 cross-validation (`folds.py`).
 """
@@ -19,7 +19,7 @@ from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.overlap import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 from experiment_pipeline.storage.mapped import some_rows, together
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import directions_of, feature_columns
 from experiment_pipeline.table.target import encode_target, find_classes
 
@@ -39,10 +39,10 @@ class TrainingSets:
         target: the column to predict.
         task: binary, multiclass or regression.
         classes: None for regression; for binary classes[1] is the positive class.
-        inner: bool (n_train,): train rows held out for early stopping.
+        early_stopping: bool (n_train,): train rows held out for early stopping.
         digests: content digest of the sets "train" and "test".
         groups: (n_train,) what the split keeps together; None = nothing.
-        inner_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
+        early_stopping_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
         split: what rows belong together, also where train rows are parted once more.
         weight_column: how much each row counts, in fits and scores; None = all alike.
@@ -57,10 +57,10 @@ class TrainingSets:
     target: str
     task: str
     classes: tuple | None
-    inner: np.ndarray
+    early_stopping: np.ndarray
     digests: Mapping[str, str]
     groups: np.ndarray | None = None
-    inner_gap: np.ndarray | None = None
+    early_stopping_gap: np.ndarray | None = None
     split: Split = field(default_factory=RandomSplit)
     weight_column: str | None = None
     directions: Mapping[str, int] = field(default_factory=dict)
@@ -96,14 +96,14 @@ class TrainingSets:
         predicted = [len(fold.sets.test) for fold in self.folds]
         return variance_factor(fitted, predicted, self.repeats)
 
-    def test_units(self, spec: Sampling) -> np.ndarray:
-        """Return the codes (n_test,) of the units that intervals resample.
+    def test_clusters(self, spec: Sampling) -> np.ndarray:
+        """Return the codes (n_test,) of the clusters that intervals resample.
 
         A row that is predicted in each repeat is one row.
         """
         once = self.test[: len(self.test) // self.repeats]
-        units = resampling_units(once, spec, self.features)
-        return units if self.repeats == 1 else np.tile(units, self.repeats)
+        clusters = resampling_clusters(once, spec, self.features)
+        return clusters if self.repeats == 1 else np.tile(clusters, self.repeats)
 
     def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
         """Return the sets with some rows alone.
@@ -117,10 +117,12 @@ class TrainingSets:
             self,
             train=some_rows(self.train, np.flatnonzero(train)),
             test=some_rows(self.test, np.flatnonzero(test)),
-            inner=self.inner[train],
+            early_stopping=self.early_stopping[train],
             digests=digests,
             groups=None if self.groups is None else self.groups[train],
-            inner_gap=None if self.inner_gap is None else self.inner_gap[train],
+            early_stopping_gap=None
+            if self.early_stopping_gap is None
+            else self.early_stopping_gap[train],
         )
 
     @property
@@ -129,9 +131,13 @@ class TrainingSets:
         return encode_target(self.train[self.target], self.classes)
 
     @property
-    def grown(self) -> np.ndarray:
+    def fit_mask(self) -> np.ndarray:
         """The train rows that a fit which stops early is fitted on: bool (n_train,)."""
-        return ~self.inner if self.inner_gap is None else ~(self.inner | self.inner_gap)
+        return (
+            ~self.early_stopping
+            if self.early_stopping_gap is None
+            else ~(self.early_stopping | self.early_stopping_gap)
+        )
 
     @property
     def y_test(self) -> np.ndarray:
@@ -189,8 +195,8 @@ def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Learn
         target=spec.target,
         task=spec.task,
         classes=find_classes(train[spec.target], spec),
-        inner=train_set.inner == sets.STOPS,
-        inner_gap=train_set.inner == sets.BETWEEN,
+        early_stopping=train_set.early_stopping == sets.STOPS,
+        early_stopping_gap=train_set.early_stopping == sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
         groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
         split=spec.split,

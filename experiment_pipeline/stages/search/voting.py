@@ -96,7 +96,7 @@ def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
 
 
 def _permuted(model: Any, classes: tuple[Any, ...]) -> Any:
-    """Stack one layer without a hidden unit on a model: a matrix of zeros and ones.
+    """Stack one layer without a hidden cluster on a model: a matrix of zeros and ones.
 
     Of two classes it is given the probability of the second alone.
     """

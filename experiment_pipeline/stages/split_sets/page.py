@@ -60,7 +60,7 @@ def checks(sets: SplitSets, validated: Table, spec: Roles, features: Sequence[st
             "nothing_leaks_between_sets",
             check_leaks(sets, spec, features, pairs),
             holds="no id, group, time or copy of a row is in more than one set",
-            doubts=[note.text for note in copies if note.doubtful],
+            caveats=[note.text for note in copies if note.doubtful],
             notes=[note.text for note in copies if not note.doubtful],
         ),
         _look_alike(check_look_alike(sets, spec, features)),

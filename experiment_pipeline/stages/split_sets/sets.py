@@ -1,6 +1,6 @@
-"""The three sets as tables, the inner slice of the train set, and what there is to say about them.
+"""The three sets as tables, the early-stopping set of the train set, and what there is to say about them.
 
-The inner slice is the train rows on which a fit decides when to stop, and nothing else: cut the way
+The early-stopping set is the train rows on which a fit decides when to stop, and nothing else: cut the way
 the sets are cut, so that it is to the train rows what the test set is to them. In: validated rows
 and the experiment. Out: `SplitSets`, or EmptySet with the counts; masks of the train rows.
 """
@@ -19,10 +19,10 @@ from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table.clusters import (
     canonical_order,
     classes_of,
+    cluster_hashes,
     equal_rows,
     numbered,
     times_of,
-    unit_hashes,
 )
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
@@ -36,7 +36,7 @@ from experiment_pipeline.table.membership import (
 )
 from experiment_pipeline.table.table import AnyTable, Columns, Table, made, picked
 
-GROWN, STOPS, BETWEEN = 0, 1, 2
+FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
 # A share of the rows that is off by more than a fifth of itself is worth a note.
 SHARE_OFF = 0.2
@@ -85,14 +85,14 @@ class StoredSet:
     Attributes:
         rows: of the set, in the canonical order.
         digest: of the rows: two stages with other digests have read other sets.
-        inner: of each train row what it is to a fit that stops early: `GROWN` on, `STOPS` it, or
+        early_stopping: of each train row what it is to a fit that stops early: `FITTED` on, `STOPS` it, or
             `BETWEEN` the two in time. Empty for the other sets.
         origin: what the rows were made of.
     """
 
     rows: Table
     digest: str
-    inner: Codes
+    early_stopping: Codes
     origin: Origin
 
 
@@ -106,10 +106,10 @@ class SetTable(StoredSet):
 def as_stored(
     sets: SplitSets, spec: Roles, features: Sequence[str], origin: Origin
 ) -> dict[str, StoredSet]:
-    """Return set → what is stored of it; EmptySet as `inner_slice`."""
-    inner = inner_slice(sets.train, spec, features)
-    between = inner_gap(sets.train, inner, spec)
-    codes = {"train": np.select([inner, between], [STOPS, BETWEEN], GROWN).astype(np.uint8)}
+    """Return set → what is stored of it; EmptySet as `early_stopping_rows`."""
+    inner = early_stopping_rows(sets.train, spec, features)
+    between = early_stopping_gap(sets.train, inner, spec)
+    codes = {"train": np.select([inner, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
     nothing = np.empty(0, np.uint8)
     return {
         name: StoredSet(table, sets.digests[name], codes.get(name, nothing), origin)
@@ -308,18 +308,20 @@ def _unseen_calendar(
 HELD_OUT = 0.15
 
 
-def inner_slice(train: Table, spec: Roles, features: Sequence[str], draw: str = "") -> np.ndarray:
+def early_stopping_rows(
+    train: Table, spec: Roles, features: Sequence[str], draw: str = ""
+) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
-    By time: the last rows. By group: whole groups. Else: whole units by a hash with a salt
+    By time: the last rows. By group: whole groups. Else: whole clusters by a hash with a salt
     of its own. Each side holds every class wherever a cut allows it. Train rows that are all
-    of one unit (one timestamp, one group) are told apart all the same, for want of better.
+    of one cluster (one timestamp, one group) are told apart all the same, for want of better.
 
     Args:
         train: rows to fit on.
         spec: its split says how to cut.
         features: feature columns.
-        draw: another name is another draw of units.
+        draw: another name is another draw of clusters.
 
     Returns:
         bool (n,), True for rows held out; never all, never none.
@@ -339,18 +341,18 @@ def inner_slice(train: Table, spec: Roles, features: Sequence[str], draw: str = 
     if spec.split.by == "time":
         places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
     else:
-        places = unit_hashes(train, spec, features, salt)
+        places = cluster_hashes(train, spec, features, salt)
     if (places == places[0]).all():
         places = numbered(train, np.full(len(train), salt_number(salt)))
     elif spec.split.by in ("time", "group"):
         return cut_tail(places, classes, HELD_OUT)
     held_out: np.ndarray = cut_by_hash(places, classes, (1 - HELD_OUT, HELD_OUT)) == 1
-    # Where each class is a single unit, none of them can be parted.
+    # Where each class is a single cluster, none of them can be parted.
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def inner_gap(train: Table, inner: np.ndarray, spec: Roles) -> np.ndarray:
-    """Tell which train rows lie within the split's gap before the inner slice.
+def early_stopping_gap(train: Table, inner: np.ndarray, spec: Roles) -> np.ndarray:
+    """Tell which train rows lie within the split's gap before the early-stopping set.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
     than half of the rows before the slice would be left, or a class would be lost, there is no

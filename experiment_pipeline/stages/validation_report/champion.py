@@ -22,7 +22,7 @@ from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.spec import Scalar, ValidationReportSpec
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
-from experiment_pipeline.statistics.caveats import FEW_UNITS
+from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.mapped import mapped_frame
@@ -147,11 +147,11 @@ def _compared(
     threshold: float,
     champion: Champion,
 ) -> ChampionComparison:
-    n_units = len(np.unique(challenger.units))
-    if n_units < FEW_UNITS:
+    n_clusters = len(np.unique(challenger.clusters))
+    if n_clusters < FEW_CLUSTERS:
         why = (
-            f"cannot be told, {n_units} of the validation set's units are new to the champion, "
-            f"fewer than {FEW_UNITS}"
+            f"cannot be told, {n_clusters} of the validation set's clusters are new to the champion, "
+            f"fewer than {FEW_CLUSTERS}"
         )
         return replace(blank, why_untold=why)
     own = champion.signature.threshold

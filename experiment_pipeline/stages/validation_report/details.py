@@ -153,7 +153,7 @@ def _at(
 
 def _share(found: np.ndarray, of: SetPrediction, among: np.ndarray) -> Interval:
     rows = of.rows(among)
-    return mean_with_interval(found[among], rows.units, rows.weights, share=True)
+    return mean_with_interval(found[among], rows.clusters, rows.weights, share=True)
 
 
 def _way(
@@ -162,5 +162,5 @@ def _way(
     on_test, on_validation = (
         cost_of(costs, one.y, one.prediction >= cut) for one in (test, exported)
     )
-    interval = mean_with_interval(on_validation, exported.units, exported.weights)
+    interval = mean_with_interval(on_validation, exported.clusters, exported.weights)
     return WayToDecide(name, cut, float(weighted_mean(on_test, test.weights)), interval)

@@ -32,7 +32,7 @@ from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import cut_at
 from experiment_pipeline.storage.mapped import aside
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.table import Table, with_only
 from experiment_pipeline.table.target import encode_target
 from experiment_pipeline.tracking.comparison import JudgedRows
@@ -130,7 +130,7 @@ def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:
     return SetPrediction(
         sets.y_test,
         trained.on_test,
-        trained.units,
+        trained.clusters,
         sets.w_test,
         sets.variance_factor,
     )
@@ -235,7 +235,7 @@ def _predicted(
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),
         _predictions(pipeline, rows, sets, workers),
-        resampling_units(rows, spec, sets.features),
+        resampling_clusters(rows, spec, sets.features),
         sets.weights_of(rows),
     )
 

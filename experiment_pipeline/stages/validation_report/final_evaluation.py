@@ -165,11 +165,11 @@ class Look:
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
         ledger.record_look(*seen)
         store, sets = TrainedModelStore.of(self.spec.name), self.sets
-        units = sets.test_units(self.spec)
+        clusters = sets.test_clusters(self.spec)
         check = final_check(
             self.spec,
             self.board,
-            ChosenModel.of(self.board, store, sets.y_test, units),
+            ChosenModel.of(self.board, store, sets.y_test, clusters),
             sets,
             self.validation_set.rows,
             delivered=delivered,

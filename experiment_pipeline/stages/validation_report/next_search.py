@@ -101,9 +101,9 @@ def _random(
     features: str | None = None,
 ) -> Search:
     fields = {"algorithm": algorithm, "method": "random", "draws": draws, "seed": seed}
-    recipe = {} if features in {None, default_features(algorithm)} else {"features": features}
+    encoder = {} if features in {None, default_features(algorithm)} else {"features": features}
     ordered = dict(sorted(hyperparameters.items()))
-    return Search.model_validate(fields | recipe | {"hyperparameters": ordered})
+    return Search.model_validate(fields | encoder | {"hyperparameters": ordered})
 
 
 def _searched(spec: ValidationReportSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:

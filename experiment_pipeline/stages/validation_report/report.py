@@ -16,7 +16,7 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReportSpec
-from experiment_pipeline.stages.leaderboard.notes import unit_in_words, weights_in_words
+from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
     Uncalibrated,
@@ -37,7 +37,7 @@ from experiment_pipeline.statistics.calibration import (
     miscalibration,
     reweighting,
 )
-from experiment_pipeline.statistics.caveats import doubts, few_units_note
+from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import better, better_bound, reported_of
 from experiment_pipeline.statistics.scores import (
@@ -94,7 +94,7 @@ class ValidationReport:
         prevalence: binary only: share of positive rows in the validation set.
         miscalibration: of a reweighted model that is not calibrated; None for any other.
         calibrated_by: how its probabilities were calibrated; None: they are as they are.
-        units_that_count: metric → units that decide how sure it is: those of the rarest class,
+        clusters_that_count: metric → clusters that decide how sure it is: those of the rarest class,
             where it compares classes, else all.
         details: what else there is to know of it.
         usage: which features it uses, and how, on the test rows; None: not looked at.
@@ -120,7 +120,7 @@ class ValidationReport:
     prevalence: float | None
     miscalibration: Miscalibration | None
     calibrated_by: CalibrationMethod | None
-    units_that_count: Mapping[str, int]
+    clusters_that_count: Mapping[str, int]
     details: Details
     usage: Usage | None
     segments: tuple[Segment, ...]
@@ -205,7 +205,9 @@ def judge(
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
         calibrated_by=uncalibrated.mended_by if uncalibrated else None,
-        units_that_count={one.metric: exported.spread(one.metric, cut).scarcest for one in scores},
+        clusters_that_count={
+            one.metric: exported.spread(one.metric, cut).scarcest for one in scores
+        },
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
@@ -296,12 +298,12 @@ def _notes(
             f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
             f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
         )
-    unit = unit_in_words(spec)
+    cluster = cluster_in_words(spec)
     few = ((exported, "validation"), (test, "test"))
-    noted = [few_units_note(one.units, unit, place, one.weights) for one, place in few]
+    noted = [few_clusters_note(one.clusters, cluster, place, one.weights) for one, place in few]
     yield from filter(None, noted)
     metrics = [score.metric for score in report.scores]
-    yield from doubts(metrics, exported, unit, "validation", cut_at(report.threshold))
+    yield from caveats(metrics, exported, cluster, "validation", cut_at(report.threshold))
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"

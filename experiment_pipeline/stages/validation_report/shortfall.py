@@ -17,14 +17,14 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import unit_in_words
+from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.caveats import fewest_units, perfect_bound
+from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better, worse_bound
 from experiment_pipeline.statistics.scores import layout, paired_difference
@@ -142,15 +142,15 @@ def _sample_size(
     if not gate.by_bound or math.isnan(gate.value):
         return
     metric, limit = gate.metric, numbers.score(gate.limit)
-    units, needed = report.units_that_count[metric], fewest_units(metric, gate.limit)
+    clusters, needed = report.clusters_that_count[metric], fewest_clusters(metric, gate.limit)
     interval = report.score(metric).interval
-    if needed is None or needed > units:
+    if needed is None or needed > clusters:
         enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
         yield Reason(
             "too_few_validation_rows",
-            f"Of {report.rows:,} validation rows {units:,} units ({unit_in_words(spec)}) count "
+            f"Of {report.rows:,} validation rows {clusters:,} clusters ({cluster_in_words(spec)}) count "
             f"for {metric}: even a perfect score has the bound "
-            f"{numbers.score(perfect_bound(metric, units))} there; it cannot reach {limit} "
+            f"{numbers.score(perfect_bound(metric, clusters))} there; it cannot reach {limit} "
             f"{enough}.",
             "Validate on more rows, or change the limit; no search can mend it.",
         )
@@ -303,12 +303,12 @@ def learning_curve(
     weights, metrics = rung.sets.w_test, spec.metric_names
     before = average([on_test(metrics, y, found[part], weights) for part, _ in both])
     after = average([on_test(metrics, y, found[whole][scored], weights) for _, whole in both])
-    units = rung.sets.test_units(spec)
+    clusters = rung.sets.test_clusters(spec)
     return LearningCurve(
         rows_before=len(rung.sets.train),
         rows=len(sets.train),
         before=before.estimate,
         after=after.estimate,
-        gain=paired_difference(before, after, layout(spec.metric, y, units, weights)),
+        gain=paired_difference(before, after, layout(spec.metric, y, clusters, weights)),
         configurations=len(both),
     )

@@ -70,7 +70,7 @@ def test_a_category_of_three_rows_is_a_note() -> None:
 # near_duplicate_columns
 
 
-def test_another_unit_is_found() -> None:
+def test_another_cluster_is_found() -> None:
     """Miles and kilometres say the same; excluding one removes the finding."""
     frame = table(miles=table()["x"] * 0.62)
     finding = check("near_duplicate_columns", frame)

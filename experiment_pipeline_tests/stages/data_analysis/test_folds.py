@@ -29,18 +29,18 @@ def test_each_fold_holds_both_classes_evenly() -> None:
 
 
 def test_equal_rows_and_groups_stay_together() -> None:
-    """A unit is never on both sides of a fold."""
+    """A cluster is never on both sides of a fold."""
     twice = pd.concat([table(), table()], ignore_index=True)
     group = np.arange(ROWS) % 37
-    for frame, unit, changes in (
+    for frame, cluster, changes in (
         (twice, "x", {}),
         (table(g=group), "g", {"split": {"by": "group", "column": "g"}}),
         (table(g=group), "g", {"split": {"by": "random", "id_columns": ["g"]}}),
     ):
         rows, pairs = _pairs(frame, **changes)
-        units = frame[unit].to_numpy()[rows]
+        clusters = frame[cluster].to_numpy()[rows]
         assert len(pairs) == 5
-        assert all(not set(units[fit]) & set(units[judge]) for fit, judge in pairs)
+        assert all(not set(clusters[fit]) & set(clusters[judge]) for fit, judge in pairs)
 
 
 def test_time_folds_look_forward_and_cut_between_moments() -> None:

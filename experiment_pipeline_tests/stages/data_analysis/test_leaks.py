@@ -72,7 +72,7 @@ def test_a_copy_with_flips_is_a_condition() -> None:
 
 
 def test_a_number_that_is_the_target_in_most_rows_is_a_condition() -> None:
-    """Equal to the last digit in nine of ten rows is a copy, in whatever unit."""
+    """Equal to the last digit in nine of ten rows is a copy, in whatever cluster."""
     y = numeric()["y"].to_numpy()
     copy = np.where(RNG.random(ROWS) < 0.1, RNG.permutation(y), y) * 1.8 + 32
     finding = check("leak_suspect", numeric(copy=copy), **REGRESSION)

@@ -80,7 +80,7 @@ def _with(value: float) -> np.ndarray:
     return heights
 
 
-def test_a_wrong_unit_is_a_condition() -> None:
+def test_a_wrong_cluster_is_a_condition() -> None:
     """A height in micrometres among metres is found with its value."""
     finding = check("absurd_magnitudes", table(height=_with(1.8e6)))
     assert (finding.severity, finding.columns) == ("condition", ("height",))

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 
 N_TEST = 300
 
@@ -31,7 +31,7 @@ def board_of(
     return rank(
         [Conclusion.trained(one.result) for one in trained.values()],
         lambda one: trained[one.key].predictions.test,
-        RankedRows(sets.y_test, resampling_units(sets.test, spec, sets.features), sets.y_train),
+        RankedRows(sets.y_test, resampling_clusters(sets.test, spec, sets.features), sets.y_train),
         spec,
         sets.classes,
         time,
@@ -56,8 +56,8 @@ def chosen_of(
     trained: Mapping[str, TrainedModel],
 ) -> ChosenModel:
     """Return the choice of such a ranking."""
-    units = resampling_units(sets.test, spec, sets.features)
-    return ChosenModel.of(board, Kept(trained), sets.y_test, units)
+    clusters = resampling_clusters(sets.test, spec, sets.features)
+    return ChosenModel.of(board, Kept(trained), sets.y_test, clusters)
 
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:
@@ -82,7 +82,7 @@ def result_of(configuration: object, score: float, spec: ExperimentSpec, **chang
     fields = {
         "key": configuration.key,
         "fingerprint": "f" * 64,
-        "recipe_fingerprint": "r" * 64,
+        "encoder_fingerprint": "r" * 64,
         "algorithm": configuration.algorithm,
         "features": configuration.features,
         "hyperparameters": configuration.hyperparameters,
@@ -120,14 +120,14 @@ class Search:
     predictions: dict[str, np.ndarray]
     y_test: np.ndarray
     y_train: np.ndarray
-    units: np.ndarray
+    clusters: np.ndarray
 
     def rank(
         self,
         *others: Conclusion,
         results: Sequence[ModelResult] | None = None,
         y_test: np.ndarray | None = None,
-        units: np.ndarray | None = None,
+        clusters: np.ndarray | None = None,
         **changes: object,
     ) -> Leaderboard:
         """Return the leaderboard of the results, or of some, and of others that are unranked."""
@@ -136,7 +136,7 @@ class Search:
             "predictions": lambda one: self.predictions[one.key],
             "rows": RankedRows(
                 self.y_test if y_test is None else y_test,
-                self.units if units is None else units,
+                self.clusters if clusters is None else clusters,
                 self.y_train,
             ),
             "spec": self.spec,

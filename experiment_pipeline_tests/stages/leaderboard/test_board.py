@@ -123,7 +123,7 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     assert rows["predict_microseconds_per_row"].tolist() == [3.0] * 3
 
 
-def test_the_difference_is_in_units_of_the_metric_for_losses_too() -> None:
+def test_the_difference_is_in_clusters_of_the_metric_for_losses_too() -> None:
     """For a loss a worse configuration has a positive difference, and its bounds in order."""
     rows = search_of(spec_of(3, metric="log_loss"), [0.5, 1, 5]).rank().rows
     assert rows["test_score"].is_monotonic_increasing
@@ -368,10 +368,10 @@ def test_expected_best_is_the_mean_over_all_subsets() -> None:
     assert expected_best([5.0, 3.0, 1.0], 3) == 5
 
 
-def test_few_units_are_noted_and_everything_ties_on_one() -> None:
+def test_few_clusters_are_noted_and_everything_ties_on_one() -> None:
     """A test set of one day tells nothing apart, and says so."""
     search = search_of(spec_of(2), [0.1, 5])
-    board = search.rank(units=np.zeros(len(search.units), dtype=int))
+    board = search.rank(clusters=np.zeros(len(search.clusters), dtype=int))
     assert len(board.tie_group) == 2
     assert any("no interval can be computed" in note for note in board.notes)
 
@@ -393,4 +393,4 @@ def test_an_interval_that_is_too_narrow_is_said() -> None:
     search = search_of(spec_of(2), [0.1, 5])
     assert not any("too narrow" in note for note in search.rank().notes)
     rare = np.where(np.cumsum(search.y_test) <= 5, search.y_test, 0)
-    assert any("is in 5 units (row)" in note for note in search.rank(y_test=rare).notes)
+    assert any("is in 5 clusters (row)" in note for note in search.rank(y_test=rare).notes)

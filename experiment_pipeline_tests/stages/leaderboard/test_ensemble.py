@@ -42,7 +42,7 @@ def search_of(
             result_of(one, 0.0, spec, fingerprint=f"{number:064d}", model_bytes=1_000 + number)
         )
     rows = RankedRows(y, np.arange(n), generator.normal(size=900))
-    return Search(spec, results, predictions, rows.y, rows.y_train, rows.units)
+    return Search(spec, results, predictions, rows.y, rows.y_train, rows.clusters)
 
 
 def numbers_spec(count: int, **changes: object) -> ExperimentSpec:
@@ -81,7 +81,7 @@ def test_its_score_is_that_of_predictions_by_weights_of_other_rows() -> None:
     search = search_of(numbers_spec(5), [1.0, 1.0, 1.1, 1.3, 1.2])
     board = search.rank()
     known = {one.fingerprint: search.predictions[one.key] for one in search.results}
-    again = board.ensemble.cross_fitted(known.__getitem__, search.y_test, search.units)
+    again = board.ensemble.cross_fitted(known.__getitem__, search.y_test, search.clusters)
     assert score("rmse", search.y_test, again) == row_of(board)["test_score"]
     assert len(board.ensemble.folds) == 5
     assert all(sum(fold.values()) == pytest.approx(1) for fold in board.ensemble.folds)
@@ -196,7 +196,7 @@ def test_of_equal_scores_the_configuration_is_the_best() -> None:
     """An ensemble that gains nothing on other rows costs only."""
     spec = numbers_spec(2)
     search = search_of(spec, [1.0, 1.0])
-    rows = RankedRows(search.y_test, search.units, search.y_train)
+    rows = RankedRows(search.y_test, search.clusters, search.y_train)
     (one, other) = measure(search.results, lambda _: search.y_test + 1.0, rows, spec)
     from experiment_pipeline.stages.leaderboard.ranking import order
 
@@ -266,8 +266,8 @@ def test_the_score_does_not_flatter_itself(models: int, rows: int) -> None:
         fresh = {key: one[rows:] for key, one in search.predictions.items()}
         seen = {key: one[:rows] for key, one in search.predictions.items()}
         y = search.y_test
-        some = replace(search, predictions=seen, y_test=y[:rows], units=np.arange(rows))
-        held = RankedRows(y[:rows], some.units, search.y_train)
+        some = replace(search, predictions=seen, y_test=y[:rows], clusters=np.arange(rows))
+        held = RankedRows(y[:rows], some.clusters, search.y_train)
         told = lambda one, seen=seen: seen[one.key]  # noqa: E731
         measured = list(measure(some.results, told, held, some.spec))
         found = find_ensemble(measured, told, held, some.spec)

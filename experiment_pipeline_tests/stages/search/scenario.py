@@ -51,7 +51,7 @@ def training_sets(
         target="late",
         task=task,
         classes=classes,
-        inner=np.arange(TRAIN_ROWS) % 7 == 0,
+        early_stopping=np.arange(TRAIN_ROWS) % 7 == 0,
         digests={"train": "digest of train", "test": "digest of test"},
     )
 

@@ -83,7 +83,7 @@ def sets_of(n_rows: int, n_columns: int = 10, n_classes: int = 2) -> TrainingSet
         target="y",
         task="binary" if n_classes else "regression",
         classes=tuple(range(n_classes)) or None,
-        inner=np.zeros(n_rows, dtype=bool),
+        early_stopping=np.zeros(n_rows, dtype=bool),
         digests={},
     )
 

@@ -29,7 +29,7 @@ AFTER = AfterSearch(
     all_rows=16_000,
     test=4_000,
     workers=2,
-    encoding=lambda recipe: 1.0 * (recipe == "text"),
+    encoding=lambda encoder: 1.0 * (encoder == "text"),
 )
 
 
@@ -119,11 +119,11 @@ def test_slow_predictions_count() -> None:
 
 
 def test_features_are_encoded_again_once_for_all_who_read_them() -> None:
-    """Members of an ensemble share those of a recipe."""
+    """Members of an ensemble share those of a encoder."""
     one = FullFit(0.0, 1.0, 0.0, "text")
     alone = AFTER.seconds([one])
     assert alone - AFTER.seconds([]) > 1
-    assert AFTER.seconds([one, one, replace(one, recipe="ordinal")]) == alone
+    assert AFTER.seconds([one, one, replace(one, encoder="ordinal")]) == alone
 
 
 def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:

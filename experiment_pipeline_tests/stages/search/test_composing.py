@@ -59,7 +59,7 @@ def imbalanced(
         target="late",
         task="binary",
         classes=("no", "yes"),
-        inner=np.zeros(half, dtype=bool),
+        early_stopping=np.zeros(half, dtype=bool),
         digests={"train": f"train {seed}", "test": f"test {seed}"},
     )
     return sets, truth
@@ -155,9 +155,9 @@ def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: s
     assert (model.result.calibration, plain.result.calibration) == ("sigmoid", None)
     before, after = plain.predictions.test, model.predictions.test
     assert model.result.test_score == plain.result.test_score
-    units = np.arange(len(before))
+    clusters = np.arange(len(before))
     (raw,), (mended,) = (
-        calibrations(SetPrediction(sets.y_test, one_, units), sets.classes)
+        calibrations(SetPrediction(sets.y_test, one_, clusters), sets.classes)
         for one_ in (before, after)
     )
     assert raw.in_doubt
@@ -207,7 +207,9 @@ def test_several_classes_are_calibrated_one_against_the_rest() -> None:
     rare = sets.train["late"].ne("c") | (generator.random(len(sets.train)) < 0.2)
     seen = sets.test["late"].ne("c") | (generator.random(len(sets.test)) < 0.2)
     keep = rare.to_numpy()
-    sets = replace(sets, train=sets.train[keep], inner=sets.inner[keep], test=sets.test[seen])
+    sets = replace(
+        sets, train=sets.train[keep], early_stopping=sets.early_stopping[keep], test=sets.test[seen]
+    )
     entry = one("linear", class_weight="balanced")
     model, plain = trained(entry, sets), trained(entry, sets, calibrate="off")
     assert model.predictions.test.sum(axis=1) == pytest.approx(1)

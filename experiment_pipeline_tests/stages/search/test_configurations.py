@@ -83,7 +83,7 @@ def test_entries_of_one_algorithm_stand_together() -> None:
 
 
 def test_trees_get_codes_and_others_columns_unless_told() -> None:
-    """The default recipe suits the algorithm; the YAML may choose the other one."""
+    """The default encoder suits the algorithm; the YAML may choose the other one."""
     search = [one("lightgbm"), one("linear"), one("random_forest") | {"features": "onehot"}]
     found = configurations(experiment(search))
     assert [one.features for one in found] == ["ordinal", "onehot", "onehot"]
@@ -165,7 +165,7 @@ def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
     ]
 
 
-def test_the_recipe_tells_apart_what_nothing_else_does() -> None:
+def test_the_encoder_tells_apart_what_nothing_else_does() -> None:
     """The same hyperparameters on other features are another configuration."""
     found = keys(one("lightgbm"), one("lightgbm") | {"features": "onehot"})
     assert found == ["lightgbm__features=ordinal", "lightgbm__features=onehot"]
@@ -259,8 +259,8 @@ def test_the_order_depends_on_the_yaml_alone() -> None:
     assert all(one.hyperparameters != two.hyperparameters for one, two in pairwise(first))
 
 
-def test_a_list_of_recipes_is_crossed_with_a_grid() -> None:
-    """Each choice comes with each recipe, which its key and its words tell."""
+def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
+    """Each choice comes with each encoder, which its key and its words tell."""
     entry = one("lightgbm", num_leaves=[7, 8]) | {"features": ["ordinal", "target"]}
     found = configurations(experiment([entry]))
     assert [each.key for each in found] == [
@@ -273,8 +273,8 @@ def test_a_list_of_recipes_is_crossed_with_a_grid() -> None:
     assert found[1].in_words == "lightgbm (features target, num_leaves 7)"
 
 
-def test_explicit_configurations_come_with_each_recipe() -> None:
-    """The list of recipes is crossed with the listed configurations."""
+def test_explicit_configurations_come_with_each_encoder() -> None:
+    """The list of encoders is crossed with the listed configurations."""
     explicit = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
     found = configurations(experiment([explicit | {"features": ["ordinal", "text"]}]))
     assert [(each.features, dict(each.hyperparameters)) for each in found] == [
@@ -285,22 +285,22 @@ def test_explicit_configurations_come_with_each_recipe() -> None:
     ]
 
 
-def test_a_list_of_recipes_leaves_the_other_draws_as_they_were() -> None:
-    """Recipes are drawn beside the hyperparameters; more draws begin with the same ones."""
+def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
+    """Encoders are drawn beside the hyperparameters; more draws begin with the same ones."""
     space = {"learning_rate": {"low": 0.01, "high": 0.3}}
     entry = {"algorithm": "lightgbm", "method": "random", "draws": 12, "hyperparameters": space}
-    recipes = {"features": ["ordinal", "target", "text"]}
+    encoders = {"features": ["ordinal", "target", "text"]}
     plain, varied, more = (
         configurations(experiment([each]))
-        for each in (entry, entry | recipes, entry | recipes | {"draws": 20})
+        for each in (entry, entry | encoders, entry | encoders | {"draws": 20})
     )
     assert [each.hyperparameters for each in plain] == [each.hyperparameters for each in varied]
-    assert {each.features for each in varied} == set(recipes["features"])
+    assert {each.features for each in varied} == set(encoders["features"])
     assert [each.key for each in more[:12]] == [each.key for each in varied]
 
 
-def test_recipes_alone_can_be_drawn() -> None:
-    """Without a range there are as many draws as recipes."""
+def test_encoders_alone_can_be_drawn() -> None:
+    """Without a range there are as many draws as encoders."""
     entry = {"algorithm": "lightgbm", "method": "random", "draws": 9}
     found = configurations(experiment([entry | {"features": ["target", "text"]}]))
     assert {each.features for each in found} == {"target", "text"}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.scoring import predict
@@ -106,17 +106,17 @@ def test_a_fingerprint_holds_the_folds() -> None:
     specs = [experiment([one("lightgbm")], evaluation=way) for way in ways]
     prints = {fingerprint(lightgbm(), sets_of(spec), spec) for spec in specs}
     assert len(prints) == 3
-    assert len({recipe_fingerprint("ordinal", sets_of(spec)) for spec in specs}) == 2
+    assert len({encoder_fingerprint("ordinal", sets_of(spec)) for spec in specs}) == 2
 
 
 def test_a_row_that_is_predicted_twice_is_one_row() -> None:
     """Intervals resample rows, not predictions; and there are no rungs below all folds."""
     spec = asked([one("linear")])
     sets = sets_of(spec)
-    units = sets.test_units(spec)
-    assert len(units) == 1_600
-    assert np.array_equal(units[:800], units[800:])
-    assert len(np.unique(units)) == 800
+    clusters = sets.test_clusters(spec)
+    assert len(clusters) == 1_600
+    assert np.array_equal(clusters[:800], clusters[800:])
+    assert len(np.unique(clusters)) == 800
     assert sets.variance_factor == pytest.approx(1 / 2 + 4 / 3)
     steps = ladder(40, sets, spec)
     assert len(steps.rungs) == 1

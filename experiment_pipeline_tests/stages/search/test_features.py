@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import issparse
 
-from experiment_pipeline.stages.search import features as recipes
+from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.features import (
     MAX_ONEHOT_CATEGORIES,
     MAX_ORDINAL_CATEGORIES,
@@ -15,7 +15,7 @@ from experiment_pipeline.stages.search.features import (
 )
 
 N = 60
-RECIPES = ["ordinal", "onehot"]
+ENCODERS = ["ordinal", "onehot"]
 NUMBERS = ["whole", "real", "flag", "empty", "constant", "infinite", "huge"]
 
 
@@ -42,38 +42,38 @@ def awkward() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_type_of_column_is_encoded(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_type_of_column_is_encoded(encoder: str) -> None:
     """Gaps, constants, infinities and mixtures become float64 that a model can read."""
     table = awkward()
-    encoded = build_features(recipe, table, list(table)).fit_transform(table)
+    encoded = build_features(encoder, table, list(table)).fit_transform(table)
     assert encoded.dtype == np.float64
     assert not np.isinf(encoded).any()
-    # The ordinal recipe leaves what is missing among numbers to the model.
-    assert np.isnan(encoded).any() == (recipe == "ordinal")
+    # The ordinal encoder leaves what is missing among numbers to the model.
+    assert np.isnan(encoded).any() == (encoder == "ordinal")
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_columns_are_found_by_name(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_columns_are_found_by_name(encoder: str) -> None:
     """Another order and further columns change nothing."""
     table = awkward()
-    fitted = build_features(recipe, table, list(table)).fit(table)
+    fitted = build_features(encoder, table, list(table)).fit(table)
     turned = table[table.columns[::-1]].assign(further=1)
     assert np.array_equal(fitted.transform(turned), fitted.transform(table), equal_nan=True)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_rows_as_a_caller_builds_them_are_taken(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_rows_as_a_caller_builds_them_are_taken(encoder: str) -> None:
     """A row of objects with None, and a text column of nan alone, encode like typed rows."""
     table = awkward()
-    fitted = build_features(recipe, table, list(table)).fit(table)
+    fitted = build_features(encoder, table, list(table)).fit(table)
     row = table[table['te"xt {é}'].isna()].iloc[[0]]
     loose = row.astype("object").where(row.notna(), None).assign(**{"no text": np.nan})
     assert np.array_equal(fitted.transform(loose), fitted.transform(row), equal_nan=True)
 
 
 def test_missing_and_unseen_categories_are_minus_one() -> None:
-    """The ordinal recipe gives codes, and -1 for what has none."""
+    """The ordinal encoder gives codes, and -1 for what has none."""
     train = pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")})
     fitted = build_features("ordinal", train, ["x"]).fit(train)
     later = pd.DataFrame({"x": pd.Series(["a", "b", None, "never seen"], dtype="str")})
@@ -81,7 +81,7 @@ def test_missing_and_unseen_categories_are_minus_one() -> None:
 
 
 def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
-    """The one-hot recipe keeps the frequent categories and puts the others in one column."""
+    """The one-hot encoder keeps the frequent categories and puts the others in one column."""
     frequent = [f"c{number:02}" for number in range(MAX_ONEHOT_CATEGORIES - 1)]
     train = pd.DataFrame({"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")})
     fitted = build_features("onehot", train, ["x"]).fit(train)
@@ -92,14 +92,14 @@ def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
 
 
 def test_many_categories_share_a_code() -> None:
-    """The ordinal recipe knows as many codes as LightGBM has bins."""
+    """The ordinal encoder knows as many codes as LightGBM has bins."""
     train = pd.DataFrame({"x": pd.Series([f"c{n}" for n in range(1000)], dtype="str")})
     codes = build_features("ordinal", train, ["x"]).fit_transform(train)
     assert codes.max() == MAX_ORDINAL_CATEGORIES - 1
 
 
 def test_a_missing_number_leaves_a_mark() -> None:
-    """The one-hot recipe imputes the median and says where."""
+    """The one-hot encoder imputes the median and says where."""
     train = pd.DataFrame({"x": [1.0, 2.0, 9.0, np.nan]})
     encoded = build_features("onehot", train, ["x"]).fit_transform(train)
     assert encoded[3, 0] == encoded[1, 0]
@@ -129,8 +129,8 @@ def test_only_codes_are_categories_for_lightgbm() -> None:
     """The codes come after the numbers; a one-hot table has none."""
     table = awkward()
     found = {
-        recipe: categorical_positions(build_features(recipe, table, list(table)).fit(table))
-        for recipe in RECIPES
+        encoder: categorical_positions(build_features(encoder, table, list(table)).fit(table))
+        for encoder in ENCODERS
     }
     assert found == {"ordinal": list(range(len(NUMBERS), table.shape[1])), "onehot": []}
 
@@ -139,7 +139,7 @@ def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPat
     """Dense up to a size, sparse beyond it, and the same numbers."""
     table = awkward()
     dense = build_features("onehot", table, list(table)).fit_transform(table)
-    monkeypatch.setattr(recipes, "MAX_DENSE_BYTES", 100)
+    monkeypatch.setattr(encoders, "MAX_DENSE_BYTES", 100)
     sparse = build_features("onehot", table, list(table)).fit_transform(table)
     assert issparse(sparse)
     assert np.array_equal(sparse.toarray(), dense)
@@ -148,7 +148,7 @@ def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPat
 def test_names_of_encoded_columns_are_unique_and_tell_their_origin() -> None:
     """Plots can name what the model read."""
     table = awkward()
-    for recipe in RECIPES:
-        names = build_features(recipe, table, list(table)).fit(table).get_feature_names_out()
+    for encoder in ENCODERS:
+        names = build_features(encoder, table, list(table)).fit(table).get_feature_names_out()
         assert len(set(names)) == len(names)
         assert all(any(column in name for column in table) for name in names)

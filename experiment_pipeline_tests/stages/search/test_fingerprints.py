@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fingerprints import fingerprint, recipe_fingerprint
+from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -47,7 +47,7 @@ def test_what_surrounds_a_configuration_does_not_count() -> None:
     [
         with_(digests={"train": "other", "test": "digest of test"}),
         with_(digests={"train": "digest of train", "test": "other"}),
-        with_(inner=np.roll(SETS.inner, 1)),
+        with_(early_stopping=np.roll(SETS.early_stopping, 1)),
         with_(features=SETS.features[1:]),
         with_(features=SETS.features[::-1]),
         with_(classes=("yes", "no")),
@@ -68,7 +68,7 @@ def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> 
     ],
 )
 def test_another_configuration_is_another_model(changes: dict) -> None:
-    """Algorithm, recipe and every hyperparameter count."""
+    """Algorithm, encoder and every hyperparameter count."""
     other = dataclasses.replace(BASE, **changes)
     assert fingerprint(other, SETS, SPEC) != fingerprint(BASE, SETS, SPEC)
 
@@ -108,12 +108,14 @@ def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
     assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
 
 
-def test_a_recipe_counts_train_rows_and_columns_alone() -> None:
+def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
     """Features are fitted on train: other test rows leave them as they are."""
-    recipe = recipe_fingerprint("ordinal", SETS)
-    assert recipe == recipe_fingerprint("ordinal", with_(digests=SETS.digests | {"test": "other"}))
-    assert recipe != recipe_fingerprint("onehot", SETS)
-    assert recipe != recipe_fingerprint("ordinal", with_(features=SETS.features[1:]))
+    encoder = encoder_fingerprint("ordinal", SETS)
+    assert encoder == encoder_fingerprint(
+        "ordinal", with_(digests=SETS.digests | {"test": "other"})
+    )
+    assert encoder != encoder_fingerprint("onehot", SETS)
+    assert encoder != encoder_fingerprint("ordinal", with_(features=SETS.features[1:]))
 
 
 PRINT = """

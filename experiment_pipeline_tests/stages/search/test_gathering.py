@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import issparse
 
-from experiment_pipeline.stages.search import features as recipes
+from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search import gathering
 from experiment_pipeline.stages.search.features import (
     build_features,
@@ -17,7 +17,7 @@ from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.storage.persistence import from_bytes, to_bytes
 from experiment_pipeline_tests.stages.search.test_features import awkward
 
-RECIPES = ["ordinal", "onehot"]
+ENCODERS = ["ordinal", "onehot"]
 
 
 def typed_anew(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -28,22 +28,22 @@ def typed_anew(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [table, table.iloc[::-1, ::-1], table.iloc[[0]], loose, loose.iloc[[1]], never]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_row_is_encoded_as_before(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_row_is_encoded_as_before(encoder: str) -> None:
     """To the bit, in fewer parts."""
     table = awkward()
-    fitted = build_features(recipe, table, list(table)).fit(table)
+    fitted = build_features(encoder, table, list(table)).fit(table)
     together = gathered(fitted, table)
     assert len(together.transformers_) < len(fitted.transformers_)
     for rows in typed_anew(table):
         assert np.array_equal(together.transform(rows), fitted.transform(rows), equal_nan=True)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_what_is_known_of_the_features_is_the_same(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_what_is_known_of_the_features_is_the_same(encoder: str) -> None:
     """Whose columns are whose, which are codes, which texts were seen, what they are called."""
     table = awkward()
-    fitted = build_features(recipe, table, list(table)).fit(table)
+    fitted = build_features(encoder, table, list(table)).fit(table)
     together = gathered(fitted, table)
     assert categorical_positions(together) == categorical_positions(fitted)
     for asked in (encoded_columns, seen_categories):
@@ -85,11 +85,11 @@ def test_nothing_to_gather_is_nothing_done() -> None:
     assert gathered(fitted, table) is fitted
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_it_is_stored_without_more_trust(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_it_is_stored_without_more_trust(encoder: str) -> None:
     """Loaded, it encodes as before; its bytes are the same again."""
     table = awkward()
-    together = gathered(build_features(recipe, table, list(table)).fit(table), table)
+    together = gathered(build_features(encoder, table, list(table)).fit(table), table)
     loaded = from_bytes(to_bytes(together))
     assert np.array_equal(loaded.transform(table), together.transform(table), equal_nan=True)
     assert to_bytes(loaded) == to_bytes(together)
@@ -98,7 +98,7 @@ def test_it_is_stored_without_more_trust(recipe: str) -> None:
 def test_a_sparse_table_stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too large for a dense one, before and after."""
     table = awkward()
-    monkeypatch.setattr(recipes, "MAX_DENSE_BYTES", 100)
+    monkeypatch.setattr(encoders, "MAX_DENSE_BYTES", 100)
     fitted = build_features("onehot", table, list(table)).fit(table)
     together = gathered(fitted, table)
     assert issparse(together.transform(table))

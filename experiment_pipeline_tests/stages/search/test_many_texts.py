@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.encoding import (
     transformed,
 )
 from experiment_pipeline.stages.search.features import encoded_columns, seen_categories
-from experiment_pipeline.stages.search.fingerprints import recipe_fingerprint
+from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
 from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -37,7 +37,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     training_sets,
 )
 
-RECIPES = ["target", "text"]
+ENCODERS = ["target", "text"]
 TASKS = ["binary", "multiclass", "regression"]
 TOWNS = 97
 
@@ -64,24 +64,24 @@ def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
 
 def codes_of(sets: TrainingSets) -> np.ndarray:
     """The train rows' codes of town and text."""
-    features, train = fit_rows("target", sets.train, sets.grown, sets)
+    features, train = fit_rows("target", sets.train, sets.fit_mask, sets)
     columns = encoded_columns(features)
     return np.asarray(train[:, np.r_[columns["town"], columns["once"]]])
 
 
 def test_codes_see_no_target_of_rows_that_a_fit_stops_on() -> None:
-    """Other labels in the inner slice and in the gap before it change no code of any train row."""
+    """Other labels in the early-stopping set and in the gap before it change no code of any train row."""
     sets = with_texts()
     gap = np.arange(TRAIN_ROWS) % 7 == 1
-    sets = replace(sets, inner_gap=gap)
-    assert np.array_equal(codes_of(sets), codes_of(relabelled(sets, sets.inner | gap)))
+    sets = replace(sets, early_stopping_gap=gap)
+    assert np.array_equal(codes_of(sets), codes_of(relabelled(sets, sets.early_stopping | gap)))
 
 
 def test_the_code_of_a_row_does_not_know_its_own_target() -> None:
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
     before = codes_of(sets)
-    for row in np.flatnonzero(sets.grown)[:20]:
+    for row in np.flatnonzero(sets.fit_mask)[:20]:
         after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row))
         assert np.array_equal(after[row], before[row])
         assert not np.array_equal(after, before)
@@ -148,28 +148,28 @@ def test_the_order_of_rows_decides_nothing() -> None:
     assert np.array_equal(one_way.transform(once), other_way.transform(once))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_text_that_stands_in_many_rows_is_encoded_once(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_text_that_stands_in_many_rows_is_encoded_once(encoder: str) -> None:
     """The short way gives the numbers of the exported features."""
     sets = with_texts()
-    features = fit_features(recipe, sets.train, sets.grown, sets)
+    features = fit_features(encoder, sets.train, sets.fit_mask, sets)
     plain = features.transform(sets.test[list(sets.features)])
     assert np.array_equal(transformed(features, sets.test), plain, equal_nan=True)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_columns_of_few_texts_stay_codes(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     """Numbers and short lists are encoded as by ordinal, which such a table is left with."""
     sets = with_texts("multiclass")
     encoded, columns = (
-        encode(recipe, sets),
-        encoded_columns(fit_features(recipe, sets.train, sets.grown, sets)),
+        encode(encoder, sets),
+        encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets)),
     )
     assert encoded.categorical == columns["carrier"].tolist()
-    assert len(columns["town"]) == (3 if recipe == "target" else many_texts.NUMBERS)
+    assert len(columns["town"]) == (3 if encoder == "target" else many_texts.NUMBERS)
     assert sum(map(len, columns.values())) == encoded.train.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
-    same, ordinal = encode(recipe, few), encode("ordinal", few)
+    same, ordinal = encode(encoder, few), encode("ordinal", few)
     assert np.array_equal(same.train, ordinal.train)
     assert same.categorical == ordinal.categorical
     assert TOWNS > FEW_TEXTS
@@ -179,19 +179,19 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     """Codes know the texts they were learnt from; of letters no text is unknown."""
     sets = with_texts()
     known = {
-        recipe: seen_categories(fit_features(recipe, sets.train, sets.grown, sets))
-        for recipe in RECIPES
+        encoder: seen_categories(fit_features(encoder, sets.train, sets.fit_mask, sets))
+        for encoder in ENCODERS
     }
     assert set(known["target"]) == {"carrier", "town", "once"}
     assert set(known["target"]["town"]) >= {"town 1", "town 2"}
     assert set(known["text"]) == {"carrier"}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("task", TASKS)
-def test_the_exported_pipeline_predicts_as_the_search_did(task: str, recipe: str) -> None:
+def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str) -> None:
     """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
-    spec, sets = experiment([one("lightgbm", num_leaves=7) | {"features": recipe}], task), None
+    spec, sets = experiment([one("lightgbm", num_leaves=7) | {"features": encoder}], task), None
     sets = with_texts(task)
     trained = train_one(spec, sets)
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
@@ -200,11 +200,11 @@ def test_the_exported_pipeline_predicts_as_the_search_did(task: str, recipe: str
     assert np.array_equal(again, trained.predictions.test)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_any_row_can_be_predicted(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
     sets = with_texts()
-    plain = Configuration("lightgbm", "lightgbm", recipe, {"num_leaves": 7})
+    plain = Configuration("lightgbm", "lightgbm", encoder, {"num_leaves": 7})
     rows = pd.concat([sets.train, sets.test])
     pipeline = refit(plain, 5, rows, sets, experiment([one("lightgbm")]))
     first = sets.test[list(sets.features)].iloc[[0]].astype(object)
@@ -220,24 +220,24 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
     """The target, the rows that may be looked at, and the split; of letters only the rows."""
     sets = with_texts()
     others = [
-        replace(sets, inner=np.roll(sets.inner, 1)),
+        replace(sets, early_stopping=np.roll(sets.early_stopping, 1)),
         replace(sets, split=GroupSplit(by="group", column="town")),
         replace(sets, target="night"),
     ]
-    for recipe, alike in (("target", 0), ("text", 3), ("ordinal", 3)):
-        prints = [recipe_fingerprint(recipe, other) for other in others]
-        assert prints.count(recipe_fingerprint(recipe, sets)) == alike
+    for encoder, alike in (("target", 0), ("text", 3), ("ordinal", 3)):
+        prints = [encoder_fingerprint(encoder, other) for other in others]
+        assert prints.count(encoder_fingerprint(encoder, sets)) == alike
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_each_column_of_few_texts_has_codes_of_its_own(recipe: str) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_each_column_of_few_texts_has_codes_of_its_own(encoder: str) -> None:
     """Two short lists beside a long one are told apart, as by ordinal."""
     sets = with_texts()
     side = pd.Series(np.where(sets.train["night"], "left", "right"), dtype="str").array
     train = sets.train.assign(side=side)
     two = replace(sets, train=train, test=train, features=(*sets.features, "side"))
-    encoded = encode(recipe, two)
-    columns = encoded_columns(fit_features(recipe, two.train, two.grown, two))
+    encoded = encode(encoder, two)
+    columns = encoded_columns(fit_features(encoder, two.train, two.fit_mask, two))
     for name in ("carrier", "side"):
         codes = encode("ordinal", replace(two, features=(name,))).test
         assert np.array_equal(encoded.test[:, columns[name]], codes)

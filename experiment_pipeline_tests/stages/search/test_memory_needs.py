@@ -43,7 +43,9 @@ def of_rows(rows: int) -> TrainingSets:
     """The small table, over and over: so many train rows."""
     sets = training_sets()
     train = sets.train.iloc[np.arange(rows) % len(sets.train)]
-    return TrainingSets(**vars(sets) | {"train": train, "inner": np.zeros(rows, dtype=bool)})
+    return TrainingSets(
+        **vars(sets) | {"train": train, "early_stopping": np.zeros(rows, dtype=bool)}
+    )
 
 
 def test_the_need_grows_with_rows_and_with_who_reads_them_whole() -> None:

@@ -27,11 +27,11 @@ from experiment_pipeline_tests.stages.search.scenario import (
 )
 
 ROWS = 2_400
-RECIPES = ["ordinal", "onehot", "target", "text"]
+ENCODERS = ["ordinal", "onehot", "target", "text"]
 SEARCH = [
-    one("lightgbm", n_estimators=5) | {"features": RECIPES},
-    one("linear") | {"features": RECIPES[1:]},
-    one("random_forest", n_estimators=3) | {"features": RECIPES[:3]},
+    one("lightgbm", n_estimators=5) | {"features": ENCODERS},
+    one("linear") | {"features": ENCODERS[1:]},
+    one("random_forest", n_estimators=3) | {"features": ENCODERS[:3]},
     one("dummy"),
 ]
 WAYS: dict[str, dict[str, Any]] = {

@@ -83,7 +83,7 @@ def test_large_tables_are_mapped_and_give_the_same_models(slow_threads: None) ->
     ]
     small, copies = training_sets(), 60
     many = pd.concat([small.train] * copies, ignore_index=True)
-    sets = replace(small, train=many, inner=np.tile(small.inner, copies))
+    sets = replace(small, train=many, early_stopping=np.tile(small.early_stopping, copies))
     assert many.shape[0] * len(small.features) * 8 > LARGEST_THAT_JOBLIB_SENDS
     spec = experiment(keep)
     alone, apart = (train(spec, sets, workers=workers) for workers in (1, 2))

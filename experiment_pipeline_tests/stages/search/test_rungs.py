@@ -43,10 +43,10 @@ def test_a_larger_fraction_has_every_row_of_a_smaller_one(by):
 
 @pytest.mark.parametrize("by", BY)
 def test_a_fraction_has_its_share_of_the_rows(by):
-    """Of all rows, of the inner slice, and where single rows are drawn of each class."""
+    """Of all rows, of the early-stopping set, and where single rows are drawn of each class."""
     sets = sets_of(experiment(by))
     for fraction, mask in zip(FRACTIONS, masks(by), strict=True):
-        parts = [slice(None), sets.inner, ~sets.inner]
+        parts = [slice(None), sets.early_stopping, ~sets.early_stopping]
         parts += [] if by == "group" else [sets.y_train == 0, sets.y_train == 1]
         for part in parts:
             assert mask[part].mean() == pytest.approx(fraction, abs=0.02)
@@ -60,7 +60,7 @@ def test_no_group_is_split():
 
 
 def test_time_is_thinned_evenly():
-    """A rung spans the whole train period without a hole, outside the inner slice and in it."""
+    """A rung spans the whole train period without a hole, outside the early-stopping set and in it."""
     for fraction, mask in zip(FRACTIONS, masks("time"), strict=True):
         hours = np.flatnonzero(mask)
         assert hours[0] <= 2 / fraction
@@ -90,7 +90,7 @@ def test_every_class_is_in_every_rung(by):
     sets = sets_of(spec, frame)
     order = thinning_order(sets, spec)
     for fraction in (0.001, *FRACTIONS):
-        for part in (sets.inner, ~sets.inner):
+        for part in (sets.early_stopping, ~sets.early_stopping):
             here = set(sets.y_train[part])
             assert set(sets.y_train[part & (order < fraction)]) == here
 
@@ -114,7 +114,7 @@ def test_a_rung_is_training_sets_with_digests_of_its_own():
     assert [len(rung.sets.train) for rung in rungs] == pytest.approx([600, 1500, 3000], abs=15)
     assert len({rung.sets.digests["train"] for rung in rungs}) == 3
     for rung in rungs:
-        assert len(rung.sets.inner) == len(rung.sets.groups) == len(rung.sets.train)
+        assert len(rung.sets.early_stopping) == len(rung.sets.groups) == len(rung.sets.train)
 
 
 def test_small_rungs_are_scored_on_fewer_rows():

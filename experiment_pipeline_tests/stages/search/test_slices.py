@@ -91,23 +91,23 @@ def test_a_sliced_table_reads_like_an_array() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    ("recipe", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
+    ("encoder", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
 )
 def test_slices_of_any_size_hold_the_same_numbers(
-    recipe: Features, task: str, size: int, monkeypatch: pytest.MonkeyPatch
+    encoder: Features, task: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features that are fitted column by column are the same bytes, and encode the same rows."""
     sets = with_texts(task)
-    features, table = fit_rows(recipe, sets.train, sets.grown, sets)
+    features, table = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     test = encoding.transformed(features, sets.test)
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
-    again, sliced = fit_rows(recipe, sets.train, sets.grown, sets, held=False)
+    again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=False)
     assert isinstance(sliced, SlicedTable)
     assert to_bytes(again) == to_bytes(features)
-    assert to_bytes(fit_features(recipe, sets.train, sets.grown, sets)) == to_bytes(features)
+    assert to_bytes(fit_features(encoder, sets.train, sets.fit_mask, sets)) == to_bytes(features)
     assert np.array_equal(sliced[:], table, equal_nan=True)
-    held = encoding.encode(recipe, sets)
+    held = encoding.encode(encoder, sets)
     assert np.array_equal(held.train, table, equal_nan=True)
     assert np.array_equal(held.test, test, equal_nan=True)
 
@@ -125,7 +125,7 @@ def _text(binned: BinnedTable, plan: Any) -> str:
 
 def _bytes(binned: BinnedTable, folder: Path) -> list[bytes]:
     found = []
-    for dataset in (binned.fit, binned.inner):
+    for dataset in (binned.fit, binned.early_stopping):
         if dataset is not None:
             file = folder / f"{len(list(folder.iterdir()))}.bin"
             dataset.save_binary(file)
@@ -144,11 +144,11 @@ def test_bins_of_slices_are_those_of_an_array(
     spec = experiment([one("lightgbm")])
     configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
     plan = boosting_plan(configuration, sets, spec, stops=stops)
-    inner = sets.inner if stops else None
-    at_once = bin_table(_rows(sets, sliced=False), plan, inner)
+    early_stopping = sets.early_stopping if stops else None
+    at_once = bin_table(_rows(sets, sliced=False), plan, early_stopping)
     monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
     monkeypatch.setattr(slices.InTurn, "batch_size", size)
-    sliced = bin_table(_rows(sets, sliced=True), plan, inner)
+    sliced = bin_table(_rows(sets, sliced=True), plan, early_stopping)
     assert _bytes(sliced, tmp_path) == _bytes(at_once, tmp_path)
     assert _text(sliced, plan) == _text(at_once, plan)
 
@@ -196,7 +196,7 @@ def test_a_search_by_slices_finds_the_same_models(
 
 @pytest.mark.usefixtures("few_are_many")
 def test_who_reads_all_rows_is_given_them() -> None:
-    """A table is held for whom it is needed, of that recipe alone; the baseline needs none."""
+    """A table is held for whom it is needed, of that encoder alone; the baseline needs none."""
     search = [
         one("lightgbm", n_estimators=5) | {"features": ["ordinal", "target"]},
         one("random_forest", n_estimators=5) | {"features": "target"},

@@ -35,7 +35,7 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
     result = ModelResult(
         key=f"lightgbm__num_leaves={number}",
         fingerprint=f"{number:064x}",
-        recipe_fingerprint="f" * 64,
+        encoder_fingerprint="f" * 64,
         algorithm="lightgbm",
         features="ordinal",
         hyperparameters={"num_leaves": number, "learning_rate": 0.1, "name": "x", "none": None},

@@ -47,8 +47,8 @@ def pipelines(task: str) -> list[Pipeline]:
     if task != "regression":
         models = [LogisticRegression(), RandomForestClassifier(15, random_state=0)]
     return [
-        Pipeline([("features", build_features(recipe, table, FEATURES)), ("model", model)])
-        for recipe, model in zip(("onehot", "ordinal"), models, strict=True)
+        Pipeline([("features", build_features(encoder, table, FEATURES)), ("model", model)])
+        for encoder, model in zip(("onehot", "ordinal"), models, strict=True)
     ]
 
 

@@ -123,10 +123,12 @@ def test_early_stopping_listens_to_the_weights_of_the_slice() -> None:
     """Where the slice counts another kind of rows, another round is the best one."""
     frame = table(("no", "yes"))
     wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
-    inner = np.zeros(ROWS, dtype=bool)
-    inner[: training_sets().inner.size] = training_sets().inner
-    odd = weighted("binary", np.where(inner & wrong, 100.0, np.where(inner, 0.01, 1.0)))
-    usual = weighted("binary", np.where(inner, 1.0, 1.001))
+    early_stopping = np.zeros(ROWS, dtype=bool)
+    early_stopping[: training_sets().early_stopping.size] = training_sets().early_stopping
+    odd = weighted(
+        "binary", np.where(early_stopping & wrong, 100.0, np.where(early_stopping, 0.01, 1.0))
+    )
+    usual = weighted("binary", np.where(early_stopping, 1.0, 1.001))
     rounds = [
         train_one(experiment([one("lightgbm")], metric="log_loss"), sets).result.rounds
         for sets in (odd, usual)

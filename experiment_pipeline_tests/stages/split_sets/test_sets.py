@@ -1,4 +1,4 @@
-"""The sets as tables and the inner slice: cut as declared, or an error that says what to change."""
+"""The sets as tables and the early-stopping set: cut as declared, or an error that says what to change."""
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,13 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.checks import check_disjoint, check_leaks
-from experiment_pipeline.stages.split_sets.sets import inner_gap, inner_slice, split
+from experiment_pipeline.stages.split_sets.sets import (
+    early_stopping_gap,
+    early_stopping_rows,
+    split,
+)
 from experiment_pipeline.stages.validated_data.rows import validate
-from experiment_pipeline.table.clusters import resampling_units
+from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
@@ -73,11 +77,11 @@ def test_the_gap_keeps_its_distance():
 
 
 def test_numbers_are_times_without_a_gap():
-    """A split by year works on numbers; each number is a unit."""
+    """A split by year works on numbers; each number is a cluster."""
     frame = made(90, visited=2000 + np.arange(90) // 9)
     sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
     assert sets.train["visited"].max() == 2005
-    assert len(np.unique(resampling_units(sets.train, experiment(BY_TIME), FEATURES))) == 6
+    assert len(np.unique(resampling_clusters(sets.train, experiment(BY_TIME), FEATURES))) == 6
 
 
 def test_calendar_values_that_training_never_saw_are_noted():
@@ -147,9 +151,9 @@ DIGESTS = {"train": "a", "test": "b"}
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
-    """About 15 %: the last rows, whole groups or whole units, with every class."""
+    """About 15 %: the last rows, whole groups or whole clusters, with every class."""
     train, spec = made(2_000), experiment(by, task)
-    held_out = inner_slice(train, spec, FEATURES)
+    held_out = early_stopping_rows(train, spec, FEATURES)
     assert held_out.mean() == pytest.approx(0.15, abs=0.03)
     assert train[held_out]["readmitted"].unique().size == 2
     if by is BY_TIME:
@@ -159,10 +163,10 @@ def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
 
 
 def test_the_inner_slice_has_a_salt_of_its_own():
-    """Within the train set, a row's set says nothing about its inner slice."""
+    """Within the train set, a row's set says nothing about its early-stopping set."""
     frame = made(4_000)
     sets = cut_rows(frame, experiment(BY_ID), FEATURES)
-    assert inner_slice(sets.train, experiment(BY_ID), FEATURES).mean() == pytest.approx(
+    assert early_stopping_rows(sets.train, experiment(BY_ID), FEATURES).mean() == pytest.approx(
         0.15, abs=0.03
     )
 
@@ -170,7 +174,7 @@ def test_the_inner_slice_has_a_salt_of_its_own():
 def test_the_inner_slice_of_a_time_keeps_every_class_if_it_can():
     """A class that ends early moves the cut back; the slice is longer then."""
     train = made(100, readmitted=["no", "yes"] * 30 + ["no"] * 40)
-    held_out = inner_slice(train, experiment(BY_TIME), FEATURES)
+    held_out = early_stopping_rows(train, experiment(BY_TIME), FEATURES)
     assert train[held_out]["readmitted"].unique().size == 2
     assert held_out.sum() == 41
 
@@ -186,21 +190,23 @@ def test_the_inner_slice_is_never_empty_and_never_all(rows, distinct, by, task):
     """Any train set of two rows or more can be parted."""
     place = np.arange(rows) % distinct
     train = made(rows, a=place, b="x", patient=place, visit_id=place, visited=place)
-    held_out = inner_slice(train, experiment(by, task), FEATURES)
+    held_out = early_stopping_rows(train, experiment(by, task), FEATURES)
     assert 0 < held_out.sum() < rows
 
 
-def test_intervals_resample_the_unit_of_the_split():
-    """Rows, ids, groups, or days: rows of one unit share a code."""
+def test_intervals_resample_the_cluster_of_the_split():
+    """Rows, ids, groups, or days: rows of one cluster share a code."""
     frame = made(240)
-    units = {
-        "rows": resampling_units(frame, experiment(RANDOM), FEATURES),
-        "groups": resampling_units(frame, experiment(BY_GROUP), FEATURES),
-        "days": resampling_units(frame, experiment(BY_TIME), FEATURES),
-        "six hours": resampling_units(frame, experiment({**BY_TIME, "unit": "6 hours"}), FEATURES),
-        "ids": resampling_units(frame.assign(visit_id="x"), experiment(BY_ID), FEATURES),
+    clusters = {
+        "rows": resampling_clusters(frame, experiment(RANDOM), FEATURES),
+        "groups": resampling_clusters(frame, experiment(BY_GROUP), FEATURES),
+        "days": resampling_clusters(frame, experiment(BY_TIME), FEATURES),
+        "six hours": resampling_clusters(
+            frame, experiment({**BY_TIME, "unit": "6 hours"}), FEATURES
+        ),
+        "ids": resampling_clusters(frame.assign(visit_id="x"), experiment(BY_ID), FEATURES),
     }
-    assert {name: len(np.unique(codes)) for name, codes in units.items()} == {
+    assert {name: len(np.unique(codes)) for name, codes in clusters.items()} == {
         "rows": 240,
         "groups": 24,
         "days": 10,
@@ -212,11 +218,14 @@ def test_intervals_resample_the_unit_of_the_split():
 def test_the_inner_slice_keeps_the_gap_of_the_split():
     """Under a split by time no row that is fitted on is nearer to the slice than the gap."""
     train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
-    inner = inner_slice(train, spec, FEATURES)
-    gap = inner_gap(train, inner, spec)
-    first, fitted = train["visited"][inner].min(), train["visited"][~(inner | gap)]
+    early_stopping = early_stopping_rows(train, spec, FEATURES)
+    gap = early_stopping_gap(train, early_stopping, spec)
+    first, fitted = (
+        train["visited"][early_stopping].min(),
+        train["visited"][~(early_stopping | gap)],
+    )
     assert first - fitted.max() == pd.Timedelta("2 days")
-    assert not (inner & gap).any()
+    assert not (early_stopping & gap).any()
     assert gap.sum() == 47
 
 
@@ -224,7 +233,7 @@ def test_the_inner_slice_keeps_the_gap_of_the_split():
 def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
     """Other splits have none; one that would take most of the rows is not kept."""
     train, spec = made(2_000), experiment(by)
-    assert not inner_gap(train, inner_slice(train, spec, FEATURES), spec).any()
+    assert not early_stopping_gap(train, early_stopping_rows(train, spec, FEATURES), spec).any()
 
 
 def test_a_fit_that_stops_early_leaves_the_gap_out():
@@ -233,8 +242,8 @@ def test_a_fit_that_stops_early_leaves_the_gap_out():
     frame = made(900)
     train = frame[["a", "b", "cost", "visited"]]
     columns = {"train": train, "test": train, "features": ("a", "b"), "target": "cost"}
-    inner = inner_slice(train, spec, FEATURES)
-    gap = inner_gap(train, inner, spec)
+    early_stopping = early_stopping_rows(train, spec, FEATURES)
+    gap = early_stopping_gap(train, early_stopping, spec)
     assert gap.sum() == 23
 
     def model(**changes) -> bytes:
@@ -242,13 +251,13 @@ def test_a_fit_that_stops_early_leaves_the_gap_out():
             **{**columns, **changes},
             task="regression",
             classes=None,
-            inner=inner,
+            early_stopping=early_stopping,
             digests=DIGESTS,
-            inner_gap=gap,
+            early_stopping_gap=gap,
         )
         (trained,) = train_configurations(configurations(spec), sets, spec, workers=1)
         return trained.model
 
     assert model(train=train.assign(cost=train["cost"].mask(gap, 7.0))) == model()
-    before = ~(inner | gap)
+    before = ~(early_stopping | gap)
     assert model(train=train.assign(cost=train["cost"].mask(before, 7.0))) != model()

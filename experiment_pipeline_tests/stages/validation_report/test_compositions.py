@@ -31,9 +31,9 @@ FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 10}}
 LINEAR = {"algorithm": "linear"}
 
 
-def reading(search: dict[str, Any], *recipes: str) -> dict[str, Any]:
-    """The entry with the recipes to choose from."""
-    return search | {"features": list(recipes)}
+def reading(search: dict[str, Any], *encoders: str) -> dict[str, Any]:
+    """The entry with the encoders to choose from."""
+    return search | {"features": list(encoders)}
 
 
 def awkward(task: str) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def awkward(task: str) -> pd.DataFrame:
     frame["house"] = generator.integers(0, 120, len(frame))
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
         np.sort(generator.integers(0, 300, len(frame))), unit="D"
-    ).as_unit("us")
+    ).as_cluster("us")
     unused = {"house", "day", "weight"}
     return frame[[*(name for name in frame if name not in unused), *sorted(unused)]]
 

@@ -104,8 +104,8 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
         assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
         assert result.model_bytes == row["model_bytes"]
     pipeline = case.chosen.train_only(case.sets, case.spec)
-    recipes = {one.result.features for one in case.chosen.members}
-    assert len(TakenApart.of(pipeline).features) == len(recipes)
+    encoders = {one.result.features for one in case.chosen.members}
+    assert len(TakenApart.of(pipeline).features) == len(encoders)
     found = predict(pipeline, case.sets.test, case.sets.features, "binary", case.sets.classes)
     expected = sum(
         one.weight * case.trained[one.configuration.key].predictions.test

@@ -78,7 +78,7 @@ def test_an_undefined_score_passes_nothing(criterion: dict) -> None:
 
 
 def test_an_unbounded_interval_passes_nothing() -> None:
-    """A validation set of one unit cannot pass a gate by its bound."""
+    """A validation set of one cluster cannot pass a gate by its bound."""
     assert not _gate("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)).passed
 
 

@@ -160,7 +160,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     assert "looked at 4 times (overlap 80 %), this look included" in render(build_document(report))
 
 
-def test_few_units_and_weak_segments_are_noted() -> None:
+def test_few_clusters_and_weak_segments_are_noted() -> None:
     """A validation set of three days, and a part that is clearly weak."""
     rows = seen_through(1, seed=1)
     few = SetPrediction(rows.y, rows.prediction, np.arange(len(rows.y)) % 3)
@@ -211,8 +211,8 @@ def test_regression_and_several_classes_have_reports_without_threshold() -> None
 def test_json_is_strict_and_gives_the_same_report_back(undefined: bool) -> None:
     """Written and read again the report is equal, infinite and undefined numbers included."""
     rows = seen_through(1, seed=1)
-    one_unit = SetPrediction(rows.y, rows.prediction, np.zeros(len(rows.y)))
-    report = report_of(spec_of(metric="log_loss"), exported=one_unit if undefined else rows)
+    one_cluster = SetPrediction(rows.y, rows.prediction, np.zeros(len(rows.y)))
+    report = report_of(spec_of(metric="log_loss"), exported=one_cluster if undefined else rows)
     text = report.to_json()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     again = ValidationReport.from_json(text)

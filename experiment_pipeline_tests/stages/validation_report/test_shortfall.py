@@ -12,7 +12,7 @@ from experiment_pipeline.stages.validation_report.shortfall import (
     learning_curve,
     reasons,
 )
-from experiment_pipeline.statistics.caveats import fewest_units, perfect_bound
+from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction, score
@@ -136,8 +136,8 @@ def test_too_few_rows_for_even_a_perfect_score_are_a_reason(rows: int, reason: b
     said = [one.evidence for one in found if one.code == "too_few_validation_rows"]
     assert bool(said) is reason
     if reason:
-        assert said[0].startswith("Of 36 validation rows 36 units (row) count for accuracy")
-        needed = fewest_units("accuracy", 0.999)
+        assert said[0].startswith("Of 36 validation rows 36 clusters (row) count for accuracy")
+        needed = fewest_clusters("accuracy", 0.999)
         assert needed == pytest.approx(1.96**2 * 999, rel=0.01)
         assert said[0].endswith(f"it cannot reach 0.9990 with fewer than {needed:,}.")
 
@@ -150,25 +150,25 @@ def test_an_undefined_score_has_no_sample_size() -> None:
     assert "too_few_validation_rows" not in _codes(search_of(spec, [1] * 4), report)
 
 
-def test_the_fewest_units_are_those_of_the_interval() -> None:
-    """At that number a perfect score just reaches the limit; one unit less, and it does not."""
+def test_the_fewest_clusters_are_those_of_the_interval() -> None:
+    """At that number a perfect score just reaches the limit; one cluster less, and it does not."""
     for metric, limit in (("accuracy", 0.9), ("roc_auc", 0.99), ("brier", 0.05)):
-        least = fewest_units(metric, limit)
+        least = fewest_clusters(metric, limit)
         assert least is not None
-        bounds = [perfect_bound(metric, units) for units in (least - 1, least)]
+        bounds = [perfect_bound(metric, clusters) for clusters in (least - 1, least)]
         assert [better(metric, limit, bound) for bound in bounds] == [True, False]
-    assert fewest_units("accuracy", 1.0) is None
-    assert fewest_units("rmse", 0.1) == 1
+    assert fewest_clusters("accuracy", 1.0) is None
+    assert fewest_clusters("rmse", 0.1) == 1
 
 
-def test_of_a_rare_class_its_units_count() -> None:
+def test_of_a_rare_class_its_clusters_count() -> None:
     """1,000 rows with 20 positives know an AUC from 20."""
     spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.9}])
     y = (np.arange(1_000) < 20).astype(int)
     weak = SetPrediction(y, np.random.default_rng(0).random(1_000), np.arange(1_000))
     found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, weak), Evidence())
     (said,) = [one.evidence for one in found if one.code == "too_few_validation_rows"]
-    assert said.startswith("Of 1,000 validation rows 20 units (row) count for roc_auc")
+    assert said.startswith("Of 1,000 validation rows 20 clusters (row) count for roc_auc")
 
 
 def test_drift_underfit_and_overfit_are_told_apart() -> None:

@@ -180,7 +180,7 @@ class RareCategories(Rule):
 class NearDuplicateColumns(Rule):
     """Features that say the same: importance is shared between them at random.
 
-    Numbers are compared by rank correlation, so a change of unit, or a logarithm, is the same
+    Numbers are compared by rank correlation, so a change of cluster, or a logarithm, is the same
     column; a missing value ranks below all others. Columns of few values are compared value by
     value, so a code and its name are the same column.
     """

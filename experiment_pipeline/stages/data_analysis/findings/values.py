@@ -128,7 +128,7 @@ class InfiniteValues(ColumnRule):
 class AbsurdMagnitudes(ColumnRule):
     """Values a thousand times larger than nearly all others of their column, or beyond float32.
 
-    They are mostly errors of unit or typing, and one of them decides a mean or a linear model. A
+    They are mostly errors of cluster or typing, and one of them decides a mean or a linear model. A
     target beyond float32 blocks: no model can be fitted to it.
     """
 

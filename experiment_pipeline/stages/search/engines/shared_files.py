@@ -1,10 +1,10 @@
 """What the fits of a rung share, as files: written once by the step, read by every worker.
 
     <root>/<experiment>/shared/<digest>/
-        *.npy        targets, weights, rows held out and folds; or the tables of one recipe
+        *.npy        targets, weights, rows held out and folds; or the tables of one encoder
         *.bin        a table that a library has made of them, in its own format
 
-The tables of a recipe are named by what decides them, targets by what they are: a rerun, or another
+The tables of a encoder are named by what decides them, targets by what they are: a rerun, or another
 rung of the same rows, finds them. Threads of the step share memory; of many rows they, too, keep the
 tables of libraries here. When files go: `storage/shared.py`. In: configurations, sets. Out: where the
 files are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
@@ -24,7 +24,7 @@ from experiment_pipeline.spec import Features, Fitting, SearchSpec
 from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode
-from experiment_pipeline.stages.search.fingerprints import recipe_fingerprint, table_fingerprint
+from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, table_fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import StoresTables
@@ -46,7 +46,7 @@ class Digests:
 
     Attributes:
         truth: of targets, weights and parts of the rows.
-        encoded: of its recipe's tables.
+        encoded: of its encoder's tables.
         table: of the library's table; None: there is none in the storage.
     """
 
@@ -66,15 +66,15 @@ def share_files(
     truth = fingerprint_of({name: _digest(array) for name, array in truth_of.items()})
     if files.lacks(truth):
         files.put(truth, partial(write_tables, truth_of))
-    recipes = dict.fromkeys(one.features for one in configurations)
-    encoded = {recipe: _encoded_digest(recipe, sets, truth) for recipe in recipes}
-    for recipe, digest in encoded.items():
+    encoders = dict.fromkeys(one.features for one in configurations)
+    encoded = {encoder: _encoded_digest(encoder, sets, truth) for encoder in encoders}
+    for encoder, digest in encoded.items():
         if files.lacks(digest):
-            files.put(digest, partial(_write_encoded, recipe, sets))
+            files.put(digest, partial(_write_encoded, encoder, sets))
 
     @cache
-    def work_of(recipe: Features) -> SharedWork:
-        return read_shared(files.place, Digests(truth, encoded[recipe]), recipe, sets)[0]
+    def work_of(encoder: Features) -> SharedWork:
+        return read_shared(files.place, Digests(truth, encoded[encoder]), encoder, sets)[0]
 
     tables = _tables(configurations, sets, spec)
     refused = set[str]()
@@ -135,18 +135,18 @@ def bare(sets: TrainingSets) -> TrainingSets:
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
     )
-    return replace(sets, inner=_NOTHING, inner_gap=None, groups=None, folds=folds)
+    return replace(sets, early_stopping=_NOTHING, early_stopping_gap=None, groups=None, folds=folds)
 
 
 def read_shared(
-    place: Place, digests: Digests, recipe: Features, sets: TrainingSets
+    place: Place, digests: Digests, encoder: Features, sets: TrainingSets
 ) -> tuple[SharedWork, TrainingSets]:
-    """Return what fits of a recipe share, and the sets as these need them; both without rows.
+    """Return what fits of a encoder share, and the sets as these need them; both without rows.
 
     Args:
         place: where the files are.
         digests: which ones.
-        recipe: of the configuration.
+        encoder: of the configuration.
         sets: as `bare` returns them, or with their rows.
 
     Raises:
@@ -159,7 +159,7 @@ def read_shared(
     with entries.as_files(digests.encoded) as (_, files):
         tables = mapped(files)
     found = _with_parts(sets, truth, "")
-    each = {prefix: _work(recipe, truth, tables, prefix) for prefix, _ in _parts(found)}
+    each = {prefix: _work(encoder, truth, tables, prefix) for prefix, _ in _parts(found)}
     whole = each.pop("")
     work = replace(
         whole, folds=tuple(each.values()), folds_to_calibrate=tuple(_to_calibrate(truth))
@@ -195,8 +195,8 @@ def _truth(sets: TrainingSets, to_calibrate: Sequence[FoldRows]) -> dict[str, np
     found = dict[str, np.ndarray | None]()
     for prefix, part in _parts(sets):
         found |= {
-            f"{prefix}inner": part.inner,
-            f"{prefix}inner_gap": part.inner_gap,
+            f"{prefix}inner": part.early_stopping,
+            f"{prefix}early_stopping_gap": part.early_stopping_gap,
             f"{prefix}y_train": part.y_train,
             f"{prefix}y_test": part.y_test,
             f"{prefix}w_train": part.w_train,
@@ -221,8 +221,10 @@ def _with_parts(sets: TrainingSets, truth: Mapping[str, Any], prefix: str) -> Tr
         )
         for number, fold in enumerate(sets.folds)
     )
-    gap = truth.get(f"{prefix}inner_gap")
-    return replace(sets, inner=truth[f"{prefix}inner"], inner_gap=gap, folds=folds)
+    gap = truth.get(f"{prefix}early_stopping_gap")
+    return replace(
+        sets, early_stopping=truth[f"{prefix}inner"], early_stopping_gap=gap, folds=folds
+    )
 
 
 def _to_calibrate(truth: Mapping[str, Any]) -> Iterator[FoldRows]:
@@ -232,10 +234,10 @@ def _to_calibrate(truth: Mapping[str, Any]) -> Iterator[FoldRows]:
         number += 1
 
 
-def _encoded_digest(recipe: Features, sets: TrainingSets, truth: str) -> str:
+def _encoded_digest(encoder: Features, sets: TrainingSets, truth: str) -> str:
     return fingerprint_of(
         {
-            "recipe": recipe_fingerprint(recipe, sets),
+            "encoder": encoder_fingerprint(encoder, sets),
             "test": sets.digests["test"],
             "directions": dict(sets.directions),
             "truth": truth,
@@ -243,10 +245,10 @@ def _encoded_digest(recipe: Features, sets: TrainingSets, truth: str) -> str:
     )
 
 
-def _write_encoded(recipe: Features, sets: TrainingSets, folder: Path) -> None:
+def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
     """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
     for prefix, part in _parts(sets):
-        made = encode(recipe, part, held=False)
+        made = encode(encoder, part, held=False)
         facts = {"categorical": made.categorical, "directions": made.directions}
         tables = {"train": made.train, "test": made.test} | {
             name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
@@ -255,7 +257,7 @@ def _write_encoded(recipe: Features, sets: TrainingSets, folder: Path) -> None:
 
 
 def _work(
-    recipe: Features, truth: Mapping[str, Any], tables: Mapping[str, Any], prefix: str
+    encoder: Features, truth: Mapping[str, Any], tables: Mapping[str, Any], prefix: str
 ) -> SharedWork:
     directions = tables.get(f"{prefix}directions")
     encoded = EncodedSets(
@@ -265,7 +267,7 @@ def _work(
         None if directions is None else directions.tolist(),
     )
     return SharedWork(
-        encoded={recipe: encoded},
+        encoded={encoder: encoded},
         y_train=truth[f"{prefix}y_train"],
         y_test=truth[f"{prefix}y_test"],
         w_train=truth.get(f"{prefix}w_train"),

@@ -39,7 +39,7 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage.files import patiently
 from experiment_pipeline.storage.shared import Place
 
-# The recipes of one rung, and some of the tables that LightGBM makes of them.
+# The encoders of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8
 OTHER_CODE = "OtherCode"
 

@@ -4,7 +4,7 @@ Declared algorithms (`spec/algorithms.py`) and import paths become scikit-learn 
 LightGBM is fitted on a shared binned table instead, in `boosting.py`. No fitting lives here.
 
 scikit-learn's estimators stop early on a random part of the rows they are fitted on, whatever groups
-or times the split keeps apart. Those whose `fit` takes `X_val` and `y_val` are given the inner slice;
+or times the split keeps apart. Those whose `fit` takes `X_val` and `y_val` are given the early-stopping set;
 all others are fitted without early stopping, with a note. In: a configuration and a task. Out: an
 unfitted estimator and how to fit it, or an error that names what is right.
 """
@@ -38,7 +38,7 @@ class OwnStopping:
     """How an estimator is fitted.
 
     Attributes:
-        on_slice: on the rows that are not held out, with the inner slice as X_val and y_val.
+        on_slice: on the rows that are not held out, with the early-stopping set as X_val and y_val.
         notes: what was asked for and is not done, with the reason.
     """
 
@@ -46,14 +46,14 @@ class OwnStopping:
     notes: tuple[str, ...] = ()
 
 
-def settle(estimator: Any, inner: np.ndarray) -> OwnStopping:
-    """Let an unfitted estimator stop on the inner slice, bool (n_train,), or not at all."""
+def settle(estimator: Any, early_stopping: np.ndarray) -> OwnStopping:
+    """Let an unfitted estimator stop on the early-stopping set, bool (n_train,), or not at all."""
     asked = _asked_for(estimator)
     estimator.set_params(**{name: _off(name) for name in asked})
-    if asked.get(_SWITCH) == "auto" and len(inner) <= AUTO_ROWS:
+    if asked.get(_SWITCH) == "auto" and len(early_stopping) <= AUTO_ROWS:
         del asked[_SWITCH]
     takes_slice = _SWITCH in asked and _takes_slice(estimator)
-    on_slice = takes_slice and bool(inner.any() and not inner.all())
+    on_slice = takes_slice and bool(early_stopping.any() and not early_stopping.all())
     if on_slice:
         estimator.set_params(**{_SWITCH: True})
         del asked[_SWITCH]
@@ -97,7 +97,7 @@ def _takes_slice(estimator: Any) -> bool:
 def _note(estimator: Any, name: str, value: object, takes_slice: bool) -> str:
     why = "it would hold out random train rows, whatever the split keeps apart"
     if takes_slice:
-        why = "the train set has no inner slice to stop on"
+        why = "the train set has no early-stopping set to stop on"
     return f"{name}: {value} is not done, {type(estimator).__name__} is fitted to its end: {why}"
 
 

@@ -54,15 +54,15 @@ class Tables:
     """Encoded rows in the form of a library, which any number of threads may read.
 
     Attributes:
-        grown: the rows trees are grown on.
-        inner: the held-out slice that early stopping watches; None = no early stopping.
+        fit_mask: the rows trees are grown on.
+        early_stopping: the held-out slice that early stopping watches; None = no early stopping.
         inner_classes: how many distinct targets the slice has.
         codes: the fitted step that put them into this form; None = they are as encoded.
         directions: of the columns, by `features.directions`.
     """
 
-    grown: Any
-    inner: Any
+    fit_mask: Any
+    early_stopping: Any
     inner_classes: int
     codes: Any
     directions: list[int] | None
@@ -106,7 +106,7 @@ class BoosterLearner(ABC):
 
     @abstractmethod
     def boost(self, tables: Tables, plan: Plan, watched: str | None) -> Boosted:
-        """Fit: to the best round on the inner slice by LightGBM's metric `watched`, or to the end."""
+        """Fit: to the best round on the early-stopping set by LightGBM's metric `watched`, or to the end."""
 
     @abstractmethod
     def predict_codes(self, estimator: Any, rows: Any) -> np.ndarray:
@@ -133,7 +133,7 @@ class BoosterLearner(ABC):
     def shared_table(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
     ) -> Hashable | None:
-        """The recipe, whether rows are held out, and the parameters that decide the table."""
+        """The encoder, whether rows are held out, and the parameters that decide the table."""
         with suppress(InvalidExperiment):
             return self._shared(configuration, self._plan(configuration, sets, spec))
         return None
@@ -152,7 +152,7 @@ class BoosterLearner(ABC):
         *,
         stored: bool = True,
     ) -> FittedModel:
-        """Boost until the inner slice gets no better."""
+        """Boost until the early-stopping set gets no better."""
         plan = self._plan(configuration, sets, spec, stops=rounds is None, rounds=rounds)
 
         def make() -> Tables:
@@ -229,14 +229,17 @@ class BoosterLearner(ABC):
         rows = replace(rows, table=table)
         if sets is None:
             return Tables(self.table(rows, plan), None, 0, codes, rows.directions)
-        grown, inner = map(rows.part, (sets.grown, sets.inner))
-        made = self.table(grown, plan)
-        held_out, classes = self.table(inner, plan, like=made), len(np.unique(inner.y))
+        fit_mask, early_stopping = map(rows.part, (sets.fit_mask, sets.early_stopping))
+        made = self.table(fit_mask, plan)
+        held_out, classes = (
+            self.table(early_stopping, plan, like=made),
+            len(np.unique(early_stopping.y)),
+        )
         return Tables(made, held_out, classes, codes, rows.directions)
 
     def _boost(self, tables: Tables, plan: Plan) -> Boosted:
         watched = plan.rounds.watched
-        if tables.inner is None or watched is None:
+        if tables.early_stopping is None or watched is None:
             return self.boost(tables, plan, None)
         return self.boost(tables, plan, watchable(watched, plan.task, tables.inner_classes))
 

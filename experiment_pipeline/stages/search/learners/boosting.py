@@ -84,14 +84,14 @@ class BinnedTable:
 
     Attributes:
         fit: the rows trees are grown on.
-        inner: the held-out slice that early stopping watches; None = no early stopping.
+        early_stopping: the held-out slice that early stopping watches; None = no early stopping.
         inner_classes: how many distinct targets the slice has.
         directions: of the columns, by `features.directions`.
         test: the test rows, for `predictions_of_test`; None = they were not given.
     """
 
     fit: "lgb.Dataset"
-    inner: "lgb.Dataset | None"
+    early_stopping: "lgb.Dataset | None"
     inner_classes: int
     directions: list[int] | None = None
     test: "lgb.Dataset | None" = None
@@ -109,7 +109,7 @@ def boosting_plan(
 
     Args:
         configuration: an algorithm `lightgbm`.
-        sets: on their inner slice it stops, where there is one.
+        sets: on their early-stopping set it stops, where there is one.
         spec: its seed and its metric are used.
         stops: whether it may stop early.
         rounds: a fixed number of rounds.
@@ -131,8 +131,8 @@ def boosting_plan(
 def bin_table(
     rows: EncodedRows,
     plan: BoostingPlan,
-    inner: np.ndarray | None = None,
-    grown: np.ndarray | None = None,
+    early_stopping: np.ndarray | None = None,
+    fit_mask: np.ndarray | None = None,
     test: Any = None,
 ) -> BinnedTable:
     """Bin encoded train rows once, for every configuration with the same binning.
@@ -148,8 +148,8 @@ def bin_table(
     Args:
         rows: n_train of them.
         plan: its binning parameters decide.
-        inner: bool (n_train,) rows to hold out; None = none.
-        grown: bool (n_train,) rows to grow trees on; None = all that are not held out.
+        early_stopping: bool (n_train,) rows to hold out; None = none.
+        fit_mask: bool (n_train,) rows to grow trees on; None = all that are not held out.
         test: (n_test, d) encoded rows to bin as well; None = none.
     """
     import lightgbm as lgb
@@ -162,14 +162,14 @@ def bin_table(
             data, part.y, weight=part.weights, reference=reference, **settings
         ).construct()
 
-    if inner is None:
+    if early_stopping is None:
         fit = binned(rows)
         if test is None:
             return BinnedTable(fit, None, 0, rows.directions)
         like = replace(rows, table=test, y=np.zeros(test.shape[0]), weights=None)
         return BinnedTable(fit, None, 0, rows.directions, binned(like, fit))
-    fit = binned(rows.part(~inner if grown is None else grown))
-    held_out = rows.part(inner)
+    fit = binned(rows.part(~early_stopping if fit_mask is None else fit_mask))
+    held_out = rows.part(early_stopping)
     classes = len(np.unique(held_out.y))
     return BinnedTable(fit, binned(held_out, fit), classes, rows.directions)
 
@@ -199,14 +199,14 @@ def write_bins(table: BinnedTable, folder: Path) -> None:
     # What is read in slices sets this thread's level of messages anew; any table sets it back.
     lgb.Dataset(np.zeros((2, 1)), params=_fixed(0)).construct()
     table.fit.save_binary(folder / _FIT)
-    if table.inner is not None:
-        table.inner.save_binary(folder / _INNER)
+    if table.early_stopping is not None:
+        table.early_stopping.save_binary(folder / _INNER)
     if table.test is not None:
         table.test.save_binary(folder / _TEST)
 
 
 def read_bins(
-    files: Mapping[str, Path], rows: EncodedRows, plan: BoostingPlan, inner: np.ndarray
+    files: Mapping[str, Path], rows: EncodedRows, plan: BoostingPlan, early_stopping: np.ndarray
 ) -> BinnedTable:
     """Return what `write_bins` wrote, on which trees grow bit for bit as on the one that was written.
 
@@ -217,7 +217,7 @@ def read_bins(
         files: by name; they are read once.
         rows: and the other arguments as of `bin_table`; the rows are not read.
         plan: its parameters are part of the model's text.
-        inner: rows that were held out, where there are any.
+        early_stopping: rows that were held out, where there are any.
     """
     import lightgbm as lgb
 
@@ -227,7 +227,7 @@ def read_bins(
         lgb.Dataset(files[name], reference=fit, **settings).construct() if name in files else None
         for name in (_INNER, _TEST)
     )
-    classes = 0 if held_out is None else len(np.unique(rows.y[inner]))
+    classes = 0 if held_out is None else len(np.unique(rows.y[early_stopping]))
     return BinnedTable(fit, held_out, classes, rows.directions, test)
 
 
@@ -244,7 +244,7 @@ def _settings(rows: EncodedRows, plan: BoostingPlan) -> dict[str, Any]:
 def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
     """Grow trees on a binned table; several threads may do so on one table at once.
 
-    With patience the best round on the inner slice is `booster.best_iteration`, as LightGBM's own
+    With patience the best round on the early-stopping set is `booster.best_iteration`, as LightGBM's own
     early stopping finds it but for `rounds_between`; without it is 0.
     """
     import lightgbm as lgb
@@ -254,17 +254,17 @@ def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
     if binned.directions is not None:
         # By LightGBM's method `basic`: of the two slower ones none was better on new rows.
         parameters["monotone_constraints"] = binned.directions
-    if binned.inner is not None:
+    if binned.early_stopping is not None:
         watched = rounds.watched or LOSSES[task]
         parameters["metric"] = watchable(watched, task, binned.inner_classes)
     booster = lgb.Booster(parameters, binned.fit)
     booster.best_iteration = 0
-    if binned.inner is None:
+    if binned.early_stopping is None:
         for _ in range(rounds.at_most):
             booster.update()
         return booster
-    booster.add_valid(binned.inner, "inner")
-    best, every = math.nan, rounds_between(binned.inner.num_data())
+    booster.add_valid(binned.early_stopping, "early_stopping")
+    best, every = math.nan, rounds_between(binned.early_stopping.num_data())
     for number in range(1, rounds.at_most + 1):
         booster.update()
         if number % every and number < rounds.at_most:
@@ -278,7 +278,7 @@ def boost(binned: BinnedTable, plan: BoostingPlan, task: str) -> "lgb.Booster":
     return booster
 
 
-def predictions_of_grown(booster: "lgb.Booster") -> np.ndarray:
+def predictions_of_fitted(booster: "lgb.Booster") -> np.ndarray:
     """Return what all rounds predict for the rows that trees were grown on, in their order.
 
     LightGBM keeps them while it boosts: they cost nothing, and are those of `predict` (bit by

@@ -84,7 +84,7 @@ class CatBoostLearner(BoosterLearner):
         if tables.directions is not None:
             stopping["monotone_constraints"] = tables.directions
         fitted = make(**parameters, **stopping, iterations=plan.rounds.at_most)
-        fitted.fit(tables.grown, eval_set=tables.inner)
+        fitted.fit(tables.fit_mask, eval_set=tables.early_stopping)
         metadata = fitted.get_metadata()
         for name in _OF_THE_MOMENT:
             del metadata[name]

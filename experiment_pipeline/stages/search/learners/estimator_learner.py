@@ -69,7 +69,7 @@ class EstimatorLearner:
         *,
         stored: bool = True,
     ) -> FittedModel:
-        """Fit an estimator, with the inner slice where it has a place for it."""
+        """Fit an estimator, with the early-stopping set where it has a place for it."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
         rows = work.train_rows(configuration.features)
@@ -78,15 +78,15 @@ class EstimatorLearner:
         encoded = work.encoded[configuration.features]
         if rounds is not None:
             algorithms.fix_rounds(estimator, rounds)
-        stopping = settle(estimator, sets.inner)
+        stopping = settle(estimator, sets.early_stopping)
         X, held_out = _readable(encoded.train), dict[str, Any]()
         y = labels_of(rows.y, sets.classes)
         if stopping.on_slice:
-            held_out = {"X_val": X[sets.inner], "y_val": y[sets.inner]}
-            X, y = X[sets.grown], y[sets.grown]
+            held_out = {"X_val": X[sets.early_stopping], "y_val": y[sets.early_stopping]}
+            X, y = X[sets.fit_mask], y[sets.fit_mask]
             if weights is not None:
-                held_out["sample_weight_val"] = weights[sets.inner]
-                weights = weights[sets.grown]
+                held_out["sample_weight_val"] = weights[sets.early_stopping]
+                weights = weights[sets.fit_mask]
         # Once more here: the import of a user's own estimator may have loaded another OpenMP.
         with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
             estimator.fit(X, y, **held_out, **_weighted(weights))

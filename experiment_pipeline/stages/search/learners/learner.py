@@ -124,8 +124,8 @@ class Learner(Protocol):
 
         Args:
             configuration: what to fit.
-            work: its recipe's tables are among them.
-            sets: their inner slice is what it may stop on; their rows are not used.
+            work: its encoder's tables are among them.
+            sets: their early-stopping set is what it may stop on; their rows are not used.
             spec: its seed and its metric are used.
             rounds: so many, and no early stopping; None: as the configuration and `sets` say.
             stored: whether its bytes are wanted; a fold's fit leaves them out.

@@ -48,7 +48,7 @@ class LightGBMLearner:
     def shared_table(
         self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
     ) -> Hashable | None:
-        """The recipe, whether rows are held out, and the parameters that decide the bins."""
+        """The encoder, whether rows are held out, and the parameters that decide the bins."""
         with suppress(InvalidExperiment):
             return _bins(configuration, boosting.boosting_plan(configuration, sets, spec))
         return None
@@ -83,7 +83,7 @@ class LightGBMLearner:
         """Read them."""
         plan = boosting.boosting_plan(configuration, sets, spec)
         rows = work.train_rows(configuration.features)
-        return boosting.read_bins(files, rows, plan, sets.inner)
+        return boosting.read_bins(files, rows, plan, sets.early_stopping)
 
     def fit(
         self,
@@ -95,7 +95,7 @@ class LightGBMLearner:
         *,
         stored: bool = True,
     ) -> FittedModel:
-        """Boost until the inner slice gets no better."""
+        """Boost until the early-stopping set gets no better."""
         plan = boosting.boosting_plan(
             configuration, sets, spec, stops=rounds is None, rounds=rounds
         )
@@ -119,7 +119,7 @@ class LightGBMLearner:
             wall_seconds=clock.wall_seconds,
             rounds=kept,
             # Rows that were held out to stop on are not among those that trees were grown on.
-            on_train=None if plan.rounds.patience else boosting.predictions_of_grown(booster),
+            on_train=None if plan.rounds.patience else boosting.predictions_of_fitted(booster),
             on_test=on_test,
         )
 
@@ -156,7 +156,7 @@ def _made(
 ) -> boosting.BinnedTable:
     rows = work.train_rows(configuration.features)
     if plan.rounds.patience:
-        return boosting.bin_table(rows, plan, sets.inner, sets.grown)
+        return boosting.bin_table(rows, plan, sets.early_stopping, sets.fit_mask)
     test = work.encoded[configuration.features].test if with_test else None
     return boosting.bin_table(rows, plan, test=test)
 

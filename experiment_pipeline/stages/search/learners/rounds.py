@@ -1,6 +1,6 @@
 """How many rounds a booster makes, and what stops it: the same rule for every boosting library.
 
-With patience it is fitted on the train rows without the inner slice and the gap before it, and keeps
+With patience it is fitted on the train rows without the early-stopping set and the gap before it, and keeps
 the rounds up to its best on the slice; otherwise it is fitted on all rows, for a fixed number of
 rounds. In: hyperparameters under a library's own names. Out: `Rounds`.
 """
@@ -20,7 +20,7 @@ ROUNDS_AT_MOST = 2_000
 # Without early stopping: LightGBM's own default.
 ROUNDS_FIXED = 100
 LEARNING_RATE = 0.1
-# Up to so many rows of an inner slice each round is looked at; of more, each second, third … round.
+# Up to so many rows of an early-stopping set each round is looked at; of more, each second, third … round.
 _LOOKED_AT_ROWS, _MOST_BETWEEN = 100_000, 5
 # What stops metrics that LightGBM does not have.
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
@@ -58,7 +58,7 @@ def take_rounds(
     Args:
         given: under the names num_iterations, early_stopping_round, early_stopping_min_delta.
         key: of the configuration, for errors.
-        sets: on their inner slice it stops, where there is one.
+        sets: on their early-stopping set it stops, where there is one.
         spec: its metric is what it watches.
         stops: whether it may stop early.
         fixed: a fixed number of rounds.
@@ -70,7 +70,7 @@ def take_rounds(
     patience = _taken(given, "early_stopping_round", key)
     min_delta = _taken(given, "early_stopping_min_delta", key)
     patience = PATIENCE if patience is None else max(int(patience), 0)
-    if not (stops and sets.inner.any() and not sets.inner.all()):
+    if not (stops and sets.early_stopping.any() and not sets.early_stopping.all()):
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
     return Rounds(
@@ -81,13 +81,13 @@ def take_rounds(
     )
 
 
-def rounds_between(n_inner: int) -> int:
-    """Return after how many rounds LightGBM's score of an inner slice of so many rows is looked at again.
+def rounds_between(n_early_stopping: int) -> int:
+    """Return after how many rounds LightGBM's score of an early-stopping set of so many rows is looked at again.
 
     To sort a large slice for an area under a curve takes a fifth of a fit, and there neighbouring
     rounds differ by less than chance.
     """
-    return min(1 + n_inner // _LOOKED_AT_ROWS, _MOST_BETWEEN)
+    return min(1 + n_early_stopping // _LOOKED_AT_ROWS, _MOST_BETWEEN)
 
 
 def stopping_metric(metric: str, task: str) -> str:

@@ -90,13 +90,13 @@ class XGBoostLearner(BoosterLearner):
             parameters["num_class"] = plan.n_classes
         if watched is None:
             at_most = plan.rounds.at_most
-            return _boosted(xgb.train(parameters, tables.grown, at_most), plan)
+            return _boosted(xgb.train(parameters, tables.fit_mask, at_most), plan)
         parameters["eval_metric"] = _METRICS.get(watched) or _METRICS[LOSSES[plan.task]]
         booster = xgb.train(
             parameters,
-            tables.grown,
+            tables.fit_mask,
             plan.rounds.at_most,
-            evals=[(tables.inner, "inner")],
+            evals=[(tables.early_stopping, "inner")],
             callbacks=[_stop(plan.rounds)],
             verbose_eval=False,
         )

@@ -123,7 +123,7 @@ def test_what_decides_the_bins_has_a_name_of_its_own(tmp_path: Path, made: list[
     others = [
         (experiment([one("lightgbm", **FEW)], seed=2), sets),
         (spec, training_sets(classes=("yes", "no"))),
-        (spec, TrainingSets(**vars(sets) | {"inner": np.arange(TRAIN_ROWS) % 5 == 0})),
+        (spec, TrainingSets(**vars(sets) | {"early_stopping": np.arange(TRAIN_ROWS) % 5 == 0})),
         (spec, TrainingSets(**vars(sets) | {"digests": {"train": "other", "test": "rows"}})),
     ]
     for number, (asked, given) in enumerate(others):

@@ -41,7 +41,7 @@ def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFile
 
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
-    """One entry per recipe, one per binning, one for the targets; another search finds them."""
+    """One entry per encoder, one per binning, one for the targets; another search finds them."""
     sets = training_sets()
 
     def share() -> dict[str, Digests]:
@@ -64,8 +64,13 @@ def test_large_tables_are_written_slice_by_slice(
     frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)
     frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
     features = tuple(name for name in frame if name != "late")
-    inner = np.zeros(len(frame), dtype=bool)
-    given = {"train": frame, "test": frame[:500], "inner": inner, "features": features}
+    early_stopping = np.zeros(len(frame), dtype=bool)
+    given = {
+        "train": frame,
+        "test": frame[:500],
+        "early_stopping": early_stopping,
+        "features": features,
+    }
     sets = TrainingSets(**vars(training_sets()) | given)
     spec = experiment([one("linear") | {"features": "target"}])
 
@@ -114,7 +119,7 @@ def test_arrays_are_locked_and_have_no_rows_to_lose(tmp_path: Path) -> None:
     work, found = read_shared(place, digests, "ordinal", bare(sets))
     with pytest.raises(ValueError, match="read-only"):
         work.encoded["ordinal"].train[0, 0] = 1.0
-    assert (found.inner == sets.inner).all()
+    assert (found.early_stopping == sets.early_stopping).all()
     assert len(found.train) == 0
 
 

@@ -127,8 +127,8 @@ def test_a_stored_model_predicts_what_the_fit_predicted(algorithm: str, task: st
     sets = training_sets(task)
     unseen = sets.test.assign(carrier="ZZ")
     sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
-    for recipe in ("ordinal", "onehot"):
-        spec = experiment([one("dummy"), one(algorithm) | {"features": recipe}], task)
+    for encoder in ("ordinal", "onehot"):
+        spec = experiment([one("dummy"), one(algorithm) | {"features": encoder}], task)
         outcomes = train(spec, sets)
         trained = outcomes[algorithm]
         pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
@@ -173,10 +173,10 @@ def test_it_stops_on_the_inner_slice_alone(algorithm: str) -> None:
     assert 1 <= trained.result.rounds < 2_000
     fewer = replace(sets, test=sets.test.iloc[:50])
     assert train_one(spec, fewer).model == trained.model
-    moved = replace(sets, inner=np.roll(sets.inner, 1))
+    moved = replace(sets, early_stopping=np.roll(sets.early_stopping, 1))
     assert train_one(spec, moved).model != trained.model
     # Rows of the slice are not among those that trees are grown on.
-    wrong = sets.train["late"].where(~sets.inner, "no")
+    wrong = sets.train["late"].where(~sets.early_stopping, "no")
     blinded = replace(sets, train=sets.train.assign(late=wrong))
     (first,) = configurations(experiment([one(algorithm, n_estimators=1)]))
     few = experiment([one(algorithm, n_estimators=1)])
@@ -200,7 +200,7 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
         spec = experiment([one(algorithm, n_estimators=3)], metric=metric)
         assert learner.watched(configuration(algorithm), sets, spec) == watched
         assert train_one(spec, sets).result.rounds <= 3
-    no_slice = replace(sets, inner=np.zeros(len(sets.train), dtype=bool))
+    no_slice = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
     assert learner.watched(configuration(algorithm), no_slice, spec) is None
 
 
@@ -209,7 +209,9 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
 def test_a_slice_of_one_class_is_watched_by_its_loss(algorithm: str, metric: str) -> None:
     """It has no ranking: neither an error, nor a stop at the first round."""
     sets = training_sets()
-    sets = replace(sets, inner=sets.inner & (sets.train["late"] == "no").to_numpy())
+    sets = replace(
+        sets, early_stopping=sets.early_stopping & (sets.train["late"] == "no").to_numpy()
+    )
     trained = train_one(experiment([one(algorithm, learning_rate=0.01)], metric=metric), sets)
     assert trained.result.rounds > 1
 
@@ -219,12 +221,12 @@ def test_classes_that_the_rows_lack_keep_their_column(algorithm: str) -> None:
     """A rung may lack a class of the train set."""
     sets = training_sets("multiclass")
     lacking = (sets.train["late"] != "a").to_numpy()
-    rung = replace(sets, train=sets.train[lacking], inner=sets.inner[lacking])
+    rung = replace(sets, train=sets.train[lacking], early_stopping=sets.early_stopping[lacking])
     trained = train_one(experiment([one(algorithm, n_estimators=5)], "multiclass"), rung)
     assert trained.predictions.test.shape == (200, 3)
     single = training_sets()
     alone = (single.train["late"] == "yes").to_numpy()
-    rung = replace(single, train=single.train[alone], inner=single.inner[alone])
+    rung = replace(single, train=single.train[alone], early_stopping=single.early_stopping[alone])
     found = train_one(experiment([one(algorithm, n_estimators=5)]), rung).predictions.test
     assert found.min() > 0.5
 

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.learners.boosting import (
     bin_table,
     boost,
     boosting_plan,
-    predictions_of_grown,
+    predictions_of_fitted,
     predictions_of_test,
 )
 from experiment_pipeline.stages.search.learners.rounds import rounds_between, stopping_metric
@@ -65,7 +65,7 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
     assert names.accepted.keys() >= lightgbm_parameters.DATASET_PARAMETERS
 
 
-@pytest.mark.parametrize("recipe", ["ordinal", "onehot"])
+@pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
 @pytest.mark.parametrize(
     ("task", "changes"),
     [
@@ -77,19 +77,19 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
     ],
 )
 def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
-    task: str, changes: dict[str, str], recipe: str
+    task: str, changes: dict[str, str], encoder: str
 ) -> None:
     """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
     sets = training_sets(task)
     if changes.get("metric") == "poisson_deviance":
         sets = replace(sets, train=_counts(sets.train), test=_counts(sets.test))
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
-    spec = experiment([entry | {"features": recipe}], task, **changes)
+    spec = experiment([entry | {"features": encoder}], task, **changes)
     trained = train_one(spec, sets)
     pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
     features, model = pipeline[0], pipeline[-1]
-    kept = sets.train[~sets.inner]
-    codes = {"categorical_feature": [3]} if recipe == "ordinal" else {}
+    kept = sets.train[~sets.early_stopping]
+    codes = {"categorical_feature": [3]} if encoder == "ordinal" else {}
     # The booster's codes follow the order of the classes, fit's that of their names.
     ordinary = type(model)(**model.get_params())
     ordinary.fit(features.transform(kept), _coded(kept["late"], sets.classes), **codes)
@@ -125,14 +125,14 @@ def test_bins_of_another_size_are_another_table() -> None:
 
 
 def test_early_stopping_keeps_the_best_round_and_leaves_the_test_set_alone() -> None:
-    """Other test rows give the same model; another inner slice another one."""
+    """Other test rows give the same model; another early-stopping set another one."""
     spec, sets = experiment([one("lightgbm")]), training_sets()
     first = train_one(spec, sets)
     assert 1 <= first.result.rounds < 2000
     other = table(sets.classes).iloc[600:].assign(distance=0.0, late="no")
     swapped = TrainingSets(**vars(sets) | {"test": other})
     assert train_one(spec, swapped).model == first.model
-    moved = TrainingSets(**vars(sets) | {"inner": np.roll(sets.inner, 1)})
+    moved = TrainingSets(**vars(sets) | {"early_stopping": np.roll(sets.early_stopping, 1)})
     assert train_one(spec, moved).model != first.model
 
 
@@ -162,10 +162,10 @@ def test_a_large_slice_is_looked_at_each_few_rounds(monkeypatch: pytest.MonkeyPa
 
 
 def held_out(task: str) -> BinnedTable:
-    """The numbers of the scenario, with its inner slice held out."""
+    """The numbers of the scenario, with its early-stopping set held out."""
     sets = training_sets(task)
     rows = EncodedRows(numbers(sets), sets.y_train, [])
-    return bin_table(rows, plan(task), sets.inner, sets.grown)
+    return bin_table(rows, plan(task), sets.early_stopping, sets.fit_mask)
 
 
 def by_lightgbm(planned: BoostingPlan, binned: BinnedTable, looks: Any) -> lgb.Booster:
@@ -173,16 +173,16 @@ def by_lightgbm(planned: BoostingPlan, binned: BinnedTable, looks: Any) -> lgb.B
     parameters = {"metric": planned.rounds.watched, "feature_pre_filter": False}
     return lgb.train(
         *(dict(planned.parameters) | parameters, binned.fit, planned.rounds.at_most),
-        valid_sets=[binned.inner],
+        valid_sets=[binned.early_stopping],
         callbacks=[looks],
         keep_training_booster=True,
     )
 
 
 def test_without_stopping_every_train_row_is_fitted() -> None:
-    """No inner slice, or patience 0: a fixed number of rounds on all rows."""
+    """No early-stopping set, or patience 0: a fixed number of rounds on all rows."""
     sets = training_sets()
-    nothing_held_out = TrainingSets(**vars(sets) | {"inner": np.zeros(600, dtype=bool)})
+    nothing_held_out = TrainingSets(**vars(sets) | {"early_stopping": np.zeros(600, dtype=bool)})
     default = train_one(experiment([one("lightgbm")]), nothing_held_out)
     stated = train_one(experiment([one("lightgbm", early_stopping_round=0)]), sets)
     assert default.result.rounds == stated.result.rounds == 100
@@ -232,9 +232,10 @@ def test_trees_are_grown_towards_the_metric() -> None:
 def test_a_slice_of_one_class_is_watched_by_its_loss() -> None:
     """LightGBM calls any ranking of one class perfect, and would stop at once."""
     sets = training_sets()
-    inner = sets.inner & (sets.y_train == 1)
+    early_stopping = sets.early_stopping & (sets.y_train == 1)
     trained = train_one(
-        experiment([one("lightgbm")]), TrainingSets(**vars(sets) | {"inner": inner})
+        experiment([one("lightgbm")]),
+        TrainingSets(**vars(sets) | {"early_stopping": early_stopping}),
     )
     assert trained.result.rounds > 1
 
@@ -293,7 +294,7 @@ def test_what_it_keeps_of_the_train_rows_is_what_it_predicts(task: str, boosting
     sets = training_sets(task)
     planned = plan(task, stops=False, boosting_type=boosting, n_estimators=20, subsample=0.5)
     booster = boost(bin_table(EncodedRows(numbers(sets), sets.y_train, []), planned), planned, task)
-    kept, predicted = predictions_of_grown(booster), booster.predict(numbers(sets))
+    kept, predicted = predictions_of_fitted(booster), booster.predict(numbers(sets))
     assert kept.shape == predicted.shape
     np.testing.assert_allclose(kept, predicted, rtol=0 if boosting == "gbdt" else 1e-12)
 

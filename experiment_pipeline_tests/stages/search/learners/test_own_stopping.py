@@ -65,7 +65,7 @@ def test_patience_is_a_switch_where_there_is_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "inner", "on_slice", "notes"),
+    ("asked", "early_stopping", "on_slice", "notes"),
     [
         (True, FEW, True, 0),
         (True, MANY, True, 0),
@@ -78,11 +78,11 @@ def test_patience_is_a_switch_where_there_is_no_other() -> None:
 )
 @pytest.mark.parametrize("kind", [HistGradientBoostingClassifier, HistGradientBoostingRegressor])
 def test_what_takes_a_slice_is_given_ours(
-    kind: Any, asked: Any, inner: np.ndarray, on_slice: bool, notes: int
+    kind: Any, asked: Any, early_stopping: np.ndarray, on_slice: bool, notes: int
 ) -> None:
     """True stops whatever the size, auto from 10,000 rows on, as scikit-learn has it."""
     estimator = kind(early_stopping=asked)
-    stopping = settle(estimator, inner)
+    stopping = settle(estimator, early_stopping)
     assert (stopping.on_slice, len(stopping.notes)) == (on_slice, notes)
     assert estimator.early_stopping is on_slice
 
@@ -95,7 +95,7 @@ def test_a_fit_stops_on_the_inner_slice_alone(task: str) -> None:
     sets = training_sets(task)
     trained = train_one(spec, sets)
     assert 1 <= trained.result.rounds < 500
-    moved = replace(sets, inner=np.roll(sets.inner, 1))
+    moved = replace(sets, early_stopping=np.roll(sets.early_stopping, 1))
     assert train_one(spec, moved).model != trained.model
     pipeline = refit(configurations(spec)[0], trained.result.rounds, sets.train, sets, spec)
     assert pipeline[-1].n_iter_ == trained.result.rounds
@@ -108,9 +108,9 @@ def test_no_group_is_on_both_sides_of_the_stop() -> None:
     late = np.random.default_rng(0).permutation(frame["late"])
     train = pd.concat([frame.assign(late=late)] * copies, ignore_index=True)
     group = np.tile(np.arange(len(frame)), copies)
-    sets = replace(training_sets(), train=train, inner=group % 7 == 0, groups=group)
+    sets = replace(training_sets(), train=train, early_stopping=group % 7 == 0, groups=group)
     spec = experiment([one(f"{HIST}Classifier", early_stopping=True, max_iter=60)])
-    by_chance = replace(sets, inner=np.random.default_rng(1).random(len(train)) < 1 / 7)
+    by_chance = replace(sets, early_stopping=np.random.default_rng(1).random(len(train)) < 1 / 7)
     assert train_one(spec, sets).result.rounds < 30 < train_one(spec, by_chance).result.rounds
 
 
