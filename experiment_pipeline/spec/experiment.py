@@ -35,7 +35,7 @@ from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,
     CrossValidation,
-    Ensemble,
+    EnsembleRule,
     EvaluationSetting,
     Halving,
     Search,
@@ -221,9 +221,9 @@ class LeaderboardSpec(Scoring, Searched):
     """What ranks the results of the search, and chooses."""
 
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
-    ensemble: Annotated[Ensemble | None, on_or_off(Ensemble, "members: 5"), OFF_IS_WRITTEN] = Field(
-        Ensemble(), description="off, or how many configurations an average may have"
-    )
+    ensemble: Annotated[
+        EnsembleRule | None, on_or_off(EnsembleRule, "members: 5"), OFF_IS_WRITTEN
+    ] = Field(EnsembleRule(), description="off, or how many configurations an average may have")
 
 
 class ValidationReportSpec(Fitting, Searched, Prepared):

@@ -144,7 +144,7 @@ class UpperLimit(Check):
     max_value: Value = None
 
 
-class Interval(Check):
+class IntervalCheck(Check):
     """What values lie between."""
 
     min_value: Value = None
@@ -232,7 +232,7 @@ class ColumnChecks(Checks):
     greater_than_or_equal_to: Given[LowerLimit] = None
     less_than: Given[UpperLimit] = None
     less_than_or_equal_to: Given[UpperLimit] = None
-    in_range: Given[Interval] = None
+    in_range: Given[IntervalCheck] = None
     isin: Given[Allowed] = None
     notin: Given[Forbidden] = None
     str_matches: Given[Pattern] = None

@@ -226,7 +226,7 @@ class Halving(Closed):
         return fractions
 
 
-class Ensemble(Closed):
+class EnsembleRule(Closed):
     """The weighted mean of the best few configurations, as one more row of the leaderboard."""
 
     members: int = Field(

@@ -1,6 +1,6 @@
 """Whether probabilities can be taken for what they say, and models that move them on purpose.
 
-Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of
+CalibrationCurve is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of
 what came true are modelled by the predicted log odds. A slope below 1 is a model too sure of
 itself, above 1 too careful; the intercept, with the slope held at 1, is by how much the log odds
 are too low on average. Intervals draw the resampling clusters anew.
@@ -121,7 +121,7 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationCurve:
     """How far the probabilities of one class are what they say.
 
     Attributes:
@@ -150,7 +150,9 @@ class Calibration:
         )
 
 
-def calibrations(predicted: SetPrediction, classes: Sequence[object]) -> tuple[Calibration, ...]:
+def calibrations(
+    predicted: SetPrediction, classes: Sequence[object]
+) -> tuple[CalibrationCurve, ...]:
     """Return the calibration of the positive class, or of each of the most frequent ones.
 
     Args:
@@ -186,7 +188,7 @@ def class_by_class(
     return [one for one in found if one[1].any() and not one[1].all()]
 
 
-def _calibration(of: str, rows: SetPrediction) -> Calibration:
+def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
     """Judge one class: y is 0 or 1, the prediction its probability."""
     # One part at a time: with all of them the rows would be held twice.
     binned = [_bin(rows.rows(part)) for part in _parts(rows.prediction)]
@@ -199,7 +201,7 @@ def _calibration(of: str, rows: SetPrediction) -> Calibration:
     noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
     intercept, slope = recalibration(rows)
     drawn = one_sample(rows.clusters, rows.weights)
-    return Calibration(
+    return CalibrationCurve(
         of,
         around(spread_of(intercept, drawn)),
         around(spread_of(slope, drawn)),

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import cluster_codes
-from experiment_pipeline.statistics.metric import Errors
-from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
+from experiment_pipeline.statistics.metrics import METRICS, Errors, better, worse_bound
 from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of, told_clusters
-from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread
+from experiment_pipeline.statistics.scores import SetPrediction, effective_clusters, interval_of
+from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread, cluster_codes
 from experiment_pipeline.statistics.weights import Weights, weighted
 
 # The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
@@ -47,7 +45,7 @@ def few_clusters_note(
         weights: (n,) of the rows: unequal ones tell as much as fewer clusters.
     """
     n_clusters = int(cluster_codes(clusters).max()) + 1
-    told = told_clusters(clusters, weights)
+    told = effective_clusters(clusters, weights)
     if told < FEW_CLUSTERS <= n_clusters:
         return (
             f"the {place} set has {n_clusters} resampling clusters ({what}), but their weights are so "

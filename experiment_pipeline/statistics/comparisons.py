@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.interval import LEVEL, quantile
-from experiment_pipeline.statistics.spread import ConsecutiveClusters, as_strangers
+from experiment_pipeline.statistics.spread import (
+    ConsecutiveClusters,
+    cluster_codes,
+    independent_projections,
+)
 
 DRAWS = 2_000
 # More clusters are put together, k-th with k-th, whatever their rows say (random groups, Wolter
@@ -100,7 +103,7 @@ def compare_with_best(
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
     if consecutive:
         shared = contributions.mean(axis=1, keepdims=True)
-        contributions = as_strangers(contributions, contributions - shared)
+        contributions = independent_projections(contributions, contributions - shared)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     draws = _draws(contributions, seed)
     told = _told(contributions, told)
@@ -142,7 +145,7 @@ def compare_with_control(
         return Bounds(-unknown, unknown)
     every = np.column_stack([control, contributions])
     if consecutive:
-        every = as_strangers(every, contributions - control[:, None])
+        every = independent_projections(every, contributions - control[:, None])
     told = _told(every, told)
     errors = _pair_errors(every, told)[0]
     tails = _tails(told, every.shape[1] if consecutive else 1, seed)

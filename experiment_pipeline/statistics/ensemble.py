@@ -128,7 +128,7 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
     return np.asarray(best / best.sum())
 
 
-def without_passengers(
+def without_dispensable(
     library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
 ) -> np.ndarray:
     """Return the weights (L,) without models that hardly help; who stays shares what they had.

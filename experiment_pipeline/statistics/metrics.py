@@ -6,14 +6,14 @@ of formulas: `spread.py`, `outcomes.py`; laws of intervals: `interval.py`; score
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from experiment_pipeline.statistics import interval
-from experiment_pipeline.statistics.metric import Form, Metric
 from experiment_pipeline.statistics.outcomes import (
     EPSILON,
     Called,
@@ -25,6 +25,7 @@ from experiment_pipeline.statistics.outcomes import (
 )
 from experiment_pipeline.statistics.spread import (
     Linearised,
+    Spread,
     average,
     found,
     found_and_right,
@@ -33,7 +34,7 @@ from experiment_pipeline.statistics.spread import (
     undefined,
 )
 from experiment_pipeline.statistics.weights import (
-    Judged,
+    MetricInput,
     Weights,
     weighted,
     weighted_mean,
@@ -42,6 +43,76 @@ from experiment_pipeline.statistics.weights import (
 )
 
 _TINY = float(np.finfo(np.float64).tiny)
+
+Form = Callable[[MetricInput], Linearised]
+Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: all that is known of it.
+
+    Attributes:
+        name: as the YAML writes it.
+        words: what it measures, a clause for people.
+        tasks: what it can judge; the first metric that is declared for a task is its usual one.
+        greater_is_better: the direction.
+        lowest: no score lies below.
+        highest: no score lies above.
+        form: rows → the score and the influence of each row.
+        bounds: the law of its interval, (spread, t) → low and high.
+        by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
+        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
+        by_probability: it takes probabilities for what they say, so that reweighting moves it.
+        at_thresholds: scores at each threshold of a binary model; None: it depends on none.
+        errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
+        constant: y (n,), weights → the best prediction () without classes, or with two.
+        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
+        hides_rare: always guessing the frequent class does well.
+        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
+        objective: LightGBM's parameters that make it boost towards the metric; empty: it boosts
+            towards what is usual for the task.
+        lowest_target: no target may lie below.
+        when_asked: it answers a question of its own (a quantile, counts): reported where the
+            experiment names it, and not beside every other metric of the task.
+    """
+
+    name: str
+    words: str
+    tasks: frozenset[str]
+    greater_is_better: bool = True
+    lowest: float = 0.0
+    highest: float = 1.0
+    form: Form
+    bounds: Callable[[Spread, float], tuple[float, float]]
+    by_class: bool = False
+    by_pairs: bool = False
+    by_probability: bool = False
+    at_thresholds: Callable[[Called], np.ndarray] | None = None
+    errors: Errors | None = None
+    constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
+    of_equals: Literal["mean", "median"] | None = None
+    hides_rare: bool = False
+    lightgbm: str | None = None
+    objective: Mapping[str, str | float] = field(default_factory=dict)
+    lowest_target: float = -math.inf
+    when_asked: bool = False
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: multiplied by it, greater scores are better ones."""
+        return 1 if self.greater_is_better else -1
+
+    @property
+    def better_is(self) -> str:
+        """`higher` or `lower`: which scores are the better ones, in words."""
+        return "higher" if self.greater_is_better else "lower"
+
+    @property
+    def by_threshold(self) -> bool:
+        """Whether a binary score depends on the decision threshold."""
+        return self.at_thresholds is not None
+
 
 METRICS: dict[str, Metric] = {}
 
@@ -71,7 +142,7 @@ def better(name: str, a: float, b: float) -> bool:
     return math.isfinite(a) and (not math.isfinite(b) or (a - b) * METRICS[name].sign > 0)
 
 
-def surely_better(name: str, difference: interval.Interval) -> bool:
+def significantly_better(name: str, difference: interval.Interval) -> bool:
     """Whether the worse end of a score minus another is still better than no difference."""
     return METRICS[name].sign * worse_bound(name, difference) > 0
 
@@ -100,7 +171,7 @@ def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Call
     of_equals="mean",
     lightgbm="auc",
 )
-def _roc_auc(of: Judged) -> Linearised:
+def _roc_auc(of: MetricInput) -> Linearised:
     return in_order(of.y == 1, of.prediction, of.weights)
 
 
@@ -113,7 +184,7 @@ def _roc_auc(of: Judged) -> Linearised:
     of_equals="mean",
     lightgbm="average_precision",
 )
-def _average_precision(of: Judged) -> Linearised:
+def _average_precision(of: MetricInput) -> Linearised:
     """The mean over positives i of P(s_i), the precision among rows that score s_i or more.
 
     Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
@@ -149,11 +220,11 @@ def _average_precision(of: Judged) -> Linearised:
     of_equals="mean",
     lightgbm="l2",
 )
-def _brier(of: Judged) -> Linearised:
+def _brier(of: MetricInput) -> Linearised:
     return mean((of.prediction - of.y) ** 2, of.weights)
 
 
-def _decided(of: Judged) -> np.ndarray:
+def _decided(of: MetricInput) -> np.ndarray:
     several = of.prediction.ndim == 2
     return np.asarray(of.prediction.argmax(axis=1) if several else of.prediction >= of.threshold)
 
@@ -171,7 +242,7 @@ def _f1_at(cuts: Called) -> np.ndarray:
     at_thresholds=_f1_at,
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )
-def _f1(of: Judged) -> Linearised:
+def _f1(of: MetricInput) -> Linearised:
     return found_and_right(of.y == 1, _decided(of) == 1, of.weights)
 
 
@@ -184,7 +255,7 @@ def _f1(of: Judged) -> Linearised:
     by_probability=True,
     of_equals="mean",
 )
-def _log_loss(of: Judged) -> Linearised:
+def _log_loss(of: MetricInput) -> Linearised:
     if of.prediction.ndim == 2:
         of_truth = of.prediction[np.arange(len(of.y)), of.y.astype(np.int64)]
     else:
@@ -205,7 +276,7 @@ def _accuracy_at(cuts: Called) -> np.ndarray:
     of_equals="mean",
     hides_rare=True,
 )
-def _accuracy(of: Judged) -> Linearised:
+def _accuracy(of: MetricInput) -> Linearised:
     return mean((_decided(of) == of.y).astype(np.float64), of.weights)
 
 
@@ -224,7 +295,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     by_class=True,
     at_thresholds=_balanced_accuracy_at,
 )
-def _balanced_accuracy(of: Judged) -> Linearised:
+def _balanced_accuracy(of: MetricInput) -> Linearised:
     right = _decided(of) == of.y
     return average(found(of.y == label, right, of.weights) for label in np.unique(of.y))
 
@@ -236,7 +307,7 @@ def _balanced_accuracy(of: Judged) -> Linearised:
     bounds=interval.wilson,
     by_class=True,
 )
-def _f1_macro(of: Judged) -> Linearised:
+def _f1_macro(of: MetricInput) -> Linearised:
     y, decided = of.y, _decided(of)
     classes = np.union1d(y, decided)
     return average(found_and_right(y == c, decided == c, of.weights) for c in classes)
@@ -251,7 +322,7 @@ def _f1_macro(of: Judged) -> Linearised:
     by_pairs=True,
     of_equals="mean",
 )
-def _roc_auc_ovr(of: Judged) -> Linearised:
+def _roc_auc_ovr(of: MetricInput) -> Linearised:
     columns = enumerate(of.prediction.T)
     return average(in_order(of.y == label, one, of.weights) for label, one in columns)
 
@@ -266,7 +337,7 @@ def _roc_auc_ovr(of: Judged) -> Linearised:
     of_equals="mean",
     lightgbm="l2",
 )
-def _rmse(of: Judged) -> Linearised:
+def _rmse(of: MetricInput) -> Linearised:
     squares = mean(squared_errors(of.y, of.prediction), of.weights)
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
@@ -284,7 +355,7 @@ def _rmse(of: Judged) -> Linearised:
     lightgbm="l1",
     objective={"objective": "regression_l1"},
 )
-def _mae(of: Judged) -> Linearised:
+def _mae(of: MetricInput) -> Linearised:
     return mean(absolute_errors(of.y, of.prediction), of.weights)
 
 
@@ -298,7 +369,7 @@ def _mae(of: Judged) -> Linearised:
     of_equals="mean",
     lightgbm="l2",
 )
-def _r2(of: Judged) -> Linearised:
+def _r2(of: MetricInput) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
     errors = weighted(squared_errors(of.y, of.prediction), of.weights)
     distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
@@ -324,7 +395,7 @@ def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
     constant=_relative_median,
     lightgbm="mape",
 )
-def _mape(of: Judged) -> Linearised:
+def _mape(of: MetricInput) -> Linearised:
     return mean(relative_errors(of.y, of.prediction), of.weights)
 
 
@@ -341,7 +412,7 @@ def _mape(of: Judged) -> Linearised:
     lowest_target=0.0,
     when_asked=True,
 )
-def _poisson_deviance(of: Judged) -> Linearised:
+def _poisson_deviance(of: MetricInput) -> Linearised:
     defined = of.y.min() >= 0
     return mean(deviances(of.y, of.prediction), of.weights) if defined else undefined(len(of.y))
 
@@ -350,7 +421,7 @@ def _poisson_deviance(of: Judged) -> Linearised:
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
 
 
-def _pinball(of: Judged, level: float) -> Linearised:
+def _pinball(of: MetricInput, level: float) -> Linearised:
     """The loss that the quantile minimises (Koenker and Bassett 1978)."""
     return mean(pinball_errors(of.y, of.prediction, level), of.weights)
 

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import with_own_clusters
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, around, quantile
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.spread import (
     Layout,
     Linearised,
@@ -28,8 +26,10 @@ from experiment_pipeline.statistics.spread import (
     mean,
     spread_of,
     undefined,
+    widened,
+    with_own_clusters,
 )
-from experiment_pipeline.statistics.weights import Judged, Weights, relative_weights
+from experiment_pipeline.statistics.weights import MetricInput, Weights, relative_weights
 
 
 def linearise(
@@ -55,7 +55,7 @@ def linearise(
     if len(y) == 0 or not np.isfinite(prediction).all():
         return undefined(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        judged = Judged(y, prediction, threshold, relative_weights(weights))
+        judged = MetricInput(y, prediction, threshold, relative_weights(weights))
         linearised = METRICS[name].form(judged)
         finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
     return linearised if finite else undefined(len(y))
@@ -84,7 +84,7 @@ def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
-def told_clusters(clusters: np.ndarray, weights: Weights = None) -> int:
+def effective_clusters(clusters: np.ndarray, weights: Weights = None) -> int:
     """Return of how many clusters of equal weight clusters (n,) tell as much as."""
     return one_sample(clusters, weights).scarcest
 

@@ -3,7 +3,7 @@
 Every score at a threshold of a configuration's own comes from here: `on_test` for the test rows,
 `cross_fitted` where that score must not flatter itself. Where wrong decisions have costs, the
 exported threshold is the cheapest one. In: the truth and the probabilities of the test rows. Out: a
-`Threshold`, scores with influence, a curve. Weights are as in `scores.py`.
+`DecisionThreshold`, scores with influence, a curve. Weights are as in `scores.py`.
 """
 
 import math
@@ -13,11 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from experiment_pipeline.statistics.codes import cluster_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.outcomes import Called
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
-from experiment_pipeline.statistics.spread import Linearised
+from experiment_pipeline.statistics.spread import Linearised, cluster_codes
 from experiment_pipeline.statistics.weights import (
     Weights,
     relative_weights,
@@ -34,7 +33,7 @@ _ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
-class Threshold:
+class DecisionThreshold:
     """From which probability on a row is called positive.
 
     Attributes:
@@ -63,14 +62,14 @@ def deciding_metric(metrics: Sequence[str], y: np.ndarray, weights: Weights = No
 
 def choose_threshold(
     metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
-) -> Threshold:
+) -> DecisionThreshold:
     """Return the threshold that maximises a metric, halfway to the next smaller probability."""
     return _Cuts.of(prediction, weights).best(metric, y)
 
 
 def decision_threshold(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
-) -> Threshold | None:
+) -> DecisionThreshold | None:
     """Return the threshold of one fit, from its predictions of the test rows; None: not binary.
 
     Args:
@@ -98,7 +97,7 @@ class ErrorCosts(Protocol):
 
 def cheapest_threshold(
     costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
-) -> Threshold:
+) -> DecisionThreshold:
     """Return the threshold that minimises the expected cost per row; of equal ones the highest.
 
     It is found on the rows, not by the odds of the costs (Elkan 2001): probabilities need not
@@ -108,7 +107,7 @@ def cheapest_threshold(
     called = cuts.called(y)
     expected = _cost_at(costs, called)
     best = int(expected.argmin())
-    return Threshold(float(cuts.values[best]), EXPECTED_COST, float(expected[best]))
+    return DecisionThreshold(float(cuts.values[best]), EXPECTED_COST, float(expected[best]))
 
 
 def _cost_at(costs: ErrorCosts, at: Called) -> np.ndarray:
@@ -165,7 +164,7 @@ def threshold_curve(
     )
 
 
-def scoring_cut(
+def scoring_threshold(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> float:
     """Return the threshold to score one fit at, by `decision_threshold`, whose arguments these are.
@@ -174,10 +173,10 @@ def scoring_cut(
     """
     if not any(METRICS[name].by_threshold for name in metrics):
         return 0.5
-    return cut_at(decision_threshold(metrics, y, prediction, weights))
+    return threshold_value(decision_threshold(metrics, y, prediction, weights))
 
 
-def cut_at(threshold: Threshold | None) -> float:
+def threshold_value(threshold: DecisionThreshold | None) -> float:
     """Return the threshold's value; without one any value serves, 0.5."""
     return 0.5 if threshold is None else threshold.value
 
@@ -192,7 +191,7 @@ def on_test(
     takes the threshold as given: at a maximum it moves the score in second order only.
     Arguments as of `decision_threshold`.
     """
-    threshold = scoring_cut(metrics[:1], y, prediction, weights)
+    threshold = scoring_threshold(metrics[:1], y, prediction, weights)
     return linearise(metrics[0], y, prediction, threshold, weights)
 
 
@@ -281,7 +280,7 @@ class _Cuts:
         ends = np.concatenate([[_ABOVE_ALL], -falling, [0.0]])
         return cls((ends[:-1] + ends[1:]) / 2, code, relative_weights(weights))
 
-    def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> Threshold:
+    def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> DecisionThreshold:
         """Return the best threshold for all rows, or those of a mask; of equal ones the highest.
 
         Raises:
@@ -291,7 +290,7 @@ class _Cuts:
             raise ValueError(f"{metric} depends on no threshold")
         scores = at_thresholds(self.called(y, rows))
         best = int(scores.argmax())
-        return Threshold(float(self.values[best]), metric, float(scores[best]))
+        return DecisionThreshold(float(self.values[best]), metric, float(scores[best]))
 
     def called(self, y: np.ndarray, rows: np.ndarray | None = None) -> Called:
         """Return what each threshold calls positive, of all rows or those of a mask."""

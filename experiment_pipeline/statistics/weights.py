@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class MetricInput:
     """Predictions beside the truth, as a metric takes them.
 
     Attributes:

@@ -15,7 +15,7 @@ from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import MOST_CODES
 from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.foresight import AfterSearch

@@ -69,7 +69,7 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     signal = np.sqrt(0.05) * generator.normal(size=1_000)
     y = signal + np.sqrt(0.95) * generator.normal(size=1_000)
     difference = _difference("rmse", y, signal)
-    assert metrics.surely_better("rmse", difference)
+    assert metrics.significantly_better("rmse", difference)
     own = SetPrediction(y, signal, np.arange(1_000)).interval("rmse")
     assert own.high > baseline_score("rmse", y, y, "regression")
 
@@ -83,7 +83,7 @@ def test_the_baseline_itself_is_not_better(metric: str) -> None:
     for nearly in (constant, np.nextafter(constant, 0), np.nextafter(constant, 9)):
         difference = _difference(metric, y, np.full(len(y), nearly))
         assert difference.estimate == pytest.approx(0, abs=1e-12)
-        assert not metrics.surely_better(metric, difference)
+        assert not metrics.significantly_better(metric, difference)
 
 
 def test_one_cluster_and_one_class_say_nothing() -> None:
@@ -101,9 +101,9 @@ def test_a_few_lucky_decisions_are_not_believed() -> None:
     called[-12:] = 0
     difference = _difference("f1", y, called)
     assert difference.estimate > 0
-    assert not metrics.surely_better("f1", difference)
+    assert not metrics.significantly_better("f1", difference)
     called[-300:] = 0
-    assert metrics.surely_better("f1", _difference("f1", y, called))
+    assert metrics.significantly_better("f1", _difference("f1", y, called))
 
 
 def test_days_that_resemble_their_neighbours_widen_a_difference_of_decisions() -> None:

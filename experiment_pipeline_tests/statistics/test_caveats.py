@@ -79,7 +79,7 @@ def test_a_rare_class_is_named() -> None:
         chances = np.random.default_rng(1).random(200)
         said = _said(RANKS, SetPrediction(y, chances, np.arange(200)))
         assert len(said) == notes
-        assert all("of roc_auc on" in one and "is in 5 units" in one for one in said)
+        assert all("of roc_auc on" in one and "is in 5 clusters" in one for one in said)
 
 
 def test_days_that_resemble_their_neighbours_are_named() -> None:

@@ -15,7 +15,7 @@ from experiment_pipeline.statistics.ensemble import (
     library_of,
     scores_without,
     some_rows,
-    without_passengers,
+    without_dispensable,
 )
 from experiment_pipeline.statistics.scores import linearise, score
 from experiment_pipeline.statistics.spread import ConsecutiveClusters, cluster_sums
@@ -68,7 +68,7 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, model
     y, library = _library(seed, models)
     judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
     chosen = forward_selection(library, judge, 6)
-    kept = without_passengers(library, chosen, judge, [1.0] * models)
+    kept = without_dispensable(library, chosen, judge, [1.0] * models)
     gained = judge(chosen @ library) - judge(library[0])
     needed = judge(library[0]) + KEPT * gained
     assert judge(kept @ library) >= needed - 1e-12
@@ -87,7 +87,7 @@ def test_of_two_that_say_the_same_the_larger_goes() -> None:
     library = np.stack([first, first + 1e-6, second])
     judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
     for sizes, gone in (([9.0, 1.0, 5.0], 0), ([1.0, 9.0, 5.0], 1)):
-        kept = without_passengers(library, np.array([0.3, 0.3, 0.4]), judge, sizes)
+        kept = without_dispensable(library, np.array([0.3, 0.3, 0.4]), judge, sizes)
         assert np.flatnonzero(kept == 0).tolist() == [gone]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.statistics.spread import as_strangers, moments
+from experiment_pipeline.statistics.spread import independent_projections, moments
 
 
 def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_short_or_constant_series_have_moments() -> None:
 def test_without_memory_every_cluster_is_a_stranger() -> None:
     """Contributions that change sign from day to day keep all of their clusters and products."""
     several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
-    found = as_strangers(several)
+    found = independent_projections(several)
     assert found.shape == several.shape
     assert found.T @ found == pytest.approx(several.T @ several)
 
@@ -79,5 +79,5 @@ def test_what_all_series_share_does_not_decide_how_many_strangers_are_left() -> 
     """A common memory leaves few; where the differences have none, all clusters stay."""
     shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
     several = np.column_stack([shared + own, shared - own])
-    assert len(as_strangers(several)) < 20
-    assert len(as_strangers(several, np.column_stack([own, -own]))) == 200
+    assert len(independent_projections(several)) < 20
+    assert len(independent_projections(several, np.column_stack([own, -own]))) == 200

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.overlap import variance_factor, widened
 from experiment_pipeline.statistics.scores import layout, linearise
-from experiment_pipeline.statistics.spread import spread_of
+from experiment_pipeline.statistics.spread import spread_of, variance_factor, widened
 
 
 @pytest.mark.parametrize(("folds", "repeats", "factor"), [(5, 1, 2.25), (5, 3, 1.25 + 1 / 3)])

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.codes import distinct
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of
-from experiment_pipeline.statistics.spread import spread_of
+from experiment_pipeline.statistics.spread import distinct, spread_of
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])

@@ -15,8 +15,8 @@ from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.memory_estimate import Size, stage_need
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations

@@ -202,7 +202,7 @@ class NoProbe:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class _ProbedFold:
     """One fold: encoded targets of both sides, and each model's predictions for the second."""
 
     y_fit: np.ndarray
@@ -234,7 +234,7 @@ def _most_rows(subject: Subject, features: int) -> int:
     return int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
 
 
-def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Judged]:
+def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_ProbedFold]:
     """Fit and predict every usable fold."""
     y = subject.target.of(rows)
     classification = subject.spec.task != "regression"
@@ -245,11 +245,11 @@ def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Ju
             name: predict(subject, model, encoded.matrix[judge])
             for name, model in fitted_models(subject, encoded, y, fit)
         }
-        yield _Judged(y[fit], y[judge], predictions)
+        yield _ProbedFold(y[fit], y[judge], predictions)
 
 
 def _summary(
-    subject: Subject, judged: list[_Judged], rows: int, left_out: tuple[str, ...], unread: int
+    subject: Subject, judged: list[_ProbedFold], rows: int, left_out: tuple[str, ...], unread: int
 ) -> Probe:
     metric = subject.spec.metric
     scores = tuple(
@@ -264,7 +264,7 @@ def _summary(
     )
 
 
-def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) -> list[float]:
+def _scores(subject: Subject, judged: list[_ProbedFold], model: str, metric: str) -> list[float]:
     task, classes = subject.spec.task, subject.target.n_classes
     if model == BASELINE:
         return [baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
@@ -279,14 +279,14 @@ def _scores(subject: Subject, judged: list[_Judged], model: str, metric: str) ->
     ]
 
 
-def _threshold(others: list[_Judged], model: str, metric: str) -> float:
+def _threshold(others: list[_ProbedFold], model: str, metric: str) -> float:
     """The decision threshold that suits the other folds best."""
     y = np.concatenate([fold.y for fold in others])
     prediction = np.concatenate([fold.predictions[model] for fold in others])
     return choose_threshold(metric, y, prediction).value
 
 
-def _averaged(subject: Subject, judged: list[_Judged], model: str, metric: str) -> ProbeScore:
+def _averaged(subject: Subject, judged: list[_ProbedFold], model: str, metric: str) -> ProbeScore:
     scores = np.array(_scores(subject, judged, model, metric))
     gains = scores - np.array(_scores(subject, judged, BASELINE, metric))
     gains *= METRICS[metric].sign
@@ -300,7 +300,7 @@ def _averaged(subject: Subject, judged: list[_Judged], model: str, metric: str) 
     )
 
 
-def _error_of_mean(values: np.ndarray, judged: list[_Judged]) -> float:
+def _error_of_mean(values: np.ndarray, judged: list[_ProbedFold]) -> float:
     known = np.isfinite(values)
     if known.sum() < 2:
         return float("nan")

@@ -17,7 +17,7 @@ from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
 from experiment_pipeline.reporting.run_record import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
-from experiment_pipeline.stages.leaderboard.ensemble import Member
+from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
@@ -99,7 +99,7 @@ class ModelFacts:
     environment: Environment
     calibration: CalibrationMethod | None = None
     averaged: int = 1
-    members: tuple[Member, ...] = ()
+    members: tuple[EnsembleMember, ...] = ()
 
 
 def build_card(

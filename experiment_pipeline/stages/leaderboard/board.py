@@ -21,9 +21,14 @@ from experiment_pipeline.spec import LeaderboardSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
-from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, Found
+from experiment_pipeline.stages.leaderboard.ensemble import (
+    Ensemble,
+    Found,
+    RefitTime,
+    ensemble_in_time,
+)
 from experiment_pipeline.stages.leaderboard.ranking import (
-    Entry,
+    RankedModel,
     RankedRows,
     Ranking,
     TestPredictions,
@@ -31,14 +36,13 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
-from experiment_pipeline.stages.leaderboard.refit_time import RefitTime, ensemble_in_time
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS, surely_better
+from experiment_pipeline.statistics.metrics import METRICS, significantly_better
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
@@ -96,7 +100,7 @@ class Leaderboard:
     @property
     def beats_baseline(self) -> bool:
         """Whether the chosen score is better than the baseline's by more than chance."""
-        return surely_better(self.metric, self.difference_to_baseline)
+        return significantly_better(self.metric, self.difference_to_baseline)
 
     @property
     def fingerprint(self) -> str:
@@ -261,14 +265,14 @@ def board_digest(board: Leaderboard) -> str:
     return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
 
 
-class Stored(Protocol):
+class StoredModels(Protocol):
     """Trained models by their fingerprints."""
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a model that must be there."""
 
 
-def chosen_result(board: Leaderboard, store: Stored) -> ModelResult:
+def chosen_result(board: Leaderboard, store: StoredModels) -> ModelResult:
     """Return the numbers of a board's choice, from those of the models behind it."""
     ensemble = board.chosen_ensemble
     if ensemble is None:
@@ -338,7 +342,9 @@ def _nothing_to_rank(
     )
 
 
-def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tuple[Entry, str]:
+def _choose(
+    ranking: Ranking, spec: LeaderboardSpec, found: Found | None
+) -> tuple[RankedModel, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run.
 
     An ensemble is chosen where it is better than one alone would be that was picked in the same
@@ -376,7 +382,7 @@ def _choose(ranking: Ranking, spec: LeaderboardSpec, found: Found | None) -> tup
     )
 
 
-def _tie_break(entries: Sequence[Entry]) -> str:
+def _tie_break(entries: Sequence[RankedModel]) -> str:
     best = entries[0]
     equal = [e for e in entries[1:] if e.score.estimate == best.score.estimate]
     if not equal:

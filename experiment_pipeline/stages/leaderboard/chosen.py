@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features, Fitting, Scoring
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, Stored
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, StoredModels
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
@@ -50,7 +50,7 @@ class ChosenModel:
 
     @classmethod
     def of(
-        cls, board: Leaderboard, store: Stored, y_test: np.ndarray, clusters: np.ndarray
+        cls, board: Leaderboard, store: StoredModels, y_test: np.ndarray, clusters: np.ndarray
     ) -> "ChosenModel":
         """Return the choice of a board.
 

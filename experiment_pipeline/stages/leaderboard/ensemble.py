@@ -18,13 +18,14 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import LeaderboardSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.ranking import (
-    Entry,
     Measured,
+    RankedModel,
     RankedRows,
     TestPredictions,
 )
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration, default_features
+from experiment_pipeline.stages.search.foresight import AfterSearch, FullFit
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.ensemble import (
@@ -34,7 +35,7 @@ from experiment_pipeline.statistics.ensemble import (
     library_of,
     scores_without,
     some_rows,
-    without_passengers,
+    without_dispensable,
 )
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
@@ -45,7 +46,7 @@ Known = Callable[[str], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """A configuration of an ensemble, as it was fitted, and its weight.
 
     Attributes:
@@ -70,7 +71,7 @@ class Ensemble:
         folds: of each fold, what the other folds chose: fingerprint → weight.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[EnsembleMember, ...]
     folds: tuple[Mapping[str, float], ...]
 
     @property
@@ -97,7 +98,7 @@ class Ensemble:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
         return ", ".join(f"{one.weight:.2g} of {one.configuration.key}" for one in self.members)
 
-    def told(self, metric: str, ensemble: Entry, best: Entry, alone: float) -> str:
+    def told(self, metric: str, ensemble: RankedModel, best: RankedModel, alone: float) -> str:
         """What it brings and costs beside the best configuration alone.
 
         Args:
@@ -216,7 +217,7 @@ def find_ensemble(
         weights = forward_selection(library, score, rule.members)
         # What a prediction costs grows with the bytes, and these are the same in every run.
         sizes = [candidates[one].result.model_bytes for one in best[left_out]]
-        weights = without_passengers(library, weights, score, sizes)
+        weights = without_dispensable(library, weights, score, sizes)
         # The heaviest first; of equal weights the better one.
         heaviest = np.argsort(-weights, kind="stable").tolist()
         return {best[left_out][i]: float(weights[i]) for i in heaviest if weights[i] > 0}
@@ -247,8 +248,8 @@ def find_ensemble(
     return Found(ensemble, result, on_test, METRICS[spec.metric].sign * alone, better)
 
 
-def _member(result: ModelResult, weight: float) -> Member:
-    return Member(result.configuration, result.fingerprint, result.rounds, weight)
+def _member(result: ModelResult, weight: float) -> EnsembleMember:
+    return EnsembleMember(result.configuration, result.fingerprint, result.rounds, weight)
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
@@ -287,3 +288,58 @@ def _score(
     if judged.by_threshold and prediction.ndim == 1:
         return judged.sign * on_test([metric], y, prediction, weights).estimate
     return judged.sign * linearise(metric, y, prediction, weights=weights).estimate
+
+
+@dataclass(frozen=True)
+class RefitTime:
+    """What is left of a budget of seconds when the ranking is made.
+
+    Attributes:
+        left: seconds.
+        after: how long refit and report take.
+    """
+
+    left: float
+    after: AfterSearch
+
+    def why_not(self, members: Sequence[ModelResult]) -> str:
+        """Say why an ensemble of these is left out; empty where there is time for it."""
+        needed = self.after.seconds([FullFit.of(one) for one in members])
+        if needed <= self.left:
+            return ""
+        return (
+            f"an ensemble of {len(members)} of them is left out: its refit and report would have "
+            f"taken {needed:.1f} seconds or so of the {max(self.left, 0.0):.1f} that were left"
+        )
+
+
+def ensemble_in_time(
+    measured: Sequence[Measured],
+    predictions: TestPredictions,
+    rows: RankedRows,
+    spec: LeaderboardSpec,
+    time: RefitTime | None,
+) -> tuple[Found | None, str]:
+    """Return the ensemble of the best few that there is time to fit again, of fewer members if need be.
+
+    Args:
+        measured: as of `find_ensemble`, as are the next three.
+        predictions: see there.
+        rows: see there.
+        spec: see there.
+        time: what is left; None: there is no limit.
+
+    Returns:
+        The ensemble, and why a larger one that would be chosen is left out; empty: none is.
+    """
+    found, said = find_ensemble(measured, predictions, rows, spec), ""
+    results = {one.result.fingerprint: one.result for one in measured}
+    while found is not None and time is not None and found.is_better and spec.ensemble is not None:
+        members = [results[one.fingerprint] for one in found.ensemble.members]
+        if not (why := time.why_not(members)):
+            break
+        said, fewer = said or why, len(members) - 1
+        smaller = spec.ensemble.model_copy(update={"members": fewer})
+        spec = spec.model_copy(update={"ensemble": smaller})
+        found = find_ensemble(measured, predictions, rows, spec) if fewer > 1 else None
+    return found, said

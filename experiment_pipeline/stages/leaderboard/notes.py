@@ -23,7 +23,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
-from experiment_pipeline.statistics.metrics import METRICS, surely_better
+from experiment_pipeline.statistics.metrics import METRICS, significantly_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
 # How those without a rank ended, failures first, and the words before the reason.
@@ -106,7 +106,7 @@ def weights_in_words(spec: Question) -> Iterator[str]:
 
 
 def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
-    if not any(surely_better(metric, one.difference_to_baseline) for one in ranking.entries):
+    if not any(significantly_better(metric, one.difference_to_baseline) for one in ranking.entries):
         best = ranking.entries[0]
         yield (
             f"no configuration is surely better than predicting without features: the best has "

@@ -21,20 +21,20 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
     best_constant,
+    effective_clusters,
     interval_of,
     layout,
-    told_clusters,
 )
 from experiment_pipeline.statistics.spread import (
     ConsecutiveClusters,
     Linearised,
     cluster_sums,
     spread_of,
+    widened,
 )
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
 from experiment_pipeline.statistics.weights import Weights
@@ -68,7 +68,7 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankedModel:
     """A configuration with a score.
 
     Attributes:
@@ -107,18 +107,18 @@ class Ranking:
             resampling cluster.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[RankedModel, ...]
     undefined: tuple[ModelResult, ...]
     baseline: float
     optimism: float
 
     @property
-    def tie_group(self) -> tuple[Entry, ...]:
+    def tie_group(self) -> tuple[RankedModel, ...]:
         """The entries that cannot be told from the best, which is one of them."""
         return tuple(entry for entry in self.entries if entry.tied)
 
     @property
-    def single(self) -> tuple[Entry, ...]:
+    def single(self) -> tuple[RankedModel, ...]:
         """The entries that are configurations, not their ensemble."""
         return tuple(entry for entry in self.entries if not entry.is_ensemble)
 
@@ -193,7 +193,7 @@ def order(
         sign * np.column_stack([one.contribution for one in scored]),
         seed=spec.seed,
         consecutive=isinstance(rows.clusters, ConsecutiveClusters),
-        told=told_clusters(rows.clusters, rows.weights),
+        told=effective_clusters(rows.clusters, rows.weights),
     )
     flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
     return Ranking(
@@ -248,7 +248,7 @@ def _leads(
         cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
         seed,
         consecutive=isinstance(rows.clusters, ConsecutiveClusters),
-        told=told_clusters(rows.clusters, rows.weights),
+        told=effective_clusters(rows.clusters, rows.weights),
     )
     return [
         Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()
@@ -260,14 +260,14 @@ def _entries(
     comparison: comparisons.Comparison,
     leads: Sequence[Interval],
     sign: int,
-) -> Iterator[Entry]:
+) -> Iterator[RankedModel]:
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     ends = np.sort(sign * np.column_stack([comparison.low, comparison.high]), axis=1) + 0.0
     for number, (one, lead) in enumerate(zip(scored, leads, strict=True)):
         difference = Interval(
             float(sign * comparison.difference[number]) + 0.0, *ends[number].tolist()
         )
-        yield Entry(one.result, one.score, difference, bool(comparison.tied[number]), lead)
+        yield RankedModel(one.result, one.score, difference, bool(comparison.tied[number]), lead)
 
 
 def build_rows(
@@ -308,7 +308,9 @@ def build_rows(
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
-def _ranked(number: int, entry: Entry, sign: int, chosen: str, told: str) -> dict[str, object]:
+def _ranked(
+    number: int, entry: RankedModel, sign: int, chosen: str, told: str
+) -> dict[str, object]:
     reasons = ["chosen"] if entry.result.key == chosen else []
     reasons += [told] if entry.is_ensemble else []
     return _measured(entry.result, entry.score.estimate, sign, ": ".join(reasons)) | {

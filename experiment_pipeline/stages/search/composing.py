@@ -79,7 +79,7 @@ class Composed:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _FitToRestore:
     """A fit as `Learner.restore` asks for it."""
 
     configuration: Configuration
@@ -239,7 +239,7 @@ class _Given:
         """The fits as one fitted estimator."""
         each = []
         for model, spec in zip(models, self.specs, strict=False):
-            stored = _Stored(self.configuration, model.rounds, model.trusted_types)
+            stored = _FitToRestore(self.configuration, model.rounds, model.trusted_types)
             each.append(self.learner.restore(stored, model.model, self.sets, spec))
         return each[0] if len(each) == 1 else averaged(each, getattr(each[0], "classes_", None))
 

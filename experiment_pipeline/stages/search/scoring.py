@@ -19,10 +19,9 @@ from experiment_pipeline.spec import Scoring, SearchSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.overlap import widened
 from experiment_pipeline.statistics.scores import interval_of, layout, score
-from experiment_pipeline.statistics.spread import spread_of
-from experiment_pipeline.statistics.thresholds import on_test, scoring_cut
+from experiment_pipeline.statistics.spread import spread_of, widened
+from experiment_pipeline.statistics.thresholds import on_test, scoring_threshold
 from experiment_pipeline.statistics.weights import Weights
 
 
@@ -132,7 +131,7 @@ def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
         spec: its metrics, at the threshold that is best for the test rows.
     """
     y, found, weights = truth.y_test, predictions.test, truth.w_test
-    cut = scoring_cut(spec.metric_names, y, found, weights)
+    cut = scoring_threshold(spec.metric_names, y, found, weights)
     on_test = {name: score(name, y, found, cut, weights) for name in spec.metric_names}
     each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
@@ -146,7 +145,7 @@ def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
 
 def _at_its_best(prediction: np.ndarray, truth: Truth, spec: Scoring) -> float:
     y, weights = truth.y_test, truth.w_test
-    cut = scoring_cut(spec.metric_names, y, prediction, weights)
+    cut = scoring_threshold(spec.metric_names, y, prediction, weights)
     return score(spec.metric, y, prediction, cut, weights)
 
 

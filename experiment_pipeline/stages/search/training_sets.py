@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiment_pipeline.spec import Learnt, RandomSplit, Sampling, Split
 from experiment_pipeline.stages.split_sets import sets
-from experiment_pipeline.statistics.overlap import variance_factor
+from experiment_pipeline.statistics.spread import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import resampling_clusters

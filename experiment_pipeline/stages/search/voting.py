@@ -29,7 +29,7 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 # Of rows that are encoded, and of encoded ones that a thread predicts, so many at a time.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
-_Member = tuple[str, Any, float]
+_NamedModel = tuple[str, Any, float]
 
 
 def weighted_mean(
@@ -47,7 +47,7 @@ def weighted_mean(
         classes: of the target, in the order of `TrainingSets`; None for regression.
     """
     order = _order(members, classes)
-    groups: dict[int, tuple[Any, list[_Member]]] = {}
+    groups: dict[int, tuple[Any, list[_NamedModel]]] = {}
     for number, (name, pipeline, weight) in enumerate(members, 1):
         # scikit-learn addresses what is nested by two underscores.
         named = f"{number}-{re.sub('_{2,}', '-', name)}"
@@ -63,11 +63,13 @@ def weighted_mean(
     return whole
 
 
-def _pipeline(features: Any, models: Sequence[_Member], order: tuple[Any, ...] | None) -> Pipeline:
+def _pipeline(
+    features: Any, models: Sequence[_NamedModel], order: tuple[Any, ...] | None
+) -> Pipeline:
     return Pipeline([("features", features), ("model", _mean(models, order))])
 
 
-def _mean(members: Sequence[_Member], order: tuple[Any, ...] | None) -> Any:
+def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
     """The mean of fitted estimators; of one alone itself."""
     names, fitted, weights = zip(*members, strict=True)
     if len(fitted) == 1:

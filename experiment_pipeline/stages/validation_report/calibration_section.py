@@ -9,7 +9,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Paragraph, Section, Table
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.sections import Pictures
-from experiment_pipeline.statistics.calibration import Calibration
+from experiment_pipeline.statistics.calibration import CalibrationCurve
 
 
 def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
@@ -65,7 +65,7 @@ def _mended(report: ValidationReport) -> str:
     )
 
 
-def _calibrated(found: Calibration, alone: bool) -> str:
+def _calibrated(found: CalibrationCurve, alone: bool) -> str:
     """Return what slope and intercept say, in a sentence."""
     of = "" if alone else f"{found.of}: "
     off = f"off by {100 * found.expected_error:.1f} percentage points on average"

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import CalibrationMethod, Costs, Scalar, ValidationReportSpec
-from experiment_pipeline.statistics.calibration import Calibration, calibrations
+from experiment_pipeline.statistics.calibration import CalibrationCurve, calibrations
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.outcomes import (
     ClassOutcome,
@@ -21,7 +21,7 @@ from experiment_pipeline.statistics.outcomes import (
 )
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval
 from experiment_pipeline.statistics.thresholds import (
-    Threshold,
+    DecisionThreshold,
     cheapest_threshold,
     cost_of,
     decision_threshold,
@@ -88,14 +88,14 @@ class Details:
         residuals: regression only.
     """
 
-    calibration: tuple[Calibration, ...] = ()
-    uncalibrated: tuple[Calibration, ...] = ()
+    calibration: tuple[CalibrationCurve, ...] = ()
+    uncalibrated: tuple[CalibrationCurve, ...] = ()
     at_threshold: AtThreshold | None = None
     classes: tuple[ClassOutcome, ...] = ()
     residuals: Residuals | None = None
 
 
-def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Threshold | None:
+def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> DecisionThreshold | None:
     """Return the threshold that is exported, chosen on the test rows; None: not binary.
 
     With costs it is the cheapest one, as these are what the decisions are for; else the one that
@@ -106,7 +106,7 @@ def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Thres
     return metric_threshold(spec, test)
 
 
-def metric_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Threshold | None:
+def metric_threshold(spec: ValidationReportSpec, test: SetPrediction) -> DecisionThreshold | None:
     """Return the threshold at which the configuration was ranked; None: not binary."""
     return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)
 
@@ -116,7 +116,7 @@ def details_of(
     exported: SetPrediction,
     test: SetPrediction,
     classes: tuple[Scalar, ...] | None,
-    threshold: Threshold | None,
+    threshold: DecisionThreshold | None,
     uncalibrated: Uncalibrated | None = None,
 ) -> Details:
     """Look at the exported fit on the validation rows; arguments as of `report.judge`."""
@@ -133,7 +133,10 @@ def details_of(
 
 
 def _at(
-    spec: ValidationReportSpec, exported: SetPrediction, test: SetPrediction, threshold: Threshold
+    spec: ValidationReportSpec,
+    exported: SetPrediction,
+    test: SetPrediction,
+    threshold: DecisionThreshold,
 ) -> AtThreshold:
     called, positive = exported.prediction >= threshold.value, exported.y == 1
     cheapest = f"the exported threshold, the cheapest {evaluated(spec.evaluation_name).short}"

@@ -30,7 +30,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.segments import Segment, weakest_segments
 from experiment_pipeline.stages.validation_report.shortfall import Evidence
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.thresholds import cut_at
+from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.table import Table, with_only
@@ -100,7 +100,7 @@ def final_check(
     on_test = _on_test(trained, sets)
     on_validation = _predicted(exported, validation, sets, spec, workers)
     threshold = exported_threshold(spec, on_test)
-    cut = cut_at(threshold)
+    cut = threshold_value(threshold)
     work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
     used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(

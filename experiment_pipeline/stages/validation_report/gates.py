@@ -106,7 +106,7 @@ def _against_baseline(score: MetricScore) -> Gate:
         f"{numbers.interval(difference)})"
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
-    passed = metrics.surely_better(score.metric, difference)
+    passed = metrics.significantly_better(score.metric, difference)
     more = "more" if passed else "no more"
     means = f"better than predicting without features by {more} than chance"
     return Gate(score.metric, rule, value, score.baseline, True, passed, means=means)

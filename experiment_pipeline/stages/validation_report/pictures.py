@@ -21,7 +21,7 @@ from experiment_pipeline.statistics.calibration import class_by_class
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.outcomes import confusion, most_frequent
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.thresholds import cut_at, threshold_curve
+from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
 
 Drawings = Mapping[str, tuple[Drawing, ...]]
 # What Dagster shows beside the facts: the most telling ones.
@@ -278,7 +278,9 @@ def _residuals(report: ValidationReport, predicted: SetPrediction) -> Iterator[D
 def _confusion(
     report: ValidationReport, predicted: SetPrediction, classes: Sequence[Scalar]
 ) -> Drawing:
-    matrix = confusion(predicted.y, predicted.decided(cut_at(report.threshold)), len(classes))
+    matrix = confusion(
+        predicted.y, predicted.decided(threshold_value(report.threshold)), len(classes)
+    )
     shown = most_frequent(matrix.sum(axis=1), _MOST_CELLS)
     cells = matrix[np.ix_(shown, shown)]
     share = cells / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)

@@ -48,7 +48,11 @@ from experiment_pipeline.statistics.scores import (
     interval_of,
 )
 from experiment_pipeline.statistics.spread import spread_of
-from experiment_pipeline.statistics.thresholds import Threshold, cross_fitted, cut_at
+from experiment_pipeline.statistics.thresholds import (
+    DecisionThreshold,
+    cross_fitted,
+    threshold_value,
+)
 from experiment_pipeline.statistics.weights import Weights, weighted_mean
 from experiment_pipeline.storage.records import from_json, to_json
 
@@ -116,7 +120,7 @@ class ValidationReport:
     gap: Gap
     positive_class: Scalar
     hyperparameters: Mapping[str, Scalar]
-    threshold: Threshold | None
+    threshold: DecisionThreshold | None
     prevalence: float | None
     miscalibration: Miscalibration | None
     calibrated_by: CalibrationMethod | None
@@ -164,7 +168,7 @@ def judge(
     classes: tuple[Scalar, ...] | None,
     *,
     w_fitted: Weights = None,
-    threshold: Threshold | None,
+    threshold: DecisionThreshold | None,
     usage: Usage | None = None,
     segments: Sequence[Segment] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
@@ -175,7 +179,6 @@ def judge(
     """Judge the chosen configuration on the validation set.
 
     Args:
-        spec: the experiment.
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on these rows or an even part; without a refit `exported`.
@@ -191,7 +194,7 @@ def judge(
         hyperparameters: of the configuration.
         uncalibrated: `exported` without its calibrators; None: it has none.
     """
-    cut, binary = cut_at(threshold), spec.task == "binary"
+    cut, binary = threshold_value(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
@@ -259,7 +262,7 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
 def _gap(
     spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction, n_rows: int
 ) -> Gap:
-    metric, threshold = spec.metric, cut_at(metric_threshold(spec, test))
+    metric, threshold = spec.metric, threshold_value(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
@@ -303,7 +306,7 @@ def _notes(
     noted = [few_clusters_note(one.clusters, cluster, place, one.weights) for one, place in few]
     yield from filter(None, noted)
     metrics = [score.metric for score in report.scores]
-    yield from caveats(metrics, exported, cluster, "validation", cut_at(report.threshold))
+    yield from caveats(metrics, exported, cluster, "validation", threshold_value(report.threshold))
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS, better, surely_better
+from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 
 Pictures = Mapping[str, tuple[Picture, ...]]
@@ -66,7 +66,7 @@ def _against_baseline(report: ValidationReport) -> str:
     if not math.isfinite(score.baseline):
         return "What predicting without features would have scored is undefined on these rows."
     said = f"Predicting without features would have scored {numbers.score(score.baseline)}: "
-    if surely_better(report.metric, score.difference_to_baseline):
+    if significantly_better(report.metric, score.difference_to_baseline):
         return said + "the model is better by more than chance."
     if better(report.metric, score.interval.estimate, score.baseline):
         return said + "the model is better, but by no more than chance may explain."

@@ -12,10 +12,9 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, find_ensemble
+from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, RefitTime, find_ensemble
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown, data
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
-from experiment_pipeline.stages.leaderboard.refit_time import RefitTime
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.foresight import AfterSearch
