@@ -179,6 +179,7 @@ def judge(
     """Judge the chosen configuration on the validation set.
 
     Args:
+        spec: the experiment.
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
         train_only: the fit of the search, on these rows or an even part; without a refit `exported`.
@@ -208,9 +209,7 @@ def judge(
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
         calibrated_by=uncalibrated.mended_by if uncalibrated else None,
-        clusters_that_count={
-            one.metric: exported.spread(one.metric, cut).scarcest for one in scores
-        },
+        clusters_that_count={x.metric: exported.spread(x.metric, cut).scarcest for x in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
