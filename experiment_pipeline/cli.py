@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiment_pipeline.errors import InvalidModel, told_as
+from experiment_pipeline.errors import InvalidModel, memory_errors_named, told_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,10 @@ class ToldOnOneScreen(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was asked for."""
-        with told_as(lambda error: click.ClickException(str(error))):
+        with (
+            told_as(lambda error: click.ClickException(str(error))),
+            memory_errors_named("this command"),
+        ):
             return super().invoke(ctx)
 
 

@@ -21,7 +21,7 @@
     │   ├── EntryCorrupt               a stored entry does not match its own digest
     │   ├── SetsReplaced               another run replaced the sets while this one was reading
     │   └── DatabaseUnavailable        the metadata database cannot be reached, read or written
-    ├── NotEnoughMemory                a stage needs more memory than the process may take
+    ├── NotEnoughMemory                memory ran out
     ├── UnknownRun                     no such experiment or run is remembered
     ├── NotAccepted                    a gate of the validation report failed
     └── ExportError
@@ -70,6 +70,23 @@ def told_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[N
         yield
     except ExperimentPipelineError as error:
         raise shell(error) from None
+
+
+@contextmanager
+def memory_errors_named(work: str) -> Iterator[None]:
+    """Turn a MemoryError into NotEnoughMemory, which says what ran out of memory and what to do.
+
+    Args:
+        work: what needs the memory, such as "the stage raw_data".
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise NotEnoughMemory(
+            work,
+            f"memory ran out: {str(error) or 'the system refused more'}",
+            "Raise the memory limit, leave out columns, run on a sample of the rows, or lower `workers`.",
+        ) from error
 
 
 class InvalidExperiment(ExperimentPipelineError):
@@ -153,7 +170,7 @@ class DatabaseUnavailable(StorageError):
 
 
 class NotEnoughMemory(ExperimentPipelineError):
-    """A stage needs more memory than the process may take: it would be killed."""
+    """Memory ran out: the system refused an allocation."""
 
 
 class UnknownRun(ExperimentPipelineError):

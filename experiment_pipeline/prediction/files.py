@@ -22,9 +22,8 @@ from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.memory_estimate import fetch_need, foretell, stage_need
-from experiment_pipeline.stages.raw_data.size import size_of
-from experiment_pipeline.stages.raw_data.sources import read_source
+from experiment_pipeline.stages.memory_estimate import warn_of_memory
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
@@ -74,15 +73,14 @@ class Model:
 
         Args:
             table: any URL that `data.url` of an experiment may be.
-            tell: is told what memory it needs, where that is much of what there is.
+            tell: is given a warning where the memory may not be enough.
 
         Raises:
             UnreadableTable, UnusableTable, StorageUnreachable.
-            NotEnoughMemory: it would be killed.
         """
         data = Data.model_validate({"url": table})
-        source = read_source(data, lambda size: foretell(fetch_need("prediction", size), tell))
-        foretell(stage_need("prediction", size_of(source, data)), tell)
+        source = read_source(data)
+        warn_of_memory("prediction", delivered_bytes(source), tell)
         return self.reading.rows(source, table)
 
     def predict_table(

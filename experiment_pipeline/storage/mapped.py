@@ -11,7 +11,6 @@ locked.
 import io
 import mmap
 import pickle
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,18 +45,6 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
         if not file.tell():
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def expect_place(size: int) -> None:
-    """See to it that so many bytes find a place, before the work that comes to them.
-
-    Raises:
-        StorageUnreachable: they do not.
-    """
-    with _no_place_told():
-        free = shutil.disk_usage(tempfile.gettempdir()).free
-        if size > free:
-            raise OSError(f"it takes about {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
 
 class Aside:

@@ -1,127 +1,60 @@
-"""How much memory this process may take, before the system kills it or refuses.
-
-Read from the operating system, and generous: memory on disk (swap) counts as memory, and what other
-processes hold is theirs to give back, so that nobody is stopped who would have fitted. What a stage
-needs is estimated beside it. In: the operating system's word. Out: bytes.
-"""
+"""How much memory this process can still take: of the machine, its control group and `ulimit -v`."""
 
 import ctypes
-import re
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
-
-_ROOT = Path("/")
-_KIBIBYTE = 1024
 
 
 @dataclass(frozen=True)
-class MemoryLimit:
-    """The tightest limit on the memory of this process.
+class FreeMemory:
+    """Bytes that this process can still take, and what sets that limit."""
 
-    Attributes:
-        limit: bytes that it may hold.
-        held: bytes that it holds, counted as the limit counts.
-        set_by: what sets it, in words.
-        counts_files: whether files that are mapped count, as for `ulimit -v`; else their pages are
-            given back where memory is short.
-    """
-
-    limit: int
-    held: int
-    set_by: str
-    counts_files: bool = False
-
-    @property
-    def left(self) -> int:
-        """Bytes that it may take beyond what it holds."""
-        return self.limit - self.held
+    size: int
+    limited_by: str
 
 
-def memory_limit(root: Path = _ROOT) -> MemoryLimit | None:
-    """Return what limits the memory of this process; None where the system does not tell.
+def free_memory(root: Path = Path("/")) -> FreeMemory:
+    """Return the tightest limit; memory that allocators only keep in reserve is given back first.
 
     Args:
         root: of the file systems `proc` and `sys`.
     """
-    _give_back()
-    status = _numbers(root / "proc/self/status")
-    machine = _numbers(root / "proc/meminfo")
-    if "VmRSS" not in status or "MemTotal" not in machine:
-        return None
-    held, swap = _not_given_back(status), machine.get("SwapTotal", 0)
-    limits = [MemoryLimit(machine["MemTotal"] + swap, held, "the memory of the machine")]
-    limits += [
-        MemoryLimit(limit + swap, held, "its control group (the limit of a container or job)")
-        for limit in _of_groups(root)
+    pa.default_memory_pool().release_unused()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc only
+        trim(0)
+    own = psutil.Process().memory_info()
+    found = [FreeMemory(psutil.virtual_memory().available, "the memory of the machine")]
+    found += [
+        FreeMemory(limit - own.rss, "its control group (the limit of a container or job)")
+        for limit in _group_limits(root)
     ]
     mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
     if mapped != resource.RLIM_INFINITY:
-        size = status.get("VmSize", held)
-        limits.append(MemoryLimit(mapped, size, "ulimit -v", counts_files=True))
-    return min(limits, key=lambda one: one.left)
+        found.append(FreeMemory(mapped - own.vms, "ulimit -v"))
+    return min(found, key=lambda one: one.size)
 
 
-def resident_bytes(root: Path = _ROOT) -> int:
-    """Return what of this process is in memory, pages of files included; 0: it is not told."""
-    return _numbers(root / "proc/self/status").get("VmRSS", 0)
-
-
-def _give_back() -> None:
-    """Return to the system what allocators keep of things that are gone; see malloc_trim(3)."""
-    pa.default_memory_pool().release_unused()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc alone
-        trim(0)
-
-
-def _not_given_back(status: Mapping[str, int]) -> int:
-    """What is resident, without pages of mapped files, which the system reads again; see proc(5)."""
-    if "RssAnon" not in status:
-        return status["VmRSS"]
-    return status["RssAnon"] + status.get("RssShmem", 0)
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Name → bytes, of a file of lines such as `VmRSS:   1024 kB`."""
-    try:
-        text = path.read_text()
-    except OSError:
-        return {}
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
-    return {name: int(number) * _KIBIBYTE for name, number in found}
-
-
-def _of_groups(root: Path) -> Iterator[int]:
-    """The limits of the process's control groups, those of their parents included; see cgroups(7)."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    mounted = root / "sys/fs/cgroup"
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            base, name = mounted, "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = mounted / "memory", "memory.limit_in_bytes"
-        else:
+def _group_limits(root: Path) -> Iterator[int]:
+    """The limits of this process's control groups and their parents; see cgroups(7)."""
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        base, file = root / "sys/fs/cgroup", "memory.max"
+        if "memory" in controllers.split(","):  # version 1
+            base, file = base / "memory", "memory.limit_in_bytes"
+        elif controllers:
             continue
+        # In a container the path may be the host's: then only the base exists.
         group = base / path.lstrip("/")
-        # In a container the path may be that of the host, of which nothing can be seen but the base.
         for folder in [group, *group.parents]:
-            if folder == base.parent:
+            limit = folder / file
+            # No limit is written as "max", in version 1 as a number beyond any machine.
+            if limit.exists() and (written := limit.read_text().strip()).isdigit():
+                yield int(written)
+            if folder == base:
                 break
-            yield from _limit(folder / name)
-
-
-def _limit(path: Path) -> Iterator[int]:
-    try:
-        written = path.read_text().strip()
-    except OSError:
-        return
-    # "max" is none; version 1 writes none as the largest number of pages, beyond any machine.
-    if written.isdigit():
-        yield int(written)

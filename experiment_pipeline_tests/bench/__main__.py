@@ -66,12 +66,12 @@ def _asked() -> argparse.Namespace:
         "--folder",
         type=Path,
         default=Path(".bench"),
-        help="automl, past_memory, foreseen: remembers what was run",
+        help="automl, past_memory: remembers what was run",
     )
     parser.add_argument(
         "--remembered",
         action="store_true",
-        help="automl, past_memory, foreseen: run nothing, tell what is remembered",
+        help="automl, past_memory: run nothing, tell what is remembered",
     )
     names = [one.name for one in tables.TABLES]
     # The rivals search these in an hour; with all of them it takes three.

@@ -6,7 +6,7 @@ the command line. Out: a section's Markdown.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from experiment_pipeline_tests.bench import (
     cluster,
     data,
     ensembles,
-    foreseen,
     halving,
     large,
     memory,
@@ -153,33 +152,6 @@ comparison of workers.
 {figures}"""
 
 
-def memory_needs(asked: argparse.Namespace) -> str:
-    """The memory that every stage was foreseen to take, over many shapes of tables."""
-    folder = asked.folder / "foreseen"
-    found = foreseen.measurements(folder, remembered=asked.remembered)
-    columns = ["shape", "rows", "stage", "peak, MB", "foreseen, MB", "stopped below, MB"]
-    held_out = [one for one in found if foreseen.SHAPES[one.shape].held_out]
-    set_by = [one for one in found if one not in held_out]
-
-    def counted(rows: Sequence[foreseen.Foretold]) -> str:
-        large = [one for one in rows if one.large]
-        hits, alarms = (sum(getattr(one, of) for one in large) for of in ("hit", "false_alarm"))
-        below = sum(one.added > one.need for one in large)
-        return f"""Of {len(large)} that take more than {foreseen.LEAST_BYTES / 1e6:.0f} MB: {hits} hits, {len(large) - hits} missed, {alarms} false alarms; {below} took more than foreseen.
-
-{table([*columns, "peak / foreseen", ""], rows)}"""
-
-    return f"""Anonymous memory that a stage adds to what its process holds, of whole experiments on made-up tables,
-and what it was foreseen to add; 1 is an estimate that was right. A stage is stopped where less is left
-than it may take at the least, and told that it may be killed where less is left than foreseen. A hit is stopped
-where half of its peak is left, but for {foreseen.GRANTED:.0f} MB that are granted (the others are missed, and killed), a false alarm
-where its whole peak is left.
-
-Shapes by which the figures were set. {counted(set_by)}
-
-Shapes that were held out. {counted(held_out)}"""
-
-
 def time_left(_: argparse.Namespace) -> str:
     """What a search says of the time it still takes."""
     figures = table(FIGURE, progress.measurements())
@@ -245,7 +217,6 @@ PARTS: Mapping[str, Part] = {
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
     "past_memory": Part("Tables larger than memory", past_memory.section),
-    "foreseen": Part("Memory that was foreseen", memory_needs),
     "processes": Part("Threads and processes", threads),
     "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),

@@ -19,7 +19,6 @@ from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation
 from experiment_pipeline.stages.data_analysis import analysis
 from experiment_pipeline.stages.raw_data import sources
-from experiment_pipeline.stages.raw_data.size import size_of
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.split_sets import page as split_page
@@ -212,7 +211,6 @@ def test_of_a_large_file_few_parts_are_asked_for(
         read: Table = StoredTable.at(UPath(path))
     else:
         parts, shelf = read_source(data), Shelf(0)
-        size_of(parts, data)
         read = parse(parts, data, shelf, shelf.spooled).frame
     assert read["d"].tolist() == numbers[:, 3].tolist()
     assert max(asked) < 0.8 * path.stat().st_size

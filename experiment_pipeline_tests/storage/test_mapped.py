@@ -19,7 +19,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import tables
-from experiment_pipeline.storage.mapped import expect_place, mapped, mapped_frame
+from experiment_pipeline.storage.mapped import mapped, mapped_frame
 from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
@@ -118,17 +118,6 @@ def test_a_folder_without_space_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StorageUnreachable, match="TMPDIR") as caught:
         mapped(np.arange(1_000.0))
     assert "gone" in str(caught.value)
-
-
-def test_a_folder_that_is_too_small_is_told_beforehand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """How much it takes and how much is free; what has a place passes, and nothing is written."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    expect_place(1_000)
-    with pytest.raises(StorageUnreachable, match=r"takes about 1000000.0 GB, [\d.]+ GB are free"):
-        expect_place(10**15)
-    assert list(tmp_path.iterdir()) == []
 
 
 def _anonymous() -> int:

@@ -12,11 +12,10 @@ from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import (
     analyse,
-    how_many_to_read,
     rows_to_read,
 )
 from experiment_pipeline.stages.data_analysis.findings import own_code
-from experiment_pipeline.stages.memory_estimate import MemoryNeed, Size, stage_need
+from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
@@ -57,8 +56,8 @@ def build_data_analysis(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
-                lambda: _need(Size.of(raw_data.frame)),
-                lambda _: _examine(raw_data.frame, given, schema_text),
+                lambda: table_bytes(raw_data.frame),
+                lambda: _examine(raw_data.frame, given, schema_text),
                 "reused the analysis of the same table",
             )
         analysis = json.loads(stored.files[ANALYSIS])
@@ -82,10 +81,6 @@ def label_ceiling(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> 
     findings = json.loads(stored.files[ANALYSIS])["findings"]
     ceilings = [one["ceiling"] for one in findings if one["code"] == "conflicting_labels"]
     return ceilings[0] if ceilings else None
-
-
-def _need(size: Size) -> MemoryNeed:
-    return stage_need("data_analysis", size, read_rows=how_many_to_read(size.rows))
 
 
 def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> str:

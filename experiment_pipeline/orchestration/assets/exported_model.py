@@ -16,7 +16,7 @@ from experiment_pipeline.stages.exported_model import package as packing
 from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
-from experiment_pipeline.stages.memory_estimate import Size, foretell, stage_need
+from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -88,9 +88,8 @@ def build_exported_model(
             if published is None:
                 stored = stage_entries(spec.name, final_evaluation.STAGE)
                 files = stored.require(validation_report.fingerprint).files
-                fitted = sum(one.rows for one in validation_report.sets)
                 model = persistence.loading_bytes(files[final_evaluation.MODEL])
-                foretell(stage_need(STAGE, Size(fitted, 0, model / fitted)), context.log.info)
+                warn_of_memory(STAGE, model, context.log.warning)
                 package = _package(
                     asset.run_of(context, spec.name),
                     spec,

@@ -17,7 +17,7 @@ from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.memory_estimate import Size, stage_need
+from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
@@ -65,8 +65,8 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
                 context,
                 stage_entries(spec.name, STAGE),
                 fingerprint,
-                lambda: stage_need(STAGE, Size.of(sets.test), classes=len(sets.classes or ())),
-                lambda _: page.files(
+                lambda: table_bytes(sets.test),
+                lambda: page.files(
                     _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
                 ),
                 "reused the ranking of the same results",

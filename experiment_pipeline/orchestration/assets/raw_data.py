@@ -1,15 +1,12 @@
 """raw_data: the table as delivered, with the digest of its content as data version."""
 
-from functools import partial
-
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import RawDataSpec
-from experiment_pipeline.stages.memory_estimate import fetch_need, foretell, stage_need
+from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data import page
-from experiment_pipeline.stages.raw_data.size import size_of
-from experiment_pipeline.stages.raw_data.sources import peek_columns, read_source
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.table.features import NamedColumns
@@ -31,21 +28,13 @@ def build_raw_data(
         description=f"The table as delivered by {spec.data.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        foresee = partial(foretell, tell=context.log.info)
         with record(context):
             if (columns := peek_columns(spec.data)) is not None:
                 named.check(columns)
             shelf = Shelf()
-            source = read_source(spec.data, lambda size: foresee(fetch_need("raw_data", size)))
-            size = size_of(source, spec.data)
-            foresee(stage_need("raw_data", size))
-            table = parse(
-                source,
-                spec.data,
-                shelf,
-                shelf.spooled,
-                lambda: foresee(stage_need("raw_data", size, by_rows=True)),
-            )
+            source = read_source(spec.data)
+            warn_of_memory("raw_data", delivered_bytes(source), context.log.warning)
+            table = parse(source, spec.data, shelf, shelf.spooled)
             named.check(list(table.frame.columns))
         return asset.report(context, key, page.outcome(table, spec.data.shown_url))
 

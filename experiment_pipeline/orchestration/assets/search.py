@@ -31,6 +31,7 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec
+from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
@@ -53,7 +54,6 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.batches import in_batches
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.memory_limits import memory_limit
 from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline.table.target import check_metrics
@@ -186,6 +186,7 @@ def build_trained_model(
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
             sets = _sets(train_set, test_set, spec)
+            warn_of_memory("search", table_bytes(sets.train, sets.test), context.log.warning)
             wanted = _asked_for(context, configurations)
             found, cost = _search(context, config.over(spec), sets, wanted, configurations)
         if results in context.selected_asset_keys:
@@ -326,10 +327,10 @@ def _engine(spec: SearchSpec, log: logging.Logger) -> Iterator[Engine]:
     files = SharedFiles(Place(str(storage_root()), spec.name), log.warning, log.info)
     if (dask := engine_of(spec.engine)) is None:
         with files:
-            yield Threads(spec.workers or joblib.cpu_count(), memory_limit, files)
+            yield Threads(spec.workers or joblib.cpu_count(), files)
         return
     from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 
     connect = partial(connected, dask, workers=spec.workers, say=log.info)
-    with OnCluster(connect, files, memory_limit) as engine:
+    with OnCluster(connect, files) as engine:
         yield engine

@@ -20,7 +20,12 @@ import pandas as pd
 from dagster._core.errors import DagsterExecutionInterruptedError, DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import ExperimentPipelineError, StorageError, told_as
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    StorageError,
+    memory_errors_named,
+    told_as,
+)
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -36,7 +41,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec, Part
 from experiment_pipeline.stages.checks import CHECKS
-from experiment_pipeline.stages.memory_estimate import MemoryNeed, foretell
+from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.versions import RECORD
@@ -113,18 +118,24 @@ def reused_or_made(
     context: dg.AssetExecutionContext,
     entries: Entries[None],
     fingerprint: str,
-    needs: Callable[[], MemoryNeed],
-    make: Callable[[int], Mapping[str, bytes]],
+    size: Callable[[], int],
+    make: Callable[[], Mapping[str, bytes]],
     reused: str,
-    workers: int = 1,
 ) -> Entry[None]:
-    """The stored entry of a fingerprint, which the log then says, or a new one, stored.
+    """The stored entry of a fingerprint, or a new one, stored.
 
-    It is made with as many workers as memory allows of those that are asked for.
+    Args:
+        context: its log is used.
+        entries: of the stage.
+        fingerprint: of everything that the stage is given.
+        size: bytes of its table in memory, asked for before a new entry is made.
+        make: returns the files of a new entry.
+        reused: what to log where there is a stored one.
     """
     stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
-        return entries.put(fingerprint, make(foretell(needs(), context.log.info, workers)), None)
+        warn_of_memory(entries.stage, size(), context.log.warning)
+        return entries.put(fingerprint, make(), None)
     context.log.info(reused)
     return stored
 
@@ -156,6 +167,7 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
             with (
                 told_as(lambda error: _failure(error, kept)),
                 recording.recorded(run, stage, first, lambda run: kept.update(keep(run))),
+                memory_errors_named(f"the stage {stage}"),
             ):
                 yield
         except INTERRUPTED as error:

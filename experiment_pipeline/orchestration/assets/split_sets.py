@@ -7,7 +7,7 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import Roles
-from experiment_pipeline.stages.memory_estimate import Size, foretell, stage_need
+from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
@@ -45,7 +45,7 @@ def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
             rows = validated_data.rows
-            foretell(stage_need("split_sets", Size.of(rows)), context.log.info)
+            warn_of_memory("split_sets", table_bytes(rows), context.log.warning)
             features = feature_columns(rows, spec)
             membership = named(validated_data.sets, rows.index)
             sets = split(rows, spec, features, membership, Shelf)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ValidatedDataSpec
-from experiment_pipeline.stages.memory_estimate import Size, foretell, stage_need
+from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
@@ -61,7 +61,7 @@ def build_validated_data(
         context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
-            foretell(stage_need("validated_data", Size.of(raw_data.frame)), context.log.info)
+            warn_of_memory("validated_data", table_bytes(raw_data.frame), context.log.warning)
             prepared = prepare(raw_data.frame, spec.preparation, cells=Shelf())
             schema = load_schema(schema_text)
             # Of all prepared rows, as the data analysis did: rejecting a row moves no other.

@@ -4,7 +4,6 @@ A report of the same choice on the same rows is reused: it is not another look.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,9 @@ from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
-from experiment_pipeline.stages.memory_estimate import MemoryNeed, Size, stage_need
+from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -88,10 +87,9 @@ def build_validation_report(
                 context,
                 stage_entries(spec.name, STAGE),
                 look.fingerprint,
-                lambda: _needs(look, declared),
-                lambda workers: replace(look, workers=workers).files(),
+                lambda: table_bytes(sets.train, sets.test, validation_set.rows),
+                look.files,
                 "reused the report of the same model on the same rows",
-                look.workers,
             )
         report = ValidationReport.from_json(stored.files[REPORT].decode())
         words = leaderboard.with_ensemble(declared)[report.configuration].in_words
@@ -112,18 +110,6 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
         words,
     )
-
-
-def _needs(look: Look, declared: Mapping[str, Configuration]) -> MemoryNeed:
-    """What fitting the choice again needs, and judging it."""
-    from experiment_pipeline.stages.search.memory_needs import refit_need
-
-    ensemble = look.board.chosen_ensemble
-    chosen = [one.configuration for one in ensemble.members] if ensemble else []
-    chosen = chosen or [declared[look.board.chosen]]
-    size, classes = Size.of(look.validation_set.rows), len(look.sets.classes or ())
-    judging = stage_need(STAGE, size, classes=classes)
-    return replace(refit_need(chosen, look.sets), after=judging.shared)
 
 
 def _evidence(

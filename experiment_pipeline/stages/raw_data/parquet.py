@@ -20,9 +20,6 @@ from experiment_pipeline.stages.raw_data.contents import (
     refuse_duplicates,
 )
 
-# A text of some letters, and its place in a column.
-_SHORT_TEXT = 20
-
 
 class ParquetFile:
     """A Parquet file, whose columns are read one at a time.
@@ -53,12 +50,6 @@ class ParquetFile:
         return int(self._metadata.num_rows)
 
     @property
-    def cell_bytes(self) -> list[float]:
-        """Bytes of a cell of each column in memory, roughly: of texts by the first row group."""
-        group = self._metadata.row_group(0) if self._metadata.num_row_groups else None
-        return [_cell_bytes(field.type, number, group) for number, field in enumerate(self._schema)]
-
-    @property
     def no_rows(self) -> pa.Table:
         """Its columns, and those of its folders, with no rows."""
         return self._of.with_folder_keys(self._schema.empty_table())
@@ -86,13 +77,3 @@ class ParquetFile:
             raise UnreadableTable(
                 self._of.name, f"it is a damaged Parquet file: {error}", FIX_DOWNLOAD
             ) from None
-
-
-def _cell_bytes(kind: pa.DataType, number: int, group: "pq.RowGroupMetaData | None") -> float:
-    size = float(_SHORT_TEXT)
-    try:
-        size = max(kind.bit_width / 8, 1.0)
-    except ValueError:  # texts, and whatever else has no width
-        if group is not None and number < group.num_columns:
-            size = max(size, group.column(number).total_uncompressed_size / max(group.num_rows, 1))
-    return size

@@ -8,7 +8,7 @@ In: `spec.Data`. Out: names and bytes. No message holds a password or a token.
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -45,6 +45,9 @@ STATE_KEYS = (
     "md5Hash",
 )
 
+# Bytes in memory per byte of a Parquet file, and of packed text.
+_FROM_PARQUET, _FROM_PACKED = 3, 4
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -73,16 +76,13 @@ class _Large:
         return read_bytes(self._path)
 
 
-def read_source(
-    data: Data, fetching: Callable[[int], object] = lambda _: None
-) -> list[tuple[str, bytes | Delivered]]:
+def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
     """Fetch every file of the table: (name, content), in the order of their names.
 
     Files on a disk or in a bucket that are large, together, are handed on as they are.
 
     Args:
         data: where they are.
-        fetching: hears how many bytes will be in memory, before they are fetched.
 
     Raises:
         UnreadableTable: no such file (with similar names), or a folder without tables.
@@ -91,7 +91,6 @@ def read_source(
     parts = _parts(data)
     if _are_large(parts):
         return [(part.name, _Large(part.path, part.size)) for part in parts]
-    fetching(sum(part.size for part in parts))
     if len(parts) == 1:
         return [(parts[0].name, read_bytes(parts[0].path))]
     contents = read_many(part.path for part in parts)
@@ -99,6 +98,19 @@ def read_source(
         if part.path not in contents:
             raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
     return [(part.name, contents[part.path]) for part in parts]
+
+
+def delivered_bytes(parts: Sequence[tuple[str, bytes | Delivered]]) -> int:
+    """Return about how many bytes the table of these files takes in memory.
+
+    Args:
+        parts: as `read_source` returns them.
+    """
+    sizes = (len(one) if isinstance(one, bytes) else one.size for _, one in parts)
+    name = parts[0][0].lower()
+    if name.endswith((".parquet", ".parq", ".pq")):
+        return _FROM_PARQUET * sum(sizes)
+    return (1 if name.endswith((".csv", ".tsv")) else _FROM_PACKED) * sum(sizes)
 
 
 def _are_large(parts: Sequence[_Part]) -> bool:

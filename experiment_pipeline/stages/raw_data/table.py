@@ -126,14 +126,12 @@ def parse(
     data: spec.Data,
     cells: MutableMapping[str, pd.Series],
     spool: Spool,
-    reading_whole: Callable[[], object] = ...,
 ) -> RawTable[Columns]: ...
 def parse(
     parts: Sequence[tuple[str, bytes | Delivered]],
     data: spec.Data,
     cells: MutableMapping[str, pd.Series] | None = None,
     spool: Spool | None = None,
-    reading_whole: Callable[[], object] = lambda: None,
 ) -> RawTable[pd.DataFrame] | RawTable[Columns]:
     """Read one table from its files.
 
@@ -143,13 +141,12 @@ def parse(
         data: how to read them, where the user knows better than the files tell.
         cells: where the columns go; None: they stay in memory, as a DataFrame.
         spool: where the texts of a large CSV wait until their columns are typed.
-        reading_whole: called before all texts of a CSV are in memory.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
         InvalidExperiment: `data` says something that has no effect on these files.
     """
-    found = read(parts, data, spool, reading_whole=reading_whole)
+    found = read(parts, data, spool)
     digest, held = TableDigest(found.index), {} if cells is None else cells
     for name, series in found.columns():
         digest.add(name, series.dtype, cell_hashes(series))
@@ -190,7 +187,6 @@ def read(
     data: spec.Data,
     spool: Spool | None = None,
     as_written: Sequence[str] = (),
-    reading_whole: Callable[[], object] = lambda: None,
 ) -> Read:
     """Read the columns of one table.
 
@@ -199,18 +195,13 @@ def read(
         data: the same.
         spool: the same.
         as_written: columns of CSV files that stay the texts they are, whatever they look like.
-        reading_whole: as `parse` takes it.
 
     Raises:
         UnreadableTable, InvalidExperiment: as of `parse`.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     is_csv = _the_format(files) == "csv"
-    found = (
-        _read_csv(files, data, spool, as_written, reading_whole)
-        if is_csv
-        else _read_parquet(files, data)
-    )
+    found = _read_csv(files, data, spool, as_written) if is_csv else _read_parquet(files, data)
     if found.rows == 0:
         raise UnreadableTable(
             files[0].name, "it has a header and no rows", "deliver a table that has rows"
@@ -234,7 +225,6 @@ def _read_csv(
     data: spec.Data,
     spool: Spool | None,
     as_written: Sequence[str],
-    reading_whole: Callable[[], object],
 ) -> Read:
     decisions = columns.Decisions()
     # What the name of a folder says is no field of a file.
@@ -260,7 +250,6 @@ def _read_csv(
                 encoding=looks[0].encoding,
                 delimiter=looks[0].delimiter,
             )
-    reading_whole()
     texts = [csv_text.read(file.name, file.text, data) for file in files]
     table = _stacked(
         [

@@ -230,7 +230,6 @@ class _Search:
         for key, result in found.items():
             yield from self._fitted(key, _Fit(rung, result, reused=True))
         missing = [one for one in entered if one.key not in found]
-        yield from self._foreseen(missing, rung)
         with closing(self._outcomes(missing, found, rung)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, FailedConfiguration):
@@ -245,15 +244,6 @@ class _Search:
                 yield from self._fitted(outcome.key, _Fit(rung, outcome.result, reused=False))
                 self.ahead.fit_ended(outcome.key, outcome.result)
         return done | {key for key, fits in self.fits.items() if fits[-1].rung.is_full}
-
-    def _foreseen(
-        self, missing: Sequence[Configuration], rung: rungs.Rung
-    ) -> Generator[Event, None, None]:
-        """Say what the largest rung needs where it is much, and where fewer fits run than asked for."""
-        if missing and self.brake.may_start():
-            found = self.engine.foresee(missing, rung.sets)
-            if found is not None and found.worth_saying and (rung.is_full or found.fewer):
-                yield Note(found.said, warns=found.fewer)
 
     def _outcomes(
         self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung

@@ -5,19 +5,16 @@ at a time, trains, and hands back each outcome as it is done. Two engines give t
 bit. Which rungs there are, and who goes on, is decided in `halving.py`.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from experiment_pipeline.spec import SearchSpec
-from experiment_pipeline.stages.memory_estimate import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.mapped import expect_place
-from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import SharedFiles
 
 
@@ -27,15 +24,6 @@ class Engine(Protocol):
     @property
     def workers(self) -> int:
         """Fits at a time, 1 at least; it may change while a search runs."""
-
-    def foresee(
-        self, configurations: Sequence[Configuration], sets: TrainingSets
-    ) -> Foreseen | None:
-        """Return how `train` goes about memory; None: that is not known.
-
-        Raises:
-            NotEnoughMemory: it would not go.
-        """
 
     def train(
         self,
@@ -69,25 +57,11 @@ class Threads:
 
     Attributes:
         workers: fits at a time; one per core is right.
-        limit: asks the system for the limit on memory; None: it does not tell.
         files: where the bins of many rows are kept; None: nowhere.
     """
 
     workers: int
-    limit: Callable[[], MemoryLimit | None] = lambda: None
     files: SharedFiles | None = None
-
-    def foresee(
-        self, configurations: Sequence[Configuration], sets: TrainingSets
-    ) -> Foreseen | None:
-        """Estimate what training adds, and let fewer fits run at a time where not all would go."""
-        from experiment_pipeline.stages.search.memory_needs import training_need
-
-        if (limit := self.limit()) is None:
-            return None
-        need = training_need(configurations, sets)
-        expect_place(need.files)
-        return foresee(need, limit, self.workers)
 
     def train(
         self,
@@ -104,9 +78,13 @@ class Threads:
         from experiment_pipeline.stages.search.fitting import share_work
         from experiment_pipeline.stages.search.sweep import train_configurations
 
-        foreseen = self.foresee(configurations, sets) if configurations else None
-        workers = self.workers if foreseen is None else foreseen.workers
         share = share_work if self.files is None else partial(share_kept, files=self.files)
         yield from train_configurations(
-            configurations, sets, spec, workers, brake, longest_first=longest_first, share=share
+            configurations,
+            sets,
+            spec,
+            self.workers,
+            brake,
+            longest_first=longest_first,
+            share=share,
         )

@@ -13,7 +13,6 @@ from typing import Self
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Fitting, SearchSpec
-from experiment_pipeline.stages.memory_estimate import Foreseen, foresee
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.dask import PACKAGES, Cluster, Done
@@ -28,7 +27,6 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.stages.search.sweep import with_second_attempts
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import SharedFiles
 
 LOST = "LostWorker"
@@ -41,14 +39,12 @@ class OnCluster:
     Attributes:
         connect: connects to the cluster.
         files: what is shared; their place is reached from every worker.
-        limit: asks the system for the limit on memory here; None: it does not tell.
 
     Used as a context: at its end shared files are left as `storage/shared.py` says.
     """
 
     connect: Callable[[], AbstractContextManager[Cluster]]
     files: SharedFiles
-    limit: Callable[[], MemoryLimit | None] = lambda: None
     _open: ExitStack = field(default_factory=ExitStack)
     _cluster: Cluster | None = None
 
@@ -68,29 +64,6 @@ class OnCluster:
     def workers(self) -> int:
         """The places of all workers that are there now."""
         return max(1, 1 if self._cluster is None else self._cluster.places())
-
-    def foresee(
-        self, configurations: Sequence[Configuration], sets: TrainingSets
-    ) -> Foreseen | None:
-        """Hold what is shared against the memory of this machine, what fits add against each worker's.
-
-        Those that join later are not asked: what kills a worker is tried once more, and has failed.
-        """
-        from experiment_pipeline.stages.search.memory_needs import sharing_need, task_need
-
-        found = list[Foreseen]()
-        if (limit := self.limit()) is not None:
-            found.append(foresee(sharing_need(configurations, sets), limit))
-        need = task_need(configurations, sets)
-        for one in self._connected(configurations).members():
-            if one.memory is not None:
-                of_worker = replace(need, stage=f"worker {one.address}")
-                found.append(foresee(of_worker, one.memory, one.threads))
-        tightest = max(found, key=lambda one: (one.fewer, one.share), default=None)
-        if tightest is None or not tightest.fewer:
-            return tightest
-        advice = f"start it with `dask worker --nthreads {tightest.workers}`, or more memory"
-        return replace(tightest, said=f"{tightest.said} would go: {advice}")
 
     def train(
         self,

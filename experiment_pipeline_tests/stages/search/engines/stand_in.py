@@ -10,10 +10,7 @@ from typing import Any
 from upath import UPath
 
 from experiment_pipeline.stages.search.engines.dask import Done
-from experiment_pipeline.stages.search.engines.dask.workers import Member
 from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-from experiment_pipeline.storage.memory_limits import MemoryLimit
-from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.storage.shared import Place, SharedFiles
 
 HERE = "tcp://here:1"
@@ -28,7 +25,6 @@ class StandIn:
         deadly: keys of configurations that kill their workers.
         lists: names of the tasks of each call.
         sizes: bytes of each task.
-        memory: what limits each worker, where that is known.
         checked: digest of the golden fit and packages, of each examination.
     """
 
@@ -36,14 +32,10 @@ class StandIn:
     deadly: frozenset[str] = frozenset()
     lists: list[list[str]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    memory: tuple[MemoryLimit, ...] = ()
     checked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def places(self) -> int:
         return self.places_now
-
-    def members(self) -> tuple[Member, ...]:
-        return tuple(Member(HERE, self.places_now, Process.here(), one) for one in self.memory)
 
     def check(self, folder: object, golden: Callable[[], str], packages: tuple[str, ...]) -> None:
         self.checked.append((golden(), packages))

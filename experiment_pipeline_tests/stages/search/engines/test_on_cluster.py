@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from experiment_pipeline.errors import EntryCorrupt, NotEnoughMemory, StorageUnreachable
+from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.memory_estimate import Foreseen
 from experiment_pipeline.stages.search import encoding, features, fitting
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
@@ -21,12 +20,11 @@ from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
 from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import DaskProcesses
-from experiment_pipeline_tests.stages.search.engines.stand_in import HERE, StandIn, files, workers
+from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
@@ -330,22 +328,3 @@ def test_a_storage_that_is_away_costs_an_attempt_and_lost_files_end_the_search(
     monkeypatch.setattr(task, "_WORKS", task.Kept(1))
     with pytest.raises(EntryCorrupt):
         by_workers(spec, training_sets(), tmp_path)
-
-
-def test_a_worker_without_room_for_a_fit_is_named_before_the_first(tmp_path: Path) -> None:
-    """The error has its address and what to change; where only some fits go at a time, a warning has."""
-    spec, sets = experiment([one("lightgbm", num_iterations=[5, 6])]), training_sets()
-
-    def foreseen(left: int) -> Foreseen | None:
-        memory = MemoryLimit(100_000_000 + left, 100_000_000, "Dask's memory_limit")
-        with workers(tmp_path, StandIn(2, memory=(memory,))) as engine:
-            return engine.foresee(configurations(spec), sets)
-
-    enough, tight = foreseen(8_000_000_000), foreseen(60_000_000)
-    assert enough is not None
-    assert not enough.worth_saying
-    assert tight is not None
-    assert f"worker {HERE} needs about 0.2 GB of 0.2 GB (Dask's memory_limit)" in tight.said
-    assert "--nthreads 1" in tight.said
-    with pytest.raises(NotEnoughMemory, match=rf"worker {HERE}: it needs .*\n.*--memory-limit"):
-        foreseen(-90_000_000)

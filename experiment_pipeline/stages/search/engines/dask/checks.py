@@ -8,7 +8,6 @@ Out: reports, and what is different in them, as sentences.
 
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -19,7 +18,6 @@ from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.stages.search.engines.dask.calls import this_process
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.memory_limits import MemoryLimit, memory_limit, resident_bytes
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.digests import sha256
 
@@ -80,20 +78,18 @@ class Report:
         software: what it runs; None: it was not examined.
         probe: digest of the stored object; where it could not be read, why.
         golden: digest of the golden fit's bytes; where it failed, why.
-        memory: what limits it; None: the system does not tell.
     """
 
     process: Process
     software: Software | None = None
     probe: str = ""
     golden: str = ""
-    memory: MemoryLimit | None = None
 
 
 def report(examination: Examination | None) -> Report:
     """Examine the worker that this runs on; None: it only says which process it is."""
     if examination is None:
-        return Report(this_process(), memory=_limit_here())
+        return Report(this_process())
     try:
         probe = sha256(read_bytes(location(examination.probe)))
     except ExperimentPipelineError as error:
@@ -102,21 +98,7 @@ def report(examination: Examination | None) -> Report:
         golden = examination.golden()
     except Exception as error:  # noqa: BLE001 - whatever a library raises is told, with the worker
         golden = f"{type(error).__name__}: {error}"
-    examined = software(examination.packages), probe, golden
-    return Report(this_process(), *examined, memory=_limit_here())
-
-
-def _limit_here() -> MemoryLimit | None:
-    """The tightest limit on the memory of this worker, Dask's own among them."""
-    from distributed import get_worker
-
-    limits, own = [memory_limit()], None
-    with suppress(ValueError):  # this is no worker
-        own = get_worker().memory_manager.memory_limit
-    if own:
-        # Its nanny ends a worker by all that is resident, pages of mapped files included.
-        limits.append(MemoryLimit(own, resident_bytes(), "Dask's memory_limit", counts_files=True))
-    return min(filter(None, limits), key=lambda one: one.left, default=None)
+    return Report(this_process(), software(examination.packages), probe, golden)
 
 
 def own_report(examination: Examination, stored: bytes) -> Report:

@@ -83,10 +83,6 @@ class Cluster:
         """How many tasks run at a time: the threads of all workers that are there now."""
         return sum(member.threads for member in self._workers.ready.values())
 
-    def members(self) -> tuple[Member, ...]:
-        """Return the workers that are there now and may get tasks."""
-        return tuple(self._workers.ready.values())
-
     def check(self, folder: Location, golden: Callable[[], str], packages: tuple[str, ...]) -> None:
         """Examine every worker that is there, and from now on each before its first task.
 

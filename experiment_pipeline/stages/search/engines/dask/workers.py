@@ -30,7 +30,6 @@ from experiment_pipeline.stages.search.engines.dask.checks import (
 )
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import Location, without_credentials
-from experiment_pipeline.storage.memory_limits import MemoryLimit
 from experiment_pipeline.storage.processes import Process
 
 if TYPE_CHECKING:
@@ -49,12 +48,11 @@ _RESUMES = "run again: what was trained is stored and is not trained again"
 
 @dataclass(frozen=True)
 class Member:
-    """A worker that may get tasks: where it is, its threads, which process it is, what limits it."""
+    """A worker that may get tasks: where it is, its threads, which process it is."""
 
     address: str
     threads: int
     process: Process
-    memory: MemoryLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +249,7 @@ class Workers:
             there: Report = outcome.value
             told = list(differences(self._examination[1], there)) if self._examination else []
             if not told:
-                self.ready[address] = Member(address, threads, there.process, there.memory)
+                self.ready[address] = Member(address, threads, there.process)
                 self._seen = time.monotonic()
                 return
         else:

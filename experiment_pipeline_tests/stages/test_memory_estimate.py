@@ -1,0 +1,96 @@
+"""A stage that may need more memory than is free says so; running out of memory is a clear error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from upath import UPath
+
+from experiment_pipeline.spec import Data
+from experiment_pipeline.stages import memory_estimate
+from experiment_pipeline.stages.memory_estimate import PEAK_PER_BYTE, table_bytes, warn_of_memory
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.storage.memory_limits import FreeMemory
+from experiment_pipeline.storage.tables import StoredTable, write_table
+from experiment_pipeline_tests import scenario
+
+ROWS = 20_000
+
+
+def frame() -> pd.DataFrame:
+    """Four columns of numbers and one of texts."""
+    numbers = np.random.default_rng(0).random((ROWS, 4))
+    table = pd.DataFrame(numbers, columns=list("abcd"))
+    return table.assign(text=[f"text number {row % 50:05}" for row in range(ROWS)])
+
+
+@pytest.mark.parametrize("stage", PEAK_PER_BYTE)
+def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning has the stage, both numbers, what sets the limit and what to change."""
+    free = FreeMemory(1_000_000_000, "its control group")
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda: free)
+    logged = list[str]()
+    warn_of_memory(stage, 1_000_000, logged.append)
+    assert logged == []
+    warn_of_memory(stage, 20_000_000_000, logged.append)
+    needed = (PEAK_PER_BYTE[stage] * 20_000_000_000 + 100_000_000) / 1e9
+    numbers = (
+        f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its control group)"
+    )
+    assert logged[0].startswith(numbers)
+    assert "sample" in logged[0]
+
+
+def test_the_size_of_a_table_does_not_depend_on_where_it_is(tmp_path: Path) -> None:
+    """A stored table has the estimate of the same table in memory; Python objects count in full."""
+    path = UPath(tmp_path / "table.parquet")
+    write_table(path, frame())
+    held = table_bytes(frame())
+    assert table_bytes(StoredTable.at(path)) == pytest.approx(held, rel=0.2)
+    assert table_bytes(frame(), frame()) == 2 * held
+    lists = pd.Series([[1, 2, 3]] * ROWS, dtype=object)
+    assert table_bytes(pd.DataFrame({"lists": lists})) > 80 * ROWS
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "table.csv", "table.csv.gz", "table.csv.zip"])
+def test_the_size_of_a_source_is_estimated_from_its_files(name: str, tmp_path: Path) -> None:
+    """Within a factor of five, before anything is parsed."""
+    path = tmp_path / name
+    frame().to_parquet(path) if "parquet" in name else frame().to_csv(path, index=False)
+    found = delivered_bytes(read_source(Data(url=str(path))))
+    assert 0.2 < found / table_bytes(frame()) < 5
+
+
+STARVED = """
+import resource, sys
+import dagster as dg
+from pathlib import Path
+from experiment_pipeline_tests import runs, scenario
+
+url, left = sys.argv[1], int(sys.argv[2])
+job = runs.definitions(scenario.spec(url=url), scenario.SCHEMA).resolve_job_def(scenario.spec().name)
+size = 1024 * int(Path("/proc/self/status").read_text().split("VmSize:")[1].split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (size + left, size + left))
+keys = [dg.AssetKey([scenario.spec().name, "raw_data"])]
+done = runs.Run(job.execute_in_process(asset_selection=keys, raise_on_error=False))
+print(done.success, done.failure)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("storage")
+def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(tmp_path: Path) -> None:
+    """Under a real limit that is too small, the run fails with the stage's name and a fix."""
+    path = tmp_path / "table.parquet"
+    names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
+    cells = np.random.default_rng(0).random(2_000_000)
+    pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
+    command = [sys.executable, "-c", STARVED, str(path), "40000000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.startswith("False NotEnoughMemory: the stage raw_data: memory ran out")
+    assert "raw_data may need about" in done.stderr
