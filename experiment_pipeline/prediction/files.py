@@ -1,7 +1,7 @@
 """Predicting with an exported model, from its folder and a table's URL to two files.
 
 The shell around `prediction/rows.py`: finds and verifies the model, reads, writes as it predicts,
-tells how far it is. In: names. Out: files, and an `Outcome` to report. The command line is `cli.py`.
+tells how far it is. In: names. Out: files, and an `PredictedFile` to report. The command line is `cli.py`.
 """
 
 import json
@@ -36,7 +36,7 @@ Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PredictedFile:
     """What a prediction came to: which version predicted, for how many rows and for how many not.
 
     `notes` are as of `Predicted`.
@@ -85,7 +85,7 @@ class Model:
 
     def predict_table(
         self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
-    ) -> Outcome:
+    ) -> PredictedFile:
         """Predict for the rows of a table that may be larger than memory, from file to files.
 
         Rows go through in batches. The files show when they are complete, that of the predictions
@@ -113,7 +113,7 @@ class Model:
                 rejections(_numbered(batch.rejected))
                 refused += len(batch.rejected)
                 tell(_how_far(predicted + refused, len(rows), time.monotonic() - started))
-        return Outcome(self.name, predicted, refused, predicting.notes)
+        return PredictedFile(self.name, predicted, refused, predicting.notes)
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
         """Prepare and check rows as delivered as in training, and predict for the valid ones.

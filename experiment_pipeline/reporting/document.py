@@ -57,7 +57,7 @@ Cell = str | Link | Markup
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table, every row as long as the header."""
 
     header: tuple[str, ...]
@@ -120,7 +120,9 @@ class Flow:
     cards: tuple[Card, ...]
 
 
-Block = Paragraph | Link | Flow | Bullets | Table | Code | Markup | Card | Picture | Interactive
+Block = (
+    Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Picture | Interactive
+)
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return _cell(block)
         case Flow(cards):
             return "\n".join(f"{n}. {_step(card)}" for n, card in enumerate(cards, start=1))
-        case Table(header, rows):
+        case TableBlock(header, rows):
             separator = ["---"] * len(header)
             lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)

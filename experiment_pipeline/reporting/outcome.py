@@ -25,7 +25,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ColumnTypes:
     """The names and types of a table's columns."""
 
     frame: pd.DataFrame
@@ -53,14 +53,14 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Place:
+class PagePath:
     """Where something is: a path or URL to copy."""
 
     path: str
 
 
 # A number is shown as long as a reader needs it; `undefined` where it is not finite.
-Fact = bool | int | float | str | None | Rows | Columns | Notes | Markdown | Pictures | Place
+Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | Pictures | PagePath
 
 
 @dataclass(frozen=True, eq=False)

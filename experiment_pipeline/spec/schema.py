@@ -82,7 +82,7 @@ class Words(Closed):
         return {key: raw[key] for key in raw if key not in REFUSED or key in cls.model_fields}
 
 
-class Check(Words):
+class CheckRule(Words):
     """One rule and its options; a bare value stands for its first argument."""
 
     raise_warning: Flag = False
@@ -93,7 +93,7 @@ class Check(Words):
     @classmethod
     def arguments(cls) -> list[str]:
         """The names of what is compared."""
-        return [name for name in cls.model_fields if name not in Check.model_fields]
+        return [name for name in cls.model_fields if name not in CheckRule.model_fields]
 
     @model_validator(mode="before")
     @classmethod
@@ -102,7 +102,7 @@ class Check(Words):
         if not isinstance(raw, Mapping):
             return {first: raw}
         # In its list notation pandera calls the one argument `value`.
-        bare = raw.keys() - Check.model_fields.keys() == {"value"}
+        bare = raw.keys() - CheckRule.model_fields.keys() == {"value"}
         return {first if bare and key == "value" else key: raw[key] for key in raw}
 
     @model_validator(mode="after")
@@ -122,29 +122,29 @@ class Check(Words):
             for key, value in self
             if key in self.model_fields_set
         }
-        options = {key: said.pop(key) for key in Check.model_fields if key in said}
+        options = {key: said.pop(key) for key in CheckRule.model_fields if key in said}
         return {**said, "options": {"check_name": name, **options}}
 
 
-class Equality(Check):
+class Equality(CheckRule):
     """The value that all are, or none is."""
 
     value: Value = None
 
 
-class LowerLimit(Check):
+class LowerLimit(CheckRule):
     """What values are above."""
 
     min_value: Value = None
 
 
-class UpperLimit(Check):
+class UpperLimit(CheckRule):
     """What values are below."""
 
     max_value: Value = None
 
 
-class IntervalCheck(Check):
+class IntervalCheck(CheckRule):
     """What values lie between."""
 
     min_value: Value = None
@@ -154,31 +154,31 @@ class IntervalCheck(Check):
     needed = ("min_value", "max_value")
 
 
-class Allowed(Check):
+class Allowed(CheckRule):
     """The values there are."""
 
     allowed_values: Values = None
 
 
-class Forbidden(Check):
+class Forbidden(CheckRule):
     """The values there are not."""
 
     forbidden_values: Values = None
 
 
-class Pattern(Check):
+class Pattern(CheckRule):
     """What texts look like."""
 
     pattern: Annotated[Any, AfterValidator(_compiled)] = None
 
 
-class Affix(Check):
+class Affix(CheckRule):
     """How texts begin or end."""
 
     string: str | None = None
 
 
-class Length(Check):
+class Length(CheckRule):
     """How long texts are."""
 
     min_value: int | None = None
@@ -186,7 +186,7 @@ class Length(Check):
     exact_value: int | None = None
 
 
-class CompareColumns(Check):
+class CompareColumns(CheckRule):
     """One column against another, row by row."""
 
     left: str | None = None
@@ -195,7 +195,7 @@ class CompareColumns(Check):
     needed = ("left", "operator", "right")
 
 
-class ColumnsAddUp(Check):
+class ColumnsAddUp(CheckRule):
     """Columns that sum to another, give or take the tolerance."""
 
     parts: Names | None = None
@@ -216,10 +216,10 @@ class Checks(Words):
         checks._order = tuple(raw)  # noqa: SLF001 - its own class's
         return checks
 
-    def given(self) -> Iterator[tuple[str, Check]]:
+    def given(self) -> Iterator[tuple[str, CheckRule]]:
         """Each check that is there and its name, in the order of the file."""
         for name in self._order:
-            if isinstance(check := getattr(self, name, None), Check):
+            if isinstance(check := getattr(self, name, None), CheckRule):
                 yield name, check
 
 
@@ -312,7 +312,7 @@ class Column(ColumnChecks, ColumnFacts):
 
     checks: Annotated[tuple[ListedChecks, ...], BeforeValidator(_both_notations)] = ()
 
-    def all_checks(self) -> list[tuple[str, Check]]:
+    def all_checks(self) -> list[tuple[str, CheckRule]]:
         """Those under `checks` first."""
         return [*(one for checks in self.checks for one in checks.given()), *self.given()]
 

@@ -72,7 +72,7 @@ def overview(now: datetime) -> document.Document:
         sentence = "No experiment has run yet."
     blocks: tuple[document.Block, ...] = (document.Paragraph(sentence),)
     if rows:
-        blocks = (*blocks, document.Table(header, tuple(rows)))
+        blocks = (*blocks, document.TableBlock(header, tuple(rows)))
     return document.Document(
         "Experiments", (document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks),)
     )
@@ -91,7 +91,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     costs = [row["cost" if priced else "wall_seconds"] for row in reversed(runs)]
     latest = runs[0]
     metric = next((row["metric"] for row in runs if _is_number(row["validation_score"])), "score")
-    trends = document.Table(
+    trends = document.TableBlock(
         ("over the runs", "", "last"),
         (
             (f"{metric} on validation", _trend(scores), _last(scores, "")),
@@ -100,7 +100,9 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     )
     reports = _reports(experiment)
     header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
-    table = document.Table(header, tuple(_run_row(row, reports, experiment, root) for row in runs))
+    table = document.TableBlock(
+        header, tuple(_run_row(row, reports, experiment, root) for row in runs)
+    )
     return document.Document(
         f"{experiment}: all runs",
         (

@@ -19,7 +19,7 @@ from experiment_pipeline.reporting.document import (
     Link,
     Paragraph,
     Section,
-    Table,
+    TableBlock,
     around,
     render,
 )
@@ -157,10 +157,10 @@ def _data(of: Decided) -> Section:
     reasons = run["rejection_reasons"] or {}
     if reasons:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
-        blocks.append(Table(("most frequent reasons to reject a row", "rows"), rows))
+        blocks.append(TableBlock(("most frequent reasons to reject a row", "rows"), rows))
     if of.sets:
         cells = tuple((s["set_name"], f"{s['rows']:,}", s["digest"][:16]) for s in of.sets)
-        blocks.append(Table(("set", "rows", "sha256 begins"), cells))
+        blocks.append(TableBlock(("set", "rows", "sha256 begins"), cells))
     if of.findings:
         shown = tuple(
             (
@@ -173,7 +173,7 @@ def _data(of: Decided) -> Section:
             for one in of.findings[:MOST_LISTED]
         )
         header = ("severity", "finding", "columns", "evidence", "accepted because")
-        blocks += [Table(header, shown), *_more(len(of.findings), "finding")]
+        blocks += [TableBlock(header, shown), *_more(len(of.findings), "finding")]
     return Section("Data", tuple(blocks))
 
 
@@ -204,7 +204,7 @@ def _tried(of: Decided) -> Section:
         rows = tuple(
             (one["key"], one["status"], one["reason"] or "") for one in without[:MOST_LISTED]
         )
-        table = Table(("configuration", "status", "reason"), rows)
+        table = TableBlock(("configuration", "status", "reason"), rows)
         blocks += [table, *_more(len(without), "such configuration")]
     return Section("Tried, and not tried", tuple(blocks))
 
@@ -241,7 +241,7 @@ def _choice(of: Decided) -> Iterator[Section]:
     baseline = f"Predicting without features scores {_number(run['test_baseline'])} {how.short}."
     yield Section(
         "Choice, and by how much",
-        (Paragraph(said), Table(header, rows), Paragraph(f"{apart} {paired} {baseline}")),
+        (Paragraph(said), TableBlock(header, rows), Paragraph(f"{apart} {paired} {baseline}")),
     )
 
 
@@ -261,9 +261,9 @@ def _judgement(of: Decided) -> Iterator[Section]:
         for one in of.scores
         if one["set_name"] == "validation"
     )
-    blocks: list[Block] = [Table(("gate", "value", "limit", "outcome"), gates)]
+    blocks: list[Block] = [TableBlock(("gate", "value", "limit", "outcome"), gates)]
     if scores:
-        blocks.append(Table(("metric", "on validation", "baseline"), scores))
+        blocks.append(TableBlock(("metric", "on validation", "baseline"), scores))
     if run["looks"] is not None:
         among = f"; another model has seen {numbers.share(run['overlap'] or 0.0)} of them"
         looks = numbers.counted(run["looks"], "model has", "models have")
@@ -312,18 +312,18 @@ def _reports(of: Decided, root: str | None) -> Section:
     below = {place: None if root is None else relative_to(root, place) for _, place in found}
     links = [Link(name, f"../../{below[place]}") for name, place in found if below[place]]
     rows = tuple((name, place) for name, place in found if not below[place])
-    elsewhere: list[Block] = [Table(("report", "place"), rows)] if rows else []
+    elsewhere: list[Block] = [TableBlock(("report", "place"), rows)] if rows else []
     return Section("Reports", (*links, *elsewhere) or (Paragraph("None."),))
 
 
 def _signature() -> Section:
     rows = tuple((what, _TO_SIGN) for what in ("decision", "name", "date", "signature"))
-    return Section("Reviewed", (Table(("", ""), rows),))
+    return Section("Reviewed", (TableBlock(("", ""), rows),))
 
 
 def _facts(said: Mapping[str, str | None]) -> Block:
     rows = tuple((what, value) for what, value in said.items() if value)
-    return Table(("", ""), rows) if rows else Paragraph("Nothing is known of it.")
+    return TableBlock(("", ""), rows) if rows else Paragraph("Nothing is known of it.")
 
 
 def _more(number: int, what: str) -> list[Block]:

@@ -16,7 +16,7 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Picture,
     Section,
-    Table,
+    TableBlock,
     render_html,
 )
 
@@ -27,7 +27,8 @@ DOCUMENT = Document(
     (
         Section(f"section {EVIL}", (Paragraph(f"paragraph {EVIL}"), Bullets((f"item {EVIL}",)))),
         Section(
-            "more", (Table((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), PICTURE)
+            "more",
+            (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), PICTURE),
         ),
     ),
 )

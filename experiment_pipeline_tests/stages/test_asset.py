@@ -13,12 +13,12 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import (
     Check,
-    Columns,
+    ColumnTypes,
     Fact,
     Notes,
     Outcome,
+    PagePath,
     Pictures,
-    Place,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -70,7 +70,7 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
     table = shown(Rows(frame))
     assert [column.type for column in table.schema.columns] == ["int", "float", "bool", "string"]
     assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
-    assert [column.type for column in shown(Columns(frame)).columns][:2] == ["int64", "float64"]
+    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == ["int64", "float64"]
 
 
 def test_a_long_table_is_cut() -> None:
@@ -81,7 +81,7 @@ def test_a_long_table_is_cut() -> None:
 def test_pictures_stand_inside_and_a_place_can_be_copied() -> None:
     """A picture is its own source."""
     assert "](data:image/png;base64,cG5n)" in shown(Pictures({"a": b"png"})).value
-    assert isinstance(shown(Place("/somewhere")), dg.PathMetadataValue)
+    assert isinstance(shown(PagePath("/somewhere")), dg.PathMetadataValue)
 
 
 def test_a_check_says_what_it_failed_of() -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from experiment_pipeline.reporting.document import Document, Link, Markup, Paragraph, Table, render
+from experiment_pipeline.reporting.document import (
+    Document,
+    Link,
+    Markup,
+    Paragraph,
+    TableBlock,
+    render,
+)
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location, storage_root
@@ -23,12 +30,12 @@ NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
 EVIL = "<script>document.title = 'owned'</script>"
 
 
-def tables(document: Document) -> list[Table]:
+def tables(document: Document) -> list[TableBlock]:
     """All tables of a page, in order."""
-    return [b for section in document.sections for b in section.blocks if isinstance(b, Table)]
+    return [b for section in document.sections for b in section.blocks if isinstance(b, TableBlock)]
 
 
-def row(table: Table, first: str) -> dict[str, str]:
+def row(table: TableBlock, first: str) -> dict[str, str]:
     """The row that begins with a text, as header → text."""
     for cells in table.rows:
         texts = [

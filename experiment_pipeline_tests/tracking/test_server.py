@@ -20,7 +20,7 @@ from upath import UPath
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.orchestration.assets.shared import metadata_of
-from experiment_pipeline.reporting.outcome import Place
+from experiment_pipeline.reporting.outcome import PagePath
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import Location, location
 from experiment_pipeline.tracking import server
@@ -170,7 +170,7 @@ def test_metadata_links_to_a_page_where_a_server_runs(
 ) -> None:
     """Beside its path a report has its address; without a server, and elsewhere, only the path."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
-    facts = {"report": Place(report), "path": Place(str(storage / "visits" / "registry"))}
+    facts = {"report": PagePath(report), "path": PagePath(str(storage / "visits" / "registry"))}
     assert set(metadata_of(facts)) == {"report", "path"}
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:3001")
     told = metadata_of(facts)

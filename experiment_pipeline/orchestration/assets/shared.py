@@ -29,13 +29,13 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
-    Columns,
+    ColumnTypes,
     Fact,
     Markdown,
     Notes,
     Outcome,
+    PagePath,
     Pictures,
-    Place,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -198,11 +198,11 @@ def keep(run: RunMemory) -> dict[str, Fact]:
         killed = recording.mark_killed()  # before a question about runs would mark them
         records = write_record(run.experiment, run.run_id, root)
         run.remember(records)
-        kept |= {one.name: Place(one.place) for one in records}
+        kept |= {one.name: PagePath(one.place) for one in records}
         for one in (*killed, run):
             archive(one, root)
             pages = write_pages(one.experiment, root).items()
-            kept |= {name: Place(str(page)) for name, page in pages}
+            kept |= {name: PagePath(str(page)) for name, page in pages}
         if problem := mlflow.export(run):
             dg.get_dagster_logger().warning(problem)
     return kept
@@ -211,7 +211,7 @@ def keep(run: RunMemory) -> dict[str, Fact]:
 def with_memory(outcome: Outcome, experiment: str) -> Outcome:
     """The outcome, which also says where the pages of all runs are."""
     pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
-    places = {name: Place(str(storage_root() / page)) for name, page in pages.items()}
+    places = {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
     return replace(outcome, facts={**outcome.facts, **places})
 
 
@@ -270,7 +270,7 @@ def _failure(
 
 def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
     """What ended a run, and where to read on: paths, and addresses where they are served."""
-    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), Place)]
+    found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), PagePath)]
     lines = [*told]
     for path in found[:_MOST_PAGES]:
         lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
@@ -339,7 +339,7 @@ def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
     addresses = {
         f"{name}_page": dg.MetadataValue.url(url)
         for name, fact in facts.items()
-        if isinstance(fact, Place) and (url := page_url(fact.path))
+        if isinstance(fact, PagePath) and (url := page_url(fact.path))
     }
     return shown | addresses
 
@@ -349,7 +349,7 @@ def _shown(fact: Fact) -> Any:
     match fact:
         case Rows(frame):
             shown = _table(frame)
-        case Columns(frame):
+        case ColumnTypes(frame):
             types = frame.dtypes.items()
             shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
         case Notes(lines):
@@ -359,7 +359,7 @@ def _shown(fact: Fact) -> Any:
             shown = dg.MetadataValue.md(text)
         case Pictures(images):
             shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
-        case Place(path):
+        case PagePath(path):
             shown = dg.MetadataValue.path(path)
         case float():
             shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"

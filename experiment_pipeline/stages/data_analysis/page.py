@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, Place, Rows
+from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import DataAnalysisSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
@@ -58,7 +58,7 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
         facts={
             "verdict": verdict,
             "because": because,
-            "report": Place(place),
+            "report": PagePath(place),
             **_rows_read(analysis),
             "found": Rows(_found(analysis)),
             "findings": Markdown(markdown),
@@ -211,7 +211,7 @@ def _document(
         document.Section("Findings", found),
         document.Section(
             f"{len(others)} rules that found nothing or did not apply",
-            (document.Table(("code", "outcome", "evidence"), others),),
+            (document.TableBlock(("code", "outcome", "evidence"), others),),
             folded=True,
         ),
         *_associations(analysis, spec),
@@ -240,7 +240,7 @@ def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[docume
         f"the strongest {len(strongest)} of {len(analysis.associations):,}."
     )
     rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
-    table = document.Table(("feature", "skill"), rows)
+    table = document.TableBlock(("feature", "skill"), rows)
     return [document.Section("What predicts the target alone", (document.Paragraph(said), table))]
 
 

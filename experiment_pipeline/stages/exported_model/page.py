@@ -12,9 +12,9 @@ from datetime import datetime
 from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting import document as documents
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, Table
+from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, TableBlock
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, Place
+from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import Remembered, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
@@ -117,7 +117,7 @@ def build_card(
             _limits(facts),
             _loading(facts, signature),
             _provenance(facts),
-            Section("Files", (Table(("file", "holds"), tuple(files)),)),
+            Section("Files", (TableBlock(("file", "holds"), tuple(files)),)),
         ),
     )
 
@@ -171,13 +171,13 @@ def _data(facts: ModelFacts) -> Section:
             f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
             f"{'train and test' if refit else 'the train set'} and judged on the validation set."
         ),
-        Table(("set", "rows", "sha256 begins"), sets),
+        TableBlock(("set", "rows", "sha256 begins"), sets),
     ]
     if spec.exclude:
         reasons = tuple(redacted(list(spec.exclude.items()))[:SHOWN_ROWS])
         blocks += [
             Paragraph(f"Columns that are no features ({len(spec.exclude)}):"),
-            Table(("column", "reason"), tuple(map(tuple, reasons))),
+            TableBlock(("column", "reason"), tuple(map(tuple, reasons))),
         ]
     return Section("Data", tuple(blocks))
 
@@ -205,7 +205,7 @@ def _configuration(facts: ModelFacts) -> Section:
         "Chosen configuration",
         (
             Paragraph(f"{chosen.key} (algorithm {chosen.algorithm}). {facts.reason}"),
-            Table(("hyperparameter", "value"), rows),
+            TableBlock(("hyperparameter", "value"), rows),
         ),
     )
 
@@ -229,7 +229,7 @@ def _ensemble(facts: ModelFacts) -> Section:
                 f"An ensemble: the weighted mean of the {mean} of {len(rows)} models, each fitted "
                 f"on its own. {facts.reason}"
             ),
-            Table(header, rows),
+            TableBlock(header, rows),
             Paragraph(
                 "Its score before validation is of predictions whose weights were chosen on other "
                 "rows."
@@ -253,14 +253,14 @@ def _metrics(facts: ModelFacts) -> Section:
     looks = looked_at(facts.looks, facts.overlap)
     scores = evaluated(facts.spec.evaluation_name).scores
     header = ("set", "metric", "estimate", "95 % interval", "baseline")
-    return Section("Metrics", (Table(header, rows), Paragraph(f"{looks} {scores}")))
+    return Section("Metrics", (TableBlock(header, rows), Paragraph(f"{looks} {scores}")))
 
 
 def _gates(facts: ModelFacts) -> Section:
     rows = tuple(
         (gate.rule, numbers.score(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates
     )
-    return Section("Acceptance", (Table(("gate", "value", "outcome"), rows),))
+    return Section("Acceptance", (TableBlock(("gate", "value", "outcome"), rows),))
 
 
 def _limits(facts: ModelFacts) -> Section:
@@ -297,7 +297,7 @@ def _provenance(facts: ModelFacts) -> Section:
         ("fingerprint", facts.fingerprint),
         ("software", facts.environment.in_words()),
     )
-    return Section("Provenance", (Table(("what", "value"), rows),))
+    return Section("Provenance", (TableBlock(("what", "value"), rows),))
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
             "score": version.entry.headline,
             "configuration": words,
             "approval": version.approved,
-            "path": Place(published.path),
+            "path": PagePath(published.path),
             "reused": published.reused,
             "partition": version.entry.configuration,
             "repository": committed or "none named in the YAML",

@@ -15,12 +15,12 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Picture,
     Section,
-    Table,
+    TableBlock,
     around,
     render_html,
 )
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Pictures, Place, Rows
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Pictures, Rows
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     Remembered,
@@ -77,7 +77,7 @@ def outcome(
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(_first_rows(board, declared)),
             "reason": board.reason,
-            "report": Place(place),
+            "report": PagePath(place),
             "notes": Notes(board.notes),
             "scores": Pictures({"Scores": scores}),
             f"test {board.metric}": board.score.estimate,
@@ -279,7 +279,7 @@ def decision(shown: SearchShown) -> str:
     )
 
 
-def _choice(shown: SearchShown) -> Table:
+def _choice(shown: SearchShown) -> TableBlock:
     board = shown.board
     counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
@@ -305,7 +305,7 @@ def _choice(shown: SearchShown) -> Table:
             f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}; "
             "encoding, predicting and scoring take time of their own, which a budget counts"
         )
-    return Table(("", ""), tuple(facts.items()))
+    return TableBlock(("", ""), tuple(facts.items()))
 
 
 def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
@@ -320,7 +320,7 @@ def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
             "reason",
         ),
     )
-    table = Table(header, tuple(_cells(shown, row) for row in shown.rows))
+    table = TableBlock(header, tuple(_cells(shown, row) for row in shown.rows))
     blocks: list[Block] = [table] if scores is None else [scores, table]
     search = Interactive("search", pictures.data(shown), tuple(blocks))
     if len(shown.rows) == len(shown.board.rows):
@@ -366,13 +366,15 @@ def _workers(placed: pd.DataFrame) -> Section:
     table, there = of_workers(placed), placed["worker"].nunique()
     slow = tuple(slow_workers(placed)) or ("No worker stands out by how long its fits take.",)
     cut = f"These are the slowest {len(table):,} of {there:,}." if len(table) < there else ""
-    rows = Table(tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None)))
+    rows = TableBlock(
+        tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None))
+    )
     return Section("Workers", (Bullets(tuple(filter(None, (*slow, cut)))), rows))
 
 
-def _failures(board: Leaderboard) -> Table:
+def _failures(board: Leaderboard) -> TableBlock:
     failed = board.rows[board.rows["status"] == FAILED]
-    return Table(
+    return TableBlock(
         ("failed", "reason", "for example"),
         tuple(
             (f"{count:,}", reason, failed["key"][failed["reason"] == reason].iloc[0])

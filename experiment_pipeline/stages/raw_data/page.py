@@ -8,7 +8,7 @@ import re
 
 import pandas as pd
 
-from experiment_pipeline.reporting.outcome import Columns, Markdown, Notes, Outcome
+from experiment_pipeline.reporting.outcome import ColumnTypes, Markdown, Notes, Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.table.table import head
@@ -35,7 +35,7 @@ def outcome(table: RawTable, source: str) -> Outcome:
             "delimiter": repr(table.delimiter) if table.delimiter else absent,
             "notes": Notes(table.notes),
             "preview": Markdown(preview(first)),
-            "dagster/column_schema": Columns(first),
+            "dagster/column_schema": ColumnTypes(first),
         },
         remembered=[
             RunFacts(

@@ -4,7 +4,7 @@ In: the two parts of a table, and how they differ from the accepted version. Out
 """
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.outcome import Check, Columns, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ValidatedDataSpec
 from experiment_pipeline.stages.validated_data import guards
@@ -42,7 +42,7 @@ def validated(
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
             **changed.facts(),
-            "dagster/column_schema": Columns(head(data.validated, 1)),
+            "dagster/column_schema": ColumnTypes(head(data.validated, 1)),
             "rejection_rate": data.rejection_rate,
         },
         checks=[

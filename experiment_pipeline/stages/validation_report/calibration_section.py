@@ -6,7 +6,7 @@ In: the report, and its pictures. Out: a section of a document; nothing is compu
 import math
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Paragraph, Section, Table
+from experiment_pipeline.reporting.document import Paragraph, Section, TableBlock
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.sections import Pictures
 from experiment_pipeline.statistics.calibration import CalibrationCurve
@@ -45,7 +45,7 @@ def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
     return [
         Section(
             "Calibration",
-            (*said, Table(header, rows), *pictures.get("calibration", ()), meaning),
+            (*said, TableBlock(header, rows), *pictures.get("calibration", ()), meaning),
         )
     ]
 

@@ -17,8 +17,8 @@ from experiment_pipeline.reporting.outcome import (
     Markdown,
     Notes,
     Outcome,
+    PagePath,
     Pictures,
-    Place,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import (
@@ -69,7 +69,7 @@ def outcome(
             "gates": Rows(_gate_rows(report)),
             "configuration": words,
             "looked at": looked_at(report.looks, report.overlap),
-            "report": Place(place),
+            "report": PagePath(place),
             "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
             "pictures": Pictures(pictures),

@@ -14,7 +14,7 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Picture,
     Section,
-    Table,
+    TableBlock,
 )
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -79,7 +79,7 @@ def gates(report: ValidationReport) -> Section:
         (gate.outcome, gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.means)
         for gate in report.gates
     )
-    table = Table(("outcome", "gate", "value", "limit", "what it means"), rows)
+    table = TableBlock(("outcome", "gate", "value", "limit", "what it means"), rows)
     return Section("Decision", (Paragraph(decision(report)), table))
 
 
@@ -100,7 +100,7 @@ def champion(report: ValidationReport) -> list[Section]:
     said = f"Both on the same {held.scores.rows:,} validation rows, paired."
     if held.left_out:
         said += f" Left out: {held.left_out:,} rows that the champion was fitted or chosen on."
-    table = Table(("", held.metric), rows)
+    table = TableBlock(("", held.metric), rows)
     return [Section("Against the champion", (Paragraph(said), table))]
 
 
@@ -145,7 +145,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
         "difference to it is paired, so its interval is not that of the score moved."
     )
     header = ("metric", "estimate", "95 % interval", "baseline", "minus the baseline", "better is")
-    blocks = (Paragraph(said), Table(header, rows), *_gap(report), *pictures.get("scores", ()))
+    blocks = (Paragraph(said), TableBlock(header, rows), *_gap(report), *pictures.get("scores", ()))
     return Section("Scores", blocks)
 
 
@@ -175,7 +175,7 @@ def _gap(report: ValidationReport) -> list[Block]:
             " Before validation, every row is decided by a threshold that was chosen on other rows: this "
             "score is lower than the one that ranked, and can be compared with validation."
         )
-    return [Paragraph(said), Table(("on", report.metric), rows)]
+    return [Paragraph(said), TableBlock(("on", report.metric), rows)]
 
 
 def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
@@ -210,7 +210,9 @@ def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
                 "exported; f1, accuracy and balanced accuracy above are at it, not at their own "
                 "best one. What it costs on validation was not chosen there:"
             ),
-            Table(("decide by", "threshold", f"cost per row {how.short}", "on validation"), rows),
+            TableBlock(
+                ("decide by", "threshold", f"cost per row {how.short}", "on validation"), rows
+            ),
         ]
     blocks += pictures.get("threshold", ())
     blocks.append(
@@ -247,7 +249,7 @@ def errors(report: ValidationReport, pictures: Pictures) -> list[Section]:
     rows = (("actual minus predicted", low, lower, middle, upper, high),)
     header = ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %")
     drawn = pictures.get("residuals", ())
-    return [Section("Errors", (Paragraph(said), Table(header, rows), *drawn))]
+    return [Section("Errors", (Paragraph(said), TableBlock(header, rows), *drawn))]
 
 
 def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
@@ -276,7 +278,7 @@ def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
         f"rows called so that are. Recognised least is class {worst.label}: {numbers.share(worst.recall)} "
         f"of {worst.support:,} rows."
     )
-    blocks: list[Block] = [Paragraph(said), Table(header, rows), *pictures.get("classes", ())]
+    blocks: list[Block] = [Paragraph(said), TableBlock(header, rows), *pictures.get("classes", ())]
     if len(found) > len(shown):
         blocks.append(Paragraph(f"{len(found) - len(shown):,} more classes are in report.json."))
     return [Section("Class by class", tuple(blocks))]
@@ -305,7 +307,11 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
         "shuffles. Two features that say the same each look unimportant."
     )
     header = ("feature", f"{used.metric} lost", "noise (±)", "more than twice the noise")
-    blocks: list[Block] = [Paragraph(said), *pictures.get("importance", ()), Table(header, rows)]
+    blocks: list[Block] = [
+        Paragraph(said),
+        *pictures.get("importance", ()),
+        TableBlock(header, rows),
+    ]
     if len(used.importance) > len(shown):
         more = len(used.importance) - len(shown)
         blocks.append(Paragraph(f"{numbers.counted(more, 'more feature')} in report.json."))
@@ -338,7 +344,7 @@ def segments(report: ValidationReport, pictures: Pictures) -> Section:
     header = ("feature", "value", "rows", report.metric, "worse than the whole set")
     if not rows:
         return Section("Weakest segments", (none,))
-    return Section("Weakest segments", (*pictures.get("segments", ()), Table(header, rows)))
+    return Section("Weakest segments", (*pictures.get("segments", ()), TableBlock(header, rows)))
 
 
 def notes(report: ValidationReport) -> Section:

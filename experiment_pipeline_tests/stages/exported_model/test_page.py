@@ -11,7 +11,7 @@ from experiment_pipeline.reporting.document import (
     Document,
     Paragraph,
     Section,
-    Table,
+    TableBlock,
 )
 from experiment_pipeline.stages.exported_model import page as model_card
 from experiment_pipeline_tests import exported
@@ -49,7 +49,7 @@ def test_a_card_says_what_a_reader_needs() -> None:
 def test_metrics_come_with_interval_and_baseline() -> None:
     """No estimate stands alone."""
     table = blocks("Metrics")[0]
-    assert isinstance(table, Table)
+    assert isinstance(table, TableBlock)
     assert table.rows[0] == ("validation", "roc_auc", "0.7100", "0.6500 to 0.7700", "0.5000")
 
 
@@ -89,7 +89,7 @@ def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
     text = document.render(card())
     assert "<b>" not in text
     assert "&lt;b&gt;landing&lt;/b&gt;" in text
-    awkward = Table(("a|b",), (("x|y\n## *z*",),))
+    awkward = TableBlock(("a|b",), (("x|y\n## *z*",),))
     shown = document.render(Document("<script>", (Section("s", (awkward, Paragraph("_a_ b_c"))),)))
     assert "<script>" not in shown
     assert "| x\\|y ## \\*z\\* |" in shown
@@ -101,7 +101,7 @@ def test_every_row_is_as_long_as_its_header() -> None:
     """Tables of the card are rectangular."""
     for section in card().sections:
         for block in section.blocks:
-            if isinstance(block, Table):
+            if isinstance(block, TableBlock):
                 assert {len(row) for row in block.rows} <= {len(block.header)}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiment_pipeline.errors import TrainingError
-from experiment_pipeline.reporting.document import Table
+from experiment_pipeline.reporting.document import TableBlock
 from experiment_pipeline.stages.leaderboard.board import (
     Leaderboard,
     board_digest,
@@ -46,7 +46,7 @@ def test_why_configurations_were_not_begun_stands_beside_their_number(
 ) -> None:
     """Who reads that most were not started need not look for the reason at the end of the page."""
     choice = document(finished_search(20, unstarted=unstarted), "flights").sections[0]
-    (table,) = (block for block in choice.blocks if isinstance(block, Table))
+    (table,) = (block for block in choice.blocks if isinstance(block, TableBlock))
     searched = dict(table.rows)["Searched"]
     assert searched.endswith(f"{unstarted} not started{said}" if said else "failed")
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from experiment_pipeline.reporting.document import Picture, Table, render
+from experiment_pipeline.reporting.document import Picture, TableBlock, render
 from experiment_pipeline.stages.validation_report.details import exported_threshold
 from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING, drawings
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
@@ -100,7 +100,7 @@ def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
 
 
 def _rows(found: Checked, title: str) -> tuple:
-    return next(block.rows for block in section(found, title) if isinstance(block, Table))
+    return next(block.rows for block in section(found, title) if isinstance(block, TableBlock))
 
 
 def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation() -> None:
