@@ -55,13 +55,10 @@ def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
     """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     lines = [_line([str(name) for name in shown.columns]), "|" + " --- |" * shown.shape[1]]
-    lines.extend(
-        _line(["" if pd.isna(value) else str(value) for value in values])
-        for values in shown.itertuples(index=False, name=None)
-    )
-    if (hidden := frame.shape[1] - shown.shape[1]) > 0:
-        lines.append(f"\n… and {hidden:,} more columns")
-    return "\n".join(lines)
+    for values in shown.itertuples(index=False, name=None):
+        lines.append(_line(["" if pd.isna(value) else str(value) for value in values]))
+    hidden = frame.shape[1] - shown.shape[1]
+    return "\n".join([*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])])
 
 
 def _line(cells: list[str]) -> str:
