@@ -54,9 +54,9 @@ def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
     Names and values come from strangers: HTML and Markdown in them is shown, not rendered.
     """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
-    lines = [_line([str(name) for name in shown.columns]), "|" + " --- |" * shown.shape[1]]
-    for values in shown.itertuples(index=False, name=None):
-        lines.append(_line(["" if pd.isna(value) else str(value) for value in values]))
+    cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
+    lines = [_line(list(map(str, shown.columns))), "|" + " --- |" * shown.shape[1]]
+    lines += [_line(list(row)) for row in cells]
     hidden = frame.shape[1] - shown.shape[1]
     return "\n".join([*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])])
 
