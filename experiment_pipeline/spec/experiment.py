@@ -1,19 +1,16 @@
-"""`ExperimentSpec`: everything the defs.yaml of an experiment can say.
+"""`ExperimentSpec`: every key of an experiment's defs.yaml, and the rules between keys.
 
-The YAML is flat; here its keys are grouped by who may depend on them: `spec.part(LeaderboardSpec)`
-is all that the leaderboard can read, and what its fingerprint digests. What stands below a key
-lives in `table`, `search` and `judgement`; here also the rules between keys. In: a mapping as YAML gives it. Out: one immutable object, or InvalidExperiment.
+What stands below a key is declared in `table`, `search`, `judgement` and `operation`.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec import sentences, table
-from experiment_pipeline.spec.judgement import Costs, Criterion, Export, NotWorseThanChampion
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
     Closed,
@@ -34,10 +31,14 @@ from experiment_pipeline.spec.operation import (
 from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,
+    Costs,
+    Criterion,
     CrossValidation,
     EnsembleRule,
     EvaluationSetting,
+    Export,
     Halving,
+    NotWorseThanChampion,
     Search,
     SeedsSetting,
 )
@@ -46,41 +47,18 @@ from experiment_pipeline.statistics.metrics import names_of
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
-PartT = TypeVar("PartT", bound="Part")
 
 
-class Part(Closed):
-    """Some settings of the experiment that is called so: what one stage may depend on.
-
-    A stage's fingerprint is the digest of the part that it was given.
-    """
+class ExperimentSpec(Closed):
+    """One table, one target, one search."""
 
     name: str = Field(
         pattern=NAME,
         description="A folder name of letters, digits and _, beginning with a letter",
     )
-
-    def part(self, kind: type[PartT]) -> PartT:
-        """Return the settings that a smaller part has: others cannot be read from it."""
-        values = {key: getattr(self, key) for key in kind.model_fields}
-        given = self.model_fields_set & values.keys()
-        return cast("PartT", kind.model_construct(given, **values))
-
-
-class RawDataSpec(Part):
-    """What decides the table as delivered."""
-
     data: table.Data = Field(description="The table", examples=["data/customers.csv"])
 
-    @field_validator("data", mode="before", json_schema_input_type=str | table.Data)
-    @classmethod
-    def _url_alone(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
-
-
-class Question(Part):
-    """What is predicted, and how much each row counts."""
-
+    # What is predicted, and which columns and rows count how.
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
     task: Task = Field(description="What is predicted", examples=["binary"])
     positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
@@ -90,101 +68,29 @@ class Question(Part):
         description="The column of positive numbers that say how much each row counts; no feature",
         examples=["policy_years"],
     )
-
-
-class Sampling(Question):
-    """Which rows belong together, and to which set."""
-
-    split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
-
-
-class Prepared(Question):
-    """How rows as delivered become rows to learn from."""
-
-    preparation: table.Preparation = table.Preparation()
-
-
-class Roles(Sampling, Prepared):
-    """What each column is for, and so which set each row belongs to: what decides the split."""
-
     exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
         {}, description="Column → the reason it is no feature"
     )
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _reasons_are_given(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
-                "write each excluded column with its reason: {column: reason}"
-            )
-        return value
-
-    @cached_property
-    def not_features(self) -> frozenset[str]:
-        """Columns that never reach a model: target, weights, excluded, ids, the split's column."""
-        split_columns = set() if self.split.by == "random" else {self.split.column}
-        weights = set() if self.sample_weight is None else {self.sample_weight}
-        named = {*self.exclude, *self.split.id_columns, *split_columns}
-        return frozenset({self.target, *named, *weights})
-
-
-class Scoring(Question):
-    """What models are measured by; the seed is of everything that is drawn, fits and resamples."""
-
-    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
-    acceptance: tuple[Criterion, ...] = Field(
-        (), description="Empty: surely better than the baseline on the same rows"
+    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
+        {},
+        description="Feature that is a number → how the prediction (binary: the probability of "
+        "the positive class) may go when it rises, all else equal",
+        examples=["{distance: increasing}"],
     )
-    seed: int = Field(0, ge=0, lt=2**31)
+    preparation: table.Preparation = table.Preparation()
+    analysis: table.Analysis = table.Analysis()
+    validation: table.Validation = table.Validation()
+    split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
 
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """The ranking metric first, then those of the acceptance criteria."""
-        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
-
-
-class Searched(Sampling):
-    """Which configurations are compared, on which rows."""
-
+    # Which configurations are compared, on which rows, and by what.
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
+    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     evaluation: EvaluationSetting = Field(
         None,
         description="test_set, or cross_validation of the train and test rows: for small tables",
     )
-
-    @property
-    def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
-        """What the choice rests on, by the name that the YAML gives it."""
-        return "test_set" if self.evaluation is None else "cross_validation"
-
-    @property
-    def cross_validation(self) -> CrossValidation | None:
-        """How the train and test rows are cut into folds; None: the test set is what decides."""
-        if self.evaluation is None:
-            return None
-        settings = self.evaluation.cross_validation
-        # In time order there is one way to cut.
-        return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
-
-
-class ValidatedDataSpec(Roles):
-    """What decides which rows are kept."""
-
-    validation: table.Validation = table.Validation()
-
-
-class DataAnalysisSpec(Scoring, ValidatedDataSpec):
-    """What findings depend on: everything about the table, nothing about the search."""
-
-    analysis: table.Analysis = table.Analysis()
-
-
-class Fitting(Scoring):
-    """How a configuration is fitted on all train rows: how often, and what makes shares of it."""
-
     seeds: SeedsSetting = Field(
         None,
         description="How often a configuration is fitted, to tell its lead from luck; unset: once",
@@ -194,41 +100,29 @@ class Fitting(Scoring):
         description="How probabilities are made shares that come true, learnt on train rows alone; "
         "unset: sigmoid where a configuration reweights classes",
     )
-
-    @property
-    def plain(self) -> Self:
-        """The same with one fit, as it is: for small rungs."""
-        return self.model_copy(update={"seeds": None, "calibrate": "off"})
-
-
-class SearchSpec(Fitting, Searched):
-    """What decides which configurations are trained, how far, and side by side."""
-
     halving: Annotated[
         Halving | None,
         on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
         OFF_IS_WRITTEN,
     ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
     budget: Budget = Budget()
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Of everything that is drawn: fits and resamples"
+    )
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
     # Excluded from every dump: where fits run decides no result.
     engine: Engine | None = Field(
         None, exclude=True, description="Unset: EXPERIMENT_PIPELINE_DASK, else threads here"
     )
-
-
-class LeaderboardSpec(Scoring, Searched):
-    """What ranks the results of the search, and chooses."""
-
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
     ensemble: Annotated[
         EnsembleRule | None, on_or_off(EnsembleRule, "members: 5"), OFF_IS_WRITTEN
     ] = Field(EnsembleRule(), description="off, or how many configurations an average may have")
 
-
-class ValidationReportSpec(Fitting, Searched, Prepared):
-    """What the judgement of the chosen configuration depends on."""
-
+    # How the chosen one is judged, and where it goes.
+    acceptance: tuple[Criterion, ...] = Field(
+        (), description="Empty: significantly better than the baseline on the same rows"
+    )
     not_worse_than_champion: Annotated[
         NotWorseThanChampion | None,
         on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
@@ -239,28 +133,12 @@ class ValidationReportSpec(Fitting, Searched, Prepared):
         description="Binary: what wrong decisions cost; the exported threshold is then the cheapest",
     )
     export: Export = Export()
-
-
-class Learnt(Roles):
-    """Which columns models are fitted on, and what is known of them before."""
-
-    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
-        {},
-        description="Feature that is a number → how the prediction (binary: the probability of "
-        "the positive class) may go when it rises, all else equal",
-        examples=["{distance: increasing}"],
-    )
-
-
-class ExperimentSpec(
-    ValidationReportSpec, LeaderboardSpec, SearchSpec, Learnt, DataAnalysisSpec, RawDataSpec
-):
-    """One table, one target, one search."""
-
-    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
     approval: Literal["none", "required"] = Field(
         "none", description="required: a version is no champion before somebody approves it"
     )
+
+    # How the experiment runs in Dagster; nothing of it decides a result.
+    schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
     )
@@ -269,8 +147,66 @@ class ExperimentSpec(
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
-    # Excluded from every dump: it decides no result, and its address may hold a secret.
+    # Excluded from every dump: its address may hold a secret.
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
+
+    def part(self, keys: tuple[str, ...]) -> Self:
+        """Return a copy with the name and these keys alone: what one stage may depend on.
+
+        Reading another key raises AttributeError, and `model_dump` holds no other, so that the
+        stage's fingerprint covers what the stage reads.
+        """
+        copy = self.model_copy()
+        kept = {key: getattr(self, key) for key in ("name", *keys)}
+        object.__setattr__(copy, "__dict__", kept)
+        object.__setattr__(copy, "__pydantic_fields_set__", self.model_fields_set & kept.keys())
+        return copy
+
+    @cached_property
+    def not_features(self) -> frozenset[str]:
+        """Columns that never reach a model: target, weights, excluded, ids, the split's column."""
+        split_columns = set() if self.split.by == "random" else {self.split.column}
+        weights = set() if self.sample_weight is None else {self.sample_weight}
+        named = {*self.exclude, *self.split.id_columns, *split_columns}
+        return frozenset({self.target, *named, *weights})
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The ranking metric first, then those of the acceptance criteria."""
+        return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
+
+    @property
+    def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
+        """What the choice rests on, by the name that the YAML gives it."""
+        return "test_set" if self.evaluation is None else "cross_validation"
+
+    @property
+    def cross_validation(self) -> CrossValidation | None:
+        """How the train and test rows are cut into folds; None: the test set decides."""
+        if self.evaluation is None:
+            return None
+        settings = self.evaluation.cross_validation
+        # In time order there is one way to cut.
+        return settings.model_copy(update={"repeats": 1}) if self.split.by == "time" else settings
+
+    @property
+    def plain(self) -> Self:
+        """The same with one fit, not calibrated: for small rungs."""
+        return self.model_copy(update={"seeds": None, "calibrate": "off"})
+
+    @field_validator("data", mode="before", json_schema_input_type=str | table.Data)
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _reasons_are_given(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                "write each excluded column with its reason: {column: reason}"
+            )
+        return value
 
     @field_validator("schedule")
     @classmethod

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, did_you_mean
-from experiment_pipeline.spec import ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
@@ -265,7 +265,7 @@ class Registry:
         return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
 
 
-def registry_of(spec: ValidationReportSpec) -> Registry:
+def registry_of(spec: ExperimentSpec) -> Registry:
     """Return where an experiment's models go: the YAML's export url, else the storage root."""
     return Registry(location(spec.export.url) if spec.export.url else storage_root(), spec.name)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec import Sampling
+from experiment_pipeline.spec import ExperimentSpec, Split
 from experiment_pipeline.statistics.spread import ConsecutiveClusters
 from experiment_pipeline.table.digests import (
     column_part,
@@ -31,7 +31,9 @@ from experiment_pipeline.table.table import Table, picked, slices
 MICROSECOND = pd.Timedelta("1us")
 
 
-def cluster_hashes(frame: Table, spec: Sampling, features: Sequence[str], salt: str) -> np.ndarray:
+def cluster_hashes(
+    frame: Table, split: Split, target: str, features: Sequence[str], salt: str
+) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
     Rows with equal features are one cluster where they are copies, and one cluster each where they
@@ -41,13 +43,13 @@ def cluster_hashes(frame: Table, spec: Sampling, features: Sequence[str], salt: 
     Returns:
         uint64 (n,).
     """
-    if spec.split.by == "group":
-        return row_hashes(frame, [spec.split.column], salt)
-    if spec.split.id_columns:
-        return row_hashes(frame, spec.split.id_columns, salt)
+    if split.by == "group":
+        return row_hashes(frame, [split.column], salt)
+    if split.id_columns:
+        return row_hashes(frame, split.id_columns, salt)
     equal = equal_rows(frame, features, salt)
     hashes, people = equal.hashes, picked(frame, np.flatnonzero(equal.by_chance))
-    label = [name for name in frame.columns if name == spec.target]
+    label = [name for name in frame.columns if name == target]
     labelled = hashes[equal.by_chance] + row_hashes(people, label, f"{salt}/label")
     hashes[equal.by_chance] = numbered(people, labelled)
     return hashes
@@ -66,7 +68,7 @@ def numbered(frame: Table, keys: np.ndarray) -> np.ndarray:
     return mixed(keys + mixed(numbers))
 
 
-def strata_of(frame: Table, spec: Sampling) -> np.ndarray:
+def strata_of(frame: Table, spec: ExperimentSpec) -> np.ndarray:
     """Number the classes: int64 (n,); one stratum for regression and for whole groups."""
     if spec.task == "regression" or spec.split.by == "group" or spec.target not in frame:
         return np.zeros(len(frame), dtype=np.int64)
@@ -105,7 +107,7 @@ def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, 
     return numbers_of(times), 0.0
 
 
-def resampling_clusters(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def resampling_clusters(frame: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     """Number the clusters that an interval resamples: what the split keeps together.
 
     Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
@@ -126,7 +128,7 @@ def resampling_clusters(frame: Table, spec: Sampling, features: Sequence[str]) -
         if kind_of(frame[spec.split.column]) == "datetime":
             clusters = np.floor(clusters / (pd.Timedelta(spec.split.unit) / MICROSECOND))
     else:
-        clusters = cluster_hashes(frame, spec, features, "units")
+        clusters = cluster_hashes(frame, spec.split, spec.target, features, "units")
     codes = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
     return codes.view(ConsecutiveClusters) if spec.split.by == "time" else codes
 
@@ -249,7 +251,7 @@ def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
     return list(blocks.values())
 
 
-def canonical_order(frame: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def canonical_order(frame: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
     The hash is that of the features and the target, so that a column that no model sees changes

@@ -12,7 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec, Learnt, Roles
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.spec.sentences import Problem, invalid
@@ -23,7 +23,7 @@ from experiment_pipeline.table.schema import fit_columns, shared_schema
 from experiment_pipeline.table.table import Table
 
 
-def feature_columns(frame: Table, spec: Roles) -> list[str]:
+def feature_columns(frame: Table, spec: ExperimentSpec) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
@@ -47,7 +47,7 @@ def feature_columns(frame: Table, spec: Roles) -> list[str]:
     return features
 
 
-def directions_of(frame: Table, spec: Learnt) -> dict[str, int]:
+def directions_of(frame: Table, spec: ExperimentSpec) -> dict[str, int]:
     """Return feature → 1 where the prediction may only rise with it, -1 where only fall.
 
     Raises:
@@ -65,7 +65,7 @@ def directions_of(frame: Table, spec: Learnt) -> dict[str, int]:
     return {name: 1 if said == "increasing" else -1 for name, said in spec.monotone.items()}
 
 
-def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
+def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
     """(path of the key, column) of the columns that are neither target nor feature."""
     for name in spec.exclude:
         yield ("exclude", name), name
@@ -77,7 +77,7 @@ def named_columns(spec: Roles) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _check_named_columns(frame: Table, spec: Roles) -> None:
+def _check_named_columns(frame: Table, spec: ExperimentSpec) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
             raise _absent(".".join(map(str, place)), name, frame)
@@ -91,7 +91,7 @@ def _absent(place: str, name: str, frame: Table) -> UnusableTable:
     )
 
 
-def _is_calendar_source(column: pd.Series, spec: Roles) -> bool:
+def _is_calendar_source(column: pd.Series, spec: ExperimentSpec) -> bool:
     return column.name in spec.preparation.calendar and kind_of(column) == "datetime"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import EmptySet
-from experiment_pipeline.spec import CrossValidation, Sampling, TimeSplit
+from experiment_pipeline.spec import CrossValidation, ExperimentSpec, TimeSplit
 from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.membership import cut_by_order
 
@@ -37,7 +37,7 @@ class FoldRows:
 
 
 def folds_of(
-    frame: pd.DataFrame, spec: Sampling, wanted: CrossValidation, features: tuple[str, ...]
+    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
 ) -> tuple[FoldRows, ...]:
     """Return the folds of each repeat; within one, no row is predicted twice.
 
@@ -64,14 +64,14 @@ def folds_of(
 
 
 def _dealt(
-    frame: pd.DataFrame, spec: Sampling, wanted: CrossValidation, features: tuple[str, ...]
+    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
 ) -> Iterator[FoldRows]:
     classes = np.zeros(len(frame), dtype=np.int64)
     if spec.task != "regression":
         classes = classes_of(frame[spec.target])
     seed = getattr(spec.split, "seed", 0)
     for repeat in range(wanted.repeats):
-        hashes = cluster_hashes(frame, spec, features, f"folds/{seed}/{repeat}")
+        hashes = cluster_hashes(frame, spec.split, spec.target, features, f"folds/{seed}/{repeat}")
         fold = deal(hashes, classes, wanted.folds)
         for number in np.unique(fold):
             if (fold != number).any():

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.spec import Sampling
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.table.digests import distinct, row_hashes
 from experiment_pipeline.table.table import Table, picked
 
@@ -120,7 +120,7 @@ class FittedRows:
     hashes: np.ndarray
 
     @classmethod
-    def of(cls, rows: Table, spec: Sampling, sources: Collection[str]) -> Self:
+    def of(cls, rows: Table, spec: ExperimentSpec, sources: Collection[str]) -> Self:
         """Return the identity of rows as delivered.
 
         Args:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ColumnSplit, Fractions, Sampling, TimeSplit
+from experiment_pipeline.spec import ColumnSplit, ExperimentSpec, Fractions, TimeSplit
 from experiment_pipeline.table.clusters import cluster_hashes, strata_of, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.table import Table, picked, slices
@@ -24,7 +24,7 @@ LEFT_OUT = "gap"
 _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
 
 
-def assign_sets(prepared: Table, spec: Sampling, features: Sequence[str]) -> pd.Series:
+def assign_sets(prepared: Table, spec: ExperimentSpec, features: Sequence[str]) -> pd.Series:
     """Name the set of each row.
 
     Returns:
@@ -52,7 +52,7 @@ def codes_of(sets: pd.Series) -> np.ndarray:
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
-def has_keys(frame: Table, spec: Sampling) -> np.ndarray:
+def has_keys(frame: Table, spec: ExperimentSpec) -> np.ndarray:
     """Tell which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
@@ -63,13 +63,13 @@ def has_keys(frame: Table, spec: Sampling) -> np.ndarray:
     return known
 
 
-def _codes(rows: Table, spec: Sampling, features: Sequence[str]) -> np.ndarray:
+def _codes(rows: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _named_sets(rows[split.column], split)
     if isinstance(split, TimeSplit):
         return _times_cut(rows, split)
-    hashes = cluster_hashes(rows, spec, features, f"sets/{split.seed}")
+    hashes = cluster_hashes(rows, spec.split, spec.target, features, f"sets/{split.seed}")
     return cut_by_hash(hashes, strata_of(rows, spec), _shares(split.fractions))
 
 

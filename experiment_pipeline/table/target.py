@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import Question, Scalar, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.table import Table
@@ -20,7 +20,7 @@ from experiment_pipeline.table.table import Table
 SETS_TO_FILL = 3
 
 
-def check_target(validated: Table, spec: Question) -> None:
+def check_target(validated: Table, spec: ExperimentSpec) -> None:
     """Check that the target exists, varies, and is what the task predicts.
 
     Raises:
@@ -48,7 +48,7 @@ def check_target(validated: Table, spec: Question) -> None:
         _check_classes(y, spec)
 
 
-def check_metrics(y: pd.Series, spec: Scoring) -> None:
+def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
     """Check that every metric of the experiment can judge these targets (n,).
 
     Raises:
@@ -65,7 +65,7 @@ def check_metrics(y: pd.Series, spec: Scoring) -> None:
             )
 
 
-def find_classes(train_y: pd.Series, spec: Question) -> tuple[Scalar, ...] | None:
+def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
     """Return the classes in the order of their codes; None for regression.
 
     They are sorted, so that the order depends on no row; for binary the positive class comes
@@ -110,7 +110,7 @@ def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarra
     return codes.astype(np.int64)
 
 
-def _check_number(y: pd.Series, spec: Question) -> None:
+def _check_number(y: pd.Series, spec: ExperimentSpec) -> None:
     kind = kind_of(y)
     if kind == "boolean":
         _refuse(spec, "it holds true and false, no quantity", "Write task: binary.")
@@ -138,7 +138,7 @@ def _check_number(y: pd.Series, spec: Question) -> None:
         )
 
 
-def _check_classes(y: pd.Series, spec: Question) -> None:
+def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
     counts, kind = y.value_counts(), kind_of(y)
     if spec.task == "binary" and len(counts) != 2:
         numbers = kind in NUMERIC and len(counts) > 20
@@ -167,7 +167,7 @@ def _check_classes(y: pd.Series, spec: Question) -> None:
         )
 
 
-def _refuse(spec: Question, rule: str, fix: str) -> NoReturn:
+def _refuse(spec: ExperimentSpec, rule: str, fix: str) -> NoReturn:
     raise UnusableTable(f"target {spec.target}", rule, fix)
 
 

@@ -4,17 +4,7 @@ from typing import Any
 
 import pytest
 
-from experiment_pipeline.spec import (
-    DataAnalysisSpec,
-    ExperimentSpec,
-    LeaderboardSpec,
-    Part,
-    RawDataSpec,
-    Roles,
-    SearchSpec,
-    ValidatedDataSpec,
-    ValidationReportSpec,
-)
+from experiment_pipeline.spec import READS, ExperimentSpec
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
 SEARCH = "search.0"
@@ -366,12 +356,12 @@ def test_the_ranking_metric_comes_first() -> None:
     assert spec_of(changed("acceptance", gates)).metric_names == ("roc_auc", "brier")
 
 
-DATA, ANALYSIS, ROWS, SETS = RawDataSpec, DataAnalysisSpec, ValidatedDataSpec, Roles
-FITS, BOARD, REPORT = SearchSpec, LeaderboardSpec, ValidationReportSpec
+DATA, ANALYSIS, ROWS, SETS = "raw_data", "data_analysis", "validated_data", "split_sets"
+FITS, BOARD, REPORT = "search", "leaderboard", "validation_report"
 FROM_FITS = {FITS, BOARD, REPORT}
 FROM_ANALYSIS = {ANALYSIS, ROWS, SETS} | FROM_FITS
 # Key → another value, and the stages that are given it; what is exported depends on all.
-READ_BY: dict[str, tuple[Any, set[type[Part]]]] = {
+READ_BY: dict[str, tuple[Any, set[str]]] = {
     "name": ("other", {DATA} | FROM_ANALYSIS),
     "data": ("other.csv", {DATA}),
     "target": ("other", FROM_ANALYSIS),
@@ -425,7 +415,7 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
     value, readers = READ_BY[key]
     one, other = map(ExperimentSpec.model_validate, (raw, {**raw, key: value}))
     for stage in {DATA} | FROM_ANALYSIS:
-        given, instead = (spec.part(stage).model_dump(mode="json") for spec in (one, other))
+        given, instead = (spec.part(READS[stage]).model_dump(mode="json") for spec in (one, other))
         assert (given != instead) == (stage in readers), stage
 
 
@@ -501,12 +491,12 @@ def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> No
 def test_a_part_of_an_experiment_holds_nothing_else() -> None:
     """Other settings cannot be read from it, and what was not written stays unwritten."""
     spec = spec_of(changed("workers", 3))
-    part = spec.part(LeaderboardSpec)
+    part = spec.part(READS["leaderboard"])
     assert part.metric_names == spec.metric_names
     for key in ("workers", "data", "not_features"):
         with pytest.raises(AttributeError):
             getattr(part, key)
-    keys = {*LeaderboardSpec.model_fields}
+    keys = {"name", *READS["leaderboard"]}
     for unset in (True, False):
         assert part.model_dump(exclude_unset=unset) == spec.model_dump(
             include=keys, exclude_unset=unset

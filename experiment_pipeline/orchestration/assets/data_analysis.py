@@ -8,7 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import DataAnalysisSpec
+from experiment_pipeline.spec import READS, ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import (
     analyse,
@@ -33,11 +33,11 @@ ANALYSIS_VERSION = 4
 
 
 def build_data_analysis(
-    spec: DataAnalysisSpec, schema_text: str, record: asset.Recorder
+    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
 ) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
     key = asset.key_of(spec, "data_analysis")
-    given = spec.part(DataAnalysisSpec)
+    given = spec.part(READS["data_analysis"])
 
     @asset.stage_asset(
         spec,
@@ -72,10 +72,10 @@ def build_data_analysis(
     return data_analysis
 
 
-def label_ceiling(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> float | None:
+def label_ceiling(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(_fingerprint(raw_digest, spec.part(DataAnalysisSpec), schema_text))
+    stored = store.get(_fingerprint(raw_digest, spec.part(READS["data_analysis"]), schema_text))
     if stored is None:
         return None
     findings = json.loads(stored.files[ANALYSIS])["findings"]
@@ -83,7 +83,7 @@ def label_ceiling(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> 
     return ceilings[0] if ceilings else None
 
 
-def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> str:
+def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str:
     """Everything that the analysis is given."""
     return fingerprint_of(
         {
@@ -96,7 +96,7 @@ def _fingerprint(raw_digest: str, spec: DataAnalysisSpec, schema_text: str) -> s
     )
 
 
-def _examine(raw: Table, spec: DataAnalysisSpec, schema_text: str) -> dict[str, bytes]:
+def _examine(raw: Table, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
     table = prepared_rows(raw, spec.preparation, load_schema(schema_text), Shelf())
     features = feature_columns(table, spec)
     sets = assign_sets(table, spec, features)
@@ -117,7 +117,7 @@ def _examine(raw: Table, spec: DataAnalysisSpec, schema_text: str) -> dict[str, 
 
 
 def _in_order(
-    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: DataAnalysisSpec
+    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
 ) -> pd.DataFrame:
     """Order the rows by what is in them, but by no target of a validation row."""
     visible = (sets != "validation").to_numpy()

@@ -12,7 +12,7 @@ import numpy as np
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import ExperimentSpec, LeaderboardSpec, SearchSpec
+from experiment_pipeline.spec import READS, ExperimentSpec
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
@@ -34,7 +34,7 @@ INPUTS = ("train_set", "test_set", "search_results")
 
 def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key, given = asset.key_of(spec, STAGE), spec.part(LeaderboardSpec)
+    key, given = asset.key_of(spec, STAGE), spec.part(READS["leaderboard"])
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(
@@ -82,7 +82,7 @@ def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.Assets
 
 
 def _time(
-    context: dg.AssetExecutionContext, spec: SearchSpec, sets: TrainingSets
+    context: dg.AssetExecutionContext, spec: ExperimentSpec, sets: TrainingSets
 ) -> RefitTime | None:
     """What is left of the budget; None: there is none."""
     left = budget_left(context, spec, perf_counter)()
@@ -91,7 +91,7 @@ def _time(
 
 
 def _ranked(
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     sets: TrainingSets,
     found: SearchResults,
     set_aside: Sequence[str],

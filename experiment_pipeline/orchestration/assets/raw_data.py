@@ -3,7 +3,7 @@
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import RawDataSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
@@ -16,7 +16,7 @@ TABLE_VERSION = 1
 
 
 def build_raw_data(
-    spec: RawDataSpec, named: NamedColumns, record: asset.Recorder
+    spec: ExperimentSpec, named: NamedColumns, record: asset.Recorder
 ) -> dg.AssetsDefinition:
     """Read the source; a wrong column name in the YAML ends the run here."""
     key = asset.key_of(spec, "raw_data")

@@ -30,7 +30,7 @@ from pydantic import Field
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.spec import ExperimentSpec, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
@@ -79,7 +79,7 @@ class ThisRun(dg.Config):
         """What was asked for, to be remembered with the run."""
         return self.model_dump(exclude_none=True)
 
-    def over(self, spec: SearchSpec) -> SearchSpec:
+    def over(self, spec: ExperimentSpec) -> ExperimentSpec:
         """The same search with what was asked for in place of the YAML's."""
         workers, seconds = self.workers or spec.workers, self.budget_seconds or spec.budget.seconds
         budget = spec.budget.model_copy(update={"seconds": seconds})
@@ -87,7 +87,7 @@ class ThisRun(dg.Config):
 
 
 def budget_left(
-    context: dg.AssetExecutionContext, spec: SearchSpec, now: Callable[[], float]
+    context: dg.AssetExecutionContext, spec: ExperimentSpec, now: Callable[[], float]
 ) -> Callable[[], float]:
     """Return what tells how many seconds of a run's budget are left; its search has spent some.
 
@@ -105,7 +105,7 @@ def budget_left(
     return lambda: ends - now()
 
 
-def budget_of(context: dg.AssetExecutionContext, spec: SearchSpec) -> float | None:
+def budget_of(context: dg.AssetExecutionContext, spec: ExperimentSpec) -> float | None:
     """Return the seconds of a run: the YAML's, unless the launchpad has changed them for it."""
     ops: Any = context.run.run_config.get("ops", {})
     config = ops.get(_step(spec), {}).get("config", {})
@@ -113,7 +113,7 @@ def budget_of(context: dg.AssetExecutionContext, spec: SearchSpec) -> float | No
     return seconds
 
 
-def _step(spec: SearchSpec) -> str:
+def _step(spec: ExperimentSpec) -> str:
     return f"{spec.name}__training"
 
 
@@ -258,7 +258,7 @@ def reporting_partitions(
 
 def _search(
     context: dg.AssetExecutionContext,
-    spec: SearchSpec,
+    spec: ExperimentSpec,
     sets: TrainingSets,
     wanted: Sequence[Configuration],
     declared: Sequence[Configuration],
@@ -322,7 +322,7 @@ def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _engine(spec: SearchSpec, log: logging.Logger) -> Iterator[Engine]:
+def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[Engine]:
     """What trains: threads of this machine, unless YAML or environment name a cluster."""
     files = SharedFiles(Place(str(storage_root()), spec.name), log.warning, log.info)
     if (dask := engine_of(spec.engine)) is None:

@@ -39,7 +39,7 @@ from experiment_pipeline.reporting.outcome import (
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.spec import ExperimentSpec, Part
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.checks import CHECKS
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.storage.entries import Entries, Entry
@@ -70,12 +70,12 @@ MOST_ROWS = 100
 _ONE_LINE = 20
 
 
-def key_of(spec: Part, stage: str) -> dg.AssetKey:
+def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     """`<experiment>/<stage>`."""
     return dg.AssetKey([spec.name, stage])
 
 
-def table_spec(spec: Part, stage: str, **options: Any) -> dg.AssetSpec:
+def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
     """One output of a multi-asset whose value is a table."""
     return dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options).with_io_manager_key(
         TABLES
@@ -83,7 +83,7 @@ def table_spec(spec: Part, stage: str, **options: Any) -> dg.AssetSpec:
 
 
 def stage_asset(
-    spec: Part, stage: str, **options: Any
+    spec: ExperimentSpec, stage: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`dg.asset` for a stage; its inputs are the tables of other stages, by name."""
     decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
@@ -97,7 +97,7 @@ def stage_asset(
 
 
 def table_asset(
-    spec: Part, stage: str, **options: Any
+    spec: ExperimentSpec, stage: str, **options: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`stage_asset` for a stage whose value is a table."""
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
@@ -109,7 +109,7 @@ def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.Ass
     return dg.AssetCheckSpec(name, asset=key, description=CHECKS[name], blocking=blocking)
 
 
-def table_inputs(spec: Part, *stages: str) -> dict[str, dg.AssetIn]:
+def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:
     """The tables of other stages as arguments, by name."""
     return {stage: dg.AssetIn(key_of(spec, stage)) for stage in stages}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import Roles
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import as_stored, split
@@ -19,7 +19,7 @@ from experiment_pipeline.table.membership import SETS, named
 SETS_VERSION = 1
 
 
-def build_split_sets(spec: Roles, record: asset.Recorder) -> dg.AssetsDefinition:
+def build_split_sets(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     upstream = [asset.key_of(spec, "validated_data")]
     train = asset.key_of(spec, "train_set")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import ValidatedDataSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
@@ -29,7 +29,7 @@ ROWS_VERSION = 1
 
 
 def build_validated_data(
-    spec: ValidatedDataSpec, schema_text: str, record: asset.Recorder
+    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
 ) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")

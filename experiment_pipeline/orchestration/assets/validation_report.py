@@ -14,7 +14,7 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.spec import ExperimentSpec, SearchSpec, ValidationReportSpec
+from experiment_pipeline.spec import READS, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
@@ -48,7 +48,7 @@ def build_validation_report(
     spec: ExperimentSpec, schema_text: str, record: asset.Recorder
 ) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
-    key, given = asset.key_of(spec, STAGE), spec.part(ValidationReportSpec)
+    key, given = asset.key_of(spec, STAGE), spec.part(READS["validation_report"])
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(
@@ -113,7 +113,7 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
 
 
 def _evidence(
-    spec: SearchSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
 ) -> "Evidence":
     """What the analysis and the search know of what is within reach."""
     from experiment_pipeline.stages.search.scoring import scored_rows

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
-from experiment_pipeline.spec import DataAnalysisSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
     Finding,
@@ -143,7 +143,7 @@ def analyse(
     frame: pd.DataFrame,
     sets: pd.Series,
     features: Sequence[str],
-    spec: DataAnalysisSpec,
+    spec: ExperimentSpec,
     rows: int | None = None,
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
@@ -201,7 +201,7 @@ def _answer(rule: FindingRule, subject: Subject) -> Finding:
     )
 
 
-def _left_out(findings: Sequence[Finding], spec: DataAnalysisSpec) -> tuple[str, ...]:
+def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
     """What gives the target away, unless people said that it does not."""
     codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
     columns = [column for one in findings if one.code in codes for column in one.columns]

@@ -133,7 +133,7 @@ class Rule:
         threshold: float | None = None,
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """The table has it; `fix` is the part of a DataAnalysisSpec that deals with it."""
+        """The table has it; `fix` is the part of the spec that deals with it."""
         if fix is None and self.excluded:
             fix = exclude(columns, self.excluded)
         return Finding(
@@ -217,7 +217,7 @@ class ColumnRule(Rule):
         return self.severity
 
     def fix(self, subject: Subject, columns: Sequence[str]) -> Mapping[str, Any] | None:  # noqa: ARG002 - as above
-        """The part of a DataAnalysisSpec that deals with the columns found."""
+        """The part of the spec that deals with the columns found."""
         return None
 
     def check(self, subject: Subject) -> Finding:

@@ -16,7 +16,7 @@ from experiment_pipeline.errors import UnfitForModelling
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
-from experiment_pipeline.spec import DataAnalysisSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
     VERDICT_RULES,
     DataAnalysis,
@@ -143,7 +143,7 @@ def _card(finding: Finding) -> document.Card:
     return document.Card(finding.title, tag, _TONES[finding.severity], tuple(blocks))
 
 
-def _probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None) -> str:
+def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -> str:
     """`Best probe 0.6912 ± 0.0110 roc_auc (lightgbm), baseline 0.5000, your criterion 0.75`."""
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
@@ -165,7 +165,7 @@ def _probe_sentence(probe: Probe | NoProbe, spec: DataAnalysisSpec | None = None
     return f"{', '.join(parts)}; {probe.folds} folds of {probe.rows:,} rows{without}."
 
 
-def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec) -> str:
+def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
     """Render the page.
 
     Args:
@@ -182,7 +182,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisS
 
 
 def _document(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: DataAnalysisSpec, most_columns: int
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec, most_columns: int
 ) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
@@ -231,7 +231,7 @@ def _rows(analysis: DataAnalysis) -> str:
     )
 
 
-def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[document.Section]:
+def _associations(analysis: DataAnalysis, spec: ExperimentSpec) -> list[document.Section]:
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
     if not strongest:
         return []
@@ -244,7 +244,7 @@ def _associations(analysis: DataAnalysis, spec: DataAnalysisSpec) -> list[docume
     return [document.Section("What predicts the target alone", (document.Paragraph(said), table))]
 
 
-def _columns(frame: pd.DataFrame, spec: DataAnalysisSpec, most: int) -> list[str]:
+def _columns(frame: pd.DataFrame, spec: ExperimentSpec, most: int) -> list[str]:
     """The target and the first columns, in the table's order."""
     others = [column for column in frame.columns if column != spec.target]
     kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()

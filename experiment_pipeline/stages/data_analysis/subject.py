@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import DataAnalysisSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.data_analysis import skill
 from experiment_pipeline.stages.data_analysis.facts import (
     LARGEST_FLOAT32,
@@ -81,7 +81,7 @@ class Subject:
     frame: pd.DataFrame
     visible: np.ndarray
     features: tuple[str, ...]
-    spec: DataAnalysisSpec
+    spec: ExperimentSpec
     sets: pd.Series
 
     @cached_property
@@ -270,7 +270,9 @@ def _forward(moments: np.ndarray, number: int) -> Iterator[skill.Fold]:
 
 def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray:
     """Fold (m,) of each row: clusters sorted by target, equal ones at random, dealt in turn."""
-    hashes = cluster_hashes(subject.frame, subject.spec, subject.features, "folds")
+    hashes = cluster_hashes(
+        subject.frame, subject.spec.split, subject.spec.target, subject.features, "folds"
+    )
     clusters = np.unique(hashes[rows], return_inverse=True)[1]
     _, first = np.unique(clusters, return_index=True)
     target = subject.target.of(rows[first])

@@ -17,7 +17,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
@@ -135,7 +135,7 @@ def leaderboard(
     stored: Mapping[str, ModelResult],
     predictions: TestPredictions,
     sets: TrainingSets,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     set_aside: Sequence[str],
     time: RefitTime | None = None,
 ) -> Leaderboard:
@@ -172,7 +172,7 @@ def rank(
     concluded: Sequence[Conclusion],
     predictions: TestPredictions,
     rows: RankedRows,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     classes: tuple | None,
     time: RefitTime | None = None,
 ) -> Leaderboard:
@@ -230,7 +230,7 @@ def rank(
 
 
 def ranking_fingerprint(
-    given: LeaderboardSpec,
+    given: ExperimentSpec,
     found: SearchResults,
     set_aside: Sequence[str],
     seconds: float | None = None,
@@ -342,9 +342,7 @@ def _nothing_to_rank(
     )
 
 
-def _choose(
-    ranking: Ranking, spec: LeaderboardSpec, found: Found | None
-) -> tuple[RankedModel, str]:
+def _choose(ranking: Ranking, spec: ExperimentSpec, found: Found | None) -> tuple[RankedModel, str]:
     """Return the choice and its reason. Never by seconds: they differ from run to run.
 
     An ensemble is chosen where it is better than one alone would be that was picked in the same

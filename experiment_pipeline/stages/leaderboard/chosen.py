@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec import Features, Fitting, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, StoredModels
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
@@ -80,7 +80,7 @@ class ChosenModel:
             clusters,
         )
 
-    def train_only(self, sets: TrainingSets, spec: Scoring) -> Any:
+    def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
         features = {encoder: train_features(encoder, sets) for encoder in self._encoders}
         return self._mean(
@@ -92,7 +92,7 @@ class ChosenModel:
         )
 
     def refitted(
-        self, rows: pd.DataFrame, sets: TrainingSets, spec: Fitting, workers: int = 1
+        self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
     ) -> Any:
         """Return it fitted on other rows, each model with its own number of rounds.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from experiment_pipeline.spec import LeaderboardSpec, Range, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 
 # A draw this close to the end of its range, as a share of the range, lies at the end.
 _MARGIN = 0.05
@@ -68,7 +68,7 @@ class _Span:
 
 
 def search_edges(
-    spec: LeaderboardSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
+    spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
     """Return the searched hyperparameters that a configuration has at an end.
 
@@ -93,7 +93,7 @@ def rounded(value: float, *, integer: bool) -> int | float:
     return round(value) if integer else float(f"{value:.{_DIGITS}g}")
 
 
-def is_searched_by_ratio(spec: LeaderboardSpec, algorithm: str, name: str) -> bool:
+def is_searched_by_ratio(spec: ExperimentSpec, algorithm: str, name: str) -> bool:
     """Whether the values of a hyperparameter lie on a logarithmic scale, or as far apart."""
     span = _span(spec, algorithm, name)
     return span is not None and span.log and (not span.listed or span.high >= 10 * span.low)
@@ -140,7 +140,7 @@ def _beyond(name: str, span: _Span, end: str) -> float:
     return min(value, 1.0) if (is_share(name) and not span.integer) else value
 
 
-def _span(spec: LeaderboardSpec, algorithm: str, name: str) -> _Span | None:
+def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     """All entries of the algorithm together; a list of positive numbers counts as a scale."""
     given = list(_given(spec, algorithm, name))
     ranges = [value for value in given if isinstance(value, Range)]
@@ -161,7 +161,7 @@ def _span(spec: LeaderboardSpec, algorithm: str, name: str) -> _Span | None:
     )
 
 
-def _given(spec: LeaderboardSpec, algorithm: str, name: str) -> Iterator[Scalar | Range]:
+def _given(spec: ExperimentSpec, algorithm: str, name: str) -> Iterator[Scalar | Range]:
     for entry in spec.search:
         if entry.algorithm == algorithm:
             for value in [v for n, v in entry.hyperparameters.items() if n == name]:

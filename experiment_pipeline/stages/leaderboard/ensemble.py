@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import LeaderboardSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.ranking import (
     Measured,
@@ -190,7 +190,7 @@ def find_ensemble(
     measured: Sequence[Measured],
     predictions: TestPredictions,
     rows: RankedRows,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
 ) -> Found | None:
     """Return the ensemble of the best few; None where it is off, or where one alone is best.
 
@@ -317,7 +317,7 @@ def ensemble_in_time(
     measured: Sequence[Measured],
     predictions: TestPredictions,
     rows: RankedRows,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     time: RefitTime | None,
 ) -> tuple[Found | None, str]:
     """Return the ensemble of the best few that there is time to fit again, of fewer members if need be.

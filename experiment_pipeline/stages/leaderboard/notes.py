@@ -11,7 +11,7 @@ import pandas as pd
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import LeaderboardSpec, Question, Sampling
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
@@ -44,7 +44,7 @@ def notes(
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
     chosen: SetPrediction,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board; of its rows a column `needed` tells `needed_seconds`."""
     cluster, place = cluster_in_words(spec), evaluated(spec.evaluation_name).place
@@ -63,13 +63,13 @@ def notes(
     )
 
 
-def optimism(ranking: Ranking, spec: LeaderboardSpec) -> float | None:
+def optimism(ranking: Ranking, spec: ExperimentSpec) -> float | None:
     """Return by how much the best score is expected to flatter; None where it has no number."""
     confounded = spec.split.by == "time" or math.isnan(ranking.optimism)
     return None if confounded else ranking.optimism
 
 
-def cluster_in_words(spec: Sampling) -> str:
+def cluster_in_words(spec: ExperimentSpec) -> str:
     """Return what intervals resample: `row`, `group of <column>` or `1 day`."""
     if spec.split.by == "time":
         return f"{spec.split.unit} of {spec.split.column}"
@@ -95,7 +95,7 @@ def expected_best(scores: Sequence[float], size: int) -> float:
     return mean
 
 
-def weights_in_words(spec: Question) -> Iterator[str]:
+def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
     """Yield what the scores of an experiment are weighted by, where they are."""
     if spec.sample_weight is not None:
         yield (
@@ -115,7 +115,7 @@ def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
         )
 
 
-def _uncalibrated(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
+def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     """Reweighted configurations: what their probabilities are worth beside the others'."""
     if spec.task == "regression":
         return
@@ -157,7 +157,7 @@ def _luck_of_the_seed(ranking: Ranking, metric: str) -> Iterator[str]:
     yield f"{said}: the lead of {lead:.2g} over the next is {size} than the luck of the seed"
 
 
-def _optimism_in_words(ranking: Ranking, spec: LeaderboardSpec) -> Iterator[str]:
+def _optimism_in_words(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     if len(ranking.entries) < 2:
         return
     number = optimism(ranking, spec)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import LeaderboardSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.edges import is_number, is_searched_by_ratio
@@ -78,11 +78,11 @@ class SearchShown:
     board: Leaderboard
     declared: Mapping[str, Configuration]
     paths: Mapping[str, tuple[Step, ...]]
-    spec: LeaderboardSpec
+    spec: ExperimentSpec
     placed: pd.DataFrame | None = None
 
     @classmethod
-    def of(cls, board: Leaderboard, found: SearchResults, spec: LeaderboardSpec) -> "SearchShown":
+    def of(cls, board: Leaderboard, found: SearchResults, spec: ExperimentSpec) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
         declared = {one.key: one for one in configurations(spec)}
         fitted = placed(found.rows)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
@@ -162,7 +162,7 @@ class RankedRows:
 def order(
     measured: Sequence[Measured],
     rows: RankedRows,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     n_classes: int,
 ) -> Ranking:
     """Put what was measured in order.
@@ -208,7 +208,7 @@ def measure(
     results: Sequence[ModelResult],
     predictions: TestPredictions,
     rows: RankedRows,
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
 ) -> Iterator[Measured]:
     """Score results anew from their predictions, in the order of their keys.
 
@@ -274,7 +274,7 @@ def build_rows(
     ranking: Ranking,
     chosen: str,
     concluded: Sequence[Conclusion],
-    spec: LeaderboardSpec,
+    spec: ExperimentSpec,
     told: str = "",
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.

@@ -20,9 +20,8 @@ from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import (
     CalibrationMethod,
     CrossValidation,
-    Fitting,
+    ExperimentSpec,
     Scalar,
-    SearchSpec,
 )
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.averaging import averaged
@@ -54,7 +53,7 @@ FEWEST_FOR_ISOTONIC = 500
 
 _DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
 _Fit = tuple[FittedModel, np.ndarray, float]
-Fit = Callable[[Configuration, SharedWork, TrainingSets, Fitting], _Fit]
+Fit = Callable[[Configuration, SharedWork, TrainingSets, ExperimentSpec], _Fit]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ class _FitToRestore:
     trusted_types: tuple[str, ...]
 
 
-def calibration_of(configuration: Configuration, spec: Fitting) -> CalibrationMethod | None:
+def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:
     """Return how a configuration is to be calibrated: as the YAML says, else where it reweights."""
     if (
         spec.task == "regression"
@@ -100,7 +99,7 @@ def calibration_of(configuration: Configuration, spec: Fitting) -> CalibrationMe
     return spec.calibrate
 
 
-def composition(configuration: Configuration, spec: Fitting) -> dict[str, dict[str, Scalar]]:
+def composition(configuration: Configuration, spec: ExperimentSpec) -> dict[str, dict[str, Scalar]]:
     """Return what decides a model beyond its one fit: nothing, where there is no more to it."""
     found: dict[str, Scalar] = {}
     if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
@@ -110,13 +109,13 @@ def composition(configuration: Configuration, spec: Fitting) -> dict[str, dict[s
     return {"composition": found} if found else {}
 
 
-def planned_fits(configuration: Configuration, spec: Fitting) -> int:
+def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
     """Return with how many seeds a configuration is fitted."""
     return len(_specs(configuration, spec))
 
 
 def folds_to_calibrate(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FoldRows, ...]:
     """Return the folds of the train rows, where somebody is to be calibrated."""
     if not any(calibration_of(one, spec) for one in configurations):
@@ -130,7 +129,11 @@ def folds_to_calibrate(
 
 
 def compose(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting, fit: Fit
+    configuration: Configuration,
+    work: SharedWork,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    fit: Fit,
 ) -> Composed:
     """Fit a configuration as often as asked for, and calibrate it.
 
@@ -164,7 +167,7 @@ def refit_composed(
     rounds: int | None,
     rows: EncodedRows,
     sets: TrainingSets,
-    spec: Fitting,
+    spec: ExperimentSpec,
     *,
     averaged_fits: int = 1,
     calibration: Calibration | None = None,
@@ -189,7 +192,7 @@ def refit_composed(
     return whole if calibration is None else calibration.around(whole)
 
 
-def _specs(configuration: Configuration, spec: Fitting) -> list[Fitting]:
+def _specs(configuration: Configuration, spec: ExperimentSpec) -> list[ExperimentSpec]:
     """The experiment with each of the seeds that a configuration is fitted with, its own first."""
     fits = 1 if spec.seeds is None or not competes(configuration.algorithm) else spec.seeds.fits
     others = [f"{spec.seed}/fit {number}".encode() for number in range(2, fits + 1)]
@@ -219,7 +222,7 @@ class _Given:
     configuration: Configuration
     work: SharedWork
     sets: TrainingSets
-    specs: Sequence[Fitting]
+    specs: Sequence[ExperimentSpec]
 
     @property
     def learner(self) -> Learner:
@@ -339,7 +342,7 @@ def _median(rounds: Sequence[int | None]) -> int | None:
 
 
 def _method(
-    configuration: Configuration, work: SharedWork, spec: Fitting
+    configuration: Configuration, work: SharedWork, spec: ExperimentSpec
 ) -> tuple[CalibrationMethod | None, list[str]]:
     """How a configuration is calibrated on these rows, and why not as asked for."""
     method = calibration_of(configuration, spec)

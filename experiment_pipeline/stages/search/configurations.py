@@ -1,7 +1,7 @@
 """The search space as an ordered list of configurations, and the key of each.
 
 Grids, random draws and explicit lists live here; what a hyperparameter means to its
-algorithm, and which names it accepts, lives in `algorithms.py`. In: an Searched.
+algorithm, and which names it accepts, lives in `algorithms.py`. In: the spec.
 Out: configurations, each once, grouped by algorithm, in an order that depends on the YAML
 alone: the static partitions of `trained_model`.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Features, Range, Scalar, Search, Searched
+from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.table.digests import sha256
 
@@ -94,7 +94,7 @@ class _Draft:
         return {"features": self.features, **self.hyperparameters}
 
 
-def configurations(spec: Searched) -> tuple[Configuration, ...]:
+def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
     """Return every configuration of the search, each once.
 
     The order is that of the YAML, with the entries of one algorithm brought together.
@@ -115,7 +115,7 @@ def configurations(spec: Searched) -> tuple[Configuration, ...]:
     )
 
 
-def search_notes(spec: Searched) -> tuple[str, ...]:
+def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return a sentence for each search entry that yields less than it declares."""
     notes, seen = [], set[str]()
     for number, entry in enumerate(spec.search):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.spec import Features, Fitting, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -30,7 +30,7 @@ SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
-def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting) -> str:
+def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its early-stopping set, test), features, target and classes, the
@@ -55,7 +55,7 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Fitting)
 
 
 def table_fingerprint(
-    table: Hashable, configuration: Configuration, sets: TrainingSets, spec: Scoring
+    table: Hashable, configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
 ) -> str:
     """Return the digest of what decides the table that a fit borrows as `Learner.shared_table` says."""
     made_by = {"table": table, "seed": spec.seed}

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Features, Fitting, Scoring, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.calibrating import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -46,7 +46,7 @@ ROWS_TO_TIME = 500
 
 
 def share_work(
-    configurations: Iterable[Configuration], sets: TrainingSets, spec: SearchSpec
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> SharedWork:
     """Encode the sets once per encoder, and prepare what else the fits share."""
     configurations = list(configurations)
@@ -59,7 +59,7 @@ def share_work(
 
 
 def _shared(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> SharedWork:
     encoders = dict.fromkeys(configuration.features for configuration in configurations)
     held = held_encoders(configurations)
@@ -80,7 +80,7 @@ def _shared(
 
 
 def fit_configuration(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
     """Fit one configuration and score it.
 
@@ -125,7 +125,7 @@ def _fitted(
     configuration: Configuration,
     work: SharedWork,
     sets: TrainingSets,
-    spec: Fitting,
+    spec: ExperimentSpec,
     *,
     stored: bool = True,
 ) -> tuple[FittedModel, np.ndarray, float]:
@@ -148,7 +148,7 @@ def _fitted(
 
 
 def _cross_fitted(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FittedModel, np.ndarray, float]:
     """The same of a cross-validation: each test row is predicted by the model of its fold.
 
@@ -194,7 +194,7 @@ def fitted_pipeline(
     result: ModelResult,
     model: bytes,
     sets: TrainingSets,
-    spec: Scoring,
+    spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
     """Return the pipeline of a trained model: its features fitted anew on train, which gives
@@ -215,7 +215,7 @@ def fitted_pipeline(
     return _pipeline(features, _restored(result, model, sets, spec))
 
 
-def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: Scoring) -> Any:
+def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: ExperimentSpec) -> Any:
     if result.is_composed:
         return persistence.from_bytes(model, result.trusted_types)
     return learner_of(result.algorithm).restore(result, model, sets, spec)
@@ -226,7 +226,7 @@ def refit(
     rounds: int | None,
     rows: pd.DataFrame,
     sets: TrainingSets,
-    spec: Scoring,
+    spec: ExperimentSpec,
 ) -> Pipeline:
     """Fit a configuration once on other rows, with fresh features and no early stopping.
 
@@ -249,7 +249,7 @@ def refit_trained(
     features: ColumnTransformer,
     encoded: EncodedRows,
     sets: TrainingSets,
-    spec: Fitting,
+    spec: ExperimentSpec,
 ) -> Pipeline:
     """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
 

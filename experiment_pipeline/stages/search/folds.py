@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiment_pipeline.spec import CrossValidation, ExperimentSpec, Roles
+from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets, training_sets
 from experiment_pipeline.stages.split_sets.sets import (
     SetTable,
@@ -34,7 +34,9 @@ def as_evaluated(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) 
     return sets if wanted is None else _cross_validated(sets, wanted, spec)
 
 
-def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -> TrainingSets:
+def _cross_validated(
+    sets: TrainingSets, wanted: CrossValidation, spec: ExperimentSpec
+) -> TrainingSets:
     """Return the rows of train and test set, in the canonical order, with their folds.
 
     The model of all rows stops nowhere: its rounds are the median of the folds'.
@@ -61,7 +63,7 @@ def _cross_validated(sets: TrainingSets, wanted: CrossValidation, spec: Roles) -
 
 
 def _fold(
-    pooled: TrainingSets, number: int, rows: FoldRows, scored: np.ndarray, spec: Roles
+    pooled: TrainingSets, number: int, rows: FoldRows, scored: np.ndarray, spec: ExperimentSpec
 ) -> Fold:
     """One fold; what stops its fits early is cut out of its own rows, by a draw of its own."""
     train, features = some_rows(pooled.train, np.flatnonzero(rows.fitted)), pooled.features

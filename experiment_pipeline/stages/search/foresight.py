@@ -12,7 +12,7 @@ from functools import cache, cached_property, partial
 from statistics import fmean
 from typing import Self
 
-from experiment_pipeline.spec import Features, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, grown_rounds, most_rounds, seconds_of
@@ -149,7 +149,7 @@ class Foresight:
     """
 
     sets: TrainingSets
-    spec: SearchSpec
+    spec: ExperimentSpec
     workers: int
     brake: Brake
     _rungs: tuple[Rung, ...] = ()

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
@@ -43,7 +43,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 def search(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: SearchSpec,
+    spec: ExperimentSpec,
     known: Known,
     engine: Engine,
     now: Callable[[], float],
@@ -69,7 +69,7 @@ def search(
 
 
 def settled(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec, known: Known
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec, known: Known
 ) -> tuple[Conclusion, ...]:
     """Return what is known of configurations that this run was not asked for; nothing is fitted.
 
@@ -81,7 +81,7 @@ def settled(
     return tuple(event for event in events if isinstance(event, Conclusion))
 
 
-def _notes(spec: SearchSpec, workers: int) -> Iterable[Note]:
+def _notes(spec: ExperimentSpec, workers: int) -> Iterable[Note]:
     """What of the budget makes two runs differ."""
     if (seconds := spec.budget.seconds) is not None:
         yield Note(
@@ -105,7 +105,7 @@ class _Search:
     """One search: who was fitted in it, with the results of each, the last one last."""
 
     sets: TrainingSets
-    spec: SearchSpec
+    spec: ExperimentSpec
     known: Known
     engine: Engine
     brake: Brake
@@ -268,6 +268,6 @@ class _Search:
             beyond = self.ahead.beyond(left)
             yield from self.engine.train(beyond, rung.sets, spec, longest_first=False)
 
-    def _spec(self, sets: TrainingSets) -> SearchSpec:
+    def _spec(self, sets: TrainingSets) -> ExperimentSpec:
         """The experiment, of one plain fit at small rungs: what goes on is fitted anew."""
         return self.spec if sets is self.sets else self.spec.plain

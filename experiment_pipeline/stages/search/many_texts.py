@@ -18,7 +18,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, TargetEncoder
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.spec import Sampling
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -71,10 +70,8 @@ def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
         earlier = pd.Series(times).rank(method="min").to_numpy() - 1
         parts = earlier * PARTS // max(len(rows), 1)
     else:
-        asked = Sampling.model_validate(
-            {"name": "parts", "target": sets.target, "task": sets.task, "split": sets.split}
-        )
-        parts = cluster_hashes(rows, asked, sets.features, _SALT) % np.uint64(PARTS)
+        hashes = cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
+        parts = hashes % np.uint64(PARTS)
     if len(np.unique(parts)) < 2:
         # All of one group or one time: told apart all the same, for want of better.
         parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Halving, SearchSpec, algorithms
+from experiment_pipeline.spec import ExperimentSpec, Halving, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -80,7 +80,7 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     return Ladder((Rung(1, 1, 1.0, 0, sets),), notes)
 
 
-def ladder(n_competing: int, sets: TrainingSets, spec: SearchSpec) -> Ladder:
+def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder:
     """Return the rungs of a search, as many as its configurations and rows allow."""
     if not spec.halving:
         return full_only(sets)
@@ -168,7 +168,9 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
     return sorted(configurations, key=digest)
 
 
-def within_budget(configurations: Sequence[Configuration], spec: SearchSpec) -> list[Configuration]:
+def within_budget(
+    configurations: Sequence[Configuration], spec: ExperimentSpec
+) -> list[Configuration]:
     """Draw as many as the budget allows, the baseline beside them: a larger budget only adds.
 
     They come in the order in which they are begun where there may be no time for all.
@@ -210,7 +212,7 @@ def promising_first(
     return sorted(configurations, key=lambda one: (competes(one), place.get(one.key, len(place))))
 
 
-def thinning_order(sets: TrainingSets, spec: SearchSpec) -> np.ndarray:
+def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
     """Return a place in [0, 1) for each train row: float64 (n_train,).
 
     The rows of a fraction are those below it, so a larger fraction has all rows of a smaller one
@@ -223,13 +225,15 @@ def thinning_order(sets: TrainingSets, spec: SearchSpec) -> np.ndarray:
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     if spec.split.by == "group":
-        clusters = cluster_hashes(sets.train, spec, sets.features, _salt(spec))
+        clusters = cluster_hashes(sets.train, spec.split, spec.target, sets.features, _salt(spec))
         return _whole_clusters(clusters, y, strata=sets.early_stopping.astype(np.int64))
     strata = 2 * y + sets.early_stopping
     if spec.split.by == "time":
         times, _ = times_of(sets.train, spec.split.column, pd.Timedelta(0))
         return _spread(times, strata)
-    return _whole_clusters(cluster_hashes(sets.train, spec, sets.features, _salt(spec)), y, strata)
+    return _whole_clusters(
+        cluster_hashes(sets.train, spec.split, spec.target, sets.features, _salt(spec)), y, strata
+    )
 
 
 def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
@@ -251,7 +255,7 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
     return kept
 
 
-def _salt(spec: SearchSpec) -> str:
+def _salt(spec: ExperimentSpec) -> str:
     """One of its own: the sets and the early-stopping set are cut by other draws."""
     return f"rungs/{getattr(spec.split, 'seed', 0)}"
 

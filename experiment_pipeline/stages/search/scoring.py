@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import Scoring, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
@@ -122,7 +122,7 @@ class Truth:
         return cls(y_train[scored], targets.y_test, of_scored, targets.w_test)
 
 
-def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
+def scores(predictions: Predictions, truth: Truth, spec: ExperimentSpec) -> Scores:
     """Return the scores of one fit.
 
     Args:
@@ -143,13 +143,13 @@ def scores(predictions: Predictions, truth: Truth, spec: Scoring) -> Scores:
     )
 
 
-def _at_its_best(prediction: np.ndarray, truth: Truth, spec: Scoring) -> float:
+def _at_its_best(prediction: np.ndarray, truth: Truth, spec: ExperimentSpec) -> float:
     y, weights = truth.y_test, truth.w_test
     cut = scoring_threshold(spec.metric_names, y, prediction, weights)
     return score(spec.metric, y, prediction, cut, weights)
 
 
-def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpec) -> Interval:
+def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: ExperimentSpec) -> Interval:
     """Return a fit's score on the test rows with its 95 % interval, as it would be ranked.
 
     Args:
@@ -164,7 +164,7 @@ def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: SearchSpe
 
 
 def scored_as_asked(
-    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: Scoring
+    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, ModelResult]:
     """Return the known results with the scores that are asked for now.
 

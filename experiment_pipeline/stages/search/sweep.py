@@ -27,7 +27,7 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Fitting, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
@@ -62,12 +62,14 @@ Train = Callable[[Configuration], Outcome]
 def train_configurations(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: SearchSpec,
+    spec: ExperimentSpec,
     workers: int,
     brake: Brake | None = None,
     *,
     longest_first: bool = True,
-    share: Callable[[Sequence[Configuration], TrainingSets, SearchSpec], SharedWork] = share_work,
+    share: Callable[
+        [Sequence[Configuration], TrainingSets, ExperimentSpec], SharedWork
+    ] = share_work,
 ) -> Generator[Outcome, None, None]:
     """Train configurations as `Engine.train` says, `workers` at a time: one per core is right.
 
@@ -210,7 +212,7 @@ def _after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
 
 
 def trained_or_failed(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: Fitting
+    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> Outcome:
     """Fit a configuration in this thread; what it raises is a failure of its own."""
     try:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import Learnt, RandomSplit, Sampling, Split
+from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
 from experiment_pipeline.stages.split_sets import sets
 from experiment_pipeline.statistics.spread import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
@@ -96,7 +96,7 @@ class TrainingSets:
         predicted = [len(fold.sets.test) for fold in self.folds]
         return variance_factor(fitted, predicted, self.repeats)
 
-    def test_clusters(self, spec: Sampling) -> np.ndarray:
+    def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of the clusters that intervals resample.
 
         A row that is predicted in each repeat is one row.
@@ -185,7 +185,9 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=pd.DataFrame(), test=pd.DataFrame(), folds=folds)
 
 
-def training_sets(train_set: sets.SetTable, test_set: sets.SetTable, spec: Learnt) -> TrainingSets:
+def training_sets(
+    train_set: sets.SetTable, test_set: sets.SetTable, spec: ExperimentSpec
+) -> TrainingSets:
     """Return the sets of an experiment, to fit configurations on and compare them on."""
     train, test = train_set.rows, test_set.rows
     return TrainingSets(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Roles, TimeSplit
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.statistics.distances import STATISTIC
 from experiment_pipeline.table.clusters import equal_rows, times_of
@@ -54,7 +54,10 @@ def check_disjoint(sets: SplitSets, validated: Table) -> list[str]:
 
 
 def check_leaks(
-    sets: SplitSets, spec: Roles, features: Sequence[str], pairs: "EqualPairs | None" = None
+    sets: SplitSets,
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    pairs: "EqualPairs | None" = None,
 ) -> list[str]:
     """Tell whether the sets share ids or groups, overlap in time, or hold copies of rows.
 
@@ -93,7 +96,10 @@ class CopiesNote:
 
 
 def note_copies(
-    sets: SplitSets, spec: Roles, features: Sequence[str], pairs: "EqualPairs | None" = None
+    sets: SplitSets,
+    spec: ExperimentSpec,
+    features: Sequence[str],
+    pairs: "EqualPairs | None" = None,
 ) -> tuple[CopiesNote, ...]:
     """Tell how many rows equal a row of another set without being a leak; it blocks nothing.
 
@@ -107,7 +113,7 @@ def note_copies(
     )
 
 
-def _tells_people_apart(spec: Roles) -> str:
+def _tells_people_apart(spec: ExperimentSpec) -> str:
     """Return what the YAML says about who is who, in words; empty for nothing."""
     if spec.split.id_columns:
         return f"their ids ({', '.join(spec.split.id_columns)}) differ"
@@ -169,12 +175,14 @@ class _EqualPair:
 EqualPairs = Sequence[_EqualPair]
 
 
-def equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> EqualPairs:
+def equal_pairs(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) -> EqualPairs:
     """Compare each set with each earlier one; the work is that of hashing the table several times."""
     return list(_equal_pairs(sets, spec, features))
 
 
-def _equal_pairs(sets: SplitSets, spec: Roles, features: Sequence[str]) -> Iterator[_EqualPair]:
+def _equal_pairs(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> Iterator[_EqualPair]:
     tables = sets.tables()
     everything = stacked([*tables.values()])
     equal = equal_rows(everything, features, "leaks")
@@ -231,7 +239,9 @@ def _overlaps(sets: SplitSets, split: TimeSplit) -> list[str]:
     return problems
 
 
-def check_look_alike(sets: SplitSets, spec: Roles, features: Sequence[str]) -> pd.DataFrame:
+def check_look_alike(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
+) -> pd.DataFrame:
     """Compare target and features of test and validation with those of train.
 
     Returns:

@@ -10,7 +10,7 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import SetRow
-from experiment_pipeline.spec import Roles
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.checks import (
     check_disjoint,
     check_leaks,
@@ -50,7 +50,9 @@ def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
     )
 
 
-def checks(sets: SplitSets, validated: Table, spec: Roles, features: Sequence[str]) -> list[Check]:
+def checks(
+    sets: SplitSets, validated: Table, spec: ExperimentSpec, features: Sequence[str]
+) -> list[Check]:
     """What must hold of the three sets together."""
     pairs = equal_pairs(sets, spec, features)
     copies = note_copies(sets, spec, features, pairs)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
-from experiment_pipeline.spec import Roles, TimeSplit
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table.clusters import (
@@ -104,7 +104,7 @@ class SetTable(StoredSet):
 
 
 def as_stored(
-    sets: SplitSets, spec: Roles, features: Sequence[str], origin: Origin
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str], origin: Origin
 ) -> dict[str, StoredSet]:
     """Return set → what is stored of it; EmptySet as `early_stopping_rows`."""
     inner = early_stopping_rows(sets.train, spec, features)
@@ -119,7 +119,7 @@ def as_stored(
 
 def split(
     validated: AnyTable,
-    spec: Roles,
+    spec: ExperimentSpec,
     features: Sequence[str],
     membership: pd.Series,
     cells: Callable[[], MutableMapping[str, pd.Series]] | None = None,
@@ -184,7 +184,7 @@ def _cut(
     return tables, {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def _check_keys(validated: Table, spec: Roles) -> None:
+def _check_keys(validated: Table, spec: ExperimentSpec) -> None:
     lacking = ~has_keys(validated, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
@@ -195,7 +195,7 @@ def _check_keys(validated: Table, spec: Roles) -> None:
         )
 
 
-def _check_values_named(validated: Table, membership: pd.Series, spec: Roles) -> None:
+def _check_values_named(validated: Table, membership: pd.Series, spec: ExperimentSpec) -> None:
     unnamed = (membership == LEFT_OUT).to_numpy()
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
@@ -206,7 +206,7 @@ def _check_values_named(validated: Table, membership: pd.Series, spec: Roles) ->
         )
 
 
-def _check_filled(name: str, table: Table, validated: Table, spec: Roles) -> None:
+def _check_filled(name: str, table: Table, validated: Table, spec: ExperimentSpec) -> None:
     if not len(table):
         raise EmptySet(
             f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
@@ -225,7 +225,7 @@ def _check_filled(name: str, table: Table, validated: Table, spec: Roles) -> Non
         )
 
 
-def _facts(name: str, tables: Mapping[str, Table], spec: Roles) -> dict[str, object]:
+def _facts(name: str, tables: Mapping[str, Table], spec: ExperimentSpec) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
     facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
     target = table[spec.target]
@@ -243,7 +243,7 @@ def _facts(name: str, tables: Mapping[str, Table], spec: Roles) -> dict[str, obj
 def _notes(
     validated: Table,
     tables: Mapping[str, Table],
-    spec: Roles,
+    spec: ExperimentSpec,
     features: Sequence[str],
     left_out: int,
 ) -> Iterator[str]:
@@ -285,7 +285,7 @@ def _equal_rows(validated: Table, features: Sequence[str]) -> Iterator[str]:
 
 
 def _unseen_calendar(
-    tables: Mapping[str, Table], spec: Roles, features: Sequence[str]
+    tables: Mapping[str, Table], spec: ExperimentSpec, features: Sequence[str]
 ) -> Iterator[str]:
     """Tell where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
@@ -309,7 +309,7 @@ HELD_OUT = 0.15
 
 
 def early_stopping_rows(
-    train: Table, spec: Roles, features: Sequence[str], draw: str = ""
+    train: Table, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
 ) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
@@ -341,7 +341,7 @@ def early_stopping_rows(
     if spec.split.by == "time":
         places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
     else:
-        places = cluster_hashes(train, spec, features, salt)
+        places = cluster_hashes(train, spec.split, spec.target, features, salt)
     if (places == places[0]).all():
         places = numbered(train, np.full(len(train), salt_number(salt)))
     elif spec.split.by in ("time", "group"):
@@ -351,7 +351,7 @@ def early_stopping_rows(
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def early_stopping_gap(train: Table, inner: np.ndarray, spec: Roles) -> np.ndarray:
+def early_stopping_gap(train: Table, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
     """Tell which train rows lie within the split's gap before the early-stopping set.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
@@ -371,7 +371,7 @@ def early_stopping_gap(train: Table, inner: np.ndarray, spec: Roles) -> np.ndarr
     return within if enough else none
 
 
-def _classes(train: Table, spec: Roles) -> np.ndarray:
+def _classes(train: Table, spec: ExperimentSpec) -> np.ndarray:
     if spec.task == "regression":
         return np.zeros(len(train), dtype=np.int64)
     return classes_of(train[spec.target])

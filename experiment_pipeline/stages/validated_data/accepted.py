@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
-from experiment_pipeline.spec import Drift, ValidatedDataSpec
+from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages.validated_data.profile import (
     DataChanges,
     DataProfile,
@@ -139,7 +139,7 @@ _WAY_ON = (
 
 
 def against_the_accepted(
-    spec: ValidatedDataSpec, outcome: ValidatedData, tell: Callable[[str], object]
+    spec: ExperimentSpec, outcome: ValidatedData, tell: Callable[[str], object]
 ) -> Changed:
     """Profile the validated rows, keep the profile, and compare it; `tell` hears of damage."""
     store = DataProfiles.of(spec.name)
@@ -155,6 +155,6 @@ def against_the_accepted(
     )
 
 
-def accept(spec: ValidatedDataSpec, profile_digest: str) -> None:
+def accept(spec: ExperimentSpec, profile_digest: str) -> None:
     """Make the version of the data accepted that an exported model was made from."""
     DataProfiles.of(spec.name).note(ACCEPTED, profile_digest)

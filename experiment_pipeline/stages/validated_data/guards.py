@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ValidatedDataSpec, Validation
+from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.samples import differences
@@ -96,7 +96,7 @@ def rejection_bias(prepared: Table, data: ValidatedData, columns: Sequence[str])
     return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
 
 
-def key_columns(prepared: Table, spec: ValidatedDataSpec) -> list[str]:
+def key_columns(prepared: Table, spec: ExperimentSpec) -> list[str]:
     """Return the columns in which rejecting must not choose: target, and group or time."""
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
     return [

@@ -6,7 +6,7 @@ In: the two parts of a table, and how they differ from the accepted version. Out
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.spec import ValidatedDataSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.accepted import Changed
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
@@ -18,7 +18,7 @@ from experiment_pipeline.table.table import Table, head
 _REMEMBERED_REASONS = 10
 
 
-def within_limit(data: ValidatedData, changed: Changed, spec: ValidatedDataSpec) -> Check:
+def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
     """Whether no more rows are rejected than the YAML allows."""
     most = spec.validation.max_rejected_fraction
     return Check.of(
@@ -69,7 +69,7 @@ def _rejected_in_words(data: ValidatedData) -> str:
     return f"{broken:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
 
 
-def rejected(prepared: Table, data: ValidatedData, spec: ValidatedDataSpec) -> Outcome:
+def rejected(prepared: Table, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
     """The rejected rows, and a warning when they are of a kind; with what validating noted."""
     bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
     resemble = Check.of(

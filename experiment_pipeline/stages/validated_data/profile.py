@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import listed
-from experiment_pipeline.spec import Drift, ValidatedDataSpec
+from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.table.digests import sha256
@@ -190,7 +190,7 @@ class DataChanges:
 
 
 def compare(
-    accepted: DataProfile, current: DataProfile, validated: Table, spec: ValidatedDataSpec
+    accepted: DataProfile, current: DataProfile, validated: Table, spec: ExperimentSpec
 ) -> DataChanges:
     """Compare a version of the data with the accepted one.
 
@@ -225,7 +225,7 @@ def _apart(before: ColumnProfile, column: pd.Series) -> tuple[float, float, bool
     return found.effect_size, found.noise, found.effect_size > found.noise
 
 
-def _role(name: str, column: pd.Series, spec: ValidatedDataSpec) -> str:
+def _role(name: str, column: pd.Series, spec: ExperimentSpec) -> str:
     if name == spec.target:
         return TARGET
     unused = name in spec.not_features or kind_of(column) in ("datetime", "nested")

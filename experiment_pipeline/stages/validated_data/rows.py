@@ -15,7 +15,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
-from experiment_pipeline.spec import ValidatedDataSpec, Validation
+from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
@@ -110,7 +110,7 @@ def validate(
     raw: AnyTable,
     prepared: Prepared[AnyTable],
     schema: pa.DataFrameSchema,
-    spec: ValidatedDataSpec | None = None,
+    spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
     sets: pd.Series | None = None,
     cells: MutableMapping[str, pd.Series] | None = None,
@@ -195,7 +195,7 @@ def _too_rare(
     columns: Mapping[str, CheckedColumn],
     intact: np.ndarray,
     index: pd.Index,
-    spec: ValidatedDataSpec | None,
+    spec: ExperimentSpec | None,
     sets: pd.Series | None,
 ) -> pd.Series:
     """Class of each intact row whose class is too rare, with the rows' index."""
@@ -213,7 +213,7 @@ def _check_columns(
     columns: CheckedColumns,
     prepared: Prepared,
     schemas: Mapping[str, pa.Column],
-    spec: ValidatedDataSpec | None,
+    spec: ExperimentSpec | None,
     validation: Validation | None,
 ) -> list[Broken]:
     unparsable, broken = _unparsable(prepared)
@@ -239,7 +239,7 @@ def _check_columns(
 
 
 def _check_weights(
-    columns: Mapping[str, CheckedColumn], spec: ValidatedDataSpec | None
+    columns: Mapping[str, CheckedColumn], spec: ExperimentSpec | None
 ) -> list[Broken]:
     """A row without a weight, or with one that is no positive number, counts for nothing known."""
     name = None if spec is None else spec.sample_weight

@@ -19,7 +19,7 @@ import pandas as pd
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.signature import SIGNATURE, Signature
-from experiment_pipeline.spec import Scalar, ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, PairedScores
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
@@ -67,7 +67,7 @@ class CurrentVersion:
 
 
 def hold_against_champion(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     current: CurrentVersion | None,
     fingerprint: str,
     challenger: SetPrediction,
@@ -119,7 +119,7 @@ def _unseen(champion: Champion, validation: Table) -> np.ndarray:
 def _predictions(
     champion: Champion,
     rows: Table,
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     classes: tuple[Scalar, ...] | None,
 ) -> np.ndarray:
     """Predict; UnusableTable when the champion answers another question."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import CalibrationMethod, Costs, Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, Costs, ExperimentSpec, Scalar
 from experiment_pipeline.statistics.calibration import CalibrationCurve, calibrations
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.outcomes import (
@@ -95,7 +95,7 @@ class Details:
     residuals: Residuals | None = None
 
 
-def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> DecisionThreshold | None:
+def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
     """Return the threshold that is exported, chosen on the test rows; None: not binary.
 
     With costs it is the cheapest one, as these are what the decisions are for; else the one that
@@ -106,13 +106,13 @@ def exported_threshold(spec: ValidationReportSpec, test: SetPrediction) -> Decis
     return metric_threshold(spec, test)
 
 
-def metric_threshold(spec: ValidationReportSpec, test: SetPrediction) -> DecisionThreshold | None:
+def metric_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
     """Return the threshold at which the configuration was ranked; None: not binary."""
     return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)
 
 
 def details_of(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     exported: SetPrediction,
     test: SetPrediction,
     classes: tuple[Scalar, ...] | None,
@@ -133,7 +133,7 @@ def details_of(
 
 
 def _at(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     exported: SetPrediction,
     test: SetPrediction,
     threshold: DecisionThreshold,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.statistics import importance
 from experiment_pipeline.statistics.outcomes import most_frequent
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
@@ -110,7 +110,7 @@ class Work:
 
 
 def usage(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     train_only: Any,
     sets: "TrainingSets",
     work: Work,

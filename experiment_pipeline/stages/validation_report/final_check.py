@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.spec import ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.calibrating import uncalibrated
@@ -66,7 +66,7 @@ class FinalCheck:
 
 
 def final_check(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     board: Leaderboard,
     trained: ChosenModel,
     sets: TrainingSets,
@@ -139,7 +139,7 @@ def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:
 def _segments(
     validation: pd.DataFrame,
     on_validation: SetPrediction,
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     sets: TrainingSets,
     cut: float,
 ) -> tuple[Segment, ...]:
@@ -159,7 +159,7 @@ def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) ->
 
 
 def _exported(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     trained: ChosenModel,
     train_only: Any,
     rows: pd.DataFrame,
@@ -172,7 +172,7 @@ def _exported(
 
 
 def _usage(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     trained: ChosenModel,
     train_only: Any,
     sets: TrainingSets,
@@ -186,7 +186,7 @@ def _usage(
     return usage(spec, trained.refitted(fold.train, fold, spec), fold, work, cut)
 
 
-def _fitted_on(spec: ValidationReportSpec, sets: TrainingSets) -> pd.DataFrame:
+def _fitted_on(spec: ExperimentSpec, sets: TrainingSets) -> pd.DataFrame:
     """The rows that the exported fit has seen."""
     return sets.train if spec.export.refit == "none" else sets.every_row
 
@@ -197,7 +197,7 @@ def _of_search(
     on_validation: SetPrediction,
     validation: pd.DataFrame,
     sets: TrainingSets,
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     workers: int,
 ) -> SetPrediction:
     """What the fit of the search says of the validation rows, or of so many of them, evenly spread."""
@@ -229,7 +229,7 @@ def _predicted(
     pipeline: Any,
     rows: pd.DataFrame,
     sets: TrainingSets,
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     workers: int,
 ) -> SetPrediction:
     return SetPrediction(

@@ -14,7 +14,7 @@ import pandas as pd
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import render, render_html
-from experiment_pipeline.spec import ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -68,7 +68,7 @@ class Judged:
 class Look:
     """What is looked at: one choice, one validation set."""
 
-    spec: ValidationReportSpec
+    spec: ExperimentSpec
     raw: Table
     sets: TrainingSets
     validation_set: SetTable

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Criterion, ValidationReportSpec
+from experiment_pipeline.spec import Criterion, ExperimentSpec
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.interval import Interval
 
@@ -66,7 +66,7 @@ class Gate:
         return f"{self.rule}: {numbers.score(self.value)}, {self.outcome}"
 
 
-def hold(spec: ValidationReportSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
+def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
     """Return every gate of an experiment; `scores` are at least those of `spec.metric_names`."""
     by_name = {score.metric: score for score in scores}
     if not spec.acceptance:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiment_pipeline.spec import Range, Scalar, Search, ValidationReportSpec
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
@@ -46,7 +46,7 @@ _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_fle
 
 
 def next_search(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     board: Leaderboard,
     report: ValidationReport,
     evidence: Evidence | None = None,
@@ -69,7 +69,7 @@ def next_search(
 
 
 def _around(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     chosen: Configuration,
     edges: Iterable[SearchEdge],
     direction: Direction,
@@ -106,7 +106,7 @@ def _random(
     return Search.model_validate(fields | encoder | {"hyperparameters": ordered})
 
 
-def _searched(spec: ValidationReportSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
+def _searched(spec: ExperimentSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
     """What was searched of an algorithm, explicit configurations included."""
     declared: dict[str, Range | tuple[Scalar, ...]] = {}
     for entry in spec.search:

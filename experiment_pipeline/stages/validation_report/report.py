@@ -15,7 +15,7 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import CalibrationMethod, Scalar, ValidationReportSpec
+from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
@@ -159,7 +159,7 @@ class ValidationReport:
 
 
 def judge(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     configuration: str,
     exported: SetPrediction,
     train_only: SetPrediction,
@@ -232,7 +232,7 @@ def _miscalibration(
 
 
 def _scores(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     exported: SetPrediction,
     cut: float,
     known: tuple[np.ndarray, str, int, Weights],
@@ -258,9 +258,7 @@ def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarr
     )
 
 
-def _gap(
-    spec: ValidationReportSpec, validation: SetPrediction, test: SetPrediction, n_rows: int
-) -> Gap:
+def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int) -> Gap:
     metric, threshold = spec.metric, threshold_value(metric_threshold(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
@@ -279,7 +277,7 @@ def _gap(
 
 
 def _notes(
-    spec: ValidationReportSpec,
+    spec: ExperimentSpec,
     report: ValidationReport,
     earlier: EarlierLooks,
     exported: SetPrediction,
@@ -317,7 +315,7 @@ def _notes(
             )
 
 
-def _gap_in_words(spec: ValidationReportSpec, gap: Gap) -> str:
+def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
     if spec.cross_validation is not None:
         return (
             f"the exported model scores {spec.metric} "

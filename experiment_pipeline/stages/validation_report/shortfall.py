@@ -15,7 +15,7 @@ import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import SearchSpec, ValidationReportSpec, algorithms
+from experiment_pipeline.spec import ExperimentSpec, algorithms
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
 from experiment_pipeline.stages.search import rungs
@@ -79,7 +79,7 @@ class Evidence:
 
 
 def reasons(
-    spec: ValidationReportSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
+    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> tuple[Reason, ...]:
     """Return why a gate failed, the surest reason first; none when every gate passed."""
     if report.accepted:
@@ -96,13 +96,13 @@ def reasons(
     )
 
 
-def families(spec: ValidationReportSpec) -> tuple[str, ...]:
+def families(spec: ExperimentSpec) -> tuple[str, ...]:
     """Return the algorithms of the search that look at features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
     return tuple(filter(algorithms.competes, tried))
 
 
-def _decisive(spec: ValidationReportSpec, report: ValidationReport) -> Gate | None:
+def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
     """The gate to explain: that of the ranking metric, which all the evidence is about.
 
     None when the model is good enough, and only the champion is better.
@@ -123,7 +123,7 @@ def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
         )
 
 
-def _ceiling(gate: Gate, spec: ValidationReportSpec, evidence: Evidence) -> Iterator[Reason]:
+def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
     ceiling, metric = evidence.ceiling, spec.metric
     if ceiling is not None and gate.metric == metric and better(metric, gate.limit, ceiling):
         yield Reason(
@@ -135,9 +135,7 @@ def _ceiling(gate: Gate, spec: ValidationReportSpec, evidence: Evidence) -> Iter
         )
 
 
-def _sample_size(
-    gate: Gate, spec: ValidationReportSpec, report: ValidationReport
-) -> Iterator[Reason]:
+def _sample_size(gate: Gate, spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
     """Too few rows even for a perfect score, or for the one that was reached."""
     if not gate.by_bound or math.isnan(gate.value):
         return
@@ -193,7 +191,7 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
 
 
 def _fit(
-    gate: Gate | None, spec: ValidationReportSpec, board: Leaderboard, train_rows: float
+    gate: Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
 ) -> Iterator[Reason]:
     """Overfit when train beats test by more than chance, else underfit when even train misses the
     limit.
@@ -233,7 +231,7 @@ def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
 
 
 def _left_open(
-    spec: ValidationReportSpec, board: Leaderboard, curve: LearningCurve | None
+    spec: ExperimentSpec, board: Leaderboard, curve: LearningCurve | None
 ) -> Iterator[Reason]:
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
@@ -269,7 +267,7 @@ Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
 
 def learning_curve(
-    spec: SearchSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
+    spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
 ) -> LearningCurve | None:
     """Return what the train rows beyond the last rung brought; None where no rung was small.
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import LeaderboardSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
@@ -18,7 +18,7 @@ FRACTIONS = (0.0625, 0.25, 1.0)
 BASELINE = 0.5
 
 
-def search_spec(count: int, more: tuple[str, ...] = ()) -> LeaderboardSpec:
+def search_spec(count: int, more: tuple[str, ...] = ()) -> ExperimentSpec:
     """Return an experiment that declares so many configurations: two algorithms and a baseline.
 
     `more` are further hyperparameters of the boosted trees, all between 0 and 1.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from experiment_pipeline.spec import SearchSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
@@ -29,7 +29,7 @@ class Engine(Protocol):
         self,
         configurations: Sequence[Configuration],
         sets: TrainingSets,
-        spec: SearchSpec,
+        spec: ExperimentSpec,
         brake: Brake | None = None,
         *,
         longest_first: bool = True,
@@ -67,7 +67,7 @@ class Threads:
         self,
         configurations: Sequence[Configuration],
         sets: TrainingSets,
-        spec: SearchSpec,
+        spec: ExperimentSpec,
         brake: Brake | None = None,
         *,
         longest_first: bool = True,

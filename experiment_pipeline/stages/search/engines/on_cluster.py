@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Fitting, SearchSpec
+from experiment_pipeline.spec import FITTING, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.dask import PACKAGES, Cluster, Done
@@ -69,7 +69,7 @@ class OnCluster:
         self,
         configurations: Sequence[Configuration],
         sets: TrainingSets,
-        spec: SearchSpec,
+        spec: ExperimentSpec,
         brake: Brake | None = None,
         *,
         longest_first: bool = True,
@@ -94,11 +94,11 @@ class OnCluster:
         return self._cluster
 
     def _tasks(
-        self, ordered: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+        self, ordered: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
     ) -> dict[str, Task]:
         """Fingerprint → task, in this order."""
         shared = share_files(ordered, sets, spec, self.files)
-        sent, fitting = bare(sets), spec.part(Fitting)
+        sent, fitting = bare(sets), spec.part(FITTING)
         prints = {one.key: fingerprint(one, sets, spec) for one in ordered}
         return {
             prints[one.key]: Task(

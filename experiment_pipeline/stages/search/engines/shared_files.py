@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.spec import Features, Fitting, SearchSpec
+from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode
@@ -58,7 +58,7 @@ class Digests:
 def share_files(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: SearchSpec,
+    spec: ExperimentSpec,
     files: SharedFiles,
 ) -> dict[str, Digests]:
     """Write what the fits of these configurations share, unless it is there; key → its files."""
@@ -93,7 +93,7 @@ def share_files(
 def share_kept(
     configurations: Sequence[Configuration],
     sets: TrainingSets,
-    spec: SearchSpec,
+    spec: ExperimentSpec,
     files: SharedFiles,
 ) -> SharedWork:
     """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
@@ -173,7 +173,7 @@ def read_table(
     configuration: Configuration,
     work: SharedWork,
     sets: TrainingSets,
-    spec: Fitting,
+    spec: ExperimentSpec,
 ) -> Any:
     """Return the table of a library; arguments and errors as of `read_shared`."""
     learner = learner_of(configuration.algorithm)
@@ -296,7 +296,7 @@ class _Table:
 
 
 def _tables(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: SearchSpec
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, _Table]:
     """Key → the table that its fit borrows, where there is one to be written down.
 
@@ -317,7 +317,7 @@ def _tables(
 
 
 def _put_table(
-    one: _Table, work: SharedWork, sets: TrainingSets, spec: SearchSpec, files: SharedFiles
+    one: _Table, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec, files: SharedFiles
 ) -> bool:
     """Make a library's table; False where it refuses to, as the fit will say."""
     table = None

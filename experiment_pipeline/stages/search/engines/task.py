@@ -17,7 +17,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.spec import Fitting
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.shared_files import (
     Digests,
@@ -63,7 +63,7 @@ class Task:
     digests: Digests
     place: Place
     sets: TrainingSets
-    spec: Fitting
+    spec: ExperimentSpec
     code: Mapping[str, Any]
 
 

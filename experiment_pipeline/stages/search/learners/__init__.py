@@ -1,6 +1,6 @@
 """Which learner fits an algorithm. None of a library is imported here before it is needed."""
 
-from experiment_pipeline.spec import Learnt
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import algorithms
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
@@ -15,7 +15,7 @@ def learner_of(algorithm: str) -> Learner:
     return BOOSTERS.get(algorithm, _ESTIMATORS)
 
 
-def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None:
+def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
     """Raise when an algorithm cannot do what the experiment asks of all: weights, directions.
 
     The boosting libraries can. Errors are those of `algorithms.check_demands`.

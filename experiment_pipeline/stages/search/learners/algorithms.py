@@ -21,7 +21,7 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import did_you_mean, listed
-from experiment_pipeline.spec import Learnt, Range, Scalar, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction, Estimator, competes
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
@@ -169,7 +169,7 @@ def is_baseline(configuration: Configuration, task: str) -> bool:
 def estimator_for(
     configuration: Configuration,
     task: str,
-    spec: Scoring,
+    spec: ExperimentSpec,
     rows: EncodedRows,
     classes: tuple | None,
 ) -> Any:
@@ -190,7 +190,7 @@ def estimator_for(
     return estimator
 
 
-def check_demands(configuration: Configuration, task: str, spec: Learnt) -> None:
+def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
     """Raise when an estimator cannot do what the experiment asks of every configuration.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
-from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
@@ -123,7 +123,7 @@ class BoosterLearner(ABC):
         self.names.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> str | None:
         """The metric that stops a fit."""
         with suppress(InvalidExperiment):
@@ -131,7 +131,7 @@ class BoosterLearner(ABC):
         return None
 
     def shared_table(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> Hashable | None:
         """The encoder, whether rows are held out, and the parameters that decide the table."""
         with suppress(InvalidExperiment):
@@ -147,7 +147,7 @@ class BoosterLearner(ABC):
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         rounds: int | None = None,
         *,
         stored: bool = True,
@@ -186,7 +186,7 @@ class BoosterLearner(ABC):
         stored: StoredFit,
         model: bytes,
         sets: "TrainingSets",  # noqa: ARG002
-        spec: Scoring,  # noqa: ARG002
+        spec: ExperimentSpec,  # noqa: ARG002
     ) -> Any:
         """Read the skops file."""
         return persistence.from_bytes(model, stored.trusted_types)
@@ -197,7 +197,7 @@ class BoosterLearner(ABC):
         rounds: int | None,
         rows: EncodedRows,
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> Any:
         """Boost that many rounds on a table of their own."""
         plan = self._plan(configuration, sets, spec, stops=False, rounds=rounds)
@@ -208,7 +208,7 @@ class BoosterLearner(ABC):
         self,
         configuration: "Configuration",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         *,
         stops: bool = True,
         rounds: int | None = None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import positive
 from experiment_pipeline.stages.search.averaging import label_encoder
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -100,7 +100,7 @@ class BinnedTable:
 def boosting_plan(
     configuration: Configuration,
     sets: "TrainingSets",
-    spec: Scoring,
+    spec: ExperimentSpec,
     *,
     stops: bool = True,
     rounds: int | None = None,
@@ -319,14 +319,14 @@ def _check_level(given: Mapping[str, Scalar], metric: str, key: str) -> None:
         )
 
 
-def _towards(sets: "TrainingSets", spec: Scoring) -> Mapping[str, Scalar]:
+def _towards(sets: "TrainingSets", spec: ExperimentSpec) -> Mapping[str, Scalar]:
     """What the metric says; LightGBM holds no trees to a direction that grow towards a median."""
     towards = METRICS[spec.metric].objective
     return {} if sets.directions and towards.get("objective") == "regression_l1" else towards
 
 
 def _defaults(
-    given: Mapping[str, Scalar], sets: "TrainingSets", spec: Scoring
+    given: Mapping[str, Scalar], sets: "TrainingSets", spec: ExperimentSpec
 ) -> dict[str, Scalar]:
     defaults: dict[str, Scalar] = {
         "objective": _OBJECTIVES[sets.task],

@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.learners import algorithms
 from experiment_pipeline.stages.search.learners.algorithms import (
@@ -41,7 +41,7 @@ class EstimatorLearner:
         algorithms.check_estimator_hyperparameters(configuration, task)
 
     def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> str | None:
         """The metric itself for the baseline, whose constant is the best one for it."""
         return spec.metric if is_baseline(configuration, sets.task) else None
@@ -50,7 +50,7 @@ class EstimatorLearner:
         self,
         configuration: "Configuration",  # noqa: ARG002
         sets: "TrainingSets",  # noqa: ARG002
-        spec: Scoring,  # noqa: ARG002
+        spec: ExperimentSpec,  # noqa: ARG002
     ) -> None:
         """None: an estimator reads the encoded table itself."""
         return
@@ -64,7 +64,7 @@ class EstimatorLearner:
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         rounds: int | None = None,
         *,
         stored: bool = True,
@@ -115,7 +115,7 @@ class EstimatorLearner:
         stored: StoredFit,
         model: bytes,
         sets: "TrainingSets",  # noqa: ARG002
-        spec: Scoring,  # noqa: ARG002
+        spec: ExperimentSpec,  # noqa: ARG002
     ) -> Any:
         """Read the skops file, trusting what was noted when it was fitted."""
         return persistence.from_bytes(model, stored.trusted_types)
@@ -126,7 +126,7 @@ class EstimatorLearner:
         rounds: int | None,
         rows: EncodedRows,
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> Any:
         """Fit an estimator of as many rounds, which stops nowhere."""
         labels = labels_of(rows.y, sets.classes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import ExperimentSpec
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.configurations import Configuration
@@ -92,7 +92,7 @@ class Learner(Protocol):
         """
 
     def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> str | None:
         """Return what a fit takes from the experiment's metric, which is part of its fingerprint.
 
@@ -100,7 +100,7 @@ class Learner(Protocol):
         """
 
     def shared_table(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> Hashable | None:
         """Return what decides the table that `fit` will borrow from `SharedWork.tables`.
 
@@ -115,7 +115,7 @@ class Learner(Protocol):
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         rounds: int | None = None,
         *,
         stored: bool = True,
@@ -135,7 +135,9 @@ class Learner(Protocol):
             Exception: whatever the library raises.
         """
 
-    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
+    def restore(
+        self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: ExperimentSpec
+    ) -> Any:
         """Return the fitted estimator of a stored model.
 
         Raises:
@@ -148,7 +150,7 @@ class Learner(Protocol):
         rounds: int | None,
         rows: "EncodedRows",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> Any:
         """Return an estimator fitted on all of these rows, with no early stopping.
 
@@ -170,7 +172,7 @@ class StoresTables(Protocol):
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> Any:
         """Return the table that `Learner.fit` would make of this work."""
 
@@ -182,7 +184,7 @@ class StoresTables(Protocol):
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         files: Mapping[str, Path],
     ) -> Any:
         """Return the table of files by name, on which a fit gives the same bytes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import Scoring
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.learners import boosting, lightgbm_parameters
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
 from experiment_pipeline.stages.search.learners.parameter_names import ParameterNames
@@ -38,7 +38,7 @@ class LightGBMLearner:
         self.names.own_names(configuration.key, configuration.hyperparameters, task)
 
     def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> str | None:
         """What a fit boosts towards, and LightGBM's metric that stops it."""
         with suppress(InvalidExperiment):
@@ -46,7 +46,7 @@ class LightGBMLearner:
         return None
 
     def shared_table(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: Scoring
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> Hashable | None:
         """The encoder, whether rows are held out, and the parameters that decide the bins."""
         with suppress(InvalidExperiment):
@@ -62,7 +62,7 @@ class LightGBMLearner:
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> boosting.BinnedTable:
         """Bin the train rows, and the test rows where the fit's bins say what they get."""
         plan = boosting.boosting_plan(configuration, sets, spec)
@@ -77,7 +77,7 @@ class LightGBMLearner:
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         files: Mapping[str, Path],
     ) -> boosting.BinnedTable:
         """Read them."""
@@ -90,7 +90,7 @@ class LightGBMLearner:
         configuration: "Configuration",
         work: "SharedWork",
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
         rounds: int | None = None,
         *,
         stored: bool = True,
@@ -123,7 +123,9 @@ class LightGBMLearner:
             on_test=on_test,
         )
 
-    def restore(self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: Scoring) -> Any:
+    def restore(
+        self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: ExperimentSpec
+    ) -> Any:
         """Put scikit-learn's interface around the text's Booster."""
         plan = boosting.boosting_plan(stored.configuration, sets, spec)
         return _estimator(model.decode(), plan, sets.classes, stored.rounds)
@@ -134,7 +136,7 @@ class LightGBMLearner:
         rounds: int | None,
         rows: EncodedRows,
         sets: "TrainingSets",
-        spec: Scoring,
+        spec: ExperimentSpec,
     ) -> Any:
         """Boost that many rounds on bins of these rows, which fits one after the other share."""
         plan = boosting.boosting_plan(configuration, sets, spec, stops=False, rounds=rounds)

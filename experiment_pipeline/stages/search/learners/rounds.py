@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import Scalar, Scoring
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def take_rounds(
     given: dict[str, Scalar],
     key: str,
     sets: "TrainingSets",
-    spec: Scoring,
+    spec: ExperimentSpec,
     *,
     stops: bool,
     fixed: int | None,
