@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.errors import StorageError as StorageError
     from experiment_pipeline.errors import TrainingError as TrainingError
     from experiment_pipeline.errors import UnknownRun as UnknownRun
+    from experiment_pipeline.experiment import ExperimentRun as ExperimentRun
+    from experiment_pipeline.experiment import run_experiment as run_experiment
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.orchestration.loading import read_experiment as read_experiment
     from experiment_pipeline.prediction.champion import champion as champion
@@ -52,6 +54,7 @@ _NAMES = {
     "prediction.rows": "Predicted",
     "prediction.files": "load_model Model",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
+    "experiment": "run_experiment ExperimentRun",
     "orchestration.loading": "read_experiment",
     "orchestration.component": "Experiment",
 }

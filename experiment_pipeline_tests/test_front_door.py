@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from upath import UPath
 
@@ -82,7 +83,9 @@ def test_the_example_of_a_function_is_true(
     monkeypatch.chdir(folder)
     monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}
-    (example,) = doctest.DocTestFinder(recurse=False).find(names[name], name, globs=names)
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        names[name], name, globs=names | {"pd": pd}
+    )
     assert example.examples, "give it an example"
     told: list[str] = []
     doctest.DocTestRunner(verbose=False).run(example, out=told.append)

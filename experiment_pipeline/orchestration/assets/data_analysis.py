@@ -1,31 +1,24 @@
 """data_analysis: findings, verdict and HTML report; `no go` stops the run before it costs."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import READS, ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
-from experiment_pipeline.stages.data_analysis.analysis import (
-    analyse,
-    rows_to_read,
-)
+from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.spill import Shelf
-from experiment_pipeline.table.clusters import canonical_order
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.schema import load_schema, prepared_rows
-from experiment_pipeline.table.table import Table, picked, whole
+from experiment_pipeline.table.table import Table
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 # Count it up whenever the code of this package would find otherwise in the same table.
@@ -100,27 +93,9 @@ def _examine(raw: Table, spec: ExperimentSpec, schema_text: str) -> dict[str, by
     table = prepared_rows(raw, spec.preparation, load_schema(schema_text), Shelf())
     features = feature_columns(table, spec)
     sets = assign_sets(table, spec, features)
-    read = rows_to_read(table, features)
-    prepared = whole(table if read is None else picked(table, read))
-    sets = (sets if read is None else sets.iloc[read]).astype("str")
-    # No finding is about lists or mappings; they can only stand in columns that are no features.
-    nested = [name for name in prepared.columns if kind_of(prepared[name]) == "nested"]
-    prepared = prepared.drop(columns=nested)
-    prepared = _in_order(prepared, sets, features, spec)
-    sets = sets[prepared.index]
-    analysis = analyse(prepared, sets, features, spec, len(raw))
+    analysis, prepared = analyse_prepared(table, sets, features, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
         MARKDOWN: page.markdown_report(analysis).encode(),
         REPORT: page.report_html(analysis, prepared, spec).encode(),
     }
-
-
-def _in_order(
-    prepared: pd.DataFrame, sets: pd.Series, features: Sequence[str], spec: ExperimentSpec
-) -> pd.DataFrame:
-    """Order the rows by what is in them, but by no target of a validation row."""
-    visible = (sets != "validation").to_numpy()
-    targets = [name for name in prepared.columns if name == spec.target]
-    seen = prepared.assign(**{name: prepared[name].where(visible) for name in targets})
-    return prepared.iloc[canonical_order(seen, spec, features)]

@@ -30,9 +30,10 @@ from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_p
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import to_json
-from experiment_pipeline.table.clusters import numbered
+from experiment_pipeline.table.clusters import canonical_order, numbered
 from experiment_pipeline.table.digests import row_hashes, uniform
-from experiment_pipeline.table.table import Table
+from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.table import Table, picked, whole
 
 Verdict = Literal["go", "go with conditions", "no go"]
 
@@ -187,6 +188,30 @@ def analyse(
         rows_read=len(frame),
         shown_rows=subject.sample(np.flatnonzero(visible), spec.analysis.report_rows),
     )
+
+
+def analyse_prepared(
+    prepared: Table,
+    sets: pd.Series,
+    features: Sequence[str],
+    spec: ExperimentSpec,
+) -> tuple[DataAnalysis, pd.DataFrame]:
+    """Analyse a prepared table of any size; return the analysis and the rows it has read.
+
+    A large table is known by a sample (`rows_to_read`). Columns of lists or mappings are left out:
+    no finding is about them, and they cannot be features.
+    """
+    read = rows_to_read(prepared, features)
+    frame = whole(prepared if read is None else picked(prepared, read))
+    sets = (sets if read is None else sets.iloc[read]).astype("str")
+    frame = frame.drop(columns=[name for name in frame if kind_of(frame[name]) == "nested"])
+    # Ordered by what the rows hold, but by no target of a validation row.
+    visible = (sets != "validation").to_numpy()
+    seen = frame.assign(
+        **{spec.target: frame[spec.target].where(visible)} if spec.target in frame else {}
+    )
+    frame = frame.iloc[canonical_order(seen, spec, features)]
+    return analyse(frame, sets[frame.index], features, spec, len(prepared)), frame
 
 
 def _answer(rule: FindingRule, subject: Subject) -> Finding:

@@ -1,0 +1,297 @@
+"""The whole experiment as one plain function: from a table to a decision, without Dagster.
+
+`run_experiment` calls the stages in the order of the flow. The Dagster assets call the same
+functions; they add storage, the database and pages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import joblib
+import pandas as pd
+
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.inference import infer
+from experiment_pipeline.drafting.schema import infer_schema
+from experiment_pipeline.errors import (
+    DataError,
+    NotAccepted,
+    TooManyRejectedRows,
+    UnfitForModelling,
+)
+from experiment_pipeline.spec import Data, ExperimentSpec
+from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.raw_data.sources import read_source
+from experiment_pipeline.stages.raw_data.table import RawTable, parse
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Fitted,
+    Note,
+    SearchResults,
+)
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.folds import as_evaluated
+from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.split_sets.page import checks as check_sets
+from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets, as_stored, split
+from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
+from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedData, validate
+from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.table.digests import INDEX, table_digest
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import assign_sets, set_aside_in_words
+from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.schema import fit_columns, load_schema
+from experiment_pipeline.table.table import whole
+from experiment_pipeline.table.target import check_metrics, check_target
+
+Log = Callable[[str], object]
+
+
+class ModelsInMemory:
+    """Trained models of one run, by fingerprint: the store of a run that keeps nothing."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, TrainedModel] = {}
+
+    def put(self, trained: TrainedModel) -> TrainedModel:
+        """Keep a trained model."""
+        return self.models.setdefault(trained.result.fingerprint, trained)
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+        """Return fingerprint → numbers, of the models that were trained."""
+        return {one: self.models[one].result for one in fingerprints if one in self.models}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what a trained model predicts."""
+        return self.models[fingerprint].predictions
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return a trained model."""
+        return self.models[fingerprint]
+
+
+@dataclass
+class ExperimentRun:
+    """What an experiment has found so far; a stage that was not reached is None.
+
+    Attributes:
+        spec: what was asked for, or inferred.
+        schema_text: schema.yaml, given or inferred.
+        raw: the table as delivered.
+        analysis: findings and verdict.
+        validated: the rows that satisfy the schema, and the rejected ones with their reasons.
+        sets: train, test and validation set.
+        results: a row per configuration.
+        leaderboard: the ranking and the choice.
+        evaluation: the choice on the validation set: report, decision, fitted pipeline.
+    """
+
+    spec: ExperimentSpec
+    schema_text: str
+    raw: RawTable[pd.DataFrame]
+    analysis: DataAnalysis | None = None
+    validated: ValidatedData[pd.DataFrame] | None = None
+    sets: SplitSets[pd.DataFrame] | None = None
+    results: SearchResults | None = None
+    leaderboard: Leaderboard | None = None
+    evaluation: FinalCheck | None = None
+
+    @property
+    def report(self) -> ValidationReport:
+        """The report on the validation set, which holds the decision."""
+        assert self.evaluation is not None
+        return self.evaluation.report
+
+    @property
+    def model(self) -> Any:
+        """The accepted pipeline, fitted on train and test rows.
+
+        Raises:
+            NotAccepted: a gate of the validation report failed.
+        """
+        if self.evaluation is None or not self.report.accepted:
+            raise NotAccepted(
+                self.spec.name, "no configuration was accepted", "Read the report's next steps."
+            )
+        return self.evaluation.pipeline
+
+
+def run_experiment(
+    data: pd.DataFrame | str | Path,
+    target: str,
+    *,
+    name: str = "experiment",
+    schema: str | None = None,
+    models: ModelsInMemory | None = None,
+    log: Log = lambda _: None,
+    **settings: Any,
+) -> ExperimentRun:
+    """Run a whole experiment in this process, without Dagster, database or stored files.
+
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
+    >>> run = run_experiment(table, "y", search=[{"algorithm": "linear"}])
+    >>> run.report.accepted, run.leaderboard.chosen
+    (True, 'linear')
+
+    Args:
+        data: the table, or its path or URL.
+        target: the column to predict.
+        name: of the experiment.
+        schema: text of a schema.yaml; None: inferred from the table.
+        models: earlier results to reuse, and where new ones are kept; None: of this run alone.
+        log: is given each sentence about the run.
+        settings: keys of defs.yaml; a key that is left out is inferred from the table.
+
+    Raises:
+        InvalidExperiment: a setting is impossible.
+        DataError: the table cannot be read, modelled, validated or split.
+        TrainingError: no configuration could be trained.
+    """
+    raw, spec = declare(name, data, target, settings)
+    workers = spec.workers or joblib.cpu_count()
+    ends = perf_counter() + (spec.budget.seconds or float("inf"))
+    store = ModelsInMemory() if models is None else models
+
+    # Prepare every row once; membership of the sets is a function of the prepared rows.
+    prepared = prepare(raw.frame, spec.preparation)
+    schema_text = schema or infer_schema(prepared.frame, spec.target)
+    rules = load_schema(schema_text)
+    fitted, _ = fit_columns(prepared.frame, raw.frame.columns, rules)
+    features = feature_columns(fitted, spec)
+    membership = assign_sets(fitted, spec, features)
+    run = ExperimentRun(spec, schema_text, raw)
+
+    # Analyse: nothing that looks at the target reads a validation row.
+    run.analysis, _ = analyse_prepared(fitted, membership, features, spec)
+    log(f"data analysis: {run.analysis.verdict}")
+    if run.analysis.verdict == "no go":
+        raise unfit(spec, run.analysis)
+
+    # Validate: rows that break the schema are set aside with their reasons.
+    run.validated = validated = validate(raw.frame, prepared, rules, spec, sets=membership)
+    if problems := check_rejection_rate(validated, spec.validation):
+        raise TooManyRejectedRows(
+            "validated_data",
+            "; ".join(problems),
+            "Correct the rows, or raise validation.max_rejected_fraction.",
+        )
+    check_target(validated.validated, spec)
+    set_aside = tuple(set_aside_in_words(validated.set_aside))
+
+    # Split into three disjoint sets.
+    rows = validated.validated
+    features = feature_columns(rows, spec)
+    run.sets = split(rows, spec, features, membership)
+    for check in check_sets(run.sets, rows, spec, features):
+        stop_at(check.problems if check.severity == "error" else (), check.name)
+    origin = Origin(raw.digest, raw.types, "", set_aside)
+    train_set, test_set, validation_set = (
+        SetTable(whole(one.rows), one.digest, one.early_stopping, one.origin)
+        for one in as_stored(run.sets, spec, features, origin).values()
+    )
+
+    # Search: one model per configuration, compared on the test set or by cross-validation.
+    sets = as_evaluated(train_set, test_set, spec)
+    for part in (sets.train, sets.test):
+        check_metrics(part[sets.target], spec)
+    run.results = search_all(sets, spec, store, Threads(workers), log)
+
+    # Rank and choose.
+    fingerprints = [one for one in run.results.rows["fingerprint"] if one]
+    run.leaderboard = board = rank(
+        run.results,
+        store.results(fingerprints),
+        lambda result: store.predictions(result.fingerprint).test,
+        sets,
+        spec,
+        set_aside,
+    )
+    log(f"chosen: {board.chosen}, {board.reason}")
+
+    # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
+    run.evaluation = final_check(
+        spec,
+        board,
+        ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec)),
+        sets,
+        validation_set.rows,
+        delivered=raw.frame.loc[validation_set.rows.index],
+        workers=workers,
+        seconds_left=lambda: ends - perf_counter(),
+    )
+    log("accepted" if run.report.accepted else "not accepted")
+    return run
+
+
+def declare(
+    name: str, data: pd.DataFrame | str | Path, target: str, settings: Mapping[str, Any]
+) -> tuple[RawTable[pd.DataFrame], ExperimentSpec]:
+    """Read the table, and complete the settings by what can be inferred from it."""
+    if isinstance(data, pd.DataFrame):
+        source: dict[str, Any] = {"url": "DataFrame"}
+        frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX))
+        raw = RawTable(frame, table_digest(frame), "DataFrame", None, None, None, ())
+    else:
+        source = {"url": str(data)}
+        given = Data.model_validate({**source, **settings.get("data", {})})
+        raw = parse(read_source(given), given)
+    attributes: dict[str, Any] = {}
+    if {"task", "split", "search", "metric"} - settings.keys():
+        wishes = Wishes(
+            target=target,
+            task=settings.get("task"),
+            positive_class=settings.get("positive_class"),
+            metric=settings.get("metric"),
+            seconds=settings.get("budget", {}).get("seconds"),
+        )
+        attributes = infer(raw.frame, wishes).attributes(source)
+    attributes |= {"data": source, "target": target, **settings}
+    return raw, spec_from(name, attributes, lambda key: ".".join(map(str, key)))
+
+
+def search_all(
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    store: ModelsInMemory,
+    engine: Threads,
+    log: Log,
+) -> SearchResults:
+    """Train every configuration that the budget allows; return a row for each of them."""
+    declared = configurations(spec)
+    concluded: list[Conclusion] = []
+    for event in search(declared, sets, spec, store, engine, perf_counter):
+        if isinstance(event, Fitted):
+            store.put(event.model)
+        elif isinstance(event, Conclusion):
+            concluded.append(event)
+        elif isinstance(event, Note):
+            log(event.text)
+    return SearchResults.of(declared, concluded, spec.metric, sets.digests)
+
+
+def unfit(spec: ExperimentSpec, analysis: DataAnalysis) -> UnfitForModelling:
+    """Return the error of a table that the data analysis finds unfit."""
+    return UnfitForModelling(
+        f"target {spec.target}",
+        "; ".join(analysis.reasons),
+        "Correct the table, or accept the finding.",
+    )
+
+
+def stop_at(problems: Sequence[str], check: str) -> None:
+    """Raise DataError where a check that ends a run has found problems."""
+    if problems:
+        raise DataError(check, "; ".join(problems), "Correct the table or the YAML.")
