@@ -75,7 +75,6 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
         )
     },
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
-    "orchestration.instance.SqliteStorage": "named in dagster.yaml",
 }
 MOST_UNUSED = 2
 # alembic calls what its own conventions name.

@@ -1,9 +1,8 @@
-"""What a run prints: what a person wants to read while it runs, and no more.
+"""What a run prints.
 
 An error that a user can act on is printed as its message; its Dagster stack stays in the event
-log. A bug keeps its stack. That the steps after a failed one do not run needs no line for each of
-them. Dagster makes its console with `logging.getLoggerClass()`: the
-standard library's way to replace it works for every kind of run, while a logger of a job's own
+log. A bug keeps its stack. The steps after a failed one get no line. Dagster makes its console with
+`logging.getLoggerClass()`, so replacing the class works for every kind of run; a logger of a job
 would have to be named in each run's config.
 """
 
@@ -14,12 +13,13 @@ from contextlib import suppress
 from typing import TextIO
 
 from dagster import DagsterEvent
-from dagster._core.events import RunFailureReason
-from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 
 from experiment_pipeline.orchestration.assets.shared import FAILED, Cancelled
+from experiment_pipeline.orchestration.executor import CHECK_FAILED
 from experiment_pipeline.stages.search.progress import DRAWN
 
+# Where Dagster's log manager keeps what it knows of a record.
+_METADATA = "dagster_meta"
 # As Dagster begins the record that it logs for each step after a failed one.
 _NOT_REACHED = "Dependencies for step "
 _INTERRUPTED = "DagsterExecutionInterruptedError", Cancelled.__name__
@@ -33,26 +33,26 @@ class ConciseConsole(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Shorten a record of Dagster's log manager; leave every other as it is."""
-        meta = getattr(record, LOG_RECORD_METADATA_ATTR, None)
+        meta = getattr(record, _METADATA, None)
         if meta is not None:
             if meta["orig_message"].startswith(_NOT_REACHED):
                 return
             event = meta["dagster_event"]
-            if event is not None and _told_elsewhere(event):
+            if event is not None and _is_repeated(event):
                 return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
-            text = meta["orig_message"] if event is None else _told(event, record.getMessage())
+            text = meta["orig_message"] if event is None else _text_of(event, record.getMessage())
             record.msg, record.args = f"{step}{text}", ()
         super().handle(record)
 
 
 class Bar(logging.Handler):
-    """How far a search is, on the last line of a terminal, gone when the search is over.
+    """The progress of a search on the last line of a terminal.
 
-    No library's bar: Dagster gives a step's standard error to a file, and another process copies
-    what arrives there to the terminal. So nobody can take the bar away before a line and put it
-    back after. It leaves the cursor at the line's beginning instead, and is shorter than what each
-    line of the log begins with: the next line is written over it.
+    A library's bar does not work here: Dagster redirects a step's standard error to a file, and
+    another process copies it to the terminal, so a bar cannot be removed before a log line. This one
+    leaves the cursor at the beginning of the line and is shorter than the prefix of every log line,
+    which therefore overwrites it.
     """
 
     CELLS = 10
@@ -65,7 +65,7 @@ class Bar(logging.Handler):
         self.terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Draw a record's standing over the one before."""
+        """Replace the bar by the record's progress."""
         standing = getattr(record, "standing", None)
         text = ""
         if standing is not None:
@@ -78,16 +78,16 @@ class Bar(logging.Handler):
 
 
 def install() -> None:
-    """Shorten what is logged from now on; for a person who waits at a terminal, draw a bar."""
+    """Shorten what is logged from now on; draw a bar on the terminal of `dagster job execute`."""
     logging.setLoggerClass(ConciseConsole)
-    # Runs that a server starts have its terminal, which nobody waits at.
+    # Runs that a server starts share its terminal.
     if sys.argv[1:3] == ["job", "execute"] and sys.stderr.isatty() and not DRAWN.handlers:
         DRAWN.propagate = False
-        # A step's standard error is another one later.
+        # Dagster redirects a step's standard error later.
         DRAWN.addHandler(Bar(os.fdopen(os.dup(sys.stderr.fileno()), "w")))
 
 
-def _told(event: DagsterEvent, whole: str) -> str:
+def _text_of(event: DagsterEvent, whole: str) -> str:
     if event.is_step_failure:
         return _failure(event, whole)
     error = event.job_failure_data.error if event.is_run_failure else None
@@ -98,12 +98,13 @@ def _told(event: DagsterEvent, whole: str) -> str:
     return whole
 
 
-def _told_elsewhere(event: DagsterEvent) -> bool:
-    """A blocking check has logged why it failed; a run fails of a step, and a step with its run."""
+def _is_repeated(event: DagsterEvent) -> bool:
+    """Whether the failure was logged before: by a blocking check, or by the step that failed."""
     if event.is_run_failure:
-        return event.job_failure_data.failure_reason is RunFailureReason.STEP_FAILURE
+        reason = event.job_failure_data.failure_reason
+        return reason is not None and reason.name == "STEP_FAILURE"
     error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name in ("DagsterAssetCheckFailedError", *_INTERRUPTED)
+    return error is not None and error.cls_name in (CHECK_FAILED, *_INTERRUPTED)
 
 
 def _failure(event: DagsterEvent, whole: str) -> str:

@@ -1,17 +1,14 @@
-"""The executor of every run: one process, which the run notes; its end is told where people look.
+"""The executor of every run: one process, noted in a tag of the run.
 
-All ways to start a run have the executor in common, so what holds for every run is done here. In:
-a plan. Out: its events; tags of the run; its rows of the memory, ended.
+All ways to start a run share the executor, so what holds for every run is done here: its process
+and code location are noted, killed runs are ended, and its run record is closed.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
@@ -23,24 +20,28 @@ from experiment_pipeline.reporting.run_record import Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import end_open
 
+# The error by which Dagster ends a run at a blocking check.
+CHECK_FAILED = "DagsterAssetCheckFailedError"
+
 
 class NotedExecutor(dg.Executor):
-    """Executes as another executor does, says first where, and last that it is over."""
+    """Executes as another executor does; notes the process first and closes the run record last.
+
+    Dagster exports no types for what an executor is given: a plan's context and the plan.
+    """
 
     def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
 
     @property
-    def retries(self) -> RetryMode:
-        """As the other has it."""
+    def retries(self) -> Any:
+        """The retry mode of the inner executor."""
         return self._inner.retries
 
-    def execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
-    ) -> Iterator[dg.DagsterEvent]:
-        """Note the process, free the places of killed runs, then do what the other does."""
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """Note the process, end killed runs, then execute."""
         run, instance = plan_context.dagster_run, plan_context.instance
-        first = note_of(run.run_id, Process.here()) | undecided(run) | missing_label(plan_context)
+        first = note_of(run.run_id, Process.here()) | undecided(run) | missing_label(run)
         instance.add_run_tags(run.run_id, first)
         end_lost_runs(instance)
         remembered_as = remembered_id(run)
@@ -72,10 +73,7 @@ def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
     """A failure that says what to do, without Dagster's stack: the end of the run repeats it."""
     failure = event.step_failure_data
     text = failure.user_failure_data.description if failure.user_failure_data else None
-    if (
-        failure.error is not None
-        and failure.error.cls_name == DagsterAssetCheckFailedError.__name__
-    ):
+    if failure.error is not None and failure.error.cls_name == CHECK_FAILED:
         text = refused
     if not text:
         return event

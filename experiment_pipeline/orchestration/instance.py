@@ -1,21 +1,13 @@
-"""What dagster.yaml names: storage that several processes may open, runs that cannot get lost.
+"""Runs whose process is gone are reported as failed.
 
-Dagster creates and stamps each SQLite database in steps; of two processes that do so together, one
-dies with `UNIQUE constraint failed: alembic_version`. Here they wait for each other.
-
-Dagster asks nobody about a run that `dagster job execute` started: killed, it would stay STARTED
-for ever and keep its place in the queue. So each run notes its process in a tag, through its
-executor, which all ways to start a run have in common; run monitoring asks the launcher that
-`dagster.yaml` names; where no daemon is at work, each run that starts looks for itself. In: an
-instance, tags, `/proc`. Out: such runs are FAILURE and say why.
+Dagster does not monitor a run that `dagster job execute` started: when its process is killed, the run
+stays STARTED and keeps its place in the queue. So the executor notes the process of each run in a
+tag. Run monitoring asks the launcher that dagster.yaml names; without a daemon, the next run that
+starts checks the tags itself.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from dagster import (
     DagsterEventType,
@@ -25,11 +17,10 @@ from dagster import (
     DefaultRunLauncher,
     RunsFilter,
 )
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClassData
 
-from experiment_pipeline.orchestration.sqlite_events import SqliteEventLog
+# Not exported by Dagster: what run monitoring expects of a launcher.
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+
 from experiment_pipeline.storage.processes import Process
 
 # Not for people: the page shows no tag of this prefix.
@@ -37,9 +28,9 @@ TAG = ".dagster/experiment_pipeline_process"
 
 
 def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
-    """The process that a run has noted about itself; None: nothing yet.
+    """Return the process that a run has noted about itself; None: nothing yet.
 
-    The run's id stands beside it: a re-executed one inherits the tags of its parent.
+    The note holds the run's id, because a re-executed run inherits the tags of its parent.
     """
     note = json.loads(tags.get(TAG, "{}"))
     return Process.of(note) if note.pop("run_id", None) == run_id else None
@@ -51,15 +42,14 @@ def note_of(run_id: str, process: Process) -> dict[str, str]:
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
-    """Dagster's own launcher, which also tells run monitoring whether a run's process lives.
+    """Dagster's own launcher, which also reports to run monitoring whether a run's process lives.
 
-    A run that has noted no process, or one of another host, counts as running: it cannot be
-    told from here.
+    A run that has noted no process, or one of another host, counts as running.
     """
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Yes: without it, monitoring looks at a run and does nothing."""
+        """True: otherwise run monitoring does nothing."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
@@ -68,7 +58,7 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
         if process is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "has noted no process yet")
         if not process.is_here:
-            _say_once(self._instance, run, process)
+            _log_once(self._instance, run, process)
             return CheckRunHealthResult(WorkerStatus.RUNNING, _elsewhere(process))
         if process.is_gone:
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _gone(process))
@@ -81,10 +71,10 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
         process = noted(run.run_id, run.tags)
         if process is None or not process.is_here or not process.is_gone:
             continue
-        # It may have ended well since it was listed: what it wrote last, it wrote before it went.
+        # It may have ended well since it was listed: its last event precedes its end.
         again = instance.get_run_by_id(run.run_id)
         if again is not None and again.status is DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, f"The run has ended without a word: {_gone(process)}.")
+            instance.report_run_failed(run, f"The run ended without a report: {_gone(process)}.")
 
 
 def _gone(process: Process) -> str:
@@ -92,39 +82,11 @@ def _gone(process: Process) -> str:
 
 
 def _elsewhere(process: Process) -> str:
-    return f"{process} cannot be looked at from another host; terminate the run if it is gone"
+    return f"{process} cannot be checked from another host; terminate the run if it is gone"
 
 
-def _say_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> None:
+def _log_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> None:
     message = _elsewhere(process)
-    said = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
-    if not any(event.message == message for event in said):
+    logged = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    if not any(event.message == message for event in logged):
         instance.report_engine_event(message, run)
-
-
-LOCK = ".opening.lock"
-
-
-class SqliteStorage(DagsterSqliteStorage):
-    """The same databases in the same places; one process opens them at a time."""
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> "SqliteStorage":
-        """What Dagster calls for `storage: custom:`; its own version would build its own class."""
-        return cls.from_local(inst_data=inst_data, **config_value)
-
-    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        with _alone(Path(base_dir)):
-            super().__init__(base_dir, inst_data)
-            self._event_log_storage = SqliteEventLog.in_place_of(self._event_log_storage)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the operating system takes it from a process that dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -17,7 +17,7 @@ import dagster as dg
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.errors import InvalidExperiment, told_as
-from experiment_pipeline.orchestration.code_locations import dg_projects
+from experiment_pipeline.orchestration.code_locations import code_location
 from experiment_pipeline.spec import NAME
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ def _url_from_project(url: str, project_root: Path | None) -> str:
 
 def _command(name: str, project_root: Path | None) -> str:
     """What runs the experiment in the project that it is drafted for."""
-    for _, (module,) in dg_projects(project_root or Path()):
-        return f"dagster job execute -m {module} -j {name}"
-    return f"dg launch --job {name}"
+    location = code_location(project_root or Path())
+    if location is None:
+        return f"dg launch --job {name}"
+    return f"dagster job execute -m {location.module} -j {name}"
 
 
 def _similar_name(name: str) -> str:

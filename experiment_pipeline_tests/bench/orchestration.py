@@ -18,7 +18,6 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import search as trained_model
 from experiment_pipeline.orchestration.assets.shared import key_of
-from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import SearchResults
@@ -172,9 +171,7 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets, times: StepTimes) ->
         for name, table in scenario.stored(sets.train, sets.test, spec).items():
             write_table(table_path(location(root), spec.name, f"{name}_set"), table)
         # As dagster.yaml has it; the debug lines of every event are no part of a user's run.
-        storage = {"module": SqliteStorage.__module__, "class": SqliteStorage.__name__}
-        place = {"config": {"base_dir": f"{root}/dagster"}}
-        asked = {"storage": {"custom": storage | place}}
+        asked: dict[str, Any] = {"storage": {"sqlite": {"base_dir": f"{root}/dagster"}}}
         asked |= {"python_logs": {"python_log_level": "INFO"}}
         instance = stack.enter_context(dg.instance_for_test(overrides=asked))
         for name, (owner, function) in PARTS.items():

@@ -8,7 +8,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from dagster._core.loader import LoadingContextForTest
 
-from experiment_pipeline.orchestration.assets.search import ThisRun, reporting_partitions
+from experiment_pipeline.orchestration.assets.search import ThisRun, log_partition
 from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline_tests import runs, scenario
@@ -72,15 +72,14 @@ def defined(code_version: str) -> dg.Definitions:
     )
     def training(context: dg.AssetExecutionContext):
         outcome = Outcome(facts={}, version="model")
-        with reporting_partitions(context, dg.AssetKey("trained_model")) as report:
-            report("linear", outcome)
+        log_partition(context, dg.AssetKey("trained_model"), "linear", outcome)
         yield from ()
 
     return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])
 
 
 def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None:
-    """Its own events say which code and data made it, as Dagster's own would have."""
+    """Its events hold the version of the code, as Dagster's own do."""
     key = dg.AssetKey("trained_model")
     with dg.instance_for_test() as instance:
         for one in ("train_set", "trained_model"):

@@ -9,7 +9,6 @@ stays missing while the leaderboard still gets made.
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,9 +17,8 @@ from typing import Any
 
 import dagster as dg
 import joblib
-from dagster._core.events import DagsterEventBatchMetadata
 
-# What Dagster notes of a result that a step returns: without it, an event is never stale.
+# Not exported by Dagster: the tags of an event by which it is known to be stale.
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_input_provenance_data,
@@ -52,14 +50,11 @@ from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.batches import in_batches
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline.storage.shared import Place, SharedFiles
 from experiment_pipeline.table.target import check_metrics
 from experiment_pipeline.tracking.database import recording
-
-_BATCHES, _MOST_OF_A_BATCH = "DAGSTER_EVENT_BATCH_SIZE", 1_000
 
 
 class ThisRun(dg.Config):
@@ -215,45 +210,30 @@ def _asked_for(
     return [configuration for configuration in configurations if configuration.key in keys]
 
 
-@contextmanager
-def reporting_partitions(
-    context: dg.AssetExecutionContext, key: dg.AssetKey
-) -> Iterator[Callable[[str, Outcome], None]]:
-    """Tell outcomes of partitions within a second; the step could only report all of them at its end.
+def log_partition(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
+) -> None:
+    """Log the materialization of one partition at once: a kill then loses nothing finished.
 
-    What comes in a second is written together, and whatever ends the block, all is.
+    A result that the step returned would be logged at its end. The tags are those that Dagster adds
+    to a returned result: which code and data made the partition, and so whether it is stale.
     """
     step = context.op_execution_context.get_step_execution_context()
-    code_version = context.assets_def.specs_by_key[key].code_version or context.run_id
-    made_of = _get_input_provenance_data(key, step)
-    # Dagster's own switch: with it, its storage is given the events of a batch together.
-    os.environ.setdefault(_BATCHES, str(_MOST_OF_A_BATCH))
-
-    def event(partition: str, outcome: Outcome) -> dg.AssetMaterialization:
-        version = dg.DataVersion(outcome.version or "")
-        return dg.AssetMaterialization(
+    tags = _build_data_version_tags(
+        dg.DataVersion(outcome.version or ""),
+        context.assets_def.specs_by_key[key].code_version or context.run_id,
+        _get_input_provenance_data(key, step),
+        data_version_is_user_provided=True,
+    )
+    context.log_event(
+        dg.AssetMaterialization(
             asset_key=key,
             partition=partition,
             description="; ".join(outcome.notes) or None,
             metadata=asset.metadata_of(outcome.facts),
-            tags={
-                **outcome.tags,
-                **_build_data_version_tags(
-                    version, code_version, made_of, data_version_is_user_provided=True
-                ),
-            },
+            tags={**outcome.tags, **tags},
         )
-
-    def write(told: Sequence[tuple[str, Outcome]]) -> None:
-        events, batch = [event(*one) for one in told], f"{step.step.key} {told[0][0]}"
-        for left, one in zip(range(len(events))[::-1], events, strict=True):
-            of_batch = DagsterEventBatchMetadata(batch, is_end=left == 0)
-            logged = dg.DagsterEvent.asset_materialization(step, one, of_batch)
-            # As `log_event` does, which knows no batches: the run, too, hears of it.
-            context.op_execution_context._events.append(logged)  # noqa: SLF001
-
-    with in_batches(write) as take:
-        yield lambda partition, outcome: take([(partition, outcome)])
+    )
 
 
 def _search(
@@ -285,7 +265,6 @@ def _search(
     with (
         _counted_when_cancelled(progress),
         recording.in_batches(asset.run_of(context, spec.name)) as remember,
-        reporting_partitions(context, models) as report,
         drawing() as draw,
         _engine(spec, log) as engine,
         closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
@@ -302,7 +281,7 @@ def _search(
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path, spec.evaluation_name)
-                report(event.key, outcome)
+                log_partition(context, models, event.key, outcome)
         tell(progress.end())
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []

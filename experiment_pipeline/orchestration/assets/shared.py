@@ -17,7 +17,9 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
-from dagster._core.errors import DagsterExecutionInterruptedError, DagsterUserCodeProcessError
+
+# Not exported by Dagster: an error of this kind is shown without a stack.
+from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import (
@@ -60,7 +62,7 @@ FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster
 BACKFILL = "dagster/backfill"
 # How the one text begins that says why a run has failed; a console shows nothing more of it.
 FAILED = "FAILED\n\n"
-INTERRUPTED = KeyboardInterrupt, DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
+INTERRUPTED = KeyboardInterrupt, dg.DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
 REFUSED = "what to do"  # metadata of a failed check: the same text
 # Pages that say more about it, what is nearest to the failure first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
@@ -140,7 +142,7 @@ def reused_or_made(
     return stored
 
 
-class Cancelled(DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
+class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
     """Ends a run as Dagster's own interruption does, and is shown without a stack."""
 
     def __init__(self, said: str) -> None:
