@@ -58,10 +58,20 @@ Cell = str | Link | Markup
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table, every row as long as the header."""
+    """A table, every row as long as the header.
+
+    Attributes:
+        header: empty texts only for a list of facts, whose first column is its heading.
+        rows: cells.
+        classes: of each row, for its colours; empty: none.
+        filters: columns by whose values rows can be filtered; with them the page makes the table
+            sortable, and marks a row in all charts. Its second column names the rows.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    classes: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,35 +92,25 @@ class Card:
     blocks: "tuple[Block, ...]"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture as SVG in the colours of the page, see `drawing.py`.
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A chart that the page draws with ECharts; in Markdown and without scripts it is its `alt`.
 
     Attributes:
         title: above it.
-        alt: what it shows, in a sentence with its number: for who does not see it, and in Markdown.
-        svg: one element, safe and shown as it is.
+        alt: what it shows, in a sentence with its number.
+        option: of ECharts, JSON values only (see `charts.py`); names in it may be anything.
+        said: how to read it; empty: nothing to explain.
+        size: of a page's width: a quarter, a half or all of it.
+        height: pixels.
     """
 
     title: str
     alt: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class Interactive:
-    """Blocks that a script makes more of; without scripts, and in Markdown, they stand as they are.
-
-    Attributes:
-        script: name of `scripts/<name>.js`, which draws with ECharts, and of the style beside it.
-            It is handed the element around the blocks, whose first child holds the data.
-        data: JSON values by name, no nan among them; names and texts in it may be anything.
-        blocks: what stands there.
-    """
-
-    script: Literal["search"]
-    data: Mapping[str, Any]
-    blocks: "tuple[Block, ...]"
+    option: Mapping[str, Any]
+    said: str = ""
+    size: Literal["small", "half", "wide"] = "half"
+    height: int = 320
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ class Flow:
     cards: tuple[Card, ...]
 
 
-Block = (
-    Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Picture | Interactive
-)
+Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Chart
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def fenced(language: str, text: str) -> str:
 def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
     """Return one block as Markdown."""
     match block:
-        case Paragraph(text) | Picture(alt=text):
+        case Paragraph(text) | Chart(alt=text):
             return escape(text)
         case Bullets(items):
             return bullets(items)
@@ -205,8 +203,6 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
         case Card(title, tag, _, blocks):
             return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
-        case Interactive(_, _, blocks):
-            return "\n\n".join(map(rendered, blocks))
 
 
 def _step(card: Card) -> str:
@@ -254,21 +250,18 @@ def render_html(
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
-    scripts = sorted({one.script for one in blocks if isinstance(one, Interactive)})
-    styles = [_source(f"{name}.css") for name in scripts]
-    sources = [_source(f"{name}.js") for name in scripts]
+    scripts = ("echarts/echarts.min.js", "page.js") if any(map(_is_drawn, blocks)) else ()
+    folder = files("experiment_pipeline.reporting").joinpath("scripts")
     return _template().render(
         document=document,
         tone=tone,
         width=width,
-        styles=styles,
-        scripts=[_source("echarts/echarts.min.js"), *sources] if sources else [],
+        scripts=[folder.joinpath(name).read_text("utf-8") for name in scripts],
     )
 
 
-def _source(name: str) -> str:
-    """A script or style, to stand in a page as it is."""
-    return files("experiment_pipeline.reporting").joinpath("scripts", name).read_text("utf-8")
+def _is_drawn(block: Block) -> bool:
+    return isinstance(block, Chart) or (isinstance(block, TableBlock) and bool(block.filters))
 
 
 @lru_cache(maxsize=1)

@@ -121,9 +121,6 @@ def _measured(case: Case) -> list[Measured]:
 
 def _write(check: FinalCheck) -> None:
     """Draw and write what the report leaves behind."""
-    pictures = {
-        section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()
-    }
-    document = build_document(check.report, check.next_search, pictures)
+    document = build_document(check.report, check.next_search, check.charts)
     render_html(document, passed=check.report.accepted)
     to_bytes(check.pipeline)

@@ -210,7 +210,7 @@ def test_the_leaderboard_shows_its_table(browser, done):
 
 @pytest.mark.parametrize(
     ("stage", "entry", "least"),
-    [("validation_report", "pictures", 3), ("leaderboard", "scores", 1)],
+    [("validation_report", "pictures", 2), ("leaderboard", "scores", 1)],
 )
 def test_pictures_are_shown_in_the_page(browser, done, stage, entry, least):
     """Dagster's Markdown draws the PNGs that the metadata carry."""

@@ -10,25 +10,25 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.document import (
     Bullets,
+    Chart,
     Code,
     Document,
-    Interactive,
     Paragraph,
-    Picture,
     Section,
     TableBlock,
+    render,
     render_html,
 )
 
 EVIL = "<script>alert(1)</script>"
-PICTURE = Picture(f"picture {EVIL}", f"alt {EVIL}", "<svg></svg>")
+CHART = Chart(f"chart {EVIL}", f"alt {EVIL}", {"series": [EVIL]}, f"said {EVIL}")
 DOCUMENT = Document(
     f"title {EVIL}",
     (
         Section(f"section {EVIL}", (Paragraph(f"paragraph {EVIL}"), Bullets((f"item {EVIL}",)))),
         Section(
             "more",
-            (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), PICTURE),
+            (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), CHART),
         ),
     ),
 )
@@ -46,11 +46,17 @@ class _Tags(HTMLParser):
         self.links += [value for name, value in attrs if name in ("src", "href")]
 
 
+def before_scripts(page: str) -> str:
+    """The page without the library and the script at its end."""
+    return page.partition("</main>")[0]
+
+
 def test_every_text_is_escaped() -> None:
     """Tags from names, cells and code are shown, never run."""
-    page = render_html(DOCUMENT)
-    assert "script" not in _Tags(page).tags
-    for kind in ("title", "section", "paragraph", "item", "head", "cell", "picture", "alt"):
+    page = before_scripts(render_html(DOCUMENT))
+    assert _Tags(page).tags.count("script") == 1
+    assert EVIL not in page
+    for kind in ("title", "section", "paragraph", "item", "head", "cell", "chart", "alt", "said"):
         assert f"{kind} &lt;script&gt;" in page
 
 
@@ -60,12 +66,22 @@ def test_every_kind_of_block_is_shown() -> None:
     assert {"p", "ul", "li", "table", "th", "td", "pre"} <= set(tags)
 
 
-def test_pictures_are_inside_and_nothing_is_loaded() -> None:
-    """The page is one file, with its pictures as elements."""
-    page = _Tags(render_html(DOCUMENT))
-    assert "svg" in page.tags
-    assert not page.links
-    assert "link" not in page.tags
+def test_charts_are_inside_and_nothing_is_loaded() -> None:
+    """The page is one file; the library that draws is there only where there is a chart."""
+    page = render_html(DOCUMENT)
+    tags = _Tags(before_scripts(page))
+    assert "figure" in tags.tags
+    assert not tags.links
+    assert "link" not in tags.tags
+    assert len(page) > 1_000_000
+    sections = (Section("first", (Paragraph("said"),)),)
+    assert len(render_html(Document("page", sections))) < 20_000
+
+
+def test_without_scripts_and_in_markdown_a_chart_is_its_sentence() -> None:
+    """What it shows, with its number."""
+    assert "<noscript><p>alt &lt;script&gt;" in render_html(DOCUMENT)
+    assert render(DOCUMENT).endswith("alt &lt;script&gt;alert(1)&lt;/script&gt;\n")
 
 
 def test_the_first_paragraph_is_coloured_by_the_outcome() -> None:
@@ -100,11 +116,9 @@ class _Data(HTMLParser):
             self.scripts[-1] = (kind, text + data)
 
 
-def _interactive(data: dict) -> _Data:
-    block = Interactive("search", data, (Paragraph("what stands there"),))
-    sections = (Section("first", (Paragraph("said"),)), Section("second", (block,)))
-    # The library behind it is long, and the same whatever the data are.
-    return _Data(render_html(Document("page", sections)).partition("</main>")[0])
+def _drawn(data: dict) -> _Data:
+    sections = (Section("first", (Paragraph("said"), Chart("title", "alt", data))),)
+    return _Data(before_scripts(render_html(Document("page", sections))))
 
 
 TEXTS = st.text() | st.sampled_from(
@@ -120,8 +134,8 @@ TEXTS = st.text() | st.sampled_from(
 )
 def test_no_name_or_value_breaks_out_of_the_data_of_a_script(data: dict) -> None:
     """Whatever texts there are, the script reads just them, and the page has no tag more."""
-    page = _interactive(data)
-    assert page.tags == _interactive({}).tags
+    page = _drawn(data)
+    assert page.tags == _drawn({}).tags
     kind, text = page.scripts[0]
     assert kind == "application/json"
     assert json.loads(text) == data

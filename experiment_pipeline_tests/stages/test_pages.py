@@ -1,6 +1,6 @@
 """Leaderboard and validation report as Markdown and HTML: complete, and escaped."""
 
-from experiment_pipeline.reporting.document import Picture, escape, render, render_html
+from experiment_pipeline.reporting.document import escape, render, render_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
 from experiment_pipeline.stages.search.configurations import configurations
@@ -53,7 +53,7 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
 def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     """Failures may say anything."""
     shown = shown_of(4, [1] * 3, EVIL)
-    page = leaderboard_page.to_html(shown, "flights", Picture("Scores", "of it", "<svg></svg>"))
+    page = leaderboard_page.to_html(shown, "flights")
     assert EVIL not in page
     assert 'class="verdict passed"' in page
 

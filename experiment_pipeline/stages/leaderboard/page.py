@@ -1,5 +1,6 @@
 """A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,13 +8,11 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.charts import MUTED, SERIES, Estimates
 from experiment_pipeline.reporting.document import (
-    Block,
     Bullets,
     Document,
-    Interactive,
     Paragraph,
-    Picture,
     Section,
     TableBlock,
     around,
@@ -29,14 +28,19 @@ from experiment_pipeline.reporting.run_record import (
     ScoreRow,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard import pictures
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.leaderboard.pictures import (
+    SearchShown,
+    hyperparameter_charts,
+    rung_charts,
+    score_charts,
+)
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
 from experiment_pipeline.stages.search.workers import of_workers, slow_workers
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.table import plain_rows
@@ -206,38 +210,60 @@ def _beats_baseline(board: Leaderboard) -> Check:
 
 def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, picture, page."""
-    from experiment_pipeline.stages.leaderboard.plot import leaderboard_plot
+    page = to_html(shown, experiment).encode()
+    return {TABLE: to_parquet(shown.board), SCORES: _scores(shown.board).png(), PAGE: page}
 
-    board = shown.board
-    drawing = leaderboard_plot(
-        *(board.rows, board.metric, board.baseline, evaluated(board.evaluation).where)
+
+def _scores(board: Leaderboard) -> Estimates:
+    """The first configurations with their intervals; a baseline far away is left out."""
+    top = board.rows[board.rows["rank"].notna()].head(MOST_SHOWN)
+    each = zip(top["test_score"], top["low"], top["high"], strict=True)
+    ends = float(top["low"].min()), float(top["high"].max())
+    wide = ends[1] - ends[0]
+    return Estimates(
+        tuple(f"{rank}  {key}" for rank, key in zip(top["rank"], top["key"], strict=True)),
+        tuple(Interval(*one) for one in each),
+        tuple(SERIES[0] if tied else MUTED for tied in top["in_tie_group"]),
+        f"{board.metric}, 95 % interval; blue: tied with the best; dashed: baseline",
+        board.baseline if ends[0] - wide <= board.baseline <= ends[1] + wide else math.nan,
     )
-    page = to_html(shown, experiment, drawing.picture()).encode()
-    return {TABLE: to_parquet(board), SCORES: drawing.png(), PAGE: page}
 
 
-def to_html(shown: SearchShown, experiment: str, scores: Picture | None = None) -> str:
-    """Return the search as one self-contained page; the picture is for who runs no scripts."""
-    whole = document(shown, experiment, scores)
-    return render_html(whole, passed=shown.board.beats_baseline, width=_WIDTH)
+def to_html(shown: SearchShown, experiment: str) -> str:
+    """Return the search as one self-contained page."""
+    passed = shown.board.beats_baseline
+    return render_html(document(shown, experiment), passed=passed, width=_WIDTH)
 
 
-def document(shown: SearchShown, experiment: str, scores: Picture | None = None) -> Document:
+def document(shown: SearchShown, experiment: str) -> Document:
     """Return the search as a document; where it has more rows than are shown, it says so."""
     board = shown.board
+    own = shown.declared[shown.best].algorithm
+    drawn = {name: tuple(hyperparameter_charts(shown, name)) for name in (own, *shown.axes)}
     sections = [
         Section("Choice", (Paragraph(decision(shown)), _choice(shown))),
-        _configurations(shown, scores),
+        Section("Scores and cost", tuple(score_charts(shown))),
+        *(
+            Section(f"Hyperparameters of {name}", charts, folded=name != own)
+            for name, charts in drawn.items()
+        ),
+        Section("Halving", tuple(rung_charts(shown))),
+        _configurations(shown),
+        *(
+            [Section("Failures", (_failures(board),))]
+            if FAILED in set(board.rows["status"])
+            else []
+        ),
+        *([] if shown.placed is None else [_workers(shown.placed)]),
+        *([Section("Caveats", (Bullets(board.notes),))] if board.notes else []),
+        Section(
+            "How to read this page",
+            (Bullets((_scores_in_words(board), *_HOW_TO_READ)),),
+            folded=True,
+        ),
     ]
-    if FAILED in set(board.rows["status"]):
-        sections.append(Section("Failures", (_failures(board),)))
-    if shown.placed is not None:
-        sections.append(_workers(shown.placed))
-    if board.notes:
-        sections.append(Section("What to know before believing it", (Bullets(board.notes),)))
-    how_to_read = (_scores_in_words(board), *_HOW_TO_READ)
-    sections.append(Section("How to read this page", (Bullets(how_to_read),), folded=True))
-    return Document(f"{experiment}: leaderboard", tuple(sections), around(experiment))
+    filled = tuple(section for section in sections if section.blocks)
+    return Document(f"{experiment}: leaderboard", filled, around(experiment))
 
 
 def _scores_in_words(board: Leaderboard) -> str:
@@ -308,28 +334,36 @@ def _choice(shown: SearchShown) -> TableBlock:
     return TableBlock(("", ""), tuple(facts.items()))
 
 
-def _configurations(shown: SearchShown, scores: Picture | None) -> Section:
+def _configurations(shown: SearchShown) -> Section:
+    seeds = [SEEDS] if _has_seeds(shown) else []
     header = (
-        *("rank", "configuration", "algorithm", "status", shown.board.metric),
-        *("95 % interval", *([SEEDS] if _has_seeds(shown) else []), "minus the best", "tied"),
-        *("CPU s", "µs per row", "MB"),
-        *(
-            "overfit gap",
-            *shown.hyperparameters,
-            *(["fitted by"] if shown.workers else []),
-            "reason",
-        ),
+        *("rank", "configuration", "algorithm", "status", shown.board.metric, "95 % interval"),
+        *(*seeds, "minus the best", "tied", "CPU s", "µs per row", "MB", "overfit gap"),
+        *(*shown.hyperparameters, *(["fitted by"] if shown.workers else []), "reason"),
     )
-    table = TableBlock(header, tuple(_cells(shown, row) for row in shown.rows))
-    blocks: list[Block] = [table] if scores is None else [scores, table]
-    search = Interactive("search", pictures.data(shown), tuple(blocks))
+    table = TableBlock(
+        header,
+        tuple(_cells(shown, row) for row in shown.rows),
+        tuple(_classes(row, shown.board.chosen) for row in shown.rows),
+        ("algorithm", "status"),
+    )
     if len(shown.rows) == len(shown.board.rows):
-        return Section("Configurations", (search,))
+        return Section("Configurations", (table,))
     cut = Paragraph(
         f"These are the first {len(shown.rows):,} of {len(shown.board.rows):,} configurations; "
         "all of them are in the stored table."
     )
-    return Section("Configurations", (cut, search))
+    return Section("Configurations", (cut, table))
+
+
+def _classes(row: Mapping[Any, Any], chosen: str) -> str:
+    has = {
+        "not-trained": row["status"] != TRAINED,
+        "failed": row["status"] == FAILED,
+        "tied": row["in_tie_group"],
+        "chosen": row["key"] == chosen,
+    }
+    return " ".join(name for name, holds in has.items() if holds)
 
 
 def _has_seeds(shown: SearchShown) -> bool:

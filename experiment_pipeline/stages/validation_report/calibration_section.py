@@ -8,11 +8,11 @@ import math
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Paragraph, Section, TableBlock
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.sections import Pictures
+from experiment_pipeline.stages.validation_report.sections import Charts
 from experiment_pipeline.statistics.calibration import CalibrationCurve
 
 
-def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
+def calibration(report: ValidationReport, charts: Charts) -> list[Section]:
     """Whether a probability can be taken for what it says."""
     found = report.details.calibration
     if not found:
@@ -45,7 +45,7 @@ def calibration(report: ValidationReport, pictures: Pictures) -> list[Section]:
     return [
         Section(
             "Calibration",
-            (*said, TableBlock(header, rows), *pictures.get("calibration", ()), meaning),
+            (*said, TableBlock(header, rows), *charts.get("calibration", ()), meaning),
         )
     ]
 

@@ -61,7 +61,7 @@ class FinalCheck:
     report: ValidationReport
     next_search: NextSearch | None
     pipeline: Any
-    drawings: pictures.Drawings
+    charts: pictures.Charts
     judged: JudgedRows
 
 
@@ -121,9 +121,9 @@ def final_check(
         ),
     )
     report = replace(report, notes=(*report.notes, *_left_out(used, work)))
-    drawings = pictures.drawings(report, on_validation, on_test, sets.classes, spec.costs)
+    charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    return FinalCheck(report, following, exported, drawings, JudgedRows.of(on_validation, cut))
+    return FinalCheck(report, following, exported, charts, JudgedRows.of(on_validation, cut))
 
 
 def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:

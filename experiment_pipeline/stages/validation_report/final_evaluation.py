@@ -119,20 +119,18 @@ class Look:
 
     def files(self) -> dict[str, bytes]:
         """Look, and return the result as files: three forms for programs, the UI and people."""
-        from experiment_pipeline.stages.validation_report.pictures import MOST_TELLING
+        from experiment_pipeline.stages.validation_report.pictures import pngs
         from experiment_pipeline.storage.persistence import to_bytes
 
         check = self._take()
-        report, following, drawings = check.report, check.next_search, check.drawings
-        pictures = {name: tuple(one.picture() for one in some) for name, some in drawings.items()}
-        told = page.build_document(report, following, pictures)
-        shown = [one for name in MOST_TELLING for one in drawings.get(name, ())[:1]]
+        report, following = check.report, check.next_search
+        told = page.build_document(report, following, check.charts)
         files = {
             REPORT: report.to_json().encode(),
             MARKDOWN: render(told).encode(),
             PAGE: render_html(told, passed=report.accepted).encode(),
             MODEL: to_bytes(check.pipeline),
-            **{f"{one.title}{PICTURE}": one.png() for one in shown},
+            **{f"{title}{PICTURE}": png for title, png in pngs(report).items()},
             FITTED_ROWS: self._fitted_rows().to_bytes(),
             JUDGED: to_parquet(check.judged),
         }

@@ -150,20 +150,20 @@ def _remembered(report: ValidationReport) -> Iterator[Remembered]:
 def build_document(
     report: ValidationReport,
     following: NextSearch | None = None,
-    pictures: sections.Pictures = MappingProxyType({}),
+    charts: sections.Charts = MappingProxyType({}),
 ) -> Document:
     """Return the report as a document: the decision, why not, and then what is known of it."""
     told = [
         sections.gates(report),
         *([] if following is None else [sections.next_steps(following)]),
         *sections.champion(report),
-        sections.metrics(report, pictures),
-        *calibration(report, pictures),
-        *sections.threshold(report, pictures),
-        *sections.errors(report, pictures),
-        *sections.classes(report, pictures),
-        *sections.features(report, pictures),
-        sections.segments(report, pictures),
+        sections.metrics(report, charts),
+        *calibration(report, charts),
+        *sections.threshold(report, charts),
+        *sections.errors(report, charts),
+        *sections.classes(report, charts),
+        *sections.features(report, charts),
+        sections.segments(report, charts),
         sections.notes(report),
     ]
     return Document(

@@ -10,9 +10,9 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
+    Chart,
     Code,
     Paragraph,
-    Picture,
     Section,
     TableBlock,
 )
@@ -25,7 +25,7 @@ from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 
-Pictures = Mapping[str, tuple[Picture, ...]]
+Charts = Mapping[str, tuple[Chart, ...]]
 _MOST_CLASSES, _MOST_FEATURES = 50, 20
 
 
@@ -118,7 +118,7 @@ def next_steps(next_search: NextSearch) -> Section:
     )
 
 
-def metrics(report: ValidationReport, pictures: Pictures) -> Section:
+def metrics(report: ValidationReport, charts: Charts) -> Section:
     """Every metric beside what the baseline would have done, and test against validation."""
     rows = tuple(
         (
@@ -145,7 +145,7 @@ def metrics(report: ValidationReport, pictures: Pictures) -> Section:
         "difference to it is paired, so its interval is not that of the score moved."
     )
     header = ("metric", "estimate", "95 % interval", "baseline", "minus the baseline", "better is")
-    blocks = (Paragraph(said), TableBlock(header, rows), *_gap(report), *pictures.get("scores", ()))
+    blocks = (Paragraph(said), TableBlock(header, rows), *_gap(report), *charts.get("scores", ()))
     return Section("Scores", blocks)
 
 
@@ -178,7 +178,7 @@ def _gap(report: ValidationReport) -> list[Block]:
     return [Paragraph(said), TableBlock(("on", report.metric), rows)]
 
 
-def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
+def threshold(report: ValidationReport, charts: Charts) -> list[Section]:
     """From which probability on a row is called positive, and what comes of it."""
     chosen, at = report.threshold, report.details.at_threshold
     if chosen is None or at is None:
@@ -214,7 +214,7 @@ def threshold(report: ValidationReport, pictures: Pictures) -> list[Section]:
                 ("decide by", "threshold", f"cost per row {how.short}", "on validation"), rows
             ),
         ]
-    blocks += pictures.get("threshold", ())
+    blocks += charts.get("threshold", ())
     blocks.append(
         Paragraph(
             f"The curves are those of {how.by}, where a threshold is chosen; the points are what "
@@ -232,7 +232,7 @@ def _percent(interval: Interval) -> str:
     return f"{numbers.share(interval.estimate)} ({low} to {high})"
 
 
-def errors(report: ValidationReport, pictures: Pictures) -> list[Section]:
+def errors(report: ValidationReport, charts: Charts) -> list[Section]:
     """How far a regression is off, in units of the target."""
     found = report.details.residuals
     if found is None:
@@ -248,11 +248,11 @@ def errors(report: ValidationReport, pictures: Pictures) -> list[Section]:
     )
     rows = (("actual minus predicted", low, lower, middle, upper, high),)
     header = ("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %")
-    drawn = pictures.get("residuals", ())
+    drawn = charts.get("residuals", ())
     return [Section("Errors", (Paragraph(said), TableBlock(header, rows), *drawn))]
 
 
-def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
+def classes(report: ValidationReport, charts: Charts) -> list[Section]:
     """What became of the rows of each class."""
     found = report.details.classes
     if not found:
@@ -278,13 +278,13 @@ def classes(report: ValidationReport, pictures: Pictures) -> list[Section]:
         f"rows called so that are. Recognised least is class {worst.label}: {numbers.share(worst.recall)} "
         f"of {worst.support:,} rows."
     )
-    blocks: list[Block] = [Paragraph(said), TableBlock(header, rows), *pictures.get("classes", ())]
+    blocks: list[Block] = [Paragraph(said), TableBlock(header, rows), *charts.get("classes", ())]
     if len(found) > len(shown):
         blocks.append(Paragraph(f"{len(found) - len(shown):,} more classes are in report.json."))
     return [Section("Class by class", tuple(blocks))]
 
 
-def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
+def features(report: ValidationReport, charts: Charts) -> list[Section]:
     """Which features the model uses, how sure that is, and how it uses the first of them."""
     used = report.usage
     if used is None or not used.importance:
@@ -309,7 +309,7 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
     header = ("feature", f"{used.metric} lost", "noise (±)", "more than twice the noise")
     blocks: list[Block] = [
         Paragraph(said),
-        *pictures.get("importance", ()),
+        *charts.get("importance", ()),
         TableBlock(header, rows),
     ]
     if len(used.importance) > len(shown):
@@ -323,12 +323,12 @@ def features(report: ValidationReport, pictures: Pictures) -> list[Section]:
             "average, and no cause: changing the feature in the world need not change the outcome. "
             "Marks and shares show where the rows are; elsewhere the curve is a guess."
         )
-        drawn = pictures.get("dependence", ())
+        drawn = charts.get("dependence", ())
         sections.append(Section("How the first features are used", (Paragraph(how), *drawn)))
     return sections
 
 
-def segments(report: ValidationReport, pictures: Pictures) -> Section:
+def segments(report: ValidationReport, charts: Charts) -> Section:
     """Where the model is weakest."""
     none = Paragraph("No part of the set scores below the whole.")
     rows = tuple(
@@ -344,7 +344,7 @@ def segments(report: ValidationReport, pictures: Pictures) -> Section:
     header = ("feature", "value", "rows", report.metric, "worse than the whole set")
     if not rows:
         return Section("Weakest segments", (none,))
-    return Section("Weakest segments", (*pictures.get("segments", ()), TableBlock(header, rows)))
+    return Section("Weakest segments", (*charts.get("segments", ()), TableBlock(header, rows)))
 
 
 def notes(report: ValidationReport) -> Section:

@@ -107,8 +107,5 @@ def look_at(
     check = final_check(
         spec, board, chosen, sets, rows, delivered=rows, seconds_left=lambda: seconds_left
     )
-    pictures = {
-        section: tuple(one.picture() for one in drawn) for section, drawn in check.drawings.items()
-    }
-    document = build_document(check.report, check.next_search, pictures)
+    document = build_document(check.report, check.next_search, check.charts)
     return Checked(check, document, render_html(document, passed=check.report.accepted))

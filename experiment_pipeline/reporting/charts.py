@@ -1,0 +1,184 @@
+"""Charts as options of ECharts: marks, curves, intervals and axes in the colours of the page.
+
+What an item shows when it is pointed at is its `tip`, or the table's `row` of that number; both,
+and what axes and legends look like, are the work of `scripts/page.js`. Colours are variables of
+`templates/page.css`, so that a chart follows dark mode and print. In: numbers and names. Out: JSON
+values.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.statistics.interval import Interval
+
+Option = dict[str, Any]
+INK, PAPER, MUTED, GOOD, BAD = (f"var(--{it})" for it in ("ink", "paper", "muted", "good", "bad"))
+SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+SYMBOLS = ("circle", "rect", "diamond", "roundRect", "pin", "arrow")
+# Of light mode, as in page.css.
+_LIGHT = dict(
+    zip((*SERIES[:2], MUTED, BAD), ("#0072b2", "#d55e00", "#566171", "#b3261e"), strict=True)
+)
+_LONGEST_NAME = 40
+_INTERVAL_HEIGHT = 26
+
+
+def plain(name: object, longest: int = _LONGEST_NAME) -> str:
+    """Return a name in one line that is not too long, of printable letters."""
+    return "".join(c if c.isprintable() else "?" for c in numbers.shown(name, longest))
+
+
+def digits(value: float) -> float:
+    """Return a number without the digits that no chart shows."""
+    return float(f"{value:.6g}")
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number as JSON can hold it."""
+    return None if value is None or not math.isfinite(value) else digits(value)
+
+
+def item(*at: Any, **more: Any) -> Option:
+    """Return an item of a series at its coordinates, with `tip`, `row` or a style of its own."""
+    return {"value": [digits(one) if isinstance(one, float) else one for one in at], **more}
+
+
+def dots(items: Iterable[Option], colour: str, *, filled: bool = True, **more: Any) -> Option:
+    """Return marks; `more` are other options of a scatter series."""
+    style = {"color": colour if filled else PAPER, "borderColor": colour, "borderWidth": 1.5}
+    drawn = {"type": "scatter", "symbolSize": 8, "color": colour, "itemStyle": style}
+    return {**drawn, "data": list(items), **more}
+
+
+def curve(points: Iterable[Option], colour: str, name: str = "", **more: Any) -> Option:
+    """Return a line through points; `kind` of `more` is solid, dashed or dotted."""
+    style = {"type": more.pop("kind", "solid"), "width": 2}
+    drawn = {"type": "line", "name": name, "color": colour, "lineStyle": style, "symbolSize": 6}
+    return {**drawn, "symbol": "circle", "data": list(points), **more}
+
+
+def bars(items: Iterable[Option], colour: str, *, upright: bool, **more: Any) -> Option:
+    """Return intervals: items at (place, low, high), the bounds on the vertical axis if upright."""
+    encode = {"x": [0], "y": [1, 2]} if upright else {"y": [0], "x": [1, 2]}
+    kind = {"type": "custom", "renderItem": "upright" if upright else "lying", "encode": encode}
+    return {**kind, "itemStyle": {"color": colour}, "silent": True, "data": list(items), **more}
+
+
+def reference(start: Sequence[float], end: Sequence[float]) -> Option:
+    """Return a dashed line between two points, to compare with."""
+    line = {"type": "dashed", "color": MUTED, "width": 1}
+    return {
+        "type": "line",
+        "symbol": "none",
+        "silent": True,
+        "lineStyle": line,
+        "data": [start, end],
+    }
+
+
+def level(value: float | None, axis: str, label: str, colour: str = MUTED) -> Option:
+    """Return a dashed line across a chart at a value of `xAxis` or `yAxis`; None: no line."""
+    place = "insideEndTop" if axis == "yAxis" else "end"
+    line = {
+        "silent": True,
+        "symbol": "none",
+        "lineStyle": {"type": "dashed", "color": colour, "width": 1.5},
+        "label": {"formatter": label, "color": colour, "position": place},
+        "data": [] if value is None or not math.isfinite(value) else [{axis: digits(value)}],
+    }
+    return {"type": "line", "data": [], "markLine": line}
+
+
+def log_axis(values: Sequence[float], **more: Any) -> Option:
+    """Return an axis by ratios with ticks at 1, 2, 5, 10, …; finer where hardly any fit."""
+    low, high = min(values) / 1.2, max(values) * 1.2
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), range(1, 10), [1 + part / 10 for part in range(90)]):
+        ticks = [float(f"{step * 10.0**power:.2g}") for power in powers for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) > 2:
+            break
+    label = {"customValues": ticks}
+    return {"type": "log", "min": digits(low), "max": digits(high), "axisLabel": label, **more}
+
+
+def names_axis(names: Sequence[str], **more: Any) -> Option:
+    """Return an axis of names; on the vertical one the first stands on top."""
+    return {"type": "category", "data": list(names), **more}
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Estimates with their intervals below one another.
+
+    Attributes:
+        names: what each is of; they may be anything.
+        intervals: of each; what is not finite is not drawn.
+        colours: of each.
+        axis: what the numbers are.
+        reference: a number to compare with; nan: none.
+    """
+
+    names: tuple[str, ...]
+    intervals: tuple[Interval, ...]
+    colours: tuple[str, ...]
+    axis: str
+    reference: float = math.nan
+
+    @property
+    def height(self) -> int:
+        """Pixels that it needs."""
+        return 60 + _INTERVAL_HEIGHT * len(self.names)
+
+    def option(self) -> Option:
+        """Return it for a page."""
+        marks, lines = [], []
+        each = zip(self.names, self.intervals, self.colours, strict=True)
+        for place, (name, one, colour) in enumerate(each):
+            style = {"itemStyle": {"color": colour}}
+            if math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high:
+                lines.append(item(place, one.low, one.high, **style))
+            if math.isfinite(one.estimate):
+                tip = f"{name}: {numbers.interval(one)}"
+                marks.append(item(one.estimate, place, tip=tip, **style))
+        return {
+            "xAxis": {"name": self.axis},
+            "yAxis": names_axis([plain(name) for name in self.names], inverse=True),
+            "series": [
+                bars(lines, MUTED, upright=False),
+                {"type": "scatter", "symbolSize": 9, "data": marks},
+                level(self.reference, "xAxis", ""),
+            ],
+        }
+
+    def png(self) -> bytes:
+        """Return it as PNG in light colours, for Dagster's page, where no script runs."""
+        import io
+        import warnings
+
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        # A figure of its own, never pyplot's: nothing stays open. No name is read as mathematics.
+        figure = Figure((6.5, self.height / 80), 110, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        for place, (one, colour) in enumerate(zip(self.intervals, self.colours, strict=True)):
+            axes.hlines(place, one.low, one.high, color=_LIGHT[colour], linewidth=2)
+            axes.scatter([one.estimate], [place], color=_LIGHT[colour], s=24, zorder=3)
+        labels = [plain(name) for name in self.names]
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlabel(self.axis, parse_math=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        if math.isfinite(self.reference):
+            axes.axvline(self.reference, color=_LIGHT[MUTED], linestyle="--", linewidth=1)
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            # Without the version of matplotlib the same picture is the same bytes.
+            figure.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()

@@ -1,0 +1,273 @@
+/* The charts of a page, drawn with ECharts from the options beside them, and its table of
+   configurations, which can be sorted and filtered.
+
+   An item of a chart may have a `tip`, the text that is shown when it is pointed at, or a `row`, the
+   number of a row of the table. Pointing at such an item shows the cells of its row, a click marks
+   the row and its items in every chart, and items of rows that a filter excludes are pale. Nothing
+   is computed here. Texts from the data become text nodes, never HTML. */
+"use strict";
+(() => {
+  const FIRST = 20;
+  const [INK, PAPER, PANEL, MUTED, LINE, MARK] = ["ink", "paper", "panel", "muted", "line", "series-2"].map((name) => `var(--${name})`);
+  const short = (value) => String(Number(Number(value).toPrecision(4)));
+  const counted = (number) => number.toLocaleString("en");
+  const list = (one) => (one === undefined ? [] : [one].flat());
+
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  }
+
+  const table = document.querySelector("table.explore");
+  const lines = table ? [...table.tBodies[0].rows] : [];
+  const headers = table ? [...table.tHead.rows[0].cells] : [];
+  const names = headers.map((header) => header.textContent);
+  const state = { text: "", chosen: {}, brushed: null, marked: null, all: false };
+  let fits = lines.map(() => true);
+  let charts = [];
+  let showRows = () => {};
+
+  /* ---- options: what all charts have in common ---- */
+
+  // Lines may run behind a label.
+  const text = { color: MUTED, fontSize: 12, textBorderColor: PAPER, textBorderWidth: 3 };
+  const renderers = {
+    /* An interval [at, low, high] with its bounds on the axis across. */
+    upright: (_, api) => bar(api, [api.value(0), api.value(1)], [api.value(0), api.value(2)]),
+    lying: (_, api) => bar(api, [api.value(1), api.value(0)], [api.value(2), api.value(0)]),
+  };
+
+  function bar(api, from, to) {
+    const [[x1, y1], [x2, y2]] = [api.coord(from), api.coord(to)];
+    const { fill, opacity } = api.style();
+    return { type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: fill, lineWidth: 2, opacity } };
+  }
+
+  function axis(one, across) {
+    const ofNames = one.type === "category";
+    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short };
+    return {
+      type: "value",
+      scale: true,
+      nameTextStyle: { ...text, align: across ? "center" : "left" },
+      ...(across ? { nameLocation: "middle", nameGap: 28 } : {}),
+      axisLine: { show: true, onZero: false, lineStyle: { color: MUTED } },
+      axisTick: { show: !ofNames, lineStyle: { color: MUTED }, customValues: one.axisLabel?.customValues },
+      splitLine: { show: !across && !ofNames, lineStyle: { color: LINE } },
+      ...one,
+      axisLabel: { ...text, hideOverlap: true, ...label, ...one.axisLabel },
+    };
+  }
+
+  /* What the table holds of a configuration. */
+  function cellsOf(row) {
+    const cells = make("dl");
+    [...lines[row].cells].forEach((cell, column) => {
+      const content = cell.textContent.trim();
+      if (content && column !== 1) cells.append(make("dt", {}, names[column]), make("dd", {}, content));
+    });
+    return make("div", { class: "hint" }, make("b", {}, lines[row].cells[1].textContent), cells);
+  }
+
+  function complete(option) {
+    const top = (option.legend ? 26 : 0) + (list(option.yAxis).some((one) => one.name) ? 34 : 10);
+    const named = { ...text, color: INK, fontWeight: 600, align: "right" };
+    const emphasis = { scale: 1.5, itemStyle: { color: "inherit", borderColor: "inherit" }, lineStyle: { color: "inherit" } };
+    return {
+      animation: false,
+      textStyle: { fontFamily: "system-ui, sans-serif", color: INK },
+      tooltip: {
+        confine: true,
+        backgroundColor: PANEL,
+        borderColor: MUTED,
+        textStyle: { color: INK, fontSize: 13 },
+        formatter: ({ data }) =>
+          data?.row !== undefined && lines[data.row] ? cellsOf(data.row) : data?.tip ? make("div", { class: "hint" }, data.tip) : "",
+      },
+      ...option,
+      ...(option.legend ? { legend: { top: 0, left: 0, itemWidth: 18, textStyle: { color: INK }, inactiveColor: MUTED, ...option.legend } } : {}),
+      ...(option.xAxis
+        ? {
+            grid: { left: 10, right: 18, top, bottom: list(option.xAxis).some((one) => one.name) ? 32 : 10, containLabel: true },
+            xAxis: list(option.xAxis).map((one) => axis(one, true)),
+            yAxis: list(option.yAxis).map((one) => axis(one, false)),
+          }
+        : {}),
+      ...(option.parallelAxis ? { parallelAxis: option.parallelAxis.map((one) => axis({ ...one, nameTextStyle: named }, false)) } : {}),
+      series: option.series.map((one) => ({ clip: true, emphasis, ...one, ...(one.renderItem ? { renderItem: renderers[one.renderItem] } : {}) })),
+    };
+  }
+
+  /* ---- charts ---- */
+
+  /* The items as filters and the mark have them: pale, or in the colour of the mark and last. */
+  function styled(items) {
+    const over = (item, lineStyle, itemStyle, more) => ({
+      ...item,
+      ...more,
+      lineStyle: { ...item.lineStyle, ...lineStyle },
+      itemStyle: { ...item.itemStyle, ...itemStyle },
+    });
+    const shown = items.map((item) =>
+      item?.row === undefined || fits[item.row] ? item : over(item, { opacity: 0.04 }, { opacity: 0.08 }),
+    );
+    const isMarked = (item) => state.marked !== null && item?.row === state.marked;
+    const mark = { color: MARK, borderColor: MARK, borderWidth: 3, opacity: 1 };
+    return [
+      ...shown.filter((item) => !isMarked(item)),
+      ...items.filter(isMarked).map((item) => over(item, { color: MARK, width: 4, opacity: 1 }, mark, { symbolSize: 14 })),
+    ];
+  }
+
+  function restyle() {
+    // A brushed chart makes pale by itself what is outside.
+    for (const one of charts.filter((other) => other.chart && !other.brushed)) {
+      one.chart.setOption({ series: one.option.series.map(({ data }) => (data ? { data: styled(data) } : {})) });
+    }
+  }
+
+  function draw(one) {
+    if (one.chart) return one.chart.resize();
+    one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
+    one.chart.setOption(one.option);
+    one.chart.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
+    one.chart.on("axisareaselected", () => brush(one));
+  }
+
+  function brush(one) {
+    const series = one.chart.getModel().getSeriesByIndex(0);
+    const kept = series.getRawIndicesByActiveState("active");
+    one.brushed = kept.length + series.getRawIndicesByActiveState("inactive").length > 0;
+    const { data } = one.chart.getOption().series[0];
+    state.brushed = one.brushed ? new Set(kept.map((number) => data[number].row)) : null;
+    filter();
+  }
+
+  charts = [...document.querySelectorAll("figure.chart")].map((figure) => ({
+    canvas: figure.querySelector("[role=img]"),
+    option: complete(JSON.parse(figure.querySelector("script").textContent)),
+  }));
+  // One after the other: the first is there before the last is drawn.
+  let waiting = [];
+  function next() {
+    const one = waiting.shift();
+    if (!one) return document.documentElement.setAttribute("data-drawn", "");
+    draw(one);
+    setTimeout(next);
+  }
+  const seen = new ResizeObserver((entries) => {
+    const idle = !waiting.length;
+    // What is folded away has no width yet.
+    const visible = entries.filter((entry) => entry.contentRect.width);
+    waiting.push(...visible.map((entry) => charts.find((one) => one.canvas === entry.target)));
+    if (idle) setTimeout(next);
+  });
+  charts.forEach((one) => seen.observe(one.canvas));
+
+  /* ---- the table ---- */
+
+  function mark(row, scroll) {
+    state.marked = state.marked === row && !scroll ? null : row;
+    showRows();
+    restyle();
+    if (scroll) lines[row].scrollIntoView({ block: "center" });
+  }
+
+  const contents = lines.map((line) => [...line.cells].map((cell) => cell.textContent.trim()));
+  let pending = 0;
+  function filter() {
+    fits = contents.map(
+      (cells, row) =>
+        state.text.split(/\s+/).every((word) => cells.join(" ").toLowerCase().includes(word)) &&
+        Object.entries(state.chosen).every(([name, value]) => !value || cells[names.indexOf(name)] === value) &&
+        (!state.brushed || state.brushed.has(row)),
+    );
+    showRows();
+    clearTimeout(pending);
+    pending = setTimeout(restyle, 120);
+  }
+
+  function explore() {
+    let order = lines.map((_, row) => row);
+    const status = make("p", { class: "shown", role: "status" });
+    const more = make("button", { class: "more", type: "button" });
+    more.addEventListener("click", () => {
+      state.all = !state.all;
+      showRows();
+    });
+
+    headers.forEach((header, column) => {
+      const texts = contents.map((cells) => cells[column]);
+      const values = texts.map((one) => parseFloat(one.replaceAll(",", "")));
+      const numeric = texts.some((one) => one) && texts.every((one) => !one || /^[-\d.,e]+( to|$)/.test(one));
+      const button = make("button", { type: "button" }, names[column]);
+      header.replaceChildren(button);
+      if (numeric) [header, ...lines.map((line) => line.cells[column])].forEach((cell) => cell.classList.add("number"));
+      button.addEventListener("click", () => {
+        const up = header.getAttribute("aria-sort") !== "ascending";
+        headers.forEach((other) => other.removeAttribute("aria-sort"));
+        header.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const compared = (a, b) => (numeric ? values[a] - values[b] : texts[a].localeCompare(texts[b], "en", { numeric: true }));
+        // Empty cells come last either way; equal ones stay in the order of their rank.
+        order = lines
+          .map((_, row) => row)
+          .sort((a, b) => !texts[a] - !texts[b] || (texts[a] ? (up ? 1 : -1) * compared(a, b) : 0) || a - b);
+        showRows();
+      });
+    });
+    lines.forEach((line, row) => {
+      line.cells[1].replaceChildren(make("button", { type: "button", "aria-pressed": "false" }, contents[row][1]));
+      line.addEventListener("click", () => mark(row));
+    });
+
+    showRows = () => {
+      const fitting = order.filter((row) => fits[row]);
+      const upTo = new Set(state.all ? fitting : fitting.slice(0, FIRST));
+      lines.forEach((line, row) => {
+        const marked = row === state.marked;
+        line.hidden = !upTo.has(row) && !marked;
+        line.classList.toggle("marked", marked);
+        line.cells[1].firstChild.setAttribute("aria-pressed", marked);
+      });
+      table.tBodies[0].append(...order.map((row) => lines[row]));
+      const match = fitting.length < lines.length ? ` that match, of ${counted(lines.length)}` : "";
+      status.textContent = `${counted(upTo.size)} of ${counted(fitting.length)} configurations${match} are shown.`;
+      more.hidden = fitting.length <= FIRST;
+      more.textContent = state.all ? `Show the first ${FIRST}` : `Show all ${counted(fitting.length)}`;
+    };
+
+    const search = make("input", { type: "search", placeholder: "e.g. lightgbm 0.05" });
+    search.addEventListener("input", () => {
+      state.text = search.value.trim().toLowerCase();
+      filter();
+    });
+    const selects = JSON.parse(table.dataset.filters).map((name) => {
+      const values = new Set(contents.map((cells) => cells[names.indexOf(name)]));
+      const options = [...values].map((value) => make("option", { value }, value));
+      const select = make("select", {}, make("option", { value: "" }, "all"), ...options);
+      select.addEventListener("change", () => {
+        state.chosen[name] = select.value;
+        filter();
+      });
+      return make("label", {}, name, select);
+    });
+    const clear = make("button", { type: "button" }, "Clear filters");
+    clear.addEventListener("click", () => {
+      Object.assign(state, { text: "", chosen: {}, brushed: null });
+      for (const one of [search, ...selects.map((label) => label.lastChild)]) one.value = "";
+      for (const one of charts.filter((other) => other.brushed)) {
+        one.brushed = false;
+        one.chart.setOption(one.option, { notMerge: true });
+      }
+      filter();
+    });
+    const controls = make("div", { class: "controls" }, make("label", {}, "Filter all columns", search), ...selects, clear);
+    table.parentElement.before(controls, status);
+    table.parentElement.after(more);
+    showRows();
+  }
+
+  if (table) explore();
+})();

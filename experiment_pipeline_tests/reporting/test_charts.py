@@ -1,0 +1,81 @@
+"""Options of charts: numbers that JSON can hold, colours of the page, pictures that leave nothing open."""
+
+import json
+import math
+
+import pytest
+from matplotlib import _pylab_helpers
+
+from experiment_pipeline.reporting.charts import (
+    MUTED,
+    SERIES,
+    Estimates,
+    finite,
+    level,
+    log_axis,
+    plain,
+)
+from experiment_pipeline.statistics.interval import Interval
+
+NAME = "<b>&amp;$x^$ `|` 漢 \x00"
+ESTIMATES = Estimates(
+    (NAME, "undefined"),
+    (Interval(0.7, 0.6, 0.8), Interval(math.nan, math.nan, math.nan)),
+    (SERIES[0], MUTED),
+    "roc_auc $",
+    0.5,
+)
+
+
+def test_what_is_not_finite_is_not_drawn() -> None:
+    """JSON has no nan, and a browser reads none."""
+    option = ESTIMATES.option()
+    json.dumps(option, allow_nan=False)
+    intervals, marks, reference = option["series"]
+    assert [one["value"] for one in intervals["data"]] == [[0, 0.6, 0.8]]
+    assert [one["value"] for one in marks["data"]] == [[0.7, 0]]
+    assert reference["markLine"]["data"] == [{"xAxis": 0.5}]
+    assert level(math.nan, "xAxis", "")["markLine"]["data"] == []
+    assert (finite(math.inf), finite(None), finite(1 / 3)) == (None, None, 0.333333)
+
+
+def test_colours_follow_the_page() -> None:
+    """Each is a variable of the page, so that a chart follows dark mode and print."""
+    for one in (*SERIES, MUTED):
+        assert one.startswith("var(--")
+
+
+def test_pointing_at_a_mark_shows_its_name_and_interval() -> None:
+    """The whole name, and the numbers beside it."""
+    assert ESTIMATES.option()["series"][1]["data"][0]["tip"] == f"{NAME}: 0.7000 (0.6000 to 0.8000)"
+
+
+def test_a_picture_is_the_same_bytes_each_time_and_leaves_nothing_open() -> None:
+    """No global figure, no version, and no mathematics in a name."""
+    assert ESTIMATES.png() == ESTIMATES.png()
+    assert ESTIMATES.png().startswith(b"\x89PNG")
+    assert not _pylab_helpers.Gcf.figs
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.001, 100], [0.001, 0.01, 0.1, 1, 10, 100]),
+        ([3, 60], [5, 10, 20, 50]),
+        ([3, 9], [3, 4, 5, 6, 7, 8, 9, 10]),
+        ([0.05, 0.051], [0.042, *(0.043 + 0.001 * n for n in range(19))]),
+    ],
+)
+def test_an_axis_by_ratios_has_round_ticks(values: list[float], ticks: list[float]) -> None:
+    """As few as tell the scale, at least three."""
+    axis = log_axis(values)
+    assert axis["axisLabel"]["customValues"] == pytest.approx(ticks)
+    assert axis["min"] < min(values) <= max(values) < axis["max"]
+
+
+def test_names_are_one_line_and_not_too_long() -> None:
+    """What cannot be shown is replaced."""
+    assert plain("a $x$\nb") == "a $x$ b"
+    assert plain("x" * 99) == "x" * 39 + "…"
+    assert plain("") == "''"
+    assert plain(NAME).endswith("漢 ?")
