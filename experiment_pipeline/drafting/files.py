@@ -124,7 +124,7 @@ def summary(
     draft: Draft, table: RawTable, rows: int, spec: ExperimentSpec, trial: Trial, command: str
 ) -> str:
     """What was inferred and why, and the command that runs it."""
-    lines = [f"Read {spec.data.shown_url}: {_found(table, rows)}.", *map(_indented, table.notes)]
+    lines = [f"Read {spec.source.shown_url}: {_found(table, rows)}.", *map(_indented, table.notes)]
     lines += [_line(what, why) for what, why in _decisions(draft)]
     count = len(configurations(spec))
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
@@ -219,7 +219,7 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
     try:
         source = Data.model_validate(wishes.source)
     except ValidationError as error:
-        raise invalid(explain(error, Data), lambda place: f"--{place[0]}") from None
+        raise invalid(explain(error, Data, wishes.source), lambda place: f"--{place[0]}") from None
     table, rows = _read(source)
     written = {**wishes.source, "url": written_url}
 

@@ -8,7 +8,7 @@ it. Out: Definitions.
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, Self
 import click
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
-from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -34,7 +33,7 @@ from experiment_pipeline.spec import NAME, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.json_schema import defs_yaml_schema
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import YamlFile, read_component_file
+from experiment_pipeline.spec.reading import YamlFile, read_component
 from experiment_pipeline.spec.sentences import Problem, invalid
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
@@ -51,78 +50,28 @@ _VALUES = (
 )
 
 
-class YamlSource:
-    """One document of a defs.yaml."""
-
-    def __init__(self, tree: SourcePositionTree, resolution: dg.ResolutionContext) -> None:
-        self._resolution = resolution
-        self.path = Path(tree.position.filename)
-        self._file = YamlFile(self.path.read_text(encoding="utf-8"), str(shown_path(self.path)))
-
-    @classmethod
-    def behind(cls, context: dg.ComponentLoadContext) -> Self:
-        """The document that a component is loaded from."""
-        tree = context.resolution_context.source_position_tree
-        if tree is None:
-            raise InvalidExperiment(
-                str(context.path), "the experiment comes from no YAML file", "write a defs.yaml"
-            )
-        return cls(tree, context.resolution_context)
-
-    def line_of(self, location: Location) -> str:
-        """`file:line` of a key under `attributes`, or of what would hold it."""
-        return self._file.place(("attributes", *location))
-
-    def check_text(self) -> None:
-        """Raise InvalidExperiment for what YAML passes over in silence."""
-        file = read_component_file(self.path.read_text(encoding="utf-8"))
-        for oddity in file.repetitions:
-            raise InvalidExperiment(
-                f"{shown_path(self.path)}:{oddity.line}", oddity.message, "edit the file"
-            )
-        switches = self._file.switches(_VALUES)
-        if below := [replace(one, location=one.location[1:]) for one in switches]:
-            raise invalid(below, self.line_of)
-
-    def filled_in(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the attributes with `{{ env.NAME }}` replaced by the variable's value.
-
-        Raises:
-            InvalidExperiment: a variable is not set, or the template cannot be read.
-        """
-        unset: list[Problem] = []
-        filled = self._filled(attributes, (), unset)
-        if unset:
-            raise invalid(unset, self.line_of)
-        return dict(filled)
-
-    def _filled(self, value: Any, at: Location, unset: list[Problem]) -> Any:
-        if isinstance(value, Mapping):
-            return {key: self._filled(item, (*at, key), unset) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._filled(item, (*at, i), unset) for i, item in enumerate(value)]
-        if not isinstance(value, str) or not _TEMPLATE.search(value):
-            return value
-        names = [dotted or called for dotted, called in _VARIABLE.findall(value)]
-        lacking = [name for name in names if name not in os.environ]
-        unset += [
-            Problem(at, f"the environment variable {name} is not set; export {name}=…")
-            for name in lacking
-        ]
-        try:
-            return value if lacking else self._resolution.resolve_value(value)
-        except ResolutionException as error:
-            last = str(error).strip().splitlines()[-1]
-            problem = Problem(at, f"{value!r} is no template that can be filled in: {last}")
-            raise invalid([problem], self.line_of) from error
-
-
 def shown_path(path: Path) -> Path:
     """Relative to the working directory where it lies below it: what an editor can open."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-SCHEMA_FILE = "schema.yaml"
+def read_file(path: Path) -> YamlFile:
+    """Return a defs.yaml as nodes with lines; InvalidExperiment when it is not YAML."""
+    shown = str(shown_path(path))
+    return YamlFile(_utf8(path, shown, InvalidExperiment), shown)
+
+
+def _utf8(path: Path, shown: str, error: type[ExperimentPipelineError]) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as wrong:
+        rule = f"is not UTF-8 text ({wrong.reason} at byte {wrong.start})"
+        raise error(shown, rule, "save the file as UTF-8") from None
+
+
+EXPERIMENT = "experiment_pipeline.Experiment"
+FILES, SCHEMA_FILE = ("defs.yaml", "defs.yml"), "schema.yaml"
+LineOf = Callable[[Location], str]
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
 PLACEHOLDER = "cannot_be_loaded"
@@ -185,12 +134,11 @@ class Experiment(dg.Component):
         return Attributes
 
     @classmethod
-    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
         name = context.path.name
         try:
-            given = (attributes and attributes.model_extra) or {}
-            return cls(name, named_columns(given, YamlSource.behind(context)))
+            return cls(name, named_columns(context.path))
         except ExperimentPipelineError as error:
             return cls(name, error)
 
@@ -213,7 +161,7 @@ class Experiment(dg.Component):
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
         try:
-            if (columns := peek_columns(self.named.spec.data)) is not None:
+            if (columns := peek_columns(self.named.spec.source)) is not None:
                 self.named.check(columns)
         except ExperimentPipelineError as error:
             return error
@@ -266,31 +214,68 @@ def _say_once(message: str) -> None:
     click.echo(message, err=True)
 
 
-def named_columns(given: Mapping[str, Any], source: YamlSource) -> NamedColumns:
-    """Judge the attributes of a defs.yaml, and the schema.yaml beside it.
+def named_columns(folder: Path) -> NamedColumns:
+    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it.
 
     Raises:
         InvalidExperiment, InvalidSchema: with `file:line` of each problem.
     """
-    source.check_text()
-    folder = source.path.absolute().parent
-    spec = spec_from(folder.name, source.filled_in(given), source.line_of)
-    _check_findings(spec, source)
-    _check_search(spec, source)
-    for key, package, extra in (("mlflow", "mlflow", "mlflow"), ("engine", "distributed", "dask")):
-        if getattr(spec, key) is not None and find_spec(package) is None:
-            lacking = (
-                f"needs a package that is not there; pip install 'experiment-pipeline[{extra}]'"
-            )
-            raise invalid([Problem((key,), lacking)], source.line_of)
-    path = folder / SCHEMA_FILE
-    return NamedColumns(
-        spec,
-        _schema_text(path),
-        source.line_of,
-        str(shown_path(path)),
-        source.path.read_text(encoding="utf-8"),
-    )
+    folder = folder.absolute()
+    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if path is None:
+        raise InvalidExperiment(
+            str(folder), "there is no defs.yaml in it", "name an experiment's folder"
+        )
+    file = read_file(path)
+    given = read_component(file, EXPERIMENT).attributes or {}
+
+    def line_of(location: Location) -> str:
+        return file.place(("attributes", *location))
+
+    if switches := file.switches(_VALUES):
+        raise invalid([replace(one, location=one.location[1:]) for one in switches], line_of)
+    spec = spec_from(folder.name, filled_in(given, line_of), line_of)
+    problems = _lacking_packages(spec) + _unknown_to_the_analysis(spec)
+    if problems:
+        raise invalid(problems, line_of)
+    _check_search(spec, line_of)
+    schema = folder / SCHEMA_FILE
+    return NamedColumns(spec, _schema_text(schema), line_of, str(shown_path(schema)), file.text)
+
+
+def filled_in(attributes: Mapping[str, Any], line_of: LineOf) -> dict[str, Any]:
+    """Return the attributes with `{{ env.NAME }}` replaced by the variable's value.
+
+    Raises:
+        InvalidExperiment: a variable is not set, or the template cannot be read.
+    """
+    unset: list[Problem] = []
+    resolution = dg.ResolutionContext.default()
+
+    def filled(value: Any, at: Location) -> Any:
+        if isinstance(value, Mapping):
+            return {key: filled(item, (*at, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [filled(item, (*at, i)) for i, item in enumerate(value)]
+        if not isinstance(value, str) or not _TEMPLATE.search(value):
+            return value
+        names = [dotted or called for dotted, called in _VARIABLE.findall(value)]
+        lacking = [name for name in names if name not in os.environ]
+        if lacking:
+            message = f"the environment variable {lacking[0]} is not set; export {lacking[0]}=…"
+            unset.append(Problem(at, message))
+            return value
+        try:
+            return resolution.resolve_value(value)
+        except ResolutionException as error:
+            last = str(error).strip().splitlines()[-1]
+            problem = Problem(at, f"{value!r} is not a template that can be filled in: {last}")
+            raise invalid([problem], line_of) from error
+
+    result = {key: filled(value, (key,)) for key, value in attributes.items()}
+    if unset:
+        raise invalid(unset, line_of)
+    return result
 
 
 def _schema_text(path: Path) -> str:
@@ -298,33 +283,34 @@ def _schema_text(path: Path) -> str:
     from experiment_pipeline.table.schema import shared_schema
 
     shown = str(shown_path(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         raise InvalidExperiment(
             shown,
             "is missing: the schema that the table's rows must satisfy",
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InvalidSchema(
-            shown,
-            f"is no UTF-8 text ({error.reason} at byte {error.start})",
-            "Save the file as UTF-8.",
-        ) from None
+        )
+    text = _utf8(path, shown, InvalidSchema)
     shared_schema(text, shown)
     return text
 
 
-def _check_findings(spec: ExperimentSpec, source: YamlSource) -> None:
-    """Refuse codes, thresholds and rules that the data analysis does not know."""
+def _lacking_packages(spec: ExperimentSpec) -> list[Problem]:
+    extras = {"mlflow": ("mlflow", "mlflow"), "engine": ("distributed", "dask")}
+    return [
+        Problem((key,), f"needs a package; pip install 'experiment-pipeline[{extra}]'")
+        for key, (package, extra) in extras.items()
+        if getattr(spec, key) is not None and find_spec(package) is None
+    ]
+
+
+def _unknown_to_the_analysis(spec: ExperimentSpec) -> list[Problem]:
+    """Codes, thresholds and rules that the data analysis does not know."""
     from experiment_pipeline.stages.data_analysis.findings import problems
 
-    if found := problems(spec.analysis):
-        raise invalid(found, source.line_of)
+    return list(problems(spec.analysis))
 
 
-def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
+def _check_search(spec: ExperimentSpec, line_of: LineOf) -> None:
     """Refuse what no algorithm accepts before anything is read or trained."""
     from experiment_pipeline.stages.search.learners import check_demands, check_hyperparameters
 
@@ -341,17 +327,17 @@ def _check_search(spec: ExperimentSpec, source: YamlSource) -> None:
                 check_hyperparameters(configuration, spec.task)
                 check_demands(configuration, spec.task, spec)
         except UnknownAlgorithm as error:
-            raise _at(source, (*location, "algorithm"), error) from None
+            raise _at(line_of, (*location, "algorithm"), error) from None
         except InvalidExperiment as error:
             if error.culprit == f"algorithm {entry.algorithm}":
-                raise _at(source, (*location, "algorithm"), error) from None
+                raise _at(line_of, (*location, "algorithm"), error) from None
             named = [key for key in entry.hyperparameters if repr(key) in error.rule]
-            raise _at(source, (*location, "hyperparameters", *named[:1]), error) from None
+            raise _at(line_of, (*location, "hyperparameters", *named[:1]), error) from None
     configurations(spec)
 
 
 def _at(
-    source: YamlSource, location: Location, error: InvalidExperiment | UnknownAlgorithm
+    line_of: LineOf, location: Location, error: InvalidExperiment | UnknownAlgorithm
 ) -> InvalidExperiment:
     """The same error, beginning with its place in the YAML."""
-    return InvalidExperiment(source.line_of(location), f"{error.culprit}: {error.rule}", error.fix)
+    return InvalidExperiment(line_of(location), f"{error.culprit}: {error.rule}", error.fix)

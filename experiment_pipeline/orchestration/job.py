@@ -95,12 +95,12 @@ def build_sensor(
         job_name=spec.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Runs the experiment when {spec.data.shown_url} changes.",
+        description=f"Runs the experiment when {spec.source.shown_url} changes.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         end_lost_runs(context.instance)
         try:
-            state = fingerprint_source(spec.data)
+            state = fingerprint_source(spec.source)
         except (DataError, StorageError) as error:
             return dg.SkipReason(str(error))
         if state == context.cursor:

@@ -26,14 +26,12 @@ from dagster.components.core.decl import (
 )
 from dagster.components.core.defs_module import ComponentPath
 from dagster_shared.record import record, replace
-from dagster_shared.yaml_utils import parse_yaml_with_source_position
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.orchestration import component
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.reading import ComponentFile, read_component_file
+from experiment_pipeline.spec.reading import read_component
 
-EXPERIMENT = "experiment_pipeline.Experiment"
 Errors = dict[Path, ExperimentPipelineError]
 
 
@@ -41,9 +39,9 @@ def judge_files(folder: Path) -> tuple[list[Path], Errors]:
     """Return the folders of readable experiments, and the errors of all other component files."""
     experiments: dict[str, list[Path]] = defaultdict(list)
     errors: Errors = {}
-    for path in sorted([*folder.rglob("defs.yaml"), *folder.rglob("defs.yml")]):
+    for path in sorted(path for name in component.FILES for path in folder.rglob(name)):
         try:
-            if _read(path).type_name == EXPERIMENT:
+            if _type_of(path) == component.EXPERIMENT:
                 experiments[path.parent.name].append(path)
         except InvalidExperiment as error:
             errors[path.parent] = error
@@ -63,13 +61,7 @@ def read_experiment(folder: str | Path) -> ExperimentSpec:
     Raises:
         InvalidExperiment, InvalidSchema: with `file:line` of each problem.
     """
-    path = Path(folder) / "defs.yaml"
-    if not path.exists():
-        raise InvalidExperiment(str(path), "there is no such file", "name an experiment's folder")
-    _read(path)
-    parsed = parse_yaml_with_source_position(path.read_text(encoding="utf-8"), str(path))
-    source = component.YamlSource(parsed.source_position_tree, dg.ResolutionContext.default())
-    return component.named_columns(parsed.value.get("attributes") or {}, source).spec
+    return component.named_columns(Path(folder)).spec
 
 
 def _shared(name: str, paths: list[Path]) -> InvalidExperiment:
@@ -80,27 +72,17 @@ def _shared(name: str, paths: list[Path]) -> InvalidExperiment:
     )
 
 
-def _read(path: Path) -> ComponentFile:
-    try:
-        file = read_component_file(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
+def _type_of(path: Path) -> str:
+    """The component that a file names; InvalidExperiment for one that Dagster could not load."""
+    file = component.read_file(path)
+    name = read_component(file, component.EXPERIMENT).type
+    if not _exists(name):
         raise InvalidExperiment(
-            str(component.shown_path(path)),
-            f"is no UTF-8 text ({error.reason} at byte {error.start})",
-            "save the file as UTF-8",
-        ) from None
-    own = file.repetitions if file.type_name == EXPERIMENT else ()
-    for problem in (*file.problems, *own):
-        raise InvalidExperiment(
-            f"{component.shown_path(path)}:{problem.line}", problem.message, "edit the file"
-        )
-    if not _exists(file.type_name):
-        raise InvalidExperiment(
-            f"{component.shown_path(path)}:{file.type_line}",
-            f"type: there is no component {file.type_name!r}; an experiment's is {EXPERIMENT}",
+            file.place(("type",)),
+            f"type: there is no component {name!r}; an experiment's is {component.EXPERIMENT}",
             "correct the type, or install the package that has it",
         )
-    return file
+    return name
 
 
 def _exists(type_name: str) -> bool:
@@ -158,9 +140,9 @@ def _loaded(tree: ReadableTree) -> dg.Definitions:
         wrong = [*errors.values(), *_problems(tree, folders)]
         if wrong:
             raise click.ClickException("\n".join(dict.fromkeys(map(str, wrong))))
-    told = {folder.name: error for folder, error in errors.items()}
+    by_name = {folder.name: error for folder, error in errors.items()}
     return dg.Definitions.merge(
-        tree.build_defs(), *itertools.starmap(component.placeholder, told.items())
+        tree.build_defs(), *itertools.starmap(component.placeholder, by_name.items())
     )
 
 

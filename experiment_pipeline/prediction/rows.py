@@ -67,8 +67,9 @@ class Reading:
     def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
         """Return how the experiment read its table."""
         # Not the format: the next table may be Parquet where this one was CSV.
-        given = spec.data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        return cls(given, raw_types, spec.preparation, spec.validation)
+        data = spec.data or Data(url="frame")
+        csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
+        return cls(csv, raw_types, spec.preparation, spec.validation)
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from experiment_pipeline.errors import allowed_instead
+from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import sentences, table
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
@@ -47,6 +47,7 @@ from experiment_pipeline.statistics.metrics import names_of
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
+_NAME_IT = "write data: with the path or URL of the table"
 
 
 class ExperimentSpec(Closed):
@@ -56,7 +57,8 @@ class ExperimentSpec(Closed):
         pattern=NAME,
         description="A folder name of letters, digits and _, beginning with a letter",
     )
-    data: table.Data = Field(description="The table", examples=["data/customers.csv"])
+    # None: the table is a DataFrame at hand. In a file it is required.
+    data: table.Data | None = Field(None, description="The table", examples=["data/customers.csv"])
 
     # What is predicted, and which columns and rows count how.
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
@@ -161,6 +163,17 @@ class ExperimentSpec(Closed):
         object.__setattr__(copy, "__dict__", kept)
         object.__setattr__(copy, "__pydantic_fields_set__", self.model_fields_set & kept.keys())
         return copy
+
+    @property
+    def source(self) -> table.Data:
+        """Where the table is.
+
+        Raises:
+            InvalidExperiment: the experiment has no `data`.
+        """
+        if self.data is None:
+            raise InvalidExperiment("data", "is missing: this experiment names no table", _NAME_IT)
+        return self.data
 
     @cached_property
     def not_features(self) -> frozenset[str]:
@@ -303,21 +316,33 @@ class ExperimentSpec(Closed):
 
 
 def spec_from(
-    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str]
+    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str] | None = None
 ) -> ExperimentSpec:
-    """Return the spec that the YAML describes, or raise InvalidExperiment with every problem.
+    """Return the spec of a file's keys, or of settings given in Python.
 
     Args:
         name: of the experiment: the folder's.
-        raw: the YAML's `attributes`.
-        line_of: path of a key → `file:line`, of the key or of what would hold it.
+        raw: the YAML's `attributes`, or the settings.
+        line_of: path of a key → `file:line`, of the key or of what would hold it; None: the
+            settings come from no file, and may name no table.
+
+    Raises:
+        InvalidExperiment: with every problem.
     """
     if "name" in raw:
         problem = sentences.Problem(
             ("name",), f"the folder names the experiment ({name}); drop this key"
         )
         raise sentences.invalid([problem], line_of)
+    given = {"name": name, **raw}
+    problems = []
+    if line_of is not None and raw.get("data") is None:
+        lacking = "is missing: the table, such as data/customers.csv"
+        problems.append(sentences.Problem(("data",), lacking))
     try:
-        return ExperimentSpec.model_validate({"name": name, **raw})
+        spec = ExperimentSpec.model_validate(given)
     except ValidationError as error:
-        raise sentences.invalid(sentences.explain(error, ExperimentSpec), line_of) from None
+        problems += sentences.explain(error, ExperimentSpec, given)
+    if problems:
+        raise sentences.invalid(problems, line_of) from None
+    return spec

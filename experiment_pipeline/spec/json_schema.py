@@ -27,7 +27,8 @@ def defs_yaml_schema() -> Schema:
     whole = ExperimentSpec.model_json_schema()
     schema = _published(whole, whole["$defs"])
     del schema["$defs"], schema["properties"]["name"]
-    schema["required"].remove("name")
+    # An experiment in a file has its name from the folder, and reads its table from somewhere.
+    schema["required"] = ["data", *(key for key in schema["required"] if key != "name")]
     return schema
 
 
@@ -40,19 +41,19 @@ def _resolved(node: Schema, models: Mapping[str, Schema]) -> Schema:
     if "$ref" in node:
         model = models[node["$ref"].removeprefix("#/$defs/")]
         return _resolved({**model, **{k: v for k, v in node.items() if k != "$ref"}}, models)
-    said = {key: value for key, value in node.items() if key not in _DROPPED}
-    if "properties" in said:
-        fields = said["properties"].items()
-        said["properties"] = {name: _published(one, models) for name, one in fields}
+    stated = {key: value for key, value in node.items() if key not in _DROPPED}
+    if "properties" in stated:
+        fields = stated["properties"].items()
+        stated["properties"] = {name: _published(one, models) for name, one in fields}
     for key in ("items", "additionalProperties"):
-        if isinstance(said.get(key), dict):
-            said[key] = _published(said[key], models)
-    if "oneOf" in said:
-        members = [_resolved(one, models) for one in said.pop("oneOf")]
-        return said | _by_tag(members, node["discriminator"]["propertyName"])
-    if "anyOf" in said:
-        return _by_kind([_resolved(one, models) for one in said.pop("anyOf")]) | said
-    return said
+        if isinstance(stated.get(key), dict):
+            stated[key] = _published(stated[key], models)
+    if "oneOf" in stated:
+        members = [_resolved(one, models) for one in stated.pop("oneOf")]
+        return stated | _by_tag(members, node["discriminator"]["propertyName"])
+    if "anyOf" in stated:
+        return _by_kind([_resolved(one, models) for one in stated.pop("anyOf")]) | stated
+    return stated
 
 
 def _by_tag(members: Sequence[Schema], key: str) -> Schema:
@@ -62,8 +63,8 @@ def _by_tag(members: Sequence[Schema], key: str) -> Schema:
         {"if": {"properties": {key: {"const": tag}}, "required": [key]}, "then": member}
         for tag, member in zip(tags, members, strict=True)
     ]
-    told = {"properties": {key: {"enum": tags}}, "required": [key]}
-    return {"type": "object", **told, "allOf": conditions}
+    tagged = {"properties": {key: {"enum": tags}}, "required": [key]}
+    return {"type": "object", **tagged, "allOf": conditions}
 
 
 def _by_kind(members: Sequence[Schema]) -> Schema:
@@ -72,8 +73,8 @@ def _by_kind(members: Sequence[Schema]) -> Schema:
     for member in members:
         union["type"] += [kind for kind in _kinds(member) if kind not in union["type"]]
         if _ANY_KIND & member.keys():
-            told = {"if": {"type": member["type"]}, "then": _or_template(member)}
-            union["allOf"].append(told)
+            bound = {"if": {"type": member["type"]}, "then": _or_template(member)}
+            union["allOf"].append(bound)
         else:
             union |= {key: value for key, value in member.items() if key != "type"}
     if "number" in union["type"]:  # a whole number is one, too

@@ -52,8 +52,13 @@ def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder) -> None:
         ("roc_auc", "auc", "visits/defs.yaml:7: metric: 'auc' is no metric", "allowed: roc_auc"),
         (".Experiment", ".Experimnt", "visits/defs.yaml:1: type: there is no", "experiment's is"),
         ("experiment_p", "experimnt_p", "visits/defs.yaml:1: type: there is no", "install the pac"),
-        ("attributes", "atributes", "visits/defs.yaml:3: unknown key", "did you mean 'attributes'"),
-        ("late", "[late", "visits/defs.yaml:6: is no YAML", "while parsing a flow sequence"),
+        (
+            "attributes",
+            "atributes",
+            "visits/defs.yaml:3: atributes: unknown",
+            "did you mean 'attributes'",
+        ),
+        ("late", "[late", "visits/defs.yaml:6: is not YAML", "while parsing a flow sequence"),
         ("task: binary", "target: x", "visits/defs.yaml:6: target stands on line 5", "keep one"),
     ],
 )
@@ -114,13 +119,13 @@ def test_an_empty_file_is_told_what_it_needs(folder: ExperimentsFolder) -> None:
 def test_another_encoding_is_named(folder: ExperimentsFolder) -> None:
     """A file that an editor saved as UTF-16 is said to be no UTF-8."""
     folder.write(YAML.encode("utf-16"))
-    assert told(folder).startswith("visits/defs.yaml: is no UTF-8 text")
+    assert told(folder).startswith("visits/defs.yaml: is not UTF-8 text")
 
 
 def test_a_second_experiment_needs_a_folder_of_its_own(folder: ExperimentsFolder) -> None:
     """Two documents in one file would share the folder's name."""
     folder.write(f"{YAML}---\n{YAML}")
-    assert told(folder).startswith("visits/defs.yaml:13: a second document")
+    assert told(folder).startswith("visits/defs.yaml:13: holds a second document")
 
 
 def test_two_folders_of_one_name_are_refused(folder: ExperimentsFolder) -> None:
@@ -141,7 +146,7 @@ def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
     [
         ("columns:\n  late: {dtype: int46}\n", "visits/schema.yaml:2: columns.late.dtype: 'int46'"),
         ("columns:\n  late: {dtpe: int64}\n", "visits/schema.yaml:2: columns.late.dtpe: unknown"),
-        ("columns: [\n", "visits/schema.yaml:2: is no YAML"),
+        ("columns: [\n", "visits/schema.yaml:2: is not YAML"),
     ],
 )
 def test_a_schema_is_judged_when_it_is_loaded(

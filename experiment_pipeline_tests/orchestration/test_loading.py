@@ -9,19 +9,19 @@ from click import ClickException
 from experiment_pipeline.orchestration.component import VALIDATION
 from experiment_pipeline.spec.reading import MOST_REPEATED
 from experiment_pipeline_tests.orchestration.folder import YAML, ExperimentsFolder
-from experiment_pipeline_tests.spec.test_yaml_nodes import bomb
+from experiment_pipeline_tests.spec.test_reading import bomb
 
 # Dagster reads component files through pydantic's old interface.
 pytestmark = pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")
 
 BROKEN = {
     "a wrong key": (YAML.replace("target", "targt"), "defs.yaml:5: targt: unknown key"),
-    "no YAML": (YAML.replace("late", "[late"), "defs.yaml:6: is no YAML"),
+    "no YAML": (YAML.replace("late", "[late"), "defs.yaml:6: is not YAML"),
     "a wrong type": (YAML.replace(".Experiment", ".Experimnt"), "defs.yaml:1: type: there is no"),
-    "another encoding": (YAML.encode("utf-16"), "is no UTF-8 text"),
+    "another encoding": (YAML.encode("utf-16"), "is not UTF-8 text"),
     "a key outside": (YAML.replace("attributes", "atributes"), "did you mean 'attributes'"),
     "aliases": (f"type: a.B\nattributes:\n{bomb(10)}", f"repeat more than {MOST_REPEATED:,}"),
-    "a control character": (YAML.replace("late", "la\x01te"), "defs.yaml:5: is no YAML"),
+    "a control character": (YAML.replace("late", "la\x01te"), "defs.yaml:5: is not YAML"),
 }
 
 
@@ -87,7 +87,7 @@ def test_a_check_fails_with_every_error(folder, monkeypatch) -> None:
     with pytest.raises(ClickException) as caught:
         folder.definitions()
     assert "broken/defs.yaml:5: targt" in caught.value.message
-    assert "unreadable/defs.yaml:6: is no YAML" in caught.value.message
+    assert "unreadable/defs.yaml:6: is not YAML" in caught.value.message
 
 
 def test_a_broken_experiment_deep_in_a_folder_leaves_its_neighbours(folder) -> None:
@@ -117,7 +117,7 @@ def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(folder) -> Non
 def test_the_file_of_all_experiments_cannot_be_left_out(folder) -> None:
     """Where `defs/` itself has a file that cannot be read, there is nothing to load."""
     (folder.defs / "defs.yaml").write_text("type: [")
-    with pytest.raises(ClickException, match=r"defs\.yaml:1: is no YAML"):
+    with pytest.raises(ClickException, match=r"defs\.yaml:\d: is not YAML"):
         folder.definitions()
 
 

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ValidationError
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.models import find_place, key_paths
 from experiment_pipeline.spec.sentences import MOST_PROBLEMS, Problem, explain
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, told
 
@@ -95,11 +94,18 @@ def test_long_values_are_cut() -> None:
     assert len(problem) < 200
 
 
-def test_every_key_of_the_spec_can_be_found_again() -> None:
-    """Each path that people can write leads to a declaration of its own."""
-    for path in key_paths(ExperimentSpec):
-        if not {"split", "search", "acceptance", "categories", "numbers"} & set(path.split(".")):
-            assert find_place(path.split("."), ExperimentSpec).field is not None, path
+def test_settings_from_python_are_explained_without_a_file() -> None:
+    """The paths of the keys say where, several at once; no table needs to be named."""
+    settings = {key: VALID[key] for key in VALID if key != "data"}
+    assert spec_from("visits", settings).data is None
+    with pytest.raises(InvalidExperiment) as caught:
+        spec_from("visits", {**settings, "metric": "auc", "workers": 0, "sed": 1})
+    assert str(caught.value).splitlines() == [
+        "settings: workers: 0 is out of range; allowed: at least 1 and at most 256",
+        "sed: unknown key 'sed'; did you mean 'seed'? allowed: "
+        + ", ".join(key for key in ExperimentSpec.model_fields if key != "name"),
+        "  fix: correct what is named",
+    ]
 
 
 def test_other_models_are_explained_alike() -> None:
@@ -110,9 +116,10 @@ def test_other_models_are_explained_alike() -> None:
 
         width: int
 
+    raw = {"width": "wide", "hight": 2}
     with pytest.raises(ValidationError) as caught:
-        Box.model_validate({"width": "wide", "hight": 2})
-    assert explain(caught.value, Box) == [
+        Box.model_validate(raw)
+    assert explain(caught.value, Box, raw) == [
         Problem(("width",), "'wide' is not allowed here; write a whole number"),
         Problem(("hight",), "unknown key 'hight'; allowed: width"),
     ]

@@ -25,17 +25,17 @@ def build_raw_data(
         spec,
         "raw_data",
         kinds={"pandas"},
-        description=f"The table as delivered by {spec.data.shown_url}.",
+        description=f"The table as delivered by {spec.source.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with record(context):
-            if (columns := peek_columns(spec.data)) is not None:
+            if (columns := peek_columns(spec.source)) is not None:
                 named.check(columns)
             shelf = Shelf()
-            source = read_source(spec.data)
+            source = read_source(spec.source)
             warn_of_memory("raw_data", delivered_bytes(source), context.log.warning)
-            table = parse(source, spec.data, shelf, shelf.spooled)
+            table = parse(source, spec.source, shelf, shelf.spooled)
             named.check(list(table.frame.columns))
-        return asset.report(context, key, page.outcome(table, spec.data.shown_url))
+        return asset.report(context, key, page.outcome(table, spec.source.shown_url))
 
     return raw_data

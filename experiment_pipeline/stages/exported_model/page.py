@@ -131,10 +131,9 @@ def _task_in_words(signature: Signature) -> str:
 
 
 def _question(facts: ModelFacts, signature: Signature) -> Section:
-    asked = Paragraph(
-        f"The model {_task_in_words(signature)}, for rows such as those of "
-        f"{facts.spec.data.shown_url}."
-    )
+    data = facts.spec.data
+    table = "the training table" if data is None else data.shown_url
+    asked = Paragraph(f"The model {_task_in_words(signature)}, for rows such as those of {table}.")
     said = [asked]
     if signature.classes is not None:
         classes = ", ".join(map(str, signature.classes))

@@ -53,7 +53,9 @@ def engine_of(declared: Engine | None) -> DaskEngine | None:
     try:
         return DaskEngine(address=address)
     except ValidationError as error:
-        told = "; ".join(problem.message for problem in explain(error, DaskEngine))
+        told = "; ".join(
+            problem.message for problem in explain(error, DaskEngine, {"address": address})
+        )
         raise InvalidExperiment(VARIABLE, told, "correct the variable, or unset it") from None
 
 

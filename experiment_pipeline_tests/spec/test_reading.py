@@ -1,0 +1,115 @@
+"""YAML as text: where a key stands, what YAML would pass over, how much a short text may hold."""
+
+import time
+
+import pytest
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.spec.reading import MOST_REPEATED, YamlFile, read_component
+
+TEXT = """\
+columns:
+  age:
+    dtype: int64
+  9: {dtype: str}
+checks:
+  - left: a
+  - left: b
+"""
+TYPE = "experiment_pipeline.Experiment"
+GOOD = f"type: {TYPE}\nattributes:\n  target: late\n  split: {{by: random}}\n"
+
+
+def bomb(levels: int) -> str:
+    """Ten aliases of ten aliases: 10 ** levels values, a line per level."""
+    values = ["x", *(f"*k{level}" for level in range(levels))]
+    lines = [f"  k{n}: &k{n} [{', '.join([values[n]] * 10)}]\n" for n in range(levels)]
+    return "".join(lines)
+
+
+def refused(text: str) -> str:
+    """The error of a component file's text, on one line."""
+    with pytest.raises(InvalidExperiment) as caught:
+        read_component(YamlFile(text, "defs.yaml"), TYPE)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a {learning_rate: 0.1, num_leaves: [3, 7]}\nb: *a\nc: {<<: *a, d: 1}\n",
+        bomb(4),
+        "[" + ", ".join(["x"] * (MOST_REPEATED + 1)) + "]",
+    ],
+    ids=["a shared part", "ten thousand", "a long list"],
+)
+def test_honest_files_pass(text: str) -> None:
+    """Sharing a part, and a file that is simply long, are no attack."""
+    assert YamlFile(text, "a.yaml").values()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(10), f"repeat more than {MOST_REPEATED:,} values"),
+        ("a: &a\n  - *a\n", "stands inside itself"),
+        ("[" * 500, "more than 100 deep"),
+        ("- " * 5000, "more than 100 deep"),
+    ],
+    ids=["aliases of aliases", "an alias inside itself", "brackets", "lists"],
+)
+def test_a_text_that_stands_for_too_much_is_refused_at_once(text: str, message: str) -> None:
+    """With its line, within a blink: readers of nested values would not end."""
+    before = time.process_time()
+    assert message in refused(text)
+    assert time.process_time() - before < 1
+
+
+@pytest.mark.parametrize(
+    ("location", "line"),
+    [
+        ((), 1),
+        (("columns", "age", "dtype"), 3),
+        (("columns", "age", "dtpe"), 2),
+        (("columns", 9, "dtype"), 4),
+        (("checks", 1, "left"), 7),
+        (("checks", 5), 5),
+        (("nothing", "at", "all"), 1),
+    ],
+)
+def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
+    """Of the key, or of what would hold it."""
+    assert YamlFile(TEXT, "a.yaml").place(location) == f"a.yaml:{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 1, "holds no `type:` and `attributes:`"),
+        ("just words", 1, "holds no `type:` and `attributes:`"),
+        (GOOD.replace("late", "[late"), 4, "is not YAML: while parsing a flow sequence"),
+        (GOOD.replace("late", "la\x01te"), 3, "is not YAML: "),
+        (GOOD.replace("  target", "\ttarget"), 3, "; indent with spaces"),
+        (GOOD.replace("late", "a: b"), 3, "; indent it as its neighbours, or quote the value"),
+        (f"{GOOD}  data: !!python/object/apply:os.system [ls]\n", 5, "makes no plain value"),
+        (GOOD.replace("attributes", "atributes"), 2, "did you mean 'attributes'?"),
+        (GOOD.partition("\n")[2], 1, "type: is missing"),
+        (GOOD.replace(TYPE, "3"), 1, "type: 3 is a number, not a text"),
+        ("type: a.B\nattributes: [1]\n", 2, "attributes: [1] is not allowed here; write keys and"),
+        (GOOD.replace("target", "2013"), 3, "2013 is a number, not a text; put it in quotes"),
+        (f"{GOOD}  target: other\n", 5, "target stands on line 3 already; keep one of them"),
+        (f"{GOOD}  search:\n    - a: 1\n      a: 2\n", 7, "search.0.a stands on line 6 already"),
+        (f"{GOOD}---\n{GOOD}", 6, "holds a second document (---); keep one"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_line(text: str, line: int, message: str) -> None:
+    """What Dagster would answer with a stack, and what YAML passes over, has a line."""
+    error = refused(text)
+    assert error.startswith(f"defs.yaml:{line}: ")
+    assert message in error
+
+
+def test_other_components_may_hold_several_documents() -> None:
+    """Dagster allows it; only an experiment is named by its folder. Attributes may be empty."""
+    text = "type: a.B\nattributes:\n---\ntype: a.B\n"
+    assert read_component(YamlFile(text, "defs.yaml"), TYPE).attributes is None
