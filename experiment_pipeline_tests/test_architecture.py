@@ -24,7 +24,7 @@ ORDER = (
     "reporting",
     "storage",
     "tracking",
-    "stages.checks",
+    "stages.registry",
     "stages.memory_estimate",
     "stages.raw_data",
     "stages.data_analysis",

@@ -6,28 +6,13 @@ takes a reversed range for an unpartitioned one.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
-from experiment_pipeline.orchestration.assets.data_analysis import (
-    ANALYSIS_VERSION,
-    build_data_analysis,
-)
-from experiment_pipeline.orchestration.assets.exported_model import (
-    EXPORT_VERSION,
-    build_exported_model,
-)
-from experiment_pipeline.orchestration.assets.leaderboard import build_leaderboard
-from experiment_pipeline.orchestration.assets.raw_data import TABLE_VERSION, build_raw_data
-from experiment_pipeline.orchestration.assets.search import build_trained_model
+from experiment_pipeline.orchestration import assets as assets_of_stages
 from experiment_pipeline.orchestration.assets.shared import TABLES, recorder
-from experiment_pipeline.orchestration.assets.split_sets import SETS_VERSION, build_split_sets
-from experiment_pipeline.orchestration.assets.validated_data import (
-    ROWS_VERSION,
-    build_validated_data,
-)
-from experiment_pipeline.orchestration.assets.validation_report import build_validation_report
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.orchestration.tables import tables_io_manager
@@ -35,26 +20,15 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
 from experiment_pipeline.spec.operation import Freshness
-from experiment_pipeline.stages.leaderboard.board import LEADERBOARD_VERSION
 from experiment_pipeline.stages.raw_data.sources import fingerprint_source
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fingerprints import TRAINING_VERSION
-from experiment_pipeline.stages.validation_report.final_evaluation import REPORT_VERSION
 from experiment_pipeline.table.features import NamedColumns
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-# Asset → version of the code that makes it: what an older one has made, the page shows as stale.
-CODE_VERSIONS = {
-    "raw_data": TABLE_VERSION,
-    "data_analysis": ANALYSIS_VERSION,
-    **dict.fromkeys(("validated_data", "rejected_rows"), ROWS_VERSION),
-    **dict.fromkeys(("train_set", "test_set", "validation_set"), SETS_VERSION),
-    **dict.fromkeys(("trained_model", "search_results"), TRAINING_VERSION),
-    "leaderboard": LEADERBOARD_VERSION,
-    "validation_report": REPORT_VERSION,
-    "exported_model": EXPORT_VERSION,
-}
+# Asset → version of the code that makes it: Dagster's page shows what an older one has made as stale.
+CODE_VERSIONS = {asset: stage.version for stage in STAGES.values() for asset in stage.assets}
 # What a run makes anew each time, and last: their age is that of the answer.
 AGEING = ("leaderboard", "exported_model")
 
@@ -135,20 +109,15 @@ def _policy(freshness: Freshness) -> dg.FreshnessPolicy:
 
 def build_experiment(named: NamedColumns) -> dg.Definitions:
     """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
-    spec, schema_text = named.spec, named.schema_text
+    spec = named.spec
     declared = configurations(spec)
-    record = recorder(spec, named.yaml_text, schema_text)
-    stages = [
-        build_raw_data(spec, named, record),
-        build_data_analysis(spec, schema_text, record),
-        build_validated_data(spec, schema_text, record),
-        build_split_sets(spec, record),
-        build_trained_model(spec, declared, record),
-        build_leaderboard(spec, record),
-        build_validation_report(spec, schema_text, record),
-        build_exported_model(spec, declared, schema_text, record),
+    record = recorder(spec, named.yaml_text, named.schema_text)
+    assets = [
+        _operated(
+            import_module(f"{assets_of_stages.__name__}.{stage.name}").build(named, record), spec
+        )
+        for stage in STAGES.values()
     ]
-    assets = [_operated(one, spec) for one in stages]
     job = dg.define_asset_job(
         name=spec.name,
         selection=assets,

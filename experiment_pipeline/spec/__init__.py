@@ -15,8 +15,6 @@ from experiment_pipeline.spec.experiment import Task as Task
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.operation import DaskEngine as DaskEngine
 from experiment_pipeline.spec.operation import Engine as Engine
-from experiment_pipeline.spec.reads import FITTING as FITTING
-from experiment_pipeline.spec.reads import READS as READS
 from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
 from experiment_pipeline.spec.search import Costs as Costs

@@ -1,4 +1,4 @@
-"""One package per stage, in the order of the flow: pure modules, `page.py`, `asset.py`.
+"""A plain library: one package per stage, in the order of the flow, with pure functions and their page.
 
-`asset.py` reads, calls the pure modules beside it, stores and reports. No arithmetic.
+`registry` lists the stages.
 """

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from experiment_pipeline.spec import READS, ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
 SEARCH = "search.0"
@@ -427,7 +428,9 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
     value, readers = READ_BY[key]
     one, other = map(ExperimentSpec.model_validate, (raw, {**raw, key: value}))
     for stage in {DATA} | FROM_ANALYSIS:
-        given, instead = (spec.part(READS[stage]).model_dump(mode="json") for spec in (one, other))
+        given, instead = (
+            spec.part(STAGES[stage].reads).model_dump(mode="json") for spec in (one, other)
+        )
         assert (given != instead) == (stage in readers), stage
 
 
@@ -503,12 +506,12 @@ def test_an_evaluation_is_a_word_or_its_settings(written: Any, folds: Any) -> No
 def test_a_part_of_an_experiment_holds_nothing_else() -> None:
     """Other settings cannot be read from it, and what was not written stays unwritten."""
     spec = spec_of(changed("workers", 3))
-    part = spec.part(READS["leaderboard"])
+    part = spec.part(STAGES["leaderboard"].reads)
     assert part.metric_names == spec.metric_names
     for key in ("workers", "data", "not_features"):
         with pytest.raises(AttributeError):
             getattr(part, key)
-    keys = {"name", *READS["leaderboard"]}
+    keys = {"name", *STAGES["leaderboard"].reads}
     for unset in (True, False):
         assert part.model_dump(exclude_unset=unset) == spec.model_dump(
             include=keys, exclude_unset=unset

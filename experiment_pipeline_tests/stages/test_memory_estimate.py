@@ -11,8 +11,9 @@ from upath import UPath
 
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages import memory_estimate
-from experiment_pipeline.stages.memory_estimate import PEAK_PER_BYTE, table_bytes, warn_of_memory
+from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.memory_limits import FreeMemory
 from experiment_pipeline.storage.tables import StoredTable, write_table
 from experiment_pipeline_tests import scenario
@@ -27,7 +28,7 @@ def frame() -> pd.DataFrame:
     return table.assign(text=[f"text number {row % 50:05}" for row in range(ROWS)])
 
 
-@pytest.mark.parametrize("stage", PEAK_PER_BYTE)
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,7 +39,7 @@ def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
     warn_of_memory(stage, 1_000_000, logged.append)
     assert logged == []
     warn_of_memory(stage, 20_000_000_000, logged.append)
-    needed = (PEAK_PER_BYTE[stage] * 20_000_000_000 + 100_000_000) / 1e9
+    needed = (STAGES[stage].peak_per_byte * 20_000_000_000 + 100_000_000) / 1e9
     numbers = (
         f"{stage} may need about {needed:.1f} GB of memory, 1.0 GB are free (its control group)"
     )

@@ -6,31 +6,29 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import READS, ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.spill import Shelf
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.schema import load_schema, prepared_rows
 from experiment_pipeline.table.table import Table
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
-# Count it up whenever the code of this package would find otherwise in the same table.
-ANALYSIS_VERSION = 4
 
 
-def build_data_analysis(
-    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Examine the prepared rows; what looks at the target sees no validation row."""
+    spec, schema_text = named.spec, named.schema_text
     key = asset.key_of(spec, "data_analysis")
-    given = spec.part(READS["data_analysis"])
+    given = spec.part(STAGES["data_analysis"].reads)
 
     @asset.stage_asset(
         spec,
@@ -38,7 +36,7 @@ def build_data_analysis(
         ins=asset.table_inputs(spec, "raw_data"),
         kinds={"python"},
         description="Findings, the verdict they lead to, and a profile of every column.",
-        check_specs=[asset.check_spec("fit_for_modelling", key, blocking=True)],
+        check_specs=[asset.check_spec("fit_for_modelling", key)],
     )
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: RawTable
@@ -68,7 +66,9 @@ def build_data_analysis(
 def label_ceiling(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(_fingerprint(raw_digest, spec.part(READS["data_analysis"]), schema_text))
+    stored = store.get(
+        _fingerprint(raw_digest, spec.part(STAGES["data_analysis"].reads), schema_text)
+    )
     if stored is None:
         return None
     findings = json.loads(stored.files[ANALYSIS])["findings"]
@@ -83,7 +83,7 @@ def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str
             "raw": raw_digest,
             "spec": spec.model_dump(mode="json"),
             "schema": schema_text,
-            "version": ANALYSIS_VERSION,
+            "version": STAGES["data_analysis"].version,
             "findings": own_code(spec.analysis),
         }
     )

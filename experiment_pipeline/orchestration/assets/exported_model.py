@@ -1,7 +1,7 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from experiment_pipeline.stages.exported_model import page
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
-from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
@@ -30,7 +31,7 @@ from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry, registry_of
 from experiment_pipeline.storage.versions import RECORD, KnownModel, ModelPackage
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import know_version
@@ -49,20 +50,14 @@ class ApprovalConfig(dg.Config):
     comment: str = Field("", description="What they have to say")
 
 
-# Count it up whenever the code of this package would export otherwise.
-EXPORT_VERSION = 1
 INPUTS = ("validation_set", "leaderboard", "validation_report")
 
 
-def build_exported_model(
-    spec: ExperimentSpec,
-    configurations: Sequence[Configuration],
-    schema_text: str,
-    record: asset.Recorder,
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Publish what the validation report accepted."""
+    spec, schema_text = named.spec, named.schema_text
     key = asset.key_of(spec, STAGE)
-    declared = {configuration.key: configuration for configuration in configurations}
+    declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.stage_asset(
         spec,
@@ -196,7 +191,7 @@ def _given(spec: ExperimentSpec, judged: Judged, origin: Origin, schema_text: st
             "raw_types": dict(origin.raw_types),
             "schema": schema_text,
             "spec": spec.model_dump(mode="json"),
-            "version": EXPORT_VERSION,
+            "version": STAGES[STAGE].version,
         }
     )
 

@@ -12,12 +12,13 @@ import numpy as np
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import READS, ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.memory_estimate import table_bytes
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
@@ -27,14 +28,16 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.table.features import NamedColumns
 
 STAGE = "leaderboard"
 INPUTS = ("train_set", "test_set", "search_results")
 
 
-def build_leaderboard(spec: ExperimentSpec, record: asset.Recorder) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
-    key, given = asset.key_of(spec, STAGE), spec.part(READS["leaderboard"])
+    spec = named.spec
+    key, given = asset.key_of(spec, STAGE), spec.part(STAGES["leaderboard"].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(

@@ -3,7 +3,6 @@
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
@@ -11,14 +10,10 @@ from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.table.features import NamedColumns
 
-# Count it up whenever the code of this package would read another table from the same source.
-TABLE_VERSION = 1
 
-
-def build_raw_data(
-    spec: ExperimentSpec, named: NamedColumns, record: asset.Recorder
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Read the source; a wrong column name in the YAML ends the run here."""
+    spec = named.spec
     key = asset.key_of(spec, "raw_data")
 
     @asset.table_asset(

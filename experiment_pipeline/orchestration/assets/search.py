@@ -37,7 +37,11 @@ from experiment_pipeline.stages.search.conclusions import (
     Note,
     SearchResults,
 )
-from experiment_pipeline.stages.search.configurations import Configuration, search_notes
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+    search_notes,
+)
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.engines.dask import connected, engine_of
 from experiment_pipeline.stages.search.engines.engine import Engine, Threads
@@ -53,6 +57,7 @@ from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.target import check_metrics
 from experiment_pipeline.tracking.database import recording
 
@@ -133,10 +138,10 @@ def _kinds(configurations: Sequence[Configuration]) -> set[str]:
     return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in BOOSTERS)}
 
 
-def build_trained_model(
-    spec: ExperimentSpec, configurations: Sequence[Configuration], record: asset.Recorder
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """The search: train every configuration that is asked for and not stored yet."""
+    spec = named.spec
+    declared = configurations(spec)
     models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
     upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
@@ -146,10 +151,10 @@ def build_trained_model(
             dg.AssetSpec(
                 models,
                 deps=upstream,
-                partitions_def=dg.StaticPartitionsDefinition([c.key for c in configurations]),
+                partitions_def=dg.StaticPartitionsDefinition([c.key for c in declared]),
                 skippable=True,
                 group_name=spec.name,
-                kinds=_kinds(configurations),
+                kinds=_kinds(declared),
                 description=_TRAINED_MODEL,
             ),
             asset.table_spec(
@@ -182,10 +187,10 @@ def build_trained_model(
                 context.log.info(f"changed for this run: {said}")
             sets = _sets(train_set, test_set, spec)
             warn_of_memory("search", table_bytes(sets.train, sets.test), context.log.warning)
-            wanted = _asked_for(context, configurations)
-            found, cost = _search(context, config.over(spec), sets, wanted, configurations)
+            wanted = _asked_for(context, declared)
+            found, cost = _search(context, config.over(spec), sets, wanted, declared)
         if results in context.selected_asset_keys:
-            outcome = page.results(found, cost, configurations, spec.evaluation_name)
+            outcome = page.results(found, cost, declared, spec.evaluation_name)
             yield asset.report(context, results, outcome)
         if context.selected_asset_check_keys:
             yield asset.report_check(context, results, page.none_failed(found.rows))

@@ -42,8 +42,8 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.checks import CHECKS
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.versions import RECORD
@@ -107,8 +107,10 @@ def table_asset(
 
 
 def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
-    """A check of an asset, with what the page says of it."""
-    return dg.AssetCheckSpec(name, asset=key, description=CHECKS[name], blocking=blocking)
+    """A check of an asset as the registry of stages describes it; `blocking` adds to it."""
+    (stage,) = (stage for stage in STAGES.values() if name in stage.checks)
+    ends_run = blocking or name in stage.blocking
+    return dg.AssetCheckSpec(name, asset=key, description=stage.checks[name], blocking=ends_run)
 
 
 def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:

@@ -6,14 +6,13 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
 from experiment_pipeline.storage.spill import Shelf
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.membership import assign_sets, codes_of, set_aside_in_words
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import fit_columns, load_schema
@@ -24,14 +23,10 @@ _DESCRIBED = {
     "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
 }
 
-# Count it up whenever the code of this package would keep other rows of the same table.
-ROWS_VERSION = 1
 
-
-def build_validated_data(
-    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
+    spec, schema_text = named.spec, named.schema_text
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
     raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
 
@@ -45,12 +40,12 @@ def build_validated_data(
         ],
         ins=asset.table_inputs(spec, "raw_data"),
         check_specs=[
-            asset.check_spec("rows_conserved", validated, blocking=True),
-            asset.check_spec("rejection_rate_within_limit", validated, blocking=True),
+            asset.check_spec("rows_conserved", validated),
+            asset.check_spec("rejection_rate_within_limit", validated),
             asset.check_spec(
                 data_changes.CHECK,
                 validated,
-                # It can end a run where the YAML has a limit for that.
+                # It ends a run where the YAML has a limit for that.
                 blocking=spec.validation.drift.block is not None,
             ),
             asset.check_spec("rejected_rows_resemble_the_others", rejected),

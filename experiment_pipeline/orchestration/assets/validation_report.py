@@ -14,10 +14,11 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.spec import READS, ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
@@ -36,6 +37,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.entries import Entry, stage_entries
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.comparison import JUDGED_ROWS
 
 if TYPE_CHECKING:
@@ -44,11 +46,10 @@ if TYPE_CHECKING:
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
-def build_validation_report(
-    spec: ExperimentSpec, schema_text: str, record: asset.Recorder
-) -> dg.AssetsDefinition:
+def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Look at the validation set once, with the chosen configuration."""
-    key, given = asset.key_of(spec, STAGE), spec.part(READS["validation_report"])
+    spec, schema_text = named.spec, named.schema_text
+    key, given = asset.key_of(spec, STAGE), spec.part(STAGES["validation_report"].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.table_asset(
@@ -57,7 +58,7 @@ def build_validation_report(
         ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
-        check_specs=[asset.check_spec("acceptance_criteria_met", key, blocking=True)],
+        check_specs=[asset.check_spec("acceptance_criteria_met", key)],
     )
     def validation_report(
         context: dg.AssetExecutionContext,

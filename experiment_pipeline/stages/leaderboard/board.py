@@ -36,6 +36,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -47,8 +48,6 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
 
-# Count it up whenever the code of this package would rank, choose or show otherwise.
-LEADERBOARD_VERSION = 5
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
@@ -254,7 +253,7 @@ def ranking_fingerprint(
             "sets": dict(found.digests),
             "set_aside": list(set_aside),
             "spec": given.model_dump(mode="json"),
-            "version": LEADERBOARD_VERSION,
+            "version": STAGES["leaderboard"].version,
             **({} if seconds is None else {"seconds": seconds}),
         }
     )

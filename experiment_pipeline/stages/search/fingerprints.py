@@ -15,6 +15,7 @@ import numpy as np
 
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
@@ -23,8 +24,6 @@ from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.digests import sha256
 
-# Count it up whenever the code of this package would train, encode or score otherwise.
-TRAINING_VERSION = 5
 # In `code_of`, among names of distributions.
 SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
@@ -86,7 +85,7 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
             "pooled": sets.digests["test"] if sets.folds else None,
             "features": list(sets.features),
             "encoder": encoder,
-            "training_version": TRAINING_VERSION,
+            "training_version": STAGES["search"].version,
             "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
         }
     )

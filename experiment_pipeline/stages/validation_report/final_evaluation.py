@@ -16,6 +16,7 @@ from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -37,8 +38,6 @@ STAGE = "validation_report"
 JUDGED = "validation_rows.parquet"
 NEXT_SEARCH = "next_search.yaml"
 PICTURE = ".png"
-# Count it up whenever the code of this package would judge otherwise.
-REPORT_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Look:
                 "spec": self.spec.model_dump(mode="json"),
                 "champion": self.held_against,
                 "set_aside": list(self.validation_set.origin.set_aside),
-                "version": REPORT_VERSION,
+                "version": STAGES[STAGE].version,
             }
         )
 

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import FITTING, ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake, in_order
 from experiment_pipeline.stages.search.engines.dask import PACKAGES, Cluster, Done

@@ -1,0 +1,136 @@
+"""The registry of the stages, in the order of the flow: what each makes, reads, checks and costs.
+
+A new stage is its package below `stages/` with a `page.py`, an entry here, a module of the same name in
+`orchestration/assets/` with `build`, and a call in `experiment.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Keys = tuple[str, ...]
+
+_QUESTION: Keys = ("target", "task", "positive_class", "sample_weight")
+_SCORING: Keys = (*_QUESTION, "metric", "acceptance", "seed")
+_ROLES: Keys = (*_QUESTION, "split", "preparation", "exclude")
+_SEARCHED: Keys = ("split", "search", "evaluation")
+# One fit of one configuration, wherever it runs.
+FITTING: Keys = (*_SCORING, "seeds", "calibrate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: of its package, of its module of assets, and of its op.
+        assets: what it makes, by the last part of the asset key.
+        version: count it up when the stage's code would give another result for the same inputs.
+        peak_per_byte: bytes of memory at its peak per byte of the table that it is given, from whole
+            runs on 1 to 30 million rows by 20 columns, rounded up.
+        reads: keys of the specification that decide its result; its fingerprint covers them. What
+            earlier stages decided is covered by the digest of what they hand on.
+        checks: asset check → what holds when it passes.
+        blocking: checks whose failure ends the run.
+    """
+
+    name: str
+    assets: tuple[str, ...]
+    version: int
+    peak_per_byte: float
+    reads: Keys = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    blocking: tuple[str, ...] = ()
+
+
+_STAGES = (
+    Stage("raw_data", ("raw_data",), 1, 1.0, reads=("data",)),
+    Stage(
+        "data_analysis",
+        ("data_analysis",),
+        4,
+        0.5,
+        reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
+        checks={
+            "fit_for_modelling": "The findings allow training on this table. `no go` ends the run "
+            "before it costs, unless the YAML accepts the findings that lead to it.",
+        },
+        blocking=("fit_for_modelling",),
+    ),
+    Stage(
+        "validated_data",
+        ("validated_data", "rejected_rows"),
+        1,
+        1.0,
+        reads=(*_ROLES, "validation"),
+        checks={
+            "rows_conserved": "Every delivered row is either validated or rejected, once, unchanged.",
+            "rejection_rate_within_limit": "No more rows break schema.yaml than "
+            "`validation.max_rejected_fraction` allows.",
+            "data_resembles_the_accepted": "Columns and values are like those of the data that the "
+            "current champion was made from.",
+            "rejected_rows_resemble_the_others": "No part of the data loses a larger share of its rows "
+            "by rejection than the others.",
+        },
+        blocking=("rows_conserved", "rejection_rate_within_limit"),
+    ),
+    Stage(
+        "split_sets",
+        ("train_set", "test_set", "validation_set"),
+        1,
+        1.0,
+        reads=_ROLES,
+        checks={
+            "sets_are_disjoint": "Every validated row is in one set, or left out by the gap in time.",
+            "nothing_leaks_between_sets": "The sets share no ids, groups or times, and hold no copies "
+            "of each other's rows.",
+            "sets_look_alike": "Target and features of test and validation set are like those of the "
+            "train set. A split by time may show here what has changed.",
+        },
+        blocking=("sets_are_disjoint", "nothing_leaks_between_sets"),
+    ),
+    Stage(
+        "search",
+        ("trained_model", "search_results"),
+        5,
+        2.0,
+        reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
+        checks={
+            "no_configuration_failed": "Every configuration could be fitted; a warning names those "
+            "that could not.",
+        },
+    ),
+    Stage(
+        "leaderboard",
+        ("leaderboard",),
+        5,
+        3.0,
+        reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
+        checks={
+            "winner_beats_baseline": "The chosen configuration is significantly better than the "
+            "baseline, which predicts without features.",
+        },
+    ),
+    Stage(
+        "validation_report",
+        ("validation_report",),
+        5,
+        2.0,
+        reads=(*FITTING, *_SEARCHED, "preparation", "not_worse_than_champion", "costs", "export"),
+        checks={
+            "acceptance_criteria_met": "The choice meets every criterion of `acceptance` on the "
+            "validation set, or beats the baseline where there is none. Otherwise nothing is exported.",
+        },
+        blocking=("acceptance_criteria_met",),
+    ),
+    Stage(
+        "exported_model",
+        ("exported_model",),
+        1,
+        3.0,  # of the stored model, which a second process loads
+        checks={
+            "predictions_survive_reload": "The version's files, loaded in a fresh process without this "
+            "package, predict what the fitted model predicts. Otherwise no version becomes visible.",
+        },
+    ),
+)
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _STAGES}
