@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import experiment_pipeline
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline_tests.fresh_process import printed_by
 
 PACKAGE = Path(experiment_pipeline.__file__).parent
+FLOW = tuple(STAGES)
 # From the ground up: each imports only what stands before it. The stages stand in the order of
 # the flow, and prediction before the stage that lets the champion predict.
 ORDER = (
@@ -26,15 +28,9 @@ ORDER = (
     "tracking",
     "stages.registry",
     "stages.memory_estimate",
-    "stages.raw_data",
-    "stages.data_analysis",
-    "stages.validated_data",
-    "stages.split_sets",
-    "stages.search",
+    *(f"stages.{name}" for name in FLOW[: FLOW.index("leaderboard")]),
     "prediction",
-    "stages.leaderboard",
-    "stages.validation_report",
-    "stages.exported_model",
+    *(f"stages.{name}" for name in FLOW[FLOW.index("leaderboard") :]),
     "drafting",
     "experiment",
     "orchestration",
@@ -66,6 +62,7 @@ MOST_LINES_OF_A_FILE = 600
 MOST_FILES, MOST_LINES, MOST_IMPORTS = 265, 50_400, 7.8
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
+    **{f"orchestration.assets.{name}.build": "found by the name of its stage" for name in FLOW},
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"

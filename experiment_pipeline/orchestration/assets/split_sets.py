@@ -13,6 +13,7 @@ from experiment_pipeline.stages.validated_data.rows import ValidatedRows
 from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.membership import SETS
+from experiment_pipeline.table.membership import named as sets_of
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
