@@ -53,6 +53,8 @@ MOST_CLOSE_MATCHES = 0
 DTYPES_HOME = "table.kinds"
 MOST_DTYPES = 0
 MOST_ATTRS = 0
+MOST_SHARED_NAMES = 15
+MOST_PRIVATE_IMPORTS = 3
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 1  # experiment.run_experiment: the flow is read from top to bottom
@@ -224,6 +226,29 @@ def test_the_public_surface_is_listed_without_loading_dagster() -> None:
         "assert not hasattr(package, 'Experimnt')\n"
     )
     assert printed_by(script) == ""
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """No two classes of the package share a name, private ones included."""
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(f"{module}.{node.name}")
+    shared = {name for name, places in homes.items() if len(places) > 1}
+    assert_few(shared, MOST_SHARED_NAMES, "names several classes: rename all but one")
+
+
+def test_few_private_names_of_dagster_are_imported() -> None:
+    """Each import of a private module of Dagster may break with its next version."""
+    private = {
+        f"{module}: {name}"
+        for module in MODULES
+        for name in imported(module)
+        if re.match(r"dagster\w*\.(\w+\.)*_", name)
+    }
+    modules = {name.rpartition(".")[0] for name in private}
+    assert_few(modules, MOST_PRIVATE_IMPORTS, "imports a private module: use what Dagster exports")
 
 
 def test_every_module_opens_with_its_charter() -> None:
