@@ -135,7 +135,7 @@ def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page() -> None
         for file in {file for file, _ in named}
     }
     assert [one for one in named if one[1] not in defined[one[0]]] == []
-    faults = ROOT / "experiment_pipeline_tests" / "cluster" / "test_faults.py"
+    (faults,) = (ROOT / "experiment_pipeline_tests").rglob("dask/test_faults.py")
     assert {test for file, test in named if file == faults} == defined[faults]
 
 

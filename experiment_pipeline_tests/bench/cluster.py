@@ -21,12 +21,12 @@ import numpy as np
 
 from experiment_pipeline.spec import DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.dask import Cluster, connected
-from experiment_pipeline.stages.search.engines.engine import Engine, Threads
-from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+from experiment_pipeline.stages.search.engines.dask.cluster import Cluster, connected
+from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 
@@ -245,14 +245,14 @@ def _run(cluster: Cluster, function: Callable[[Any], Any], tasks: Mapping[str, A
         raise RuntimeError(f"{len(tasks) - len(done)} of {len(tasks)} tasks were lost")
 
 
-def _engine(cluster: Cluster, folder: str) -> OnCluster:
-    return OnCluster(
-        lambda: nullcontext(cluster), SharedFiles(Place(folder, "flights"), print, print)
+def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
+    return ClusterEngine(
+        lambda: nullcontext(cluster), SharedFiles(SharedFolder(folder, "flights"), print, print)
     )
 
 
 def _train(
-    engine: OnCluster | nullcontext[Engine],
+    engine: ClusterEngine | nullcontext[FitEngine],
     wanted: Sequence[Configuration],
     sets: TrainingSets,
     spec: ExperimentSpec,

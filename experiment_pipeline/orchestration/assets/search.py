@@ -43,8 +43,8 @@ from experiment_pipeline.stages.search.configurations import (
     search_notes,
 )
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.engines.dask import connected, engine_of
-from experiment_pipeline.stages.search.engines.engine import Engine, Threads
+from experiment_pipeline.stages.search.engines.dask.cluster import connected, engine_of
+from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
 from experiment_pipeline.stages.search.progress import Progress, drawing
@@ -56,7 +56,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.processes import peak_memory_bytes
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.target import check_metrics
 from experiment_pipeline.tracking.database import recording
@@ -306,15 +306,15 @@ def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[Engine]:
+def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
     """What trains: threads of this machine, unless YAML or environment name a cluster."""
-    files = SharedFiles(Place(str(storage_root()), spec.name), log.warning, log.info)
+    files = SharedFiles(SharedFolder(str(storage_root()), spec.name), log.warning, log.info)
     if (dask := engine_of(spec.engine)) is None:
         with files:
             yield Threads(spec.workers or joblib.cpu_count(), files)
         return
-    from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
+    from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
 
-    connect = partial(connected, dask, workers=spec.workers, say=log.info)
-    with OnCluster(connect, files) as engine:
+    connect = partial(connected, dask, workers=spec.workers, log=log.info)
+    with ClusterEngine(connect, files) as engine:
         yield engine

@@ -27,7 +27,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import Brake
-from experiment_pipeline.stages.search.engines.engine import Engine, Threads
+from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.foresight import Foresight
 from experiment_pipeline.stages.search.results import (
@@ -45,7 +45,7 @@ def search(
     sets: TrainingSets,
     spec: ExperimentSpec,
     known: Known,
-    engine: Engine,
+    engine: FitEngine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations that are asked for.
@@ -107,7 +107,7 @@ class _Search:
     sets: TrainingSets
     spec: ExperimentSpec
     known: Known
-    engine: Engine
+    engine: FitEngine
     brake: Brake
     fits: dict[str, list[_Fit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)

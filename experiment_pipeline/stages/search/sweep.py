@@ -71,7 +71,7 @@ def train_configurations(
         [Sequence[Configuration], TrainingSets, ExperimentSpec], SharedWork
     ] = share_work,
 ) -> Generator[Outcome, None, None]:
-    """Train configurations as `Engine.train` says, `workers` at a time: one per core is right.
+    """Train configurations as `FitEngine.train` says, `workers` at a time: one per core is right.
 
     `share` prepares what their fits share.
     The second attempt is made in the calling thread, and fits that run in threads end before the

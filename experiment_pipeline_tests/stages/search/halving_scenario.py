@@ -10,7 +10,7 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.engine import Engine, Threads
+from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -134,7 +134,7 @@ def run(
     wanted: Sequence[Configuration] | None = None,
     kill_after: int | None = None,
     now: Callable[[], float] = lambda: 0.0,
-    engine: Engine | None = None,
+    engine: FitEngine | None = None,
 ) -> Ran:
     """Run a search, in threads or by another engine, and store what it fits."""
     memory = memory or Memory()

@@ -1,6 +1,5 @@
-"""Where the fits of a search run, and how they get there: `engine.py` is the seam.
+"""Where the fits of a search run: `engine.py` has the interface, and threads of this machine.
 
-What is fitted, and what comes of it, is the same for every engine. Threads of this machine:
-`../sweep.py`. Workers of a cluster: `on_cluster.py` hands tasks out, `shared_files.py` is what they
-share, `task.py` is what runs there.
+Every engine gives the same models. `../sweep.py` is the pool of threads, `dask/` a cluster;
+`shared_files.py` holds what fits share in the storage.
 """

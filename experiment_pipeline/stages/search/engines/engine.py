@@ -18,7 +18,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.shared import SharedFiles
 
 
-class Engine(Protocol):
+class FitEngine(Protocol):
     """Trains configurations somewhere."""
 
     @property

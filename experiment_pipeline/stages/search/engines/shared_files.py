@@ -1,17 +1,16 @@
 """What the fits of a rung share, as files: written once by the step, read by every worker.
 
     <root>/<experiment>/shared/<digest>/
-        *.npy        targets, weights, rows held out and folds; or the tables of one encoder
+        *.npy        targets, weights, early-stopping set and folds; or the tables of one encoder
         *.bin        a table that a library has made of them, in its own format
 
-The tables of a encoder are named by what decides them, targets by what they are: a rerun, or another
-rung of the same rows, finds them. Threads of the step share memory; of many rows they, too, keep the
-tables of libraries here. When files go: `storage/shared.py`. In: configurations, sets. Out: where the
-files are; and from there `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
+The tables of an encoder are named by what decides them, targets by their content: a rerun, or another
+rung of the same rows, finds them. Threads share memory; of many rows they, too, keep the tables of
+libraries here. `storage/shared.py` removes the files. In: configurations, sets. Out: digests; and from
+them `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -33,11 +32,14 @@ from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.storage.arrays import mapped, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.folds import FoldRows
 
 _NOTHING = np.zeros(0, dtype=bool)
+# Of sets and of each fold: attributes of `TrainingSets`; the latter are those of `SharedWork`, too.
+_MASKS = ("early_stopping", "early_stopping_gap")
+_TRUTH = ("y_train", "y_test", "w_train", "w_test")
 
 
 @dataclass(frozen=True)
@@ -62,26 +64,31 @@ def share_files(
     files: SharedFiles,
 ) -> dict[str, Digests]:
     """Write what the fits of these configurations share, unless it is there; key → its files."""
-    truth_of = _truth(sets, folds_to_calibrate(configurations, sets, spec))
-    truth = fingerprint_of({name: _digest(array) for name, array in truth_of.items()})
+    arrays = _arrays(sets, folds_to_calibrate(configurations, sets, spec))
+    truth = fingerprint_of({name: _digest(array) for name, array in arrays.items()})
     if files.lacks(truth):
-        files.put(truth, partial(write_tables, truth_of))
-    encoders = dict.fromkeys(one.features for one in configurations)
-    encoded = {encoder: _encoded_digest(encoder, sets, truth) for encoder in encoders}
-    for encoder, digest in encoded.items():
+        files.put(truth, partial(write_tables, arrays))
+    encoded = dict[Features, str]()
+    for encoder in dict.fromkeys(one.features for one in configurations):
+        digest = encoded[encoder] = _encoded_digest(encoder, sets, truth)
         if files.lacks(digest):
             files.put(digest, partial(_write_encoded, encoder, sets))
 
     @cache
     def work_of(encoder: Features) -> SharedWork:
-        return read_shared(files.place, Digests(truth, encoded[encoder]), encoder, sets)[0]
+        return read_shared(files.folder, Digests(truth, encoded[encoder]), encoder, sets)[0]
 
     tables = _tables(configurations, sets, spec)
     refused = set[str]()
     for digest, one in {table.digest: table for table in tables.values()}.items():
-        if files.lacks(digest) and not _put_table(one, work_of(one.of.features), sets, spec, files):
-            refused.add(digest)
-        elif _is_large(sets):
+        if files.lacks(digest):
+            try:
+                made = one.learner.make_table(one.of, work_of(one.of.features), sets, spec)
+            except Exception:  # noqa: BLE001 - the fit raises the same, as a failure of its own
+                refused.add(digest)
+                continue
+            files.put(digest, partial(one.learner.write_table, made))
+        if len(sets.train) > HELD_ROWS:
             files.keep(digest)
     stored = {key: one.digest for key, one in tables.items() if one.digest not in refused}
     return {
@@ -98,39 +105,31 @@ def share_kept(
 ) -> SharedWork:
     """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
 
-    Made once, it is found by a rerun, by another rung of the same rows, by the next search: making
-    encodes all rows, reading is a copy of a byte per cell into memory (LightGBM maps no file). What
-    cannot be written is used all the same.
+    A rerun, another rung of the same rows and the next search find it: making it encodes all rows,
+    reading it copies a byte per cell. What cannot be written is used all the same.
     """
     work = share_work(configurations, sets, spec)
-    if _is_large(sets):
-        for one in _tables(configurations, sets, spec).values():
-            read = partial(one.learner.read_table, one.of, work, sets, spec)
-            found = partial(_found_or_made, files, one.digest, read, one.learner.write_table)
-            work.tables.found[one.borrowed_as] = found
+    if len(sets.train) <= HELD_ROWS:
+        return work
+
+    def find_or_make(one: _LibraryTable, make: Callable[[], Any]) -> Any:
+        table = files.find(one.digest, partial(one.learner.read_table, one.of, work, sets, spec))
+        if table is None:
+            table = make()
+            try:
+                files.put(one.digest, partial(one.learner.write_table, table))
+            except StorageUnreachable as error:
+                files.warn(f"the next run bins these rows again: {error}")
+        files.keep(one.digest)
+        return table
+
+    for one in _tables(configurations, sets, spec).values():
+        work.tables.found[one.borrowed_as] = partial(find_or_make, one)
     return work
 
 
-def _found_or_made(
-    files: SharedFiles,
-    digest: str,
-    read: Callable[[Mapping[str, Path]], Any],
-    write: Callable[[Any, Path], None],
-    make: Callable[[], Any],
-) -> Any:
-    table = files.find(digest, read)
-    if table is None:
-        table = make()
-        try:
-            files.put(digest, partial(write, table))
-        except StorageUnreachable as error:
-            files.warn(f"the next run bins these rows again: {error}")
-    files.keep(digest)
-    return table
-
-
 def bare(sets: TrainingSets) -> TrainingSets:
-    """Return what the sets mean, to be sent along with each task: neither rows nor parts of them."""
+    """Return what the sets mean, to be sent with each task: neither rows nor masks of them."""
     sets = without_rows(sets)
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
@@ -139,12 +138,12 @@ def bare(sets: TrainingSets) -> TrainingSets:
 
 
 def read_shared(
-    place: Place, digests: Digests, encoder: Features, sets: TrainingSets
+    folder: SharedFolder, digests: Digests, encoder: Features, sets: TrainingSets
 ) -> tuple[SharedWork, TrainingSets]:
-    """Return what fits of a encoder share, and the sets as these need them; both without rows.
+    """Return what fits of an encoder share, and the sets as these need them; both without rows.
 
     Args:
-        place: where the files are.
+        folder: where the files are.
         digests: which ones.
         encoder: of the configuration.
         sets: as `bare` returns them, or with their rows.
@@ -153,22 +152,22 @@ def read_shared(
         EntryCorrupt: a file is gone, or not what was written.
         StorageUnreachable: the storage does not answer.
     """
-    entries = place.entries
-    with entries.as_files(digests.truth) as (_, files):
-        truth = mapped(files)
-    with entries.as_files(digests.encoded) as (_, files):
-        tables = mapped(files)
-    found = _with_parts(sets, truth, "")
-    each = {prefix: _work(encoder, truth, tables, prefix) for prefix, _ in _parts(found)}
-    whole = each.pop("")
-    work = replace(
-        whole, folds=tuple(each.values()), folds_to_calibrate=tuple(_to_calibrate(truth))
+    with folder.entries.as_files(digests.truth) as (_, files):
+        arrays = mapped(files)
+    with folder.entries.as_files(digests.encoded) as (_, files):
+        arrays |= mapped(files)
+    found = _with_masks(sets, arrays, "")
+    whole, *folds = (_work(encoder, arrays, prefix) for prefix, _ in _parts(found))
+    to_calibrate = tuple(
+        FoldRows(0, fitted, arrays[f"calibrate{number}-predicted"])
+        for number in range(len(arrays))
+        if (fitted := arrays.get(f"calibrate{number}-fitted")) is not None
     )
-    return work, found
+    return replace(whole, folds=tuple(folds), folds_to_calibrate=to_calibrate), found
 
 
 def read_table(
-    place: Place,
+    folder: SharedFolder,
     digest: str,
     configuration: Configuration,
     work: SharedWork,
@@ -179,29 +178,22 @@ def read_table(
     learner = learner_of(configuration.algorithm)
     if not isinstance(learner, StoresTables):
         raise TypeError(configuration.algorithm)
-    with place.entries.as_files(digest) as (_, files):
+    with folder.entries.as_files(digest) as (_, files):
         return learner.read_table(configuration, work, sets, spec, files)
 
 
 def _parts(sets: TrainingSets) -> Iterator[tuple[str, TrainingSets]]:
-    """The sets, and those of their folds, each with what the names of its files begin with."""
+    """The sets, and those of their folds, each with the prefix of its files."""
     yield "", sets
     for number, fold in enumerate(sets.folds):
         yield f"fold{number}-", fold.sets
 
 
-def _truth(sets: TrainingSets, to_calibrate: Sequence[FoldRows]) -> dict[str, np.ndarray]:
-    """All that fits read beside tables: name → array."""
+def _arrays(sets: TrainingSets, to_calibrate: Sequence[FoldRows]) -> dict[str, np.ndarray]:
+    """All that fits read beside encoded tables: name → array."""
     found = dict[str, np.ndarray | None]()
     for prefix, part in _parts(sets):
-        found |= {
-            f"{prefix}inner": part.early_stopping,
-            f"{prefix}early_stopping_gap": part.early_stopping_gap,
-            f"{prefix}y_train": part.y_train,
-            f"{prefix}y_test": part.y_test,
-            f"{prefix}w_train": part.w_train,
-            f"{prefix}w_test": part.w_test,
-        }
+        found |= {f"{prefix}{name}": getattr(part, name) for name in (*_MASKS, *_TRUTH)}
     for number, fold in enumerate(sets.folds):
         found |= {f"fold{number}-fitted": fold.fitted, f"fold{number}-places": fold.places}
     for number, rows in enumerate(to_calibrate):
@@ -210,28 +202,19 @@ def _truth(sets: TrainingSets, to_calibrate: Sequence[FoldRows]) -> dict[str, np
     return {name: array for name, array in found.items() if array is not None}
 
 
-def _with_parts(sets: TrainingSets, truth: Mapping[str, Any], prefix: str) -> TrainingSets:
-    """The sets with what `bare` has taken away, but for rows and groups, which no fit reads."""
+def _with_masks(sets: TrainingSets, arrays: Mapping[str, Any], prefix: str) -> TrainingSets:
+    """The sets with what `bare` has removed, but for rows and groups, which no fit reads."""
     folds = tuple(
         replace(
             fold,
-            sets=_with_parts(fold.sets, truth, f"fold{number}-"),
-            fitted=truth[f"fold{number}-fitted"],
-            places=truth[f"fold{number}-places"],
+            sets=_with_masks(fold.sets, arrays, f"fold{number}-"),
+            fitted=arrays[f"fold{number}-fitted"],
+            places=arrays[f"fold{number}-places"],
         )
         for number, fold in enumerate(sets.folds)
     )
-    gap = truth.get(f"{prefix}early_stopping_gap")
-    return replace(
-        sets, early_stopping=truth[f"{prefix}inner"], early_stopping_gap=gap, folds=folds
-    )
-
-
-def _to_calibrate(truth: Mapping[str, Any]) -> Iterator[FoldRows]:
-    number = 0
-    while (fitted := truth.get(f"calibrate{number}-fitted")) is not None:
-        yield FoldRows(0, fitted, truth[f"calibrate{number}-predicted"])
-        number += 1
+    masks: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _MASKS}
+    return replace(sets, **masks, folds=folds)
 
 
 def _encoded_digest(encoder: Features, sets: TrainingSets, truth: str) -> str:
@@ -256,28 +239,16 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
         write_tables({f"{prefix}{name}": table for name, table in tables.items()}, folder)
 
 
-def _work(
-    encoder: Features, truth: Mapping[str, Any], tables: Mapping[str, Any], prefix: str
-) -> SharedWork:
-    directions = tables.get(f"{prefix}directions")
+def _work(encoder: Features, arrays: Mapping[str, Any], prefix: str) -> SharedWork:
+    directions = arrays.get(f"{prefix}directions")
     encoded = EncodedSets(
-        tables[f"{prefix}train"],
-        tables[f"{prefix}test"],
-        tables[f"{prefix}categorical"].tolist(),
+        arrays[f"{prefix}train"],
+        arrays[f"{prefix}test"],
+        arrays[f"{prefix}categorical"].tolist(),
         None if directions is None else directions.tolist(),
     )
-    return SharedWork(
-        encoded={encoder: encoded},
-        y_train=truth[f"{prefix}y_train"],
-        y_test=truth[f"{prefix}y_test"],
-        w_train=truth.get(f"{prefix}w_train"),
-        w_test=truth.get(f"{prefix}w_test"),
-        tables=SharedTables(),
-    )
-
-
-def _is_large(sets: TrainingSets) -> bool:
-    return len(sets.train) > HELD_ROWS
+    truth: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _TRUTH}
+    return SharedWork(encoded={encoder: encoded}, **truth, tables=SharedTables())
 
 
 def _digest(array: np.ndarray) -> str:
@@ -286,7 +257,7 @@ def _digest(array: np.ndarray) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class _LibraryTable:
     """A table of a library that can be written down, and a configuration that borrows it."""
 
     digest: str
@@ -297,13 +268,13 @@ class _Table:
 
 def _tables(
     configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
-) -> dict[str, _Table]:
+) -> dict[str, _LibraryTable]:
     """Key → the table that its fit borrows, where there is one to be written down.
 
     A digest reads a fact of every row: one for each table, however many configurations share it.
     Tables of folds are small, and made where they are needed.
     """
-    found, by_key = dict[Hashable, _Table](), dict[str, _Table]()
+    found, by_key = dict[Hashable, _LibraryTable](), dict[str, _LibraryTable]()
     for one in () if sets.folds else configurations:
         learner = learner_of(one.algorithm)
         table = learner.shared_table(one, sets, spec)
@@ -311,18 +282,6 @@ def _tables(
             continue
         if table not in found:
             digest = table_fingerprint(table, one, sets, spec)
-            found[table] = _Table(digest, table, one, learner)
+            found[table] = _LibraryTable(digest, table, one, learner)
         by_key[one.key] = found[table]
     return by_key
-
-
-def _put_table(
-    one: _Table, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec, files: SharedFiles
-) -> bool:
-    """Make a library's table; False where it refuses to, as the fit will say."""
-    table = None
-    with suppress(Exception):
-        table = one.learner.make_table(one.of, work, sets, spec)
-    if table is not None:
-        files.put(one.digest, partial(one.learner.write_table, table))
-    return table is not None

@@ -9,9 +9,9 @@ from typing import Any
 
 from upath import UPath
 
-from experiment_pipeline.stages.search.engines.dask import Done
-from experiment_pipeline.stages.search.engines.on_cluster import OnCluster
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.stages.search.engines.dask.cluster import Done
+from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 
 HERE = "tcp://here:1"
 
@@ -21,24 +21,24 @@ class StandIn:
     """Does the last task first: which result comes first decides nothing.
 
     Attributes:
-        places_now: what it says of its workers.
+        places_now: threads of its workers.
         deadly: keys of configurations that kill their workers.
         lists: names of the tasks of each call.
         sizes: bytes of each task.
-        checked: digest of the golden fit and packages, of each examination.
+        differs: what its worker has otherwise.
     """
 
     places_now: int = 2
     deadly: frozenset[str] = frozenset()
     lists: list[list[str]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    checked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    differs: Mapping[str, str] = field(default_factory=dict)
 
     def places(self) -> int:
         return self.places_now
 
-    def check(self, folder: object, golden: Callable[[], str], packages: tuple[str, ...]) -> None:
-        self.checked.append((golden(), packages))
+    def ask(self, function: Callable[..., dict[str, str]], *arguments: Any) -> dict[str, Any]:
+        return {HERE: function(*arguments) | self.differs}
 
     def run(
         self,
@@ -54,21 +54,20 @@ class StandIn:
             sent = pickle.dumps(task)
             self.sizes.append(len(sent))
             if task.configuration.key in self.deadly:
-                yield Done(name, None, "killed its worker", HERE, 2, 0.25, 0.0)
+                yield Done(name, None, "2 workers died", HERE, 2, 0.0)
             else:
                 back = pickle.dumps(function(pickle.loads(sent)))
-                yield Done(name, pickle.loads(back), None, HERE, 1, 0.25, 0.5)
+                yield Done(name, pickle.loads(back), None, HERE, 1, 0.25)
 
 
-def workers(folder: Path | UPath, cluster: StandIn | None = None) -> OnCluster:
+def workers(folder: Path | UPath, cluster: StandIn | None = None) -> ClusterEngine:
     """An engine on such a cluster, whose shared files lie in a folder."""
 
     @contextmanager
     def connect() -> Iterator[StandIn]:
         yield cluster or StandIn()
 
-    said = list[str]()
-    return OnCluster(connect, SharedFiles(Place(str(folder), "e"), said.append, said.append))
+    return ClusterEngine(connect, SharedFiles(SharedFolder(str(folder), "e"), print, print))
 
 
 def files(folder: Path) -> dict[str, int]:

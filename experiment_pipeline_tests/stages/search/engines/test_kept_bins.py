@@ -20,7 +20,7 @@ from experiment_pipeline.stages.search.learners import boosting
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import Entries
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.engines.stand_in import files, workers
@@ -65,7 +65,7 @@ def searched(
     said: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Train all of an experiment in threads; key → outcome."""
-    with SharedFiles(Place(str(folder), "e"), said, said) as kept:
+    with SharedFiles(SharedFolder(str(folder), "e"), said, said) as kept:
         outcomes = Threads(2, files=kept).train(configurations(spec), sets, spec)
         return {one.key: one for one in outcomes}
 
@@ -200,7 +200,7 @@ def test_a_search_that_fails_leaves_bins_to_its_rerun(tmp_path: Path, made: list
     asked = halving_scenario.run(spec, sets, whole).answer
 
     def run(memory: halving_scenario.Memory, *, fails: bool) -> Any:
-        with SharedFiles(Place(str(tmp_path), "e"), print, print) as kept:
+        with SharedFiles(SharedFolder(str(tmp_path), "e"), print, print) as kept:
             found = halving_scenario.run(spec, sets, memory, engine=Threads(2, files=kept))
             if fails:
                 raise ZeroDivisionError

@@ -12,16 +12,16 @@ import pytest
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search import encoding, slices
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines import task
+from experiment_pipeline.stages.search.engines.dask import task
+from experiment_pipeline.stages.search.engines.dask.task import Kept, TablesOfTask
 from experiment_pipeline.stages.search.engines.shared_files import (
     Digests,
     bare,
     read_shared,
     share_files,
 )
-from experiment_pipeline.stages.search.engines.task import Kept, TablesOfTask
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import Place, SharedFiles
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline_tests.stages.search.engines.stand_in import files
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -37,7 +37,7 @@ SPEC = experiment([one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), one("li
 
 def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFiles:
     """What a search shares, below a folder."""
-    return SharedFiles(Place(str(folder), "e"), warn, print)
+    return SharedFiles(SharedFolder(str(folder), "e"), warn, print)
 
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
@@ -77,7 +77,9 @@ def test_large_tables_are_written_slice_by_slice(
     def written(folder: Path) -> np.ndarray:
         (each,) = configurations(spec)
         shared = share_files([each], sets, spec, shared_in(folder))
-        work, _ = read_shared(Place(str(folder), "e"), shared[each.key], "target", bare(sets))
+        work, _ = read_shared(
+            SharedFolder(str(folder), "e"), shared[each.key], "target", bare(sets)
+        )
         return work.encoded["target"].train
 
     at_once = written(tmp_path / "at once")
@@ -93,7 +95,7 @@ def test_large_tables_are_written_slice_by_slice(
 
 def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     """A worker never fits on what was not written; the next search puts it right."""
-    place, sets, said = Place(str(tmp_path), "e"), training_sets(), list[str]()
+    place, sets, said = SharedFolder(str(tmp_path), "e"), training_sets(), list[str]()
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared[configurations(SPEC)[0].key]
     (train,) = (tmp_path / "e" / "shared" / digests.encoded).glob("train.*.npy")
@@ -113,7 +115,7 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
 
 def test_arrays_are_locked_and_have_no_rows_to_lose(tmp_path: Path) -> None:
     """An estimator that writes into its input fails alone, on a worker as in a thread."""
-    place, sets = Place(str(tmp_path), "e"), training_sets()
+    place, sets = SharedFolder(str(tmp_path), "e"), training_sets()
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared[configurations(SPEC)[0].key]
     work, found = read_shared(place, digests, "ordinal", bare(sets))

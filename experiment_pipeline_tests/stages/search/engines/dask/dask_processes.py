@@ -3,7 +3,6 @@
     with DaskProcesses(folder) as dask:
         dask.start_scheduler()
         worker = dask.start_worker()
-        dask.kill(worker)
 
 Everything that was started ends with the block, also what Dask started in turn.
 """
@@ -20,17 +19,18 @@ from typing import Self
 
 from experiment_pipeline_tests.ports import free_port, wait_for
 
-PROJECT = Path(__file__).parents[2]
-QUIET = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning"}
+PROJECT = Path(__file__).parents[5]
+SETTINGS = {
+    "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+}
 
 
 class DaskProcesses:
-    """Processes of one cluster, whose addresses stay the same when its scheduler starts again."""
+    """Processes of one cluster; `tls`: options of Dask's commands that name certificates."""
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self._tls = list(tls)
+        self.folder, self.port, self._tls = folder, free_port(), list(tls)
         self._protocol = "tls" if tls else "tcp"
         self.address = f"{self._protocol}://127.0.0.1:{self.port}"
         self.started: list[subprocess.Popen[bytes]] = []
@@ -38,34 +38,26 @@ class DaskProcesses:
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         """Start the scheduler, and wait until it listens."""
         scheduler = self._start("scheduler", ["--port", str(self.port), "--no-show"], {})
-        wait_for(scheduler, self._listens, self._log("scheduler"))
+
+        def listens() -> bool:
+            with socket.socket() as asking:
+                return asking.connect_ex(("127.0.0.1", self.port)) == 0
+
+        wait_for(scheduler, listens, self.folder / "scheduler.log")
         return scheduler
 
-    def _listens(self) -> bool:
-        with socket.socket() as asking:
-            return asking.connect_ex(("127.0.0.1", self.port)) == 0
-
     def start_worker(
-        self,
-        *,
-        threads: int = 1,
-        nanny: bool = False,
-        port: int = 0,
-        environment: Mapping[str, str] | None = None,
+        self, *, threads: int = 1, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a worker; without a nanny, what is killed stays away.
-
-        A nanny is what `dask worker` has by default: it starts a worker again that died, and takes
-        leave of the scheduler when it is told to end.
-        """
-        options = [self.address, "--nthreads", str(threads), "--nanny" if nanny else "--no-nanny"]
-        options += ["--memory-limit", "0", "--death-timeout", "60", "--worker-port", str(port)]
-        options += ["--local-directory", str(self.folder / "dask")]
+        """Start a worker without a nanny: what is killed stays away."""
+        options = [self.address, "--nthreads", str(threads), "--no-nanny", "--memory-limit", "0"]
+        options += ["--death-timeout", "60", "--local-directory", str(self.folder / "dask")]
         return self._start("worker", options, environment or {})
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End a process with kill -9."""
-        process.kill()
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process, and what it started, with kill -9."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def __enter__(self) -> Self:
@@ -73,32 +65,21 @@ class DaskProcesses:
 
     def __exit__(self, *_: object) -> None:
         for process in self.started:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            self.end(process)
 
     def _start(
         self, what: str, options: Sequence[str], environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         place = ["--host", "127.0.0.1", "--protocol", self._protocol, "--no-dashboard"]
-        with self._log(what).open("ab") as log:
+        module = ["-m", f"distributed.cli.dask_{what}"]
+        with (self.folder / f"{what}.log").open("ab") as log:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    f"distributed.cli.dask_{what}",
-                    *options,
-                    *place,
-                    *self._tls,
-                ],
+                [sys.executable, *module, *options, *place, *self._tls],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=PROJECT,
                 start_new_session=True,
-                env={**os.environ, **QUIET, **environment},
+                env={**os.environ, **SETTINGS, **environment},
             )
         self.started.append(process)
         return process
-
-    def _log(self, what: str) -> Path:
-        return self.folder / f"{what}.log"

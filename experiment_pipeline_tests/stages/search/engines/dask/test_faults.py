@@ -1,45 +1,81 @@
-"""What tasks survive: each fault once, with real processes; docs/cluster/README.md has the figures."""
+"""Faults of a cluster, each once, with real processes over TLS; docs/cluster/README.md lists them."""
 
 import _thread
-import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.errors import ClusterLost
+from experiment_pipeline.errors import ClusterLost, ClusterUnreachable, WorkersDiffer
 from experiment_pipeline.spec import DaskEngine
-from experiment_pipeline.stages.search.engines.dask import Cluster, Done, connected, workers
-from experiment_pipeline.storage.files import write_bytes
+from experiment_pipeline.spec.operation import Certificates
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.engines.dask import cluster as module
+from experiment_pipeline.stages.search.engines.dask.cluster import Cluster, Done, connected
+from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+from experiment_pipeline.storage.files import patiently, read_bytes, write_bytes
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline_tests.ports import free_port
+from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline_tests.s3_server import S3Server
-from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import DaskProcesses
-from experiment_pipeline_tests.stages.search.engines.dask.work import (
+from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import (
+    PROJECT,
+    DaskProcesses,
+)
+from experiment_pipeline_tests.stages.search.engines.dask.noted_work import (
     Work,
     do,
+    fail,
     processes,
-    read,
-    restart_seconds,
     starts,
 )
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    one,
+    train,
+    training_sets,
+)
+from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 pytestmark = pytest.mark.slow
 SOON = 60.0
-LOST = r"did not come back within 3 s\n.*run again: what was trained is stored"
+
+
+class Running:
+    """A scheduler for all tests of this file, and the workers of one test."""
+
+    def __init__(self, dask: DaskProcesses, certificates: Certificates) -> None:
+        self.dask, self.certificates = dask, certificates
+        self.engine = DaskEngine(address=dask.address, certificates=certificates)
+        self.said = list[str]()
+
+    def connected(self) -> Iterator[Cluster]:
+        return connected(self.engine, log=self.said.append)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A scheduler with certificates that `docs/cluster/make_certificates.sh` made."""
+    folder = tmp_path_factory.mktemp("dask")
+    certificates = make_certificates(folder / "mine")
+    tls = ["--tls-ca-file", certificates.ca, "--tls-cert", certificates.certificate]
+    with DaskProcesses(folder, [*tls, "--tls-key", certificates.key]) as dask:
+        dask.start_scheduler()
+        yield Running(dask, certificates)
 
 
 @pytest.fixture
-def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
-    """A cluster that has a scheduler, and no worker yet."""
-    with DaskProcesses(tmp_path) as running:
-        running.start_scheduler()
-        yield running
+def dask(running: Running) -> Iterator[Running]:
+    """The cluster without a worker; those that a test starts end with it."""
+    running.said.clear()
+    yield running
+    for process in running.dask.started[1:]:
+        running.dask.end(process)
 
 
 @pytest.fixture
@@ -48,6 +84,14 @@ def noted(tmp_path: Path) -> Path:
     folder = tmp_path / "noted"
     folder.mkdir()
     return folder
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """An authority of its own, and certificates that it signed."""
+    script = PROJECT / "docs" / "cluster" / "make_certificates.sh"
+    subprocess.run([script, folder, "1"], check=True, capture_output=True)
+    names = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}
+    return Certificates(**{field: str(folder / name) for field, name in names.items()})
 
 
 def work(folder: Path, number: int, seconds: float = 0.3) -> dict[str, Work]:
@@ -61,217 +105,184 @@ def run(cluster: Cluster, tasks: Mapping[str, Work]) -> dict[str, Done]:
     return {done.key: done for done in cluster.run(do, tasks, may_start=lambda _: True)}
 
 
-def when(condition: Callable[[], object], act: Callable[[], object]) -> threading.Thread:
+def ended(done: Mapping[str, Done]) -> set[str]:
+    """The names that tasks returned."""
+    return {one.value[0] for one in done.values() if one.value is not None}
+
+
+def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     """Act in the background as soon as a condition holds."""
-
-    def wait() -> None:
-        wait_until(condition)
-        act()
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=lambda: (wait_until(condition), act()), daemon=True).start()
 
 
-def wait_until(condition: Callable[[], object]) -> float:
-    """Wait, and return how many seconds it took."""
-    began = time.monotonic()
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + SOON
     while not condition():
-        assert time.monotonic() < began + SOON
+        assert time.monotonic() < end
         time.sleep(0.02)
-    return time.monotonic() - began
 
 
-def engine(dask: DaskProcesses) -> DaskEngine:
-    """How to reach it."""
-    return DaskEngine(address=dask.address)
-
-
-def wait_for_places(cluster: Cluster, places: int) -> None:
-    """Wait until so many threads may get tasks."""
-
-    def are_there() -> bool:
-        cluster._workers.look()
-        cluster._workers.take(0.05)
-        return cluster.places() == places
-
-    wait_until(are_there)
-
-
-def ended(done: Mapping[str, Done]) -> dict[str, str]:
-    """Key → the name that its task returned."""
-    return {key: one.value[0] for key, one in done.items() if one.value is not None}
-
-
-def test_what_a_killed_worker_had_is_done_elsewhere(dask: DaskProcesses, noted: Path) -> None:
-    """By kill -9 in the midst of a task: it alone runs again, nothing is lost, nobody is blamed."""
-    killed, _ = dask.start_worker(), dask.start_worker()
+def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path) -> None:
+    """By kill -9 in the midst of a task: it alone runs again, and nothing is lost."""
+    killed, _ = dask.dask.start_worker(), dask.dask.start_worker()
     tasks = work(noted, 8, 0.6)
-    with connected(engine(dask)) as cluster:
-        wait_for_places(cluster, 2)
-        when(lambda: killed.pid in processes(noted, running=True), lambda: dask.kill(killed))
+    with dask.connected() as cluster:
+        wait_until(lambda: cluster.places() == 2)
+        when(lambda: killed.pid in processes(noted, running=True), lambda: dask.dask.end(killed))
         done = run(cluster, tasks)
-    assert ended(done) == {key: key for key in tasks}
-    again = {key for key, count in starts(noted).items() if count > 1}
-    assert len(again) == 1
-    assert restart_seconds(noted, *again) < 10
-    assert {key: one.attempts for key, one in done.items() if one.attempts > 1} == dict.fromkeys(
-        again, 2
-    )
+    assert ended(done) == set(tasks)
+    assert sorted(starts(noted).values()) == [1] * 7 + [2]
+    assert any("is gone; Dask runs its fits again" in sentence for sentence in dask.said)
 
 
-def test_a_task_that_kills_its_worker_costs_two(dask: DaskProcesses, noted: Path) -> None:
-    """It is lost with its reason at the second worker; who was beside it comes through."""
-    started = [dask.start_worker(threads=2) for _ in range(3)]
-    tasks = work(noted, 12) | {"killer": Work(noted, "killer", kills=True)}
-    tasks = {key: tasks[key] for key in sorted(tasks)}  # it comes first
-    with connected(engine(dask)) as cluster:
-        wait_for_places(cluster, 6)
+def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None:
+    """In the midst of a search, with the fits it had: the models of threads, and no failure."""
+    search = [one("lightgbm", num_leaves=[4, 8, 12, 16], n_estimators=30), one("linear")]
+    spec, sets, found = experiment(search), training_sets(), {}
+    killed, _ = dask.dask.start_worker(threads=2), dask.dask.start_worker(threads=2)
+    with engine(dask, tmp_path) as workers:
+        for outcome in workers.train(configurations(spec), sets, spec):
+            found[outcome.key] = outcome
+            if len(found) == 2:
+                dask.dask.end(killed)
+    assert essence(found) == essence(train(spec, sets))
+
+
+def engine(dask: Running, folder: Path) -> ClusterEngine:
+    """An engine on the cluster."""
+    files = SharedFiles(SharedFolder(str(folder / "storage"), "e"), print, print)
+    return ClusterEngine(dask.connected, files)
+
+
+def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path) -> None:
+    """It ends with its reason; the others come through, on the worker that is left."""
+    started = [dask.dask.start_worker() for _ in range(3)]
+    tasks = {"killer": Work(noted, "killer", kills=True)} | work(noted, 9)
+    with dask.connected() as cluster:
+        wait_until(lambda: cluster.places() == 3)
         done = run(cluster, tasks)
-    assert done["killer"].lost is not None
-    assert done["killer"].lost.startswith("killed its worker twice: it was on tcp://127.0.0.1:")
     assert (done["killer"].value, done["killer"].attempts) == (None, 2)
-    assert ended(done) == {key: key for key in tasks if key != "killer"}
+    assert (done["killer"].lost or "").startswith("2 workers died while they had this fit, the la")
+    assert ended(done) == tasks.keys() - {"killer"}
     assert starts(noted)["killer"] == 2
     assert sum(process.poll() is not None for process in started) == 2
 
 
-def test_a_worker_that_comes_back_at_its_address_is_another_one(
-    dask: DaskProcesses, noted: Path
+def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
+    dask: Running, noted: Path
 ) -> None:
-    """Dask sends it what the dead one had: that does not begin, or it would be killed for ever."""
-    dask.start_worker(nanny=True, port=free_port())
-    tasks = {"killer": Work(noted, "killer", kills=True)} | work(noted, 3)
-    with connected(engine(dask)) as cluster:
-        done = run(cluster, tasks)
-    assert (done["killer"].attempts, starts(noted)["killer"]) == (2, 2)
-    assert done["killer"].lost is not None
-    assert ended(done) == {key: key for key in tasks if key != "killer"}
-
-
-def test_a_scheduler_that_comes_back_is_found(dask: DaskProcesses, noted: Path) -> None:
-    """Killed and started on the same port, with other workers: only what has no result runs again."""
-    dask.start_worker()
-    (first,) = [process for process in dask.started if process.args[2].endswith("scheduler")]
-    tasks = work(noted, 6, 0.5)
-
-    def again() -> None:
-        dask.kill(first)
-        dask.start_scheduler()
-        dask.start_worker()
-
-    with connected(engine(dask), say=(said := []).append) as cluster:
-        when(lambda: len(starts(noted)) == 3, again)
-        done = run(cluster, tasks)
-    assert ended(done) == {key: key for key in tasks}
-    assert [key for key, count in starts(noted).items() if count > 1] == ["task2"]
-    assert restart_seconds(noted, "task2") < SOON
-    assert any("is back" in sentence for sentence in said)
-
-
-def test_a_scheduler_that_stays_away_ends_the_run(
-    dask: DaskProcesses,
-    noted: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """With an error that says so, and that a rerun resumes, within the limit; Dask adds no stack."""
-    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 3.0)
-    dask.start_worker()
-    (scheduler,) = dask.started[:1]
-    when(lambda: starts(noted), lambda: dask.kill(scheduler))
-    with pytest.raises(ClusterLost, match=LOST), connected(engine(dask)) as cluster:
-        run(cluster, work(noted, 3, 1.0))
-    assert [record for record in caplog.records if record.name.startswith("distributed")] == []
-
-
-def test_a_slow_worker_gets_less_and_nothing_twice(dask: DaskProcesses, noted: Path) -> None:
-    """A worker that stands still for seconds keeps its task; the others do the rest."""
-    slow, _ = dask.start_worker(), dask.start_worker()
-    tasks = work(noted, 8)
-    with connected(engine(dask)) as cluster:
-        wait_for_places(cluster, 2)
-        when(
-            lambda: slow.pid in processes(noted, running=True),
-            lambda: (
-                slow.send_signal(signal.SIGSTOP),
-                time.sleep(4),
-                slow.send_signal(signal.SIGCONT),
-            ),
-        )
-        done = run(cluster, tasks)
-    assert ended(done) == {key: key for key in tasks}
-    assert set(starts(noted).values()) == {1}
-
-
-def test_workers_join_and_leave_in_the_middle(dask: DaskProcesses, noted: Path) -> None:
-    """Who joins gets tasks, who is told to leave hands its own back, and is blamed for nothing."""
-    first = dask.start_worker(nanny=True)
-    tasks = work(noted, 12, 0.5) | {"task4": Work(noted, "task4", wants_company=True)}
+    """The second joins while the first is at work; then the first is told to end."""
+    first = dask.dask.start_worker()
     second: list[subprocess.Popen[bytes]] = []
-    with connected(engine(dask), say=(said := []).append) as cluster:
-        when(lambda: starts(noted), lambda: second.append(dask.start_worker()))
+    tasks = work(noted, 12, 0.5)
+    with dask.connected() as cluster:
+        when(lambda: starts(noted), lambda: second.append(dask.dask.start_worker()))
         when(
             lambda: second and second[0].pid in processes(noted),
             lambda: first.send_signal(signal.SIGTERM),
         )
         done = run(cluster, tasks)
-    assert ended(done) == {key: key for key in tasks}
-    assert len(processes(noted)) == 2
-    # One at work, and maybe one that waits there.
-    (left,) = re.findall(r" left, with ([12]) of the tasks", " ".join(said))
-    assert sum(one.attempts for one in done.values()) == len(tasks) + int(left)
+    assert ended(done) == set(tasks)
+    assert processes(noted) == {first.pid, second[0].pid}
     assert sum(starts(noted).values()) <= len(tasks) + 1
 
 
-def test_closing_the_generator_ends_what_runs(dask: DaskProcesses, noted: Path) -> None:
-    """Nothing waits any more, the running task ends in its next line, and workers are free again."""
-    worker = dask.start_worker(threads=2)
-    with connected(engine(dask)) as cluster:
-        tasks = {"short": Work(noted, "short")} | work(noted, 9, 60.0)
-        with closing(cluster.run(do, tasks, may_start=lambda _: True)) as ends:
-            assert next(ends).key == "short"
-        began = time.monotonic()
-        assert run(cluster, {"after": Work(noted, "after")})["after"].value == ("after", worker.pid)
-        assert time.monotonic() - began < 5
-    assert len(starts(noted)) <= 5
-
-
-def test_an_interruption_is_told_at_once_and_ends_what_runs(
-    dask: DaskProcesses, noted: Path
+def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
+    dask: Running, noted: Path
 ) -> None:
-    """Ctrl-C, or a run that is cancelled on its page: its own error, and no other."""
-    worker = dask.start_worker()
+    """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are dropped."""
+    dask.dask.start_worker(threads=2)
     # Processes that pytest-xdist starts ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    when(lambda: starts(noted), _thread.interrupt_main)
-    with connected(engine(dask)) as cluster:
+    when(lambda: len(starts(noted)) == 2, _thread.interrupt_main)
+    with dask.connected() as cluster:
+        began = time.monotonic()
         try:
             with pytest.raises(KeyboardInterrupt):
-                run(cluster, work(noted, 3, 60.0))
+                run(cluster, work(noted, 9, 5.0))
         finally:
             signal.signal(signal.SIGINT, before)
-        assert run(cluster, {"after": Work(noted, "after")})["after"].value == ("after", worker.pid)
-    assert len(starts(noted)) == 2
+        assert time.monotonic() - began < 5.0
+        after = run(cluster, {"after": Work(noted, "after")})
+    assert ended(after) == {"after"}
+    assert starts(noted).total() == 3
 
 
-def test_a_storage_that_is_away_for_ten_seconds_is_waited_for(
-    dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+def test_an_error_of_a_task_is_raised_as_it_is(dask: Running, noted: Path) -> None:
+    """Also one that looks as if the connection was gone; what may not start is left out."""
+    dask.dask.start_worker()
+    with dask.connected() as cluster:
+        with pytest.raises(ConnectionResetError, match="task1"):
+            list(cluster.run(fail, work(noted, 3), may_start=lambda key: key != "task0"))
+        assert ended(run(cluster, work(noted, 1))) == {"task0"}
+
+
+def test_a_worker_that_differs_is_named_before_the_first_fit(dask: Running, tmp_path: Path) -> None:
+    """Another LightGBM and another source of this package: one error has its address and both."""
+    folder = tmp_path / "older"
+    metadata = folder / "lightgbm-4.0.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: lightgbm\nVersion: 4.0.0\n")
+    shutil.copytree(PROJECT / "experiment_pipeline", folder / "experiment_pipeline")
+    with (folder / "experiment_pipeline" / "errors.py").open("a") as file:
+        file.write("# changed\n")
+    older = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    dask.dask.start_worker(environment=older)
+    spec, message = experiment([one("dummy")]), r"worker tls://.*: lightgbm 4\.0\.0, here .*; sourc"
+    with pytest.raises(WorkersDiffer, match=message), engine(dask, tmp_path) as workers:
+        list(workers.train(configurations(spec), training_sets(), spec))
+    assert list((tmp_path / "storage" / "e").glob(".*.probe")) == []
+
+
+def test_certificates_decide_who_may_run_code(
+    dask: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a worker reads just then comes later, and no task fails."""
+    """A plain client and one of another authority are refused; a cluster without workers, too."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
+    others = make_certificates(tmp_path / "others")
+    plain = DaskEngine(address=dask.dask.address.replace("tls", "tcp"))
+    for refused in (plain, DaskEngine(address=dask.dask.address, certificates=others)):
+        with pytest.raises(ClusterUnreachable, match="does not answer"), connected(refused):
+            pass
+    monkeypatch.setattr(module, "FIRST_WORKER_SECONDS", 0.5)
+    with pytest.raises(ClusterUnreachable, match="has had no worker for"), dask.connected():
+        pass
+
+
+def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker reads shared files so: what it reads just then comes later, and no fit fails."""
     with S3Server() as server:
         server.make_bucket("away")
         for variable, value in server.environment.items():
             monkeypatch.setenv(variable, value)
         path = location("s3://away/file")
         write_bytes(path, b"content")
-        dask.start_worker()
-        with connected(engine(dask)) as cluster:
-            server.kill()
-            began = time.monotonic()
-            back = threading.Timer(10.0, server.start)
-            back.start()
-            (done,) = cluster.run(read, {"one": str(path)}, may_start=lambda _: True)
-            assert (done.value, done.attempts) == (b"content", 1)
-            assert time.monotonic() - began >= 10
-            back.join()
+        server.kill()
+        back = threading.Timer(3.0, server.start)
+        back.start()
+        assert patiently(partial(read_bytes, path)) == b"content"
+        back.join()
+
+
+def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
+    dask: Running, noted: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With an error that says what to do, in seconds; Dask adds no stack. The last test: it kills."""
+    monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
+    worker = dask.dask.start_worker()
+    lost = (
+        r": has had no worker for 2 s\n.*start workers, then run again: what was trained is store"
+    )
+    when(lambda: starts(noted), lambda: dask.dask.end(worker))
+    with pytest.raises(ClusterLost, match=lost), dask.connected() as cluster:
+        run(cluster, work(noted, 3, 1.0))
+    dask.dask.start_worker()
+    again = noted / "again"
+    again.mkdir()
+    when(lambda: starts(again), lambda: dask.dask.end(dask.dask.started[0]))
+    lost = r"scheduler tls://.*: went away\n.*start it, then run again"
+    with pytest.raises(ClusterLost, match=lost), dask.connected() as cluster:
+        run(cluster, work(again, 3, 1.0))
+    assert "Traceback" not in capfd.readouterr().err
+    assert starts(again).total() == 1

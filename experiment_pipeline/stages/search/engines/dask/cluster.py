@@ -1,0 +1,355 @@
+"""A Dask cluster: connect to it, or start one on this machine; run tasks; yield results as they arrive.
+
+Dask runs what was on a dead worker again on another one, until more than `allowed-failures` workers
+have died with it. What a task does is the caller's.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+import queue
+import secrets
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from experiment_pipeline.errors import (
+    ClusterError,
+    ClusterLost,
+    ClusterUnreachable,
+    InvalidExperiment,
+)
+from experiment_pipeline.spec import DaskEngine, Engine
+from experiment_pipeline.spec.operation import Certificates
+from experiment_pipeline.spec.sentences import explain
+from experiment_pipeline.storage.locations import without_credentials
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+    from distributed.security import Security
+
+VARIABLE = "EXPERIMENT_PIPELINE_DASK"
+CONNECT_SECONDS = 10.0
+FIRST_WORKER_SECONDS = 120.0
+# Another machine may take minutes to start.
+NO_WORKER_SECONDS = 300.0
+SECONDS_BETWEEN_LOOKS = 1.0
+_SILENT = logging.CRITICAL + 1
+# Of a cluster on this machine. Profiling and monitoring take 9 % of a core from two workers, else 1 %.
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.tick.interval": "1s",
+}
+
+
+def engine_of(declared: Engine | None) -> DaskEngine | None:
+    """Return the cluster that fits run on: the YAML's, else the environment's; None: threads here.
+
+    Raises:
+        InvalidExperiment: the environment's address is not one, or is not safe.
+    """
+    if declared is not None:
+        return declared.dask
+    if not (address := os.environ.get(VARIABLE)):
+        return None
+    try:
+        return DaskEngine(address=address)
+    except ValidationError as error:
+        problems = explain(error, DaskEngine, {"address": address})
+        rule = "; ".join(problem.message for problem in problems)
+        raise InvalidExperiment(VARIABLE, rule, "correct the variable, or unset it") from None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task that ended.
+
+    Attributes:
+        key: its name.
+        value: what the function returned; None where it is lost.
+        lost: why it is lost; None: it is not.
+        worker: address of the last worker that had it.
+        attempts: 1, or the workers that died with it.
+        queue_seconds: from submission to the result, without the seconds that the function ran.
+    """
+
+    key: str
+    value: Any | None
+    lost: str | None
+    worker: str
+    attempts: int
+    queue_seconds: float
+
+
+class Cluster:
+    """The workers of one scheduler; `connected` makes one."""
+
+    def __init__(self, client: "Client", scheduler: str, log: Callable[[str], None]) -> None:
+        self._client, self._scheduler, self._log = client, scheduler, log
+        self._threads: Mapping[str, int] = client.nthreads()
+        self._next_look, self._last_seen = 0.0, time.monotonic()
+
+    def places(self) -> int:
+        """Return how many tasks run at a time: the threads of all workers, asked once a second.
+
+        Raises:
+            ClusterLost: the scheduler is gone, or has had no worker for NO_WORKER_SECONDS.
+        """
+        if time.monotonic() < self._next_look:
+            return sum(self._threads.values())
+        try:
+            threads = self._client.nthreads()
+        except OSError as error:
+            raise self._lost() from error
+        for address in self._threads.keys() - threads.keys():
+            self._log(f"worker {address} is gone; Dask runs its fits again on other workers")
+        for address in threads.keys() - self._threads.keys():
+            self._log(f"worker {address} joined, with {threads[address]} threads")
+        self._threads, self._next_look = threads, time.monotonic() + SECONDS_BETWEEN_LOOKS
+        if threads:
+            self._last_seen = time.monotonic()
+        elif time.monotonic() - self._last_seen > NO_WORKER_SECONDS:
+            raise self._lost(f"has had no worker for {NO_WORKER_SECONDS:.0f} s", "start workers")
+        return sum(threads.values())
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """Call a function once on every worker; address → what it returned, or the error it raised.
+
+        Raises:
+            ClusterLost: the scheduler is gone.
+        """
+        try:
+            return dict(self._client.run(function, *arguments, on_error="return"))
+        except OSError as error:
+            raise self._lost() from error
+
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Mapping[str, Any],
+        *,
+        may_start: Callable[[str], bool],
+    ) -> Generator[Done, None, None]:
+        """Run each task on some worker, and yield it when it is done.
+
+        Args:
+            function: runs on a worker, on the argument of one task; what it raises is raised here.
+            tasks: key → argument; submitted in this order, `places()` at a time.
+            may_start: asked before a task is submitted; a task that may not start is left out.
+
+        Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
+
+        Raises:
+            ClusterLost: the scheduler or every worker is gone.
+        """
+        waiting = deque(tasks)
+        running: dict[Future, tuple[str, float]] = {}
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.places():
+                    if may_start(key := waiting.popleft()):
+                        future = self._submit(key, function, tasks[key])
+                        running[future] = key, time.monotonic()
+                        future.add_done_callback(ended.put)
+                # Not `as_completed`, which does not wake up for workers that join.
+                try:
+                    future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                except queue.Empty:
+                    continue
+                yield self._done(future, *running.pop(future))
+        finally:
+            if running and self._client.status == "running":
+                with suppress(Exception):  # the connection broke just now: nothing waits any more
+                    self._client.cancel(list(running))
+
+    def _submit(self, key: str, function: Callable[[Any], Any], argument: Any) -> "Future":
+        import cloudpickle
+
+        # Pickled here and not by Dask, or the scheduler would import what the function needs.
+        payload = cloudpickle.dumps((function, argument))
+        # Dask must never see a name twice: it would answer with the first one's result.
+        name = f"fit-{key}-{secrets.token_hex(4)}"
+        try:
+            return self._client.submit(perform, payload, key=name, pure=False)
+        except Exception as error:
+            if self._client.status == "running":
+                raise
+            raise self._lost() from error
+
+    def _done(self, future: "Future", key: str, since: float) -> Done:
+        from distributed.scheduler import KilledWorker
+
+        try:
+            if future.status == "error":
+                error = future.exception()
+                if "deserialization of the task graph" in str(error):
+                    raise ClusterError(
+                        f"the scheduler {self._scheduler}",
+                        "cannot load this package",
+                        "install experiment-pipeline[dask] where it runs, as it is here",
+                    )
+                if not isinstance(error, KilledWorker):
+                    raise error
+                worker, deaths = error.last_worker.address, error.allowed_failures + 1
+                lost = (
+                    f"{deaths} workers died while they had this fit, the last one {worker}; often "
+                    "the memory of a worker is too small"
+                )
+                return Done(key, None, lost, worker, deaths, 0.0)
+            try:
+                value, worker, seconds = future.result()
+            except (OSError, CancelledError, asyncio.CancelledError) as error:
+                raise self._lost() from error
+            queued = max(0.0, time.monotonic() - since - seconds)
+            return Done(key, value, None, worker, 1, queued)
+        finally:
+            future.release()
+
+    def _lost(self, rule: str = "went away", fix: str = "start it") -> ClusterLost:
+        fix = f"{fix}, then run again: what was trained is stored and is not trained again"
+        return ClusterLost(f"the scheduler {self._scheduler}", rule, fix)
+
+
+def perform(payload: bytes) -> tuple[Any, str, float]:
+    """Run a pickled function on a worker; return its value, the worker's address, its seconds."""
+    from distributed import get_worker
+
+    began = time.monotonic()
+    function, argument = pickle.loads(payload)  # noqa: S301 - the function came the same way
+    return function(argument), get_worker().address, time.monotonic() - began
+
+
+@contextmanager
+def connected(
+    engine: DaskEngine,
+    *,
+    workers: int | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Generator[Cluster, None, None]:
+    """Connect to a cluster; one of this machine is started first, and ends with the block.
+
+    Args:
+        engine: which.
+        workers: processes of a local cluster, of one thread each; None: one per core.
+        log: gets sentences about workers that join and leave.
+
+    Raises:
+        ClusterUnreachable: no scheduler answers, the certificates do not fit, no worker is there.
+        InvalidExperiment: the extra is not installed, or a certificate cannot be read.
+    """
+    if find_spec("distributed") is None:
+        install = (
+            'pip install "experiment-pipeline[dask]", here and where scheduler and workers run'
+        )
+        raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)
+    from distributed import Client
+    from distributed.utils import silence_logging_cmgr
+
+    with ExitStack() as opened:
+        # The stacks that Dask logs repeat what an error here states in a sentence.
+        for name in ("distributed", "distributed.client"):
+            opened.enter_context(silence_logging_cmgr(_SILENT, root=name))
+        address, security = engine.address, None
+        if engine.is_local:
+            address = opened.enter_context(_local_cluster(workers or os.cpu_count() or 1))
+        elif address.startswith("tls"):
+            security = _security(engine.certificates)
+        try:
+            # Not the default client: other Dask computations of this process stay where they were.
+            client = Client(
+                address, security=security, timeout=CONNECT_SECONDS, set_as_default=False
+            )
+        except OSError as error:
+            raise ClusterUnreachable(
+                f"the scheduler {address}",
+                without_credentials(f"does not answer: {_first_reason(error)}"),
+                "correct the address or the certificates in `engine`, or start the scheduler",
+            ) from error
+        opened.callback(_close, client)
+        try:
+            client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+        except TimeoutError as error:
+            raise ClusterUnreachable(
+                f"the scheduler {address}",
+                f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s",
+                "start workers with `dask worker`, and the address of this scheduler",
+            ) from error
+        allowed = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures)
+        if allowed > 1:
+            log(
+                f"a fit that kills its worker will take {allowed + 1} workers down: set "
+                "distributed.scheduler.allowed-failures to 1 on the scheduler"
+            )
+        yield Cluster(client, address, log)
+
+
+def _close(client: "Client") -> None:
+    with suppress(Exception):  # of a scheduler that is gone
+        client.close(timeout=CONNECT_SECONDS)
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Generator[str, None, None]:
+    """Start a scheduler and workers that listen on loopback alone; their address."""
+    import dask
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    # `LocalCluster` would open the pages of scheduler and workers to the network.
+    place = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    # No limit: an equal share of the memory would kill a large fit where one alone has room enough.
+    worker = {**place, "nthreads": 1, "memory_limit": 0, "silence_logs": _SILENT}
+    with dask.config.set(_SETTINGS):
+        cluster = SpecCluster(
+            scheduler={"cls": Scheduler, "options": place},
+            workers={number: {"cls": Nanny, "options": worker} for number in range(workers)},
+        )
+    with cluster:
+        yield cluster.scheduler_address
+
+
+def _security(given: Certificates | None) -> "Security":
+    """Return the certificates of this client: those of the YAML, else of Dask's configuration."""
+    from distributed.security import Security
+
+    paths: dict[str, Any] = {}
+    if given is not None:
+        fields = {"tls_ca_file": given.ca, "tls_client_cert": given.certificate}
+        fields["tls_client_key"] = given.key
+        paths = {field: str(Path(path).expanduser()) for field, path in fields.items()}
+    security = Security(require_encryption=True, **paths)
+    culprit = "engine.dask.certificates"
+    if not (security.tls_ca_file and security.tls_client_cert):
+        raise InvalidExperiment(
+            culprit,
+            "is missing, and Dask's own configuration names none",
+            "write certificates: {ca: …, certificate: …, key: …}, or set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and its neighbours",
+        )
+    try:
+        for path in paths.values():
+            Path(path).read_bytes()  # an error of OpenSSL would not name the file
+        security.get_connection_args("client")
+    except (OSError, ssl.SSLError) as error:
+        fix = "name readable files in PEM: a certificate with its key, which has no password"
+        raise InvalidExperiment(culprit, f"cannot be used: {error}", fix) from error
+    return security
+
+
+def _first_reason(error: BaseException) -> str:
+    """Return what happened first: Dask's own sentence only says that it timed out."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
