@@ -255,30 +255,16 @@ def connected(
             'pip install "experiment-pipeline[dask]", here and where scheduler and workers run'
         )
         raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)
-    from distributed import Client
     from distributed.utils import silence_logging_cmgr
 
     with ExitStack() as opened:
         # The stacks that Dask logs repeat what an error here states in a sentence.
         for name in ("distributed", "distributed.client"):
             opened.enter_context(silence_logging_cmgr(_SILENT, root=name))
-        address, security = engine.address, None
+        address = engine.address
         if engine.is_local:
             address = opened.enter_context(_local_cluster(workers or os.cpu_count() or 1))
-        elif address.startswith("tls"):
-            security = _security(engine.certificates)
-        try:
-            # Not the default client: other Dask computations of this process stay where they were.
-            client = Client(
-                address, security=security, timeout=CONNECT_SECONDS, set_as_default=False
-            )
-        except OSError as error:
-            raise ClusterUnreachable(
-                f"the scheduler {address}",
-                without_credentials(f"does not answer: {_first_reason(error)}"),
-                "correct the address or the certificates in `engine`, or start the scheduler",
-            ) from error
-        opened.callback(_close, client)
+        client = opened.enter_context(_client(address, engine.certificates))
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
         except TimeoutError as error:
@@ -296,9 +282,29 @@ def connected(
         yield Cluster(client, address, log)
 
 
-def _close(client: "Client") -> None:
-    with suppress(Exception):  # of a scheduler that is gone
-        client.close(timeout=CONNECT_SECONDS)
+@contextmanager
+def _client(address: str, certificates: Certificates | None) -> Generator["Client", None, None]:
+    from distributed import Client
+
+    security = _security(certificates) if address.startswith("tls") else None
+    try:
+        # Not the default client: other Dask computations of this process stay where they were.
+        client = Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
+    except OSError as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:  # Dask's own sentence only says that it timed out
+            reason = reason.__cause__
+        text = f"does not answer: {str(reason) or type(reason).__name__}"
+        raise ClusterUnreachable(
+            f"the scheduler {address}",
+            without_credentials(text),
+            "correct the address or the certificates in `engine`, or start the scheduler",
+        ) from error
+    try:
+        yield client
+    finally:
+        with suppress(Exception):  # of a scheduler that is gone
+            client.close(timeout=CONNECT_SECONDS)
 
 
 @contextmanager
@@ -346,10 +352,3 @@ def _security(given: Certificates | None) -> "Security":
         fix = "name readable files in PEM: a certificate with its key, which has no password"
         raise InvalidExperiment(culprit, f"cannot be used: {error}", fix) from error
     return security
-
-
-def _first_reason(error: BaseException) -> str:
-    """Return what happened first: Dask's own sentence only says that it timed out."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
