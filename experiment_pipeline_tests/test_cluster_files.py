@@ -31,11 +31,6 @@ def documents(name: str) -> list[Any]:
     return list(yaml.safe_load_all((FOLDER / name).read_text()))
 
 
-def names(name: str) -> list[str]:
-    """The relative paths of the files with a suffix."""
-    return [str(path.relative_to(FOLDER)) for path in FILES if path.suffix == name]
-
-
 @pytest.fixture(scope="module")
 def dask_cluster() -> dict[str, Any]:
     """The manifest of the Dask cluster."""
@@ -48,12 +43,6 @@ def values() -> dict[str, Any]:
     """The values of Dagster's chart."""
     (found,) = documents("kubernetes/dagster-values.yaml")
     return found
-
-
-@pytest.mark.parametrize("name", names(".yaml"))
-def test_every_yaml_file_is_read(name: str) -> None:
-    """Each document of it is a mapping."""
-    assert all(isinstance(one, dict) for one in documents(name))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -241,24 +230,6 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(
     assert made
     for secret in used:
         assert any(secret == one or secret.startswith(f"{one}-") for one in made), secret
-
-
-def test_the_values_are_keys_of_dagsters_chart(values: dict[str, Any]) -> None:
-    """As the chart of Dagster 1.13 has them; the chart refuses none, so a misspelt one does nothing."""
-    assert values.keys() <= {
-        *("global", "dagsterWebserver", "dagster-user-deployments", "postgresql", "telemetry"),
-        *("generatePostgresqlPasswordSecret", "runLauncher", "dagsterDaemon", "serviceAccount"),
-        *("additionalInstanceConfig", "computeLogManager", "pythonLogs", "retention"),
-    }
-    assert values["runLauncher"]["config"].keys() == {"k8sRunLauncher"}
-    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
-    assert launcher.keys() <= {
-        *("image", "imagePullPolicy", "jobNamespace", "loadInclusterConfig", "kubeconfigFile"),
-        *("envConfigMaps", "envSecrets", "envVars", "volumeMounts", "volumes", "labels"),
-        *("failPodOnRunFailure", "resources", "schedulerName", "securityContext", "runK8sConfig"),
-    }
-    (location,) = values["dagster-user-deployments"]["deployments"]
-    assert {"name", "image", "port"} <= location.keys()
 
 
 def test_the_image_installs_extras_that_the_project_has() -> None:

@@ -1,23 +1,13 @@
-"""Training on a Dask cluster: what a task costs, and how busy workers stay.
+"""Training on a Dask cluster: what a task costs beyond Dask's own, and how two workers do beside two threads."""
 
-Four questions: what a task through `Cluster.run` costs beyond Dask's own, what two local workers get
-done beside two threads, whether a hundred workers stay busy (simulated: fits that sleep for a length
-that is known), and how much of a core the step itself takes for each configuration. In: how many
-pairs. Out: figures.
-"""
-
-import logging
-import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from experiment_pipeline.spec import DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
@@ -31,23 +21,13 @@ from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from distributed import Client
 
 # Dask's own cost of a task is about 2.5 ms; ours may add so much.
 MOST_MILLISECONDS = 5.0
 TASKS_OF_NOTHING = 1_000
-SIMULATED_WORKERS, SIMULATED_TASKS = 100, 2_000
-# Of a simulated fit, in seconds: the slowest take ten times as long as the median.
-MEDIAN_SECONDS, SPREAD = 1.7, 0.6
 LEAST_BUSY = 90.0
 LOCAL_WORKERS = 2
-# A hundred workers in one process would be busy with looking at themselves a hundred times a second.
-QUIET = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.system-monitor.interval": "1 hour",
-}
 # Fits of about two seconds on the flights.
 FITS = [
     {
@@ -72,9 +52,9 @@ class AtLeast(Measured):
 
 
 def measurements(pairs: int) -> list[Measured]:
-    """Every figure; three pairs take about two minutes."""
+    """Every figure; three pairs take about a minute."""
     spec = flights.flights_spec(search=FITS, halving=False)
-    return [*overhead(pairs), *throughput(spec, flights.flights_sets(spec), pairs), *busy()]
+    return [*overhead(pairs), *throughput(spec, flights.flights_sets(spec), pairs)]
 
 
 def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
@@ -83,9 +63,8 @@ def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
 
     bare, ours, cpu = list[float](), list[float](), list[float]()
     with (
-        _workers(LOCAL_WORKERS) as engine,
-        connected(engine) as cluster,
-        Client(engine.address, set_as_default=False) as client,
+        connected(DaskEngine(address="local"), workers=LOCAL_WORKERS) as cluster,
+        Client(cluster._scheduler, set_as_default=False) as client,
     ):
         # The first ones pay for connections and imports.
         _bare(client, 50)
@@ -142,82 +121,9 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
     ]
 
 
-def busy(
-    count: int = SIMULATED_WORKERS, tasks: int = SIMULATED_TASKS, scale: float = 1.0
-) -> list[Measured]:
-    """How busy so many workers stay with so many fits of known length.
-
-    Args:
-        count: workers, threads of one process that sleep.
-        tasks: how many fits; their lengths are drawn, the longest are handed out first.
-        scale: of all lengths.
-    """
-    rng = np.random.default_rng(0)
-    drawn = scale * MEDIAN_SECONDS * np.exp(SPREAD * rng.normal(size=tasks))
-    lengths = {f"fit-{n}": float(one) for n, one in enumerate(np.sort(drawn)[::-1])}
-    with _sleepers(count) as engine, connected(engine) as cluster:
-        while cluster.places() < count:
-            time.sleep(0.1)
-        began = time.process_time()
-        seconds = _seconds_of(partial(_run, cluster, time.sleep, lengths))
-        cpu = 1_000 / tasks * (time.process_time() - began)
-    total = sum(lengths.values())
-    name = (
-        f"{count} workers at work, of {seconds:.1f} s for {tasks:,} fits of {total / tasks:.1f} s"
-    )
-    return [
-        AtLeast(name, 100 * total / count / seconds, "%", LEAST_BUSY),
-        _told("the shortest time there is for these", max(total / count, *lengths.values()), "s"),
-        _told("CPU of the step for each of them", cpu, "ms"),
-    ]
-
-
-def _told(name: str, value: float, cluster: str, goal: float | None = None) -> Measured:
-    print(f"  {name}: {value:.1f} {cluster}", flush=True)
-    return Measured(name, value, cluster, goal)
-
-
-@contextmanager
-def _workers(count: int, *, processes: bool = True) -> Iterator[DaskEngine]:
-    """A local cluster of workers with one thread each; what a YAML says of it."""
-    import dask
-    from distributed import LocalCluster
-
-    with (
-        dask.config.set(QUIET),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=processes,
-            host="127.0.0.1",
-            # Threads of one process would talk to one another without a network.
-            protocol="tcp://",
-            dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-        ) as local,
-    ):
-        yield DaskEngine(address=local.scheduler_address)
-
-
-@contextmanager
-def _sleepers(count: int) -> Iterator[DaskEngine]:
-    """The same as threads of a process of their own: what they need is not taken from the step."""
-    spawned = multiprocessing.get_context("spawn")
-    here, there = spawned.Pipe()
-    process = spawned.Process(target=_serve, args=(count, there))
-    process.start()
-    try:
-        yield DaskEngine(address=here.recv())
-    finally:
-        here.send("end")
-        process.join()
-
-
-def _serve(count: int, pipe: "Connection") -> None:
-    with _workers(count, processes=False) as engine:
-        pipe.send(engine.address)
-        pipe.recv()
+def _told(name: str, value: float, of: str, goal: float | None = None) -> Measured:
+    print(f"  {name}: {value:.1f} {of}", flush=True)
+    return Measured(name, value, of, goal)
 
 
 def _nothing(number: int) -> int:
@@ -235,14 +141,10 @@ def _bare(client: "Client", tasks: int) -> None:
 
 
 def _through(cluster: Cluster, tasks: int) -> None:
-    _run(cluster, _nothing, {f"task-{n}": n for n in range(tasks)})
-
-
-def _run(cluster: Cluster, function: Callable[[Any], Any], tasks: Mapping[str, Any]) -> None:
-    found = cluster.run(function, tasks, may_start=lambda _: True)
-    done = {one.key for one in found if one.lost is None}
-    if done != set(tasks):
-        raise RuntimeError(f"{len(tasks) - len(done)} of {len(tasks)} tasks were lost")
+    wanted = {f"task-{number}": number for number in range(tasks)}
+    found = list(cluster.run(_nothing, wanted, may_start=lambda _: True))
+    if {one.key for one in found if one.lost is None} != set(wanted):
+        raise RuntimeError(f"of {tasks} tasks {len(found)} ended")
 
 
 def _engine(cluster: Cluster, folder: str) -> ClusterEngine:

@@ -185,8 +185,7 @@ encoded tables; below 1 threads are faster.
 def on_a_cluster(asked: argparse.Namespace) -> str:
     """Training on a Dask cluster."""
     figures = table(FIGURE, cluster.measurements(asked.pairs))
-    return f"""Local clusters: processes for what a task costs and what two workers get done, threads that sleep for
-the simulation of a hundred.
+    return f"""Local clusters of two processes: what a task costs, and what two workers get done.
 
 {figures}"""
 

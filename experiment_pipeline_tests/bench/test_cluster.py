@@ -16,10 +16,3 @@ def test_workers_are_held_against_threads() -> None:
     assert share.value > 0
     assert f"≥ {LEAST_BUSY:g} %" in share.row()
     assert cpu.value > 0
-
-
-def test_how_busy_workers_are_is_a_share_of_their_time() -> None:
-    """It cannot exceed 100 %."""
-    share, shortest, _ = cluster.busy(count=3, tasks=9, scale=0.1)
-    assert 0 < share.value <= 100
-    assert 0 < shortest.value < 9

@@ -22,7 +22,6 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import Entries
 from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
-from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.engines.stand_in import files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -70,8 +69,9 @@ def searched(
         return {one.key: one for one in outcomes}
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "task"), [*((way, "binary") for way in WAYS), ("stops early", "multiclass")]
+)
 def test_a_rerun_finds_the_bins_and_gives_the_same_models(
     way: str, task: str, tmp_path: Path, made: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,27 +191,3 @@ def test_the_training_step_keeps_bins_below_the_storage_root(
     assert (
         f"0 MB of binned rows are kept for later searches: {place / 'e' / 'shared'}" in caplog.text
     )
-
-
-def test_a_search_that_fails_leaves_bins_to_its_rerun(tmp_path: Path, made: list[int]) -> None:
-    """Also those of rungs; the rerun is the search that never failed."""
-    spec = halving_scenario.experiment()
-    sets, whole = halving_scenario.sets_of(spec), halving_scenario.Memory()
-    asked = halving_scenario.run(spec, sets, whole).answer
-
-    def run(memory: halving_scenario.Memory, *, fails: bool) -> Any:
-        with SharedFiles(SharedFolder(str(tmp_path), "e"), print, print) as kept:
-            found = halving_scenario.run(spec, sets, memory, engine=Threads(2, files=kept))
-            if fails:
-                raise ZeroDivisionError
-        return found.answer
-
-    made.clear()
-    with pytest.raises(ZeroDivisionError):
-        run(halving_scenario.Memory(), fails=True)
-    binned = len(made)
-    assert binned >= 2
-    memory = halving_scenario.Memory()
-    assert run(memory, fails=False) == asked
-    assert len(made) == binned
-    assert memory.contents == whole.contents

@@ -152,29 +152,13 @@ def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
     assert [name for name in left if name.endswith((".npy", ".bin", ".json"))] == []
 
 
-def test_a_search_by_halving_is_the_same_one(tmp_path: Path) -> None:
-    """Promotion waits for its rung: the same models, failures, scores, conclusions and reasons."""
-    spec = halving_scenario.experiment(searched=SEARCHED)
-    sets = halving_scenario.sets_of(spec)
-    in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
-    first = halving_scenario.run(spec, sets, in_threads)
-    cluster = StandIn()
-    with workers(tmp_path, cluster) as engine:
-        second = halving_scenario.run(spec, sets, on_workers, engine=engine)
-    assert len(cluster.lists) == 3
-    assert second.answer == first.answer
-    assert on_workers.contents == in_threads.contents
-
-
 def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
-    """Rows, and parts of them, go through the storage."""
-    spec, cluster = experiment(MIXED), StandIn()
-    by_workers(spec, training_sets(), tmp_path, cluster)
-    assert max(cluster.sizes) < 8_000
-    spec = experiment(MIXED, evaluation="cross_validation")
-    frame = table(CLASSES["binary"])
+    """Rows, and masks of them, go through the storage."""
+    search, whole, folds = [one("lightgbm", n_estimators=5), one("linear")], StandIn(), StandIn()
+    by_workers(experiment(search), training_sets(), tmp_path, whole)
+    assert max(whole.sizes) < 8_000
+    spec, frame = experiment(search, evaluation="cross_validation"), table(CLASSES["binary"])
     sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
-    folds = StandIn()
     by_workers(spec, sets, tmp_path, folds)
     assert max(folds.sizes) < 32_000
 
